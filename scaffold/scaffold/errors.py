@@ -1,0 +1,338 @@
+"""Every error this project raises, in one tree.
+
+    ScaffoldError
+    ├── BadInput                 what the user gave cannot be used                    (exit 2)
+    │   ├── TaskError            a task file: says the line, the key, the nearest valid name
+    │   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
+    │   ├── BrokenPlugin         it is installed, and does not import or fit
+    │   ├── MissingExtra         an optional dependency is absent: names the pip command
+    │   ├── ModelFileError       a local model's file is missing, cut short or not a model
+    │   └── UnknownRun           no such run
+    ├── PlannerError             the planner's code broke a rule of planning
+    │   ├── PlanError            a plan that is no DAG, or names what does not exist
+    │   └── PlanChanged          replay asked for something else than the trace records
+    ├── GaveUp                   the planner says: unsolved                           (exit 1)
+    ├── MoveError                the recorded outcome of a move, thrown into the planner
+    │   ├── StepFailed           no acceptable sample
+    │   │   ├── NoWinner         votes did not settle within the cap
+    │   │   ├── PromptTooLong    the prompt does not fit the model's context
+    │   │   └── StepRefused      oversight withheld the thought
+    │   └── ActionError
+    │       ├── ActionRefused    the gate did not clear it: nothing happened
+    │       ├── ActionFailed     it is known not to have happened
+    │       ├── OutcomeUnknown   it may have happened
+    │       └── ObservationWithheld  it happened; what it gave back may not be read
+    ├── RunEnding                ends the run, never an outcome of a move
+    │   ├── BudgetSpent          (exit 4)
+    │   ├── Stopped              by oversight or by `scaffold stop`                    (exit 3)
+    │   └── Unavailable          a backend, or the journal, is gone                    (exit 5)
+    ├── BackendError             raised by backends
+    │   ├── BackendUnavailable   down, refused, out of retries
+    │   │   └── NotAuthorised    401, 403: retrying cannot help
+    │   ├── ContextOverflow      prompt over the context window
+    │   ├── BadRequest           the backend calls the request wrong
+    │   └── BadResponse          cut, malformed or over-long
+    ├── TraceError
+    │   ├── JournalFailed        could not write or sync
+    │   ├── RunHeld              another process writes this run
+    │   ├── ClaimLost            it was ours and no longer is
+    │   ├── TraceDamaged         altered, torn in the middle, or out of order
+    │   └── NewerTrace           written by a later version
+    ├── ClearanceError           an action was attempted without a fitting, unspent clearance
+    └── NotPerformed             raised by an action: known not to have happened
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ScaffoldError(Exception):
+    """Any error of this project."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is closest, as a clause to end an error message with."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# --- what the user gave
+
+
+class BadInput(ScaffoldError):
+    """What the user gave cannot be used."""
+
+
+class TaskError(BadInput):
+    """A task that cannot be run.
+
+    Attributes:
+        path: keys that lead to the fault, such as `("budget", "tokens")`.
+        where: file and line, once a reader of files has found them.
+    """
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...] = (), where: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.where = where
+
+    def __str__(self) -> str:
+        place = ".".join(str(part) for part in self.path)
+        return ": ".join(part for part in (self.where, place, super().__str__()) if part)
+
+
+class UnknownPlugin(BadInput):
+    """No plug-in of that name is installed."""
+
+    def __init__(self, family: str, name: str, installed: Iterable[str]) -> None:
+        names = sorted(installed)
+        listed = ", ".join(names) or "none"
+        super().__init__(f"no {family} named {name!r}{nearest(name, names)} Installed: {listed}.")
+        self.family = family
+        self.name = name
+
+
+class BrokenPlugin(BadInput):
+    """A plug-in is installed and cannot be loaded."""
+
+
+class MissingExtra(BadInput):
+    """An optional dependency is absent."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part: pip install 'system2-scaffold[{extra}]'")
+        self.extra = extra
+
+
+class ModelFileError(BadInput):
+    """A local model's file is missing, cut short or not a model."""
+
+
+class UnknownRun(BadInput):
+    """No run of that name where runs are kept."""
+
+
+# --- planning
+
+
+class PlannerError(ScaffoldError):
+    """A planner broke a rule of planning."""
+
+
+class PlanError(PlannerError):
+    """A plan that is no DAG, or that names an action or a step that does not exist."""
+
+
+class PlanChanged(PlannerError):
+    """A resumed planner asked for something else than its trace records."""
+
+
+class GaveUp(ScaffoldError):
+    """A planner says that the task is unsolved, and why."""
+
+
+class MoveError(ScaffoldError):
+    """The recorded outcome of a move that did not work out, thrown into the planner.
+
+    Attributes:
+        key: where in the planner's structure the move stands.
+        data: the leaf's own facts, as JSON values.
+    """
+
+    code: ClassVar[str] = "move_error"
+
+    def __init__(self, message: str, key: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.message} (at {self.key})" if self.key else self.message
+
+
+class StepFailed(MoveError):
+    """A step gave no acceptable sample."""
+
+    code = "step_failed"
+
+
+class NoWinner(StepFailed):
+    """Votes did not settle within the cap; `data["votes"]` says how they fell."""
+
+    code = "no_winner"
+
+
+class PromptTooLong(StepFailed):
+    """The prompt does not fit the model's context."""
+
+    code = "prompt_too_long"
+
+
+class StepRefused(StepFailed):
+    """Oversight withheld the thought."""
+
+    code = "step_refused"
+
+
+class ActionError(MoveError):
+    """An action did not end as performed."""
+
+    code = "action_error"
+
+
+class ActionRefused(ActionError):
+    """The gate did not clear the action: nothing happened."""
+
+    code = "action_refused"
+
+
+class ActionFailed(ActionError):
+    """The action is known not to have happened."""
+
+    code = "action_failed"
+
+
+class OutcomeUnknown(ActionError):
+    """The action may have happened; a person has to look."""
+
+    code = "outcome_unknown"
+
+
+class ObservationWithheld(ActionError):
+    """The action happened, and oversight withheld what it gave back."""
+
+    code = "observation_withheld"
+
+
+_MOVE_ERRORS: dict[str, type[MoveError]] = {
+    cls.code: cls
+    for cls in (
+        MoveError,
+        StepFailed,
+        NoWinner,
+        PromptTooLong,
+        StepRefused,
+        ActionError,
+        ActionRefused,
+        ActionFailed,
+        OutcomeUnknown,
+        ObservationWithheld,
+    )
+}
+
+
+def move_error(code: str, message: str, key: str, data: dict[str, Any]) -> MoveError:
+    """Rebuild a move's error from its record; an unknown code gives the base class."""
+    return _MOVE_ERRORS.get(code, MoveError)(message, key, **data)
+
+
+# --- the end of a run
+
+
+class RunEnding(ScaffoldError):
+    """Ends the run; never the outcome of a move."""
+
+
+class BudgetSpent(RunEnding):
+    """A budget has no room for what comes next.
+
+    Attributes:
+        resource: which budget (`tokens`, `usd`, `seconds`, `steps`, `actions`).
+        limit: the budget.
+        spent: what was used and reserved when it ran out.
+        wanted: what the next move would have needed, at worst.
+    """
+
+    def __init__(self, resource: str, *, limit: float, spent: float, wanted: float) -> None:
+        super().__init__(f"budget of {limit:g} {resource} has no room for {wanted:g} more ({spent:g} spent)")
+        self.resource = resource
+        self.limit = limit
+        self.spent = spent
+        self.wanted = wanted
+
+
+class Stopped(RunEnding):
+    """Oversight, or a person with `scaffold stop`, ended the run."""
+
+
+class Unavailable(RunEnding):
+    """A backend, or the journal, is gone; the run can be resumed when it is back."""
+
+
+# --- backends
+
+
+class BackendError(ScaffoldError):
+    """A backend could not answer."""
+
+
+class BackendUnavailable(BackendError):
+    """Down, refused, or out of retries."""
+
+
+class NotAuthorised(BackendUnavailable):
+    """The backend refuses our credentials; retrying cannot help."""
+
+
+class ContextOverflow(BackendError):
+    """The prompt does not fit the model's context window."""
+
+
+class BadRequest(BackendError):
+    """The backend calls the request wrong; retrying cannot help."""
+
+
+class BadResponse(BackendError):
+    """The answer was cut, malformed or over-long."""
+
+
+# --- the trace
+
+
+class TraceError(ScaffoldError):
+    """A trace could not be written, read or trusted."""
+
+
+class JournalFailed(TraceError):
+    """The journal could not write or sync; nothing after it may happen."""
+
+
+class RunHeld(TraceError):
+    """Another process writes this run."""
+
+
+class ClaimLost(TraceError):
+    """The right to write this run was lost."""
+
+
+class TraceDamaged(TraceError):
+    """A line was altered, is torn, or stands out of order.
+
+    Attributes:
+        line: number of the first bad line, counted from 1.
+    """
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class NewerTrace(TraceError):
+    """The trace was written by a later version of the format."""
+
+
+# --- actions
+
+
+class ClearanceError(ScaffoldError):
+    """An action was attempted without a fitting, unspent clearance."""
+
+
+class NotPerformed(ScaffoldError):
+    """Raised by an action that is certain that nothing happened."""

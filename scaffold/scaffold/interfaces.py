@@ -1,0 +1,371 @@
+"""The five Protocols that everything pluggable keeps to, and what the engine is given from outside."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from scaffold.vocabulary.actions import ActionSpec, Call
+    from scaffold.vocabulary.clearance import Clearance
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.models import Delta, Profile, Request
+    from scaffold.vocabulary.moves import Options, StepKind, Thought
+    from scaffold.vocabulary.review import MonitorSpec, Stakes, Subject, Verdict
+    from scaffold.vocabulary.task import Task
+
+
+# --- backends
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that answers a request with samples.
+
+    `generate` is always a stream. Each of the request's n samples has its own `index`, 0 to n-1, and ends with a
+    Delta that has `finish`; the last Delta of all has `usage`. Closing the iterator stops the work. A backend
+    retries what is worth retrying by itself, and raises a `BackendError` leaf for the rest:
+    `BackendUnavailable` ends the run, the others fail the step. It is used by many tasks at once.
+    `close` frees what it holds; it may be called twice.
+    """
+
+    profile: Profile
+
+    def generate(self, request: Request) -> AsyncIterator[Delta]:
+        """Answer with a stream of pieces of samples."""
+        ...
+
+    async def close(self) -> None:
+        """Free connections, threads, memory."""
+        ...
+
+
+# --- monitors
+
+
+class TraceView(Protocol):
+    """What a monitor may read of the run so far; reading never changes it."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        ...
+
+    @property
+    def state(self) -> Any:
+        """This monitor's own fold over the trace, when it has one; else None."""
+        ...
+
+    @property
+    def actions(self) -> Mapping[str, ActionSpec]:
+        """The actions that exist, by name."""
+        ...
+
+    def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        """Events with their content, in order, from the one after `after`."""
+        ...
+
+
+class ReviewContext(Protocol):
+    """What a monitor may use while it reviews."""
+
+    @property
+    def stakes(self) -> Stakes:
+        """How much depends on it."""
+        ...
+
+    @property
+    def random(self) -> random.Random:
+        """Seeded by run and key, so that what was sampled is sampled again on resume."""
+        ...
+
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: Any = str,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[Any]:
+        """Ask a model: an ordinary step, recorded, in oversight's own ledger.
+
+        Raises:
+            StepFailed: there is no acceptable answer. Letting it through is right: it becomes status `error`.
+        """
+        ...
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Reads one subject, with a view of the trace, and says a Verdict.
+
+    `review` may be cancelled at `spec.timeout_s`. It says what it found; it never acts. Raising, taking too
+    long or returning something else is recorded as such and never counts as a pass. One instance serves many runs:
+    what it must remember of a run is a fold (`Folds`), never an attribute.
+    """
+
+    spec: MonitorSpec
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Read one subject."""
+        ...
+
+
+@runtime_checkable
+class ChecksTask(Protocol):
+    """A monitor that can tell before the run that a task does not fit it."""
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Raise TaskError, with the path of the fault, when the task cannot be monitored as it says."""
+        ...
+
+
+@runtime_checkable
+class Folds(Protocol):
+    """A monitor whose state is a fold over the trace, rebuilt on resume."""
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
+        """Give the state after one more event; state is None before the first."""
+        ...
+
+
+class StreamSession(Protocol):
+    """Reads one step's samples while they are generated."""
+
+    def feed(self, delta: Delta) -> Verdict | None:
+        """Read a piece; a verdict of `resample` or worse ends that sample at once."""
+        ...
+
+    def close(self, sample: int) -> Verdict | None:
+        """The sample is over."""
+        ...
+
+
+@runtime_checkable
+class ReadsStreams(Protocol):
+    """A monitor that reads reasoning and answers while they are generated."""
+
+    def open(self, step: Subject, view: TraceView, context: ReviewContext) -> StreamSession:
+        """Begin with a step."""
+        ...
+
+
+# --- actions
+
+
+@runtime_checkable
+class Action(Protocol):
+    """A typed callable on the world with a declared effect.
+
+    `perform` redeems the clearance on the canonical bytes of its arguments before it does anything else, so that it
+    cannot be called past the gate. It raises `NotPerformed` when it is certain that nothing happened; any
+    other exception means that the outcome is unknown, unless the effect is `read`.
+    """
+
+    spec: ActionSpec
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments against the schema and give them as JSON values.
+
+        Raises:
+            ValueError: they do not fit; the message says which and why.
+        """
+        ...
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
+        """Do it."""
+        ...
+
+
+@runtime_checkable
+class Reconciles(Protocol):
+    """An action that can ask its target whether a call had its effect."""
+
+    async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
+        """Say whether it happened, and what it gave back."""
+        ...
+
+
+# --- people
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is asked: to approve an exact call, or for a fact.
+
+    Attributes:
+        id: names it in `scaffold approvals`.
+        run: the run that asks.
+        kind: an approval of a plan or an action, or a question.
+        digest: of what exactly is asked; an answer for another digest counts for nothing.
+        expires: seconds since the epoch, after which an approval means no.
+        title: one line.
+        detail: the exact call, the reasons, as JSON values.
+    """
+
+    id: str
+    run: str
+    kind: str
+    digest: str
+    expires: float
+    title: str
+    detail: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person says.
+
+    Attributes:
+        id: the question's id.
+        digest: the question's digest.
+        granted: for an approval.
+        value: for a question, as text.
+        by: who.
+    """
+
+    id: str
+    digest: str
+    granted: bool = False
+    value: str = ""
+    by: str = ""
+    comment: str = ""
+
+
+@runtime_checkable
+class Approver(Protocol):
+    """A way to reach a person."""
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Ask; None means that nobody can be reached now, and the run goes on without or pauses."""
+        ...
+
+
+# --- the journal
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One event as it is stored: the spine's line and the content's line, without their newlines."""
+
+    seq: int
+    line: bytes
+    content: bytes = b""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to write one run.
+
+    Attributes:
+        run: the run.
+        owner: who holds it.
+        epoch: counts claims; a journal refuses an older one.
+        repaired: what was mended on opening, in words; empty when nothing was.
+    """
+
+    run: str
+    owner: str
+    epoch: int = 0
+    repaired: str = ""
+
+
+class Journal(Protocol):
+    """Where a run's events are stored. One writer at a time; readers at any time.
+
+    `append` stores the records in order, all or none that a later `read` would see; with `durable` they
+    survive a loss of power once it returns. `read` gives what was stored, in order, and changes nothing. The inbox holds
+    what people say to a run from outside; the holder of the claim turns it into events.
+    """
+
+    async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
+        """Take the right to write; mend a torn tail.
+
+        Raises:
+            RunHeld: another process has it.
+            UnknownRun: there is no such run, and `create` is False.
+        """
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Give it back."""
+        ...
+
+    async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+        """Store records.
+
+        Raises:
+            JournalFailed: they are not stored; the run must end.
+            ClaimLost: another process has taken over.
+        """
+        ...
+
+    def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
+        """Give the records after a sequence number."""
+        ...
+
+    async def sign(self, claim: Claim, note: str) -> None:
+        """Keep a signed head beside the trace."""
+        ...
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put an answer into a run's inbox."""
+        ...
+
+    def inbox(self, run: str) -> Sequence[Answer]:
+        """What lies in a run's inbox."""
+        ...
+
+    def location(self, run: str) -> str:
+        """Where people find the trace: a path or an address."""
+        ...
+
+
+# --- what the engine is given
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+
+class HostClock:
+    """The host's own clock."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+
+def _nowhere(_point: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run takes from outside itself, so that tests can hand it something else.
+
+    Attributes:
+        clock: tells the time.
+        random: for run ids and salts; unpredictable unless a test says otherwise.
+        reach: called at each named point of a transition, such as `action.intent:after`.
+    """
+
+    clock: Clock = field(default_factory=HostClock)
+    random: random.Random = field(default_factory=random.SystemRandom)
+    reach: Callable[[str], None] = _nowhere

@@ -1,0 +1,1 @@
+"""The words of the project as types; nothing here does I/O."""

@@ -1,0 +1,96 @@
+"""What can be done to the world, and what it gave back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from scaffold.errors import ActionError, ActionFailed, ActionRefused, ObservationWithheld, OutcomeUnknown
+from scaffold.vocabulary.references import Provenance, Reference
+
+Effect = Literal["read", "reversible", "irreversible"]
+Idempotency = Literal["target_key", "reconcile", "none"]
+ActionStatus = Literal["planned", "refused", "performed", "failed", "unknown"]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an action declares of itself.
+
+    Attributes:
+        name: what plans call it.
+        description: one line for planners and people.
+        version: changes when what it does changes.
+        parameters: JSON Schema of its arguments.
+        effect: what it does to the world.
+        cost: what one call costs, in US dollars; counts towards stakes and what a refusal saved.
+        trusted: whether what it gives back is inside our trust; else it is tainted.
+        identity: names of the arguments that say *which* thing is acted on: one effect each.
+        idempotency: what the target promises about repeated calls.
+        timeout_s: seconds after which the outcome is called unknown.
+    """
+
+    name: str
+    description: str = ""
+    version: str = "1"
+    parameters: dict[str, Any] = {}
+    effect: Effect = "irreversible"
+    cost: float = 0.0
+    trusted: bool = False
+    identity: tuple[str, ...] = ()
+    idempotency: Idempotency = "none"
+    timeout_s: float = 60.0
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What an action is told about the call it performs.
+
+    Attributes:
+        run: the run that performs it.
+        key: idempotency key; the same for every attempt at this one effect.
+        attempt: 1 for the first.
+    """
+
+    run: str
+    key: str
+    attempt: int = 1
+
+
+class Observation(Reference[T_co]):
+    """What an action gave back; its value can be read only when the action was performed."""
+
+    __slots__ = ("action", "key", "reason", "status")
+
+    def __init__(
+        self,
+        value: Any,
+        provenance: Provenance,
+        *,
+        key: str,
+        action: str,
+        status: ActionStatus | Literal["withheld", "skipped"] = "performed",
+        reason: str = "",
+    ) -> None:
+        super().__init__(value, provenance)
+        self.key = key
+        self.action = action
+        self.status = status
+        self.reason = reason
+
+    @property
+    def value(self) -> T_co:
+        """What came back.
+
+        Raises:
+            ActionError: the leaf that says why there is nothing to read.
+        """
+        if self.status == "performed":
+            return self._value
+        leaf: type[ActionError] = {
+            "refused": ActionRefused,
+            "failed": ActionFailed,
+            "unknown": OutcomeUnknown,
+            "withheld": ObservationWithheld,
+        }.get(self.status, ActionError)
+        raise leaf(self.reason or f"{self.action} was {self.status}", self.key, action=self.action)

@@ -1,0 +1,48 @@
+"""Clearance: single-use proof that one exact call was reviewed."""
+
+from __future__ import annotations
+
+from scaffold.errors import ClearanceError
+from scaffold.vocabulary.actions import Call
+from scaffold.vocabulary.canonical import digest
+
+
+class Mint:
+    """The right to make clearances; each gate holds one, and a clearance knows whose it is."""
+
+    __slots__ = ()
+
+
+class Clearance:
+    """Bound to one action and the exact bytes of its arguments; can be redeemed once.
+
+    Attributes:
+        action: the action it is for.
+        call: what the action is told about this call.
+        observed: monitors were suspended when it was given.
+    """
+
+    __slots__ = ("_digest", "_mint", "_spent", "action", "call", "observed")
+
+    def __init__(self, mint: Mint, action: str, arguments: bytes, call: Call, *, observed: bool = False) -> None:
+        if type(mint) is not Mint:
+            raise ClearanceError("only the gate gives clearances: propose the action from a planner, or use Gate")
+        self._mint = mint
+        self._digest = digest(arguments)
+        self._spent = False
+        self.action = action
+        self.call = call
+        self.observed = observed
+
+    def redeem(self, action: str, arguments: bytes) -> Call:
+        """Spend it on the call it was given for.
+
+        Raises:
+            ClearanceError: it was spent before, or the call is not the one that was reviewed.
+        """
+        if self._spent:
+            raise ClearanceError(f"the clearance for {self.action!r} was spent already")
+        if action != self.action or digest(arguments) != self._digest:
+            raise ClearanceError(f"the clearance is for another call than this one of {action!r}")
+        self._spent = True
+        return self.call

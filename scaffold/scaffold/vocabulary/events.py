@@ -1,0 +1,303 @@
+"""Every kind of event a trace may hold; the format is versioned as a whole.
+
+A spine line is one of these, as JSON, with `kind` first and `hash` last. Facts that are safe to keep
+stand in the event itself. Prompts, reasoning, arguments, outputs and reasons stand in its *content*,
+a JSON object kept apart, of which the event holds a salted digest. What a content holds is written
+beside each kind. `key` says where in the planner's structure the event belongs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from scaffold.vocabulary.actions import Effect  # noqa: TC001 - msgspec reads annotations at run time
+from scaffold.vocabulary.models import NO_USAGE, Usage
+from scaffold.vocabulary.review import Decision, SubjectKind, VerdictStatus  # noqa: TC001 - as above
+
+FORMAT = 1
+
+Ledger = Literal["model", "oversight"]
+RunStatus = Literal["solved", "failed", "stopped", "exhausted", "unavailable", "waiting", "interrupted"]
+ENDED: frozenset[str] = frozenset({"solved", "failed", "stopped"})
+
+
+class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
+    """What all events have.
+
+    Attributes:
+        seq: number in the run, from 1, without gaps.
+        at: seconds since the epoch, by the host's clock.
+        t: seconds the run has been active so far; waiting does not count.
+        key: where in the planner's structure it belongs; empty for the run as a whole.
+        content: salted SHA-256 of its content, in hex; empty when it has none.
+    """
+
+    seq: int = 0
+    at: float = 0.0
+    t: float = 0.0
+    key: str = ""
+    content: str = ""
+
+
+class RunStarted(Event, tag="run.started", kw_only=True):
+    """The first event. Content: `task`, `config` (what is needed to resume)."""
+
+    format: int
+    run: str
+    scaffold: str
+    planner: str
+    plugins: dict[str, str] = {}
+    tainted: bool = False
+    origin: str = ""
+
+
+class RunResumed(Event, tag="run.resumed", kw_only=True):
+    """Another process, or the same one later, goes on. Content: none."""
+
+    owner: str = ""
+    repaired: str = ""
+
+
+class StepAsked(Event, tag="step.asked", kw_only=True):
+    """A step is about to be asked. Content: `asked`, `messages`, `provenance`."""
+
+    step: str
+    digest: str
+    to: str = "default"
+    ledger: Ledger = "model"
+    model: str = ""
+    tokens: int = 0
+    usd: float = 0.0
+
+
+class StepReserved(Event, tag="step.reserved", kw_only=True):
+    """More samples of a step are about to be asked; what they may cost at worst. Content: none."""
+
+    ledger: Ledger = "model"
+    tokens: int = 0
+    usd: float = 0.0
+
+
+class StepAnswered(Event, tag="step.answered", kw_only=True):
+    """A step is over, with a value or an error. Content: `samples`, `value` or `error`.
+
+    `final` is False when a review decides whether the planner may have it.
+    """
+
+    ok: bool = True
+    ledger: Ledger = "model"
+    usage: Usage = NO_USAGE
+    seconds: float = 0.0
+    samples: int = 1
+    discarded: int = 0
+    winner: int = -1
+    votes: int = 1
+    confidence: float = 1.0
+    sources: tuple[str, ...] = ()
+    tainted: bool = False
+    final: bool = True
+
+
+class StepCut(Event, tag="step.cut", kw_only=True):
+    """A step was given up before it was over; its samples stay charged. Content: `samples`, `reason`."""
+
+    ledger: Ledger = "model"
+    usage: Usage = NO_USAGE
+    samples: int = 0
+
+
+class Released(Event, tag="released", kw_only=True):
+    """What the review of a thought or an observation came to. Content: `feedback` when withheld."""
+
+    subject: SubjectKind
+    ok: bool = True
+
+
+class PlanProposed(Event, tag="plan.proposed", kw_only=True):
+    """A plan is about to be read. Content: `calls`, `reason`."""
+
+    digest: str
+    actions: int
+
+
+class PlanDecided(Event, tag="plan.decided", kw_only=True):
+    """The gate's answer to a plan. Content: `objections` when there are any."""
+
+    digest: str
+    decision: Decision
+    allowed: bool
+
+
+class VerdictFact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The part of a verdict that the spine keeps."""
+
+    monitor: str
+    decision: Decision
+    status: VerdictStatus = "ok"
+    settings: str = ""
+    score: float | None = None
+    property: str = ""
+    seconds: float = 0.0
+
+
+class Reviewed(Event, tag="reviewed", kw_only=True):
+    """Monitors have read something. Content: `verdicts`, whole, when any of them says more than `allow`."""
+
+    subject: SubjectKind
+    digest: str
+    decision: Decision
+    stakes: str = "low"
+    verdicts: tuple[VerdictFact, ...] = ()
+
+
+class ActionProposed(Event, tag="action.proposed", kw_only=True):
+    """An action is about to be reviewed. Content: `call`."""
+
+    action: str
+    effect: Effect
+    digest: str
+    cost: float = 0.0
+    plan: str = ""
+    node: str = ""
+
+
+class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
+    """A person is asked. Content: `call` or `calls`, `reasons`."""
+
+    id: str
+    subject: SubjectKind
+    digest: str
+    expires: float
+
+
+class ApprovalGiven(Event, tag="approval.given", kw_only=True):
+    """A person has answered, or time has. Content: `comment` when there is one."""
+
+    id: str
+    digest: str
+    granted: bool
+    by: str
+
+
+class QuestionAsked(Event, tag="question.asked", kw_only=True):
+    """The user is asked for a fact. Content: `asked`, `provenance`."""
+
+    id: str
+    digest: str
+
+
+class QuestionAnswered(Event, tag="question.answered", kw_only=True):
+    """The user has answered. Content: `value`."""
+
+    id: str
+    by: str
+
+
+class ActionCleared(Event, tag="action.cleared", kw_only=True):
+    """The gate has cleared one exact call. Content: none.
+
+    `observed` says that monitors were suspended; `approval` names the approval that was spent.
+    """
+
+    action: str
+    digest: str
+    decision: Decision
+    approval: str = ""
+    observed: bool = False
+
+
+class ActionIntent(Event, tag="action.intent", kw_only=True):
+    """The call is about to be made; on disk before it is. Content: none."""
+
+    action: str
+    effect: Effect
+    digest: str
+    idempotency: str
+    attempt: int = 1
+
+
+class ActionOutcome(Event, tag="action.outcome", kw_only=True):
+    """What came of it. Content: `value` or `reason`.
+
+    `final` is False when a review decides whether the planner may read what came back.
+    """
+
+    action: str
+    digest: str
+    status: Literal["performed", "failed", "unknown"]
+    tainted: bool = True
+    seconds: float = 0.0
+    final: bool = True
+
+
+class ActionRefused(Event, tag="action.refused", kw_only=True):
+    """The gate has not cleared it; nothing happened. Content: `feedback`."""
+
+    action: str
+    digest: str
+    decision: Decision
+    cost: float = 0.0
+
+
+class Noted(Event, tag="noted", kw_only=True):
+    """The planner's own words. Content: `text`, `partial`."""
+
+
+class StopAsked(Event, tag="stop.asked", kw_only=True):
+    """A person has asked the run to stop before its next action. Content: none."""
+
+    by: str
+
+
+class Paused(Event, tag="run.paused", kw_only=True):
+    """The run stands still and can be resumed. Content: `reason`, `partial`."""
+
+    status: RunStatus
+
+
+class Ended(Event, tag="run.ended", kw_only=True):
+    """The run is over. Content: `answer` or `reason`, `partial`."""
+
+    status: RunStatus
+
+
+AnyEvent = (
+    RunStarted
+    | RunResumed
+    | StepAsked
+    | StepReserved
+    | StepAnswered
+    | StepCut
+    | Released
+    | PlanProposed
+    | PlanDecided
+    | Reviewed
+    | ActionProposed
+    | ApprovalAsked
+    | ApprovalGiven
+    | QuestionAsked
+    | QuestionAnswered
+    | ActionCleared
+    | ActionIntent
+    | ActionOutcome
+    | ActionRefused
+    | Noted
+    | StopAsked
+    | Paused
+    | Ended
+)
+
+encode = msgspec.json.Encoder().encode
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)
+
+
+def decode(body: bytes) -> Event:
+    """Read an event from its line.
+
+    Raises:
+        msgspec.ValidationError: it is of no kind that this version knows, or lacks a field.
+    """
+    event: Event = _decoder.decode(body)
+    return event

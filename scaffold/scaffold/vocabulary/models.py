@@ -1,0 +1,153 @@
+"""What is said to a model and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length", "cut", "error"]
+ReasoningVisibility = Literal["full", "summary", "redacted", "absent"]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a prompt; a last turn of the assistant is text that the model goes on from."""
+
+    role: Role
+    content: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt, of which `n` samples are wanted.
+
+    Attributes:
+        messages: the prompt.
+        n: how many samples; a backend that can shares the prefix among them.
+        max_tokens: most tokens a sample may have, reasoning included.
+        temperature: 0 is greedy.
+        stop: texts that end a sample; not part of it.
+        seed: makes a sampling backend repeatable where it can; sample i uses seed + i.
+        json_schema: JSON Schema that each sample must satisfy, for backends that can constrain decoding.
+        choices: the only texts a sample may be, for backends that can constrain decoding.
+    """
+
+    messages: tuple[Message, ...]
+    n: int = 1
+    max_tokens: int = 512
+    temperature: float = 0.7
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    json_schema: dict[str, Any] | None = None
+    choices: tuple[str, ...] = ()
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
+
+    `usd` is None where the price is not known.
+    """
+
+    input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cached: int = 0
+    usd: float | None = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input + self.output
+
+    def __add__(self, other: Usage) -> Usage:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+            self.cached + other.cached,
+            usd,
+        )
+
+
+NO_USAGE = Usage()
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A piece of one sample, as it is generated.
+
+    Attributes:
+        index: which of the request's n samples it belongs to.
+        text: more of the answer.
+        reasoning: more of the readable reasoning.
+        finish: set on a sample's last piece.
+        usage: set once, on the last piece of the request: the sum over its samples.
+        logprob: sum of the log-probabilities of this piece's tokens, where the backend tells.
+    """
+
+    index: int = 0
+    text: str = ""
+    reasoning: str = ""
+    finish: Finish | None = None
+    usage: Usage | None = None
+    logprob: float | None = None
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One answer of a backend to a step.
+
+    Attributes:
+        index: the order in which samples were asked for; votes count by it, never by arrival.
+        text: the answer as it came.
+        reasoning: the readable reasoning.
+        finish: why it ended.
+        logprob: its log-probability, where the backend tells.
+        flag: why it was discarded; empty when it counts.
+    """
+
+    index: int
+    text: str
+    reasoning: str = ""
+    finish: Finish = "stop"
+    logprob: float | None = None
+    flag: str = ""
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """Cost in US dollars."""
+        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+
+
+FREE = Prices(0.0, 0.0)
+
+Ability = Literal["schema", "choices", "logprobs", "seed", "n", "fork"]
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend can do, what it costs, and how much of its reasoning can be read.
+
+    Attributes:
+        backend: name of the plug-in.
+        model: name of the model, as the backend calls it.
+        context: most tokens of prompt and answer together; None when not known.
+        prices: None when not known; a money budget then refuses to start.
+        trust: `trusted` or `untrusted`: whether its answers may steer irreversible actions unseen.
+        reasoning: how much of its reasoning is externalised.
+        can: what it can do beyond plain sampling.
+        guessed: names of the fields above that are guesses.
+    """
+
+    backend: str
+    model: str
+    context: int | None = None
+    prices: Prices | None = None
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    reasoning: ReasoningVisibility = "absent"
+    can: frozenset[Ability] = frozenset()
+    guessed: tuple[str, ...] = ()

@@ -1,0 +1,156 @@
+"""What a planner yields, and the thoughts it is sent back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from scaffold.vocabulary.references import Provenance, Reference
+from scaffold.vocabulary.review import Objection  # noqa: TC001 - msgspec reads annotations at run time
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.plan import Plan, Planned
+    from scaffold.machinery.sampling import Sampling
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+StepKind = Literal[
+    "understand",
+    "decompose",
+    "propose",
+    "predict",
+    "evaluate",
+    "decide",
+    "solve",
+    "verify",
+    "combine",
+    "compress",
+    "answer",
+]
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a step is asked; None leaves it to the engine.
+
+    Attributes:
+        max_tokens: most tokens of one sample.
+        temperature: 0 is greedy.
+        stop: texts that end a sample.
+        choices: the only texts an answer may be.
+    """
+
+    max_tokens: int = 512
+    temperature: float | None = None
+    stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+DEFAULT_OPTIONS = Options()
+
+
+class Think(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask a model for one cognitive step.
+
+    Attributes:
+        kind: what sort of step.
+        inputs: what it may see; references keep where they came from.
+        returns: the type of its value.
+        instruction: what to do, in the planner's own words; never text from elsewhere.
+        prompt: name of the template; the kind's own when empty.
+        sampling: how samples become one answer; the run's own when None.
+        to: the role of the backend that answers.
+        options: how it is asked.
+    """
+
+    kind: StepKind
+    inputs: tuple[Any, ...] = ()
+    returns: Any = str
+    instruction: str = ""
+    prompt: str = ""
+    sampling: Sampling | None = None
+    to: str = "default"
+    options: Options = DEFAULT_OPTIONS
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Run sub-planners at the same time; all end before the results, or the error of the lowest, are sent."""
+
+    branches: tuple[Generator[Move, Any, Any], ...]
+
+
+class Propose(msgspec.Struct, frozen=True):
+    """Have the whole plan read before any of it is done."""
+
+    plan: Plan
+
+
+class Act(msgspec.Struct, frozen=True):
+    """Do one thing; cleared first. `plan` is the key under which its plan was proposed, if it was."""
+
+    planned: Planned
+    plan: str = ""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Ask the user for a missing fact."""
+
+    question: str
+    returns: Any = str
+    about: tuple[Any, ...] = ()
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Write something into the trace; `partial` is what the run answers if it is cut short from here on."""
+
+    text: str
+    partial: Any = None
+
+
+Move: TypeAlias = Think | Together | Propose | Act | Ask | Note
+Planning: TypeAlias = Generator[Move, Any, T]
+
+
+class Thought(Reference[T_co]):
+    """What a step gave.
+
+    Attributes:
+        key: the step's key.
+        text: the answer as the model wrote it.
+        reasoning: its readable reasoning.
+        confidence: the winner's share of the votes that counted, between 0 and 1.
+    """
+
+    __slots__ = ("confidence", "key", "reasoning", "text")
+
+    def __init__(
+        self,
+        value: T_co,
+        provenance: Provenance,
+        *,
+        key: str,
+        text: str = "",
+        reasoning: str = "",
+        confidence: float = 1.0,
+    ) -> None:
+        super().__init__(value, provenance)
+        self.key = key
+        self.text = text
+        self.reasoning = reasoning
+        self.confidence = confidence
+
+
+class Review(msgspec.Struct, frozen=True):
+    """What came of a proposed plan.
+
+    Attributes:
+        key: the proposal's key; `carry_out` names it.
+        allowed: whether the plan as a whole may be carried out.
+        objections: what stands against it.
+    """
+
+    key: str
+    allowed: bool
+    objections: tuple[Objection, ...] = ()

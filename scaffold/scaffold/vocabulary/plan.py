@@ -1,0 +1,254 @@
+"""A plan: a DAG of the actions proposed and the thoughts they rest on."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import PlanError, nearest
+from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, provenance_of, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import networkx as nx
+
+LATER = "$later"
+
+
+class Later:
+    """A reference to what a planned action will give back: not known yet."""
+
+    __slots__ = ("node", "path")
+
+    def __init__(self, node: str, path: tuple[str | int, ...] = ()) -> None:
+        self.node = node
+        self.path = path
+
+    def __getitem__(self, part: str | int) -> Later:
+        """Refer to one field of the result to come."""
+        return Later(self.node, (*self.path, part))
+
+    def __repr__(self) -> str:
+        return f"Later({self.node!r}, {self.path!r})"
+
+    def record(self) -> dict[str, Any]:
+        """The form in which a plan's record holds it."""
+        return {LATER: [self.node, *self.path]}
+
+
+class Planned:
+    """One action of a plan.
+
+    Attributes:
+        action: the action's name.
+        arguments: bare values, references, or `Later` for results not known yet.
+        id: the node's name within its plan; given by the plan when left empty.
+        after: ids of nodes that must have been performed before.
+        because: references to the thoughts this action rests on.
+        predicted: the consequence expected, in words or as a value to compare with.
+    """
+
+    def __init__(
+        self,
+        action: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        id: str = "",  # noqa: A002 - the word the plan's record uses
+        after: Sequence[str | Planned] = (),
+        because: Sequence[Reference[Any]] = (),
+        predicted: Any = None,
+    ) -> None:
+        self.action = action
+        self.arguments = dict(arguments or {})
+        self.id = id
+        self.after = tuple(node if isinstance(node, str) else node.id for node in after)
+        self.because = tuple(because)
+        self.predicted = predicted
+
+    def __getitem__(self, part: str | int) -> Later:
+        """Refer to one field of what this action will give back."""
+        return Later(self.id, (part,))
+
+    @property
+    def result(self) -> Later:
+        """Refer to all that this action will give back."""
+        return Later(self.id)
+
+    def needs(self) -> frozenset[str]:
+        """Ids of the nodes that have to come before this one."""
+        return frozenset(self.after) | {later.node for later in _laters(self.arguments)}
+
+    def __repr__(self) -> str:
+        return f"Planned({self.action!r}, {self.arguments!r}, id={self.id!r})"
+
+
+class ActionCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One proposed call as reviewers read it: arguments as JSON, and where each came from.
+
+    Attributes:
+        id: the node's name in its plan.
+        action: the action's name.
+        arguments: JSON values; `{"$later": [node, ...]}` stands for a result not known yet.
+        provenance: for each argument, what it came from.
+        control: what the decision to make this call came from.
+        after: ids of the nodes that come before.
+        predicted: the consequence expected.
+    """
+
+    id: str
+    action: str
+    arguments: dict[str, Any]
+    provenance: dict[str, Provenance] = {}
+    control: Provenance = NOWHERE
+    after: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+    predicted: Any = None
+
+
+class Plan:
+    """Actions to take, in an order that their references and `after` imply.
+
+    Raises:
+        PlanError: two nodes share an id, a reference names no node, or the references run in a circle.
+    """
+
+    def __init__(self, actions: Sequence[Planned] = (), *, reason: str = "") -> None:
+        self.reason = reason
+        self.actions = tuple(actions)
+        for number, planned in enumerate(self.actions):
+            if not planned.id:
+                planned.id = f"a{number}"
+        self._by_id = {planned.id: planned for planned in self.actions}
+        if len(self._by_id) != len(self.actions):
+            ids = [planned.id for planned in self.actions]
+            raise PlanError(f"two actions of the plan share the id {next(i for i in ids if ids.count(i) > 1)!r}")
+        self.order = self._ordered()
+
+    def _ordered(self) -> tuple[str, ...]:
+        needs = {planned.id: planned.needs() for planned in self.actions}
+        for node, before in needs.items():
+            for name in sorted(before):
+                if name not in self._by_id:
+                    raise PlanError(f"{node!r} refers to {name!r}, which the plan does not have{nearest(name, needs)}")
+        try:
+            return tuple(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise PlanError(f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
+
+    def __getitem__(self, node: str) -> Planned:
+        return self._by_id[node]
+
+    def __iter__(self) -> Iterator[Planned]:
+        return iter(self.actions)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @cached_property
+    def graph(self) -> nx.DiGraph[str]:
+        """The plan as a networkx graph: an edge leads from what comes first to what needs it."""
+        import networkx as nx  # noqa: PLC0415 - takes a tenth of a second; most runs never need it
+
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        for planned in self.actions:
+            graph.add_node(planned.id, action=planned.action)
+            graph.add_edges_from((before, planned.id) for before in planned.needs())
+        return graph
+
+    def components(self) -> list[list[str]]:
+        """Groups of nodes that do not depend on one another, each in an order that respects its references."""
+        group: dict[str, list[str]] = {}
+        for node in self.order:
+            members = [node]
+            for before in sorted(self._by_id[node].needs(), key=self.order.index):
+                if group[before] is not members:
+                    members[:0] = group[before]
+                    for name in group[before]:
+                        group[name] = members
+            group[node] = members
+        rank = {node: place for place, node in enumerate(self.order)}
+        unique = {id(members): members for members in group.values()}
+        return [sorted(members, key=rank.__getitem__) for members in unique.values()]
+
+    def calls(self, history: Provenance) -> tuple[ActionCall, ...]:
+        """The plan as reviewers read it."""
+        return tuple(as_call(planned, history) for planned in self.actions)
+
+
+def as_call(planned: Planned, history: Provenance) -> ActionCall:
+    """One planned action as reviewers read it."""
+    return ActionCall(
+        id=planned.id,
+        action=planned.action,
+        arguments=_recorded(planned.arguments),
+        provenance={name: _where_from(value, history) for name, value in planned.arguments.items()},
+        control=history,
+        after=tuple(sorted(planned.needs())),
+        because=tuple(source for reference in planned.because for source in reference.provenance.sources),
+        predicted=unwrap(planned.predicted),
+    )
+
+
+def resolve(value: Any, results: Mapping[str, Reference[Any]]) -> Any:
+    """Put what has become known in the place of each `Later`, as references."""
+    match value:
+        case Later():
+            known: Reference[Any] = results[value.node]
+            for part in value.path:
+                known = known[part]
+            return known
+        case dict():
+            return {name: resolve(item, results) for name, item in value.items()}
+        case list() | tuple():
+            return [resolve(item, results) for item in value]
+        case _:
+            return value
+
+
+def is_pending(value: Any) -> bool:
+    """Whether a recorded argument still waits for another action's result."""
+    match value:
+        case dict():
+            return LATER in value or any(is_pending(item) for item in value.values())
+        case list():
+            return any(is_pending(item) for item in value)
+        case _:
+            return False
+
+
+def _laters(value: Any) -> Iterator[Later]:
+    match value:
+        case Later():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from _laters(item)
+        case list() | tuple():
+            for item in value:
+                yield from _laters(item)
+
+
+def _recorded(value: Any) -> Any:
+    match value:
+        case Later():
+            return value.record()
+        case Reference():
+            return value.value
+        case dict():
+            return {name: _recorded(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_recorded(item) for item in value]
+        case _:
+            return value
+
+
+def _where_from(value: Any, history: Provenance) -> Provenance:
+    pending = [f"action:{later.node}" for later in _laters(value)]
+    if not pending:
+        return provenance_of(value, history)
+    # What an action will give back is outside our trust until the action has said otherwise.
+    return (NOWHERE if isinstance(value, Later) else history) | Provenance(tuple(pending), tainted=True)

@@ -1,0 +1,134 @@
+"""Provenance: where a value came from travels in references, never in Python values.
+
+A reference is a Thought, an Observation, a task input, a part of one (`thought["account"]`) or what
+`apply` made from several. Code that unwraps a reference and passes the bare value on loses nothing:
+an argument without a reference is taken to depend on everything its generator has been told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """Which events a value came from, and whether any of them is outside our trust.
+
+    A source reads `input:NAME`, `step:KEY`, `action:KEY`, `answer:KEY` (of a person) or
+    `history:PATH@ORDINAL`: all that the generator at PATH was told before its move ORDINAL.
+    """
+
+    sources: tuple[str, ...] = ()
+    tainted: bool = False
+
+    def __or__(self, other: Provenance) -> Provenance:
+        """Depend on both."""
+        if other.sources == self.sources and other.tainted == self.tainted:
+            return self
+        merged = dict.fromkeys(self.sources)
+        merged.update(dict.fromkeys(other.sources))
+        return Provenance(tuple(merged), self.tainted or other.tainted)
+
+
+NOWHERE = Provenance()
+
+
+class Reference(Generic[T_co]):
+    """A value together with where it came from."""
+
+    __slots__ = ("_value", "provenance")
+
+    def __init__(self, value: T_co, provenance: Provenance) -> None:
+        self._value = value
+        self.provenance = provenance
+
+    @property
+    def value(self) -> T_co:
+        """The bare value; passing it on makes it depend on all this generator was told."""
+        return self._value
+
+    def __getitem__(self, part: str | int) -> Reference[Any]:
+        """Refer to one field, key or item, which keeps this reference's provenance."""
+        return Reference(_part(self.value, part), self.provenance)
+
+    def __repr__(self) -> str:
+        taint = ", tainted" if self.provenance.tainted else ""
+        return f"{type(self).__name__}({self._value!r} from {', '.join(self.provenance.sources)}{taint})"
+
+
+def _part(value: Any, part: str | int) -> Any:
+    if isinstance(part, str) and not isinstance(value, dict):
+        return getattr(value, part)
+    return value[part]
+
+
+def apply(function: Callable[..., T], *references: Any) -> Reference[T]:
+    """Run ordinary code on references and keep the union of where its inputs came from.
+
+    Bare values among the inputs are constants of the planner's own code only if no reference could
+    have shaped them; to be safe the result then also depends on the generator's history.
+    """
+    provenance = NOWHERE
+    whole = True
+    values = []
+    for reference in references:
+        if isinstance(reference, Reference):
+            provenance = provenance | reference.provenance
+            values.append(reference.value)
+        else:
+            whole = False
+            values.append(reference)
+    result = function(*values)
+    return Reference(result, provenance) if whole else Mixed(result, provenance)
+
+
+class Mixed(Reference[T_co]):
+    """A reference made partly from bare values: it also depends on its generator's history."""
+
+    __slots__ = ()
+
+    def __getitem__(self, part: str | int) -> Reference[Any]:
+        return Mixed(_part(self.value, part), self.provenance)
+
+
+def unwrap(value: Any) -> Any:
+    """Give the bare value of a reference, or of a container that holds references."""
+    match value:
+        case Reference():
+            return value.value
+        case dict():
+            return {name: unwrap(item) for name, item in value.items()}
+        case list() | tuple():
+            return [unwrap(item) for item in value]
+        case _:
+            return value
+
+
+def provenance_of(value: Any, history: Provenance) -> Provenance:
+    """Say what a value depends on; whatever holds no reference depends on the history."""
+    match value:
+        case Mixed():
+            return value.provenance | history
+        case Reference():
+            return value.provenance
+        case dict() if value:
+            return _union((provenance_of(item, history) for item in value.values()), history)
+        case list() | tuple() if value:
+            return _union((provenance_of(item, history) for item in value), history)
+        case _:
+            return history
+
+
+def _union(parts: Iterable[Provenance], history: Provenance) -> Provenance:
+    # A container's shape (its length, which keys it has) is the planner's choice, made in view of its history.
+    whole = history
+    for part in parts:
+        whole = whole | part
+    return whole

@@ -1,0 +1,151 @@
+"""What is asked: Task, Goal, Budget. pydantic, since users write them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from scaffold.vocabulary.references import Provenance, Reference
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.actions import ActionSpec
+
+GoalKind = Literal["objective", "constraint", "principle"]
+_GOAL_KINDS: tuple[GoalKind, ...] = ("objective", "constraint", "principle")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Examples(_Strict):
+    """What a goal wants and does not want, by example."""
+
+    wanted: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
+
+
+class Goal(_Strict):
+    """Something to achieve, never to break, or to honour.
+
+    In a task file the kind may be the key: `constraint: pay each invoice once`.
+    """
+
+    kind: GoalKind = "objective"
+    statement: str
+    name: str = ""
+    rule: str | None = Field(default=None, description="CEL expression that is true as long as the goal holds")
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    examples: Examples = Examples()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_as_key(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            return {"statement": data}
+        if isinstance(data, dict) and "statement" not in data:
+            kinds = [kind for kind in _GOAL_KINDS if kind in data]
+            if len(kinds) == 1:
+                rest = {name: value for name, value in data.items() if name != kinds[0]}
+                return {"kind": kinds[0], "statement": data[kinds[0]], **rest}
+        return data
+
+    @model_validator(mode="after")
+    def _named(self) -> Goal:
+        if not self.name:
+            words = re.findall(r"[a-z0-9]+", self.statement.lower())[:5]
+            object.__setattr__(self, "name", "-".join(words) or self.kind)
+        return self
+
+
+class Budget(_Strict):
+    """The most a run may use; None is no bound. Waiting for a person spends no seconds."""
+
+    tokens: Annotated[int, Field(gt=0)] | None = 1_000_000
+    usd: Annotated[float, Field(ge=0)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = 3600.0
+    steps: Annotated[int, Field(gt=0)] | None = 10_000
+    actions: Annotated[int, Field(ge=0)] | None = 100
+
+
+class Oversight(_Strict):
+    """How the gate behaves in one task.
+
+    Attributes:
+        unmonitored: lets actions run that no monitor has read; reads always may.
+        rounds: how often plans or actions may be refused before the run is stopped.
+        resamples: how often a step may be drawn again on suspicion.
+        approval_seconds: how long a question to a person stays open; then it means no.
+        budget: what oversight itself may use; its own ledger.
+    """
+
+    unmonitored: bool = False
+    rounds: Annotated[int, Field(gt=0)] = 5
+    resamples: Annotated[int, Field(ge=0)] = 2
+    approval_seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    budget: Budget = Budget(steps=None, actions=None)
+
+
+class Task(_Strict):
+    """What is asked.
+
+    Attributes:
+        prompt: the request, in the user's words.
+        inputs: facts given with it, by name; trusted unless listed in `untrusted`.
+        untrusted: names of inputs that are data from outside, tainted from the start.
+        goals: what to achieve and to keep to.
+        actions: names of the actions allowed; None allows all that were given.
+        answer: what kind of answer is wanted: `text`, `integer`, `number`, `boolean`, or a list of choices.
+        budget: the most the run may use.
+        oversight: how the gate behaves.
+        concurrency: most steps and actions at once.
+    """
+
+    prompt: str
+    inputs: dict[str, Any] = {}
+    untrusted: tuple[str, ...] = ()
+    goals: tuple[Goal, ...] = ()
+    actions: tuple[str, ...] | None = None
+    answer: Literal["text", "integer", "number", "boolean"] | tuple[str, ...] = "text"
+    budget: Budget = Budget()
+    oversight: Oversight = Oversight()
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
+
+    _tools: tuple[ActionSpec, ...] = PrivateAttr(default=())
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("is empty: say what is asked")
+        return prompt
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Task:
+        missing = [name for name in self.untrusted if name not in self.inputs]
+        if missing:
+            raise ValueError(f"untrusted names no input: {', '.join(missing)}")
+        names = [goal.name for goal in self.goals]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two goals are named {doubled[0]!r}: give one of them a name of its own")
+        return self
+
+    @property
+    def tools(self) -> tuple[ActionSpec, ...]:
+        """The actions that exist in this run, for planners to choose among."""
+        return self._tools
+
+    def with_tools(self, tools: tuple[ActionSpec, ...]) -> Task:
+        """The same task, knowing what actions exist."""
+        known = self.model_copy()
+        known._tools = tools
+        return known
+
+    def input(self, name: str) -> Reference[Any]:
+        """Refer to an input, keeping where it came from."""
+        if name not in self.inputs:
+            raise KeyError(f"the task has no input {name!r}; it has {sorted(self.inputs)}")
+        return Reference(self.inputs[name], Provenance((f"input:{name}",), name in self.untrusted))
