@@ -45,7 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True):
     """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
 
-    `usd` is None where the price is not known.
+    `usd` is None where the price is not known; `guessed` says that the backend did not count, and the tokens are a
+    guess from the length of the texts.
     """
 
     input: int = 0
@@ -53,6 +54,7 @@ class Usage(msgspec.Struct, frozen=True):
     reasoning: int = 0
     cached: int = 0
     usd: float | None = 0.0
+    guessed: bool = False
 
     @property
     def tokens(self) -> int:
@@ -67,6 +69,7 @@ class Usage(msgspec.Struct, frozen=True):
             self.reasoning + other.reasoning,
             self.cached + other.cached,
             usd,
+            self.guessed or other.guessed,
         )
 
 
