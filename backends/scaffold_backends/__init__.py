@@ -1,0 +1,1 @@
+"""Models: OpenAI-compatible servers over HTTP, and llama.cpp in this process."""

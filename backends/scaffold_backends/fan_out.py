@@ -1,0 +1,69 @@
+"""n samples from a backend that gives one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from scaffold.vocabulary.models import NO_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from scaffold.interfaces import Backend
+    from scaffold.vocabulary.models import Delta, Request
+
+
+class FanOut:
+    """A backend around a backend: asks for each sample by itself, all at once.
+
+    It cannot share the prompt's work among the samples, and its profile does not say that it can: the prompt
+    is paid for n times.
+    """
+
+    def __init__(self, inner: Backend) -> None:
+        self._inner = inner
+        self.profile = msgspec.structs.replace(inner.profile, can=inner.profile.can - {"n"})
+
+    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+        """Answer with the samples' streams, interleaved; the first error ends them all."""
+        arriving: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
+        tasks = [asyncio.create_task(self._one(request, index, arriving)) for index in range(request.n)]
+        usage = NO_USAGE
+        running = request.n
+        try:
+            while running:
+                delta = await arriving.get()
+                if isinstance(delta, BaseException):
+                    raise delta
+                if delta.usage is not None:
+                    running -= 1
+                    usage += delta.usage
+                    delta = msgspec.structs.replace(delta, usage=None if running else usage)
+                yield delta
+        finally:
+            for task in tasks:
+                task.cancel()
+            # The streams are closed once this returns, not merely asked to close.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _one(
+        self, request: Request, index: int, arriving: asyncio.Queue[Delta | BaseException]
+    ) -> None:
+        seed = None if request.seed is None else request.seed + index
+        single = msgspec.structs.replace(request, n=1, seed=seed)
+        try:
+            # Backends are written as generators, whose `aclose` is how they are stopped.
+            stream = cast("AsyncGenerator[Delta]", self._inner.generate(single))
+            async with aclosing(stream) as deltas:
+                async for delta in deltas:
+                    arriving.put_nowait(msgspec.structs.replace(delta, index=index))
+        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+            arriving.put_nowait(error)
+
+    async def close(self) -> None:
+        """Close the backend inside."""
+        await self._inner.close()

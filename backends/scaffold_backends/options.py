@@ -1,0 +1,41 @@
+"""Reading the options that a task gives to a backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scaffold.errors import TaskError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Options(BaseModel):
+    """Base of every backend's options: what is not known is refused, since a typo must not go unseen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: str) -> AnyOptions:
+    """Check options against their model.
+
+    Raises:
+        TaskError: an option is unknown, or its value does not fit; says which, and the nearest known name.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+    path = tuple(fault["loc"])
+    if fault["type"] == "extra_forbidden" and len(path) == 1:
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        message = (
+            f"{backend} has no option {path[0]!r}{nearest(str(path[0]), known)} (options: {', '.join(known)})"
+        )
+        raise TaskError(message, path=path)
+    raise TaskError(f"option of {backend}: {fault['msg']}, not {fault['input']!r}", path=path)

@@ -1,0 +1,53 @@
+"""What a model costs, from the genai-prices table."""
+
+from __future__ import annotations
+
+import ipaddress
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from scaffold.vocabulary.models import FREE, Prices
+
+if TYPE_CHECKING:
+    from genai_prices.types import TieredPrices
+
+
+def is_private(url: str) -> bool:
+    """Say whether a URL's host is this machine or one of a private network, by its name alone."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost", ".lan"))
+    return address.is_private or address.is_loopback or address.is_link_local
+
+
+def look_up(model: str, url: str) -> tuple[Prices | None, int | None, bool]:
+    """Find a model's list price and context.
+
+    Where a price has tiers, the dearest counts: a budget that is kept at that price is kept.
+
+    Returns:
+        US dollars per million tokens, None when not known; most tokens of prompt, None when not known;
+        whether the price is a guess, which it is for a server of our own: its tokens are taken to be free.
+    """
+    if is_private(url):
+        return FREE, None, True
+    # A megabyte of tables, which takes a second to load: only who talks to a priced API pays for it.
+    from genai_prices import Usage, calc_price  # noqa: PLC0415 - see above
+
+    try:
+        known = calc_price(Usage(), model, provider_api_url=url)
+    except LookupError:
+        return None, None, False
+    tokens = known.model_price.input_mtok, known.model_price.output_mtok
+    if tokens[0] is None or tokens[1] is None:
+        return None, known.model.context_window, False
+    return Prices(_dearest(tokens[0]), _dearest(tokens[1])), known.model.context_window, False
+
+
+def _dearest(price: Decimal | TieredPrices) -> float:
+    if isinstance(price, Decimal):
+        return float(price)
+    return float(max([price.base, *(tier.price for tier in price.tiers)]))

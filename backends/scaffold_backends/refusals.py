@@ -1,0 +1,139 @@
+"""What a server's error means: which of our errors it is, and whether asking again can help."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
+from scaffold_backends.chunks import clean
+
+# 409 is a lock that timed out; generating has no effect that asking again could double.
+_PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+
+_OVERFLOW = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|available context size"
+    r"|context window|prompt is too long|input is too long|too many (input )?tokens",
+    re.IGNORECASE,
+)
+_LONGEST = 500  # characters of a server's own words that go into a message
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who answers, for messages.
+
+    Attributes:
+        name: such as `https://api.openai.com/v1`.
+        key_env: the environment variable that holds the key; empty when none is sent.
+        key: the key, only to keep it out of messages.
+    """
+
+    name: str
+    key_env: str = ""
+    key: str = ""
+
+
+class Refused(Exception):  # noqa: N818 - it carries the error, and is not one that anybody outside sees
+    """A server said no.
+
+    Attributes:
+        error: what to raise when we give up.
+        passing: asking again can help.
+        retry_after: seconds that the server asks us to wait; None when it does not say.
+    """
+
+    def __init__(self, error: BackendError, *, passing: bool, retry_after: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.passing = passing
+        self.retry_after = retry_after
+
+
+def retry_after(value: str | None, now: dt.datetime) -> float | None:
+    """Read a Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date.
+
+    Returns:
+        Seconds from now, never negative; None when the header is absent or makes no sense.
+    """
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=dt.UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None) -> Refused:
+    """Say what an error status, or an error sent inside a stream, means.
+
+    Args:
+        status: the HTTP status; 0 when the error came inside a stream and has no number.
+        body: the answer's body as bytes, or the decoded value of an `error` key.
+        origin: who answered.
+        wait: seconds from a Retry-After header.
+    """
+    said, code = _read(body)
+    if origin.key:
+        said = said.replace(origin.key, "***")
+    told = f"{origin.name} answered {status or 'with an error'}: {said or 'no reason given'}"
+    if status in {401, 403}:
+        return Refused(NotAuthorised(f"{told}. {_cure(origin)}"), passing=False)
+    if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
+        return Refused(
+            ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False
+        )
+    if code == "insufficient_quota":
+        return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
+    if status in _PASSING or status == 0:
+        return Refused(BackendUnavailable(told), passing=True, retry_after=wait)
+    if status >= 500:
+        return Refused(BackendUnavailable(told), passing=False)
+    if status == 404:
+        told += " Check the model's name and the URL, which usually ends in /v1."
+    return Refused(BadRequest(told), passing=False)
+
+
+def stream_refusal(error: Any, origin: Origin) -> Refused:
+    """Say what an `error` event inside a stream means; its `code` is often an HTTP status."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return refusal(code if isinstance(code, int) and 400 <= code < 600 else 0, error, origin)
+
+
+def _cure(origin: Origin) -> str:
+    if origin.key_env:
+        return f"Check the key in the environment variable {origin.key_env}."
+    return "If it needs a key, name the environment variable that holds it in the option 'key_env'."
+
+
+def _read(body: Any) -> tuple[str, str]:
+    """Give a server's own words, short and on one line, and its code for the error."""
+    if isinstance(body, bytes):
+        text = body.decode("utf-8", "replace")
+        try:
+            body = json.loads(text)
+        except ValueError:
+            return _brief(re.sub(r"<[^>]*>", " ", text)), ""
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        if isinstance(inner, dict):
+            said = inner.get("message") or inner.get("detail") or inner
+            return _brief(str(said)), f"{inner.get('code') or ''} {inner.get('type') or ''}".strip()
+        return _brief(str(inner)), str(body.get("code") or "")
+    return _brief(str(body)), ""
+
+
+def _brief(text: str) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in clean(text)).split())
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,0 +1,56 @@
+"""Waiting for one's turn without an event loop or a thread of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import Future
+
+
+class Slots:
+    """A counting semaphore for tasks of any event loop, first come, first served.
+
+    A request that needs several slots holds up those behind it: it would otherwise never get them.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[int, Future[None]]] = deque()
+
+    async def take(self, count: int) -> None:
+        """Wait until so many are free, and take them; cancelling the wait takes none."""
+        turn: Future[None] = Future()
+        with self._lock:
+            self._waiting.append((count, turn))
+        self._serve()
+        try:
+            await asyncio.wrap_future(turn)
+        except BaseException:
+            # Cancelled in the instant after our turn came: they are ours, so give them back.
+            if turn.cancel():
+                self._serve()
+            else:
+                self.give(count)
+            raise
+
+    def give(self, count: int) -> None:
+        """Give slots back; from any thread."""
+        with self._lock:
+            self._free += count
+        self._serve()
+
+    def _serve(self) -> None:
+        served = []
+        with self._lock:
+            while self._waiting:
+                count, turn = self._waiting[0]
+                if not turn.cancelled() and count > self._free:
+                    break
+                self._waiting.popleft()
+                if turn.set_running_or_notify_cancel():
+                    self._free -= count
+                    served.append(turn)
+        for turn in served:
+            turn.set_result(None)
