@@ -1,0 +1,1 @@
+"""Monitors: readers of plans, reasoning and actions that answer with verdicts."""

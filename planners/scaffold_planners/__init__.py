@@ -1,0 +1,1 @@
+"""Hand-coded planners: ways of breaking a task into cognitive steps."""
