@@ -1,0 +1,62 @@
+# Every check of the project. CI calls these targets; `make check` runs them all.
+
+PYTHON ?= python3
+VENV ?= .venv
+UV ?= uv
+LOCK_FLAGS ?=
+
+BIN := $(VENV)/bin
+PACKAGES := scaffold scaffold_planners scaffold_monitors scaffold_backends
+LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
+        --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install format lint types imports test coverage check lock bench verifytypes clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: ## the locked tools and the project itself, editable, into $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --no-deps --no-build-isolation -e .
+
+format: ## rewrite what ruff can
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+lint: ## ruff's rules and its formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: ## mypy, strict
+	$(BIN)/mypy
+
+imports: ## the walls between the packages
+	$(BIN)/lint-imports
+
+test: ## the test suite
+	$(BIN)/pytest
+
+coverage: ## the test suite, with branches measured
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: lint types imports test ## all of the above that CI insists on
+
+lock: ## resolve requirements/ anew; LOCK_FLAGS=--upgrade for the newest versions (needs uv: pip install uv)
+	$(LOCK) --output-file requirements/base.txt
+	$(LOCK) --extra dev --constraints requirements/base.txt --output-file requirements/dev.txt
+
+bench: ## every benchmark, one JSON line each
+	@set -e; for benchmark in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$benchmark; done
+
+verifytypes: ## is every public name of the packages fully typed?
+	@set -e; for package in $(PACKAGES); do \
+	    $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes $$package; done
+
+clean: ## remove what the checks leave behind
+	rm -rf dist build .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
