@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -85,7 +86,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage = NO_USAGE
     seconds: float = 0.0
 
-    @property
+    @builtins.property  # the field above hides the plain word
     def severity(self) -> int:
         """Place in the order of decisions."""
         return SEVERITY[self.decision]
