@@ -142,9 +142,11 @@ class MoveError(ScaffoldError):
     Attributes:
         key: where in the planner's structure the move stands.
         data: the leaf's own facts, as JSON values.
+        tainted: whether the words come from outside our trust.
     """
 
     code: ClassVar[str] = "move_error"
+    tainted = False
 
     def __init__(self, message: str, key: str = "", **data: Any) -> None:
         super().__init__(message)

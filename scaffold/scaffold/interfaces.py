@@ -46,6 +46,19 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A backend that has to fetch or load something before it can answer."""
+
+    async def prepare(self, say: Callable[[str, float], None]) -> None:
+        """Get ready; `say` is told what is going on and which fraction of it is done, 0 to 1.
+
+        Raises:
+            BadInput: it cannot be made ready; the message names the cure.
+        """
+        ...
+
+
 # --- monitors
 
 
@@ -135,7 +148,13 @@ class ChecksTask(Protocol):
 
 @runtime_checkable
 class Folds(Protocol):
-    """A monitor whose state is a fold over the trace, rebuilt on resume."""
+    """A monitor whose state is a fold over the trace, rebuilt on resume.
+
+    Attributes:
+        folds: the kinds of event it wants; others are not decoded for it.
+    """
+
+    folds: frozenset[type[Event]]
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
         """Give the state after one more event; state is None before the first."""

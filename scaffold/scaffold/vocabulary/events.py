@@ -67,17 +67,22 @@ class StepAsked(Event, tag="step.asked", kw_only=True):
     digest: str
     to: str = "default"
     ledger: Ledger = "model"
+    backend: str = ""
     model: str = ""
     tokens: int = 0
     usd: float = 0.0
 
 
 class StepReserved(Event, tag="step.reserved", kw_only=True):
-    """More samples of a step are about to be asked; what they may cost at worst. Content: none."""
+    """More samples of a step are about to be asked. Content: none.
+
+    `spent` is what the step used so far, `tokens` and `usd` what the new samples may cost at worst.
+    """
 
     ledger: Ledger = "model"
     tokens: int = 0
     usd: float = 0.0
+    spent: Usage = NO_USAGE
 
 
 class StepAnswered(Event, tag="step.answered", kw_only=True):

@@ -12,7 +12,7 @@ from scaffold.vocabulary.review import Objection  # noqa: TC001 - msgspec reads 
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.plan import Plan, Planned
-    from scaffold.machinery.sampling import Sampling
+    from scaffold.vocabulary.sampling import Sampling
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -76,9 +76,12 @@ class Think(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Together(msgspec.Struct, frozen=True):
-    """Run sub-planners at the same time; all end before the results, or the error of the lowest, are sent."""
+    """Run sub-planners at the same time; all end before the results, or the error of the lowest, are sent.
 
-    branches: tuple[Generator[Move, Any, Any], ...]
+    The list is taken over by whoever drives the planner.
+    """
+
+    branches: list[Generator[Move, Any, Any]]
 
 
 class Propose(msgspec.Struct, frozen=True):

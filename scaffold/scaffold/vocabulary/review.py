@@ -157,6 +157,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         on_timeout: the decision when it takes too long.
         timeout_s: seconds it may take for one subject.
         default: whether it is on when a task names no monitors.
+        reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs one that does.
         settings: JSON of its settings, part of what makes a recorded verdict final.
     """
 
@@ -171,4 +172,5 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     on_missing: Decision = "block"
     timeout_s: float = 30.0
     default: bool = False
+    reads_rules: bool = False
     settings: dict[str, Any] = {}

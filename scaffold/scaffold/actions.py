@@ -1,0 +1,170 @@
+"""Turns typed Python functions into actions.
+
+    @action(effect="irreversible", identity=("invoice",), idempotency="target_key")
+    async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
+        '''Pay an invoice.'''
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, overload
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from scaffold.vocabulary.actions import ActionSpec, Call
+from scaffold.vocabulary.canonical import canonical
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.actions import Effect, Idempotency
+    from scaffold.vocabulary.clearance import Clearance
+
+_CALL = "call"
+
+
+class FunctionAction:
+    """A function as an action: calling it is not possible, only proposing it."""
+
+    def __init__(self, function: Callable[..., Any], spec: ActionSpec, arguments: type[Any], *, told: bool) -> None:
+        self.spec = spec
+        self.__doc__ = function.__doc__
+        self._function = function
+        self._arguments = arguments
+        self._told = told
+        self._reconcile: Callable[..., Any] | None = None
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Refuse: an action cannot be called past the gate."""
+        raise TypeError(f"{self.spec.name} is an action: propose it from a planner with act({self.spec.name!r}, ...)")
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments against the function's annotations, and give them as JSON values with defaults filled in."""
+        try:
+            checked = self._arguments.model_validate(dict(arguments), strict=False)
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+            raise ValueError("; ".join(faults)) from None
+        return checked.model_dump(mode="json")  # type: ignore[no-any-return]  # a model's dump is a dict
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
+        """Redeem the clearance on exactly these arguments, then do it."""
+        call = clearance.redeem(self.spec.name, canonical(arguments))
+        return await self._call(self._function, arguments, call)
+
+    def reconciler(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Name the function that asks the target whether a call had its effect.
+
+        It takes the action's own arguments, and gives what the call gave back, or None when it did not happen.
+        """
+        self._reconcile = function
+        return function
+
+    async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
+        """Ask the target whether a call happened."""
+        if self._reconcile is None:
+            raise TypeError(f"{self.spec.name} declares idempotency='reconcile' and names no reconciler")
+        found = await self._call(self._reconcile, arguments, call)
+        return found is not None, found
+
+    async def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any], call: Call) -> Any:
+        checked = self._arguments.model_validate(dict(arguments))
+        values = {name: getattr(checked, name) for name in self._arguments.model_fields}
+        if self._told:
+            values[_CALL] = call
+        if inspect.iscoroutinefunction(function):
+            return await function(**values)
+        return await asyncio.to_thread(function, **values)
+
+
+@overload
+def action(function: Callable[..., Any], /) -> FunctionAction: ...
+@overload
+def action(
+    *,
+    effect: Effect = "irreversible",
+    name: str = "",
+    version: str = "1",
+    cost: float = 0.0,
+    trusted: bool = False,
+    identity: tuple[str, ...] = (),
+    idempotency: Idempotency = "none",
+    timeout_s: float = 60.0,
+) -> Callable[[Callable[..., Any]], FunctionAction]: ...
+def action(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "irreversible",
+    name: str = "",
+    version: str = "1",
+    cost: float = 0.0,
+    trusted: bool = False,
+    identity: tuple[str, ...] = (),
+    idempotency: Idempotency = "none",
+    timeout_s: float = 60.0,
+) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
+    """Make a function an action; its schema comes from its annotations.
+
+    A plain function runs in a thread. A keyword parameter named `call`, of type Call, is told the idempotency key.
+
+    Args:
+        function: the function, when used without brackets.
+        effect: what it does to the world; a function that says nothing is taken to be irreversible.
+        name: what plans call it; the function's name if empty.
+        version: to be changed when what it does changes.
+        cost: what one call costs, in US dollars.
+        trusted: whether what it gives back is inside our trust.
+        identity: arguments that say which thing is acted on; the same thing is not acted on twice.
+        idempotency: what its target promises about repeated calls.
+        timeout_s: seconds after which its outcome is called unknown.
+
+    Raises:
+        TypeError: a parameter has no annotation, or `identity` names no parameter.
+    """
+
+    def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
+        arguments, told = _arguments_of(wrapped)
+        unknown = [field for field in identity if field not in arguments.model_fields]
+        if unknown:
+            raise TypeError(f"{wrapped.__name__} has no parameter {unknown[0]!r}, which its identity names")
+        spec = ActionSpec(
+            name=name or wrapped.__name__,
+            description=(inspect.getdoc(wrapped) or "").split("\n", 1)[0],
+            version=version,
+            parameters=arguments.model_json_schema(),
+            effect=effect,
+            cost=cost,
+            trusted=trusted,
+            identity=identity,
+            idempotency=idempotency,
+            timeout_s=timeout_s,
+        )
+        return FunctionAction(wrapped, spec, arguments, told=told)
+
+    return wrap if function is None else wrap(function)
+
+
+def _arguments_of(function: Callable[..., Any]) -> tuple[type[Any], bool]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    told = False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == _CALL and hints.get(_CALL) is Call:
+            told = True
+            continue
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY}:
+            raise TypeError(f"{function.__name__}: an action's parameters have names; {parameter} has none")
+        if parameter.name not in hints:
+            raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} needs an annotation")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+    return model, told
+
+

@@ -1,0 +1,1 @@
+"""What makes a planner run: it touches the world through interfaces only."""

@@ -1,0 +1,98 @@
+"""Reads a sample's text as a value of the type that was wanted; what does not fit is refused, never repaired."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+
+from scaffold.vocabulary.canonical import adapter, schema_of
+
+_INTEGER = re.compile(r"[+-]?\d{1,400}")
+_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?")
+
+
+def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
+    """Give the value that a text states.
+
+    Raises:
+        ValueError: it states none; the message says what is wrong in a few words.
+    """
+    stripped = text.strip()
+    if choices and stripped not in choices:
+        raise ValueError(f"not one of {', '.join(choices)}")
+    if returns is str:
+        return stripped
+    if not stripped:
+        raise ValueError("empty")
+    reader = _reader(returns)
+    if reader is not None:
+        return reader(stripped)
+    try:
+        return adapter(returns).validate_json(stripped)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+@lru_cache(maxsize=256)
+def _reader(returns: Any) -> Any:
+    if returns is int:
+        return _read_integer
+    if returns is float:
+        return _read_number
+    if returns is bool:
+        return _read_boolean
+    if get_origin(returns) is Literal:
+        return _Choice({str(value): value for value in get_args(returns)})
+    return None
+
+
+def _read_integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _read_number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    return float(text)
+
+
+def _read_boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("neither true nor false")
+    return text == "true"
+
+
+class _Choice:
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def __call__(self, text: str) -> Any:
+        if text not in self._values:
+            raise ValueError(f"not one of {', '.join(self._values)}")
+        return self._values[text]
+
+
+@lru_cache(maxsize=256)
+def object_schema(returns: Any) -> dict[str, Any] | None:
+    """JSON Schema to constrain decoding with, where the answer is a JSON object; else None."""
+    if returns in {str, int, float, bool}:
+        return None
+    schema = schema_of(returns)
+    return schema if schema.get("type") == "object" else None
+
+
+@lru_cache(maxsize=256)
+def choices_of(returns: Any) -> tuple[str, ...]:
+    """The only texts that a value of this type may be written as; empty when there are too many."""
+    if returns is bool:
+        return ("true", "false")
+    if get_origin(returns) is Literal:
+        return tuple(str(value) for value in get_args(returns))
+    return ()

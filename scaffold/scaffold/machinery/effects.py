@@ -1,0 +1,223 @@
+"""Performs cleared calls, and makes sure that what came of them is known, or known to be unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import (
+    ActionError,
+    ActionFailed,
+    NotPerformed,
+    ObservationWithheld,
+    OutcomeUnknown,
+    Stopped,
+)
+from scaffold.interfaces import Reconciles
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.actions import Call, Observation
+from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.vocabulary.references import Provenance
+from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from scaffold.interfaces import Action, Surroundings
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.reviews import Reviews
+    from scaffold.machinery.state import Progress, RunState
+    from scaffold.vocabulary.clearance import Clearance
+    from scaffold.vocabulary.plan import ActionCall
+    from scaffold.vocabulary.review import Decision, Verdict
+
+    AskPerson = Callable[[Subject, str, str, Sequence[Verdict]], Awaitable[tuple[Decision, list[Verdict]]]]
+
+NOT_CLEARED = SEVERITY["revise"]
+
+
+class Effects:
+    """Performs the calls of one run."""
+
+    def __init__(
+        self,
+        *,
+        actions: Mapping[str, Action],
+        reviews: Reviews,
+        recorder: Recorder,
+        state: RunState,
+        surroundings: Surroundings,
+        ask_person: AskPerson,
+    ) -> None:
+        self._actions = actions
+        self._reviews = reviews
+        self._recorder = recorder
+        self._state = state
+        self._clock = surroundings.clock
+        self._reach = surroundings.reach
+        self._ask_person = ask_person
+
+    async def perform(self, key: str, call: ActionCall, clearance: Clearance) -> Observation[Any] | ActionError:
+        """Perform a cleared call: intent on disk, effect, outcome on disk, result reviewed."""
+        action = self._actions[call.action]
+        spec = action.spec
+        self._reach("action.intent:before")
+        self._recorder.record(
+            ev.ActionIntent(
+                key=key,
+                action=spec.name,
+                effect=spec.effect,
+                digest=self._state.at(key).digest,
+                idempotency=clearance.call.key,
+                attempt=clearance.call.attempt,
+            )
+        )
+        await self._recorder.flush(durable=spec.effect != "read")
+        self._reach("action.intent:after")
+        if spec.effect == "irreversible":
+            self._reach("head:before")
+            await self._recorder.sign()
+            self._reach("head:after")
+        started = self._recorder.active()
+        status, value, reason, cancelled = await self._run(action, canonical(call.arguments), clearance)
+        seconds = round(self._recorder.active() - started, 6)
+        try:
+            return await self.conclude(key, call, status, value=value, reason=reason, seconds=seconds)
+        finally:
+            if cancelled:
+                raise asyncio.CancelledError
+
+    async def _run(self, action: Action, arguments: bytes, clearance: Clearance) -> tuple[Any, Any, str, bool]:
+        """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
+        spec = action.spec
+        self._reach("action.effect:before")
+        task = asyncio.ensure_future(action.perform(decode(arguments), clearance))
+        deadline = self._clock.monotonic() + spec.timeout_s
+        cancelled = False
+        while not task.done() and self._clock.monotonic() < deadline:
+            try:
+                await asyncio.wait({task}, timeout=max(0.0, deadline - self._clock.monotonic()))
+            except asyncio.CancelledError:
+                cancelled = True
+        self._reach("action.effect:after")
+        certain = "failed" if spec.effect == "read" else "unknown"
+        if not task.done():
+            task.add_done_callback(_forget)
+            return certain, None, f"no answer within {spec.timeout_s:g} s", cancelled
+        if task.cancelled():
+            return certain, None, "it was cancelled from within", cancelled
+        error = task.exception()
+        if error is None:
+            return "performed", task.result(), "", cancelled
+        if isinstance(error, NotPerformed):
+            return "failed", None, str(error) or "not performed", cancelled
+        return certain, None, f"{type(error).__name__}: {error}", cancelled
+
+    async def conclude(
+        self, key: str, call: ActionCall, status: Any, *, value: Any = None, reason: str = "", seconds: float = 0.0
+    ) -> Observation[Any] | ActionError:
+        """Write down what came of a call; gives what the planner is sent."""
+        progress = self._state.at(key)
+        content: dict[str, Any] = {"reason": reason} if reason else {}
+        if status == "performed":
+            try:
+                content["value"] = msgspec.Raw(canonical(value))
+            except (TypeError, ValueError) as error:
+                content = {"value": None, "reason": f"it was performed; what it gave back cannot be recorded: {error}"}
+        final = status != "performed" or not self._reviews.watches("observation")
+        event = ev.ActionOutcome(
+            key=key,
+            action=call.action,
+            digest=progress.digest,
+            status=status,
+            tainted=not self._actions[call.action].spec.trusted,
+            seconds=seconds,
+            final=final,
+        )
+        self._reach("action.outcome:before")
+        body = self._recorder.record(event, content)
+        # What is outside our trust is not read before it is safe on disk: an effect that happened must not be forgotten.
+        await self._recorder.flush(durable=self._actions[call.action].spec.effect != "read")
+        self._reach("action.outcome:after")
+        if final:
+            return observation_from(event, body)
+        return await self.review_result(key, call, progress)
+
+    async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:
+        """Have what came back read before the planner sees it."""
+        if progress.outcome is None:
+            raise OutcomeUnknown("no outcome to review", key)
+        event, body = progress.outcome
+        record = ObservationRecord(call=call, value=decode(body).get("value"), tainted=event.tainted, predicted=call.predicted)
+        subject = Subject(kind="observation", key=key, call=call, observation=record)
+        decision, verdicts = await self._reviews.review(subject, progress.digest, self._reviews.stakes((call,)))
+        if decision == "halt":
+            await self._recorder.flush()
+            raise Stopped(reason_of(verdicts, "halt"))
+        if decision == "escalate":
+            decision, verdicts = await self._ask_person(subject, progress.digest, f"what {call.action} gave back", verdicts)
+        withheld = SEVERITY[decision] >= NOT_CLEARED
+        feedback = "; ".join(objection.feedback for objection in objections_of(verdicts)) if withheld else ""
+        released = ev.Released(key=key, subject="observation", ok=not withheld)
+        self._recorder.record(released, {"feedback": feedback} if withheld else None)
+        if withheld:
+            return ObservationWithheld(feedback, key, action=call.action)
+        return observation_from(event, body)
+
+    async def recover(self, call: ActionCall, progress: Progress, key: str) -> Observation[Any] | ActionError | None:
+        """Deal with an intent that has no outcome; None means that the call is to be made again."""
+        action = self._actions[call.action]
+        if action.spec.idempotency == "target_key":
+            return None
+        if action.spec.idempotency == "reconcile" and isinstance(action, Reconciles):
+            told = Call(run=self._recorder.claim.run, key=idempotency_key(self._recorder.claim.run, key))
+            try:
+                happened, value = await action.reconcile(call.arguments, told)
+            except Exception as error:  # noqa: BLE001 - not knowing is an answer too
+                return await self.conclude(key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}")
+            return await self.conclude(key, call, "performed", value=value) if happened else None
+        return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
+
+
+def idempotency_key(run: str, key: str) -> str:
+    """The key a target knows one effect by: the same for every attempt, of this run only."""
+    return sha256(f"{run}/{key}".encode()).hexdigest()[:32]
+
+
+def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] | ActionError:
+    """What the planner is sent for a recorded outcome."""
+    content = decode(body) if body else {}
+    if event.status == "performed":
+        provenance = Provenance((f"action:{event.key}",), event.tainted)
+        return Observation(content.get("value"), provenance, key=event.key, action=event.action, reason=content.get("reason", ""))
+    leaf = ActionFailed if event.status == "failed" else OutcomeUnknown
+    error = leaf(content.get("reason", ""), event.key, action=event.action)
+    error.tainted = event.tainted
+    return error
+
+
+def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
+    """What the planner is told: feedback only, of the verdicts that stand against it."""
+    told: list[Objection] = []
+    for verdict in verdicts:
+        if verdict.severity >= NOT_CLEARED:
+            told += verdict.objections
+            if verdict.feedback or not verdict.objections:
+                told.append(Objection("", verdict.feedback or "it was not cleared"))
+    return tuple(dict.fromkeys(told)) or (Objection("", "it was not cleared"),)
+
+
+def reason_of(verdicts: Sequence[Verdict], decision: Decision) -> str:
+    for verdict in verdicts:
+        if verdict.decision == decision:
+            return f"{verdict.monitor} halted the run: {verdict.rationale or verdict.feedback}"
+    return "halted"
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    """Take note of how a call ended that nobody waits for any more, so that asyncio does not complain."""
+    if not task.cancelled():
+        task.exception()

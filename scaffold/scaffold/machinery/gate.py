@@ -1,0 +1,336 @@
+"""What stands between a planner and the world; the order is fixed, for every action:
+
+    schema → rules → monitors → people → digest → intent → perform → result review
+
+Nothing else in the project makes a Clearance, and no action runs without one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import ActionRefused, Stopped, nearest
+from scaffold.machinery.effects import Effects, NOT_CLEARED, idempotency_key, objections_of, reason_of
+from scaffold.machinery.state import identity_of
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.actions import Call
+from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.vocabulary.clearance import Clearance, Mint
+from scaffold.vocabulary.moves import Review
+from scaffold.vocabulary.plan import ActionCall, as_call, is_pending
+from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaffold.errors import ActionError
+    from scaffold.interfaces import Action, Surroundings
+    from scaffold.machinery.interpreter import Pending
+    from scaffold.machinery.people import People
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.reviews import Reviews
+    from scaffold.machinery.state import Progress, RunState
+    from scaffold.vocabulary.actions import Observation
+    from scaffold.vocabulary.review import Decision, Stakes
+    from scaffold.vocabulary.task import Task
+
+
+
+class PlanOnly(Exception):  # noqa: N818 - not an error: the run was asked to go no further
+    """The next thing would change the world, and the run was asked only to plan."""
+
+
+def plan_asked(calls: Sequence[ActionCall]) -> bytes:
+    """Canonical bytes of what a plan proposes: actions, arguments and order, whatever the reasons given."""
+    return canonical([[call.id, call.action, call.arguments, call.after] for call in calls])
+
+
+def call_asked(call: ActionCall) -> bytes:
+    """Canonical bytes of one call as the planner made it."""
+    return canonical([call.action, call.arguments])
+
+
+class Gate:
+    """The gate of one run."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        actions: Mapping[str, Action],
+        reviews: Reviews,
+        people: People,
+        recorder: Recorder,
+        state: RunState,
+        surroundings: Surroundings,
+        observe: bool,
+        plan_only: bool,
+    ) -> None:
+        self._task = task
+        self._actions = actions
+        self._reviews = reviews
+        self._people = people
+        self._recorder = recorder
+        self._state = state
+        self._clock = surroundings.clock
+        self._reach = surroundings.reach
+        self._observe = observe
+        self._plan_only = plan_only
+        self._mint = Mint()
+        self._effects = Effects(
+            actions=actions, reviews=reviews, recorder=recorder, state=state, surroundings=surroundings, ask_person=self._ask_person
+        )
+
+    # --- plans
+
+    async def propose(self, pending: Pending) -> Review:
+        """Have a whole plan read; gives what the planner is sent.
+
+        Raises:
+            Stopped: a monitor halts the run, or the planner insists.
+        """
+        key, plan = pending.key, pending.move.plan  # type: ignore[union-attr]  # a Propose
+        calls = plan.calls(pending.history)
+        progress = self._state.at(key)
+        if not progress.digest:
+            what = plan_asked(calls)
+            event = ev.PlanProposed(key=key, digest="", actions=len(calls))
+            self._recorder.record(event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what)
+        calls = msgspec.json.decode(canonical(calls), type=tuple[ActionCall, ...])
+        subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
+        stakes = self._reviews.stakes(calls)
+        decision, verdicts = await self._judge(subject, progress.digest, stakes, self._check_plan(calls))
+        if decision == "escalate":
+            decision, verdicts = await self._ask_person(subject, progress.digest, f"a plan of {len(calls)} actions", verdicts)
+        objections = () if SEVERITY[decision] < NOT_CLEARED else objections_of(verdicts)
+        insists = self._insists(progress) if objections else ""
+        self._reach("plan.decided:before")
+        decided = ev.PlanDecided(key=key, digest=progress.digest, decision=decision, allowed=not objections)
+        body = self._recorder.record(decided, {"objections": objections} if objections else None)
+        await self._recorder.flush()
+        self._reach("plan.decided:after")
+        if insists:
+            raise Stopped(f"{insists}: {objections[0].feedback}")
+        return review_from(decided, body)
+
+    def _check_plan(self, calls: Sequence[ActionCall]) -> list[Verdict]:
+        """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room."""
+        problems = []
+        seen: dict[str, str] = {}
+        for call in calls:
+            problem, arguments = self._fit(call)
+            if not problem and arguments is not None:
+                spec = self._actions[call.action].spec
+                identity = identity_of(call.action, arguments, spec.identity)
+                if identity and identity in seen:
+                    problem = f"it does the same as {seen[identity]}"
+                elif identity in self._state.taken:
+                    problem = "it was done already, or may have been"
+                seen[identity or f"node:{call.id}"] = call.id
+            if problem:
+                problems.append(Objection(call.id, problem))
+        if problems:
+            text = "; ".join(f"{problem.node}: {problem.feedback}" for problem in problems)
+            return [Verdict(decision="block", monitor="gate", rationale=text, objections=tuple(problems))]
+        spent = self._state.model.room(actions=len(calls), usd=sum(self._actions[call.action].spec.cost for call in calls))
+        if spent is not None:
+            return [Verdict(decision="block", monitor="gate", rationale=str(spent), feedback=str(spent))]
+        return []
+
+    def _fit(self, call: ActionCall) -> tuple[str, dict[str, Any] | None]:
+        """Say what is wrong with a call, or give its arguments; None while some are not known yet."""
+        action = self._actions.get(call.action)
+        if action is None:
+            return f"there is no action {call.action!r}{nearest(call.action, self._actions)}", None
+        if self._task.actions is not None and call.action not in self._task.actions:
+            return f"the task does not allow the action {call.action!r}", None
+        if action.spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
+            return f"no monitor would read it: name monitors, or let {call.action!r} run with oversight.unmonitored", None
+        if is_pending(call.arguments):
+            return "", None
+        try:
+            return "", action.validate(decode(canonical(call.arguments)))
+        except ValueError as error:
+            return f"its arguments do not fit: {error}", None
+
+    # --- actions
+
+    async def act(self, pending: Pending) -> Observation[Any] | ActionError:
+        """Clear one call and perform it; gives what the planner is sent.
+
+        Raises:
+            Stopped: a monitor halts the run, or somebody stopped it.
+            Parked: it waits for a person.
+            PlanOnly: it would change the world in a run that only plans.
+        """
+        key, move = pending.key, pending.move
+        call = as_call(move.planned, pending.history)  # type: ignore[union-attr]  # an Act
+        what = call_asked(call)
+        problem, arguments = self._fit(call)
+        if arguments is not None:
+            call = msgspec.structs.replace(call, arguments=arguments)
+        else:
+            call = msgspec.structs.replace(call, arguments=decode(canonical(call.arguments)))
+        spec = self._actions[call.action].spec if call.action in self._actions else None
+        progress = self._state.at(key)
+        if progress.action is None:
+            event = ev.ActionProposed(
+                key=key,
+                action=call.action,
+                effect=spec.effect if spec else "irreversible",
+                digest="",
+                cost=spec.cost if spec else 0.0,
+                plan=move.plan,  # type: ignore[union-attr]  # as above
+                node=call.id,
+            )
+            self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=call_asked(call))
+        if progress.outcome is not None:
+            return await self._effects.review_result(key, call, progress)
+        interrupted = progress.intent is not None
+        if interrupted and spec is not None and spec.effect != "read":
+            settled = await self._effects.recover(call, progress, key)
+            if settled is not None:
+                return settled
+        self._check_stop()
+        refusal = await self._clear(key, call, progress, problem, planned=self._in_plan(move.plan, call))  # type: ignore[union-attr]  # as above
+        if refusal is not None:
+            if interrupted:
+                return await self._effects.conclude(key, call, "unknown", reason="it was interrupted, and may not be tried again")
+            return refusal
+        if self._plan_only and self._actions[call.action].spec.effect != "read":
+            raise PlanOnly
+        return await self._effects.perform(key, call, self._mint_for(key, call, progress))
+
+    def _in_plan(self, proposal: str, call: ActionCall) -> bool:
+        """Whether a call is the one that was allowed as part of a plan, apart from what was not known then."""
+        node = self._state.plans.get(proposal, {}).get(call.id)
+        if node is None:
+            return False
+        action, arguments = decode(node)
+        if action != call.action:
+            return False
+        problem_free = self._actions[action].validate
+        try:
+            known = arguments if is_pending(arguments) else problem_free(arguments)
+        except ValueError:
+            return False
+        return known.keys() <= call.arguments.keys() and all(
+            is_pending(value) or value == call.arguments[name] for name, value in known.items()
+        )
+
+    def _check_stop(self) -> None:
+        by = self._people.stop_asked()
+        if by:
+            raise Stopped(f"stopped by {by}")
+
+    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> ActionRefused | None:
+        """Take a call through schema, rules, monitors and people; None means that it is cleared."""
+        verdicts: list[Verdict] = []
+        problem = problem or self._check_rules(key, call)
+        checked = [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)] if problem else []
+        stakes = self._reviews.stakes((call,))
+        decision: Decision = "allow"
+        if not planned or checked:
+            alone = Subject(kind="plan", key=key, plan=(call,))
+            decision, verdicts = await self._judge(alone, progress.digest, stakes, checked)
+        if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action"):
+            subject = Subject(kind="action", key=key, plan=(call,), call=call)
+            beside = "" if planned else "plan"
+            then, said = await self._reviews.review(subject, progress.digest, stakes, beside=beside)
+            decision = max(decision, then, key=SEVERITY.__getitem__)
+            verdicts = verdicts + said
+            if decision == "halt":
+                await self._recorder.flush()
+                raise Stopped(reason_of(verdicts, "halt"))
+        if decision == "escalate":
+            subject = Subject(kind="action", key=key, plan=(call,), call=call)
+            decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
+        if SEVERITY[decision] < NOT_CLEARED:
+            problem = self._check_rules(key, call)  # other branches may have acted while this one waited
+            if not problem:
+                return None
+            decision, verdicts = "block", [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)]
+        return await self._refuse(key, call, progress, decision, verdicts)
+
+    def _check_rules(self, key: str, call: ActionCall) -> str:
+        spec = self._actions[call.action].spec
+        identity = identity_of(call.action, call.arguments, spec.identity)
+        holder = self._state.taken.get(identity)
+        if identity and holder is not None and holder != key:
+            return "it was done already, or may have been"
+        already = key in self._state.progress and self._state.progress[key].intent is not None
+        spent = None if already else self._state.model.room(actions=1, usd=spec.cost)
+        return str(spent) if spent is not None else ""
+
+    async def _judge(
+        self, subject: Subject, subject_digest: str, stakes: Stakes, checked: list[Verdict]
+    ) -> tuple[Decision, list[Verdict]]:
+        if checked:
+            # Recorded like any verdict; monitors are not asked about what cannot be allowed anyway.
+            self._reviews.write(subject, subject_digest, "block", stakes, checked)
+            return "block", checked
+        decision, verdicts = await self._reviews.review(subject, subject_digest, stakes)
+        if decision == "halt":
+            await self._recorder.flush()
+            raise Stopped(reason_of(verdicts, "halt"))
+        return decision, verdicts
+
+    async def _ask_person(self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]) -> tuple[Decision, list[Verdict]]:
+        """Ask a person about exactly this; gives the decision, and the verdicts with theirs."""
+        reasons = [f"{verdict.monitor}: {verdict.rationale or verdict.feedback}" for verdict in verdicts if verdict.decision == "escalate"]
+        detail = {"calls": subject.plan, "reasons": reasons}
+        given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)
+        if given.granted:
+            return "allow", list(verdicts)
+        said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
+        return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
+
+    def _insists(self, progress: Progress) -> str:
+        """Say why one more refusal ends the run; empty when the planner may still revise."""
+        if self._state.refused.get(progress.fingerprint, 0) >= 1:
+            return "the planner proposed again what was refused"
+        rounds = self._task.oversight.rounds
+        return f"{rounds} proposals were refused" if self._state.refusals + 1 >= rounds else ""
+
+    async def _refuse(self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]) -> ActionRefused:
+        feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
+        cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
+        event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
+        insists = self._insists(progress)
+        body = self._recorder.record(event, {"feedback": feedback})
+        await self._recorder.flush()
+        if insists:
+            raise Stopped(f"{insists}: {feedback}")
+        return refusal_from(event, body)
+
+    def _mint_for(self, key: str, call: ActionCall, progress: Progress) -> Clearance:
+        """Make the clearance for one call, and write down that it was made; nothing may come between."""
+        told = Call(
+            run=self._recorder.claim.run,
+            key=idempotency_key(self._recorder.claim.run, key),
+            attempt=progress.intent.attempt + 1 if progress.intent else 1,
+        )
+        self._recorder.record(
+            ev.ActionCleared(
+                key=key,
+                action=call.action,
+                digest=progress.digest,
+                decision="allow",
+                approval=progress.approved.id if progress.approved is not None else "",
+                observed=self._observe,
+            )
+        )
+        return Clearance(self._mint, call.action, canonical(call.arguments), told, observed=self._observe)
+
+
+def review_from(event: ev.PlanDecided, body: bytes) -> Review:
+    """What the planner is sent for a recorded decision on its plan."""
+    objections = msgspec.convert(decode(body)["objections"], tuple[Objection, ...]) if body else ()
+    return Review(event.key, event.allowed, objections)
+
+
+def refusal_from(event: ev.ActionRefused, body: bytes) -> ActionRefused:
+    """What is thrown into the planner for a recorded refusal."""
+    return ActionRefused(decode(body)["feedback"], event.key, action=event.action)

@@ -1,0 +1,219 @@
+"""Drives planners, and nothing else: no event loop, no I/O, so that tests can drive one by hand.
+
+The interpreter holds the tree of generators that `together` makes. It hands out `Pending` moves, each
+with its key, and takes back what came of them, in any order. A live run, a replay and a test differ
+only in where the outcomes come from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from inspect import isgenerator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import PlannerError
+from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think, Together
+from scaffold.vocabulary.references import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from scaffold.vocabulary.moves import Move
+
+_LEAVES = frozenset({Think, Propose, Act, Ask, Note})
+
+
+class Frame:
+    """One generator: the root's, or a branch of a `together`."""
+
+    __slots__ = ("generator", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
+
+    def __init__(self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, tainted: bool) -> None:
+        self.generator: Generator[Move, Any, Any] | None = generator
+        self.path = path
+        self.parent = parent
+        self.index = index
+        self.tainted = tainted
+        self.ordinal = -1
+        self.waiting = 0
+        self.results: list[Any] = []
+
+    def history(self) -> Provenance:
+        """All that this generator was told before its present move."""
+        return Provenance((f"history:{self.path}@{self.ordinal}",), self.tainted)
+
+
+class Pending(msgspec.Struct, gc=False):
+    """A move that waits for its outcome, and the key it stands at."""
+
+    key: str
+    move: Think | Propose | Act | Ask | Note
+    frame: Frame
+
+    @property
+    def history(self) -> Provenance:
+        """What a value without a reference depends on here."""
+        return self.frame.history()
+
+
+class _Fan:
+    """The branches of one `together` that are not started yet, last first."""
+
+    __slots__ = ("branches", "next_index", "parent", "path")
+
+    def __init__(self, branches: list[Any], path: str, parent: Frame) -> None:
+        self.branches = branches
+        self.path = path
+        self.parent = parent
+        self.next_index = 0
+
+    def start(self) -> Frame:
+        index = self.next_index
+        self.next_index += 1
+        return Frame(self.branches.pop(), f"{self.path}{index}/", self.parent, index, self.parent.tainted)
+
+
+class _Failure:
+    """What a branch raised, kept until all branches have ended."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Interpreter:
+    """A tree of generators under way.
+
+    Branches are started as late as `next` is called, so that a wide `together` costs no more than its generators.
+
+    Attributes:
+        done: whether the root generator has ended.
+        result: what it returned.
+        error: what it raised.
+    """
+
+    def __init__(self, planning: Generator[Move, Any, Any], *, tainted: bool = False) -> None:
+        if not isgenerator(planning):
+            raise PlannerError(f"a planner is a generator function; this one returned a {type(planning).__name__}")
+        self.done = False
+        self.result: Any = None
+        self.error: Exception | None = None
+        self._root = Frame(planning, "", None, 0, tainted)
+        # What to tell which generator next; one that was told something goes before those not yet started,
+        # and inner branches before outer ones, so that few are under way at once.
+        self._ready: deque[tuple[Frame, Any, BaseException | None] | _Fan] = deque([(self._root, None, None)])
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a generator can go on right now."""
+        return bool(self._ready)
+
+    def next(self) -> Pending | None:
+        """Advance until some generator yields a move that has to be carried out; None if none can now."""
+        while self._ready:
+            ready = self._ready[0]
+            if isinstance(ready, _Fan):
+                frame, value, error = ready.start(), None, None
+                if not ready.branches:
+                    self._ready.popleft()
+            else:
+                frame, value, error = ready
+                self._ready.popleft()
+            pending = self._advance(frame, value, error)
+            if pending is not None:
+                return pending
+        return None
+
+    def send(self, pending: Pending, value: Any, *, tainted: bool = False) -> None:
+        """Tell a generator what came of its move."""
+        frame = pending.frame
+        if tainted:
+            frame.tainted = True
+        self._ready.appendleft((frame, value, None))
+
+    def throw(self, pending: Pending, error: BaseException, *, tainted: bool = False) -> None:
+        """Tell a generator that its move did not work out."""
+        frame = pending.frame
+        if tainted:
+            frame.tainted = True
+        self._ready.appendleft((frame, None, error))
+
+    def close(self) -> None:
+        """Close every generator that has not ended; nothing can be sent afterwards."""
+        self._ready.clear()
+        root = self._root.generator
+        self._root.generator = None
+        if root is not None:
+            _close(root)
+
+    def _advance(self, frame: Frame, value: Any, error: BaseException | None) -> Pending | None:
+        generator = frame.generator
+        if generator is None:
+            raise PlannerError(f"the planner at {frame.path or 'its root'!r} has ended")
+        try:
+            move = generator.send(value) if error is None else generator.throw(error)
+        except StopIteration as stop:
+            self._ended(frame, stop.value)
+            return None
+        except Exception as raised:  # noqa: BLE001 - whatever a planner raises belongs to its parent
+            self._ended(frame, _Failure(raised))
+            return None
+        frame.ordinal += 1
+        key = f"{frame.path}{frame.ordinal}"
+        kind = type(move)
+        if kind in _LEAVES:
+            return Pending(key, move, frame)  # type: ignore[arg-type]  # _LEAVES holds just these
+        if kind is Together:
+            self._branch(frame, key, move)  # type: ignore[arg-type]  # as above
+            return None
+        fault = PlannerError(f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)` and the like")
+        self._ready.appendleft((frame, None, fault))
+        return None
+
+    def _branch(self, frame: Frame, key: str, move: Together) -> None:
+        branches = move.branches
+        foreign = next((branch for branch in branches if not isgenerator(branch)), None)
+        if foreign is not None:
+            fault = PlannerError(f"together at {key} was given a {type(foreign).__name__}: give it sub-planners, such as think(...)")
+            self._ready.appendleft((frame, None, fault))
+            return
+        if not branches:
+            self._ready.appendleft((frame, (), None))
+            return
+        frame.waiting = len(branches)
+        frame.results = [None] * len(branches)
+        # Taken over, not copied: a branch that has ended is then free to go.
+        branches.reverse()
+        self._ready.appendleft(_Fan(branches, f"{key}/", frame))
+
+    def _ended(self, frame: Frame, result: Any) -> None:
+        frame.generator = None
+        parent = frame.parent
+        if parent is None:
+            self.done = True
+            if isinstance(result, _Failure):
+                self.error = result.error
+            else:
+                self.result = result
+            return
+        parent.results[frame.index] = result
+        parent.waiting -= 1
+        if frame.tainted:
+            parent.tainted = True
+        if parent.waiting == 0:
+            results, parent.results = parent.results, []
+            failure = next((item for item in results if isinstance(item, _Failure)), None)
+            if failure is not None:
+                self._ready.appendleft((parent, None, failure.error))
+            else:
+                self._ready.appendleft((parent, tuple(results), None))
+
+
+def _close(generator: Generator[Any, Any, Any]) -> None:
+    try:
+        generator.close()
+    except Exception:  # noqa: BLE001, S110 - a planner's clean-up cannot change how its run ended
+        pass

@@ -1,0 +1,82 @@
+"""The budget of a run: reserved at worst before a call, settled after it.
+
+There are two ledgers of one kind in each run, the work's own and oversight's. What they hold is a fold over
+the trace: a reservation that was never settled, because the process died, stays charged at its worst.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold.errors import BudgetSpent
+from scaffold.vocabulary.models import NO_USAGE, Usage
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.task import Budget
+
+
+class Reservation:
+    """What one step may still cost at worst."""
+
+    __slots__ = ("tokens", "usd")
+
+    def __init__(self, tokens: int = 0, usd: float = 0.0) -> None:
+        self.tokens = tokens
+        self.usd = usd
+
+
+class Ledger:
+    """What was used, what is reserved, and whether there is room for more.
+
+    Attributes:
+        used: settled usage.
+        steps: steps asked.
+        actions: actions whose intent was written.
+    """
+
+    __slots__ = ("_held", "_open", "actions", "budget", "steps", "used")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.used: Usage = NO_USAGE
+        self.steps = 0
+        self.actions = 0
+        self._held = Reservation()
+        self._open: dict[str, Reservation] = {}
+
+    def room(self, *, tokens: int = 0, usd: float = 0.0, steps: int = 0, actions: int = 0) -> BudgetSpent | None:
+        """Say why there is no room for this, or None when there is."""
+        budget = self.budget
+        if budget.tokens is not None and self.used.tokens + self._held.tokens + tokens > budget.tokens:
+            return BudgetSpent("tokens", limit=budget.tokens, spent=self.used.tokens + self._held.tokens, wanted=tokens)
+        if budget.usd is not None and (self.used.usd or 0.0) + self._held.usd + usd > budget.usd:
+            return BudgetSpent("usd", limit=budget.usd, spent=(self.used.usd or 0.0) + self._held.usd, wanted=usd)
+        if budget.steps is not None and self.steps + steps > budget.steps:
+            return BudgetSpent("steps", limit=budget.steps, spent=self.steps, wanted=steps)
+        if budget.actions is not None and self.actions + actions > budget.actions:
+            return BudgetSpent("actions", limit=budget.actions, spent=self.actions, wanted=actions)
+        return None
+
+    def reserve(self, key: str, tokens: int, usd: float, *, spent: Usage = NO_USAGE, steps: int = 0) -> None:
+        """Hold what a step has used so far and what its next call may cost at worst."""
+        self._release(key)
+        held = self._open[key] = Reservation(spent.tokens + tokens, (spent.usd or 0.0) + usd)
+        self._held.tokens += held.tokens
+        self._held.usd += held.usd
+        self.steps += steps
+
+    def _release(self, key: str) -> None:
+        held = self._open.pop(key, None)
+        if held is not None:
+            self._held.tokens -= held.tokens
+            self._held.usd -= held.usd
+
+    def settle(self, key: str, usage: Usage) -> None:
+        """Replace what a step holds by what it used."""
+        self._release(key)
+        self.used = self.used + usage
+
+    def forfeit(self) -> None:
+        """Charge at worst whatever was under way when a process died."""
+        for key, reservation in list(self._open.items()):
+            self.settle(key, Usage(input=reservation.tokens, usd=reservation.usd))

@@ -1,0 +1,172 @@
+"""Asks people: whether an exact call may be made, and for facts that only they know."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from scaffold.interfaces import Answer, Question
+from scaffold.machinery.answers import read_answer
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import adapter, canonical, decode
+from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scaffold.interfaces import Approver, Journal, Surroundings
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.state import RunState
+    from scaffold.vocabulary.moves import Ask
+    from scaffold.vocabulary.review import SubjectKind
+
+STOP = "stop"
+
+
+class Parked(Exception):  # noqa: N818 - not an error: the move waits
+    """A move waits for a person whom nobody can reach now."""
+
+
+class People:
+    """The people one run can ask."""
+
+    def __init__(
+        self,
+        *,
+        approvers: Sequence[Approver],
+        journal: Journal,
+        recorder: Recorder,
+        state: RunState,
+        surroundings: Surroundings,
+        open_seconds: float,
+        aside: Callable[[], Any],
+    ) -> None:
+        self._approvers = approvers
+        self._journal = journal
+        self._recorder = recorder
+        self._state = state
+        self._clock = surroundings.clock
+        self._reach = surroundings.reach
+        self._open_seconds = open_seconds
+        self._aside = aside
+
+    def stop_asked(self) -> str:
+        """Who asked the run to stop, or nothing."""
+        if not self._state.stop:
+            for answer in self._journal.inbox(self._recorder.claim.run):
+                if answer.id == STOP:
+                    self._recorder.record(ev.StopAsked(by=answer.by or "someone"))
+        return self._state.stop
+
+    async def approve(self, key: str, subject: SubjectKind, digest: str, title: str, detail: dict[str, Any]) -> ev.ApprovalGiven:
+        """Ask whether exactly this may be done; gives the recorded answer.
+
+        Raises:
+            Parked: nobody can be asked now; the question stays open.
+        """
+        progress = self._state.at(key)
+        asked = progress.approval
+        if asked is None or asked.digest != digest:
+            expires = round(self._clock.now() + self._open_seconds, 3)
+            asked = ev.ApprovalAsked(key=key, id=_name(self._recorder.claim.run, key, digest), subject=subject, digest=digest, expires=expires)
+            self._recorder.record(asked, {"title": title, **detail})
+            await self._recorder.flush(durable=True)
+        given = progress.approved
+        if given is not None and (not given.granted or self._clock.now() < asked.expires):
+            return given
+        answer = None
+        if self._clock.now() < asked.expires:
+            answer = await self._put(
+                Question(
+                    id=asked.id,
+                    run=self._recorder.claim.run,
+                    kind=subject,
+                    digest=digest,
+                    expires=asked.expires,
+                    title=title,
+                    detail=detail,
+                )
+            )
+            if answer is None and self._clock.now() < asked.expires:
+                raise Parked
+        if answer is None or self._clock.now() >= asked.expires:
+            answer = Answer(id=asked.id, digest=digest, granted=False, by="expiry")
+        self._reach("approval.given:before")
+        event = ev.ApprovalGiven(key=key, id=asked.id, digest=digest, granted=answer.granted, by=answer.by)
+        self._recorder.record(event, {"comment": answer.comment} if answer.comment else None)
+        await self._recorder.flush(durable=True)
+        self._reach("approval.given:after")
+        return event
+
+    async def ask(self, key: str, move: Ask, history: Provenance) -> Reference[Any]:
+        """Ask the user for a fact.
+
+        Raises:
+            Parked: nobody can be asked now.
+        """
+        progress = self._state.at(key)
+        asked = progress.question
+        if asked is None:
+            what = question_asked(move)
+            asked = ev.QuestionAsked(key=key, id=_name(self._recorder.claim.run, key, "question"), digest="")
+            about = [unwrap(value) for value in move.about]
+            provenance = [provenance_of(value, history) for value in move.about]
+            content = {"asked": decode(what), "title": move.question, "about": about, "provenance": provenance}
+            self._recorder.record(asked, content, asked=what)
+            await self._recorder.flush(durable=True)
+        answer = await self._put(
+            Question(
+                id=asked.id,
+                run=self._recorder.claim.run,
+                kind="question",
+                digest=asked.digest,
+                expires=float("inf"),
+                title=move.question,
+                detail={"about": [unwrap(value) for value in move.about]},
+            ),
+            lambda said: _fits(move.returns, said.value),
+        )
+        if answer is None:
+            raise Parked
+        value = read_answer(move.returns, answer.value)
+        event = ev.QuestionAnswered(key=key, id=asked.id, by=answer.by)
+        body = self._recorder.record(event, {"value": value})
+        await self._recorder.flush(durable=True)
+        return answer_from(event, body, move)
+
+    async def _put(self, question: Question, fits: Callable[[Answer], bool] = lambda _: True) -> Answer | None:
+        """Look into the inbox, then ask whoever can be reached; an answer to something else counts for nothing."""
+        for answer in self._journal.inbox(question.run):
+            if answer.id == question.id and answer.digest == question.digest and fits(answer):
+                return answer
+        for approver in self._approvers:
+            async with self._aside():
+                said = await approver.ask(question)
+            if said is not None and said.id == question.id and said.digest == question.digest and fits(said):
+                return said
+        return None
+
+
+def question_asked(move: Ask) -> bytes:
+    """Canonical bytes of what a question asks."""
+    return canonical([move.question, [unwrap(value) for value in move.about], str(move.returns)])
+
+
+def answer_from(event: ev.QuestionAnswered, body: bytes, move: Ask) -> Reference[Any]:
+    """What the planner is sent for a recorded answer."""
+    value = decode(body)["value"]
+    if move.returns is not str:
+        value = adapter(move.returns).validate_python(value)
+    return Reference(value, Provenance((f"answer:{event.key}",)))
+
+
+def _fits(returns: Any, text: str) -> bool:
+    try:
+        read_answer(returns, text)
+    except ValueError:
+        return False
+    return True
+
+
+def _name(run: str, key: str, digest: str) -> str:
+    return sha256(f"{run}:{key}:{digest}".encode()).hexdigest()[:8]

@@ -1,0 +1,142 @@
+"""Writes down what happens, in order, once: numbers events, chains them, and hands them to who folds over them.
+
+Records gather in memory until `flush`. Everything outside the process (a model asked, an action performed) waits
+for a flush before it, so that what the outside has seen is never missing from the journal; between two flushes
+a crash loses only what nobody outside has seen.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from pydantic import BaseModel
+
+from scaffold.trace.chain import GENESIS, content_line, seal
+from scaffold.trace.heads import Head
+from scaffold.vocabulary import events
+from scaffold.interfaces import Record
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Claim, Journal, Surroundings
+    from scaffold.trace.chain import Link
+    from scaffold.trace.heads import Signer
+    from scaffold.vocabulary.events import Event
+
+_SALTS = 256 * 16
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__name__} cannot be recorded")
+
+
+_encode_content = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+class Fold(Protocol):
+    """Something whose state follows from the events alone."""
+
+    def __call__(self, event: Event, body: bytes) -> None:
+        """Take in one more event, with the bytes of its content; empty when it has none."""
+        ...
+
+
+class Recorder:
+    """The one writer of a run's trace.
+
+    Attributes:
+        seq: number of the last event.
+        hash: its hash.
+        t: seconds the run has been active, at the last event.
+    """
+
+    def __init__(self, journal: Journal, claim: Claim, surroundings: Surroundings, *, signer: Signer | None = None) -> None:
+        self._journal = journal
+        self.claim = claim
+        self._clock = surroundings.clock
+        self._random = surroundings.random
+        self._signer = signer
+        self._salts = b""
+        self._waiting: list[Record] = []
+        self._folds: list[Fold] = []
+        self._started = self._clock.monotonic()
+        self._paused_at: float | None = None
+        self.seq = 0
+        self.hash = GENESIS
+        self.t = 0.0
+
+    def follow(self, fold: Fold) -> None:
+        """Have every event from now on taken in by a fold."""
+        self._folds.append(fold)
+
+    def adopt(self, link: Link) -> None:
+        """Go on after an event that was read from the journal."""
+        event = link.event
+        self.seq, self.hash, self.t = event.seq, link.hash, event.t
+        self._started = self._clock.monotonic() - event.t
+        body = bytes(link.content.body) if link.content is not None else b""
+        for fold in self._folds:
+            fold(event, body)
+
+    def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:
+        """Write down one event, and give the bytes of its content.
+
+        Args:
+            event: what happened; its number, times and digests are filled in here.
+            content: what the spine must not hold.
+            asked: canonical bytes whose salted digest becomes `event.digest`.
+        """
+        self.seq = event.seq = self.seq + 1
+        event.at = round(self._clock.now(), 6)
+        event.t = self.t = self.active()
+        line = body = b""
+        if content is not None or asked is not None:
+            salt = self._salt()
+            if asked is not None:
+                event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
+            if content is not None:
+                body = _encode_content(content)
+                event.content = sha256(salt + body).hexdigest()
+                line = content_line(event.seq, salt, body)
+        sealed, self.hash = seal(self.hash, events.encode(event))
+        self._waiting.append(Record(event.seq, sealed, line))
+        for fold in self._folds:
+            fold(event, body)
+        return body
+
+    async def flush(self, *, durable: bool = False) -> None:
+        """Hand everything recorded so far to the journal; with `durable`, wait until it is on disk."""
+        waiting = self._waiting
+        if waiting or durable:
+            self._waiting = []
+            await self._journal.append(self.claim, waiting, durable=durable)
+
+    async def sign(self) -> None:
+        """Keep a signed head of what is flushed, when there is a key."""
+        if self._signer is not None:
+            await self._journal.sign(self.claim, self._signer.sign(Head(self.claim.run, self.seq, self.hash)))
+
+    def active(self) -> float:
+        """Seconds the run has been active; waiting for people does not count."""
+        until = self._clock.monotonic() if self._paused_at is None else self._paused_at
+        return round(until - self._started, 6)
+
+    def stand_still(self) -> None:
+        """Stop counting active seconds."""
+        if self._paused_at is None:
+            self._paused_at = self._clock.monotonic()
+
+    def move_on(self) -> None:
+        """Count active seconds again."""
+        if self._paused_at is not None:
+            self._started += self._clock.monotonic() - self._paused_at
+            self._paused_at = None
+
+    def _salt(self) -> bytes:
+        if not self._salts:
+            self._salts = self._random.randbytes(_SALTS)
+        salt, self._salts = self._salts[:16], self._salts[16:]
+        return salt

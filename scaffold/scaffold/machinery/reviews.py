@@ -1,0 +1,327 @@
+"""Has monitors read a subject: in tiers, each within its time, each failure a verdict of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import RunEnding, StepFailed, TraceError
+from scaffold.interfaces import Folds, ReadsStreams
+from scaffold.machinery.steps import thought_from
+from scaffold.trace.chain import body_of, read_content
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical, digest
+from scaffold.vocabulary.models import NO_USAGE
+from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
+from scaffold.vocabulary.references import Provenance
+from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from scaffold.interfaces import Journal, Monitor, StreamSession
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.state import RunState
+    from scaffold.machinery.steps import Steps
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.moves import StepKind, Thought
+    from scaffold.vocabulary.plan import ActionCall
+    from scaffold.vocabulary.review import Decision, Stakes
+    from scaffold.vocabulary.task import Task
+
+_json = msgspec.json.Decoder()
+_BAND = (0.3, 0.7)
+_TIER_STAKES: dict[int, tuple[str, ...]] = {2: ("medium", "high"), 3: ("high",)}
+_COSTLY_USD = 100.0
+
+
+class Watching:
+    """One monitor in one run: its settings' digest, and its fold."""
+
+    __slots__ = ("folds", "monitor", "name", "settings", "spec", "state")
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.spec = monitor.spec
+        self.name = monitor.spec.name
+        self.settings = digest(canonical([self.spec.version, self.spec.settings]))[:16]
+        self.state: Any = None
+        self.folds = monitor.folds if isinstance(monitor, Folds) else frozenset()
+
+
+class Reviews:
+    """Has the monitors of one run read what comes up."""
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        monitors: Sequence[Monitor],
+        actions: Mapping[str, ActionSpec],
+        recorder: Recorder,
+        state: RunState,
+        steps: Steps,
+        journal: Journal,
+        observe: bool,
+    ) -> None:
+        self._task = task
+        self._watching = [Watching(monitor) for monitor in monitors]
+        self._folding = [each for each in self._watching if each.folds]
+        self._actions = actions
+        self._recorder = recorder
+        self._state = state
+        self._steps = steps
+        self._journal = journal
+        self._observe = observe
+        self._by_subject: dict[str, list[list[Watching]]] = {}
+
+    def __call__(self, event: Event, body: bytes) -> None:
+        """Let the monitors that keep state take in one event; its content is decoded for those that want it."""
+        content: dict[str, Any] | None = None
+        for each in self._folding:
+            if type(event) in each.folds:
+                if content is None:
+                    content = _json.decode(body) if body else {}
+                each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
+
+    @property
+    def guards(self) -> bool:
+        """Whether any monitor can close the gate on a plan or an action."""
+        return any(each.spec.mode == "gate" and each.spec.watches & {"plan", "action"} for each in self._watching)
+
+    def watches(self, kind: str) -> bool:
+        """Whether any monitor reads subjects of a kind."""
+        return bool(self._tiers(kind))
+
+    def _tiers(self, kind: str) -> list[list[Watching]]:
+        tiers = self._by_subject.get(kind)
+        if tiers is None:
+            watching = [each for each in self._watching if kind in each.spec.watches]
+            numbers = sorted({each.spec.tier for each in watching})
+            tiers = [[each for each in watching if each.spec.tier == number] for number in numbers]
+            self._by_subject[kind] = tiers
+        return tiers
+
+    def stakes(self, calls: Sequence[ActionCall]) -> Stakes:
+        """How much depends on some calls: their effect and cost, where they come from, and what could be read."""
+        points = 0
+        for call in calls:
+            spec = self._actions.get(call.action)
+            if spec is None or spec.effect == "read":
+                continue
+            tainted = call.control.tainted or any(each.tainted for each in call.provenance.values())
+            points = max(points, (2 if spec.effect == "irreversible" else 1) + tainted + (spec.cost >= _COSTLY_USD))
+        if not points:
+            return "low"
+        unread = self._steps.reasoning() != "full"
+        points += unread + (self._state.suspicion > 0)
+        return "high" if points >= 4 else "medium" if points >= 2 else "low"  # noqa: PLR2004 - of five points
+
+    async def review(
+        self, subject: Subject, subject_digest: str, stakes: Stakes, *, beside: str = ""
+    ) -> tuple[Decision, list[Verdict]]:
+        """Have a subject read, write down what was said, and give the strictest decision that binds.
+
+        Monitors that also read subjects of the kind `beside` have read it as such already, and are left out. Verdicts already recorded for this very subject, by monitors with the same settings, stand.
+        """
+        tiers = self._tiers(subject.kind)
+        if not tiers:
+            return "allow", []
+        verdicts: list[Verdict] = []
+        fresh: list[Verdict] = []
+        known = self._state.at(subject.key).verdicts
+        for tier in tiers:
+            asked = []
+            for each in tier:
+                if beside in each.spec.watches:
+                    continue
+                recorded = known.get((subject.kind, subject_digest, each.name, each.settings))
+                if recorded is not None:
+                    verdicts.append(recorded)
+                elif self._is_due(each, stakes, verdicts):
+                    asked.append(each)
+                else:
+                    fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
+            if len(asked) == 1:
+                said = [await self._ask(asked[0], subject, stakes)]
+            elif asked:
+                said = await self._ask_all(asked, subject, stakes)
+            else:
+                continue
+            verdicts += said
+            fresh += said
+        decision = strictest(verdict for verdict in verdicts if self._binds(verdict))
+        if fresh:
+            self.write(subject, subject_digest, decision, stakes, fresh)
+        return decision, verdicts
+
+    def open_sessions(self, subject: Subject) -> list[StreamSession]:
+        """Let the monitors that read streams begin with a step."""
+        return [
+            each.monitor.open(subject, View(self, each), Context(self, each, subject, "low"))
+            for each in self._watching
+            if "stream" in each.spec.watches and isinstance(each.monitor, ReadsStreams)
+        ]
+
+    @staticmethod
+    def _is_due(each: Watching, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
+        """Cheap tiers always; a dearer one if the stakes ask for it, or a score so far is neither low nor high."""
+        needed = _TIER_STAKES.get(each.spec.tier)
+        if needed is None or stakes in needed:
+            return True
+        return any(verdict.score is not None and _BAND[0] <= verdict.score <= _BAND[1] for verdict in verdicts)
+
+    def _binds(self, verdict: Verdict) -> bool:
+        each = next((each for each in self._watching if each.name == verdict.monitor), None)
+        if each is None or each.spec.mode == "observe":
+            return False
+        return each.spec.tier == 0 or not self._observe
+
+    async def _ask_all(self, asked: Sequence[Watching], subject: Subject, stakes: Stakes) -> list[Verdict]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._ask(each, subject, stakes)) for each in asked]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        return [task.result() for task in tasks]
+
+    async def _ask(self, each: Watching, subject: Subject, stakes: Stakes) -> Verdict:
+        """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass."""
+        spec = each.spec
+        context = Context(self, each, subject, stakes)
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(spec.timeout_s):
+                verdict = await each.monitor.review(_apart(subject), View(self, each), context)
+        except TimeoutError:
+            verdict = Verdict(decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s")
+        except StepFailed as error:
+            verdict = Verdict(decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}")
+        except (RunEnding, TraceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
+            verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
+        else:
+            if type(verdict) is not Verdict:
+                said = f"said a {type(verdict).__name__}, not a Verdict"
+                verdict = Verdict(decision=spec.on_error, status="error", rationale=said)
+            elif verdict.status != "ok" and SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain":
+                verdict = msgspec.structs.replace(verdict, decision=spec.on_error)
+        return msgspec.structs.replace(
+            verdict,
+            monitor=each.name,
+            settings=each.settings,
+            usage=context.usage + verdict.usage,
+            seconds=round(time.perf_counter() - started, 6),
+        )
+
+    def write(self, subject: Subject, subject_digest: str, decision: Decision, stakes: Stakes, verdicts: Sequence[Verdict]) -> None:
+        facts = tuple([
+            ev.VerdictFact(
+                monitor=verdict.monitor,
+                decision=verdict.decision,
+                status=verdict.status,
+                settings=verdict.settings,
+                score=verdict.score,
+                property=verdict.property,
+                seconds=verdict.seconds,
+            )
+            for verdict in verdicts
+        ])
+        event = ev.Reviewed(
+            key=subject.key, subject=subject.kind, digest=subject_digest, decision=decision, stakes=stakes, verdicts=facts
+        )
+        telling = any(verdict.decision != "allow" or verdict.rationale or verdict.score is not None for verdict in verdicts)
+        self._recorder.record(event, {"verdicts": verdicts} if telling else None)
+
+
+_subjects = msgspec.json.Decoder(Subject)
+
+
+def _apart(subject: Subject) -> Subject:
+    """A copy of its own for each reader, so that what one does to it reaches nobody else."""
+    return _subjects.decode(canonical(subject))
+
+
+class View:
+    """What one monitor may read of the run."""
+
+    __slots__ = ("_each", "_reviews")
+
+    def __init__(self, reviews: Reviews, each: Watching) -> None:
+        self._reviews = reviews
+        self._each = each
+
+    @property
+    def run(self) -> str:
+        return self._reviews._recorder.claim.run
+
+    @property
+    def task(self) -> Task:
+        return self._reviews._task
+
+    @property
+    def state(self) -> Any:
+        return self._each.state
+
+    @property
+    def actions(self) -> Mapping[str, ActionSpec]:
+        return self._reviews._actions
+
+    async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        await self._reviews._recorder.flush()
+        async for record in self._reviews._journal.read(self.run, after):
+            body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
+            content = body_of(read_content(record.content)) if record.content else {}
+            yield ev.decode(body), content
+
+
+class Context:
+    """What one monitor may use for one review."""
+
+    def __init__(self, reviews: Reviews, each: Watching, subject: Subject, stakes: Stakes) -> None:
+        self._reviews = reviews
+        self._key = f"{subject.key}!{each.name}"
+        self._asked = 0
+        self._subject = subject
+        self.stakes = stakes
+        self.usage = NO_USAGE
+
+    @property
+    def random(self) -> random.Random:
+        return random.Random(f"{self._reviews._recorder.claim.run}:{self._key}")  # noqa: S311 - repeatable on purpose
+
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: Any = str,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[Any]:
+        """Ask a model in oversight's own ledger."""
+        move = Think(
+            kind=kind,
+            inputs=inputs,
+            returns=returns,
+            instruction=instruction,
+            prompt=prompt,
+            to=to,
+            options=options or DEFAULT_OPTIONS,
+        )
+        key = f"{self._key}/{self._asked}"
+        self._asked += 1
+        # A judge reads what others wrote: what it is given is data unless a reference says otherwise.
+        event, body = await self._reviews._steps.ask(key, move, Provenance((f"review:{self._subject.key}",), True), ledger="oversight")
+        self.usage = self.usage + event.usage
+        thought = thought_from(event, body, move)
+        if isinstance(thought, Exception):
+            raise thought
+        return thought

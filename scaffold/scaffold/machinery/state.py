@@ -1,0 +1,336 @@
+"""What the engine has to remember of a run: a fold over the trace, the same live and on resume."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.machinery.ledger import Ledger
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.models import Usage
+from scaffold.vocabulary.review import Verdict
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.actions import ActionStatus
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.task import Task
+
+
+class ActionSummary(msgspec.Struct, kw_only=True):
+    """What became of one action."""
+
+    key: str
+    name: str
+    arguments: dict[str, Any]
+    status: ActionStatus = "planned"
+    reason: str = ""
+    cost: float = 0.0
+
+
+class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
+    """A verdict that said more than `allow`."""
+
+    monitor: str
+    decision: str
+    subject: str
+    key: str
+    status: str
+    reason: str
+
+
+class Progress:
+    """A plan, action, step or question that is not settled yet."""
+
+    __slots__ = (
+        "action",
+        "answered",
+        "approval",
+        "approved",
+        "asked",
+        "digest",
+        "fingerprint",
+        "intent",
+        "outcome",
+        "question",
+        "tries",
+        "verdicts",
+    )
+
+    def __init__(self) -> None:
+        self.asked = b""
+        self.digest = ""
+        self.fingerprint = ""
+        self.verdicts: dict[tuple[str, str, str, str], Verdict] = {}
+        self.approval: ev.ApprovalAsked | None = None
+        self.approved: ev.ApprovalGiven | None = None
+        self.question: ev.QuestionAsked | None = None
+        self.action: ActionSummary | None = None
+        self.intent: ev.ActionIntent | None = None
+        self.outcome: tuple[ev.ActionOutcome, bytes] | None = None
+        self.answered: tuple[ev.StepAnswered, bytes] | None = None
+        self.tries = 0
+
+
+class Asked(msgspec.Struct):
+    """The part of a content that says what was asked."""
+
+    asked: msgspec.Raw = msgspec.Raw(b"")
+
+
+_asked = msgspec.json.Decoder(Asked)
+_json = msgspec.json.Decoder()
+
+
+def asked_in(body: bytes) -> bytes:
+    """Canonical bytes of what was asked, from an event's content."""
+    return bytes(_asked.decode(body).asked) if body else b""
+
+
+def identity_of(action: str, arguments: dict[str, Any], fields: tuple[str, ...]) -> str:
+    """Name the thing that an action acts on, by its identity fields."""
+    return sha256(canonical([action, *(arguments.get(name) for name in fields)])).hexdigest() if fields else ""
+
+
+class RunState:
+    """What follows from the events so far.
+
+    Attributes:
+        model: the work's ledger.
+        oversight: oversight's own ledger.
+        progress: what is under way, by key; forgotten once settled.
+        plans: allowed proposals: for each key, the canonical arguments of its nodes.
+        taken: for each thing acted on, the key of the action that did, or may have.
+        refused: how often each proposal was refused, by fingerprint.
+        actions: what became of each action.
+        verdicts: verdicts that said more than `allow`.
+        partial: what the run answers if it is cut short.
+        suspicion: worst score over resampled tries so far.
+        stop: who asked the run to stop; empty when nobody did.
+        ended: the last `run.ended`, with its content.
+        paused: the last `run.paused`.
+        steps: steps answered for the work.
+        reasoning_chars: characters of reasoning and of answers read.
+    """
+
+    def __init__(self, task: Task, identities: dict[str, tuple[str, ...]]) -> None:
+        self.model = Ledger(task.budget)
+        self.oversight = Ledger(task.oversight.budget)
+        self.progress: dict[str, Progress] = {}
+        self.plans: dict[str, dict[str, bytes]] = {}
+        self.taken: dict[str, str] = {}
+        self.refused: dict[str, int] = {}
+        self.refusals = 0
+        self.actions: dict[str, ActionSummary] = {}
+        self.verdicts: list[VerdictSummary] = []
+        self.partial: Any = None
+        self.suspicion = 0.0
+        self.stop = ""
+        self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
+        self.paused: ev.Paused | None = None
+        self.steps = 0
+        self._identities = identities
+        self._takers = {
+            ev.StepAsked: self._step_asked,
+            ev.StepReserved: self._step_reserved,
+            ev.StepAnswered: self._step_answered,
+            ev.StepCut: self._step_cut,
+            ev.Released: self._released,
+            ev.PlanProposed: self._plan_proposed,
+            ev.PlanDecided: self._plan_decided,
+            ev.Reviewed: self._reviewed,
+            ev.ActionProposed: self._action_proposed,
+            ev.ActionIntent: self._action_intent,
+            ev.ActionOutcome: self._action_outcome,
+            ev.ActionRefused: self._action_refused,
+            ev.ApprovalAsked: self._approval_asked,
+            ev.ApprovalGiven: self._approval_given,
+            ev.QuestionAsked: self._question_asked,
+            ev.QuestionAnswered: self._question_answered,
+            ev.Noted: self._noted,
+            ev.StopAsked: self._stop_asked,
+            ev.Paused: self._paused,
+            ev.Ended: self._ended,
+        }
+
+    def __call__(self, event: Event, body: bytes) -> None:
+        """Take in one event."""
+        taker = self._takers.get(type(event))
+        if taker is not None:
+            taker(event, body)  # type: ignore[operator]  # each taker is listed under the kind it takes
+
+    def at(self, key: str) -> Progress:
+        """What is under way at a key."""
+        progress = self.progress.get(key)
+        if progress is None:
+            progress = self.progress[key] = Progress()
+        return progress
+
+    def ledger(self, name: str) -> Ledger:
+        """A ledger by name."""
+        return self.model if name == "model" else self.oversight
+
+    # --- steps
+
+    def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
+        self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, steps=1)
+
+    def _step_reserved(self, event: ev.StepReserved, _body: bytes) -> None:
+        self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, spent=event.spent)
+
+    def _step_answered(self, event: ev.StepAnswered, body: bytes) -> None:
+        self.ledger(event.ledger).settle(event.key, event.usage)
+        if event.ledger == "model":
+            self.steps += 1
+        if not event.final:
+            progress = self.at(event.key)
+            progress.answered = (event, body)
+            progress.tries += 1
+
+    def _step_cut(self, event: ev.StepCut, _body: bytes) -> None:
+        self.ledger(event.ledger).settle(event.key, event.usage)
+
+    def _released(self, event: ev.Released, _body: bytes) -> None:
+        self.progress.pop(event.key, None)
+
+    # --- plans and actions
+
+    def _plan_proposed(self, event: ev.PlanProposed, body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.asked = asked_in(body)
+        progress.digest = event.digest
+        progress.fingerprint = sha256(progress.asked).hexdigest()
+
+    def _plan_decided(self, event: ev.PlanDecided, _body: bytes) -> None:
+        progress = self.progress.pop(event.key, None)
+        if progress is None:
+            return
+        if event.allowed:
+            nodes = json.loads(progress.asked)
+            self.plans[event.key] = {node[0]: canonical([node[1], node[2]]) for node in nodes}
+        else:
+            self._count_refusal(progress.fingerprint)
+
+    def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
+        content = _json.decode(body)
+        progress = self.at(event.key)
+        progress.asked = asked_in(body)
+        progress.digest = event.digest
+        progress.action = summary = ActionSummary(
+            key=event.key, name=event.action, arguments=content["call"]["arguments"], cost=event.cost
+        )
+        progress.fingerprint = sha256(canonical([event.action, summary.arguments])).hexdigest()
+        self.actions[event.key] = summary
+
+    def _action_intent(self, event: ev.ActionIntent, _body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.intent = event
+        progress.outcome = None
+        summary = progress.action
+        if event.attempt == 1:
+            self.model.actions += 1
+        if summary is not None:
+            summary.status = "unknown"
+            identity = identity_of(summary.name, summary.arguments, self._identities.get(summary.name, ()))
+            if identity:
+                self.taken[identity] = event.key
+
+    def _action_outcome(self, event: ev.ActionOutcome, body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.outcome = (event, body)
+        summary = self.actions.get(event.key)
+        if summary is not None:
+            summary.status = event.status
+            if event.status != "performed":
+                summary.reason = _json.decode(body).get("reason", "") if body else ""
+            if event.status == "failed":
+                identity = identity_of(summary.name, summary.arguments, self._identities.get(summary.name, ()))
+                self.taken.pop(identity, None)
+        if event.final:
+            del self.progress[event.key]
+
+    def _action_refused(self, event: ev.ActionRefused, body: bytes) -> None:
+        progress = self.progress.pop(event.key, None)
+        summary = self.actions.get(event.key)
+        if summary is not None:
+            summary.status = "refused"
+            summary.reason = _json.decode(body).get("feedback", "") if body else ""
+        if progress is not None:
+            self._count_refusal(progress.fingerprint)
+
+    def _count_refusal(self, fingerprint: str) -> None:
+        self.refusals += 1
+        self.refused[fingerprint] = self.refused.get(fingerprint, 0) + 1
+
+    # --- reviews and people
+
+    def _reviewed(self, event: ev.Reviewed, body: bytes) -> None:
+        progress = self.at(event.key)
+        if body:
+            for verdict in msgspec.convert(_json.decode(body)["verdicts"], tuple[Verdict, ...]):
+                if verdict.status == "ok":
+                    progress.verdicts[event.subject, event.digest, verdict.monitor, verdict.settings] = verdict
+                if verdict.score is not None and verdict.decision == "resample":
+                    self.suspicion = max(self.suspicion, verdict.score)
+                if verdict.decision != "allow" or verdict.status != "ok":
+                    self.verdicts.append(_summary(event, verdict))
+        else:
+            for fact in event.verdicts:
+                if fact.status == "ok":
+                    allowed = Verdict(decision=fact.decision, monitor=fact.monitor, settings=fact.settings)
+                    progress.verdicts[event.subject, event.digest, fact.monitor, fact.settings] = allowed
+
+    def _approval_asked(self, event: ev.ApprovalAsked, _body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.approval = event
+        progress.approved = None
+
+    def _approval_given(self, event: ev.ApprovalGiven, _body: bytes) -> None:
+        self.at(event.key).approved = event
+
+    def _question_asked(self, event: ev.QuestionAsked, body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.question = event
+        progress.asked = asked_in(body)
+
+    def _question_answered(self, event: ev.QuestionAnswered, _body: bytes) -> None:
+        self.progress.pop(event.key, None)
+
+    # --- the run
+
+    def _noted(self, _event: ev.Noted, body: bytes) -> None:
+        partial = _json.decode(body).get("partial")
+        if partial is not None:
+            self.partial = partial
+
+    def _stop_asked(self, event: ev.StopAsked, _body: bytes) -> None:
+        self.stop = event.by
+
+    def _paused(self, event: ev.Paused, _body: bytes) -> None:
+        self.paused = event
+
+    def _ended(self, event: ev.Ended, body: bytes) -> None:
+        self.ended = (event, _json.decode(body) if body else {})
+
+    def usage(self) -> dict[str, Usage]:
+        """What the work and the oversight of it used."""
+        return {"model": self.model.used, "oversight": self.oversight.used}
+
+    def saved(self) -> dict[str, float]:
+        """What refusals saved: how many actions did not run, and what they would have cost by their own declaration."""
+        refused = [summary for summary in self.actions.values() if summary.status == "refused"]
+        return {"actions": len(refused), "usd": sum(summary.cost for summary in refused)}
+
+
+def _summary(event: ev.Reviewed, verdict: Verdict) -> VerdictSummary:
+    return VerdictSummary(
+        monitor=verdict.monitor,
+        decision=verdict.decision,
+        subject=event.subject,
+        key=event.key,
+        status=verdict.status,
+        reason=verdict.rationale or verdict.feedback,
+    )

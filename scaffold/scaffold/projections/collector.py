@@ -1,0 +1,132 @@
+"""Sends spans to an OTLP collector, and knows what did not arrive.
+
+The exporter below is OpenTelemetry's own and reads all of its `OTEL_EXPORTER_OTLP_*` settings itself. It
+says why a batch failed only in the log, and flushing it reports success whatever happened; so this
+counts, and overhears the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+# Collectors refuse larger requests; the OpenTelemetry Collector does from 20 MiB on, others from 4.
+REQUEST_CHARACTERS = 4 * 1024 * 1024
+
+_exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
+
+
+def exporter() -> SpanExporter:
+    """OpenTelemetry's OTLP/HTTP exporter, configured by the environment as its users expect."""
+    return OTLPSpanExporter()
+
+
+def resource() -> Resource:
+    """What spans come from, as `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say; else `scaffold`."""
+    described = Resource.create()
+    if str(described.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        return described.merge(Resource({SERVICE_NAME: "scaffold"}))
+    return described
+
+
+class Collector(SpanExporter):
+    """Counts what the wrapped exporter delivers and loses, and keeps requests small enough to be taken.
+
+    Attributes:
+        sent: spans that the collector took.
+        failed: spans that it did not.
+        reason: why the last ones were not taken, in a few words.
+    """
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.failed = 0
+        self.reason = ""
+        self._exporter = exporter()
+        self._heard: list[str] = []
+        self._exporting: int | None = None
+        self._stopped = False
+        _exporter_log.addFilter(self._overhear)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans, in as many requests as their size asks for."""
+        result = SpanExportResult.SUCCESS
+        for part in _requests(spans):
+            if not self._stopped and self._deliver(part):
+                self.sent += len(part)
+            else:
+                self.failed += len(part)
+                result = SpanExportResult.FAILURE
+        return result
+
+    def shutdown(self) -> None:
+        """Stop; a retry that waits is given up, and what comes later fails. May be called twice."""
+        if not self._stopped:
+            self._stopped = True
+            self._exporter.shutdown()
+            self._stop_listening()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return self._exporter.force_flush(timeout_millis)
+
+    def _deliver(self, spans: Sequence[ReadableSpan]) -> bool:
+        self._heard.clear()
+        self._exporting = threading.get_ident()
+        try:
+            delivered = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        finally:
+            self._exporting = None
+            self._stop_listening()
+        if not delivered:
+            self.reason = _gist(self._heard)
+        return delivered
+
+    def _stop_listening(self) -> None:
+        # An export still under way when all is stopped has more to say, and nobody wants to read that.
+        if self._stopped and self._exporting is None:
+            _exporter_log.removeFilter(self._overhear)
+
+    def _overhear(self, record: logging.LogRecord) -> bool:
+        """Keep what the exporter says during our own export, rather than log it for each batch and retry."""
+        if record.thread != self._exporting:
+            return True
+        self._heard.append(record.getMessage())
+        return False
+
+
+def _requests(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
+    size = start = 0
+    for index, span in enumerate(spans):
+        length = sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
+        if size + length > REQUEST_CHARACTERS and index > start:
+            yield spans[start:index]
+            size, start = 0, index
+        size += length
+    if start < len(spans):
+        yield spans[start:]
+
+
+def _gist(heard: Sequence[str]) -> str:
+    """Find the cause in what was said; of a failed connection the retries name it, not the last message."""
+    for message in heard:
+        if cause := re.search(r"\[Errno -?\d+\] ([A-Z][\w ]+)", message):
+            return cause[1]
+        if "timed out" in message:
+            return "timed out"
+    if not heard:
+        return "no reason given"
+    if answer := re.search(r"code: (\d+), reason: (.+)", heard[-1]):
+        return f"HTTP {answer[1]} {answer[2]}"
+    return "no answer in time" if "due to timeout" in heard[-1] else heard[-1][:200]

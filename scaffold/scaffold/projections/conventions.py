@@ -1,0 +1,114 @@
+"""What the trace holds, in the words and shapes of the GenAI semantic conventions.
+
+Source: OpenTelemetry semantic conventions for generative AI, status Development, as kept since 2026 in
+open-telemetry/semantic-conventions-genai: spans `invoke_agent`, `plan`, `chat` and `execute_tool`, the event
+`gen_ai.evaluation.result`, and the JSON schemas of input and output messages. What they do not define
+is named under `scaffold.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.events import VerdictFact
+    from scaffold.vocabulary.models import Usage
+
+Attribute: TypeAlias = str | bool | int | float | Sequence[str]
+Attributes: TypeAlias = dict[str, Attribute]
+Content: TypeAlias = Mapping[str, Any]
+
+# The conventions have no word for a generation cut off by its caller, and ask for `error` then.
+_FINISH = {"stop": "stop", "length": "length", "cut": "error", "error": "error"}
+
+_encode = msgspec.json.encode
+
+
+def as_json(value: Any) -> str:
+    """A value as the JSON text that a span can hold."""
+    return _encode(value).decode()
+
+
+def as_text(value: Any) -> str:
+    """A text as it is; anything else as JSON."""
+    return value if isinstance(value, str) else as_json(value)
+
+
+def _text(holder: Content, name: str) -> Content:
+    return {"type": "text", "content": holder.get(name, "")}
+
+
+def _parts(sample: Content) -> list[Content]:
+    text = _text(sample, "text")
+    reasoning = sample.get("reasoning")
+    return [{"type": "reasoning", "content": reasoning}, text] if reasoning else [text]
+
+
+def input_messages(messages: Sequence[Content]) -> str:
+    """A prompt in the shape of the input messages schema."""
+    return as_json(
+        [{"role": turn.get("role", "user"), "parts": [_text(turn, "content")]} for turn in messages]
+    )
+
+
+def _finish(sample: Content) -> str:
+    return _FINISH.get(sample.get("finish", "stop"), "error")
+
+
+def output_messages(samples: Sequence[Content]) -> str:
+    """Samples in the shape of the output messages schema: one message each, its reasoning before its text."""
+    return as_json(
+        [
+            {"role": "assistant", "parts": _parts(sample), "finish_reason": _finish(sample)}
+            for sample in samples
+        ]
+    )
+
+
+def finish_reasons(samples: Sequence[Content]) -> tuple[str, ...]:
+    """Why each sample ended, in the conventions' words."""
+    return tuple(map(_finish, samples))
+
+
+def usage_attributes(usage: Usage) -> Attributes:
+    """Tokens of one model call; the money, where it is known, has no convention."""
+    attributes: Attributes = {
+        "gen_ai.usage.input_tokens": usage.input,
+        "gen_ai.usage.output_tokens": usage.output,
+    }
+    if usage.cached:
+        attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached
+    if usage.reasoning:
+        attributes["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning
+    if usage.usd is not None:
+        attributes["scaffold.usd"] = usage.usd
+    return attributes
+
+
+def ledger_attributes(ledger: str, usage: Usage) -> Attributes:
+    """What one ledger of a session came to; named apart, so that no tokens are counted twice."""
+    prefix = f"scaffold.usage.{ledger}"
+    attributes: Attributes = {f"{prefix}.input_tokens": usage.input, f"{prefix}.output_tokens": usage.output}
+    if usage.usd is not None:
+        attributes[f"{prefix}.usd"] = usage.usd
+    return attributes
+
+
+def evaluation_attributes(fact: VerdictFact, rationale: str) -> Attributes:
+    """A verdict as an evaluation result.
+
+    The label is the decision; of a check that was not made it is the status, so that it never reads as
+    a pass.
+    """
+    attributes: Attributes = {
+        "gen_ai.evaluation.name": fact.property or fact.monitor,
+        "gen_ai.evaluation.score.label": fact.decision if fact.status == "ok" else fact.status,
+    }
+    if fact.score is not None:
+        attributes["gen_ai.evaluation.score.value"] = fact.score
+    if rationale:
+        attributes["gen_ai.evaluation.explanation"] = rationale
+    return attributes

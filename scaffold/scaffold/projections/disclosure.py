@@ -1,0 +1,38 @@
+"""Decides what content spans may hold: none, unless the user asked for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import SpanLimits
+
+from scaffold.projections import environment
+from scaffold.projections.conventions import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaffold.projections.conventions import Attributes
+
+
+class Disclosure:
+    """Puts content into attributes if it is captured, cut to the length that `OTEL_*_LENGTH_LIMIT` allows.
+
+    Attributes:
+        on: whether content is captured; None in the constructor leaves it to the environment.
+    """
+
+    def __init__(self, *, capture: bool | None = None) -> None:
+        self.on = environment.captures_content() if capture is None else capture
+        self._longest = SpanLimits().max_span_attribute_length
+
+    def show(
+        self, attributes: Attributes, name: str, value: Any, render: Callable[[Any], str] = as_text
+    ) -> None:
+        """Add one piece of content; None and the empty text are no content."""
+        if self.on and value is not None and value != "":
+            attributes[name] = render(value)[: self._longest]
+
+    def text(self, value: Any) -> str:
+        """The content as text; empty when it may not be shown."""
+        return as_text(value)[: self._longest] if self.on and value is not None else ""

@@ -1,0 +1,133 @@
+"""The spans of one run that are under way, by where later events look for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind
+
+from scaffold.errors import TraceDamaged
+from scaffold.projections.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext
+
+    from scaffold.projections.conventions import Attributes
+    from scaffold.projections.identity import Identity
+    from scaffold.vocabulary.events import Event
+
+
+class OpenSpans:
+    """What is open, and nothing of what has ended.
+
+    Attributes:
+        root: the run's first `invoke_agent` span.
+        session: the present one; None when the run stands still or is over.
+        moves: steps, plans and actions, by key.
+        calls: model calls and tool calls, by key.
+        guards: reviews that have asked a model, by the key of their subject and the monitor.
+        asked: approvals and questions, by id.
+    """
+
+    def __init__(self, resource: Resource) -> None:
+        self.root: SpanContext | None = None
+        self.session: Unfinished | None = None
+        self.moves: dict[str, Unfinished] = {}
+        self.calls: dict[str, Unfinished] = {}
+        self.guards: dict[tuple[str, str], Unfinished] = {}
+        self.asked: dict[str, Unfinished] = {}
+        self._done: list[ReadableSpan] = []
+        self._resource = resource
+        self._scope = InstrumentationScope("scaffold")
+        self._identity: Identity | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Whose spans these are.
+
+        Raises:
+            TraceDamaged: no event has said so yet.
+        """
+        if self._identity is None:
+            raise TraceDamaged(
+                "the trace does not begin with 'run.started': read it from its first event", line=1
+            )
+        return self._identity
+
+    def belong_to(self, identity: Identity, version: str) -> None:
+        """Say whose spans these are, and which version of the project wrote the trace."""
+        self._identity = identity
+        self._scope = InstrumentationScope("scaffold", version)
+
+    def begin(
+        self,
+        event: Event,
+        name: str,
+        attributes: Attributes | None = None,
+        *,
+        part: str = "",
+        parent: SpanContext | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        seconds: float = 0.0,
+        waits: bool = False,
+    ) -> Unfinished:
+        """Open a span, under the move of the event's key or else the session unless a parent is named.
+
+        Args:
+            event: what opens it.
+            name: the span's name.
+            attributes: those beyond what every span has.
+            part: which of the event's spans it is, when it opens several.
+            parent: the span above it.
+            kind: the span's kind.
+            seconds: how long before the event it began.
+            waits: it may outlast a pause.
+        """
+        identity = self.identity
+        common: Attributes = {"gen_ai.conversation.id": identity.run, "scaffold.seq": event.seq}
+        if event.key:
+            common["scaffold.key"] = event.key
+        return Unfinished(
+            name=name,
+            context=identity.context(event.seq, part),
+            parent=parent or self.above(event.key),
+            start=event.at - seconds,
+            attributes=common | (attributes or {}),
+            kind=kind,
+            waits=waits,
+        )
+
+    def above(self, key: str) -> SpanContext | None:
+        """The span that what happens at a key belongs under."""
+        move = self.moves.get(key)
+        if move is not None:
+            return move.context
+        return self.session.context if self.session is not None else self.root
+
+    def end(self, span: Unfinished, at: float) -> None:
+        """Close a span at a time, in seconds since the epoch."""
+        self._done.append(span.finished(at, self._resource, self._scope))
+
+    def cut_off(self, at: float, *, waiting_too: bool) -> None:
+        """Close what is open below the session as never ended; what waits may be spared."""
+        tables: tuple[dict[Any, Unfinished], ...] = (self.calls, self.guards, self.asked, self.moves)
+        for table in tables:
+            for name, span in list(table.items()):
+                if waiting_too or not span.waits:
+                    del table[name]
+                    span.cut_off()
+                    self.end(span, at)
+
+    def end_session(self, at: float) -> None:
+        """Close the session, if there is one."""
+        if self.session is not None:
+            self.end(self.session, at)
+            self.session = None
+
+    def take(self) -> list[ReadableSpan]:
+        """Hand over what has ended since the last time."""
+        done, self._done = self._done, []
+        return done

@@ -1,0 +1,81 @@
+"""A span under way: what the fold keeps of it until it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.trace import Event as SpanEvent
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.status import Status, StatusCode
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.trace import SpanContext
+
+    from scaffold.projections.conventions import Attributes
+
+_UNSET = Status(StatusCode.UNSET)
+_ERROR = Status(StatusCode.ERROR)
+CUT_OFF = "scaffold.cut_off"
+
+
+def nanoseconds(at: float) -> int:
+    """Seconds since the epoch as nanoseconds; a float holds no more than microseconds of it."""
+    return round(at * 1e6) * 1000
+
+
+@dataclass(slots=True)
+class Unfinished:
+    """A span that has begun.
+
+    Attributes:
+        start: seconds since the epoch.
+        waits: it may stay open while the run stands still, and nothing is wrong if it never ends.
+        private: content that a child span will show, kept only when content is captured.
+    """
+
+    name: str
+    context: SpanContext
+    parent: SpanContext | None
+    start: float
+    attributes: Attributes
+    kind: SpanKind = SpanKind.INTERNAL
+    waits: bool = False
+    status: Status = _UNSET
+    events: list[SpanEvent] = field(default_factory=list)
+    private: dict[str, Any] = field(default_factory=dict)
+
+    def fail(self, error_type: str, description: str = "") -> None:
+        """Mark it as failed, with a class of error of low cardinality."""
+        self.attributes["error.type"] = error_type
+        self.status = Status(StatusCode.ERROR, description) if description else _ERROR
+
+    def cut_off(self) -> None:
+        """Mark it as never ended."""
+        self.attributes[CUT_OFF] = True
+        if not self.waits:
+            self.fail("cut_off")
+
+    def note(self, name: str, at: float, attributes: Attributes) -> None:
+        """Add an event."""
+        self.events.append(SpanEvent(name, attributes, timestamp=nanoseconds(at)))
+
+    def finished(self, at: float, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
+        """End it; a clock that was set back ends it where it began."""
+        start = nanoseconds(self.start)
+        return ReadableSpan(
+            name=self.name,
+            context=self.context,
+            parent=self.parent,
+            resource=resource,
+            attributes=self.attributes,
+            events=self.events,
+            kind=self.kind,
+            status=self.status,
+            start_time=start,
+            end_time=max(start, nanoseconds(at)),
+            instrumentation_scope=scope,
+        )

@@ -1,0 +1,204 @@
+"""Finds plug-ins: the built-in ones come in by the same entry points as a stranger's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, TaskError, UnknownPlugin, nearest
+from scaffold.interfaces import Action, Backend, Monitor
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.moves import Planning
+    from scaffold.vocabulary.task import Task
+
+Family = Literal["planner", "monitor", "backend", "model"]
+_GROUPS: dict[Family, str] = {
+    "planner": "scaffold.planners",
+    "monitor": "scaffold.monitors",
+    "backend": "scaffold.backends",
+    "model": "scaffold.models",
+}
+
+
+def installed(family: Family) -> dict[str, EntryPoint]:
+    """Entry points of a family, by name; nothing is imported."""
+    return {entry.name: entry for entry in entry_points(group=_GROUPS[family])}
+
+
+def version_of(entry: EntryPoint) -> str:
+    """Name and version of the distribution that brings a plug-in."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
+
+
+def load(family: Family, name: str) -> Any:
+    """Import a plug-in.
+
+    Raises:
+        UnknownPlugin: there is none of that name.
+        BrokenPlugin: it does not import.
+    """
+    known = installed(family)
+    entry = known.get(name)
+    if entry is None:
+        raise UnknownPlugin(family, name, known)
+    try:
+        return entry.load()
+    except MissingExtra:
+        raise
+    except Exception as error:  # a stranger's module may raise anything
+        raise BrokenPlugin(f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def load_all(family: Family) -> dict[str, Any]:
+    """Import all plug-ins of a family; one that fails is warned about and left out."""
+    loaded = {}
+    for name in sorted(installed(family)):
+        try:
+            loaded[name] = load(family, name)
+        except (BrokenPlugin, MissingExtra) as error:
+            warnings.warn(str(error), stacklevel=2)
+    return loaded
+
+
+def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -> Any:
+    """Give what `module:name` means, the module being a file or package beside the task file, else an installed one.
+
+    Raises:
+        TaskError: there is no such module or name, or it does not import.
+    """
+    module_name, _, attribute = reference.partition(":")
+    try:
+        module = _module(module_name, base)
+    except ModuleNotFoundError as error:
+        if error.name == module_name.partition(".")[0]:
+            raise TaskError(f"no module {module_name!r} in {base}, and none is installed", path=path) from None
+        raise TaskError(f"{module_name!r} does not import: {error}", path=path) from error
+    except Exception as error:  # the user's module may raise anything
+        raise TaskError(f"{module_name!r} does not import: {type(error).__name__}: {error}", path=path) from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name in vars(found) if not name.startswith("_")]
+            raise TaskError(f"{module_name!r} has no {attribute!r}{nearest(part, names)}", path=path)
+        found = getattr(found, part)
+    return found
+
+
+def _module(name: str, base: Path) -> Any:
+    file = base / f"{name.replace('.', '/')}.py"
+    if not file.is_file():
+        return importlib.import_module(name)
+    # Named after its place, so that two task folders may each have a `planner.py`.
+    unique = f"_scaffold_task_{zlib.crc32(str(file.resolve()).encode()):x}_{name.replace('.', '_')}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, file)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(name=name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[unique]
+        raise
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
+
+
+def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) -> Callable[[Task], Planning[Any]]:
+    """Bind a planner's options, checked by the model its second parameter is annotated with.
+
+    Raises:
+        TaskError: the planner takes no options, or not these.
+    """
+    if not inspect.isgeneratorfunction(function):
+        raise TaskError(f"{getattr(function, '__name__', function)!r} is no planner: a planner is a generator function", path=("planner",))
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
+        if options:
+            raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
+        return function
+    model = inspect.get_annotations(function, eval_str=True).get(parameters[1].name)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise TaskError(f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options"))
+    checked = _checked(model, options, ("planner", "options"))
+    return lambda task: function(task, checked)
+
+
+def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str | int, ...]) -> BaseModel:
+    unknown = [name for name in options if name not in model.model_fields]
+    if unknown:
+        raise TaskError(f"no option {unknown[0]!r}{nearest(unknown[0], model.model_fields)}", path=(*path, unknown[0]))
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise TaskError(str(fault["msg"]), path=(*path, *fault["loc"])) from None
+
+
+def make_monitor(name: str, settings: Mapping[str, Any]) -> Monitor:
+    """Make an installed monitor with settings."""
+    factory = load("monitor", name)
+    monitor = _made(factory, "monitor", name, settings)
+    if not isinstance(monitor, Monitor):
+        raise BrokenPlugin(f"the monitor {name!r} has no `spec` or no `review`")
+    return monitor
+
+
+def default_monitors() -> list[Monitor]:
+    """The monitors that are on when a task names none: those whose spec says so."""
+    made: list[Monitor] = [_made(factory, "monitor", name, {}) for name, factory in load_all("monitor").items()]
+    return [monitor for monitor in made if monitor.spec.default]
+
+
+def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
+    """Make a backend from a spec: `NAME`, `NAME:MODEL`, or the address of a server.
+
+    Raises:
+        UnknownPlugin: no backend of that name.
+        TaskError: it does not take these options.
+    """
+    name, _, model = spec.partition(":")
+    if name in {"http", "https"}:
+        name, model = "http", spec
+    backend = _made(load("backend", name), "backend", name, options, model)
+    if not isinstance(backend, Backend):
+        raise BrokenPlugin(f"the backend {name!r} has no `profile`, no `generate` or no `close`")
+    return backend
+
+
+def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapping[str, Any], *positional: Any) -> Any:
+    try:
+        inspect.signature(factory).bind(*positional, **settings)
+    except TypeError as error:
+        known = [each.name for each in inspect.signature(factory).parameters.values() if each.kind == each.KEYWORD_ONLY]
+        wrong = next((setting for setting in settings if setting not in known), "")
+        hint = nearest(wrong, known) if wrong else ""
+        raise TaskError(f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=(family + "s", name)) from None
+    try:
+        return factory(*positional, **settings)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BrokenPlugin(f"the {family} {name!r} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Action:
+    """Check that something is an action."""
+    if isinstance(found, Action):
+        return found
+    raise TaskError(f"{reference!r} is no action: decorate the function with @action(effect=...)", path=path)

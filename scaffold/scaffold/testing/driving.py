@@ -1,0 +1,99 @@
+"""Drives a planner by hand: no event loop, no backend, one move at a time.
+
+    driver = Driver(mine(task))
+    move = driver.next()
+    assert isinstance(move, Think)
+    driver.reply("42")
+    assert driver.result == "42"
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scaffold.machinery.interpreter import Interpreter, Pending
+from scaffold.machinery.replay import deliver
+from scaffold.vocabulary.actions import Observation
+from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Review, Think, Thought
+from scaffold.vocabulary.references import Provenance, Reference, provenance_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaffold.vocabulary.moves import Planning
+
+
+class Driver:
+    """A planner under way.
+
+    Attributes:
+        moves: every move so far, with its key.
+    """
+
+    def __init__(self, planning: Planning[Any], *, tainted: bool = False) -> None:
+        self._interpreter = Interpreter(planning, tainted=tainted)
+        self._waiting: dict[str, Pending] = {}
+        self.moves: list[tuple[str, Any]] = []
+
+    def next(self) -> Think | Propose | Act | Ask | Note | None:
+        """Give the planner's next move; None when it has ended or all branches wait."""
+        pending = self._interpreter.next()
+        if pending is None:
+            return None
+        self._waiting[pending.key] = pending
+        self.moves.append((pending.key, pending.move))
+        return pending.move
+
+    @property
+    def waiting(self) -> list[str]:
+        """Keys of the moves that wait for a reply."""
+        return list(self._waiting)
+
+    @property
+    def done(self) -> bool:
+        """Whether the planner has ended."""
+        return self._interpreter.done
+
+    @property
+    def result(self) -> Any:
+        """What the planner answered; raises what it raised.
+
+        Raises:
+            RuntimeError: it has not ended.
+        """
+        if not self._interpreter.done:
+            self.next()
+        if not self._interpreter.done:
+            raise RuntimeError(f"the planner has not ended: it waits at {', '.join(self._waiting) or 'a move not yet asked for'}")
+        if self._interpreter.error is not None:
+            raise self._interpreter.error
+        return self._interpreter.result
+
+    def reply(self, value: Any, *, key: str | None = None, tainted: bool = False) -> None:
+        """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner."""
+        pending = self._waiting.pop(next(iter(self._waiting)) if key is None else key)
+        deliver(self._interpreter, pending, value if isinstance(value, Exception) else _told(pending, value, tainted))
+
+    def run(self, answer: Callable[[str, Any], Any]) -> Any:
+        """Drive to the end, with `answer(key, move)` saying what comes of each move."""
+        while (move := self.next()) is not None:
+            key = self.moves[-1][0]
+            self.reply(answer(key, move), key=key)
+        return self.result
+
+
+def _told(pending: Pending, value: Any, tainted: bool) -> Any:
+    """Wrap a bare value as the engine would."""
+    key, move = pending.key, pending.move
+    match move:
+        case Think() if not isinstance(value, Thought):
+            taint = tainted or any(provenance_of(each, pending.history).tainted for each in move.inputs)
+            return Thought(value, Provenance((f"step:{key}",), taint), key=key, text=str(value))
+        case Act() if not isinstance(value, Observation):
+            return Observation(value, Provenance((f"action:{key}",), tainted), key=key, action=move.planned.action)
+        case Propose() if not isinstance(value, Review):
+            return Review(key, bool(value))
+        case Ask() if not isinstance(value, Reference):
+            return Reference(value, Provenance((f"answer:{key}",)))
+        case _:
+            return value

@@ -1,0 +1,132 @@
+"""The format of the trace's lines, and the hashes that hold them together.
+
+A spine line is an event's JSON with `hash` as its last field, where
+
+    hash = SHA-256(previous hash ‖ the line's bytes without the hash field)
+
+The previous hash is 32 raw bytes, all zero before the first line. "Without the hash field" means: with
+`,"hash":"<64 hex digits>"` cut out, so that the last line is covered like any other. A content line is
+`{"seq":N,"salt":"<32 hex digits>","body":{...}}`, and the event holds SHA-256(salt ‖ body's bytes).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from scaffold import errors
+from scaffold.interfaces import Record
+from scaffold.vocabulary import events
+from scaffold.vocabulary.events import Event
+
+GENESIS = bytes(32)
+_MARK = b',"hash":"'
+_TAIL = len(_MARK) + 64 + len(b'"}')
+
+
+def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Give the line of an event's JSON, and the line's hash."""
+    mark = sha256(previous + body)
+    return body[:-1] + _MARK + mark.hexdigest().encode() + b'"}', mark.digest()
+
+
+def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
+    """Give the line that keeps an event's content."""
+    return b'{"seq":%d,"salt":"%s","body":%s}' % (seq, salt.hex().encode(), body)
+
+
+class Content(msgspec.Struct, frozen=True):
+    """A content line, its body still as bytes."""
+
+    seq: int
+    salt: str
+    body: msgspec.Raw
+
+    def digest(self) -> str:
+        """What the event's `content` field must say."""
+        return sha256(bytes.fromhex(self.salt) + bytes(self.body)).hexdigest()
+
+
+_content_decoder = msgspec.json.Decoder(Content)
+_json = msgspec.json.Decoder()
+
+
+def read_content(line: bytes) -> Content:
+    """Read a content line.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    return _content_decoder.decode(line)
+
+
+def body_of(content: Content | None) -> dict[str, Any]:
+    """An event's content as JSON values; empty when there is none or it is withheld."""
+    return _json.decode(content.body) if content is not None else {}  # type: ignore[no-any-return]  # an object, by format
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One checked line of a trace.
+
+    Attributes:
+        event: what it says.
+        content: its content; None when it has none, or when it is withheld.
+        hash: 32 bytes, over this line and all before it.
+    """
+
+    event: Event
+    content: Content | None
+    hash: bytes
+
+
+class Chain:
+    """Checks records one after another, as they come from a journal.
+
+    Attributes:
+        seq: number of the last record that was right.
+        hash: its hash.
+    """
+
+    __slots__ = ("hash", "seq")
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.hash = GENESIS
+
+    def follow(self, record: Record) -> Link:
+        """Check that a record follows the last one.
+
+        Raises:
+            TraceDamaged: it was altered, or stands out of order.
+            NewerTrace: it is of a kind that this version does not know.
+        """
+        line, number = record.line, self.seq + 1
+        if len(line) <= _TAIL or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
+            raise errors.TraceDamaged(f"line {number} of the trace is not a sealed event", number)
+        body = line[:-_TAIL] + b"}"
+        mark = sha256(self.hash + body)
+        if mark.hexdigest().encode() != line[-66:-2]:
+            raise errors.TraceDamaged(f"line {number} of the trace, or one before it, was altered", number)
+        try:
+            event = events.decode(body)
+        except msgspec.ValidationError as error:
+            raise errors.NewerTrace(f"line {number} of the trace is of a kind this version does not know: {error}") from None
+        if event.seq != number:
+            raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
+        content = self._content(event, record.content, number)
+        self.seq, self.hash = number, mark.digest()
+        return Link(event, content, self.hash)
+
+    @staticmethod
+    def _content(event: Event, line: bytes, number: int) -> Content | None:
+        if not line:
+            return None
+        try:
+            content = read_content(line)
+        except (msgspec.MsgspecError, ValueError):
+            raise errors.TraceDamaged(f"the content of line {number} was altered", number) from None
+        if content.digest() != event.content:
+            raise errors.TraceDamaged(f"the content of line {number} was altered", number)
+        return content

@@ -1,0 +1,311 @@
+"""The file journal: one directory per run, one writer at a time by `flock` (POSIX).
+
+    RUN/trace.jsonl    the spine, one event a line
+    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts
+    RUN/heads          signed heads, when a key is given
+    RUN/inbox/         what people say to the run from outside
+
+Content is written before the spine line that needs it, so that a spine never refers to what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, nearest
+from scaffold.interfaces import Answer, Claim, Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
+
+
+async def _fsync_in_thread(descriptor: int) -> None:
+    await asyncio.to_thread(os.fsync, descriptor)
+
+
+class FileJournal:
+    """Keeps runs as directories below `root`."""
+
+    def __init__(self, root: Path | str, *, fsync: Callable[[int], Awaitable[None]] = _fsync_in_thread) -> None:
+        self.root = Path(root)
+        self._fsync = fsync
+        self._open: dict[str, _Writer] = {}
+
+    def runs(self) -> list[str]:
+        """Ids of the runs kept here, oldest first."""
+        if not self.root.is_dir():
+            return []
+        return sorted(entry.name for entry in self.root.iterdir() if (entry / SPINE).is_file())
+
+    def find(self, name: str) -> str:
+        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+
+        Raises:
+            UnknownRun: none, or more than one, is meant.
+        """
+        known = self.runs()
+        if name == "last" and known:
+            return max(known, key=lambda run: (self.root / run / SPINE).stat().st_mtime_ns)
+        if name in known:
+            return name
+        fitting = [run for run in known if run.startswith(name) or run.endswith(name)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise UnknownRun(f"{name!r} fits {len(fitting)} runs in {self.root}: {', '.join(fitting[:5])}; say more of it")
+        hint = nearest(name, known) if known else "; there are none"
+        raise UnknownRun(f"no run {name!r} in {self.root}{hint}")
+
+    def location(self, run: str) -> str:
+        """Path of the run's spine."""
+        return str(self.root / run / SPINE)
+
+    async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
+        """Lock the run for writing, and mend its tail."""
+        folder = self.root / run
+        if create:
+            _make_private(folder, self.root)
+        elif not (folder / SPINE).is_file():
+            raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
+        writer = _Writer(folder, create=create)
+        try:
+            repaired = writer.mend()
+            if create:
+                await self._fsync(writer.spine)
+                _sync_folder(self.root)
+        except BaseException:
+            writer.close()
+            raise
+        self._open[run] = writer
+        return Claim(run, owner, repaired=repaired)
+
+    async def release(self, claim: Claim) -> None:
+        """Unlock the run."""
+        writer = self._open.pop(claim.run, None)
+        if writer is not None:
+            writer.close()
+
+    async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+        """Write records; with `durable`, wait until they are on disk."""
+        writer = self._open.get(claim.run)
+        if writer is None:
+            raise ClaimLost(f"run {claim.run} is not ours to write")
+        writer.write(records)
+        if durable:
+            await writer.sync(self._fsync)
+
+    async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
+        """Give what is stored, whole lines only."""
+        folder = self.root / run
+        if not (folder / SPINE).is_file():
+            raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
+        for record in read_files(folder):
+            if record.seq > after:
+                yield record
+
+    async def sign(self, claim: Claim, note: str) -> None:
+        """Append a signed head."""
+        path = self.root / claim.run / HEADS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(note + "\n")
+                file.flush()
+                await self._fsync(file.fileno())
+        except OSError as error:
+            raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put an answer into the run's inbox; the last one for a question counts."""
+        inbox = self.root / run / INBOX
+        inbox.mkdir(exist_ok=True)
+        target = inbox / f"{answer.id}.json"
+        draft = inbox / f".{answer.id}.{os.getpid()}.draft"
+        draft.write_bytes(msgspec.json.encode(answer))
+        draft.replace(target)
+
+    def inbox(self, run: str) -> Sequence[Answer]:
+        """Read the run's inbox; what is not an answer is passed over."""
+        answers = []
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted((self.root / run / INBOX).iterdir()):
+                if path.suffix == ".json":
+                    with contextlib.suppress(msgspec.MsgspecError, OSError):
+                        answers.append(msgspec.json.decode(path.read_bytes(), type=Answer))
+        return answers
+
+
+def _make_private(folder: Path, root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        (folder / INBOX).mkdir(mode=0o700)
+    except OSError as error:
+        raise JournalFailed(f"cannot make the run's folder {folder}: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Writer:
+    """The two open files of one run under its lock."""
+
+    def __init__(self, folder: Path, *, create: bool) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        try:
+            self.spine = os.open(folder / SPINE, flags, 0o600)
+        except OSError as error:
+            raise JournalFailed(f"cannot open {folder / SPINE}: {error.strerror}") from error
+        try:
+            fcntl.flock(self.spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.content = os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
+        except BlockingIOError:
+            os.close(self.spine)
+            raise RunHeld(f"run {folder.name} is being written by another process") from None
+        except OSError as error:
+            os.close(self.spine)
+            raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
+        self._folder = folder
+        self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
+        self._written = 0
+        self._synced = 0
+        self._syncing: asyncio.Task[None] | None = None
+        self._failed: JournalFailed | None = None
+
+    def close(self) -> None:
+        os.close(self.spine)
+        os.close(self.content)
+
+    def mend(self) -> str:
+        """Cut off what a crash left half written; say what was cut."""
+        spine_cut = _cut_torn_line(self.spine)
+        last = _last_seq(self.spine)
+        content_cut = _cut_torn_line(self.content)
+        while (seq := _last_seq(self.content)) > last:
+            content_cut += _cut_last_line(self.content)
+            if not seq:
+                break
+        self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
+        said = [f"{cut} bytes of a torn line in {name}" for cut, name in ((spine_cut, SPINE), (content_cut, CONTENT)) if cut]
+        return "cut off " + " and ".join(said) if said else ""
+
+    def write(self, records: Sequence[Record]) -> None:
+        if self._failed is not None:
+            raise self._failed
+        content = b"".join([record.content + b"\n" for record in records if record.content])
+        spine = b"".join([record.line + b"\n" for record in records])
+        try:
+            if content:
+                _write_all(self.content, content)
+            _write_all(self.spine, spine)
+        except OSError as error:
+            self._undo()
+            raise self._fail(f"cannot write to {self._folder}: {error.strerror}") from error
+        self._sizes = (self._sizes[0] + len(spine), self._sizes[1] + len(content))
+        self._written += 1
+
+    async def sync(self, fsync: Callable[[int], Awaitable[None]]) -> None:
+        """Wait until all written so far is on disk; waiters share one sync."""
+        target = self._written
+        while self._synced < target:
+            if self._syncing is None:
+                self._syncing = asyncio.create_task(self._sync_files(fsync))
+            await asyncio.shield(self._syncing)
+
+    async def _sync_files(self, fsync: Callable[[int], Awaitable[None]]) -> None:
+        covered = self._written
+        try:
+            await fsync(self.content)
+            await fsync(self.spine)
+            self._synced = covered
+        except OSError as error:
+            # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
+            raise self._fail(f"cannot sync {self._folder}: {error.strerror}") from error
+        finally:
+            self._syncing = None
+
+    def _fail(self, message: str) -> JournalFailed:
+        self._failed = JournalFailed(message)
+        return self._failed
+
+    def _undo(self) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.spine, self._sizes[0])
+            os.ftruncate(self.content, self._sizes[1])
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
+def read_files(folder: Path) -> Iterator[Record]:
+    """Give the records of a run's folder, without a lock; a line still being written is left out."""
+    with (folder / SPINE).open("rb") as spine, _open_content(folder) as contents:
+        waiting = contents.readline()
+        for number, line in enumerate(spine, start=1):
+            if not line.endswith(b"\n"):
+                return
+            content = b""
+            while waiting.endswith(b"\n") and (seq := _seq_of(waiting)) <= number:
+                if seq == number:
+                    content = waiting[:-1]
+                waiting = contents.readline()
+            yield Record(number, line[:-1], content)
+
+
+def _open_content(folder: Path) -> BinaryIO:
+    path = folder / CONTENT
+    return path.open("rb") if path.exists() else io.BytesIO()
+
+
+def _seq_of(line: bytes) -> int:
+    """Number of a spine or content line; 0 when it is neither."""
+    start = line.find(b'"seq":')
+    digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
+    return int(digits) if digits.isdigit() else 0
+
+
+_BLOCK = 65_536
+
+
+def _last_line(descriptor: int) -> bytes:
+    """The last whole line, with its newline; empty when there is none."""
+    size = os.fstat(descriptor).st_size
+    tail = b""
+    while len(tail) < size and tail.count(b"\n", 0, -1) == 0:
+        step = min(_BLOCK, size - len(tail))
+        tail = os.pread(descriptor, step, size - len(tail) - step) + tail
+    return tail[tail.rfind(b"\n", 0, -1) + 1 :]
+
+
+def _last_seq(descriptor: int) -> int:
+    return _seq_of(_last_line(descriptor))
+
+
+def _cut_last_line(descriptor: int) -> int:
+    length = len(_last_line(descriptor))
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - length)
+    return length
+
+
+def _cut_torn_line(descriptor: int) -> int:
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return 0
+    return _cut_last_line(descriptor)

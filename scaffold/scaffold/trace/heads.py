@@ -1,0 +1,161 @@
+"""Signed heads: the chain's last hash under Ed25519, as a C2SP signed note.
+
+Source: https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint for the shape of the text:
+
+    scaffold.trace/<run id>
+    <number of events>
+    <hash of the last one, base64>
+
+    — <key name> <base64 of 4 bytes of key id and 64 of signature>
+
+The key has to be kept outside the agent's reach, or a copy of a head has to be: otherwise a signature
+shows no more than the chain does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaffold.errors import BadInput
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+ORIGIN = "scaffold.trace/"
+_ED25519 = b"\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The state of a trace after its event `seq`."""
+
+    run: str
+    seq: int
+    hash: bytes
+
+    def text(self) -> str:
+        """The note's text, which is what is signed."""
+        return f"{ORIGIN}{self.run}\n{self.seq}\n{base64.b64encode(self.hash).decode()}\n"
+
+
+class Signer:
+    """Signs heads with a private key.
+
+    Attributes:
+        name: the key's name, as it stands in the note.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey, name: str = "scaffold") -> None:
+        self._key = key
+        self.name = name
+        self._id = key_id(name, public_bytes(key.public_key()))
+
+    def sign(self, head: Head) -> str:
+        """Give the signed note."""
+        text = head.text()
+        signature = base64.b64encode(self._id + self._key.sign(text.encode())).decode()
+        return f"{text}\n\N{EM DASH} {self.name} {signature}\n"
+
+    def verifier(self) -> str:
+        """Give the public key as a verifier key line: `name+hash+base64`."""
+        raw = public_bytes(self._key.public_key())
+        return f"{self.name}+{self._id.hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
+
+
+def key_id(name: str, public: bytes) -> bytes:
+    """First four bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key), as the signed-note specification says."""
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
+
+
+def public_bytes(key: Ed25519PublicKey) -> bytes:
+    """The 32 bytes of a public key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - heavy
+
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def new_key(path: Path) -> Signer:
+    """Make a key, readable by its owner only.
+
+    Raises:
+        BadInput: there is a file already.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - heavy
+
+    key = Ed25519PrivateKey.generate()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise BadInput(f"{path} exists: a key is never overwritten") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(base64.b64encode(key.private_bytes_raw()).decode() + "\n")
+    return Signer(key)
+
+
+def load_signer(path: Path | str) -> Signer:
+    """Read a private key file: 32 bytes in base64.
+
+    Raises:
+        BadInput: it is missing, readable by others, or no key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - heavy
+
+    file = Path(path)
+    try:
+        mode = file.stat().st_mode
+        raw = base64.b64decode(file.read_text().strip(), validate=True)
+        key = Ed25519PrivateKey.from_private_bytes(raw)
+    except OSError as error:
+        raise BadInput(f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one") from None
+    except ValueError:
+        raise BadInput(f"{file} holds no Ed25519 key: 32 bytes in base64 are wanted") from None
+    if mode & 0o077:
+        raise BadInput(f"the signing key {file} can be read by others: chmod 600 {file}")
+    return Signer(key)
+
+
+def read_heads(text: str) -> list[tuple[Head, str]]:
+    """Read signed notes that stand one after another; gives each head with its whole note.
+
+    Raises:
+        ValueError: something there is no signed note.
+    """
+    notes = []
+    lines = text.splitlines()
+    for start, line in enumerate(lines):
+        if not line.startswith(ORIGIN):
+            continue
+        head = Head(line.removeprefix(ORIGIN), int(lines[start + 1]), base64.b64decode(lines[start + 2], validate=True))
+        notes.append((head, "\n".join(lines[start : start + 5]) + "\n"))
+    if not notes and text.strip():
+        raise ValueError("holds no signed head")
+    return notes
+
+
+def is_signed_by(note: str, verifier: str) -> bool:
+    """Whether a note carries a signature by the key of a verifier line."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - heavy
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - heavy
+
+    name, _, encoded = verifier.strip().split("+", 2)
+    public = base64.b64decode(encoded)[1:]
+    text, _, signatures = note.partition("\n\n")
+    for line in signatures.splitlines():
+        match line.split(" "):
+            case ["\N{EM DASH}", signer, blob] if signer == name:
+                raw = base64.b64decode(blob)
+                if raw[:4] != key_id(name, public):
+                    continue
+                try:
+                    Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], (text + "\n").encode())
+                except InvalidSignature:
+                    return False
+                return True
+            case _:
+                continue
+    return False
