@@ -54,6 +54,7 @@ class Scaffold:
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         sampling: how steps are sampled that do not say so themselves.
+        seed: makes samples repeatable, for backends that can; each run has its own when None.
         observe: record what monitors say without enforcing it; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
@@ -74,6 +75,7 @@ class Scaffold:
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
         sampling: Sampling | None = None,
+        seed: int | None = None,
         observe: bool = False,
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
@@ -92,6 +94,7 @@ class Scaffold:
         self._approvers = tuple(approvers)
         self._signer = signer
         self._sampling = sampling
+        self._seed = "" if seed is None else str(seed)
         self._observe = observe
         self._plan_only = plan_only
         self._surroundings = surroundings or Surroundings()
@@ -182,6 +185,7 @@ class Scaffold:
                 approvers=self._approvers,
                 signer=self._signer,
                 sampling=self._sampling,
+                seed=self._seed,
                 observe=self._observe,
                 plan_only=self._plan_only,
                 config=config,

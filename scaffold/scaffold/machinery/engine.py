@@ -83,6 +83,7 @@ class Setting:
         planner: gives the planner's generator for a task.
         name: the planner's name, as pinned in the trace.
         plugins: what else is pinned: versions and settings, by name.
+        seed: what the seeds of samples follow from; the run's id when empty.
         config: what is needed to build this setting again; kept in the trace's content.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
@@ -106,7 +107,7 @@ class Setting:
     config: dict[str, Any] = field(default_factory=dict)
     followers: Sequence[Callable[[Event, bytes], None]] = ()
     listeners: Sequence[Callable[[Event, bytes], None]] = ()
-    origin: str = ""
+    seed: str = ""
 
 
 class Engine:
@@ -125,6 +126,7 @@ class Engine:
         self._recorder = Recorder(setting.journal, claim, setting.surroundings, signer=setting.signer)
         self._steps = Steps(
             run=claim.run,
+            seed=setting.seed,
             backends=setting.backends,
             templates=setting.templates,
             recorder=self._recorder,
@@ -196,7 +198,7 @@ class Engine:
                 scaffold=_version(),
                 planner=setting.name,
                 plugins=setting.plugins,
-                origin=setting.origin,
+                seed=setting.seed,
             ),
             {"task": setting.task.model_dump(mode="json"), "config": setting.config},
         )
@@ -214,6 +216,7 @@ class Engine:
             link = chain.follow(record)
             if isinstance(link.event, ev.RunStarted):
                 self._compare_pins(link.event)
+                self._steps.seed = link.event.seed or self._claim.run
             body = bytes(link.content.body) if link.content is not None else b""
             replay.feed(link.event, body)
             self._recorder.adopt(link)

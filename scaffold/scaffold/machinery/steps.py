@@ -150,12 +150,17 @@ def _clean(text: str) -> str:
 
 
 class Steps:
-    """Asks steps of one run."""
+    """Asks steps of one run.
+
+    Attributes:
+        seed: what the seeds of its samples follow from.
+    """
 
     def __init__(
         self,
         *,
         run: str,
+        seed: str,
         backends: Mapping[str, Backend],
         templates: Templates,
         recorder: Recorder,
@@ -164,6 +169,7 @@ class Steps:
         sampling: Sampling | None = None,
     ) -> None:
         self._run = run
+        self.seed = seed or run
         self._backends = backends
         self._templates = templates
         self._recorder = recorder
@@ -247,7 +253,7 @@ class Steps:
             max_tokens=options.max_tokens,
             temperature=0.7 if options.temperature is None else options.temperature,
             stop=options.stop,
-            seed=int.from_bytes(sha256(f"{self._run}:{key}".encode()).digest()[:4]) >> 1,
+            seed=int.from_bytes(sha256(f"{self.seed}:{key}".encode()).digest()[:4]) >> 1,
             json_schema=object_schema(move.returns),
             choices=options.choices or choices_of(move.returns),
         )

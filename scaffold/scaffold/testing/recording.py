@@ -6,6 +6,7 @@ the backend was reached (keys, addresses) is in it.
 
 from __future__ import annotations
 
+import re
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,13 @@ class _Line(msgspec.Struct):
     deltas: list[Delta]
 
 
+_MARK = re.compile(r"(</?data) [0-9a-f]{8}>")
+
+
 def _name(request: Request) -> str:
-    return digest(canonical(request))[:32]
+    """Name a request by what it asks; its seed and the code in its data marks differ from run to run."""
+    messages = [(message.role, _MARK.sub(r"\1>", message.content)) for message in request.messages]
+    return digest(canonical(msgspec.structs.replace(request, seed=None, messages=())) + canonical(messages))[:32]
 
 
 class Recording:

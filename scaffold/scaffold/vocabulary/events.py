@@ -49,8 +49,7 @@ class RunStarted(Event, tag="run.started", kw_only=True):
     scaffold: str
     planner: str
     plugins: dict[str, str] = {}
-    tainted: bool = False
-    origin: str = ""
+    seed: str = ""
 
 
 class RunResumed(Event, tag="run.resumed", kw_only=True):
