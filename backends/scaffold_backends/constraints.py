@@ -61,9 +61,8 @@ def can_be_strict(schema: Any) -> bool:
 def bounded(schema: Any, longest: int) -> Any:
     """Bound every string and list that the schema leaves open.
 
-    A small model in an open string writes until its tokens are spent and never closes it. (Digits need no
-    bound of
-    ours: llama.cpp's own grammar for numbers has one.)
+    A small model in an open string writes until its tokens are spent and never closes it. Digits need no
+    bound of ours: llama.cpp's own grammar for numbers has one.
 
     Args:
         schema: a JSON Schema.

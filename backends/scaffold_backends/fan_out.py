@@ -11,7 +11,7 @@ import msgspec
 from scaffold.vocabulary.models import NO_USAGE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from scaffold.interfaces import Backend
     from scaffold.vocabulary.models import Delta, Request
@@ -28,7 +28,7 @@ class FanOut:
         self._inner = inner
         self.profile = msgspec.structs.replace(inner.profile, can=inner.profile.can - {"n"})
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with the samples' streams, interleaved; the first error ends them all."""
         arriving: asyncio.Queue[Delta | BaseException] = asyncio.Queue()
         tasks = [asyncio.create_task(self._one(request, index, arriving)) for index in range(request.n)]

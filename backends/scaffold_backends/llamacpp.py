@@ -27,7 +27,7 @@ from scaffold_backends.slots import Slots
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from scaffold.vocabulary.models import Ability, Delta, Request
     from scaffold_backends.store import LocalModel
@@ -169,7 +169,7 @@ class LlamaCpp:
                 self._engine = _Engine(path, self._options)
             return self._engine
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it stops llama.cpp at its next token.
 
         More samples than `n_parallel` are generated in rounds.
@@ -272,9 +272,9 @@ class _Engine:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
             message = (
-                f"llama.cpp could not load {str(path)!r}: the file is cut short ({path.stat().st_size} bytes), "
-                f"of a kind that it does not know, or needs more memory than there is; download it again, or "
-                f"lower n_ctx or n_parallel ({params.n_ctx} tokens of context in all)"
+                f"llama.cpp could not load {str(path)!r} ({path.stat().st_size} bytes): it is cut short, of a kind "
+                "that llama.cpp does not know, or needs more memory than there is; download it again, or lower "
+                f"n_ctx or n_parallel ({params.n_ctx} tokens of context in all)"
             )
             raise ModelFileError(message) from error
         self._threads = ThreadPoolExecutor(options.n_parallel, thread_name_prefix="llamacpp")

@@ -1,5 +1,4 @@
-"""OpenAI-compatible chat completions over HTTP: OpenAI, vLLM, SGLang, llama.cpp's server, OpenRouter and
-their kin.
+"""Chat completions over HTTP, as OpenAI, vLLM, SGLang, llama.cpp's server, OpenRouter and others speak it.
 
 API: https://platform.openai.com/docs/api-reference/chat.
 """
@@ -27,9 +26,8 @@ from scaffold_backends.pricing import look_up
 from scaffold_backends.refusals import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
-    from scaffold.interfaces import Backend
     from scaffold.vocabulary.models import Delta, Request
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -97,9 +95,8 @@ class OpenAIOptions(Options):
     patience_s: NonNegativeFloat = 90
 
 
-def connect(model: str, **options: Any) -> Backend:
-    """Connect to OpenAI, or to the server that option `base_url` or OPENAI_BASE_URL names:
-    `openai:gpt-5-mini`.
+def connect(model: str, **options: Any) -> OpenAIBackend | FanOut:
+    """Connect to OpenAI (`openai:gpt-5-mini`), or to what option `base_url` or OPENAI_BASE_URL names.
 
     Nothing is sent yet. The key comes from OPENAI_API_KEY, or the variable that `key_env` names.
 
@@ -115,7 +112,7 @@ def connect(model: str, **options: Any) -> Backend:
     return _backend(url, model, read, read.key_env or "OPENAI_API_KEY")
 
 
-def connect_url(url: str, **options: Any) -> Backend:
+def connect_url(url: str, **options: Any) -> OpenAIBackend | FanOut:
     """Connect to any server by its URL, with the model after `#`: `http://localhost:8000/v1#qwen3`.
 
     A URL out of a task file is sent no key, unless option `key_env` names the variable that holds it.
@@ -132,7 +129,7 @@ def connect_url(url: str, **options: Any) -> Backend:
     return _backend(base, model or "default", read, read.key_env or "")
 
 
-def _backend(url: str, model: str, options: OpenAIOptions, key_env: str) -> Backend:
+def _backend(url: str, model: str, options: OpenAIOptions, key_env: str) -> OpenAIBackend | FanOut:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         message = f"{url!r} is no URL of a server: it begins with http:// or https:// and names a host"
@@ -199,7 +196,7 @@ class OpenAIBackend:
         }
         return frozenset(ability for ability, has in abilities.items() if has)
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it closes the connection.
 
         Raises:

@@ -35,7 +35,7 @@ def look_up(model: str, url: str) -> tuple[Prices | None, int | None, bool]:
     if is_private(url):
         return FREE, None, True
     # A megabyte of tables, which takes a second to load: only who talks to a priced API pays for it.
-    from genai_prices import Usage, calc_price  # noqa: PLC0415 - see above
+    from genai_prices import Usage, calc_price
 
     try:
         known = calc_price(Usage(), model, provider_api_url=url)

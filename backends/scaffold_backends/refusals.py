@@ -7,6 +7,7 @@ import email.utils
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
@@ -14,6 +15,8 @@ from scaffold_backends.chunks import clean
 
 # 409 is a lock that timed out; generating has no effect that asking again could double.
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+
+_STATUSES = range(400, 600)  # of errors
 
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|available context size"
@@ -38,7 +41,7 @@ class Origin:
     key: str = ""
 
 
-class Refused(Exception):  # noqa: N818 - it carries the error, and is not one that anybody outside sees
+class Refused(Exception):
     """A server said no.
 
     Attributes:
@@ -98,9 +101,9 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
         return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
     if status in _PASSING or status == 0:
         return Refused(BackendUnavailable(told), passing=True, retry_after=wait)
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Refused(BackendUnavailable(told), passing=False)
-    if status == 404:
+    if status == HTTPStatus.NOT_FOUND:
         told += " Check the model's name and the URL, which usually ends in /v1."
     return Refused(BadRequest(told), passing=False)
 
@@ -108,7 +111,7 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
 def stream_refusal(error: Any, origin: Origin) -> Refused:
     """Say what an `error` event inside a stream means; its `code` is often an HTTP status."""
     code = error.get("code") if isinstance(error, dict) else None
-    return refusal(code if isinstance(code, int) and 400 <= code < 600 else 0, error, origin)
+    return refusal(code if isinstance(code, int) and code in _STATUSES else 0, error, origin)
 
 
 def _cure(origin: Origin) -> str:

@@ -12,10 +12,13 @@ class Slots:
     """A counting semaphore for tasks of any event loop, first come, first served.
 
     A request that needs several slots holds up those behind it: it would otherwise never get them.
+
+    Attributes:
+        free: how many are, at this instant.
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self.free = count
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, Future[None]]] = deque()
 
@@ -38,7 +41,7 @@ class Slots:
     def give(self, count: int) -> None:
         """Give slots back; from any thread."""
         with self._lock:
-            self._free += count
+            self.free += count
         self._serve()
 
     def _serve(self) -> None:
@@ -46,11 +49,11 @@ class Slots:
         with self._lock:
             while self._waiting:
                 count, turn = self._waiting[0]
-                if not turn.cancelled() and count > self._free:
+                if not turn.cancelled() and count > self.free:
                     break
                 self._waiting.popleft()
                 if turn.set_running_or_notify_cancel():
-                    self._free -= count
+                    self.free -= count
                     served.append(turn)
         for turn in served:
             turn.set_result(None)

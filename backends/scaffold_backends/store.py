@@ -110,8 +110,9 @@ class LocalModel:
         return False
 
     def pull(self, say: Say = _silent) -> Path:
-        """Get the file unless it is there and right. Blocks; of several processes, one pulls and the others
-        wait.
+        """Get the file, unless it is there and right.
+
+        It blocks. Of several processes one pulls, and the others wait for it.
 
         Args:
             say: told what goes on, and how much of it is done, from 0 to 1.

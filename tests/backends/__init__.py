@@ -1,0 +1,1 @@
+"""Tests of backends, against real servers and a real model."""

@@ -1,0 +1,123 @@
+"""A real HTTP server on loopback that answers with the bytes it is told to, whatever they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# One step of an answer: bytes to write, or seconds to wait.
+Step = bytes | float
+
+
+def answer(status: str, body: bytes, kind: str = "application/json", **headers: str) -> list[Step]:
+    """Write a whole answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ["\r\n".join([*lines, "", ""]).encode() + body]
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+def part(data: bytes) -> bytes:
+    """Frame bytes as one HTTP chunk."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def event(**chunk: Any) -> bytes:
+    """Write one server-sent event."""
+    return part(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+
+def said(text: str, index: int = 0, finish: str | None = None, **more: Any) -> bytes:
+    """Write one chunk of a chat completion."""
+    delta = {"content": text, **more}
+    return event(choices=[{"index": index, "delta": delta, "finish_reason": finish}])
+
+
+USAGE = event(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
+DONE = part(b"data: [DONE]\n\n")
+
+
+def good(text: str = "hello") -> list[Step]:
+    """Write a whole, well-formed stream."""
+    return [STREAM, said(text), said("", finish="stop"), USAGE, DONE, END]
+
+
+@dataclass
+class Replay:
+    """Answers the i-th request with the i-th answer, and any more with the last.
+
+    Attributes:
+        answers: each a list of steps; the connection is closed after them unless the answer had a length or
+            an end.
+        requests: what was asked: headers and decoded body.
+        connections: how many were opened.
+        gone: set once a client has closed its connection.
+        port: to listen on; 0 takes a free one.
+    """
+
+    answers: list[list[Step]]
+    requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    connections: int = 0
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    port: int = 0
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in list(self._serving):
+            task.cancel()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            self.gone.set()
+        finally:
+            self._serving.discard(task)
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)
+        }
+        body = json.loads(await reader.readexactly(int(headers["content-length"])))
+        script = self.answers[min(len(self.requests), len(self.answers) - 1)]
+        self.requests.append((headers, body))
+        leaving = asyncio.ensure_future(reader.read(1))
+        try:
+            for step in script:
+                if isinstance(step, bytes):
+                    writer.write(step)
+                    await writer.drain()
+                else:
+                    await asyncio.wait([leaving], timeout=step)
+                if leaving.done() and not leaving.result():
+                    self.gone.set()
+                    return False
+        finally:
+            leaving.cancel()
+        written = b"".join(step for step in script if isinstance(step, bytes))
+        return written.endswith(END) or b"Content-Length" in written

@@ -1,0 +1,231 @@
+"""llama.cpp in process, on a real model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold.errors import BackendUnavailable, ContextOverflow, ModelFileError, TaskError
+from scaffold.vocabulary.models import FREE
+from scaffold_backends.llamacpp import load, load_smollm2
+from scaffold_backends.store import SMOLLM2
+
+from .conftest import ask, gather, texts, usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scaffold.vocabulary.models import Delta, Request
+    from scaffold_backends.llamacpp import LlamaCpp
+
+
+def run(backend: LlamaCpp, request: Request) -> list[Delta]:
+    """Answer on an event loop of its own, as `solve_sync` does."""
+    return asyncio.run(gather(backend, request))
+
+
+def comes_free(backend: LlamaCpp) -> bool:
+    """Say whether both slots are free soon: llama.cpp lets go of them just after the last piece."""
+    slots = backend._slots  # noqa: SLF001 - nothing else tells a slot that is lost from one that is slow
+    until = time.monotonic() + 2
+    while slots.free < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return slots.free == 2
+
+
+def test_samples_differ_and_are_all_counted(smollm2: LlamaCpp) -> None:
+    """Three samples on two slots: all come, they differ, and the usage is the sum of what each took."""
+    deltas = run(smollm2, ask("Name an animal.", n=3, max_tokens=6, temperature=1.5, seed=11))
+    assert len(set(texts(deltas))) > 1
+    ones = [
+        run(smollm2, ask("Name an animal.", max_tokens=6, temperature=1.5, seed=11 + i)) for i in range(3)
+    ]
+    assert usage(deltas).output == sum(usage(one).output for one in ones)
+    assert usage(deltas).usd == 0.0
+    assert not usage(deltas).guessed
+
+
+def test_sample_i_has_seed_plus_i(smollm2: LlamaCpp) -> None:
+    """A request repeats, and its sample i is what seed + i gives alone: a vote can be replayed one by one."""
+    together = texts(run(smollm2, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
+    again = texts(run(smollm2, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
+    alone = [
+        texts(run(smollm2, ask("Tell me a story.", max_tokens=6, temperature=1.2, seed=5 + index)))[0]
+        for index in range(3)
+    ]
+    assert together == again == alone
+
+
+def test_choices_are_kept_whatever_is_in_them(smollm2: LlamaCpp) -> None:
+    """An answer is one of the choices, also where they hold quotes, backslashes, newlines or emoji."""
+    for choices in (("yes", "no"), ('a"b\\n', "c\\d\n"), ("\U0001f600 né",)):
+        deltas = run(smollm2, ask("Choose.", choices=choices, max_tokens=24, temperature=1.0, n=2))
+        assert set(texts(deltas)) <= set(choices)
+
+
+def test_schemas_are_kept_and_open_strings_end(smollm2: LlamaCpp) -> None:
+    """An answer fits its schema; a string without a bound gets one, so that a small model closes it."""
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"word": {"type": "string", "maxLength": 5}, "ok": {"type": "boolean"}},
+        "required": ["word", "ok"],
+        "additionalProperties": False,
+    }
+    answer = json.loads(texts(run(smollm2, ask("Answer in JSON.", json_schema=schema, max_tokens=80)))[0])
+    assert answer.keys() == {"word", "ok"}
+    assert len(answer["word"]) <= 5
+    deltas = run(smollm2, ask("Write a very long story.", json_schema={"type": "string"}, max_tokens=40))
+    assert deltas[-1].finish in {"stop", "length"}
+
+
+def test_stops_and_prefill(smollm2: LlamaCpp) -> None:
+    """The answer goes on from the last assistant turn, up to a stop text, and holds neither of them."""
+    request = ask("Count.", "1, 2, 3,", stop=("6",), max_tokens=20, temperature=0.0)
+    deltas = run(smollm2, request)
+    assert texts(deltas) == [" 4, 5, "]
+    assert deltas[-1].finish == "stop"
+    assert run(smollm2, ask("Count.", "1, 2,", max_tokens=2))[-1].finish == "length"
+
+
+def test_logprobs_are_those_of_the_tokens(smollm2: LlamaCpp) -> None:
+    """Pieces carry the log-probability of their tokens."""
+    deltas = run(smollm2, ask("Count.", "1, 2, 3,", max_tokens=4, temperature=0.0))
+    scores = [delta.logprob for delta in deltas if delta.logprob is not None]
+    assert len(scores) == 4
+    assert all(score <= 0 for score in scores)
+    assert "logprobs" in smollm2.profile.can
+
+
+def test_long_prompts_say_both_numbers(smollm2: LlamaCpp) -> None:
+    """A prompt over the context says how long it is and how long it may be; the model goes on working."""
+    with pytest.raises(ContextOverflow, match=r"\d{3,} tokens.*512 tokens"):
+        run(smollm2, ask("word " * 700))
+    assert run(smollm2, ask("hi", max_tokens=1))
+
+
+def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
+    """Closed after its first piece, a long request makes way for the next one within a token's time."""
+
+    async def inner() -> float:
+        stream = smollm2.generate(ask("Write a long story.", n=2, max_tokens=400))
+        await anext(stream)
+        await stream.aclose()
+        begin = time.monotonic()
+        await gather(smollm2, ask("hi", n=2, max_tokens=1))
+        return time.monotonic() - begin
+
+    assert asyncio.run(inner()) < 2.5
+    assert comes_free(smollm2)
+
+
+def test_many_tasks_at_once(smollm2: LlamaCpp) -> None:
+    """Six tasks share two slots: each gets its own whole answer, and the event loop is never held up."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            begin = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - begin)
+
+    async def inner() -> list[list[Delta]]:
+        watcher = asyncio.create_task(watch())
+        requests = [ask("Choose.", choices=(f"choice {i}",), n=1 + i % 2, max_tokens=8) for i in range(6)]
+        answers = await asyncio.gather(*(gather(smollm2, request) for request in requests))
+        watcher.cancel()
+        return answers
+
+    answers = asyncio.run(inner())
+    assert [set(texts(deltas)) for deltas in answers] == [{f"choice {i}"} for i in range(6)]
+    assert longest < 0.5
+
+
+def test_cancelling_a_task_that_waits_gives_its_turn_back(smollm2: LlamaCpp) -> None:
+    """Tasks cancelled before or while they run leave all slots free."""
+
+    async def inner() -> None:
+        tasks = [asyncio.create_task(gather(smollm2, ask("Story.", n=2, max_tokens=300))) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await gather(smollm2, ask("hi", n=2, max_tokens=1))
+
+    asyncio.run(inner())
+    assert comes_free(smollm2)
+
+
+def test_two_event_loops_in_two_threads(smollm2: LlamaCpp) -> None:
+    """One model serves event loops of several threads at once."""
+    answers: list[str] = []
+
+    def work(choice: str) -> None:
+        answers.extend(texts(run(smollm2, ask("Choose.", choices=(choice,), max_tokens=8))))
+
+    threads = [threading.Thread(target=work, args=(choice,)) for choice in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["left", "right"]
+
+
+def test_closing_ends_what_runs_and_a_later_use_loads_again() -> None:
+    """`close` ends running requests with an error, frees the model, and may be called twice."""
+    backend = load_smollm2(n_ctx=256, n_parallel=1)
+
+    async def inner() -> None:
+        said: list[tuple[str, float]] = []
+        await backend.prepare(lambda message, fraction: said.append((message, fraction)))
+        await asyncio.sleep(0)
+        assert any("loading" in message for message, _ in said)
+        running = asyncio.create_task(gather(backend, ask("Story.", max_tokens=200)))
+        await asyncio.sleep(0.3)
+        await backend.close()
+        await backend.close()
+        with pytest.raises(BackendUnavailable, match="closed"):
+            await running
+        assert await gather(backend, ask("hi", max_tokens=1))
+        await backend.close()
+
+    asyncio.run(inner())
+
+
+def test_missing_and_wrong_files_say_which(tmp_path: Path) -> None:
+    """A file that is missing, empty, a web page, an LFS pointer or cut short is named, with what to do."""
+    with pytest.raises(ModelFileError, match=r"nowhere\.gguf.*No such file"):
+        load(str(tmp_path / "nowhere.gguf"))
+    for content, message in (
+        (b"", "empty"),
+        (b"<!doctype html>", "no model in GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ):
+        (tmp_path / "wrong.gguf").write_bytes(content)
+        with pytest.raises(ModelFileError, match=message):
+            load(str(tmp_path / "wrong.gguf"))
+    cut = tmp_path / "cut.gguf"
+    with SMOLLM2.path().open("rb") as whole:
+        cut.write_bytes(whole.read(3_000_000))
+    with pytest.raises(ModelFileError, match=r"cut.gguf.*cut short"):
+        run(load(str(cut), n_ctx=64, n_parallel=1), ask("hi"))
+
+
+def test_profile_and_options(smollm2: LlamaCpp) -> None:
+    """The profile says what is known and what is a guess; wrong options and names are refused."""
+    assert (smollm2.profile.context, smollm2.profile.prices, smollm2.profile.reasoning) == (
+        512,
+        FREE,
+        "absent",
+    )
+    assert smollm2.profile.guessed == ()
+    assert load(str(SMOLLM2.path())).profile.guessed == ("reasoning",)
+    with pytest.raises(TaskError, match="did you mean 'n_ctx'"):
+        load_smollm2(nctx=3)
+    with pytest.raises(TaskError, match="llamacpp:PATH"):
+        load_smollm2("big")

@@ -1,0 +1,368 @@
+"""What becomes of a server's faults: bytes on a real socket, as such servers send them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import email.utils
+import gc
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold.errors import (
+    BackendUnavailable,
+    BadRequest,
+    BadResponse,
+    ContextOverflow,
+    NotAuthorised,
+    ScaffoldError,
+)
+from scaffold.vocabulary.models import Usage
+from scaffold_backends.openai import connect, connect_url
+
+from .conftest import ask, gather, texts, usage
+from .replay import DONE, END, STREAM, USAGE, Replay, Step, answer, event, good, part, said
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.models import Delta
+
+KEY = "sk-secret-of-the-test"
+
+
+def run(*answers: list[Step], samples: int = 1, **options: Any) -> tuple[list[Delta], Replay]:
+    """Ask a replaying server once."""
+
+    async def inner() -> tuple[list[Delta], Replay]:
+        async with Replay(list(answers)) as server:
+            backend = connect_url(f"{server.url}#m", **{"backoff_s": 0.02, **options})
+            try:
+                return await gather(backend, ask("hi", n=samples, max_tokens=16)), server
+            finally:
+                await backend.close()
+
+    return asyncio.run(inner())
+
+
+def fails(error: type[ScaffoldError], *answers: list[Step], **options: Any) -> str:
+    """Ask once, and give the message of the error that must come."""
+    with pytest.raises(error) as caught:
+        run(*answers, **options)
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+def refused(status: str, message: str = "no", code: str = "", **headers: str) -> list[Step]:
+    """Write an error as OpenAI does."""
+    return answer(status, json.dumps({"error": {"message": message, "code": code}}).encode(), **headers)
+
+
+def test_retry_after_in_seconds_is_kept() -> None:
+    """A 429 with Retry-After is asked again, and not before the time that the server asked for."""
+    begin = time.monotonic()
+    deltas, server = run(refused("429 Too Many Requests", Retry_After="1"), good())
+    assert texts(deltas) == ["hello"]
+    assert len(server.requests) == 2
+    assert time.monotonic() - begin >= 1
+
+
+def test_retry_after_as_a_date_is_kept() -> None:
+    """A Retry-After that is an HTTP date is read as such."""
+    date = email.utils.format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2), usegmt=True)
+    begin = time.monotonic()
+    run(refused("503 Service Unavailable", Retry_After=date), good())
+    assert time.monotonic() - begin >= 0.9
+
+
+def test_a_long_retry_after_is_not_waited_for() -> None:
+    """A server that asks for more patience than there is gets no second request; the user is told."""
+    begin = time.monotonic()
+    message = fails(BackendUnavailable, refused("429 Too Many Requests", Retry_After="3600"))
+    assert "3600 s" in message
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize(
+    "status", ["408 Timeout", "500 Oops", "502 Bad Gateway", "503 Busy", "529 Overloaded"]
+)
+def test_passing_errors_are_asked_again(status: str) -> None:
+    """An error that may pass is asked again."""
+    deltas, server = run(refused(status), good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+
+
+def test_attempts_are_bounded() -> None:
+    """A server that only ever fails is asked as often as `attempts` says."""
+    with pytest.raises(BackendUnavailable, match="after 3 attempts"):
+        run(refused("500 Oops"), attempts=3)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("400 Bad Request", BadRequest),
+        ("404 Not Found", BadRequest),
+        ("422 Unprocessable", BadRequest),
+        ("401 Unauthorized", NotAuthorised),
+        ("403 Forbidden", NotAuthorised),
+        ("307 Temporary Redirect", BadRequest),
+    ],
+)
+def test_lasting_errors_are_not_asked_again(status: str, error: type[ScaffoldError]) -> None:
+    """What will be refused again is not asked again: the good second answer stays unread."""
+    fails(error, refused(status, "because", location="http://example.com/"), good())
+
+
+def test_a_spent_quota_is_not_asked_again() -> None:
+    """OpenAI sends 429 for an empty account too, which waiting does not fill."""
+    message = fails(BackendUnavailable, refused("429 Too Many", "spent", "insufficient_quota"), good())
+    assert "billing" in message
+
+
+def test_refused_key_names_the_variable_and_not_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused key's message says where the key came from, and hides it even if the server does not."""
+    monkeypatch.setenv("MY_KEY", KEY)
+    message = fails(NotAuthorised, refused("401 Unauthorized", f"bad key {KEY}"), key_env="MY_KEY")
+    assert "MY_KEY" in message
+    assert KEY not in message
+
+
+def test_no_key_leaves_for_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL out of a task file is not sent the user's OpenAI key."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    _, server = run(good())
+    assert "authorization" not in server.requests[0][0]
+
+
+def test_missing_key_is_said_before_any_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key for OpenAI itself nothing is sent; the error names the variable to set."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(NotAuthorised, match="OPENAI_API_KEY"):
+        connect("gpt-5-mini")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 8192 tokens.",
+        "request (3031 tokens) exceeds the available context size (512 tokens), try increasing it",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+    ],
+)
+def test_long_prompts_are_known_by_their_words(message: str) -> None:
+    """Servers say in different words that the prompt is too long; each becomes a ContextOverflow."""
+    assert message in fails(ContextOverflow, refused("400 Bad Request", message))
+
+
+def test_long_prompts_are_known_by_their_code() -> None:
+    """OpenAI's code for a prompt that is too long becomes a ContextOverflow."""
+    fails(ContextOverflow, refused("400 Bad Request", "too much", "context_length_exceeded"))
+
+
+def test_a_stream_cut_in_the_middle_is_not_asked_again() -> None:
+    """Once text has been handed on, a lost connection is a BadResponse, and nothing is sent twice."""
+    message = fails(BadResponse, [STREAM, said("hel")], good())
+    assert "cut" in message
+
+
+def test_a_stream_that_ends_early_is_no_answer() -> None:
+    """A stream that ends in good order before its sample did is not taken for a whole one."""
+    fails(BadResponse, [STREAM, said("hel"), DONE, END])
+    fails(BadResponse, [STREAM, said("hel"), END])
+
+
+def test_a_connection_lost_before_the_first_event_is_asked_again() -> None:
+    """Nothing had been handed on, so asking again is safe."""
+    deltas, server = run([STREAM], [b""], good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 3)
+
+
+def test_an_error_inside_a_stream_is_an_error() -> None:
+    """Some servers answer 200 and send their error as an event."""
+    overflow = event(error={"code": 400, "message": "too long", "type": "exceed_context_size_error"})
+    fails(ContextOverflow, [STREAM, overflow, END])
+    busy = event(error={"code": 503, "message": "loading the model"})
+    deltas, server = run([STREAM, busy, END], good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+    fails(BadResponse, [STREAM, said("hel"), busy, END], good())
+
+
+def test_invalid_utf8_is_replaced() -> None:
+    """Bytes that are no UTF-8, and lone surrogates, become U+FFFD; what stands around them is kept."""
+    raw = b'data: {"choices":[{"index":0,"delta":{"content":"a\xff\xfeb \\ud83d c \\ud83d\\ude00"}}]}\n\n'
+    deltas, _ = run([STREAM, part(raw), said("", finish="stop"), USAGE, DONE, END])
+    assert texts(deltas) == ["a\ufffd\ufffdb \ufffd c \U0001f600"]
+    assert "".join(texts(deltas)).encode()
+
+
+@pytest.mark.parametrize("newlines", [True, False])
+def test_an_endless_answer_is_broken_off(*, newlines: bool) -> None:
+    """An answer of 10 MB to a request of 16 tokens is read to the limit only, in one line or in many."""
+    piece = said("x" * 65_000) if newlines else part(b"x" * 65_000)
+    begin = time.monotonic()
+    message = fails(BadResponse, [STREAM, said("x"), *[piece] * 160, END])
+    assert "more than 1081344 bytes" in message
+    assert time.monotonic() - begin < 5
+
+
+def test_a_web_page_is_no_answer() -> None:
+    """A web page, the usual answer of a wrong URL, is said to be one."""
+    message = fails(BadResponse, answer("200 OK", b"<html>Welcome</html>", "text/html"))
+    assert "text/html" in message
+    assert "/v1" in message
+    assert "Welcome" in fails(BadRequest, answer("404 Not Found", b"<h1>Welcome</h1>", "text/html"))
+
+
+@pytest.mark.parametrize("data", [b"data: {not json\n\n", b"data: [1]\n\n", b'data: {"choices": 3}\n\n'])
+def test_broken_events_are_bad_responses(data: bytes) -> None:
+    """An event that is no JSON, or no chunk, is a BadResponse and not a crash."""
+    fails(BadResponse, [STREAM, part(data), END])
+
+
+def test_a_sample_nobody_asked_for_is_a_bad_response() -> None:
+    """A chunk of a sample that was not asked for is refused."""
+    fails(BadResponse, [STREAM, said("a", index=1), END])
+
+
+def test_a_server_that_is_down() -> None:
+    """A refused connection says the URL and what to do, after the bounded attempts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    backend = connect_url(f"http://127.0.0.1:{port}/v1#m", attempts=2, backoff_s=0.01)
+    with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{port}/v1 could not be reached in 2 attempts"):
+        asyncio.run(gather(backend, ask("hi")))
+
+
+def test_a_silent_server_is_not_waited_for_for_ever() -> None:
+    """Silence before an answer ends after `read_s`, and in the middle of one too."""
+    assert "attempt" in fails(BackendUnavailable, [10.0], read_s=0.2, attempts=2)
+    assert "cut" in fails(BadResponse, [STREAM, said("a"), 10.0], read_s=0.2)
+
+
+def test_an_answer_that_trickles_ends_at_the_total() -> None:
+    """A stream that never ends and is never silent ends after `total_s`."""
+    begin = time.monotonic()
+    trickle: list[Step] = [STREAM]
+    for _ in range(100):
+        trickle += [said("a"), 0.05]
+    fails(BadResponse, trickle, total_s=0.5)
+    assert 0.4 < time.monotonic() - begin < 2
+
+
+def test_closing_the_iterator_closes_the_connection() -> None:
+    """A reader that stops reading stops the server's work at once."""
+
+    async def inner() -> None:
+        async with Replay([[STREAM, said("a"), 30.0]]) as server:
+            backend = connect_url(f"{server.url}#m")
+            stream = backend.generate(ask("hi"))
+            assert (await anext(stream)).text == "a"
+            await stream.aclose()
+            await asyncio.wait_for(server.gone.wait(), 1)
+            await backend.close()
+
+    asyncio.run(inner())
+
+
+def test_connections_are_used_again() -> None:
+    """Requests one after the other go over one connection."""
+
+    async def inner() -> int:
+        async with Replay([good()]) as server:
+            backend = connect_url(f"{server.url}#m")
+            for _ in range(3):
+                await gather(backend, ask("hi"))
+            await backend.close()
+            await backend.close()
+            return server.connections
+
+    assert asyncio.run(inner()) == 1
+
+
+def test_one_backend_serves_several_event_loops() -> None:
+    """A backend that nobody closes serves one event loop after another, and leaves no socket open behind."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    backend = connect_url(f"http://127.0.0.1:{port}/v1#m")
+
+    async def inner() -> list[str]:
+        async with Replay([good()], port=port):
+            return texts(await gather(backend, ask("hi")))
+
+    assert [asyncio.run(inner()) for _ in range(3)] == [["hello"]] * 3
+    gc.collect()  # an open socket would warn now
+
+
+def test_usage_that_is_not_told_is_a_guess_and_says_so() -> None:
+    """Without a count from the server, tokens are guessed from the texts, and marked as guessed."""
+    deltas, _ = run([STREAM, said("abcdefgh"), said("ijkl", finish="stop"), DONE, END])
+    assert usage(deltas) == Usage(input=1, output=3, usd=0.0, guessed=True)
+
+
+def test_usage_is_what_the_server_counted() -> None:
+    """Reasoning and cached tokens are told apart, and the price is that of the profile."""
+    counts = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 500,
+        "prompt_tokens_details": {"cached_tokens": 600},
+        "completion_tokens_details": {"reasoning_tokens": 400},
+    }
+    stream: list[Step] = [STREAM, said("a", finish="stop"), event(choices=[], usage=counts), DONE, END]
+    deltas, _ = run(stream, prices={"input": 1, "output": 2})
+    assert usage(deltas) == Usage(input=1000, output=500, reasoning=400, cached=600, usd=0.002)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_apart(name: str) -> None:
+    """Both spellings of readable reasoning arrive as reasoning, not as text."""
+    thought = event(choices=[{"index": 0, "delta": {name: "let me see"}}])
+    deltas, _ = run([STREAM, thought, said("4", finish="stop"), USAGE, DONE, END])
+    assert deltas[0].reasoning == "let me see"
+    assert texts(deltas) == ["4"]
+
+
+def test_samples_are_told_apart() -> None:
+    """Interleaved chunks go to their samples; a filtered sample is cut, an unknown ending is an error."""
+    chunks = [
+        said("a", 0),
+        said("b", 1),
+        said("A", 0, "stop"),
+        said("B", 1, "content_filter"),
+        said("c", 2, "?"),
+    ]
+    deltas, server = run([STREAM, *chunks, USAGE, DONE, END], samples=3)
+    assert texts(deltas) == ["aA", "bB", "c"]
+    assert {delta.index: delta.finish for delta in deltas if delta.finish} == {
+        0: "stop",
+        1: "cut",
+        2: "error",
+    }
+    assert server.requests[0][1]["n"] == 3
+
+
+def test_a_server_without_n_is_asked_n_times() -> None:
+    """With `n: false` every sample is a request of its own, renumbered; the usage is their sum."""
+    deltas, server = run(good("x"), good("y"), good("z"), samples=3, n=False)
+    assert sorted(texts(deltas)) == ["x", "y", "z"]
+    assert [body.get("n") for _, body in server.requests] == [None] * 3
+    assert usage(deltas) == Usage(input=21, output=6)
+
+
+def test_the_first_error_ends_all_samples() -> None:
+    """With `n: false` one refused sample fails the request, and the others' connections are closed."""
+
+    async def inner() -> None:
+        async with Replay([[STREAM, said("a"), 30.0], refused("400 Bad Request")]) as server:
+            backend = connect_url(f"{server.url}#m", n=False)
+            with pytest.raises(BadRequest):
+                await gather(backend, ask("hi", n=2))
+            await asyncio.wait_for(server.gone.wait(), 1)
+            await backend.close()
+
+    asyncio.run(inner())
