@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from scaffold.errors import Unavailable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 __all__ = ["ExportResult", "LiveExport", "export", "exporter", "live_from_environment"]
+
+_decode = msgspec.json.decode
 
 BATCH = 512
 CLOSE_SECONDS = 5.0
@@ -98,10 +101,16 @@ class LiveExport:
     """Shows a run to a collector while it goes; a listener that never raises and never waits for the network.
 
     Spans are sent by a thread. When it cannot keep up they are dropped, which `close` counts and reports in
-    one line of log; the trace has them all. A run that is resumed has to be caught up with first.
+    one line of log; the trace has them all.
+
+    Args:
+        capture: whether spans hold content; None leaves it to the environment.
+        traceparent: the host application's span, when the run's `config` does not hold it.
+        resumed: the run was begun by another process, which sent its own spans: `follow` then reads every event
+            from the first, and only what `send` is called for is sent.
     """
 
-    def __init__(self, *, capture: bool | None = None, traceparent: str = "") -> None:
+    def __init__(self, *, capture: bool | None = None, traceparent: str = "", resumed: bool = False) -> None:
         self._spans = Spans(capture=capture, traceparent=traceparent, resource=resource())
         self._collector = Collector()
         self._room = environment.queue_size()
@@ -110,10 +119,21 @@ class LiveExport:
         self._queued = 0
         self._fault = ""
         self._closed = False
+        self._resumed = resumed
+        self._held: list[ReadableSpan] = []
 
-    def catch_up(self, event: Event, content: Content) -> None:
-        """Read an event that an earlier process recorded; its spans were that process's to send."""
-        self._fold(event, content)
+    def follow(self, event: Event, body: bytes) -> None:
+        """Read an event with the bytes of its content, whether it happens now or was read from the trace."""
+        content = _decode(body) if body and self._spans.reads(event) else {}
+        if self._resumed:
+            self._held = self._fold(event, content)
+        else:
+            self.feed(event, content)
+
+    def send(self, _event: Event, _body: bytes) -> None:
+        """Pass on the spans of the event followed last, which happened now."""
+        self._pass_on(self._held)
+        self._held = []
 
     def feed(self, event: Event, content: Content) -> None:
         """Read the next event, and pass on the spans that it completes."""
@@ -179,12 +199,14 @@ class LiveExport:
         )
 
 
-def live_from_environment(*, capture: bool | None = None, traceparent: str = "") -> LiveExport | None:
+def live_from_environment(
+    *, capture: bool | None = None, traceparent: str = "", resumed: bool = False
+) -> LiveExport | None:
     """Begin a live export when the environment names a collector; None when it does not, or is wrong."""
     if not environment.wants_live_export():
         return None
     try:
-        return LiveExport(capture=capture, traceparent=traceparent)
+        return LiveExport(capture=capture, traceparent=traceparent, resumed=resumed)
     except Exception as error:  # noqa: BLE001 - settings of tracing that do not work must not keep a run from starting
         _log.warning("no spans are sent to %s: %s", environment.collector_address(), error)
         return None

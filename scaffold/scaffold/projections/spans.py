@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from scaffold.projections.unfinished import Unfinished
     from scaffold.vocabulary.events import Event
 
+# The host's traceparent; finish reasons and the code of an error.
+_ALWAYS_READ = frozenset({happened.RunStarted, happened.StepAnswered})
 _NO_FAILURE = frozenset({"solved", "waiting", "interrupted"})
 
 
@@ -103,6 +105,10 @@ class Spans:
             react(event, content)
         self._last = event.at
         return self._open.take()
+
+    def reads(self, event: Event) -> bool:
+        """Say whether the content of an event matters here; decoding the others can be spared."""
+        return self._disclosure.on or type(event) in _ALWAYS_READ
 
     def finish(self) -> list[ReadableSpan]:
         """Give what is open when the trace ends without an end: nothing for a run that ended or is paused."""

@@ -1,0 +1,327 @@
+"""Spans on the wire: real receivers, collectors that are down, and runs that must not notice."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+from scaffold.errors import Unavailable
+from scaffold.projections import environment
+from scaffold.projections.otlp import LiveExport, export, live_from_environment
+from scaffold.projections.spans import Spans
+from scaffold.vocabulary import events as happened
+
+encode = msgspec.json.encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    Fold = Callable[..., list[ReadableSpan]]
+
+
+def folded(spans: Iterable[ReadableSpan]) -> set[tuple[str, str, str]]:
+    """Ids, parents and names of spans as they were folded."""
+    return {
+        (f"{span.context.span_id:016x}", f"{span.parent.span_id:016x}" if span.parent else "", span.name)
+        for span in spans
+    }
+
+
+def received(spans: Iterable[Any]) -> set[tuple[str, str, str]]:
+    """Ids, parents and names of spans as they arrived."""
+    return {(span.span_id.hex(), span.parent_span_id.hex(), span.name) for span in spans}
+
+
+def run_live(story: Any, **options: Any) -> tuple[LiveExport, int]:
+    """Show a story while it is told, and say how many spans were lost."""
+    live = LiveExport(**options)
+    for event, content in story.told:
+        live.feed(event, content)
+    return live, live.close()
+
+
+def test_a_receiver_gets_every_span_afterwards(invoices: Any, receiver: Any, fold: Fold) -> None:
+    """A real OTLP receiver gets a stored trace whole, in its own trace id, over HTTP."""
+    expected = fold(invoices)
+    assert export(invoices.told).spans == len(expected)
+    spans = receiver.wait_for(len(expected))
+    assert received(spans) == folded(expected)
+    assert {span.trace_id.hex() for span in spans} == {f"{expected[0].context.trace_id:032x}"}
+
+
+def test_a_receiver_gets_the_same_spans_live(invoices: Any, receiver: Any, fold: Fold) -> None:
+    """What a real OTLP receiver gets while the run goes is, to the byte, what a later export sends."""
+    expected = fold(invoices)
+    _, lost = run_live(invoices)
+    live = receiver.wait_for(len(expected))
+    assert not lost
+    assert received(live) == folded(expected)
+    export(invoices.told)
+    both = receiver.wait_for(2 * len(expected))
+    assert len(both) == 2 * len(expected)
+    once, twice = both[: len(expected)], both[len(expected) :]
+    assert sorted(span.SerializeToString(deterministic=True) for span in once) == sorted(
+        span.SerializeToString(deterministic=True) for span in twice
+    )
+
+
+def test_a_killed_run_is_exported_whole(invoices: Any, receiver: Any, fold: Fold) -> None:
+    """Of a run without an end, the root arrives too, so that its spans have something to stand under."""
+    del invoices.told[-4:]
+    expected = fold(invoices)
+    export(invoices.told)
+    roots = [span for span in receiver.wait_for(len(expected)) if span.name == "invoke_agent deliberate"]
+    assert [fact.value.bool_value for fact in roots[0].attributes if fact.key == "scaffold.cut_off"] == [True]
+
+
+def test_many_spans_go_in_batches(story: Any, desk: Any) -> None:
+    """Spans are sent 512 at a time, all of them."""
+    story.begin()
+    for index in range(1000):
+        story.ask(str(index))
+        story.answer(str(index))
+    story.end()
+    result = export(story.told)
+    sizes = [len(request.resource_spans[0].scope_spans[0].spans) for request in desk.requests]
+    assert (result.spans, result.failed) == (2001, 0)
+    assert sizes == [512, 512, 512, 465]
+
+
+def test_large_content_goes_in_smaller_requests(story: Any, desk: Any) -> None:
+    """A request stays below what collectors take, whatever the prompts weigh."""
+    story.begin()
+    for index in range(12):
+        story.ask(str(index))
+        story.told[-1][1]["messages"] = [{"role": "user", "content": "x" * 1_000_000}]
+        story.answer(str(index))
+    story.end()
+    assert export(story.told, capture=True).spans == 25
+    assert len(desk.requests) >= 3
+    assert max(request.ByteSize() for request in desk.requests) < 4_500_000
+
+
+def test_the_usual_settings_hold(invoices: Any, desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers, the service's name and resource attributes come from where OpenTelemetry's users set them."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=payments")
+    export(invoices.told)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "invoices")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    export(invoices.told)
+    resources = [
+        {fact.key: fact.value.string_value for fact in request.resource_spans[0].resource.attributes}
+        for request in desk.requests
+    ]
+    assert desk.headers[0]["x-team"] == "payments"
+    assert resources[0]["service.name"] == "scaffold"
+    assert resources[1]["service.name"] == "invoices"
+    assert resources[1]["deployment.environment.name"] == "test"
+    assert desk.requests[0].resource_spans[0].scope_spans[0].scope.version == "0.1.0"
+
+
+def test_an_export_to_nobody_says_where_and_what_to_do(
+    invoices: Any, nobody: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """When no collector listens, the error names address, cause and cure, and nothing else is said."""
+    with pytest.raises(Unavailable) as caught:
+        export(invoices.told)
+    message = str(caught.value)
+    assert f"{nobody}/v1/traces" in message
+    assert "Connection refused" in message
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in message
+    assert not capfd.readouterr().err
+
+
+def test_an_export_that_is_refused_says_so(invoices: Any, desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the collector refuses, the error has its answer, and no password that the address holds."""
+    desk.status = 401
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:hidden@127.0.0.1:{desk.server_port}")
+    with pytest.raises(Unavailable, match="HTTP 401 Unauthorized") as caught:
+        export(invoices.told)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_run_goes_on_without_a_collector(
+    invoices: Any, nobody: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With nobody to listen, no exception reaches the run, and one line says what to do."""
+    _, lost = run_live(invoices)
+    assert lost > 20
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"{lost} of {lost} spans did not reach {nobody}/v1/traces (Connection refused)" in record.message
+    assert "scaffold audit export run-of-the-invoices" in record.message
+
+
+def test_closing_waits_no_longer_than_it_may(
+    invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A collector that does not answer holds up the end of a run only for the time given."""
+    desk.delay = 3.0
+    live = LiveExport()
+    for event, content in invoices.told:
+        live.feed(event, content)
+    began = time.monotonic()
+    lost = live.close(timeout=0.3)
+    assert time.monotonic() - began < 1.5
+    assert lost > 20
+    assert "too slow" in caplog.text
+
+
+def test_a_burst_is_dropped_rather_than_waited_for(
+    story: Any, desk: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When spans come faster than they can be sent, steps do not wait, and the loss is counted exactly."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "600")
+    desk.delay = 0.3
+    story.begin()
+    for index in range(2000):
+        story.ask(str(index))
+        story.answer(str(index))
+    story.end()
+    began = time.monotonic()
+    live = LiveExport()
+    for event, content in story.told:
+        live.feed(event, content)
+    assert time.monotonic() - began < desk.delay + 2
+    lost = live.close()
+    arrived = sum(len(request.resource_spans[0].scope_spans[0].spans) for request in desk.requests)
+    assert lost > 0
+    assert arrived + lost == 4001
+    [record] = caplog.records
+    assert "too many at once" in record.message
+
+
+def test_a_broken_event_does_not_break_the_run(
+    invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Content of a shape nobody expected ends the showing of a run, never the run."""
+    invoices.told[2][1]["samples"] = 7
+    _, _ = run_live(invoices)
+    assert "not iterable" in caplog.text
+    assert desk.requests
+
+
+def test_closing_twice_is_closing_once(invoices: Any, receiver: Any) -> None:
+    """A second close sends and says nothing."""
+    live, _ = run_live(invoices)
+    assert live.close() == 0
+    assert receiver.spans is not None
+
+
+def test_a_resumed_run_sends_only_what_is_new(story: Any, receiver: Any, fold: Fold) -> None:
+    """Two processes that show one run in turn send together what a later export sends, each span once."""
+    story.begin()
+    story.ask("0")
+    story.answer("0")
+    story.tell(happened.Paused, status="interrupted")
+    run_live(story)
+    recorded = list(story.told)
+    live = LiveExport(resumed=True)
+    for event, content in recorded:
+        live.follow(event, encode(content))
+    story.tell(happened.RunResumed)
+    story.ask("1")
+    story.answer("1")
+    story.end()
+    for event, content in story.told[len(recorded) :]:
+        live.follow(event, encode(content))
+        live.send(event, encode(content))
+    assert live.close() == 0
+    expected = fold(story)
+    spans = receiver.wait_for(len(expected))
+    assert len(spans) == len(expected)
+    assert received(spans) == folded(expected)
+
+
+def test_content_that_is_not_shown_is_not_read(invoices: Any, receiver: Any, fold: Fold) -> None:
+    """As a follower of a run that begins, it sends the same spans, though it decodes few of the contents."""
+    live = LiveExport()
+    for event, content in invoices.told:
+        live.follow(event, encode(content))
+    assert live.close() == 0
+    expected = fold(invoices)
+    assert received(receiver.wait_for(len(expected))) == folded(expected)
+
+
+def test_a_trace_its_host_does_not_sample_is_not_shown(story: Any, desk: Any) -> None:
+    """Under an unsampled parent nothing is sent live and nothing is lost; an export on request sends it."""
+    story.begin(config={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"})
+    story.end()
+    assert run_live(story)[1] == 0
+    assert not desk.requests
+    assert export(story.told).spans == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
+def test_the_environment_decides_about_live_export(
+    settings: dict[str, str], *, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are shown when a collector is named and tracing is not switched off."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    live = live_from_environment()
+    assert (live is not None) is wanted
+    if live is not None:
+        assert live.close() == 0
+
+
+def test_wrong_settings_keep_no_run_from_starting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Settings that OpenTelemetry refuses are reported, and the run goes without being shown."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    assert live_from_environment() is None
+    assert "max_export_batch_size" in caplog.text
+
+
+def test_addresses_are_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that messages name is the one that the exporter uses."""
+    assert environment.collector_address() == "http://localhost:4318/v1/traces"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/")
+    assert environment.collector_address() == "http://collector:4318/v1/traces"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example/in")
+    assert environment.collector_address() == "https://traces.example/in"
+
+
+def test_asking_the_environment_imports_nothing_heavy() -> None:
+    """A run that is not shown does not pay for OpenTelemetry."""
+    code = (
+        "import sys; from scaffold.projections import environment; environment.wants_live_export();"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_span_costs_little(invoices: Any, record_property: Callable[[str, object], None]) -> None:
+    """What a span costs a run is below 150 microseconds, and less than OpenTelemetry's own encoding of it."""
+    folding, encoding = [], []
+    for _ in range(20):
+        began = time.process_time()
+        spans = Spans()
+        done = [span for event, content in invoices.told for span in spans.feed(event, content)]
+        folding.append((time.process_time() - began) / len(done))
+        began = time.process_time()
+        encode_spans(done).SerializeToString()
+        encoding.append((time.process_time() - began) / len(done))
+    record_property("microseconds", (min(folding) * 1e6, min(encoding) * 1e6))
+    assert min(folding) < 150e-6
+    assert min(folding) < min(encoding)
