@@ -59,18 +59,20 @@ class Template:
         """Put values in their places; what stands in a value is never read as a place."""
         messages = []
         for role, parts in self.sections:
-            text = parts[0] if len(parts) == 1 else "".join(self._piece(parts, place, values) for place in range(len(parts)))
-            if text.strip() or role == "assistant":
-                messages.append(Message(role, _BLANKS.sub("\n\n", text).strip() if role != "assistant" else text))
+            text = parts[0]
+            for place in range(1, len(parts), 2):
+                value = values.get(parts[place])
+                if value is None:
+                    raise TaskError(
+                        f"the template {self.name!r} has a place ${parts[place]}, which the step does not fill"
+                        f"{nearest(parts[place], values)}"
+                    )
+                text += value + parts[place + 1]
+            if role == "assistant":
+                messages.append(Message(role, text))
+            elif text and not text.isspace():
+                messages.append(Message(role, (_BLANKS.sub("\n\n", text) if "\n\n\n" in text else text).strip()))
         return tuple(messages)
-
-    def _piece(self, parts: list[str], place: int, values: dict[str, str]) -> str:
-        if place % 2 == 0:
-            return parts[place]
-        name = parts[place]
-        if name not in values:
-            raise TaskError(f"the template {self.name!r} has a place ${name}, which the step does not fill{nearest(name, values)}")
-        return values[name]
 
 
 _BLANKS = re.compile(r"\n{3,}")
@@ -120,11 +122,11 @@ class Templates:
             provenance: of each of its inputs.
             secret: from which the marks' code is made; not known to whoever wrote tainted text.
         """
-        code = ""
-        if any(each.tainted for each in provenance):
-            code = hashlib.sha256(secret.encode()).hexdigest()[:8]
-        inputs = move.inputs
-        texts = [_shown(unwrap(value), code if each.tainted else "") for value, each in zip(inputs, provenance, strict=True)]
+        code, texts, inputs = "", [], move.inputs
+        for value, each in zip(inputs, provenance, strict=True):
+            if each.tainted and not code:
+                code = hashlib.sha256(secret.encode()).hexdigest()[:8]
+            texts.append(_shown(unwrap(value), code if each.tainted else ""))
         values = {
             "instruction": move.instruction,
             "inputs": "\n\n".join(texts),
@@ -136,8 +138,9 @@ class Templates:
                 mark = code if provenance[0].tainted else ""
                 values |= {str(name): _shown(value, mark) for name, value in only.items()}
         messages = self.get(move.prompt or move.kind).fill(values)
-        marked = code and any(f"<data {code}>" in message.content for message in messages)
-        return _with_note(messages, _DATA_NOTE.format(code=code)) if marked else messages
+        if code and any(f"<data {code}>" in message.content for message in messages):
+            return _with_note(messages, _DATA_NOTE.format(code=code))
+        return messages
 
 
 def _with_note(messages: tuple[Message, ...], note: str) -> tuple[Message, ...]:

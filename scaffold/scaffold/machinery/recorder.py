@@ -56,13 +56,14 @@ class Recorder:
     def __init__(self, journal: Journal, claim: Claim, surroundings: Surroundings, *, signer: Signer | None = None) -> None:
         self._journal = journal
         self.claim = claim
-        self._clock = surroundings.clock
+        self._now = surroundings.clock.now
+        self._monotonic = surroundings.clock.monotonic
         self._random = surroundings.random
         self._signer = signer
         self._salts = b""
         self._waiting: list[Record] = []
         self._folds: list[Fold] = []
-        self._started = self._clock.monotonic()
+        self._started = self._monotonic()
         self._paused_at: float | None = None
         self.seq = 0
         self.hash = GENESIS
@@ -76,7 +77,7 @@ class Recorder:
         """Go on after an event that was read from the journal."""
         event = link.event
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
-        self._started = self._clock.monotonic() - event.t
+        self._started = self._monotonic() - event.t
         body = bytes(link.content.body) if link.content is not None else b""
         for fold in self._folds:
             fold(event, body)
@@ -90,7 +91,7 @@ class Recorder:
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
         self.seq = event.seq = self.seq + 1
-        event.at = round(self._clock.now(), 6)
+        event.at = round(self._now(), 6)
         event.t = self.t = self.active()
         line = body = b""
         if content is not None or asked is not None:
@@ -121,18 +122,18 @@ class Recorder:
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""
-        until = self._clock.monotonic() if self._paused_at is None else self._paused_at
+        until = self._monotonic() if self._paused_at is None else self._paused_at
         return round(until - self._started, 6)
 
     def stand_still(self) -> None:
         """Stop counting active seconds."""
         if self._paused_at is None:
-            self._paused_at = self._clock.monotonic()
+            self._paused_at = self._monotonic()
 
     def move_on(self) -> None:
         """Count active seconds again."""
         if self._paused_at is not None:
-            self._started += self._clock.monotonic() - self._paused_at
+            self._started += self._monotonic() - self._paused_at
             self._paused_at = None
 
     def _salt(self) -> bytes:

@@ -111,7 +111,9 @@ class Asking:
 
     def worst(self, n: int) -> tuple[int, float]:
         """Most tokens and dollars that n more samples can cost."""
-        prompt = sum(len(message.content.encode()) + _TOKENS_A_MESSAGE for message in self.request.messages)
+        prompt = 0
+        for message in self.request.messages:
+            prompt += len(message.content.encode()) + _TOKENS_A_MESSAGE
         prices = self.backend.profile.prices
         shared = 1 if "n" in self.backend.profile.can else n
         tokens_in, tokens_out = prompt * shared, self.request.max_tokens * n

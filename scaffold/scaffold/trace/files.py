@@ -135,12 +135,16 @@ class FileJournal:
 
     def inbox(self, run: str) -> Sequence[Answer]:
         """Read the run's inbox; what is not an answer is passed over."""
+        folder = f"{self.root}/{run}/{INBOX}"
+        try:
+            names = os.listdir(folder)  # asked before every action: pathlib would take most of its time
+        except FileNotFoundError:
+            return []
         answers = []
-        with contextlib.suppress(FileNotFoundError):
-            for path in sorted((self.root / run / INBOX).iterdir()):
-                if path.suffix == ".json":
-                    with contextlib.suppress(msgspec.MsgspecError, OSError):
-                        answers.append(msgspec.json.decode(path.read_bytes(), type=Answer))
+        for name in sorted(names):
+            if name.endswith(".json"):
+                with contextlib.suppress(msgspec.MsgspecError, OSError):
+                    answers.append(msgspec.json.decode(Path(folder, name).read_bytes(), type=Answer))
         return answers
 
 
@@ -183,7 +187,7 @@ class _Writer:
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self._written = 0
         self._synced = 0
-        self._syncing: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Future[None] | None = None
         self._failed: JournalFailed | None = None
 
     def close(self) -> None:
@@ -219,24 +223,30 @@ class _Writer:
         self._written += 1
 
     async def sync(self, fsync: Callable[[int], Awaitable[None]]) -> None:
-        """Wait until all written so far is on disk; waiters share one sync."""
+        """Wait until all written so far is on disk; who comes while a sync is under way shares the next one."""
         target = self._written
         while self._synced < target:
-            if self._syncing is None:
-                self._syncing = asyncio.create_task(self._sync_files(fsync))
-            await asyncio.shield(self._syncing)
+            if self._failed is not None:
+                raise self._failed
+            if self._syncing is not None:
+                await asyncio.wait({self._syncing})
+                continue
+            self._syncing = done = asyncio.get_running_loop().create_future()
+            try:
+                await self._sync_files(fsync)
+            finally:
+                self._syncing = None
+                done.set_result(None)
 
     async def _sync_files(self, fsync: Callable[[int], Awaitable[None]]) -> None:
         covered = self._written
         try:
             await fsync(self.content)
             await fsync(self.spine)
-            self._synced = covered
         except OSError as error:
             # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
             raise self._fail(f"cannot sync {self._folder}: {error.strerror}") from error
-        finally:
-            self._syncing = None
+        self._synced = covered
 
     def _fail(self, message: str) -> JournalFailed:
         self._failed = JournalFailed(message)
