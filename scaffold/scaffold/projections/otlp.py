@@ -106,8 +106,8 @@ class LiveExport:
     Args:
         capture: whether spans hold content; None leaves it to the environment.
         traceparent: the host application's span, when the run's `config` does not hold it.
-        resumed: the run was begun by another process, which sent its own spans: `follow` then reads every event
-            from the first, and only what `send` is called for is sent.
+        resumed: the run was begun by another process, which sent its own spans: `follow` then reads every
+            event from the first, and only what `send` is called for is sent.
     """
 
     def __init__(self, *, capture: bool | None = None, traceparent: str = "", resumed: bool = False) -> None:

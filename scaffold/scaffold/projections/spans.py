@@ -141,7 +141,7 @@ class Spans:
         self._gate.planner = event.planner
         session = self._begin_session(event, identity.parent)
         self._open.root = session.context
-        session.attributes |= {"scaffold.version": event.scaffold, "scaffold.tainted": event.tainted}
+        session.attributes["scaffold.version"] = event.scaffold
         prompt = (content.get("task") or {}).get("prompt")
         self._disclosure.show(session.attributes, "gen_ai.input.messages", prompt, _as_input)
 
