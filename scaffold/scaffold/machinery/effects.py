@@ -78,9 +78,7 @@ class Effects:
         await self._recorder.flush(durable=spec.effect != "read")
         self._reach("action.intent:after")
         if spec.effect == "irreversible":
-            self._reach("head:before")
             await self._recorder.sign()
-            self._reach("head:after")
         started = self._recorder.active()
         status, value, reason, cancelled = await self._run(action, canonical(call.arguments), clearance)
         seconds = round(self._recorder.active() - started, 6)
@@ -162,7 +160,9 @@ class Effects:
         withheld = SEVERITY[decision] >= NOT_CLEARED
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts)) if withheld else ""
         released = ev.Released(key=key, subject="observation", ok=not withheld)
+        self._reach("released:before")
         self._recorder.record(released, {"feedback": feedback} if withheld else None)
+        self._reach("released:after")
         if withheld:
             return ObservationWithheld(feedback, key, action=call.action)
         return observation_from(event, body)

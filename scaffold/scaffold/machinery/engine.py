@@ -191,6 +191,7 @@ class Engine:
         setting = self._setting
         for listener in setting.listeners:
             self._recorder.follow(listener)
+        self._reach("run.started:before")
         self._recorder.record(
             ev.RunStarted(
                 format=ev.FORMAT,
@@ -202,6 +203,7 @@ class Engine:
             ),
             {"task": setting.task.model_dump(mode="json"), "config": setting.config},
         )
+        self._reach("run.started:after")
         return await self._live()
 
     async def resume(self) -> Outcome:
@@ -227,7 +229,9 @@ class Engine:
         for listener in self._setting.listeners:
             self._recorder.follow(listener)
         owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._reach("run.resumed:before")
         self._recorder.record(ev.RunResumed(owner=owner, repaired=self._claim.repaired))
+        self._reach("run.resumed:after")
         self._queue.extend(replay.waiting.values())
         return await self._live()
 
@@ -346,9 +350,11 @@ class Engine:
                 continue
             withheld = SEVERITY[decision] >= SEVERITY["revise"]
             feedback = next((verdict.feedback for verdict in verdicts if verdict.feedback), "oversight withheld this thought")
+            self._reach("released:before")
             self._recorder.record(
                 ev.Released(key=key, subject="step", ok=not withheld), {"feedback": feedback} if withheld else None
             )
+            self._reach("released:after")
             return errors.StepRefused(feedback, key) if withheld else thought
 
     @contextlib.asynccontextmanager

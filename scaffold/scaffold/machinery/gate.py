@@ -97,7 +97,9 @@ class Gate:
         if not progress.digest:
             what = plan_asked(calls)
             event = ev.PlanProposed(key=key, digest="", actions=len(calls))
+            self._reach("plan.proposed:before")
             self._recorder.record(event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what)
+            self._reach("plan.proposed:after")
         calls = msgspec.json.decode(canonical(calls), type=tuple[ActionCall, ...])
         subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
         stakes = self._reviews.stakes(calls)
@@ -299,8 +301,10 @@ class Gate:
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
         insists = self._insists(progress)
+        self._reach("action.refused:before")
         body = self._recorder.record(event, {"feedback": feedback})
         await self._recorder.flush()
+        self._reach("action.refused:after")
         if insists:
             raise Stopped(f"{insists}: {feedback}")
         return refusal_from(event, body)

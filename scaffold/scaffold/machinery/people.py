@@ -69,8 +69,10 @@ class People:
         if asked is None or asked.digest != digest:
             expires = round(self._clock.now() + self._open_seconds, 3)
             asked = ev.ApprovalAsked(key=key, id=_name(self._recorder.claim.run, key, digest), subject=subject, digest=digest, expires=expires)
+            self._reach("approval.asked:before")
             self._recorder.record(asked, {"title": title, **detail})
             await self._recorder.flush(durable=True)
+            self._reach("approval.asked:after")
         given = progress.approved
         if given is not None and (not given.granted or self._clock.now() < asked.expires):
             return given
@@ -112,8 +114,10 @@ class People:
             about = [unwrap(value) for value in move.about]
             provenance = [provenance_of(value, history) for value in move.about]
             content = {"asked": decode(what), "title": move.question, "about": about, "provenance": provenance}
+            self._reach("question.asked:before")
             self._recorder.record(asked, content, asked=what)
             await self._recorder.flush(durable=True)
+            self._reach("question.asked:after")
         answer = await self._put(
             Question(
                 id=asked.id,
@@ -130,8 +134,10 @@ class People:
             raise Parked
         value = read_answer(move.returns, answer.value)
         event = ev.QuestionAnswered(key=key, id=asked.id, by=answer.by)
+        self._reach("question.answered:before")
         body = self._recorder.record(event, {"value": value})
         await self._recorder.flush(durable=True)
+        self._reach("question.answered:after")
         return answer_from(event, body, move)
 
     async def _put(self, question: Question, fits: Callable[[Answer], bool] = lambda _: True) -> Answer | None:

@@ -59,6 +59,7 @@ class Recorder:
         self._now = surroundings.clock.now
         self._monotonic = surroundings.clock.monotonic
         self._random = surroundings.random
+        self._reach = surroundings.reach
         self._signer = signer
         self._salts = b""
         self._waiting: list[Record] = []
@@ -118,7 +119,9 @@ class Recorder:
     async def sign(self) -> None:
         """Keep a signed head of what is flushed, when there is a key."""
         if self._signer is not None:
+            self._reach("head:before")
             await self._journal.sign(self.claim, self._signer.sign(Head(self.claim.run, self.seq, self.hash)))
+            self._reach("head:after")
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""
