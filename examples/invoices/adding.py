@@ -1,0 +1,123 @@
+"""Adding by counting on, with a model too small to add.
+
+A model of 135 million parameters cannot add: it gets no whole five-digit sum right. But it counts on reliably.
+So the code walks through the columns, keeps the tally of how many numbers were said, and places digits; which number
+comes next is always the model's word. No sum is worked out in code, neither to answer nor to check.
+
+To add 7 and 5 the model goes on from "5, 6, 7," for five numbers; the last one is the column's result. It does the same
+from "3, 4, 5," for seven. A result is accepted when it leads every other by `AHEAD` votes, with votes from both
+directions, and when counting back down from it lands where the count began. Else the sum is unsolved.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from scaffold import GaveUp, MoveError, Options, Planning, Reference, apply, once, think, together
+
+AHEAD = 2
+MOST_VOTES = 8
+UPWARD = ("count_to_fifty", "count_by_one")
+DIGITS = tuple(range(10))
+
+
+def add(amounts: Sequence[Reference[str]]) -> Planning[Reference[str]]:
+    """Add amounts that are written with the same number of decimals; the sum is written like them."""
+    decimals = {len(amount.value.partition(".")[2]) for amount in amounts}
+    if len(decimals) != 1:
+        raise GaveUp(f"amounts with different decimals: {', '.join(amount.value for amount in amounts)}")
+    columns = columns_of([amount.value for amount in amounts])
+    carry, digits = 0, ""
+    for column in columns:
+        result = yield from add_column([*column, carry])
+        digits = str(result)[-1] + digits
+        carry = int(str(result)[:-1] or "0")
+    if carry:
+        digits = f"{carry}{digits}"
+    return apply(lambda *_: with_point(digits, decimals.pop()), *amounts)
+
+
+def columns_of(amounts: Sequence[str]) -> list[list[int]]:
+    """The digits that stand below one another, from the right."""
+    plain = [amount.replace(".", "") for amount in amounts]
+    width = max(len(each) for each in plain)
+    return [[int(each.rjust(width, "0")[place]) for each in plain] for place in reversed(range(width))]
+
+
+def with_point(digits: str, decimals: int) -> str:
+    """Put the decimal point where it was."""
+    if not decimals:
+        return digits.lstrip("0") or "0"
+    return f"{digits[:-decimals].lstrip('0') or '0'}.{digits[-decimals:]}"
+
+
+def add_column(digits: Sequence[int]) -> Planning[int]:
+    """Have the model count through one column until its votes agree."""
+    counted = sorted((digit for digit in digits if digit), reverse=True)
+    if len(counted) < 2:
+        return counted[0] if counted else 0
+    there, back = counted, [counted[1], counted[0], *counted[2:]]
+    votes: Counter[int] = Counter()
+    directions: dict[int, set[int]] = {}
+    for turn in range(MOST_VOTES // AHEAD):
+        witnesses = [count_up(way, UPWARD[turn % len(UPWARD)]) for way in (there, back)]
+        for direction, result in enumerate((yield from together(*witnesses))):
+            if result is not None:
+                votes[result] += 1
+                directions.setdefault(result, set()).add(direction)
+        leader, runner_up = (*votes.most_common(2), (None, 0), (None, 0))[:2]
+        if leader[0] is not None and leader[1] - runner_up[1] >= AHEAD and len(directions[leader[0]]) == 2:
+            if (yield from count_down(leader[0], counted[1:])) != counted[0]:
+                raise GaveUp(f"counting back from {leader[0]} does not lead to {counted[0]}")
+            return leader[0]
+    raise GaveUp(f"no agreement on {' and '.join(map(str, digits))}: {dict(votes)}")
+
+
+def count_up(way: Sequence[int], prompt: str) -> Planning[int | None]:
+    """Begin at the first digit and count on by each of the others; where the model lands, or None if it strays."""
+    said = list(DIGITS[max(0, way[0] - 2) : way[0] + 1])
+    for steps in way[1:]:
+        said = yield from recite(said, steps, prompt)
+        if not said:
+            return None
+    return said[-1]
+
+
+def count_down(start: int, ways: Sequence[int]) -> Planning[int | None]:
+    """Count back from a result; the model itself first says the two numbers above it."""
+    above = yield from recite([start - 2, start - 1, start], 2, UPWARD[0])
+    if not above:
+        return None
+    said = [*reversed(above[-2:]), start]
+    for steps in reversed(ways):
+        said = yield from recite(said, steps, "count_down")
+        if not said:
+            return None
+    return said[-1]
+
+
+def recite(said: Sequence[int], count: int, prompt: str) -> Planning[list[int]]:
+    """Have the model say the next `count` numbers; gives the last three of all that was said, or nothing if it strays."""
+
+    def keeps_form(text: str) -> bool:
+        return len(numbers_in(text, count)) == count
+
+    options = Options(max_tokens=4 * count + 2, temperature=0.2)
+    try:
+        thought = yield from think(
+            "solve",
+            {"numbers": list(said[-3:])},
+            prompt=prompt,
+            sampling=once(flags=(keeps_form,)),
+            options=options,
+        )
+    except MoveError:
+        return []
+    return [*said, *numbers_in(thought.value, count)][-3:]
+
+
+def numbers_in(text: str, count: int) -> list[int]:
+    """The first `count` numbers of a recital that keeps its form: numbers with commas between, nothing else."""
+    match: Any = re.match(rf"\s*\d{{1,3}}(?:, \d{{1,3}}){{{count - 1}}}(?=\D|$)", text)
+    return [int(number) for number in re.findall(r"\d+", match[0])] if match else []
