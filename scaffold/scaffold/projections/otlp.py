@@ -124,11 +124,11 @@ class LiveExport:
 
     def follow(self, event: Event, body: bytes) -> None:
         """Read an event with the bytes of its content, whether it happens now or was read from the trace."""
-        content = _decode(body) if body and self._spans.reads(event) else {}
+        spans = self._fold(event, body)
         if self._resumed:
-            self._held = self._fold(event, content)
+            self._held = spans
         else:
-            self.feed(event, content)
+            self._pass_on(spans)
 
     def send(self, _event: Event, _body: bytes) -> None:
         """Pass on the spans of the event followed last, which happened now."""
@@ -159,16 +159,20 @@ class LiveExport:
         if not in_time:
             self._collector.shutdown()
         lost = self._completed - self._collector.sent
-        if lost or self._fault:
-            self._warn(
-                lost, self._fault or self._collector.reason or ("too many at once" if in_time else "too slow")
-            )
+        reason = self._collector.reason or ("too many at once" if in_time else "too slow")
+        if self._fault:
+            self._warn(f"the run was shown only until an event that could not be read ({self._fault})")
+        elif lost:
+            where = environment.collector_address()
+            self._warn(f"{lost} of {self._completed} spans did not reach {where} ({reason})")
         return lost
 
-    def _fold(self, event: Event, content: Content) -> list[ReadableSpan]:
+    def _fold(self, event: Event, content: Content | bytes) -> list[ReadableSpan]:
         if self._fault:
             return []
         try:
+            if isinstance(content, bytes):
+                content = _decode(content) if content and self._spans.reads(event) else {}
             return self._spans.feed(event, content)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with showing a run must not end it
             self._fault = str(error) or type(error).__name__
@@ -184,19 +188,12 @@ class LiveExport:
                 self._queued += 1
                 self._processor.on_end(span)
 
-    def _warn(self, lost: int, reason: str) -> None:
+    def _warn(self, what: str) -> None:
         try:
             run = self._spans.run
         except Exception:  # noqa: BLE001 - a run that was never caught up with has no name here
             run = "RUN"
-        _log.warning(
-            "%d of %d spans did not reach %s (%s); the trace has them: scaffold audit export %s",
-            lost,
-            self._completed,
-            environment.collector_address(),
-            reason,
-            run,
-        )
+        _log.warning("%s; the trace has it all: scaffold audit export %s", what, run)
 
 
 def live_from_environment(
