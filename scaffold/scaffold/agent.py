@@ -86,6 +86,9 @@ class Scaffold:
         self._planner, self._planner_name = _planner(planner, options or {}, base or Path.cwd())
         self._backends = {role: _backend(role, said) for role, said in (backends or {}).items()}
         self._monitors = registry.default_monitors() if monitors is None else [_monitor(said) for said in monitors]
+        named = [each.spec.name for each in self._monitors]
+        if len(set(named)) != len(named):
+            raise TaskError(f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",))
         self._actions = {each.spec.name: each for each in actions}
         if len(self._actions) != len(actions):
             names = [each.spec.name for each in actions]

@@ -301,8 +301,8 @@ class Claim(msgspec.Struct, frozen=True):
 class Journal(Protocol):
     """Where a run's events are stored. One writer at a time; readers at any time.
 
-    `append` stores the records in order, all or none that a later `read` would see; with `durable` they
-    survive a loss of power once it returns. `read` gives what was stored, in order, and changes nothing. The inbox holds
+    `append` stores records in the order of its calls, of which one may come before an earlier one has returned; when
+    it returns, all that was handed over before is stored too. With `durable` it survives a loss of power. `read` gives what was stored, in order, and changes nothing. The inbox holds
     what people say to a run from outside; the holder of the claim turns it into events.
     """
 

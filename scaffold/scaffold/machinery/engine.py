@@ -271,13 +271,18 @@ class Engine:
         seconds = self._task.budget.seconds
         left = None if seconds is None else max(0.0, seconds - self._recorder.active())
         try:
-            async with asyncio.timeout(left) as self._deadline, asyncio.TaskGroup() as self._group:
-                self._spawn()
+            async with asyncio.timeout(left) as self._deadline:
+                while not self._interpreter.done:
+                    heard = self._people.heard()
+                    self._queue.extend(self._parked)
+                    self._parked = []
+                    async with asyncio.TaskGroup() as self._group:
+                        self._spawn()
+                    if self._parked and self._people.heard() == heard:
+                        raise Parked
         except TimeoutError:
             used = self._recorder.active()
             raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0) from None
-        if not self._interpreter.done:
-            raise Parked
 
     def _spawn(self) -> None:
         self._working += 1

@@ -196,14 +196,17 @@ class Gate:
             if settled is not None:
                 return settled
         self._check_stop()
-        refusal = await self._clear(key, call, progress, problem, planned=self._in_plan(move.plan, call))  # type: ignore[union-attr]  # as above
+        reviewed = canonical(call)
+        planned = self._in_plan(move.plan, call)  # type: ignore[union-attr]  # as above
+        decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
+        call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
             if interrupted:
                 return await self._effects.conclude(key, call, "unknown", reason="it was interrupted, and may not be tried again")
             return refusal
         if self._plan_only and self._actions[call.action].spec.effect != "read":
             raise PlanOnly
-        return await self._effects.perform(key, call, self._mint_for(key, call, progress))
+        return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))
 
     def _in_plan(self, proposal: str, call: ActionCall) -> bool:
         """Whether a call is the one that was allowed as part of a plan, apart from what was not known then."""
@@ -227,8 +230,8 @@ class Gate:
         if by:
             raise Stopped(f"stopped by {by}")
 
-    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> ActionRefused | None:
-        """Take a call through schema, rules, monitors and people; None means that it is cleared."""
+    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> tuple[Decision, ActionRefused | None]:
+        """Take a call through schema, rules, monitors and people; without a refusal it is cleared."""
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
         checked = [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)] if problem else []
@@ -252,9 +255,9 @@ class Gate:
         if SEVERITY[decision] < NOT_CLEARED:
             problem = self._check_rules(key, call)  # other branches may have acted while this one waited
             if not problem:
-                return None
+                return decision, None
             decision, verdicts = "block", [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)]
-        return await self._refuse(key, call, progress, decision, verdicts)
+        return decision, await self._refuse(key, call, progress, decision, verdicts)
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
         spec = self._actions[call.action].spec
@@ -282,7 +285,8 @@ class Gate:
     async def _ask_person(self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]) -> tuple[Decision, list[Verdict]]:
         """Ask a person about exactly this; gives the decision, and the verdicts with theirs."""
         reasons = [f"{verdict.monitor}: {verdict.rationale or verdict.feedback}" for verdict in verdicts if verdict.decision == "escalate"]
-        detail = {"calls": subject.plan, "reasons": reasons}
+        # A copy: whoever is asked cannot change what will be performed.
+        detail = {"calls": decode(canonical(subject.plan)), "reasons": reasons}
         given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)
         if given.granted:
             return "allow", list(verdicts)
@@ -309,7 +313,7 @@ class Gate:
             raise Stopped(f"{insists}: {feedback}")
         return refusal_from(event, body)
 
-    def _mint_for(self, key: str, call: ActionCall, progress: Progress) -> Clearance:
+    def _mint_for(self, key: str, call: ActionCall, progress: Progress, decision: Decision) -> Clearance:
         """Make the clearance for one call, and write down that it was made; nothing may come between."""
         told = Call(
             run=self._recorder.claim.run,
@@ -321,7 +325,7 @@ class Gate:
                 key=key,
                 action=call.action,
                 digest=progress.digest,
-                decision="allow",
+                decision=decision,
                 approval=progress.approved.id if progress.approved is not None else "",
                 observed=self._observe,
             )

@@ -32,15 +32,17 @@ class Ledger:
         used: settled usage.
         steps: steps asked.
         actions: actions whose intent was written.
+        actions_usd: what those cost, by their own declaration.
     """
 
-    __slots__ = ("_held", "_open", "actions", "budget", "steps", "used")
+    __slots__ = ("_held", "_open", "actions", "actions_usd", "budget", "steps", "used")
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.used: Usage = NO_USAGE
         self.steps = 0
         self.actions = 0
+        self.actions_usd = 0.0
         self._held = Reservation()
         self._open: dict[str, Reservation] = {}
 
@@ -49,8 +51,10 @@ class Ledger:
         budget = self.budget
         if budget.tokens is not None and self.used.tokens + self._held.tokens + tokens > budget.tokens:
             return BudgetSpent("tokens", limit=budget.tokens, spent=self.used.tokens + self._held.tokens, wanted=tokens)
-        if budget.usd is not None and (self.used.usd or 0.0) + self._held.usd + usd > budget.usd:
-            return BudgetSpent("usd", limit=budget.usd, spent=(self.used.usd or 0.0) + self._held.usd, wanted=usd)
+        if budget.usd is not None:
+            spent = (self.used.usd or 0.0) + self._held.usd + self.actions_usd
+            if spent + usd > budget.usd:
+                return BudgetSpent("usd", limit=budget.usd, spent=spent, wanted=usd)
         if budget.steps is not None and self.steps + steps > budget.steps:
             return BudgetSpent("steps", limit=budget.steps, spent=self.steps, wanted=steps)
         if budget.actions is not None and self.actions + actions > budget.actions:

@@ -58,6 +58,10 @@ class People:
                     self._recorder.record(ev.StopAsked(by=answer.by or "someone"))
         return self._state.stop
 
+    def heard(self) -> int:
+        """How many answers lie in the inbox: more than before means that what is parked may go on."""
+        return len(self._journal.inbox(self._recorder.claim.run))
+
     async def approve(self, key: str, subject: SubjectKind, digest: str, title: str, detail: dict[str, Any]) -> ev.ApprovalGiven:
         """Ask whether exactly this may be done; gives the recorded answer.
 

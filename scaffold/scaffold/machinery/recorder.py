@@ -111,10 +111,8 @@ class Recorder:
 
     async def flush(self, *, durable: bool = False) -> None:
         """Hand everything recorded so far to the journal; with `durable`, wait until it is on disk."""
-        waiting = self._waiting
-        if waiting or durable:
-            self._waiting = []
-            await self._journal.append(self.claim, waiting, durable=durable)
+        waiting, self._waiting = self._waiting, []
+        await self._journal.append(self.claim, waiting, durable=durable)
 
     async def sign(self) -> None:
         """Keep a signed head of what is flushed, when there is a key."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import RunEnding, StepFailed, TraceError
+from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
 from scaffold.machinery.steps import thought_from
 from scaffold.trace.chain import body_of, read_content
@@ -200,7 +200,7 @@ class Reviews:
                 verdict = await each.monitor.review(_apart(subject), View(self, each), context)
         except TimeoutError:
             verdict = Verdict(decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s")
-        except StepFailed as error:
+        except (StepFailed, BudgetSpent, Unavailable) as error:
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}")
         except (RunEnding, TraceError):
             raise

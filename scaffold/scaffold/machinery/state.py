@@ -232,6 +232,7 @@ class RunState:
         summary = progress.action
         if event.attempt == 1:
             self.model.actions += 1
+            self.model.actions_usd += 0.0 if summary is None else summary.cost
         if summary is not None:
             summary.status = "unknown"
             identity = identity_of(summary.name, summary.arguments, self._identities.get(summary.name, ()))

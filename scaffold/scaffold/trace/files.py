@@ -100,7 +100,8 @@ class FileJournal:
         writer = self._open.get(claim.run)
         if writer is None:
             raise ClaimLost(f"run {claim.run} is not ours to write")
-        writer.write(records)
+        if records:
+            writer.write(records)
         if durable:
             await writer.sync(self._fsync)
 

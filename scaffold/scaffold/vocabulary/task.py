@@ -144,6 +144,11 @@ class Task(_Strict):
         known._tools = tools
         return known
 
+    @property
+    def request(self) -> Reference[str]:
+        """Refer to the prompt, keeping that it is the user's own words."""
+        return Reference(self.prompt, Provenance(("input:prompt",)))
+
     def input(self, name: str) -> Reference[Any]:
         """Refer to an input, keeping where it came from."""
         if name not in self.inputs:
