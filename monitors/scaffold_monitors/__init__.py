@@ -1,1 +1,1 @@
-"""Monitors: readers of plans, reasoning and actions that answer with verdicts."""
+"""Monitors that read plans, reasoning and actions, and say a verdict."""

@@ -1,0 +1,134 @@
+"""A rule's CEL expression: read once, so that checking a call is cheap and an unsafe rule never starts.
+
+CEL is the language of Kubernetes admission policies (https://cel.dev). The library holds the interpreter's
+lock while it evaluates, and copies a record whenever it is mentioned. So the source is read (`reading`) for
+what would take unbounded time, and *fields* such as `args.account` become variables of their own: with 10,000
+accounts in `inputs`, `args.account in inputs.accounts` is some 20 times as fast that way.
+
+The reading is checked against the library's own list of variables; where they differ, the rule is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors._cel import compile_cel
+from scaffold_monitors.reading import FUNCTIONS, Fault, Mention, Reading
+
+if TYPE_CHECKING:
+    import cel  # slow to import: see `_cel`
+
+MOST_CHARACTERS = 2_000
+# One unit takes about a microsecond: an operator on a small value, or copying one node of a record.
+MOST_COST = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """A compiled expression and what it needs.
+
+    Attributes:
+        source: as the user wrote it.
+        fields: variable of the compiled program to the path it stands for, such as `("args", "account")`.
+        whole: records that are used undivided.
+        probed: for each record, the fields asked for with `has()`.
+        functions: the functions called.
+        mentions: names to check against the actions there are.
+        certain: arguments of planned calls are only ever selected, so that missing ones cannot mislead.
+        depth: how deep comprehensions are nested.
+    """
+
+    source: str
+    program: cel.Program
+    fields: Mapping[str, tuple[str, ...]]
+    whole: frozenset[str]
+    probed: Mapping[str, frozenset[str]]
+    functions: frozenset[str]
+    mentions: tuple[Mention, ...]
+    certain: bool
+    depth: int
+    operations: Mapping[int, int]
+    copies: Mapping[int, int]
+
+    @cached_property
+    def arguments(self) -> frozenset[str]:
+        """Names of the arguments it selects."""
+        return frozenset(path[1] for path in self.fields.values() if path[0] == "args")
+
+    @cached_property
+    def per_call(self) -> bool:
+        """It speaks of single calls."""
+        roots = {path[0] for path in self.fields.values()} | self.whole | set(self.probed)
+        return bool(roots & {"action", "args", "provenance"}) or "before" in self.functions
+
+    @cached_property
+    def of_plan(self) -> bool:
+        """It speaks of the plan as a list of calls."""
+        return "plan" in self.whole
+
+    def cost(self, longest: int, nodes: int) -> int:
+        """Bound the work of one evaluation, in units of about a microsecond.
+
+        Args:
+            longest: items of the longest list or record among the values, or thousands of characters.
+            nodes: values of all records together.
+        """
+        steps = sum(count * longest**depth for depth, count in self.operations.items())
+        copied = sum(count * nodes * longest**depth for depth, count in self.copies.items())
+        return int(steps + copied)
+
+    def fault(self, message: str, position: int) -> Fault:
+        """Say what is wrong with the expression, and where."""
+        return Fault(message, self.source, position)
+
+
+@lru_cache(maxsize=1024)
+def read(source: str) -> Expression:
+    """Compile an expression and find out what it needs.
+
+    Raises:
+        Fault: it does not parse, uses an unknown name, or could take too long.
+    """
+    if len(source) > MOST_CHARACTERS:
+        message = (
+            f"is {len(source):,} characters long, and {MOST_CHARACTERS:,} is the most: make it several goals"
+        )
+        raise Fault(message, source, MOST_CHARACTERS)
+    program = _compiled(source)
+    reading = Reading(source)
+    reading.run()
+    if set(program.variables()) != reading.seen:
+        raise Fault("is written in a way that cannot be checked: put it more simply", source, 0)
+    unknown = {name for name in program.functions() if name[0].isalpha()} - FUNCTIONS
+    for token in reading.tokens:
+        if token.text in unknown:
+            raise Fault(f"{token.text!r} is not called with the arguments it takes", source, token.start)
+    return Expression(
+        source=source,
+        program=_compiled(reading.rewritten()),
+        fields={variable: path for path, variable in reading.fields.items()},
+        whole=frozenset(reading.whole),
+        probed={root: frozenset(names) for root, names in reading.probed.items()},
+        functions=frozenset(reading.functions),
+        mentions=tuple(reading.mentions),
+        certain=reading.certain,
+        depth=max(reading.operations),
+        operations=dict(reading.operations),
+        copies=dict(reading.copies),
+    )
+
+
+def _compiled(source: str) -> cel.Program:
+    try:
+        return compile_cel(source)
+    except ValueError as error:
+        found = re.search(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)", str(error))
+        if not found:
+            raise Fault(f"is no CEL expression: {error}", source, 0) from None
+        line, column, message = int(found[1]), int(found[2]), found[3].split(" expecting {")[0]
+        start = sum(len(text) + 1 for text in source.split("\n")[: line - 1])
+        raise Fault(f"is no CEL expression: {message}", source, start + column - 1) from None

@@ -1,0 +1,94 @@
+"""What a review of rules came to, in words: all for the trace, goal and call for the planner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from scaffold.vocabulary.review import Evidence, Objection, Verdict
+from scaffold_monitors.moments import Facts
+from scaffold_monitors.sheet import Rule
+
+_SHOWN = 20
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one review came to."""
+
+    broken: list[tuple[Rule, Facts | None]] = field(default_factory=list)
+    failed: list[tuple[Rule, Facts | None, str]] = field(default_factory=list)
+    checked: int = 0
+    later: int = 0
+
+    def verdict(self) -> Verdict:
+        """Broken rules block; so do rules that could not be checked, with a status that says so."""
+        if not self.broken and not self.failed:
+            left = f"{self.later} checks are left until arguments are known" if self.later else ""
+            if not self.checked:
+                return Verdict(decision="allow", status="abstain", rationale=left or "no rule is about this")
+            return Verdict(decision="allow", rationale=left)
+        lines: list[str] = []
+        evidence: list[Evidence] = []
+        told: dict[str, list[str]] = {}
+        objections: list[Objection] = []
+        for rule, target in self.broken:
+            spans = _seen(rule, target)
+            evidence += spans
+            values = "".join(f"; {span.path.rpartition('/')[2]} = {span.quote}" for span in spans)
+            lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` is false{values}")
+            _tell(told, objections, target, rule.statement)
+        for rule, target, problem in self.failed:
+            lines.append(
+                f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {problem}"
+            )
+            _tell(told, objections, target, f"{rule.statement} (this could not be checked)")
+        more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        return Verdict(
+            decision="block",
+            status="ok" if self.broken else "error",
+            rationale="\n".join(lines[:_SHOWN]) + more,
+            feedback="; ".join(
+                statement + (f" ({', '.join(nodes[:_SHOWN])})" if nodes else "")
+                for statement, nodes in told.items()
+            ),
+            objections=tuple(objections),
+            evidence=tuple(evidence[:_SHOWN]),
+        )
+
+
+def unread(node: str, problem: str) -> Verdict:
+    """A call about which nothing could be checked."""
+    feedback = f"{node} could not be checked"
+    return Verdict(
+        decision="block",
+        status="error",
+        rationale=f"{node}: {problem}",
+        feedback=feedback,
+        objections=(Objection(node, feedback),),
+    )
+
+
+def _tell(
+    told: dict[str, list[str]], objections: list[Objection], target: Facts | None, statement: str
+) -> None:
+    nodes = told.setdefault(statement, [])
+    if target is not None and target.call.id not in nodes[-1:]:
+        nodes.append(target.call.id)
+        objections.append(Objection(target.call.id, statement))
+
+
+def _of(target: Facts | None) -> str:
+    return f", {target.call.id} ({target.call.action})" if target else ""
+
+
+def _seen(rule: Rule, target: Facts | None) -> list[Evidence]:
+    """The arguments that the expression speaks of, as spans of the plan."""
+    if target is None:
+        return []
+    names = rule.expression.arguments or target.known
+    return [
+        Evidence(quote=text, path=f"plan/{target.call.id}/arguments/{name}", end=len(text))
+        for name in sorted(names)
+        if name in target.known and (text := json.dumps(target.known[name], ensure_ascii=False)[:200])
+    ]

@@ -1,0 +1,194 @@
+"""What is under review, as rules see it: the values of their variables and what their functions give."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from scaffold.vocabulary.plan import is_pending
+from scaffold_monitors.tally import History, Tally, mark, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.plan import ActionCall
+    from scaffold_monitors.tally import Pending
+
+# The library turns a function's exception into an error of the expression, but prints it as well; a value
+# that it cannot convert is the quiet way to the same end.
+_NO_VALUE = object()
+_MOST = 2**63
+
+
+class Size:
+    """How much there is to read in some values."""
+
+    __slots__ = ("longest", "nodes")
+
+    def __init__(self, *values: Any) -> None:
+        self.longest = 1
+        self.nodes = 0
+        for value in values:
+            self.add(value)
+
+    def add(self, value: Any) -> None:
+        """Take in a value.
+
+        Raises:
+            ValueError: a number has more than 64 bits; CEL would round it, and take two ids for the same.
+        """
+        self.nodes += 1
+        if isinstance(value, str):
+            self.longest = max(self.longest, len(value) // 1000)
+        elif isinstance(value, dict):
+            self.longest = max(self.longest, len(value))
+            for item in value.values():
+                self.add(item)
+        elif isinstance(value, (list, tuple)):
+            self.longest = max(self.longest, len(value))
+            for item in value:
+                self.add(item)
+        elif type(value) is int and not -_MOST <= value < _MOST:
+            raise ValueError(f"the number {value} has more than 64 bits and cannot be compared exactly")
+
+
+class Facts:
+    """One call: what is known of it.
+
+    Attributes:
+        call: the call.
+        known: its arguments, without those that wait for another action's result.
+        later: names of those.
+    """
+
+    __slots__ = ("call", "known", "later", "size", "spec")
+
+    def __init__(self, call: ActionCall, spec: ActionSpec, *, planned: bool) -> None:
+        self.call = call
+        self.spec = spec
+        # When the action is about to run nothing is later: a "$later" in it is an argument like any other.
+        later = [name for name, value in call.arguments.items() if is_pending(value)] if planned else []
+        self.later = frozenset(later)
+        self.known = {name: call.arguments[name] for name in call.arguments if name not in self.later}
+        self.size = Size(self.known)
+
+    def at(self, path: tuple[str, ...]) -> Any:
+        """The value of a field such as `("args", "account")`.
+
+        Raises:
+            KeyError: the call has no such argument, or it is not known yet.
+        """
+        match path:
+            case ("args", name):
+                return self.known[name]
+            case ("action", name):
+                return self.action[name]
+            case ("provenance", name):
+                return self.provenance[name]
+            case ("provenance", name, leaf):
+                return self.provenance[name][leaf]
+            case _:
+                raise KeyError(path)
+
+    def whole(self, root: str) -> Mapping[str, Any]:
+        """A record undivided."""
+        return self.known if root == "args" else self.provenance
+
+    @property
+    def action(self) -> dict[str, Any]:
+        """The record `action`."""
+        call, spec = self.call, self.spec
+        after = list(call.after)
+        return {"id": call.id, "name": call.action, "effect": spec.effect, "cost": spec.cost, "after": after}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The record `provenance`."""
+        return {
+            name: {"sources": list(where.sources), "tainted": where.tainted}
+            for name, where in self.call.provenance.items()
+        }
+
+    def planned(self) -> dict[str, Any]:
+        """The call as an item of `plan`."""
+        record = self.action
+        record["action"] = record.pop("name")
+        record["args"] = self.known
+        return record
+
+
+@dataclass
+class Moment:
+    """What `count`, `total` and `before` speak of.
+
+    Attributes:
+        calls: the plan under review, or the one call.
+        planned: it is a plan that is under review.
+        others: what may happen besides it.
+        history: what has happened.
+        node: id of the call that is looked at; empty for the plan as a whole.
+        unknown: a sum was asked for that depends on a result to come.
+    """
+
+    calls: Sequence[Facts]
+    planned: bool
+    others: Sequence[Pending]
+    history: History
+    node: str = ""
+    unknown: bool = field(default=False, init=False)
+
+    @cached_property
+    def _ahead(self) -> Tally:
+        """All that this review would add to what was performed, without what has happened or may have."""
+        ahead = Tally()
+        there = Counter(other.mark for other in self.others)
+        for other in self.others:
+            ahead.add(other.action, other.amounts)
+        for facts in self.calls:
+            # One effect each: what names its target and was done already in just this form is not done again.
+            if self.planned and facts.spec.identity and not facts.later:
+                known = mark(facts.call.action, facts.call.arguments)
+                if known in self.history.performed or there[known]:
+                    continue
+            ahead.add(facts.call.action, numbers(facts.known))
+        return ahead
+
+    def count(self, action: str) -> int:
+        """How often an action will have been done."""
+        return self.history.settled.calls.get(action, 0) + self._ahead.calls.get(action, 0)
+
+    def total(self, action: str, argument: str) -> Any:
+        """What a numeric argument of an action will have come to."""
+        past, ahead = self.history.settled.total(action, argument), self._ahead.total(action, argument)
+        if past is None or ahead is None:
+            self.unknown = any(
+                facts.call.action == action and argument in facts.later for facts in self.calls
+            )
+            return _NO_VALUE
+        amount = past + ahead
+        return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
+
+    def before(self, action: str) -> int:
+        """How often an action was performed, or will have been, before the call that is looked at."""
+        done = self.history.settled.calls.get(action, 0)
+        ahead, by_action = self._ancestors
+        return done + (ahead.get(self.node, 0) & by_action.get(action, 0)).bit_count()
+
+    @cached_property
+    def _ancestors(self) -> tuple[dict[str, int], dict[str, int]]:
+        """For each call the set of calls before it, and for each action its calls: as bits of an integer."""
+        needs = {facts.call.id: facts.call.after for facts in self.calls}
+        bit = {node: 1 << place for place, node in enumerate(needs)}
+        before: dict[str, int] = {}
+        for node in TopologicalSorter(needs).static_order():
+            before[node] = 0
+            for earlier in needs.get(node, ()):
+                before[node] |= before[earlier] | bit.get(earlier, 0)
+        by_action: dict[str, int] = {}
+        for facts in self.calls:
+            by_action[facts.call.action] = by_action.get(facts.call.action, 0) | bit[facts.call.id]
+        return before, by_action

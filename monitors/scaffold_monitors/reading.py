@@ -1,0 +1,355 @@
+"""Reads a CEL expression for what the library does not tell: where names stand, and how they are used.
+
+Three things come of it:
+
+- *Faults* that point into the expression: unknown names, and what could take unbounded time. Comprehensions
+  nest at most twice; a `map` only picks parts of its items, since one that built something could double it,
+  and twenty in a row a million times; a pattern stands in the rule itself.
+- *Fields* such as `args.account`, and where they stand.
+- *Certainty*: whether a result can be trusted while some arguments are not known yet. CEL's `&&` and `||`
+  absorb errors, so a result that comes out although `args.account` is missing would come out whatever it
+  is. That does not hold for `has(args.account)`, or when the arguments are used as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from scaffold.errors import nearest
+from scaffold_monitors._cel import compile_cel
+from scaffold_monitors.regexes import pattern_cost
+
+MOST_DEPTH = 2
+
+FIELDS: Mapping[str, frozenset[str] | None] = {
+    "inputs": None,
+    "action": frozenset({"id", "name", "effect", "cost", "after"}),
+    "args": None,
+    "provenance": None,
+    "plan": None,
+}
+PLANNED = frozenset({"id", "action", "args", "effect", "cost", "after"})
+OWN_FUNCTIONS = frozenset({"total", "count", "before"})
+_TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
+_STRINGS = frozenset({"contains", "endsWith", "matches", "size", "startsWith"})
+_CONVERSIONS = frozenset({"bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"})
+_DATES = frozenset({"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getMonth"})
+_TIMES = frozenset({"getHours", "getMilliseconds", "getMinutes", "getSeconds"})
+FUNCTIONS = _STRINGS | _CONVERSIONS | _DATES | _TIMES | OWN_FUNCTIONS
+MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})
+_CALLABLE = FUNCTIONS | MACROS | {"has"}
+_WORDS = frozenset({"true", "false", "null", "in"})
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|//[^\n]*)
+    |(?P<string>[bB]?[rR](?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|"[^"\n]*"|'[^'\n]*')
+      |[bB]?(?:\"{3}(?s:[^\\]|\\.)*?\"{3}|'{3}(?s:[^\\]|\\.)*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+    |(?P<number>0[xX][0-9a-fA-F]+[uU]?|\d*\.\d+(?:[eE][+-]?\d+)?|\d+(?:[eE][+-]?\d+)?[uU]?)
+    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<mark>==|!=|<=|>=|&&|\|\||.)""",
+    re.VERBOSE,
+)
+
+
+class Fault(ValueError):
+    """An expression that cannot be a rule; the message ends with a caret under the place."""
+
+    def __init__(self, message: str, source: str, position: int) -> None:
+        before = source[:position]
+        column = position - (before.rfind("\n") + 1)
+        line = source.split("\n")[before.count("\n")]
+        start = max(0, column - 60)
+        shown = line[start : start + 100]
+        super().__init__(f"{message}\n    {shown}\n    {' ' * (column - start)}^")
+
+
+class Mention(NamedTuple):
+    """A name that can be checked once it is known what actions there are."""
+
+    kind: Literal["action", "argument", "total", "effect", "input"]
+    name: str
+    position: int
+    of: str = ""
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    start: int
+
+
+_NOTHING = _Token("end", "", 0)
+
+
+@dataclass(slots=True)
+class _Bracket:
+    """An open bracket: what it belongs to, and the variable it binds after its first comma."""
+
+    opens: str
+    binds: str = ""
+    over_plan: bool = False
+    active: bool = False
+
+
+@dataclass
+class Reading:
+    """One pass over the tokens of an expression."""
+
+    source: str
+    tokens: list[_Token] = field(default_factory=list)
+    fields: dict[tuple[str, ...], str] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    probed: dict[str, set[str]] = field(default_factory=dict)
+    functions: set[str] = field(default_factory=set)
+    mentions: list[Mention] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    certain: bool = True
+    operations: Counter[int] = field(default_factory=Counter)
+    copies: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        for found in _TOKEN.finditer(self.source):
+            if found.lastgroup != "space":
+                self.tokens.append(_Token(found.lastgroup or "", found[0], found.start()))
+        self._open: list[_Bracket] = []
+        self._closed: _Bracket | None = None
+        self._replaced: list[tuple[int, int, str]] = []
+
+    def run(self) -> None:
+        """Read all tokens."""
+        for place, token in enumerate(self.tokens):
+            self.operations[self._depth()] += 1
+            if self._within_map() and self._builds(place):
+                message = (
+                    "a map may only pick parts of its items: compare them with all() or exists() instead"
+                )
+                raise Fault(message, self.source, token.start)
+            if token.text in ("(", "[", "{"):
+                self._opened(place)
+            elif token.text in (")", "]", "}"):
+                self._closed = self._open.pop()
+            elif token.text == "," and self._open and self._open[-1].binds:
+                self._open[-1].active = True
+            elif token.kind == "name" and token.text not in _WORDS:
+                self._named(place)
+            elif token.kind == "string" and token.text[1:-1] == "args" and self._at(place - 1).text == "[":
+                self.certain = False
+
+    def rewritten(self) -> str:
+        """The source with each field in the place of its path."""
+        parts, done = [], 0
+        for start, end, variable in self._replaced:
+            parts += [self.source[done:start], variable]
+            done = end
+        return "".join([*parts, self.source[done:]])
+
+    def _at(self, place: int) -> _Token:
+        return self.tokens[place] if 0 <= place < len(self.tokens) else _NOTHING
+
+    def _depth(self) -> int:
+        return sum(bracket.active for bracket in self._open)
+
+    def _bound(self, name: str) -> _Bracket | None:
+        return next((bracket for bracket in self._open if bracket.active and bracket.binds == name), None)
+
+    def _within_has(self) -> bool:
+        return any(bracket.opens == "has" for bracket in self._open)
+
+    def _within_map(self) -> bool:
+        return any(bracket.opens == "map" and bracket.active for bracket in self._open)
+
+    def _builds(self, place: int) -> bool:
+        """Whether this makes a new text, list or record, or takes a whole one."""
+        token, before = self._at(place), self._at(place - 1)
+        if token.text == "[":
+            return not (before.kind in ("name", "string") or before.text in (")", "]"))
+        if token.kind == "name":
+            whole = token.text in FIELDS and before.text != "." and not self._selected(place)
+            return whole or (token.text == "map" and before.text == "." and self._at(place + 1).text == "(")
+        return token.text in ("+", "{")
+
+    # --- brackets
+
+    def _opened(self, place: int) -> None:
+        name, before = self._at(place - 1), self._at(place - 2)
+        called = name.text if self._at(place).text == "(" and name.kind == "name" else ""
+        method = before.text == "."
+        if called == "matches":
+            self._pattern(place, method=method)
+        if not (method and called in MACROS):
+            self._open.append(_Bracket(called))
+            return
+        binder = self._at(place + 1)
+        if binder.text in FIELDS or "__" in binder.text or self._bound(binder.text) or binder.text in _TYPES:
+            raise Fault(
+                f"{binder.text!r} means something already: take another name", self.source, binder.start
+            )
+        if self._depth() >= MOST_DEPTH:
+            advice = "nest two at most: write about single calls with args, or use total()"
+            raise Fault(f"takes too long on long lists; {advice}", self.source, name.start)
+        if called in ("map", "filter"):
+            # The library copies the list it builds once for each item.
+            self.operations[self._depth() + 2] += 1
+        self._open.append(_Bracket(called, binds=binder.text, over_plan=self._over_plan(place - 3)))
+
+    def _over_plan(self, place: int) -> bool:
+        """Whether what stands before `.all(` is the plan, or a part of it that a filter left."""
+        if self._at(place).text == ")":
+            return bool(self._closed and self._closed.over_plan and self._closed.opens == "filter")
+        return self._at(place).text == "plan" and self._at(place - 1).text != "."
+
+    def _pattern(self, place: int, *, method: bool) -> None:
+        pattern = self._at(place + 1)
+        if not method or pattern.kind != "string" or self._at(place + 2).text != ")":
+            message = "a pattern must stand in the rule itself: write text.matches('pattern')"
+            raise Fault(message, self.source, self._at(place - 1).start)
+        try:
+            cost = pattern_cost(str(compile_cel(pattern.text).execute()))
+        except ValueError as error:
+            raise Fault(str(error), self.source, pattern.start) from None
+        self.operations[self._depth()] += cost
+
+    # --- names
+
+    def _named(self, place: int) -> None:
+        token, before, after = self._at(place), self._at(place - 1), self._at(place + 1)
+        if after.text == "(":
+            self._function(place)
+        elif before.text == ".":
+            self._member(place)
+        elif self._is_binder(place):
+            self.seen.add(token.text)
+        elif bracket := self._bound(token.text):
+            self.seen.add(token.text)
+            if bracket.over_plan:
+                self._element(place)
+        elif token.text in FIELDS:
+            self.seen.add(token.text)
+            self._record(place)
+        elif token.text in _TYPES:
+            self.seen.add(token.text)
+        else:
+            advice = nearest(
+                token.text, [*FIELDS, *(bracket.binds for bracket in self._open if bracket.binds)]
+            )
+            message = f"{token.text!r} is no variable{advice}" + (
+                "" if advice else f"; there are {', '.join(FIELDS)}"
+            )
+            raise Fault(message, self.source, token.start)
+
+    def _is_binder(self, place: int) -> bool:
+        top = self._open[-1] if self._open else None
+        return bool(top and top.binds and not top.active and self._at(place - 1).text == "(")
+
+    def _function(self, place: int) -> None:
+        token = self._at(place)
+        if token.text not in _CALLABLE:
+            message = f"{token.text!r} is no function{nearest(token.text, _CALLABLE)}"
+            raise Fault(message, self.source, token.start)
+        self.functions.add(token.text)
+        action, comma, argument = (self._at(place + step) for step in (2, 3, 4))
+        if token.text not in OWN_FUNCTIONS or action.kind != "string":
+            return
+        self.mentions.append(Mention("action", _text(action), action.start))
+        if comma.text == "," and argument.kind == "string":
+            self.mentions.append(Mention("total", _text(argument), argument.start, of=_text(action)))
+
+    def _member(self, place: int) -> None:
+        """A field of something; `.args` of a planned call must be followed by one argument."""
+        if self._at(place).text == "args" and self._at(place - 2).text not in FIELDS:
+            selected = self._selected(place)
+            if selected is None or self._within_has():
+                self.certain = False
+
+    def _element(self, place: int) -> None:
+        token, name = self._at(place), self._at(place + 2)
+        if self._at(place + 1).text != ".":
+            self.certain = False
+        elif self._at(place + 3).text != "(":
+            if name.text not in PLANNED:
+                message = f"a planned call has no {name.text!r}{nearest(name.text, PLANNED)}"
+                raise Fault(message, self.source, name.start)
+            self._compared(place + 2, "action" if name.text == "action" else name.text)
+        elif token.text:
+            self.certain = False
+
+    def _record(self, place: int) -> None:
+        """One of the variables, or a field of it."""
+        root = self._at(place).text
+        found = self._selected(place)
+        if root == "plan" or found is None:
+            if root == "action":
+                message = "'action' is a record: write action.name for its name"
+                raise Fault(message, self.source, self._at(place).start)
+            self._whole(root, place)
+            return
+        name, end = found
+        known = FIELDS[root]
+        at = self._at(place + 2)
+        if known is not None and name not in known:
+            raise Fault(f"{root} has no {name!r}{nearest(name, known)}", self.source, at.start)
+        if root in ("args", "provenance"):
+            self.mentions.append(Mention("argument", name, at.start))
+        elif root == "inputs" and not self._within_has():
+            self.mentions.append(Mention("input", name, at.start))
+        elif root == "action":
+            self._compared(end, "action" if name == "name" else name)
+        if self._within_has():
+            self.probed.setdefault(root, set()).add(name)
+            return
+        path: tuple[str, ...] = (root, name)
+        if root == "provenance" and (leaf := self._selected(end)):
+            path, end = (*path, leaf[0]), leaf[1]
+            if leaf[0] not in ("sources", "tainted"):
+                message = f"provenance has no {leaf[0]!r}{nearest(leaf[0], ('sources', 'tainted'))}"
+                raise Fault(message, self.source, self._at(end).start)
+        variable = self.fields.setdefault(path, f"{root}__{len(self.fields)}")
+        last = self._at(end)
+        self._replaced.append((self._at(place).start, last.start + len(last.text), variable))
+
+    def _whole(self, root: str, place: int) -> None:
+        self.whole.add(root)
+        if self._depth():
+            self.copies[self._depth()] += 1
+        following = self._at(place + 1).text
+        measured = self._at(place - 2).text == "size" and following == ")"
+        if root == "plan" and following not in (".", "[") and not measured:
+            self.certain = False
+
+    def _selected(self, place: int) -> tuple[str, int] | None:
+        """The field that follows, `.name` or `['name']`, and the place of its last token."""
+        one, two, three = (self._at(place + step) for step in (1, 2, 3))
+        if one.text == "." and two.kind == "name" and three.text != "(":
+            return two.text, place + 2
+        plain = (
+            two.kind == "string"
+            and two.text[0] in "'\""
+            and "\\" not in two.text
+            and two.text[:3] not in ("'''", '"""')
+        )
+        if one.text == "[" and plain and three.text == "]":
+            return _text(two), place + 3
+        return None
+
+    def _compared(self, place: int, what: str) -> None:
+        """Note the texts that a name or an effect is compared with: a typo there would make a rule empty."""
+        if what not in ("action", "effect"):
+            return
+        kind: Literal["action", "effect"] = "action" if what == "action" else "effect"
+        sign, other = self._at(place + 1), self._at(place + 2)
+        texts = [other] if sign.text in ("==", "!=") and other.kind == "string" else []
+        if sign.text == "in" and other.text == "[":
+            step = place + 3
+            while self._at(step).kind == "string" or self._at(step).text == ",":
+                texts += [self._at(step)] if self._at(step).kind == "string" else []
+                step += 1
+        self.mentions += [Mention(kind, _text(text), text.start) for text in texts]
+
+
+def _text(token: _Token) -> str:
+    """The value of a string literal."""
+    return str(compile_cel(token.text).execute())

@@ -1,0 +1,227 @@
+"""The monitor `rules`: goals that a machine can check, in CEL, for every call and every plan.
+
+A goal's `rule` is an expression that is true as long as the goal holds:
+
+    constraint: pay only to accounts on the list
+    rule: action.name != 'pay' || args.account in inputs.accounts
+
+    constraint: at most 2,000.00 in one run
+    rule: total('pay', 'cents') <= 200000
+
+What an expression may use:
+
+| name | is |
+|---|---|
+| `inputs` | the task's inputs |
+| `action` | of the call under review: `id`, `name`, `effect`, `cost` (US dollars), `after` (ids) |
+| `args` | its arguments |
+| `provenance` | for each argument: `sources` (list), `tainted` |
+| `plan` | the calls of the plan: `id`, `action` (its name), `args`, `effect`, `cost`, `after` |
+| `count(action)` | how often the action will have been done in this run, with this plan or call |
+| `total(action, argument)` | what a numeric argument of it will have come to |
+| `before(action)` | how often it was performed before this call, or will have been by what it comes after |
+
+An expression that mentions `action`, `args`, `provenance` or `before` is checked for each call: when the plan
+is proposed, and again with the real arguments when the call is about to run; arguments that wait for another
+action's result are left to that second time. One that mentions none of them is checked once for the plan,
+and again before each action. One that mentions `plan` is checked when a plan is proposed, and for an action
+that belongs to no plan, as a plan of one.
+
+`count` and `total` count what was performed, what may have been (an unknown outcome, a call that waits for a
+person) and what is under review. They are for "at most"; for "at least" ask the plan:
+`plan.exists(c, c.action == 'backup')`.
+
+CEL's `&&` and `||` need not know both sides: `false && e` is false even if `e` is an error. Any other error,
+such as an argument that is missing, and any result but true or false, is a check that was not made, and
+blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaffold.errors import BadInput, TaskError
+from scaffold.vocabulary import events
+from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold_monitors.expressions import read
+from scaffold_monitors.findings import Findings, unread
+from scaffold_monitors.mentions import check_mentions
+from scaffold_monitors.moments import Facts, Moment, Size
+from scaffold_monitors.reading import Fault
+from scaffold_monitors.sheet import Rule, Sheet
+from scaffold_monitors.tally import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from scaffold.interfaces import ReviewContext, TraceView
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.review import Subject
+    from scaffold.vocabulary.task import Task
+
+_RUNS_KEPT = 256
+_BREATH = 100
+
+
+class ExtraRule(BaseModel):
+    """A rule given in the monitor's settings rather than with a goal.
+
+    Attributes:
+        rule: the expression.
+        statement: what the planner is told when it is broken.
+        only: names of the actions it is about; written `for`. None means all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str
+    statement: str
+    only: tuple[str, ...] | None = Field(default=None, alias="for")
+
+
+class Rules:
+    """Checks what goals say in CEL; cheap, certain, always on.
+
+    Args:
+        rules: further rules, each with `rule`, `statement` and perhaps `for`, a list of action names.
+
+    Raises:
+        BadInput: a setting is not what it should be.
+        TaskError: a further rule cannot be checked.
+    """
+
+    folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused})
+
+    def __init__(self, *, rules: Sequence[Mapping[str, Any]] = ()) -> None:
+        try:
+            extra = [ExtraRule.model_validate(rule) for rule in rules]
+        except ValidationError as error:
+            raise BadInput(f"the settings of monitor 'rules' do not fit: {error}") from None
+        self._extra = [
+            _rule(
+                rule.rule,
+                rule.statement,
+                f"rules.{number}",
+                ("monitors", "rules", "rules", number, "rule"),
+                rule.only,
+            )
+            for number, rule in enumerate(extra)
+        ]
+        self._sheets: OrderedDict[str, tuple[Task, tuple[Sheet, ...]]] = OrderedDict()
+        settings = {"rules": [rule.model_dump(mode="json", by_alias=True) for rule in extra]} if extra else {}
+        self.spec = MonitorSpec(name="rules", tier=0, default=True, settings=settings)
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Refuse a task whose rules could not be checked.
+
+        Raises:
+            TaskError: a rule does not parse, names what does not exist, or could take too long.
+        """
+        for rule in self._rules(task):
+            try:
+                check_mentions(rule, task, actions)
+            except Fault as fault:
+                raise TaskError(str(fault), path=rule.path) from None
+        try:
+            Size(task.inputs)
+        except ValueError as error:
+            raise TaskError(f"{error}: write it as text", path=("inputs",)) from None
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> History:
+        """Remember what was done in the run."""
+        history = state if isinstance(state, History) else History()
+        history.follow(event, content)
+        return history
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Check a plan, or one action on its way."""
+        sheets = self._for_run(view)
+        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
+        if calls is None or not sheets:
+            return Verdict(decision="allow", status="abstain", rationale="no goal has a rule about this")
+        history = view.state if isinstance(view.state, History) else History()
+        own = history.pending.get(subject.key)
+        # An action that belongs to no plan is read as a plan of one; its arguments are real all the same.
+        planned = subject.kind == "plan" and own is None
+        facts = []
+        for call in calls:
+            try:
+                facts.append(Facts(call, view.actions[call.action], planned=planned))
+            except KeyError:
+                return unread(call.id, f"there is no action {call.action!r}")
+            except ValueError as error:
+                return unread(call.id, str(error))
+        moment = Moment(facts, planned, history.beside(subject.key), history)
+        of_plan = subject.kind == "plan" or not (own and own.plan)
+        findings = Findings()
+        for number, (sheet, target) in enumerate(_checks(sheets, moment, of_plan=of_plan)):
+            _check(sheet, moment, target, findings)
+            if number % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)
+        return findings.verdict()
+
+    def _rules(self, task: Task) -> Iterator[Rule]:
+        yield from self._extra
+        for number, goal in enumerate(task.goals):
+            if goal.rule is not None:
+                yield _rule(goal.rule, goal.statement, goal.name, ("goals", number, "rule"))
+
+    def _for_run(self, view: TraceView) -> tuple[Sheet, ...]:
+        """The task's rules with its inputs converted; it follows from the task, and is kept for speed."""
+        task, sheets = self._sheets.get(view.run, (None, ()))
+        if task is not view.task:
+            sheets = tuple(Sheet(rule, view.task.inputs) for rule in self._rules(view.task))
+            self._sheets[view.run] = (view.task, sheets)
+            if len(self._sheets) > _RUNS_KEPT:
+                self._sheets.popitem(last=False)
+        return sheets
+
+
+def _rule(
+    source: str, statement: str, name: str, path: tuple[str | int, ...], only: Sequence[str] | None = None
+) -> Rule:
+    try:
+        expression = read(source)
+    except Fault as fault:
+        raise TaskError(str(fault), path=path) from None
+    if only is not None and not expression.per_call:
+        raise TaskError("'for' is for rules about single calls: mention action or args", path=path)
+    return Rule(name, statement, expression, path, None if only is None else frozenset(only))
+
+
+def _checks(
+    sheets: Sequence[Sheet], moment: Moment, *, of_plan: bool
+) -> Iterator[tuple[Sheet, Facts | None]]:
+    """What is to be evaluated: each rule, for each call that it is about."""
+    for sheet in sheets:
+        expression, only = sheet.rule.expression, sheet.rule.only
+        if expression.of_plan and not of_plan:
+            continue
+        this = sheet.with_plan(moment) if expression.of_plan else sheet
+        if not expression.per_call:
+            yield this, None
+            continue
+        for facts in moment.calls:
+            if only is None or facts.call.action in only:
+                yield this, facts
+
+
+def _check(sheet: Sheet, moment: Moment, target: Facts | None, findings: Findings) -> None:
+    try:
+        holds = sheet.holds(moment, target)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception, and must not pass either
+        findings.failed.append((sheet.rule, target, sheet.explain(error, target)))
+        return
+    if holds is None:
+        findings.later += 1
+        return
+    findings.checked += 1
+    if not holds:
+        findings.broken.append((sheet.rule, target))

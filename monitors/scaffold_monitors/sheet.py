@@ -1,0 +1,195 @@
+"""One rule made ready for one run: its inputs converted once, its calls checked one after the other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaffold_monitors._cel import new_context
+from scaffold_monitors.expressions import MOST_COST
+from scaffold_monitors.moments import Size
+from scaffold_monitors.reading import OWN_FUNCTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import cel
+
+    from scaffold_monitors.expressions import Expression
+    from scaffold_monitors.moments import Facts, Moment
+
+_SHAPES_KEPT = 32
+_NOT_KNOWN = (
+    "it needs a result that is not known before the plan runs; "
+    "write a rule about single calls, with args: it is checked again when they are known"
+)
+
+
+class Unclear(ValueError):
+    """A rule whose result would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A goal that can be checked.
+
+    Attributes:
+        name: of the goal.
+        statement: of the goal; all that the planner is told.
+        expression: true as long as the goal holds.
+        path: where it stands in the task.
+        only: names of the actions it is about; None means all.
+    """
+
+    name: str
+    statement: str
+    expression: Expression
+    path: tuple[str | int, ...]
+    only: frozenset[str] | None = None
+
+
+class Sheet:
+    """A rule with a task's inputs.
+
+    A context of the library cannot forget a variable, and an argument that one call has and the next has not
+    must be missing there. So there is one context for each set of names: rarely more than one or two.
+    """
+
+    def __init__(
+        self, rule: Rule, inputs: Mapping[str, Any], plan: list[dict[str, Any]] | None = None
+    ) -> None:
+        self.rule = rule
+        self._inputs = inputs
+        expression = rule.expression
+        self._fixed = _inputs_of(expression, inputs)
+        self._size = Size(*self._fixed.values())
+        if plan is not None:
+            self._fixed["plan"] = plan
+            self._size.add(plan)
+        self._fields = [(name, path) for name, path in expression.fields.items() if path[0] != "inputs"]
+        self._records = [
+            root for root in ("args", "provenance") if root in expression.whole or root in expression.probed
+        ]
+        self._contexts: dict[frozenset[str], cel.Context] = {}
+        self._moment: Moment | None = None
+
+    def with_plan(self, moment: Moment) -> Sheet:
+        """The same rule, with `plan`."""
+        return Sheet(self.rule, self._inputs, [facts.planned() for facts in moment.calls])
+
+    def holds(self, moment: Moment, target: Facts | None) -> bool | None:
+        """Whether the rule holds, for a call or as a whole; None when only the call on its way can tell.
+
+        Raises:
+            Exception: the check cannot be made. The library raises many kinds.
+        """
+        expression = self.rule.expression
+        later = target.later if target else frozenset()
+        if self._asks_whether(later, moment):
+            if expression.of_plan:
+                raise Unclear(_NOT_KNOWN)
+            return None
+        values = self._values(target)
+        if expression.depth:
+            self._bound(target, moment)
+        moment.node, moment.unknown = (target.call.id if target else ""), False
+        try:
+            result = self._execute(values, moment)
+        except Exception:
+            if expression.of_plan and any(facts.later for facts in moment.calls):
+                raise Unclear(_NOT_KNOWN) from None
+            if not expression.of_plan and (moment.unknown or later & expression.arguments):
+                return None
+            raise
+        if result is not True and result is not False:
+            raise Unclear(
+                f"it gives {str(result)[:80]!r}, which is neither true nor false: compare it with something"
+            )
+        return result
+
+    def explain(self, error: BaseException, target: Facts | None) -> str:
+        """Say in the user's terms why the check could not be made."""
+        fields = self.rule.expression.fields
+        text = re.sub(
+            r"\b[a-z]+__\d+\b", lambda found: ".".join(fields.get(found[0], (found[0],))), str(error)
+        )
+        if isinstance(error, Unclear):
+            return text
+        missing = [
+            ".".join(path) for name, path in fields.items() if name not in self._values(target) | self._fixed
+        ]
+        if missing and "Undefined" in text:
+            return f"{', '.join(missing)} is missing"
+        if isinstance(error, KeyError):
+            return f"{text} is missing"
+        return f"{type(error).__name__}: {text[:300]}"
+
+    def _asks_whether(self, later: frozenset[str], moment: Moment) -> bool:
+        """Whether the rule would take an argument to come for one that is missing."""
+        expression = self.rule.expression
+        if later and ("args" in expression.whole or expression.probed.get("args", frozenset()) & later):
+            return True
+        return expression.of_plan and not expression.certain and any(facts.later for facts in moment.calls)
+
+    def _values(self, target: Facts | None) -> dict[str, Any]:
+        if target is None:
+            return {}
+        values: dict[str, Any] = {}
+        for name, path in self._fields:
+            try:
+                values[name] = target.at(path)
+            except KeyError:
+                continue
+        for root in self._records:
+            record = target.whole(root)
+            if root not in self.rule.expression.whole:
+                record = {name: record[name] for name in self.rule.expression.probed[root] if name in record}
+            values[root] = record
+        return values
+
+    def _bound(self, target: Facts | None, moment: Moment) -> None:
+        """Refuse to start what could hold up everything else; the library cannot be interrupted."""
+        sizes = [self._size] + ([target.size] if target else [])
+        cost = self.rule.expression.cost(
+            max(size.longest for size in sizes), sum(size.nodes for size in sizes)
+        )
+        if cost > MOST_COST:
+            advice = "write it about single calls, with args"
+            raise Unclear(f"it could take {cost:,} steps here, and {MOST_COST:,} is the most: {advice}")
+
+    def _execute(self, values: dict[str, Any], moment: Moment) -> Any:
+        shape = frozenset(values)
+        context = self._contexts.get(shape)
+        if context is None:
+            if len(self._contexts) >= _SHAPES_KEPT:
+                self._contexts.clear()
+            context = self._contexts[shape] = new_context(self._fixed)
+            for name in self.rule.expression.functions & OWN_FUNCTIONS:
+                context.add_function(name, self._function(name))
+        self._moment = moment
+        for name, value in values.items():
+            context.add_variable(name, value)
+        return self.rule.expression.program.execute(context)
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        """One of `count`, `total`, `before`, as of the moment that is looked at when it is called."""
+
+        def give(*texts: str) -> Any:
+            return getattr(self._moment, name)(*texts)
+
+        return give
+
+
+def _inputs_of(expression: Expression, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that an expression uses, under the names of its variables."""
+    found = {
+        name: inputs[path[1]]
+        for name, path in expression.fields.items()
+        if path[0] == "inputs" and path[1] in inputs
+    }
+    if "inputs" in expression.whole:
+        found["inputs"] = dict(inputs)
+    elif probed := expression.probed.get("inputs"):
+        found["inputs"] = {name: inputs[name] for name in probed if name in inputs}
+    return found

@@ -1,0 +1,127 @@
+"""Rules that cannot be checked are refused when the task is loaded, with the place and the cure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scaffold.errors import TaskError
+from scaffold.vocabulary.task import Task
+from scaffold_monitors.rules import Rules
+
+
+def fault(kit: Any, rule: str, **inputs: Any) -> TaskError:
+    """The error that a rule is refused with."""
+    task = Task.model_validate(
+        {
+            "prompt": "pay",
+            "goals": [{"objective": "pay"}, {"constraint": "c", "rule": rule}],
+            "inputs": {"accounts": ["acme"], **inputs},
+        }
+    )
+    with pytest.raises(TaskError) as raised:
+        Rules().check(task, kit.actions)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "column"),
+    [
+        ("args.cents <", "no CEL expression", 12),
+        ("arg.cents < 5", "did you mean 'args'?", 0),
+        ("5 < cents", "'cents' is no variable; there are inputs, action, args, provenance, plan", 4),
+        ("args.cent < 5", "'cent' is no argument of any action; did you mean 'cents'?", 5),
+        ("action.nam == 'pay'", "action has no 'nam'; did you mean 'name'?", 7),
+        ("action == 'pay'", "write action.name", 0),
+        ("action.name == 'pya'", "there is no action 'pya'; did you mean 'pay'?", 15),
+        ("action.name in ['pay', 'dlete']", "there is no action 'dlete'; did you mean 'delete'?", 23),
+        ("action.effect != 'irreversable'", "did you mean 'irreversible'?", 17),
+        ("args.account in inputs.acounts", "no input 'acounts'; did you mean 'accounts'?", 23),
+        ("provenance.account.taint", "did you mean 'tainted'?", 19),
+        ("plan.all(c, c.acton == 'pay')", "a planned call has no 'acton'; did you mean 'action'?", 14),
+        ("plan.all(c, c.action != 'pya')", "did you mean 'pay'?", 24),
+        ("plan.all(c, true) && c.id == 'a'", "'c' is no variable", 21),
+        ("plan.all(args, true)", "means something already", 9),
+        ("totl('pay', 'cents') < 5", "'totl' is no function; did you mean 'total'?", 0),
+        ("total('pya', 'cents') < 5", "there is no action 'pya'", 6),
+        ("total('pay', 'cent') < 5", "'cent' is no argument of action 'pay'; did you mean 'cents'?", 13),
+        ("total('pay', 'memo') < 5", "'memo' of action 'pay' is of type 'string'", 13),
+        ("args.memo.matches('(')", "unclosed group", 18),
+        ("args.memo.matches(args.account)", "must stand in the rule itself", 10),
+        (r"args.memo.matches(r'\w{100}')", "too costly", 18),
+        ("args.memo.matches('((a{20}){20}){20}')", "too costly", 18),
+        ("plan.all(c, plan.all(d, plan.all(e, true)))", "nest two at most", 29),
+        ("plan.map(c, c.id + c.id).size() > 0", "may only pick parts", 17),
+        ("plan.map(c, [c, c]).size() > 0", "may only pick parts", 12),
+        ("plan.map(c, plan).size() > 0", "may only pick parts", 12),
+        ("plan.all(a, b, true)", "", 9),
+        ("optional.none()", "", 0),
+    ],
+)
+def test_points_at_the_fault(kit: Any, rule: str, message: str, column: int) -> None:
+    """The error says what is wrong, where in the task, and points into the expression."""
+    error = fault(kit, rule)
+    assert message in str(error)
+    assert error.path == ("goals", 1, "rule")
+    source, caret = str(error).splitlines()[-2:]
+    assert source.strip() == rule
+    assert caret.index("^") - 4 == column
+
+
+def test_points_into_the_right_line(kit: Any) -> None:
+    """Of an expression of several lines, the one with the fault is shown."""
+    source, caret = str(fault(kit, "args.cents < 5 &&\n  arg.cents > 0")).splitlines()[-2:]
+    assert source.strip() == "arg.cents > 0"
+    assert source.index("arg") == caret.index("^")
+
+
+def test_expressions_are_short(kit: Any) -> None:
+    """What nobody can read is refused before it is parsed."""
+    assert "2,000" in str(fault(kit, " || ".join(["args.cents == 1"] * 200)))
+
+
+def test_what_doubles_in_each_of_many_maps_is_refused(kit: Any) -> None:
+    """Thirty maps that each double a list would take a thousand million steps."""
+    assert "may only pick parts" in str(fault(kit, "[1]" + ".map(x, [x, x])" * 30 + ".size() > 0"))
+
+
+def test_inputs_that_cannot_be_compared_exactly(kit: Any) -> None:
+    """A number beyond 64 bits is refused where it stands."""
+    task = Task.model_validate({"prompt": "pay", "inputs": {"id": 2**64}})
+    with pytest.raises(TaskError, match="64 bits") as raised:
+        Rules().check(task, kit.actions)
+    assert raised.value.path == ("inputs",)
+
+
+def test_a_fault_in_the_settings_points_there() -> None:
+    """A further rule is checked as soon as the monitor is made."""
+    with pytest.raises(TaskError) as raised:
+        Rules(rules=[{"rule": "true &&", "statement": "s"}])
+    assert raised.value.path == ("monitors", "rules", "rules", 0, "rule")
+
+
+def test_for_is_about_calls() -> None:
+    """A rule that speaks of no call cannot be limited to some."""
+    with pytest.raises(TaskError, match="about single calls"):
+        Rules(rules=[{"rule": "count('pay') < 2", "statement": "s", "for": ["pay"]}])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "args['account'] in inputs['accounts'] || !has(args.account)",
+        "plan.exists_one(c, c.effect == 'irreversible') // at most one",
+        r"args.memo.matches(r'^[a-z]{1,20}\.$')",
+        "plan.map(c, c.args.cents).all(cents, cents + 1 < 5)",
+        "args.memo.size() > 0 && args.memo.startsWith('x') && type(args.cents) == int",
+        "'''args.nothing''' != \"inputs.nothing\"",
+        "action.name != 'pay' ||\n args.cents < 5",
+    ],
+)
+def test_proper_rules_load(kit: Any, rule: str) -> None:
+    """What is in order is not refused."""
+    goals = [{"constraint": "c", "rule": rule}]
+    Rules().check(
+        Task.model_validate({"prompt": "p", "goals": goals, "inputs": {"accounts": []}}), kit.actions
+    )
