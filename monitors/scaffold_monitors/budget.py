@@ -1,0 +1,113 @@
+"""The monitor `budget`: refuses a plan that would run out in the middle, before any of it is done.
+
+The engine's ledger enforces the budget whatever monitors say. This one looks ahead: half a plan carried out
+can be worse than none. It counts actions and declared costs. What thinking between the actions will cost is
+not known beforehand, and plans of other branches that have not begun are not counted, so a plan that fits may
+still run out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaffold.interfaces import ReviewContext, TraceView
+from scaffold.vocabulary import events
+from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
+
+# Sums of floats differ in their last digits; a millionth of a dollar is less than any price.
+_TOLERANCE = 1e-6
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a run has used so far: a fold over its trace.
+
+    Attributes:
+        actions: how many were begun; a further attempt at the same one is not counted.
+        usd: settled cost of steps and actions, in US dollars.
+        reserved: worst case of each step that is being asked, by key.
+        proposed: declared cost of each action under way, by key.
+    """
+
+    actions: int = 0
+    usd: float = 0.0
+    reserved: dict[str, float] = field(default_factory=dict)
+    proposed: dict[str, float] = field(default_factory=dict)
+
+    def follow(self, event: events.Event) -> None:
+        """Take in one more event."""
+        match event:
+            case events.StepAsked(ledger="model") | events.StepReserved(ledger="model"):
+                self.reserved[event.key] = self.reserved.get(event.key, 0.0) + event.usd
+            case events.StepAnswered(ledger="model") | events.StepCut(ledger="model"):
+                worst = self.reserved.pop(event.key, 0.0)
+                self.usd += worst if event.usage.usd is None else event.usage.usd
+            case events.ActionProposed():
+                self.proposed[event.key] = event.cost
+            case events.ActionIntent(attempt=1):
+                self.actions += 1
+            case events.ActionOutcome():
+                cost = self.proposed.pop(event.key, 0.0)
+                self.usd += 0.0 if event.status == "failed" else cost
+            case events.ActionRefused():
+                self.proposed.pop(event.key, None)
+            case _:
+                pass
+
+    def committed(self, key: str) -> float:
+        """US dollars spent, or promised to anything but the action of that key."""
+        promised = sum(cost for other, cost in self.proposed.items() if other != key)
+        return self.usd + sum(self.reserved.values()) + promised
+
+
+class BudgetMonitor:
+    """Compares what a plan needs with what is left."""
+
+    folds = frozenset(
+        {
+            events.StepAsked,
+            events.StepReserved,
+            events.StepAnswered,
+            events.StepCut,
+            events.ActionProposed,
+            events.ActionIntent,
+            events.ActionOutcome,
+            events.ActionRefused,
+        }
+    )
+
+    def __init__(self) -> None:
+        self.spec = MonitorSpec(name="budget", tier=0, default=True)
+
+    def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> Spent:
+        """Remember what the run has used."""
+        spent = state if isinstance(state, Spent) else Spent()
+        spent.follow(event)
+        return spent
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Check that a plan, or one action on its way, fits into what is left."""
+        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
+        budget = view.task.budget
+        if calls is None or (budget.actions is None and budget.usd is None):
+            return Verdict(decision="allow", status="abstain", rationale="no budget bounds this")
+        spent = view.state if isinstance(view.state, Spent) else Spent()
+        cost = sum(view.actions[call.action].cost for call in calls)
+        lacking = []
+        if budget.actions is not None and spent.actions + len(calls) > budget.actions:
+            room = max(0, budget.actions - spent.actions)
+            lacking.append(f"{_actions(len(calls))}, and the budget has room for {room} more")
+        committed = spent.committed(subject.key)
+        if budget.usd is not None and cost > 0 and committed + cost > budget.usd + _TOLERANCE:
+            left = max(0.0, budget.usd - committed)
+            lacking.append(f"{cost:.2f} USD of actions, and the budget has {left:.2f} USD left")
+        if not lacking:
+            return ALLOW
+        needs = "the plan needs" if subject.kind == "plan" else "this needs"
+        feedback = "; ".join(f"{needs} {lack}" for lack in lacking)
+        return Verdict(decision="block", rationale=feedback, feedback=feedback)
+
+
+def _actions(number: int) -> str:
+    return f"{number} action{'' if number == 1 else 's'}"
