@@ -17,6 +17,8 @@ from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
 from scaffold.machinery.engine import Engine, Outcome, Setting
 from scaffold.machinery.prompts import Templates
+from scaffold.projections import environment
+from scaffold.projections.identity import current_traceparent
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.task import Task
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from scaffold.interfaces import Action, Approver, Journal
+    from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.moves import Planning
@@ -135,7 +138,11 @@ class Scaffold:
         await self.prepare()
         run = self._new_id()
         claim = await self.journal.claim(run, _owner(), create=True)
-        return await self._run(task, claim, dict(config or {}), resume=False)
+        known = dict(config or {})
+        traceparent = current_traceparent()
+        if traceparent:
+            known["traceparent"] = traceparent  # so that later exports stand below the host's span too
+        return await self._run(task, claim, known, resume=False)
 
     async def resume(self, run: str) -> Outcome:
         """Go on with a run that was paused or cut off; one that has ended gives its outcome again.
@@ -172,7 +179,7 @@ class Scaffold:
             await self.close()
 
     async def _run(self, task: Task, claim: Any, config: dict[str, Any], *, resume: bool) -> Outcome:
-        live = _live_export()
+        live = _live_export(resumed=resume)
         try:
             setting = Setting(
                 task=task,
@@ -193,7 +200,7 @@ class Scaffold:
                 plan_only=self._plan_only,
                 config=config,
                 followers=() if live is None else (live.follow,),
-                listeners=() if self._on_event is None else (self._on_event,),
+                listeners=(*(() if live is None else (live.send,)), *(() if self._on_event is None else (self._on_event,))),
             )
             engine = self._running[claim.run] = Engine(setting, claim)
             return await (engine.resume() if resume else engine.start())
@@ -310,14 +317,13 @@ def _monitor(said: str | Mapping[str, Any] | Monitor) -> Monitor:
     raise TaskError(f"a {type(said).__name__} is no monitor", path=("monitors",))
 
 
-def _live_export() -> Any:
+def _live_export(*, resumed: bool) -> LiveExport | None:
     """The live OpenTelemetry export, when the environment asks for one; else None, and nothing heavy is imported."""
-    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    if not any(os.environ.get(name) for name in names):
+    if not environment.wants_live_export():
         return None
     from scaffold.projections.otlp import live_from_environment  # noqa: PLC0415 - OpenTelemetry is heavy
 
-    return live_from_environment()
+    return live_from_environment(resumed=resumed)
 
 
 def _owner() -> str:

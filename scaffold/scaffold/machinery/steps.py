@@ -316,6 +316,7 @@ class Steps:
             digest="",
             to=move.to,
             ledger=asking.ledger,
+            backend=asking.backend.profile.backend,
             model=asking.backend.profile.model,
             tokens=tokens,
             usd=usd,
