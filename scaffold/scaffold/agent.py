@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,6 @@ from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surround
 from scaffold.machinery.engine import Engine, Outcome, Setting
 from scaffold.machinery.prompts import Templates
 from scaffold.projections import environment
-from scaffold.projections.identity import current_traceparent
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.task import Task
@@ -139,7 +139,7 @@ class Scaffold:
         run = self._new_id()
         claim = await self.journal.claim(run, _owner(), create=True)
         known = dict(config or {})
-        traceparent = current_traceparent()
+        traceparent = _host_span()
         if traceparent:
             known["traceparent"] = traceparent  # so that later exports stand below the host's span too
         return await self._run(task, claim, known, resume=False)
@@ -324,6 +324,15 @@ def _live_export(*, resumed: bool) -> LiveExport | None:
     from scaffold.projections.otlp import live_from_environment  # noqa: PLC0415 - OpenTelemetry is heavy
 
     return live_from_environment(resumed=resumed)
+
+
+def _host_span() -> str:
+    """The host's span that is under way; none when the host has never used OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:
+        return ""
+    from scaffold.projections.identity import current_traceparent  # noqa: PLC0415 - the host has paid for it
+
+    return current_traceparent()
 
 
 def _owner() -> str:
