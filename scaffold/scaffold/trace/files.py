@@ -81,13 +81,20 @@ class FileJournal:
         try:
             repaired = writer.mend()
             if create:
-                await self._fsync(writer.spine)
-                _sync_folder(self.root)
+                await self._sync_folder(self.root)
         except BaseException:
             writer.close()
             raise
         self._open[run] = writer
         return Claim(run, owner, repaired=repaired)
+
+    async def _sync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable: what is in a file does not help if the file cannot be found."""
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            await self._fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     async def release(self, claim: Claim) -> None:
         """Unlock the run."""
@@ -128,7 +135,7 @@ class FileJournal:
     async def post(self, run: str, answer: Answer) -> None:
         """Put an answer into the run's inbox; the last one for a question counts."""
         inbox = self.root / run / INBOX
-        inbox.mkdir(exist_ok=True)
+        inbox.mkdir(mode=0o700, exist_ok=True)
         target = inbox / f"{answer.id}.json"
         draft = inbox / f".{answer.id}.{os.getpid()}.draft"
         draft.write_bytes(msgspec.json.encode(answer))
@@ -153,17 +160,8 @@ def _make_private(folder: Path, root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
-        (folder / INBOX).mkdir(mode=0o700)
     except OSError as error:
         raise JournalFailed(f"cannot make the run's folder {folder}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Writer:
