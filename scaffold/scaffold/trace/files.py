@@ -81,6 +81,7 @@ class FileJournal:
         try:
             repaired = writer.mend()
             if create:
+                await self._sync_folder(folder)
                 await self._sync_folder(self.root)
         except BaseException:
             writer.close()
