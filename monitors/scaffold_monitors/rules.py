@@ -114,7 +114,7 @@ class Rules:
         ]
         self._sheets: OrderedDict[str, tuple[Task, tuple[Sheet, ...]]] = OrderedDict()
         settings = {"rules": [rule.model_dump(mode="json", by_alias=True) for rule in extra]} if extra else {}
-        self.spec = MonitorSpec(name="rules", tier=0, default=True, settings=settings)
+        self.spec = MonitorSpec(name="rules", tier=0, default=True, reads_rules=True, settings=settings)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
         """Refuse a task whose rules could not be checked.
