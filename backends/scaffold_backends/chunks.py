@@ -70,11 +70,12 @@ class _Usage(msgspec.Struct):
     def counted(self) -> Usage:
         prompt = self.prompt_tokens_details or _Details()
         completion = self.completion_tokens_details or _Details()
+        # Never negative: that would give a budget back what it never had.
         return Usage(
-            input=self.prompt_tokens or 0,
-            output=self.completion_tokens or 0,
-            reasoning=completion.reasoning_tokens or 0,
-            cached=prompt.cached_tokens or 0,
+            input=max(0, self.prompt_tokens or 0),
+            output=max(0, self.completion_tokens or 0),
+            reasoning=max(0, completion.reasoning_tokens or 0),
+            cached=max(0, prompt.cached_tokens or 0),
         )
 
 

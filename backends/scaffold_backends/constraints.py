@@ -10,6 +10,7 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items",)
 
 LONGEST_LIST = 64  # items, where the schema sets no bound
+LONGEST_PER_TOKEN = 3  # characters of a string: what `max_tokens` could hold at best, in English JSON
 
 
 def _each(schema: dict[str, Any], change: Any) -> dict[str, Any]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import importlib.util
-import os
-import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field, PositiveInt
 
-from scaffold.errors import BackendUnavailable, BadResponse, MissingExtra, ModelFileError, TaskError
+from scaffold.errors import MissingExtra, ModelFileError, TaskError
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility
 from scaffold_backends.chunks import ChunkReader, clean
-from scaffold_backends.constraints import bounded, choice_grammar
+from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
+from scaffold_backends.llamacpp_engine import Engine
 from scaffold_backends.options import Options, read_options
 from scaffold_backends.refusals import Origin, stream_refusal
 from scaffold_backends.slots import Slots
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.models import Ability, Delta, Request
     from scaffold_backends.store import LocalModel
 
-_CHARACTERS_PER_TOKEN = 3  # for the bound on strings: what max_tokens could hold at best, in English JSON
 _MAGIC = b"GGUF"
 
 
@@ -128,7 +124,7 @@ class LlamaCpp:
         self._options = options
         self._slots = Slots(options.n_parallel)
         self._loading = threading.Lock()
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
         can: set[Ability] = {"schema", "choices", "seed", "n"}
         self.profile = Profile(
             backend="llamacpp",
@@ -158,7 +154,8 @@ class LlamaCpp:
 
         await asyncio.to_thread(self._load, say_there)
 
-    def _load(self, say: Callable[[str, float], None]) -> _Engine:
+    def _load(self, say: Callable[[str, float], None]) -> Engine:
+        options = self._options
         with self._loading:
             if self._engine is None:
                 if self._source is not None:
@@ -166,7 +163,9 @@ class LlamaCpp:
                 path = self._file()
                 check_gguf(path)
                 say(f"loading {self.profile.model}", 1.0)
-                self._engine = _Engine(path, self._options)
+                self._engine = Engine(
+                    path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads
+                )
             return self._engine
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
@@ -197,7 +196,7 @@ class LlamaCpp:
                     usage += delta.usage
                     yield msgspec.structs.replace(delta, usage=usage if last else None)
 
-    async def _round(self, engine: _Engine, request: Request, first: int) -> AsyncGenerator[Delta]:
+    async def _round(self, engine: Engine, request: Request, first: int) -> AsyncGenerator[Delta]:
         reader = ChunkReader(request, FREE, first=first)
         await self._slots.take(request.n)
         try:
@@ -231,7 +230,7 @@ class LlamaCpp:
         if self._options.logprobs:
             body["logprobs"] = True
         if request.json_schema is not None:
-            schema = bounded(request.json_schema, _CHARACTERS_PER_TOKEN * request.max_tokens)
+            schema = bounded(request.json_schema, LONGEST_PER_TOKEN * request.max_tokens)
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": schema},
@@ -242,111 +241,10 @@ class LlamaCpp:
 
     async def close(self) -> None:
         """Stop what runs and free the model; a later use loads it again."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         with self._loading:
             engine, self._engine = self._engine, None
         if engine is not None:
-            await asyncio.to_thread(engine.close)
-
-
-class _Engine:
-    """A loaded model and the threads that wait for it."""
-
-    def __init__(self, path: Path, options: LlamaCppOptions) -> None:
-        # Before the import, which reads it: GNU OpenMP's threads would spin while they wait for each other,
-        # which on a busy machine makes everything some thirty times slower.
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        xllamacpp = importlib.import_module("xllamacpp")
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx = options.n_ctx * options.n_parallel  # it is divided among the slots
-        params.n_parallel = options.n_parallel
-        if options.threads is not None:
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
-        # It always opens a port. Nobody is told the key.
-        params.hostnames = ["127.0.0.1"]
-        params.port = 0
-        params.api_keys = [secrets.token_urlsafe(32)]
-        params.endpoint_slots = params.ui = False
-        params.verbosity = -1
-        try:
-            self._server: Any = xllamacpp.Server(params)
-        except RuntimeError as error:
-            message = (
-                f"llama.cpp could not load {str(path)!r} ({path.stat().st_size} bytes): it is cut short, of a kind "
-                "that llama.cpp does not know, or needs more memory than there is; download it again, or lower "
-                f"n_ctx or n_parallel ({params.n_ctx} tokens of context in all)"
-            )
-            raise ModelFileError(message) from error
-        self._threads = ThreadPoolExecutor(options.n_parallel, thread_name_prefix="llamacpp")
-        self._calls: set[_Call] = set()
-
-    def start(self, body: dict[str, Any], *, done: Callable[[], None]) -> _Call:
-        """Begin with a request; `done` is called, from some thread, once llama.cpp has let go of it."""
-        call = _Call(self._server, body)
-
-        def finished(_future: object) -> None:
-            self._calls.discard(call)
-            done()
-
-        self._calls.add(call)
-        try:
-            running = self._threads.submit(call.run)
-        except RuntimeError as error:
-            self._calls.discard(call)
-            message = "the model was closed"
-            raise BackendUnavailable(message) from error
-        running.add_done_callback(finished)
-        return call
-
-    def close(self) -> None:
-        """Stop all calls and free the model. Blocks until they have stopped."""
-        for call in list(self._calls):
-            call.stop()
-        self._threads.shutdown(wait=True)
-        self._server = None  # its last reference: the port is closed, the memory freed
-
-
-class _Call:
-    """One request: runs in a thread, and is read on the event loop that began it."""
-
-    def __init__(self, server: Any, body: dict[str, Any]) -> None:
-        self._server = server
-        self._body = body
-        self._loop = asyncio.get_running_loop()
-        self._arriving: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue()
-        self._stopped = threading.Event()
-
-    async def next(self) -> dict[str, Any] | None:
-        """Give the next chunk; None after the last."""
-        arrived = await self._arriving.get()
-        if isinstance(arrived, Exception):
-            raise arrived
-        if arrived is None and self._stopped.is_set():
-            message = "the model was closed while it answered"
-            raise BackendUnavailable(message)
-        return arrived
-
-    def stop(self) -> None:
-        """Ask llama.cpp to stop at the next token; from any thread."""
-        self._stopped.set()
-
-    def run(self) -> None:
-        """Run the request to its end; in a thread."""
-        end: Exception | None = None
-        try:
-            if not self._stopped.is_set():
-                self._server.handle_chat_completions(self._body, self._take)
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
-            end = BadResponse(f"llama.cpp failed: {error}")
-        self._hand_over(end)
-
-    def _take(self, chunk: dict[str, Any]) -> bool:
-        """Take a chunk from llama.cpp; True makes it stop. What is raised in here would be lost."""
-        return self._stopped.is_set() or not self._hand_over(chunk)
-
-    def _hand_over(self, arrived: dict[str, Any] | Exception | None) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._arriving.put_nowait, arrived)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            return False
-        return True
+            engine.close()

