@@ -232,6 +232,8 @@ class Engine:
         self._reach("run.resumed:before")
         self._recorder.record(ev.RunResumed(owner=owner, repaired=self._claim.repaired))
         self._reach("run.resumed:after")
+        if self._state.insists:
+            return await self._end("stopped", reason=self._state.insists)
         self._queue.extend(replay.waiting.values())
         return await self._live()
 

@@ -107,14 +107,13 @@ class Gate:
         if decision == "escalate":
             decision, verdicts = await self._ask_person(subject, progress.digest, f"a plan of {len(calls)} actions", verdicts)
         objections = () if SEVERITY[decision] < NOT_CLEARED else objections_of(verdicts)
-        insists = self._insists(progress) if objections else ""
         self._reach("plan.decided:before")
         decided = ev.PlanDecided(key=key, digest=progress.digest, decision=decision, allowed=not objections)
         body = self._recorder.record(decided, {"objections": objections} if objections else None)
         await self._recorder.flush()
         self._reach("plan.decided:after")
-        if insists:
-            raise Stopped(f"{insists}: {objections[0].feedback}")
+        if objections and self._state.insists:
+            raise Stopped(self._state.insists)
         return review_from(decided, body)
 
     def _check_plan(self, calls: Sequence[ActionCall]) -> list[Verdict]:
@@ -293,24 +292,16 @@ class Gate:
         said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
 
-    def _insists(self, progress: Progress) -> str:
-        """Say why one more refusal ends the run; empty when the planner may still revise."""
-        if self._state.refused.get(progress.fingerprint, 0) >= 1:
-            return "the planner proposed again what was refused"
-        rounds = self._task.oversight.rounds
-        return f"{rounds} proposals were refused" if self._state.refusals + 1 >= rounds else ""
-
     async def _refuse(self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]) -> ActionRefused:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
-        insists = self._insists(progress)
         self._reach("action.refused:before")
         body = self._recorder.record(event, {"feedback": feedback})
         await self._recorder.flush()
         self._reach("action.refused:after")
-        if insists:
-            raise Stopped(f"{insists}: {feedback}")
+        if self._state.insists:
+            raise Stopped(self._state.insists)
         return refusal_from(event, body)
 
     def _mint_for(self, key: str, call: ActionCall, progress: Progress, decision: Decision) -> Clearance:

@@ -105,6 +105,7 @@ class RunState:
         plans: allowed proposals: for each key, the canonical arguments of its nodes.
         taken: for each thing acted on, the key of the action that did, or may have.
         refused: how often each proposal was refused, by fingerprint.
+        insists: why the planner has had refusals enough, and the run ends; empty while it may still revise.
         actions: what became of each action.
         verdicts: verdicts that said more than `allow`.
         partial: what the run answers if it is cut short.
@@ -124,6 +125,7 @@ class RunState:
         self.taken: dict[str, str] = {}
         self.refused: dict[str, int] = {}
         self.refusals = 0
+        self.insists = ""
         self.actions: dict[str, ActionSummary] = {}
         self.verdicts: list[VerdictSummary] = []
         self.partial: Any = None
@@ -133,6 +135,7 @@ class RunState:
         self.paused: ev.Paused | None = None
         self.steps = 0
         self._identities = identities
+        self._rounds = task.oversight.rounds
         self._takers = {
             ev.StepAsked: self._step_asked,
             ev.StepReserved: self._step_reserved,
@@ -204,7 +207,7 @@ class RunState:
         progress.digest = event.digest
         progress.fingerprint = sha256(progress.asked).hexdigest()
 
-    def _plan_decided(self, event: ev.PlanDecided, _body: bytes) -> None:
+    def _plan_decided(self, event: ev.PlanDecided, body: bytes) -> None:
         progress = self.progress.pop(event.key, None)
         if progress is None:
             return
@@ -212,7 +215,7 @@ class RunState:
             nodes = json.loads(progress.asked)
             self.plans[event.key] = {node[0]: canonical([node[1], node[2]]) for node in nodes}
         else:
-            self._count_refusal(progress.fingerprint)
+            self._count_refusal(progress.fingerprint, _json.decode(body)["objections"][0]["feedback"])
 
     def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
         content = _json.decode(body)
@@ -260,10 +263,14 @@ class RunState:
             summary.status = "refused"
             summary.reason = _json.decode(body).get("feedback", "") if body else ""
         if progress is not None:
-            self._count_refusal(progress.fingerprint)
+            self._count_refusal(progress.fingerprint, _json.decode(body).get("feedback", "") if body else "")
 
-    def _count_refusal(self, fingerprint: str) -> None:
+    def _count_refusal(self, fingerprint: str, feedback: str) -> None:
         self.refusals += 1
+        if fingerprint in self.refused:
+            self.insists = f"the planner proposed again what was refused: {feedback}"
+        elif self.refusals >= self._rounds:
+            self.insists = f"{self.refusals} proposals were refused: {feedback}"
         self.refused[fingerprint] = self.refused.get(fingerprint, 0) + 1
 
     # --- reviews and people

@@ -1,0 +1,196 @@
+"""A process that has everything imported and forks one child for each case, so that a case takes milliseconds.
+
+    python -m scaffold.testing.crash_worker FILE FUNCTION
+
+reads one order a line, and answers each with one line. The child runs the agent and kills itself at the point that
+the order names, as a loss of power or an impatient supervisor would: with SIGKILL, from inside the transition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import TraceDamaged, UnknownRun
+from scaffold.interfaces import Answer, Surroundings
+from scaffold.testing.effects import EffectLedger
+from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.task import Task
+
+if TYPE_CHECKING:
+    from scaffold.agent import Scaffold
+    from scaffold.machinery.engine import Outcome
+
+_SECONDS_A_CASE = 60
+_ROUNDS_OF_ANSWERS = 20
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """What an agent under test is built on; it has to use the first two.
+
+    Attributes:
+        journal: where it keeps its runs.
+        surroundings: what kills it.
+        effects: where its actions leave their effects.
+        folder: an empty folder of its own for whatever else it needs.
+    """
+
+    journal: FileJournal
+    surroundings: Surroundings
+    effects: EffectLedger
+    folder: Path
+
+
+class Order(msgspec.Struct):
+    """One thing to do: start a task, or resume the run that lies in the folder."""
+
+    folder: str
+    task: dict[str, Any]
+    resume: bool = False
+    point: str = ""
+    nth: int = 0
+    says: str = "yes"
+    grants: bool = True
+
+
+class Ran(msgspec.Struct):
+    """What became of it.
+
+    Attributes:
+        killed: the point was reached, and the process is dead.
+        status: the outcome's status; empty when there is none.
+        reached: how often each point was reached.
+        error: what was raised instead of an outcome.
+    """
+
+    killed: bool = False
+    status: str = ""
+    answer: Any = None
+    reason: str = ""
+    actions: dict[str, str] = {}
+    reached: dict[str, int] = {}
+    error: str = ""
+
+
+def stage_in(folder: Path, reach: Callable[[str], None]) -> Stage:
+    """Build the stage of one case below a folder."""
+    return Stage(FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder)
+
+
+def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
+    """Import the function that makes the agent, by its file, whatever its module is called."""
+    spec = importlib.util.spec_from_file_location("agent_under_test", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = sys.modules["agent_under_test"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Callable[[Stage], Scaffold] = getattr(module, function)
+    return made
+
+
+async def _carry_out(agent: Scaffold, order: Order, journal: FileJournal) -> Outcome:
+    """Solve or resume, and answer whatever the run waits for, by its inbox."""
+    async with agent:
+        if order.resume and journal.runs():
+            try:
+                outcome = await agent.resume(journal.runs()[0])
+            except (TraceDamaged, UnknownRun):
+                if any((journal.root / run / "trace.jsonl").stat().st_size for run in journal.runs()):
+                    raise
+                outcome = await agent.solve(Task.model_validate(order.task))  # nothing was written yet
+        else:
+            outcome = await agent.solve(Task.model_validate(order.task))
+        for _ in range(_ROUNDS_OF_ANSWERS):
+            if outcome.status != "waiting":
+                break
+            async for record in journal.read(outcome.run):
+                await _answer(journal, outcome.run, order, record.line)
+            outcome = await agent.resume(outcome.run)
+    return outcome
+
+
+async def _answer(journal: FileJournal, run: str, order: Order, line: bytes) -> None:
+    event = msgspec.json.decode(line)
+    if event["kind"] in {"approval.asked", "question.asked"}:
+        answer = Answer(id=event["id"], digest=event["digest"], granted=order.grants, value=order.says, by="the crash test")
+        await journal.post(run, answer)
+
+
+def _child(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
+    reached: Counter[str] = Counter()
+
+    def reach(point: str) -> None:
+        reached[point] += 1
+        if point == order.point and reached[point] == order.nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    stage = stage_in(Path(order.folder), reach)
+    try:
+        outcome = asyncio.run(_carry_out(make(stage), order, stage.journal))
+    except Exception as error:  # noqa: BLE001 - the judge wants to hear of it
+        return Ran(error=f"{type(error).__name__}: {error}", reached=reached)
+    return Ran(
+        status=outcome.status,
+        answer=outcome.answer,
+        reason=outcome.reason,
+        actions={each.key: each.status for each in outcome.actions},
+        reached=reached,
+    )
+
+
+def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        signal.alarm(_SECONDS_A_CASE)
+        said = msgspec.json.encode(_child(make, order))
+        while said:
+            said = said[os.write(writing, said) :]
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        killed = number == signal.SIGKILL
+        return Ran(killed=killed, error="" if killed else f"died of {signal.Signals(number).name}")
+    return msgspec.json.decode(said, type=Ran) if said else Ran(error="the child said nothing")
+
+
+def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
+    """Run once in this process, so that children find imported and cached what they need."""
+    with tempfile.TemporaryDirectory(dir=Path(order.folder).parent) as folder:
+        _child(make, msgspec.structs.replace(order, folder=folder, resume=False, point=""))
+    gc.collect()
+    gc.freeze()
+
+
+def main() -> None:
+    """Answer orders until there are no more."""
+    make = load(*sys.argv[1:3])
+    orders = msgspec.json.Decoder(Order)
+    warm = False
+    for line in sys.stdin.buffer:
+        order = orders.decode(line)
+        if not warm:
+            _warm_up(make, order)
+            warm = True
+        sys.stdout.buffer.write(msgspec.json.encode(_fork(make, order)) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Judges a run from its stored lines and from what happened outside, sharing no code with what wrote them.
+
+Each check says in words what is wrong; no words mean that nothing was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaffold.testing.effects import EffectLine
+    from scaffold.vocabulary.task import Task
+
+_ASKED = frozenset({"step.asked", "plan.proposed", "action.proposed", "question.asked"})
+_ENDED = frozenset({"solved", "failed", "stopped"})
+
+
+@dataclass(slots=True)
+class Story:
+    """A stored run, read line by line.
+
+    Attributes:
+        run: the run's id.
+        events: the spine's lines as JSON objects.
+        contents: the content of the events that have one, by their number.
+        faults: what is wrong with the lines themselves.
+    """
+
+    run: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+    contents: dict[int, dict[str, Any]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        """Events of some kinds, in order."""
+        return (event for event in self.events if event["kind"] in kinds)
+
+    def moves(self) -> dict[str, str]:
+        """What the planner asked at each key, as canonical JSON; what monitors asked is left out."""
+        said = {}
+        for event in self.of(*_ASKED, "noted"):
+            content = self.contents.get(event["seq"], {})
+            if "!" not in event.get("key", ""):
+                asked = content.get("text") if event["kind"] == "noted" else content.get("asked")
+                said[event["key"]] = json.dumps(asked, sort_keys=True)
+        return said
+
+
+def read_story(folder: Path) -> Story:
+    """Read a run's folder, and check the chain, the contents and the signed heads on the way."""
+    story = Story(folder.name)
+    salted: dict[int, str] = {}
+    for line in _whole_lines(folder / "content.jsonl"):
+        content = json.loads(line)
+        body = line[line.index(b'"body":') + 7 : -1]
+        salted[content["seq"]] = hashlib.sha256(bytes.fromhex(content["salt"]) + body).hexdigest()
+        story.contents[content["seq"]] = content["body"]
+    previous = bytes(32)
+    hashes = []
+    for number, line in enumerate(_whole_lines(folder / "trace.jsonl"), start=1):
+        event = json.loads(line)
+        cut = line.rindex(b',"hash":')
+        previous = hashlib.sha256(previous + line[:cut] + b"}").digest()
+        hashes.append(previous)
+        if event["hash"] != previous.hex():
+            story.faults.append(f"line {number} breaks the chain")
+        if event["seq"] != number:
+            story.faults.append(f"line {number} says that it is number {event['seq']}")
+        if event.get("content", "") != salted.get(number, ""):
+            story.faults.append(f"the content of line {number} is not what its digest says")
+        story.events.append(event)
+    story.faults += _wrong_heads(folder, hashes)
+    return story
+
+
+def _wrong_heads(folder: Path, hashes: Sequence[bytes]) -> Iterator[str]:
+    lines = [line.decode() for line in _whole_lines(folder / "heads")]
+    for place, line in enumerate(lines):
+        if line.startswith("scaffold.trace/"):
+            seq = int(lines[place + 1])
+            if seq > len(hashes):
+                yield f"a head of {seq} events was signed, and the trace has {len(hashes)}"
+            elif b64decode(lines[place + 2]) != hashes[seq - 1]:
+                yield f"the signed head of {seq} events is of another trace"
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    data = path.read_bytes() if path.exists() else b""
+    return data.split(b"\n")[:-1]
+
+
+def wrong_clearances(story: Story) -> Iterator[str]:
+    """No action without an earlier, matching clearance that no earlier intent has spent."""
+    proposed: dict[str, dict[str, Any]] = {}
+    cleared: dict[str, dict[str, Any]] = {}
+    for event in story.events:
+        key = event.get("key", "")
+        match event["kind"]:
+            case "action.proposed":
+                proposed[key] = event
+            case "action.cleared":
+                cleared[key] = event
+            case "action.intent":
+                clearance = cleared.pop(key, None)
+                if clearance is None:
+                    yield f"the intent of line {event['seq']} has no unspent clearance before it"
+                    continue
+                call = proposed.get(key, {})
+                for said, other in ((clearance, "clearance"), (call, "proposal")):
+                    if said.get("digest") != event["digest"] or said.get("action") != event["action"]:
+                        yield f"the intent of line {event['seq']} does not match its {other}"
+            case _:
+                pass
+
+
+def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[str] = ()) -> Iterator[str]:
+    """What happened outside is what the trace says, and happened once.
+
+    Args:
+        story: the trace.
+        effects: what happened outside, reads left out.
+        opaque: names of the actions that must not even be attempted twice.
+    """
+    keys = {event["idempotency"]: event["key"] for event in story.of("action.intent")}
+    arguments = {event["key"]: story.contents[event["seq"]]["call"]["arguments"] for event in story.of("action.proposed")}
+    happened = [line for line in effects if line.run == story.run]
+    for line in happened:
+        key = keys.get(line.key)
+        if key is None:
+            yield f"{line.action} happened without an intent"
+        elif line.arguments != arguments.get(key):
+            yield f"{line.action} at {key} happened with other arguments than were reviewed"
+    counts = Counter(line.key for line in happened)
+    yield from (f"the effect of {keys.get(name, name)} happened {count} times" for name, count in counts.items() if count > 1)
+    intents = Counter(event["key"] for event in story.of("action.intent") if event["action"] in set(opaque))
+    yield from (f"the opaque action at {key} was attempted {count} times" for key, count in intents.items() if count > 1)
+    for event in story.of("action.outcome"):
+        intent = next(each for each in story.of("action.intent") if each["key"] == event["key"])
+        times = counts[intent["idempotency"]]
+        if intent["effect"] != "read" and event["status"] == "performed" and not times:
+            yield f"{event['action']} at {event['key']} is said to have been performed, and was not"
+        if event["status"] == "failed" and times:
+            yield f"{event['action']} at {event['key']} is said to have failed, and happened"
+
+
+def wrong_end(story: Story, status: str) -> Iterator[str]:
+    """A status that is given out stands in the last line."""
+    last = story.events[-1] if story.events else {"kind": "nothing"}
+    wanted = "run.ended" if status in _ENDED else "run.paused"
+    if (last["kind"], last.get("status")) != (wanted, status):
+        yield f"the run is said to be {status}, and its trace ends with {last['kind']} {last.get('status', '')}"
+
+
+def overspent(story: Story, task: Task) -> Iterator[str]:
+    """No ledger holds more than its budget; what was reserved and never settled counts at its worst."""
+    budget = task.budget
+    tokens = sum(event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story))
+    if budget.tokens is not None and tokens > budget.tokens:
+        yield f"{tokens} tokens were used of {budget.tokens}"
+    asked = {(event["key"], event["seq"]) for event in story.of("step.asked") if event.get("ledger", "model") == "model"}
+    if budget.steps is not None and len(asked) > budget.steps:
+        yield f"{len(asked)} steps were asked of {budget.steps}"
+    acts = {event["key"] for event in story.of("action.intent")}
+    if budget.actions is not None and len(acts) > budget.actions:
+        yield f"{len(acts)} actions were begun of {budget.actions}"
+
+
+def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
+    """Usage of the work's own steps: as settled, or at worst where a process died."""
+    open_steps: dict[str, dict[str, Any]] = {}
+    for event in story.events:
+        if event.get("ledger", "model") != "model":
+            continue
+        match event["kind"]:
+            case "step.asked":
+                open_steps[event["key"]] = {"usage": {"input": event.get("tokens", 0)}}
+            case "step.reserved":
+                spent = event.get("spent", {})
+                used = spent.get("input", 0) + spent.get("output", 0)
+                open_steps[event["key"]] = {"usage": {"input": used + event.get("tokens", 0)}}
+            case "step.answered" | "step.cut":
+                open_steps.pop(event["key"], None)
+                yield {"usage": event.get("usage", {})}
+            case "run.resumed":
+                yield from open_steps.values()
+                open_steps.clear()
+            case _:
+                pass
+    yield from open_steps.values()

@@ -1,0 +1,164 @@
+"""A run killed at any point and resumed elsewhere ends as it would have, and has each effect once."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from scaffold import Call, Plan, Planned, Planning, Scaffold, Task, Verdict, act, action, ask, carry_out, note, propose, think, together
+from scaffold.errors import ActionError
+from scaffold.interfaces import Action, ReviewContext, TraceView
+from scaffold.testing import Scripted
+from scaffold.testing.crashes import Stage, crash_matrix
+from scaffold.testing.effects import EffectLedger
+from scaffold.trace.heads import Signer
+from scaffold.vocabulary.review import MonitorSpec, Subject, SubjectKind
+from scaffold.vocabulary.task import Oversight
+
+FREELY = Oversight(unmonitored=True)
+
+
+def actions_on(effects: EffectLedger) -> list[Action]:
+    """One action of every kind, all with their effects in one ledger."""
+
+    @action(effect="read")
+    async def look(place: str) -> str:
+        return f"seen {place}"
+
+    @action(effect="reversible", idempotency="target_key")
+    async def put(what: str, *, call: Call) -> str:
+        return str(effects.happen_once("put", call, {"what": what}, f"put {what}"))
+
+    @action(effect="reversible", idempotency="reconcile")
+    async def move(what: str, *, call: Call) -> str:
+        return str(effects.happen("move", call, {"what": what}, f"moved {what}"))
+
+    @move.reconciler
+    async def moved(what: str, *, call: Call) -> str | None:
+        found = effects.find(call.key)
+        return None if found is None else str(found.result)
+
+    @action(effect="irreversible")
+    async def send(what: str, *, call: Call) -> str:
+        return str(effects.happen("send", call, {"what": what}, f"sent {what}"))
+
+    return [look, put, move, send]
+
+
+class Says:
+    """A monitor that says one thing of the subjects it watches."""
+
+    def __init__(self, verdict: Verdict, *watches: SubjectKind) -> None:
+        self.spec = MonitorSpec(name="says", watches=frozenset(watches))
+        self._verdict = verdict
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        return self._verdict
+
+
+def agent(stage: Stage, planner: Callable[[Task], Planning[Any]], **more: Any) -> Scaffold:
+    return Scaffold(
+        planner,
+        backends={"default": Scripted({"number": "7", "word": "apple", "": "ok"})},
+        actions=actions_on(stage.effects),
+        journal=stage.journal,
+        surroundings=stage.surroundings,
+        **({"monitors": []} | more),
+    )
+
+
+def every_kind(task: Task) -> Planning[str]:
+    thought = yield from think("understand", task.prompt, instruction="a word")
+    look = Planned("look", {"place": "cellar"}, id="look")
+    plan = Plan(
+        [
+            look,
+            Planned("put", {"what": look.result}, id="put"),
+            Planned("move", {"what": thought}, id="move", after=["put"]),
+            Planned("send", {"what": thought}, id="send", after=["move"]),
+        ]
+    )
+    review = yield from propose(plan)
+    yield from note("now it is done", partial="half")
+    done = yield from carry_out(plan, review)
+    return " ".join(f"{name}:{each.status}" for name, each in done.items())
+
+
+def make_every_kind(stage: Stage) -> Scaffold:
+    return agent(stage, every_kind)
+
+
+def in_branches(task: Task) -> Planning[str]:
+    def branch(name: str, what: str) -> Planning[str]:
+        thought = yield from think("solve", what, instruction="a number", returns=int)
+        try:
+            done = yield from act(name, {"what": f"{what}{thought.value}"})
+        except ActionError as error:
+            return f"{what}: {type(error).__name__}"
+        return f"{what}: {done.value}"
+
+    results = yield from together(branch("put", "a"), branch("move", "b"), branch("send", "c"))
+    return "; ".join(results)
+
+
+def make_in_branches(stage: Stage) -> Scaffold:
+    return agent(stage, in_branches)
+
+
+def with_people(task: Task) -> Planning[str]:
+    name = yield from ask("Who is it for?")
+    done = yield from act("send", {"what": name})
+    return str(done.value)
+
+
+def make_with_people(stage: Stage) -> Scaffold:
+    key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(b"c2l4dGVlbiBieXRlcyB0d2ljZTEyMzQ1Njc4OTAxMjM="))
+    return agent(stage, with_people, monitors=[Says(Verdict(decision="escalate", rationale="a person should look"), "action")], signer=Signer(key))
+
+
+def make_reviewed(stage: Stage) -> Scaffold:
+    return agent(stage, every_kind, monitors=[Says(Verdict(decision="flag", score=0.1), "step", "plan", "action", "observation", "answer")])
+
+
+def insisting(task: Task) -> Planning[str]:
+    refusals = 0
+    for _ in range(9):
+        try:
+            yield from act("send", {"what": "secret"})
+        except ActionError:
+            refusals += 1
+    return f"refused {refusals} times"
+
+
+def make_refused(stage: Stage) -> Scaffold:
+    return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
+
+
+@pytest.mark.parametrize("make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused])
+def test_a_run_killed_at_any_point_ends_as_it_would_have(make: Callable[[Stage], Scaffold], tmp_path: Path) -> None:
+    """For each visit to each point: one effect a key at most, `unknown` only for what cannot be told, else the same end."""
+    task = Task(prompt="do it", oversight=FREELY)
+    cases = crash_matrix(make, task, tmp_path, opaque={"send"})
+    assert len({case.point for case in cases}) >= 5
+    assert not [str(case) for case in cases if case.faults]
+
+
+def test_an_opaque_action_killed_before_its_outcome_is_unknown(tmp_path: Path) -> None:
+    """Between intent and outcome nobody can tell, so the run says `unknown` and does not try again."""
+    task = Task(prompt="do it", oversight=FREELY)
+    window = ("action.intent:after", "action.effect:before", "action.effect:after", "action.outcome:before")
+    cases = crash_matrix(make_with_people, task, tmp_path, opaque={"send"}, points=window)
+    assert [list(case.actions.values()) for case in cases] == [["unknown"]] * 4
+    assert not [str(case) for case in cases if case.faults]
+
+
+def test_what_was_not_granted_is_not_done_whenever_the_run_is_killed(tmp_path: Path) -> None:
+    """A person's no outlives the process."""
+    cases = crash_matrix(make_with_people, Task(prompt="do it"), tmp_path, opaque={"send"}, grants=False)
+    assert not [str(case) for case in cases if case.faults]
+    assert {status for case in cases for status in case.actions.values()} == {"refused"}
