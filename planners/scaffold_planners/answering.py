@@ -1,0 +1,49 @@
+"""How an answer is asked for: of which type, within which bounds, and how many samples have to agree."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaffold.vocabulary.moves import Options
+from scaffold.vocabulary.sampling import Sampling, majority
+
+Wanted = str | tuple[str, ...]
+Votes = Annotated[
+    int, Field(ge=1, le=101, description="samples of which more than half have to agree, word for word")
+]
+MaxTokens = Annotated[int, Field(ge=1, description="most tokens of one sample, reasoning included")]
+
+_TYPES: dict[str, Any] = {"text": str, "integer": int, "number": float, "boolean": bool, "list": list[str]}
+
+
+class PlannerOptions(BaseModel):
+    """What every planner here lets the user set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: MaxTokens = 1024
+
+    def asked(self, choices: tuple[str, ...] = ()) -> Options:
+        """How a step is asked under these options."""
+        return Options(max_tokens=self.max_tokens, choices=choices)
+
+
+class Form(NamedTuple):
+    """The form of an answer, as `think` takes it."""
+
+    returns: type[Any]
+    options: Options
+
+
+def form_of(wanted: Wanted, max_tokens: int) -> Form:
+    """Say how to ask for what `Task.answer` names; `list` is a JSON list of texts."""
+    if isinstance(wanted, tuple):
+        return Form(str, Options(max_tokens=max_tokens, choices=wanted))
+    return Form(_TYPES[wanted], Options(max_tokens=max_tokens))
+
+
+def agreed(votes: int) -> Sampling | None:
+    """More than half of so many votes; a single one leaves sampling to the run."""
+    return majority(votes) if votes > 1 else None

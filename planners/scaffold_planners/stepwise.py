@@ -1,0 +1,131 @@
+"""Stepwise: split a task into smaller questions, answer each from what it needs, put the answers together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaffold.planning import think, together
+from scaffold.vocabulary.moves import Planning, Thought
+from scaffold.vocabulary.references import Reference
+from scaffold.vocabulary.sampling import once
+from scaffold.vocabulary.task import Task
+from scaffold_planners.answering import PlannerOptions, Votes, agreed, form_of
+from scaffold_planners.levels import Circle, levels
+from scaffold_planners.showing import given, inputs, labelled, request
+
+
+class StepwiseOptions(PlannerOptions):
+    """How `stepwise` splits and answers."""
+
+    most: Annotated[int, Field(ge=1, le=100, description="most sub-questions")] = 6
+    votes: Votes = 1
+    tries: Annotated[int, Field(ge=1, description="most decompositions drawn until one is sound")] = 4
+
+
+class Question(BaseModel):
+    """A question, and the numbers of the questions whose answers it needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: Annotated[str, Field(min_length=1)]
+    needs: list[int] = []
+
+
+class Decomposition(BaseModel):
+    """Questions, numbered from 1 in the order they stand here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    questions: list[Question]
+
+    def needs(self) -> dict[int, list[int]]:
+        """For each question's number, those of the questions it needs."""
+        return {number: question.needs for number, question in enumerate(self.questions, 1)}
+
+
+_DEFAULTS = StepwiseOptions()
+_SPLIT = (
+    "Split this task into at most {most} smaller questions whose answers together solve it. Each can be "
+    "understood by itself. Say for each which other questions have to be answered first, by their numbers; "
+    "most need none."
+)
+
+
+def stepwise(task: Task, options: StepwiseOptions = _DEFAULTS) -> Planning[Any]:
+    """Answer the questions a task consists of, each after those it needs, independent ones at the same time.
+
+    Least-to-most prompting (Zhou et al. 2022, arXiv 2205.10625), with the questions a DAG in place of a list
+    so that they can run side by side (as calls do in Kim et al. 2023, arXiv 2312.04511). A decomposition
+    that runs in a circle, or needs what it does not have, is discarded and drawn again.
+
+    Raises:
+        StepFailed: no sound decomposition, an unanswered question, or no majority.
+    """
+    parts = yield from think(
+        "decompose",
+        *given(task),
+        returns=Decomposition,
+        instruction=_SPLIT.format(most=options.most),
+        sampling=once(tries=options.tries, flags=(partial(fault_in, most=options.most),)),
+        options=options.asked(),
+    )
+    answers: dict[int, Reference[str]] = {}
+    for level in levels(parts.value.needs()):
+        solved = yield from together(*(_solve(task, parts, number, answers, options) for number in level))
+        for number, answer in zip(level, solved, strict=True):
+            answers[number] = labelled("Answer", answer)
+    form = form_of(task.answer, options.max_tokens)
+    whole = yield from think(
+        "combine",
+        *inputs(task),
+        labelled("Task", request(task)),
+        *(shown for number in answers for shown in (_asked(parts, number), answers[number])),
+        returns=form.returns,
+        options=form.options,
+        sampling=agreed(options.votes),
+    )
+    return whole.value
+
+
+def fault_in(parts: Decomposition, *, most: int) -> str:
+    """Say what is wrong with a decomposition; empty when it is sound."""
+    count = len(parts.questions)
+    if not 1 <= count <= most:
+        return f"{count} questions, where 1 to {most} are wanted"
+    for number, needs in parts.needs().items():
+        unknown = [other for other in needs if not 1 <= other <= count]
+        if unknown:
+            return f"question {number} needs question {unknown[0]}, which there is not"
+    try:
+        levels(parts.needs())
+    except Circle as circle:
+        return f"the questions need one another in a circle: {circle}"
+    return ""
+
+
+def _solve(
+    task: Task,
+    parts: Thought[Decomposition],
+    number: int,
+    answers: Mapping[int, Reference[str]],
+    options: StepwiseOptions,
+) -> Planning[Thought[str]]:
+    """Answer one question from the task and the answers it needs, not from any other."""
+    needed = parts.value.questions[number - 1].needs
+    return think(
+        "solve",
+        *inputs(task),
+        labelled("Task", request(task)),
+        *(shown for other in needed for shown in (_asked(parts, other), answers[other])),
+        _asked(parts, number),
+        sampling=agreed(options.votes),
+        options=options.asked(),
+    )
+
+
+def _asked(parts: Thought[Decomposition], number: int) -> Reference[str]:
+    return labelled("Question", parts["questions"][number - 1]["question"])

@@ -1,0 +1,180 @@
+"""Weighs ways to do a task: what would come of each, which goals that breaks, how far it meets the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from scaffold.errors import StepFailed
+from scaffold.planning import think, together
+from scaffold.vocabulary.moves import Planning, Thought
+from scaffold.vocabulary.references import Reference, apply
+from scaffold.vocabulary.sampling import once
+from scaffold.vocabulary.task import Goal, Task
+from scaffold_planners.answering import PlannerOptions, Votes, agreed
+from scaffold_planners.showing import labelled
+from scaffold_planners.ways import Tools, Way, described
+
+T = TypeVar("T")
+
+_DEGREES = {"no": 0.0, "partly": 0.5, "fully": 1.0}
+_KEEPING = ("keeps", "breaks")
+_HARM = {"read": 0, "reversible": 1, "irreversible": 2}
+
+
+class WeighingOptions(PlannerOptions):
+    """How ways are weighed."""
+
+    votes: Votes = 1
+
+
+class Consequences(BaseModel):
+    """What each call would give back or change, in order, and what would be different in the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expected: list[str] = []
+    outcome: str
+
+
+class Conflict(BaseModel):
+    """An objective that is met further by ways that break other goals than by any that keeps to them."""
+
+    objective: str
+    breaks: list[str]
+
+
+class Weighed(NamedTuple):
+    """A way that was weighed.
+
+    Attributes:
+        way: the way.
+        future: what would come of it.
+        broken: names of the constraints and principles that it breaks, or for which that could not be told.
+        met: how far it meets each objective, 0 to 1, by name; not all are asked about a way that is out.
+    """
+
+    way: Reference[Way]
+    future: Thought[Consequences]
+    broken: tuple[str, ...]
+    met: dict[str, float]
+
+
+def objectives(task: Task) -> list[Goal]:
+    """What is to be achieved; the request itself when the task names no objective."""
+    return [goal for goal in task.goals if goal.kind == "objective"] or [
+        Goal(statement=task.prompt, name="request")
+    ]
+
+
+def attempt(planning: Planning[T]) -> Planning[T | StepFailed]:
+    """Give the error of a step without an answer in its place, so that what is beside it goes on."""
+    try:
+        return (yield from planning)
+    except StepFailed as error:
+        return error
+
+
+def weigh(way: Reference[Way], task: Task, tools: Tools, options: WeighingOptions) -> Planning[Weighed]:
+    """Weigh one way: constraints and principles first, objectives only if none of them is broken."""
+    future = yield from _foresee(way, tools, options)
+    bounds = [goal for goal in task.goals if goal.kind != "objective"]
+    kept = yield from together(*(attempt(_judge(way, future, goal, _KEEPING, options)) for goal in bounds))
+    # What could not be told counts as broken: a failed check is never a pass.
+    broken = [goal.name for goal, said in zip(bounds, kept, strict=True) if _word(said) != _KEEPING[0]]
+    weighed = Weighed(way, future, tuple(broken), {})
+    return weighed if broken else (yield from measure(weighed, objectives(task), options))
+
+
+def measure(weighed: Weighed, goals: Sequence[Goal], options: WeighingOptions) -> Planning[Weighed]:
+    """Say of some more objectives how far a way meets them."""
+    asked = [goal for goal in goals if goal.name not in weighed.met]
+    degrees = tuple(_DEGREES)
+    said = yield from together(
+        *(attempt(_judge(weighed.way, weighed.future, goal, degrees, options)) for goal in asked)
+    )
+    found = {goal.name: _DEGREES.get(_word(each), 0.0) for goal, each in zip(asked, said, strict=True)}
+    return weighed._replace(met=weighed.met | found)
+
+
+def best(weighed: Sequence[Weighed], goals: Sequence[Goal], tools: Tools) -> Weighed | None:
+    """Choose among the ways that break nothing: the highest weighted sum of objectives met.
+
+    Of equals the one easiest to undo, then the one with the fewest calls, then the one proposed first.
+    """
+
+    def rank(each: Weighed) -> tuple[float, int, int]:
+        calls = each.way.value.calls
+        score = sum(goal.weight * each.met.get(goal.name, 0.0) for goal in goals)
+        return (-score, max((_HARM[tools[call.action].effect] for call in calls), default=0), len(calls))
+
+    return min((each for each in weighed if not each.broken), key=rank, default=None)
+
+
+def unmet(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Goal]:
+    """The objectives that no way which breaks nothing meets fully."""
+    return [goal for goal in goals if _reach(goal, [each for each in weighed if not each.broken]) < 1]
+
+
+def conflicts(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Conflict]:
+    """Name the objectives that only ways which are out meet so far, and the goals that these ways break."""
+    found = []
+    for goal in goals:
+        reach = _reach(goal, [each for each in weighed if not each.broken])
+        further = [each for each in weighed if each.broken and each.met.get(goal.name, 0.0) > reach]
+        names = dict.fromkeys(name for each in further for name in each.broken)
+        if names:
+            found.append(Conflict(objective=goal.name, breaks=list(names)))
+    return found
+
+
+def _reach(goal: Goal, weighed: Sequence[Weighed]) -> float:
+    return max((each.met.get(goal.name, 0.0) for each in weighed), default=0.0)
+
+
+def _foresee(way: Reference[Way], tools: Tools, options: WeighingOptions) -> Planning[Thought[Consequences]]:
+    count = len(way.value.calls)
+
+    def complete(said: Consequences) -> str:
+        return "" if len(said.expected) == count else f"{len(said.expected)} expectations for {count} calls"
+
+    return think(
+        "predict",
+        apply(lambda known: described({call.action: tools[call.action] for call in known.calls}), way),
+        labelled("Option", apply(Way.text, way)),
+        returns=Consequences,
+        instruction=f"Foresee what would happen. `expected` has {count} items: one for each call, in order.",
+        sampling=once(flags=(complete,)),
+        options=options.asked(),
+    )
+
+
+def _judge(
+    way: Reference[Way],
+    future: Reference[Consequences],
+    goal: Goal,
+    words: tuple[str, ...],
+    options: WeighingOptions,
+) -> Planning[Thought[str]]:
+    """Hold one way against one goal; a word for an answer, so that votes can agree."""
+    question = (
+        "How far does it meet"
+        if goal.kind == "objective"
+        else "Does it keep to, or break (or risk breaking),"
+    )
+    examples = [f"Fits: {each}" for each in goal.examples.wanted]
+    examples += [f"Does not fit: {each}" for each in goal.examples.unwanted]
+    return think(
+        "evaluate",
+        labelled("Option", apply(Way.text, way)),
+        labelled("It would lead to", future),
+        instruction="\n".join([f"{question} this {goal.kind}: {goal.statement}", *examples]),
+        sampling=agreed(options.votes),
+        options=options.asked(words),
+    )
+
+
+def _word(said: Thought[str] | StepFailed) -> str:
+    return "" if isinstance(said, StepFailed) else said.value

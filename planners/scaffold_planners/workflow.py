@@ -1,0 +1,86 @@
+"""Workflow: steps written down beforehand, each of which sees just what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scaffold.errors import GaveUp, StepFailed, StepRefused, TaskError, nearest
+from scaffold.planning import think, together
+from scaffold.vocabulary.moves import Planning, Thought
+from scaffold.vocabulary.references import Reference, apply
+from scaffold.vocabulary.task import Task
+from scaffold_planners.answering import form_of
+from scaffold_planners.showing import labelled, request
+from scaffold_planners.steps import PROMPT, Step, WorkflowOptions
+
+
+def workflow(task: Task, options: WorkflowOptions) -> Planning[Any]:
+    """Do the steps of a DAG, each after those it names, independent ones at the same time.
+
+    The workflow of "Building effective agents" (Anthropic 2024): models fill in predefined paths. Prompt
+    chaining, sectioning and voting are what a DAG with a sampling for each step gives.
+
+    Raises:
+        TaskError: a step names an input that the task does not have, or is for each item of what is no list.
+        GaveUp: a step has no acceptable answer; says which.
+        StepRefused: oversight withheld what a step gave.
+    """
+    _check_inputs(task, options)
+    known: dict[str, Reference[Any]] = {name: task.input(name) for name in task.inputs}
+    known.setdefault(PROMPT, request(task))
+    outputs: dict[str, Reference[Any]] = {}
+    for level in options.levels:
+        done = yield from together(
+            *(_do(options.by_id[name], task, options, known, outputs) for name in level)
+        )
+        outputs.update(zip(level, done, strict=True))
+    return outputs[options.answering].value
+
+
+def _do(
+    step: Step,
+    task: Task,
+    options: WorkflowOptions,
+    known: Mapping[str, Reference[Any]],
+    outputs: Mapping[str, Reference[Any]],
+) -> Planning[Reference[Any]]:
+    """Do one step: once, or for each item of the list it names."""
+    shown = {name: known[name] for name in step.inputs} | {name: outputs[name] for name in step.needs}
+    wanted = step.returns or (task.answer if step.id == options.answering and step.each is None else "text")
+    form = form_of(wanted, step.max_tokens or options.max_tokens)
+
+    def once(seen: Mapping[str, Reference[Any]]) -> Planning[Thought[Any]]:
+        return think(
+            step.kind,
+            *(labelled(name, value) for name, value in seen.items()),
+            returns=form.returns,
+            instruction=step.instruction,
+            sampling=step.policy(),
+            to=step.backend,
+            options=form.options,
+        )
+
+    try:
+        if step.each is None:
+            return (yield from once(shown))
+        items = shown.pop(step.each)
+        count = len(items.value)
+        thoughts = yield from together(*(once({**shown, step.each: items[place]}) for place in range(count)))
+    except StepRefused:
+        raise  # oversight's word, under its own name
+    except StepFailed as error:
+        raise GaveUp(f"step {step.id!r}: {error}") from error
+    return apply(lambda _items, *values: list(values), items, *thoughts)
+
+
+def _check_inputs(task: Task, options: WorkflowOptions) -> None:
+    names = [*task.inputs, PROMPT]
+    for place, step in enumerate(options.steps):
+        for number, name in enumerate(step.inputs):
+            if name not in names:
+                said = f"step {step.id!r} sees {name!r}, which is no input of the task{nearest(name, names)}"
+                raise TaskError(said, path=("planner", "options", "steps", place, "inputs", number))
+        if step.each in step.inputs and not isinstance(task.inputs.get(step.each or ""), list | tuple):
+            said = f"step {step.id!r} is for each of {step.each!r}, which is no list"
+            raise TaskError(said, path=("planner", "options", "steps", place, "each"))
