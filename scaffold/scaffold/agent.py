@@ -134,7 +134,7 @@ class Scaffold:
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
         """
-        self._check(task)
+        self.check(task)
         await self.prepare()
         run = self._new_id()
         claim = await self.journal.claim(run, _owner(), create=True)
@@ -153,7 +153,7 @@ class Scaffold:
             PlanChanged: the planner no longer fits what is recorded.
         """
         task, config = await read_start(self.journal, run)
-        self._check(task)
+        self.check(task)
         await self.prepare()
         claim = await self.journal.claim(run, _owner())
         return await self._run(task, claim, config, resume=True)
@@ -166,10 +166,12 @@ class Scaffold:
         """Resume a run and close, from code that is not async."""
         return _wait_for(lambda: self._then_close(self.resume(run)))
 
-    def interrupt(self) -> None:
-        """Pause every run under way; each gives an outcome that can be resumed."""
-        for engine in list(self._running.values()):
+    def interrupt(self) -> bool:
+        """Pause every run under way, each of which gives an outcome that can be resumed; say whether there was any."""
+        engines = list(self._running.values())
+        for engine in engines:
             engine.interrupt()
+        return bool(engines)
 
     async def _then_close(self, solving: Any) -> Outcome:
         try:
@@ -210,8 +212,12 @@ class Scaffold:
             if live is not None:
                 await asyncio.to_thread(live.close)
 
-    def _check(self, task: Task) -> None:
-        """Find what cannot work before anything begins."""
+    def check(self, task: Task) -> None:
+        """Find what cannot work before anything begins; `solve` and `resume` do so by themselves.
+
+        Raises:
+            BadInput: the task does not fit this agent.
+        """
         specs = {name: each.spec for name, each in self._actions.items()}
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
