@@ -1,0 +1,190 @@
+"""Reads a YAML file as JSON values, and remembers on which line each of them stands."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadInput, TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Place = tuple[str | int, ...]
+
+# More values than a person writes, and few enough that aliases of aliases cannot fill the memory.
+_MOST_VALUES = 1_000_000
+_DEEPEST = 100
+
+
+class Document:
+    """The values of one file, and their lines.
+
+    Attributes:
+        path: the file.
+        value: what it holds, as JSON values.
+        lines: line of each value, by the keys that lead to it; a mapping's value stands where its key does.
+    """
+
+    def __init__(self, path: Path, value: Any, lines: dict[Place, int]) -> None:
+        self.path = path
+        self.value = value
+        self.lines = lines
+
+    def where(self, place: Place) -> tuple[str, Place]:
+        """Give `file:line` of the deepest part of a place that the file has, and that part as the file counts it."""
+        found: Place = ()
+        for part in place:
+            step = self._step(found, part)
+            if step not in self.lines:
+                break
+            found = step
+        return f"{self.path}:{self.lines.get(found, 1)}", found
+
+    def _step(self, found: Place, part: str | int) -> Place:
+        """One key further down; a name that leads into a list means the entry of that name."""
+        holder = self.at(found)
+        if isinstance(part, str) and isinstance(holder, list):
+            for number, entry in enumerate(holder):
+                if entry == part:
+                    return (*found, number)
+                if isinstance(entry, dict) and part in entry:
+                    return (*found, number, part)
+        return (*found, part)
+
+    def at(self, place: Place) -> Any:
+        """The value at a place."""
+        value = self.value
+        for part in place:
+            value = value[part]
+        return value
+
+    def fault(self, message: str, place: Place = ()) -> TaskError:
+        """An error that says where in this file its fault is."""
+        return TaskError(message, path=place, where=self.where(place)[0])
+
+    @contextlib.contextmanager
+    def locating(self, *, within: Place = ()) -> Iterator[None]:
+        """Add file and line to errors that only know the keys which lead to the fault.
+
+        Args:
+            within: keys that lead to what the block reads; errors may leave them out.
+        """
+        try:
+            yield
+        except TaskError as error:
+            if error.where:
+                raise
+            place = max(error.path, (*within, *error.path), within, key=lambda each: len(self.where(each)[1]))
+            raise self.fault(error.args[0], place) from error
+        except BadInput as error:
+            if not within:
+                raise
+            raise self.fault(str(error), within) from error
+
+
+def read(path: Path) -> Document:
+    """Read a file.
+
+    Raises:
+        TaskError: it cannot be read, or is not YAML as we want it; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise TaskError("there is no such file", where=str(path)) from None
+    except IsADirectoryError:
+        raise TaskError("is a folder: name the file in it, such as task.yaml", where=str(path)) from None
+    except OSError as error:
+        raise TaskError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise TaskError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Read YAML text; `path` is what messages call it.
+
+    Raises:
+        TaskError: it is not YAML as we want it; names the line.
+    """
+    from ruamel.yaml import YAML, error
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(text)
+        if root is None:
+            raise TaskError("is empty", where=f"{path}:1")
+        reader = _Reader(yaml.constructor, path)
+        return Document(path, reader.read(root, ()), reader.lines)
+    except error.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        said = problem.problem or problem.context or "is not YAML"
+        if "'\\t'" in said:
+            said = "a tab: YAML is indented with spaces only"
+        raise TaskError(_plainly(said), where=f"{path}:{mark.line + 1 if mark else 1}") from None
+    except RecursionError:
+        raise TaskError("is nested too deeply", where=str(path)) from None
+    except error.YAMLError as problem:
+        raise TaskError(f"is not YAML: {str(problem).splitlines()[0]}", where=str(path)) from None
+
+
+def _plainly(said: str) -> str:
+    if "mapping values are not allowed" in said:
+        return "a second `: ` on one line; put text that has one in quotes"
+    if "expected a single document" in said or "found another document" in said:
+        return "a second document (`---`); a file holds one"
+    return f"is not YAML: {said}"
+
+
+class _Reader:
+    """Turns nodes into values."""
+
+    def __init__(self, constructor: Any, path: Path) -> None:
+        self._constructor = constructor
+        self._path = path
+        self._count = 0
+        self.lines: dict[Place, int] = {}
+
+    def read(self, node: Any, place: Place, line: int | None = None) -> Any:
+        self._count += 1
+        if self._count > _MOST_VALUES or len(place) > _DEEPEST:
+            raise self._fault("is too large, or refers to itself", place, node)
+        self.lines[place] = node.start_mark.line + 1 if line is None else line
+        if node.id == "mapping":
+            return self._mapping(node, place)
+        if node.id == "sequence":
+            return [self.read(item, (*place, number)) for number, item in enumerate(node.value)]
+        return self._scalar(node, place)
+
+    def _mapping(self, node: Any, place: Place) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, item in node.value:
+            line = key.start_mark.line + 1
+            if key.tag.endswith(":merge"):
+                raise self._fault("`<<` is not understood here: write the keys out", place, key)
+            if key.id != "scalar":
+                raise self._fault("a key has to be a name", place, key)
+            name = str(key.value)
+            if name in values:
+                raise self._fault(f"stands here twice; first on line {self.lines[(*place, name)]}", (*place, name), key)
+            values[name] = self.read(item, (*place, name), line)
+        return values
+
+    def _scalar(self, node: Any, place: Place) -> Any:
+        match node.tag.rpartition(":")[2]:
+            case "str" | "timestamp":  # a date is text: JSON has no dates
+                return str(node.value)
+            case "null" | "bool" | "int":
+                return self._constructor.construct_object(node)
+            case "float":
+                number = float(self._constructor.construct_object(node))
+                if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - true of NaN alone
+                    raise self._fault(f"{node.value} is no number that can be recorded", place, node)
+                return number
+            case _:
+                raise self._fault(f"the tag {node.tag!r} is not understood here", place, node)
+
+    def _fault(self, message: str, place: Place, node: Any) -> TaskError:
+        return TaskError(message, path=place, where=f"{self._path}:{node.start_mark.line + 1}")
