@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ORIGIN = "scaffold.trace/"
 _ED25519 = b"\x01"
+_VERIFIER_BYTES = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,22 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
     if not notes and text.strip():
         raise ValueError("holds no signed head")
     return notes
+
+
+def check_verifier(verifier: str) -> None:
+    """Check that a text is a verifier key line.
+
+    Raises:
+        BadInput: it is none.
+    """
+    name, _, rest = verifier.strip().partition("+")
+    identity, _, encoded = rest.partition("+")
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != _VERIFIER_BYTES or raw[:1] != _ED25519 or key_id(name, raw[1:]).hex() != identity:
+        raise BadInput(f"{verifier!r} is no verifier line: `scaffold audit key FILE` prints one, NAME+ID+BASE64")
 
 
 def is_signed_by(note: str, verifier: str) -> bool:

@@ -1,0 +1,196 @@
+"""Checks a trace for what the gate promises: no action without a clearance, no clearance against a review.
+
+It follows the events alone, knows nothing of the engine, and forgets each action once it is settled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.review import SEVERITY, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaffold.vocabulary.events import Event
+
+_NOT_CLEARED = SEVERITY["revise"]
+# Between an approval's last look at the clock and the clearance's line stand writes to the disk.
+_SLACK_S = 5.0
+
+
+class _Open:
+    """What is known of one plan or action that is not settled."""
+
+    __slots__ = ("asked", "cleared", "digest", "given", "intent", "plan", "reviews")
+
+    def __init__(self) -> None:
+        self.digest = ""
+        self.plan = ""
+        self.reviews: dict[str, tuple[str, Decision]] = {}
+        self.asked: ev.ApprovalAsked | None = None
+        self.given: ev.ApprovalGiven | None = None
+        self.cleared: ev.ActionCleared | None = None
+        self.intent: ev.ActionIntent | None = None
+
+
+class Conduct:
+    """Follows the events of one run.
+
+    Attributes:
+        intents: actions begun.
+        unread: of these, how many that change something were begun without any monitor having read them.
+        observed: of these, how many were cleared while monitors were suspended.
+        ended: whether `run.ended` was seen.
+    """
+
+    def __init__(self) -> None:
+        self.intents = 0
+        self.unread = 0
+        self.observed = 0
+        self.ended = False
+        self._open: dict[str, _Open] = {}
+        self._plans_read: set[str] = set()
+        self._checks: dict[type[Event], Callable[..., str]] = {
+            ev.Reviewed: self._reviewed,
+            ev.ApprovalAsked: self._approval_asked,
+            ev.ApprovalGiven: self._approval_given,
+            ev.PlanProposed: self._plan_proposed,
+            ev.PlanDecided: self._plan_decided,
+            ev.ActionProposed: self._proposed,
+            ev.ActionCleared: self._cleared,
+            ev.ActionIntent: self._intent,
+            ev.ActionOutcome: self._outcome,
+            ev.ActionRefused: self._refused,
+            ev.Released: self._released,
+            ev.Ended: self._end,
+        }
+
+    def follow(self, event: Event) -> str:
+        """Take in one event; say what it breaks, or nothing."""
+        if self.ended:
+            return "the run goes on after its end"
+        check = self._checks.get(type(event))
+        return check(event) if check is not None else ""
+
+    def _at(self, key: str) -> _Open:
+        known = self._open.get(key)
+        if known is None:
+            known = self._open[key] = _Open()
+        return known
+
+    # --- what is said of a plan or an action
+
+    def _reviewed(self, event: ev.Reviewed) -> str:
+        if event.subject in {"plan", "action"}:
+            self._at(event.key).reviews[event.subject] = (event.digest, event.decision)
+        return ""
+
+    def _approval_asked(self, event: ev.ApprovalAsked) -> str:
+        known = self._at(event.key)
+        known.asked, known.given = event, None
+        return ""
+
+    def _approval_given(self, event: ev.ApprovalGiven) -> str:
+        known = self._at(event.key)
+        asked = known.asked
+        if asked is None or asked.id != event.id or asked.digest != event.digest:
+            return f"the approval {event.id} answers nothing that was asked"
+        if event.granted and event.at > asked.expires + _SLACK_S:
+            return f"the approval {event.id} was given after it had expired"
+        known.given = event
+        return ""
+
+    def _stands_against(self, known: _Open, digest: str, at: float) -> str:
+        """Say which review forbids what is about to be allowed; nothing when none does, or a person lifted it."""
+        for subject, (reviewed, decision) in known.reviews.items():
+            if reviewed != digest:
+                return f"the review of the {subject} was of something else"
+            if SEVERITY[decision] < _NOT_CLEARED:
+                continue
+            if decision != "escalate":
+                return f"the review of the {subject} said {decision}"
+            given, asked = known.given, known.asked
+            if given is None or asked is None or not given.granted or given.digest != digest:
+                return f"the review of the {subject} asked for a person, and nobody approved"
+            if at > asked.expires + _SLACK_S:
+                return f"the approval {given.id} had expired"
+        return ""
+
+    # --- plans
+
+    def _plan_proposed(self, event: ev.PlanProposed) -> str:
+        self._at(event.key).digest = event.digest
+        return ""
+
+    def _plan_decided(self, event: ev.PlanDecided) -> str:
+        known = self._open.pop(event.key, None)
+        if known is None or known.digest != event.digest:
+            return "a plan was decided on that was not proposed"
+        if not event.allowed:
+            return ""
+        if known.reviews:
+            self._plans_read.add(event.key)
+        against = self._stands_against(known, event.digest, event.at)
+        return f"a plan was allowed, and {against}" if against else ""
+
+    # --- actions
+
+    def _proposed(self, event: ev.ActionProposed) -> str:
+        known = self._at(event.key)
+        known.digest, known.plan = event.digest, event.plan
+        return ""
+
+    def _cleared(self, event: ev.ActionCleared) -> str:
+        known = self._at(event.key)
+        if known.digest != event.digest:
+            return f"{event.action} was cleared for another call than the one proposed"
+        if event.approval and (known.given is None or known.given.id != event.approval or not known.given.granted):
+            return f"{event.action} was cleared by an approval that nobody gave"
+        against = self._stands_against(known, event.digest, event.at)
+        if against:
+            return f"{event.action} was cleared, and {against}"
+        known.cleared = event
+        return ""
+
+    def _intent(self, event: ev.ActionIntent) -> str:
+        known = self._at(event.key)
+        cleared, known.cleared = known.cleared, None
+        known.intent = event
+        self.intents += 1
+        if cleared is None:
+            return f"{event.action} was begun without a clearance"
+        if cleared.digest != event.digest or cleared.action != event.action:
+            return f"{event.action} was begun with a clearance for something else"
+        self.observed += cleared.observed
+        if event.effect != "read" and not known.reviews and known.plan not in self._plans_read:
+            self.unread += 1
+        return ""
+
+    def _outcome(self, event: ev.ActionOutcome) -> str:
+        known = self._at(event.key)
+        intent, known.intent = known.intent, None
+        if event.final:
+            del self._open[event.key]
+        # A call that may not be tried again after a crash is refused first; its outcome then names no digest.
+        if intent is None or event.digest not in {intent.digest, ""}:
+            return f"{event.action} has an outcome and was never begun"
+        return ""
+
+    def _refused(self, event: ev.ActionRefused) -> str:
+        known = self._open.get(event.key)
+        if known is not None and known.intent is None:  # else it was cut off, and its outcome follows
+            del self._open[event.key]
+        return ""
+
+    def _released(self, event: ev.Released) -> str:
+        self._open.pop(event.key, None)
+        return ""
+
+    def _end(self, event: ev.Ended) -> str:
+        self.ended = True
+        begun = next((known.intent for known in self._open.values() if known.intent is not None), None)
+        if begun is not None and event.status == "solved":
+            return f"the run ended as solved while {begun.action} had no outcome"
+        return ""
