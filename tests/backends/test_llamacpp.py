@@ -68,8 +68,8 @@ def test_choices_are_kept_whatever_is_in_them(smollm2: LlamaCpp) -> None:
         assert set(texts(deltas)) <= set(choices)
 
 
-def test_schemas_are_kept_and_open_strings_end(smollm2: LlamaCpp) -> None:
-    """An answer fits its schema; a string without a bound gets one, so that a small model closes it."""
+def test_schemas_are_kept(smollm2: LlamaCpp) -> None:
+    """An answer fits its schema, the bounds of its strings included."""
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {"word": {"type": "string", "maxLength": 5}, "ok": {"type": "boolean"}},
@@ -79,8 +79,6 @@ def test_schemas_are_kept_and_open_strings_end(smollm2: LlamaCpp) -> None:
     answer = json.loads(texts(run(smollm2, ask("Answer in JSON.", json_schema=schema, max_tokens=80)))[0])
     assert answer.keys() == {"word", "ok"}
     assert len(answer["word"]) <= 5
-    deltas = run(smollm2, ask("Write a very long story.", json_schema={"type": "string"}, max_tokens=40))
-    assert deltas[-1].finish in {"stop", "length"}
 
 
 def test_stops_and_prefill(smollm2: LlamaCpp) -> None:
@@ -119,7 +117,7 @@ def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
         await gather(smollm2, ask("hi", n=2, max_tokens=1))
         return time.monotonic() - begin
 
-    assert asyncio.run(inner()) < 2.5
+    assert asyncio.run(inner()) < 6  # all of it would take 15 s and more
     assert comes_free(smollm2)
 
 
@@ -143,7 +141,7 @@ def test_many_tasks_at_once(smollm2: LlamaCpp) -> None:
 
     answers = asyncio.run(inner())
     assert [set(texts(deltas)) for deltas in answers] == [{f"choice {i}"} for i in range(6)]
-    assert longest < 0.5
+    assert longest < 1
 
 
 def test_cancelling_a_task_that_waits_gives_its_turn_back(smollm2: LlamaCpp) -> None:

@@ -84,7 +84,7 @@ def test_a_long_retry_after_is_not_waited_for() -> None:
     begin = time.monotonic()
     message = fails(BackendUnavailable, refused("429 Too Many Requests", Retry_After="3600"))
     assert "3600 s" in message
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_an_answer_that_trickles_ends_at_the_total() -> None:
     for _ in range(100):
         trickle += [said("a"), 0.05]
     fails(BadResponse, trickle, total_s=0.5)
-    assert 0.4 < time.monotonic() - begin < 2
+    assert 0.4 < time.monotonic() - begin < 4
 
 
 def test_closing_the_iterator_closes_the_connection() -> None:
@@ -265,7 +265,7 @@ def test_closing_the_iterator_closes_the_connection() -> None:
             stream = backend.generate(ask("hi"))
             assert (await anext(stream)).text == "a"
             await stream.aclose()
-            await asyncio.wait_for(server.gone.wait(), 1)
+            await asyncio.wait_for(server.gone.wait(), 5)
             await backend.close()
 
     asyncio.run(inner())
@@ -382,8 +382,8 @@ def test_the_first_error_ends_all_samples() -> None:
         async with Replay([[STREAM, said("a"), 30.0], refused("400 Bad Request")]) as server:
             backend = connect_url(f"{server.url}#m", n=False)
             with pytest.raises(BadRequest):
-                await gather(backend, ask("hi", n=2))
-            await asyncio.wait_for(server.gone.wait(), 1)
+                await asyncio.wait_for(gather(backend, ask("hi", n=2)), 5)
+            await asyncio.wait_for(server.gone.wait(), 5)
             await backend.close()
 
     asyncio.run(inner())
