@@ -45,8 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True):
     """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
 
-    `usd` is None where the price is not known; `guessed` says that the backend did not count, and the tokens are a
-    guess from the length of the texts.
+    `usd` is None where the price is not known; `guessed` says that the backend did not count, and the tokens
+    are a guess from the length of the texts.
     """
 
     input: int = 0
