@@ -233,11 +233,9 @@ class Reading:
         elif token.text in _TYPES:
             self.seen.add(token.text)
         else:
-            advice = nearest(
-                token.text, [*FIELDS, *(bracket.binds for bracket in self._open if bracket.binds)]
-            )
-            message = f"{token.text!r} is no variable{advice}" + (
-                "" if advice else f"; there are {', '.join(FIELDS)}"
+            known = [*FIELDS, *(bracket.binds for bracket in self._open if bracket.active)]
+            message = (
+                f"{token.text!r} is no variable; there are {', '.join(known)}{nearest(token.text, known)}"
             )
             raise Fault(message, self.source, token.start)
 

@@ -115,6 +115,18 @@ def test_a_missing_argument_is_not_the_one_of_the_call_before(kit: Any) -> None:
     assert [each.node for each in verdict.objections] == ["a1"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "decision"), [("args.memo == null", "allow"), ("args.memo != null", "block")]
+)
+def test_null_is_a_value(kit: Any, rule: str, decision: str) -> None:
+    """An argument that is null is there; one that is not there is no null."""
+    under = view(kit, rule)
+    assert under.plan(kit.call("pay", memo=None)).decision == decision
+    assert under.plan(kit.call("pay", memo="x")).decision != decision
+    assert under.plan(kit.call("pay", memo=None)).decision == decision
+    assert under.plan(kit.call("pay", cents=1)).status == "error"
+
+
 def test_an_absorbed_error_is_logic(kit: Any) -> None:
     """A rule may put its condition last: what the other side cannot know does not matter then."""
     verdict = view(kit, "args.account in inputs.accounts || action.name != 'pay'").plan(
@@ -273,6 +285,16 @@ def test_long_lists_are_refused_rather_than_waited_for(kit: Any, rule: str) -> N
     assert time.process_time() - started < 1
     assert verdict.status == "error"
     assert "steps" in verdict.rationale
+
+
+def test_many_inputs_cost_nothing_each_time(kit: Any) -> None:
+    """Inputs are converted once for a run, not for every call."""
+    under = view(kit, LISTED, accounts=["acme", *(f"account {number}" for number in range(20_000))])
+    calls = [kit.call("pay", f"a{number}", account="acme") for number in range(200)]
+    under.plan(calls[0])
+    started = time.process_time()
+    assert under.plan(*calls).decision == "allow"
+    assert time.process_time() - started < 0.2
 
 
 def test_an_action_costs_the_same_late_as_early(kit: Any) -> None:

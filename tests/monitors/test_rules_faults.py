@@ -55,7 +55,7 @@ def fault(kit: Any, rule: str, **inputs: Any) -> TaskError:
         ("plan.map(c, c.id + c.id).size() > 0", "may only pick parts", 17),
         ("plan.map(c, [c, c]).size() > 0", "may only pick parts", 12),
         ("plan.map(c, plan).size() > 0", "may only pick parts", 12),
-        ("plan.all(a, b, true)", "", 9),
+        ("plan.all(a, b, true)", "'b' is no variable", 12),
         ("optional.none()", "", 0),
     ],
 )
