@@ -1,9 +1,6 @@
 """Reads a task's inputs: values that stand in its file, and files that it refers to.
 
-    inputs:
-      limit: 2000
-      suppliers: {file: suppliers.csv}
-      letter: {file: letter.txt, untrusted: true}
+As in `suppliers: {file: suppliers.csv}` and `letter: {file: letter.txt, untrusted: true}`.
 """
 
 from __future__ import annotations
@@ -64,7 +61,9 @@ def _from_file(document: Document, place: Place, said: dict[str, Any]) -> Any:
         return reader(path)
     except FileNotFoundError:
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise document.fault(f"there is no file {name!r}{nearest(path.name, beside)}", (*place, "file")) from None
+        raise document.fault(
+            f"there is no file {name!r}{nearest(path.name, beside)}", (*place, "file")
+        ) from None
     except OSError as error:
         raise document.fault(f"cannot read {name!r}: {error.strerror}", (*place, "file")) from None
     except UnicodeDecodeError as error:

@@ -30,14 +30,22 @@ from scaffold.agent import Scaffold
 from scaffold.document import Document, Place
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
-from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once, shorter_than
+from scaffold.settings import (
+    read_backends,
+    read_monitors,
+    read_planner,
+    read_prompts,
+    read_sampling,
+    read_texts,
+    show,
+    unknown,
+)
 from scaffold.vocabulary.task import Goal, Task
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, Backend, Monitor
 
 AGENT_KEYS = ("planner", "backends", "monitors", "actions", "prompts", "sampling")
-_SHOWN = 60
 
 Locate = Callable[..., AbstractContextManager[None]]
 
@@ -85,7 +93,7 @@ def build(path: Path | str, changes: Changes | None = None, **outside: Any) -> B
     config = _config(document, changes)
     with document.locating():
         actions = _actions(config, document.locating)
-        task = _task(document, config, changes, [action.spec.name for action in actions])
+        task = _task(document, changes, [action.spec.name for action in actions])
         agent = _assemble(config, actions, document.locating, changes.backends, outside)
     return Built(agent, task, config, document)
 
@@ -97,7 +105,9 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
         BadInput: the run was not started from a task file, or what it needs is gone.
     """
     if "base" not in config:
-        raise BadInput("the run was started by a program, not from a task file: that program can resume it with Scaffold.resume")
+        raise BadInput(
+            "the run was started by a program, not from a task file: that program can resume it with Scaffold.resume"
+        )
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
     return _assemble(config, _actions(config, _nowhere), _nowhere, {}, outside)
@@ -113,19 +123,17 @@ def read(path: Path) -> Document:
         document = documents.read(path)
     except TaskError as error:
         if error.args[0] == "is empty":
-            raise TaskError("is empty: `scaffold init` writes a task to start from", where=error.where) from None
+            raise TaskError(
+                "is empty: `scaffold init` writes a task to start from", where=error.where
+            ) from None
         raise
     if not isinstance(document.value, dict):
         raise document.fault("a task file is a mapping: `prompt: what is asked`, and so on")
     known = [*Task.model_fields, *AGENT_KEYS]
     for key in document.value:
         if key not in known:
-            raise document.fault(_unknown(key, known), (key,))
+            raise document.fault(unknown(key, known), (key,))
     return document
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    return f"is not known{nearest(key, known) or '; known are ' + ', '.join(dict.fromkeys(known))}"
 
 
 @contextlib.contextmanager
@@ -139,20 +147,22 @@ def _nowhere(**_: Any) -> Any:
 def _config(document: Document, changes: Changes) -> dict[str, Any]:
     """What an agent is made of, as JSON; with it alone the same agent can be built again."""
     value = document.value
-    planner, options = _planner(document)
-    monitors = _monitors(document)
+    planner, options = read_planner(document)
+    monitors = read_monitors(document)
     if changes.monitors:
-        named = [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
+        named = (
+            [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
+        )
         monitors = [*named, *(name for name in changes.monitors if name not in named)]
     return {
         "file": document.path.name,
         "base": str(document.path.resolve().parent),
         "planner": planner,
         "options": options,
-        "backends": {**_backends(document), **changes.backends},
+        "backends": {**read_backends(document), **changes.backends},
         "monitors": monitors,
-        "actions": _texts(document, "actions"),
-        "prompts": _prompts(document),
+        "actions": read_texts(document, "actions"),
+        "prompts": read_prompts(document),
         "sampling": value.get("sampling"),
         "seed": changes.seed,
         "observe": changes.observe,
@@ -161,7 +171,11 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
 
 
 def _assemble(
-    config: Mapping[str, Any], actions: list[Action], locate: Locate, given: Mapping[str, str], outside: Mapping[str, Any]
+    config: Mapping[str, Any],
+    actions: list[Action],
+    locate: Locate,
+    given: Mapping[str, str],
+    outside: Mapping[str, Any],
 ) -> Scaffold:
     base = Path(config["base"])
     backends = _make_backends(config["backends"], locate, given)
@@ -217,139 +231,22 @@ def _actions(config: Mapping[str, Any], locate: Locate) -> list[Action]:
         with locate(within=path):
             module, _, name = reference.partition(":")
             if not name:
-                raise TaskError(f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path)
+                raise TaskError(
+                    f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path
+                )
             found = registry.from_file(f"{module.removesuffix('.py')}:{name}", base, path=path)
             actions.append(registry.make_action(found, reference, path))
     return actions
 
 
-# --- its keys
-
-
-def _planner(document: Document) -> tuple[str, dict[str, Any]]:
-    said = document.value.get("planner", "direct")
-    if isinstance(said, str):
-        return said, {}
-    if not isinstance(said, dict):
-        raise document.fault("is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
-    for key in said:
-        if key not in {"use", "name", "options"}:
-            raise document.fault(_unknown(key, ["use", "options"]), ("planner", key))
-    name = said.get("use", said.get("name"))
-    if not isinstance(name, str):
-        raise document.fault("needs `use`: the name of a planner, or MODULE:FUNCTION", ("planner",))
-    return name, _mapping(document, said.get("options"), ("planner", "options"))
-
-
-def _backends(document: Document) -> dict[str, Any]:
-    said = document.value.get("backends")
-    if isinstance(said, str):
-        return {"default": said}
-    roles = _mapping(document, said, ("backends",))
-    if "use" in roles:  # the table of one backend, with no role above it
-        roles = {"default": roles}
-    for role, spec in roles.items():
-        if isinstance(spec, dict) and not isinstance(spec.get("use"), str):
-            raise document.fault("needs `use`: the backend's spec, such as smollm2", ("backends", role))
-        if not isinstance(spec, str | dict):
-            raise document.fault("is a backend's spec, such as smollm2, or a mapping with `use` and options", ("backends", role))
-    return roles
-
-
-def _monitors(document: Document) -> list[Any] | None:
-    said = document.value.get("monitors")
-    if said is None:
-        return None
-    for number, each in enumerate(_list(document, "monitors")):
-        place = ("monitors", number)
-        if isinstance(each, dict) and len(each) == 1:
-            name, settings = next(iter(each.items()))
-            _mapping(document, settings, (*place, name))
-        elif not isinstance(each, str):
-            raise document.fault("is a monitor's name, or `name: {settings}`", place)
-    return list(said)
-
-
-def _texts(document: Document, key: str) -> list[str]:
-    said = _list(document, key)
-    for number, each in enumerate(said):
-        if not isinstance(each, str):
-            raise document.fault(f"is text, not {_show(each)}", (key, number))
-    return said
-
-
-def _prompts(document: Document) -> str | None:
-    said = document.value.get("prompts")
-    if said is None:
-        return None
-    if not isinstance(said, str):
-        raise document.fault(f"is a folder, not {_show(said)}", ("prompts",))
-    if not (document.path.parent / said).is_dir():
-        raise document.fault(f"there is no folder {said!r} beside the file", ("prompts",))
-    return said
-
-
-def _list(document: Document, key: str) -> list[Any]:
-    said = document.value.get(key)
-    if said is None:
-        return []
-    if not isinstance(said, list):
-        raise document.fault(f"is a list, not {_show(said)}", (key,))
-    return said
-
-
-def _mapping(document: Document, said: Any, place: Place) -> dict[str, Any]:
-    if said is None:
-        return {}
-    if not isinstance(said, dict):
-        raise document.fault(f"is a mapping, not {_show(said)}", place)
-    return said
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def read_sampling(said: Any) -> Sampling | None:
-    """Give the policy that a task file names: `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`.
-
-    Raises:
-        TaskError: it names none.
-    """
-    if said is None:
-        return None
-    table = {said: None} if isinstance(said, str) else said
-    if not isinstance(table, dict):
-        raise TaskError(f"is `once`, `majority: N` or `ahead_by: K`, not {_show(said)}")
-    known = ["once", "majority", "ahead_by", "cap", "shorter_than"]
-    for key, number in table.items():
-        if key not in known:
-            raise TaskError(_unknown(str(key), known), path=(key,))
-        if key != "once" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-            raise TaskError(f"is a number from 1 up, not {_show(number)}", path=(key,))
-    policies = [key for key in table if key in {"once", "majority", "ahead_by"}]
-    if len(policies) != 1:
-        raise TaskError("names one of `once`, `majority: N` and `ahead_by: K`")
-    flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
-    cap = table.get("cap")
-    match policies[0]:
-        case "majority":
-            return majority(table["majority"], cap=cap, flags=flags)
-        case "ahead_by":
-            return ahead_by(table["ahead_by"], cap=cap, flags=flags)
-        case _:
-            return once(tries=cap or 3, flags=flags)
-
-
 # --- the task
 
 
-def _task(document: Document, config: Mapping[str, Any], changes: Changes, actions: list[str]) -> Task:
+def _task(document: Document, changes: Changes, actions: list[str]) -> Task:
     value = document.value
     inputs, tainted = read_inputs(document)
     inputs.update(changes.inputs)
-    untrusted = dict.fromkeys([*_texts(document, "untrusted"), *tainted])
+    untrusted = dict.fromkeys([*read_texts(document, "untrusted"), *tainted])
     for number, name in enumerate(untrusted):
         if name not in inputs:
             raise document.fault(f"there is no input {name!r}{nearest(name, inputs)}", ("untrusted", number))
@@ -368,16 +265,24 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
     fault = error.errors(include_url=False)[0]
     place: Place = fault["loc"] or ("goals",)  # of the task as a whole only the goals' names are checked
     if fault["type"] == "extra_forbidden":
-        return document.fault(_unknown(str(place[-1]), _known_at(place[:-1])), place)
+        return document.fault(unknown(str(place[-1]), _known_at(place[:-1])), place)
     if fault["type"] == "missing":
         if place[:1] == ("goals",):
-            return document.fault("says nothing: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1])
-        return document.fault("is missing: say what is asked" if place == ("prompt",) else "is missing", place)
+            return document.fault(
+                "says nothing: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1]
+            )
+        return document.fault(
+            "is missing: say what is asked" if place == ("prompt",) else "is missing", place
+        )
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     _, found = document.where(place)
     if found == ("answer",):
         message = "should be text, integer, number, boolean or a list of texts to choose from"
-    shown = f", not {_show(fault['input'])}" if not isinstance(fault["input"], dict) or fault["type"] != "value_error" else ""
+    shown = (
+        f", not {show(fault['input'])}"
+        if not isinstance(fault["input"], dict) or fault["type"] != "value_error"
+        else ""
+    )
     return document.fault(message + shown, found)
 
 

@@ -146,7 +146,9 @@ class Conduct:
         known = self._at(event.key)
         if known.digest != event.digest:
             return f"{event.action} was cleared for another call than the one proposed"
-        if event.approval and (known.given is None or known.given.id != event.approval or not known.given.granted):
+        if event.approval and (
+            known.given is None or known.given.id != event.approval or not known.given.granted
+        ):
             return f"{event.action} was cleared by an approval that nobody gave"
         against = self._stands_against(known, event.digest, event.at)
         if against:

@@ -117,7 +117,11 @@ class Verification(msgspec.Struct, kw_only=True):
 
 
 def _called(state: State) -> str:
-    return {"running": "still being written", "misconduct": "whole, but the gate was passed", "torn tail": "torn"}.get(state, state)
+    return {
+        "running": "still being written",
+        "misconduct": "whole, but the gate was passed",
+        "torn tail": "torn",
+    }.get(state, state)
 
 
 def verify_run(folder: Path, *, key: str = "", against: str = "", running: bool = False) -> Verification:
@@ -147,7 +151,10 @@ def _own_heads(path: Path, result: Verification) -> list[tuple[Head, str]]:
     if not path.exists():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
-    for readable, said in ((text, ""), (text[: max(0, text.rfind("\n" + ORIGIN) + 1)], "its last signed head was cut off")):
+    for readable, said in (
+        (text, ""),
+        (text[: max(0, text.rfind("\n" + ORIGIN) + 1)], "its last signed head was cut off"),
+    ):
         try:
             heads = read_heads(readable)
         except (ValueError, IndexError):
@@ -200,7 +207,12 @@ class Check:
         """Compare these heads with the chain, and their signatures with the key."""
         for head, note in heads:
             if self._key and not _signed(note, self._key):
-                self.result.find("wrong key", f"{whose}: the one at event {head.seq} is not signed by the given key", head.seq, HEADS)
+                self.result.find(
+                    "wrong key",
+                    f"{whose}: the one at event {head.seq} is not signed by the given key",
+                    head.seq,
+                    HEADS,
+                )
             self._heads.setdefault(head.seq, []).append((head, whose))
 
     def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]]) -> None:
@@ -227,12 +239,20 @@ class Check:
         result.events = number
         result.ended = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
         if isinstance(event, ev.RunStarted) != (number == 1):
-            said = "the trace does not begin with the run's start" if number == 1 else f"a second run begins on line {number}"
+            said = (
+                "the trace does not begin with the run's start"
+                if number == 1
+                else f"a second run begins on line {number}"
+            )
             result.find("altered", said, number)
         if isinstance(event, ev.RunStarted) and event.run != result.run:
             result.find("altered", f"it is the trace of run {event.run}", number)
         if isinstance(event, ev.RunStarted) and event.format > ev.FORMAT:
-            result.find("newer format", f"it is of format {event.format}; this version reads up to {ev.FORMAT}", number)
+            result.find(
+                "newer format",
+                f"it is of format {event.format}; this version reads up to {ev.FORMAT}",
+                number,
+            )
         if isinstance(event, ev.RunResumed) and event.repaired:
             result.repaired.append(event.repaired)
         broken = self._conduct.follow(event)
@@ -244,7 +264,11 @@ class Check:
             if head.run != self.result.run:
                 self.result.find("altered", f"{whose}: one is of run {head.run}", file=HEADS)
             elif head.hash != self._chain.hash:
-                self.result.find("altered", f"{whose}: the one at event {number} is of another line {number} than stands there", number)
+                self.result.find(
+                    "altered",
+                    f"{whose}: the one at event {number} is of another line {number} than stands there",
+                    number,
+                )
             else:
                 self.result.heads += 1
                 self.result.signed_until = number
@@ -259,11 +283,21 @@ class Check:
             result.find("cut off", "the trace is empty")
         if not result.ended and result.events:
             if running:
-                result.find("running", f"a process is writing it; its {result.events} events so far are whole")
+                result.find(
+                    "running", f"a process is writing it; its {result.events} events so far are whole"
+                )
             else:
-                result.find("cut off", f"after event {result.events} it neither ended nor paused; `scaffold resume` goes on", result.events)
+                result.find(
+                    "cut off",
+                    f"after event {result.events} it neither ended nor paused; `scaffold resume` goes on",
+                    result.events,
+                )
         if self._key and result.signed_until < result.events:
-            result.find("unsigned", f"no signed head covers the events after number {result.signed_until}", result.signed_until + 1)
+            result.find(
+                "unsigned",
+                f"no signed head covers the events after number {result.signed_until}",
+                result.signed_until + 1,
+            )
         elif self._key:
             result.signed_by_key = all(finding.state != "wrong key" for finding in result.findings)
         result.actions, result.unread, result.observed = conduct.intents, conduct.unread, conduct.observed

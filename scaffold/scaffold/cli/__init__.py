@@ -1,0 +1,94 @@
+"""The command `scaffold`.
+
+Every subcommand is imported when it is called, so that `scaffold --help` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from scaffold.cli.ending import BAD_INPUT, FAILED, INTERRUPTED
+
+# Where each command is, and its line in the help: known without importing it.
+_COMMANDS = {
+    "solve": ("scaffold.cli.solving:solve", "Solve the task of a file."),
+    "resume": ("scaffold.cli.solving:resume", "Go on with a run that was paused or cut off."),
+    "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
+    "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny."),
+    "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, verify, export, key."),
+    "plugins": ("scaffold.cli.installed:plugins", "The planners, monitors and backends that are installed."),
+    "models": ("scaffold.cli.models:models", "Local models: list, pull, path, verify, remove."),
+    "schema": ("scaffold.cli.schema:schema", "JSON Schema of task files, for editors."),
+    "init": ("scaffold.cli.beginning:init", "Write a small task to start from."),
+}
+
+
+class _Commands(click.Group):
+    """Subcommands that are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand."""
+        found = _COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, _, name = found[0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand, or say which one may have been meant."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from scaffold.errors import nearest
+
+            ctx.fail(f"no command {args[0]!r}{nearest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="system2-scaffold", prog_name="scaffold")
+def cli() -> None:
+    """System-2 agents: hand-coded planners, pluggable models, every plan checked before any action runs.
+
+    Exit status: 0 solved, 1 failed, 2 bad input, 3 stopped by oversight, 4 budget spent, 5 backend unavailable,
+    6 waiting for a person, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and give its exit status; a user's mistake is one line, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may know few letters
+    try:
+        result = cli.main(
+            arguments if arguments is None else list(arguments), "scaffold", standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        return BAD_INPUT if isinstance(error, click.UsageError) else error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain once more when it flushes at exit.
+        sys.stdout = None  # nothing is written any more
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
+        from scaffold.cli.faults import explain
+
+        return explain(error)
+    return result if isinstance(result, int) else 0

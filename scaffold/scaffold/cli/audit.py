@@ -1,0 +1,188 @@
+"""`scaffold audit`: runs as a record to read, to check and to pass on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.trace.chain import Link
+    from scaffold.trace.files import FileJournal
+
+_STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quiet": None}
+
+
+@click.group()
+def audit() -> None:
+    """What runs did."""
+
+
+@audit.command("list")
+@json_option
+@runs_option
+def list_(as_json: bool, runs: Path | None) -> None:
+    """List runs, oldest first: id, how it stands, planner, events."""
+    journal = journal_at(runs)
+    found = [_row(journal, run) for run in journal.runs()]
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    if not found:
+        click.echo(f"no runs in {journal.root}")
+    for row in found:
+        click.echo(f"{row['run']}  {row['status']:<11}  {row['events']:>6} events  {row['planner']}")
+
+
+def _row(journal: FileJournal, run: str) -> dict[str, Any]:
+    from scaffold.cli.folders import first_event, last_event, status
+    from scaffold.cli.speech import plain
+
+    folder = journal.root / run
+    last = last_event(folder)
+    planner = getattr(first_event(folder), "planner", "?")
+    return {
+        "run": run,
+        "status": status(folder),
+        "planner": plain(planner),
+        "events": last.seq if last else 0,
+        "trace": journal.location(run),
+    }
+
+
+@audit.command()
+@run_argument
+@runs_option
+@click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line."
+)
+def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
+    """Show a run's trace as text, one event a line; each line is checked as it is read."""
+    journal = journal_at(runs)
+    links = _links(journal, journal.find(run))
+    if as_json:
+        _show_json(links)
+        return
+    from scaffold.cli.narration import Narrator
+
+    narrator = Narrator()
+    for link in links:
+        event = link.event
+        told = narrator.tell(event, bytes(link.content.body) if link.content is not None else b"")
+        if told is not None and not (brief and told.tone == "quiet"):
+            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+            text = click.style(told.text, fg=_STYLES[told.tone], dim=told.tone == "quiet")
+            click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {text}")
+
+
+def _show_json(links: Iterator[Link]) -> None:
+    from scaffold.trace.chain import body_of
+    from scaffold.vocabulary.events import encode
+
+    for link in links:
+        event = json.loads(encode(link.event))
+        # Letters that a terminal might obey stay escaped.
+        click.echo(json.dumps({**event, "content": body_of(link.content)}))
+
+
+def _links(journal: FileJournal, run: str) -> Iterator[Link]:
+    from scaffold.trace.chain import Chain
+    from scaffold.trace.files import read_files
+
+    chain = Chain()
+    for record in read_files(journal.root / run):
+        yield chain.follow(record)
+
+
+@audit.command()
+@run_argument
+@json_option
+@click.option(
+    "--against",
+    metavar="HEADFILE",
+    type=click.Path(path_type=Path),
+    help="Signed heads that were kept elsewhere.",
+)
+@click.option(
+    "--key", metavar="LINE", help="Verifier line of the key that has to have signed, or a file that holds it."
+)
+@runs_option
+def verify(run: str, as_json: bool, against: Path | None, key: str | None, runs: Path | None) -> int:
+    """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
+
+    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage. A signed
+    one shows forgery, if the key or a head was kept where the agent could not reach it.
+    """
+    from scaffold.cli.folders import is_written
+    from scaffold.trace.verify import describe, verify_run
+
+    journal = journal_at(runs)
+    folder = journal.root / journal.find(run)
+    heads = _read(against, "--against") if against else ""
+    line = _read(Path(key), "--key") if key and "+" not in key else key or ""
+    result = verify_run(folder, key=line.strip(), against=heads, running=is_written(folder))
+    if as_json:
+        click.echo(json.dumps(describe(result), ensure_ascii=False))
+    else:
+        click.echo(click.style(result.sentence(), fg="green" if result.ok else "red"))
+        for finding in result.findings:
+            if finding.state != result.state:
+                click.echo(f"also {finding.state}: {finding.said}")
+        for repaired in result.repaired:
+            click.echo(f"a resume mended it: {repaired}")
+    return 0 if result.ok else 1
+
+
+def _read(path: Path, option: str) -> str:
+    from scaffold.errors import BadInput
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"cannot read the file of {option}, {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+@audit.command()
+@run_argument
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="OTLP over HTTP, such as http://localhost:4318 [$OTEL_EXPORTER_OTLP_ENDPOINT].",
+)
+@runs_option
+def export(run: str, endpoint: str | None, runs: Path | None) -> None:
+    """Send a run to a tracing backend, as OpenTelemetry spans; sending it again gives the same spans."""
+    journal = journal_at(runs)
+    found = journal.find(run)
+    if endpoint:
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+        os.environ.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)
+    from scaffold.projections.otlp import export as send
+    from scaffold.trace.chain import body_of
+
+    sent = send((link.event, body_of(link.content)) for link in _links(journal, found))
+    failed = f", {sent.failed} were refused" if sent.failed else ""
+    click.echo(f"sent {sent.spans} spans of run {found}{failed}")
+
+
+@audit.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def key(file: Path) -> None:
+    """Make a signing key in FILE, and print the verifier line to check signatures with.
+
+    Keep the key, or a copy of signed heads, where the agent cannot reach it. Sign with `scaffold solve --key FILE`.
+    """
+    from scaffold.trace.heads import new_key
+
+    signer = new_key(file)
+    click.echo(signer.verifier())

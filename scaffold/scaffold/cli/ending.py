@@ -1,0 +1,107 @@
+"""Exit statuses, and how the end of a run is told."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaffold.machinery.engine import Outcome
+    from scaffold.vocabulary.models import Usage
+
+FAILED, BAD_INPUT, STOPPED, EXHAUSTED, UNAVAILABLE, WAITING, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
+STATUSES = {
+    "solved": 0,
+    "failed": FAILED,
+    "stopped": STOPPED,
+    "exhausted": EXHAUSTED,
+    "unavailable": UNAVAILABLE,
+    "waiting": WAITING,
+    "interrupted": INTERRUPTED,
+}
+
+
+def as_json(outcome: Outcome) -> str:
+    """The one object that `--json` prints."""
+    import msgspec
+
+    plain: dict[str, Any] = {
+        "run": outcome.run,
+        "status": outcome.status,
+        "answer": outcome.answer,
+        "usage": {name: msgspec.to_builtins(usage) for name, usage in outcome.usage.items()},
+        "steps": outcome.steps,
+        "actions": [
+            {"name": each.name, "arguments": each.arguments, "status": each.status}
+            for each in outcome.actions
+        ],
+        "verdicts": [
+            {
+                "monitor": each.monitor,
+                "decision": each.decision,
+                "subject": each.subject,
+                "reason": each.reason,
+            }
+            for each in outcome.verdicts
+        ],
+        "saved": outcome.saved,
+        "trace": outcome.trace,
+    }
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def answer_text(answer: Any) -> str:
+    """An answer for stdout: text as it is, anything else as JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, indent=2)
+
+
+def summary(outcome: Outcome, seconds: float) -> list[str]:
+    """What stderr says at the end: how it ended, what it cost, what to do next."""
+    from scaffold.cli.speech import count, line
+
+    told = [f"{outcome.status}: {line(outcome.reason)}" if outcome.reason else outcome.status]
+    if outcome.answer is not None and outcome.status != "solved":
+        told[0] += " (the answer above is partial)"
+    parts = [count(outcome.steps, "step"), *_actions(outcome), _spent(outcome.usage["model"])]
+    oversight = outcome.usage["oversight"]
+    if oversight.tokens:
+        parts.append(f"oversight {_spent(oversight)}")
+    if outcome.saved.get("usd"):
+        parts.append(f"refusals saved ${outcome.saved['usd']:.2f}")
+    told.append(f"{', '.join(parts)}, {seconds:.1f} s")
+    told.append(f"trace: {outcome.trace}")
+    if outcome.repaired:
+        told.append(f"mended on opening: {outcome.repaired}")
+    return told + _next(outcome)
+
+
+def _actions(outcome: Outcome) -> list[str]:
+    tally: dict[str, int] = {}
+    for each in outcome.actions:
+        tally[each.status] = tally.get(each.status, 0) + 1
+    return [f"{count} {_word(count)} {status}" for status, count in tally.items()]
+
+
+def _word(count: int) -> str:
+    return "action" if count == 1 else "actions"
+
+
+def _spent(usage: Usage) -> str:
+    about = "about " if usage.guessed else ""
+    usd = "" if not usage.usd else f" (${usage.usd:.4f})"
+    return f"{about}{usage.tokens:,} tokens{usd}"
+
+
+def _next(outcome: Outcome) -> list[str]:
+    run = outcome.run
+    match outcome.status:
+        case "interrupted":
+            return [f"paused; go on with: scaffold resume {run}"]
+        case "unavailable":
+            return [f"when it is back, go on with: scaffold resume {run}"]
+        case "exhausted":
+            return [
+                f"the budget is part of the task: raise it there and solve again; `scaffold audit show {run}` shows what was spent"
+            ]
+        case _:
+            return []

@@ -1,0 +1,42 @@
+"""Says in one line what went wrong, and with which status the command ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+
+from scaffold.cli.ending import BAD_INPUT, FAILED, UNAVAILABLE
+from scaffold.cli.speech import plain
+from scaffold.errors import BackendUnavailable, BadInput, PlannerError, ScaffoldError, TraceError, Unavailable
+
+DEBUG = "SCAFFOLD_DEBUG"
+
+
+def explain(error: Exception) -> int:
+    """Print an error that nobody caught, and give the exit status for it."""
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    said = plain(str(error)).strip() or type(error).__name__
+    match error:
+        case BadInput() | PlannerError() | TraceError():
+            status = BAD_INPUT
+        case Unavailable() | BackendUnavailable():
+            status = UNAVAILABLE
+        case ScaffoldError():
+            status = FAILED
+        case _:
+            status = FAILED
+            said = f"{type(error).__name__}: {said} (a fault of scaffold's own; {DEBUG}=1 shows where)"
+    print(f"error: {said}", file=sys.stderr)  # noqa: T201 - the command speaks on stderr
+    return status
+
+
+def show_warnings() -> None:
+    """Have Python's warnings printed as one line each."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"warning: {plain(str(message))}", file=sys.stderr)  # noqa: T201 - as above
+
+    warnings.showwarning = show

@@ -1,0 +1,72 @@
+"""How runs stand, told from their folders without reading whole traces."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.trace.files import SPINE
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.trace.files import FileJournal
+    from scaffold.vocabulary.events import Event
+
+_BLOCK = 65_536
+_SEAL = b',"hash":"'
+
+
+def first_event(folder: Path) -> Event | None:
+    """A run's first event; None when it cannot be read."""
+    with (folder / SPINE).open("rb") as file:
+        return _event(file.readline())
+
+
+def last_event(folder: Path) -> Event | None:
+    """A run's last whole event; None when it cannot be read."""
+    with (folder / SPINE).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = b""
+        while len(tail) < size and tail.count(b"\n") < 2:  # noqa: PLR2004 - one before the line, one after it
+            start = max(0, size - len(tail) - _BLOCK)
+            file.seek(start)
+            tail = file.read(size - len(tail) - start) + tail
+    whole = tail[: tail.rfind(b"\n") + 1]
+    return _event(whole[whole.rfind(b"\n", 0, -1) + 1 :])
+
+
+def _event(line: bytes) -> Event | None:
+    body, sealed, _ = line.rpartition(_SEAL)
+    try:
+        return ev.decode(body + b"}") if sealed else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def is_written(folder: Path) -> bool:
+    """Whether a process holds the run's lock; asking for the lock ourselves could get in its way.
+
+    Where the system does not tell (it is not Linux), nobody is taken to hold it.
+    """
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+        inode = (folder / SPINE).stat().st_ino
+    except OSError:
+        return False
+    return any(f":{inode} " in line for line in locks.splitlines() if " FLOCK " in line)
+
+
+def status(folder: Path) -> str:
+    """How a run stands: its end or pause, `running`, or `cut off`."""
+    last = last_event(folder)
+    if is_written(folder):
+        return "running"
+    return last.status if isinstance(last, ev.Ended | ev.Paused) else "cut off"
+
+
+def open_runs(journal: FileJournal) -> list[str]:
+    """Runs that have not ended, oldest first; one that cannot be read is among them."""
+    return [run for run in journal.runs() if not isinstance(last_event(journal.root / run), ev.Ended)]

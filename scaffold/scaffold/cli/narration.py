@@ -1,0 +1,213 @@
+"""Tells the events of a run in words, one line each: for whoever watches it, and for whoever reads it afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from scaffold.cli.speech import call, count, line, plain
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.review import SEVERITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaffold.vocabulary.events import Event
+
+Tone = Literal["plain", "good", "bad", "wait", "quiet"]
+_WIDTH = 160
+_decode = msgspec.json.Decoder().decode
+
+
+class Told(NamedTuple):
+    """One line. `quiet` ones are for those who ask for everything."""
+
+    tone: Tone
+    text: str
+
+
+class Narrator:
+    """Puts events into words; remembers of a run what later events do not repeat."""
+
+    def __init__(self, *, width: int = _WIDTH) -> None:
+        self._width = width
+        self._calls: dict[str, str] = {}
+        self._plans: dict[str, int] = {}
+        self._steps: dict[str, str] = {}
+        self._asked: dict[str, str] = {}
+        self._tellers: dict[type[Event], Callable[[Any, dict[str, Any]], Told | None]] = {
+            ev.RunStarted: self._started,
+            ev.RunResumed: self._resumed,
+            ev.StepAsked: self._step_asked,
+            ev.StepReserved: lambda event, _: Told(
+                "quiet", f"{self._steps.get(event.key, 'step')}: more samples"
+            ),
+            ev.StepAnswered: self._step_answered,
+            ev.StepCut: self._step_cut,
+            ev.Released: self._released,
+            ev.PlanProposed: self._plan_proposed,
+            ev.PlanDecided: self._plan_decided,
+            ev.Reviewed: self._reviewed,
+            ev.ActionProposed: self._proposed,
+            ev.ActionCleared: self._cleared,
+            ev.ActionIntent: lambda event, _: Told(
+                "quiet", f"begins {self._call(event)}, attempt {event.attempt}"
+            ),
+            ev.ActionOutcome: self._outcome,
+            ev.ActionRefused: self._refused,
+            ev.ApprovalAsked: self._approval_asked,
+            ev.ApprovalGiven: self._approval_given,
+            ev.QuestionAsked: self._question_asked,
+            ev.QuestionAnswered: self._question_answered,
+            ev.Noted: lambda _, content: Told("quiet", f"note: {line(content.get('text', ''), self._width)}"),
+            ev.StopAsked: lambda event, _: Told("bad", f"{plain(event.by)} asks the run to stop"),
+            ev.Paused: lambda event, content: Told(
+                "wait", f"paused, {event.status}: {line(content.get('reason', ''), self._width)}"
+            ),
+            ev.Ended: self._ended,
+        }
+
+    def tell(self, event: Event, body: bytes) -> Told | None:
+        """Give the line of one event, from its content's bytes; empty when it is withheld."""
+        teller = self._tellers.get(type(event))
+        return teller(event, _decode(body) if body else {}) if teller is not None else None
+
+    def _call(self, event: Any) -> str:
+        return self._calls.get(event.key, plain(event.action))
+
+    # --- the run
+
+    def _started(self, event: ev.RunStarted, _: dict[str, Any]) -> Told:
+        return Told("plain", f"run {event.run}, planner {plain(event.planner)}")
+
+    def _resumed(self, event: ev.RunResumed, _: dict[str, Any]) -> Told:
+        return Told("plain", "resumed" + (f" ({event.repaired})" if event.repaired else ""))
+
+    def _ended(self, event: ev.Ended, content: dict[str, Any]) -> Told:
+        said = line(content.get("answer", content.get("reason", "")), self._width)
+        return Told(
+            "good" if event.status == "solved" else "bad", f"{event.status}: {said}" if said else event.status
+        )
+
+    # --- steps
+
+    def _step_asked(self, event: ev.StepAsked, _: dict[str, Any]) -> Told:
+        self._steps[event.key] = event.step
+        whose = " (oversight)" if event.ledger == "oversight" else ""
+        return Told("quiet", f"{event.step}{whose}: asks {plain(event.to)}, {plain(event.model)}")
+
+    def _step_answered(self, event: ev.StepAnswered, content: dict[str, Any]) -> Told:
+        step = self._steps.pop(event.key, "step")
+        votes = f" by {event.confidence:.0%} of {count(event.votes, 'vote')}" if event.samples > 1 else ""
+        if not event.ok:
+            return Told(
+                "quiet",
+                f"{step}: no answer: {line(content.get('error', {}).get('message', ''), self._width)}",
+            )
+        said = line(content["value"], self._width) if "value" in content else "(withheld)"
+        return Told("quiet", f"{step}: {said}{votes}")
+
+    def _step_cut(self, event: ev.StepCut, content: dict[str, Any]) -> Told:
+        return Told(
+            "quiet",
+            f"{self._steps.pop(event.key, 'step')}: given up: {line(content.get('reason', ''), self._width)}",
+        )
+
+    def _released(self, event: ev.Released, content: dict[str, Any]) -> Told:
+        if event.ok:
+            return Told("quiet", f"the {event.subject} may be read")
+        return Told(
+            "bad",
+            f"oversight withholds the {event.subject}: {line(content.get('feedback', ''), self._width)}",
+        )
+
+    # --- plans and actions
+
+    def _plan_proposed(self, event: ev.PlanProposed, content: dict[str, Any]) -> Told:
+        self._plans[event.key] = event.actions
+        inner = "; ".join(call(each["action"], each["arguments"]) for each in content.get("calls", ()))
+        return Told(
+            "quiet", line(f"proposes a plan of {count(event.actions, 'action')}: {inner}", self._width)
+        )
+
+    def _plan_decided(self, event: ev.PlanDecided, content: dict[str, Any]) -> Told:
+        plan = f"plan of {count(self._plans.pop(event.key, 0), 'action')}"
+        if event.allowed:
+            return Told(
+                "good", f"{plan}: allowed" + ("" if event.decision == "allow" else f" ({event.decision})")
+            )
+        said = "; ".join(_objection(each) for each in content.get("objections", ()))
+        return Told("bad", f"{plan}: refused ({event.decision}): {line(said, self._width)}")
+
+    def _reviewed(self, event: ev.Reviewed, content: dict[str, Any]) -> Told:
+        said = {
+            each.get("monitor"): each.get("rationale") or each.get("feedback", "")
+            for each in content.get("verdicts", ())
+        }
+        parts = []
+        for fact in event.verdicts:
+            status = "" if fact.status == "ok" else f" ({fact.status})"
+            score = "" if fact.score is None else f" {fact.score:.2f}"
+            why = (
+                f": {line(said.get(fact.monitor, ''), self._width)}"
+                if SEVERITY[fact.decision] and said.get(fact.monitor)
+                else ""
+            )
+            parts.append(f"{plain(fact.monitor)} says {fact.decision}{status}{score}{why}")
+        return Told("quiet", f"review of the {event.subject}: {'; '.join(parts)}")
+
+    def _proposed(self, event: ev.ActionProposed, content: dict[str, Any]) -> Told:
+        known = content.get("call")
+        self._calls[event.key] = (
+            call(event.action, known["arguments"], self._width) if known else plain(event.action)
+        )
+        return Told("quiet", f"proposes {self._call(event)}, {event.effect}")
+
+    def _cleared(self, event: ev.ActionCleared, _: dict[str, Any]) -> Told:
+        how = f" by approval {event.approval}" if event.approval else ""
+        return Told(
+            "quiet",
+            f"cleared {self._call(event)}{how}{' while monitors only observe' if event.observed else ''}",
+        )
+
+    def _outcome(self, event: ev.ActionOutcome, content: dict[str, Any]) -> Told:
+        if event.status == "performed":
+            return Told("good", f"performed {self._call(event)}")
+        known = "failed" if event.status == "failed" else "outcome unknown of"
+        return Told("bad", f"{known} {self._call(event)}: {line(content.get('reason', ''), self._width)}")
+
+    def _refused(self, event: ev.ActionRefused, content: dict[str, Any]) -> Told:
+        return Told(
+            "bad",
+            f"REFUSED {self._call(event)} ({event.decision}): {line(content.get('feedback', ''), self._width)}",
+        )
+
+    # --- people
+
+    def _approval_asked(self, event: ev.ApprovalAsked, content: dict[str, Any]) -> Told:
+        self._asked[event.id] = line(content.get("title", event.subject), self._width)
+        return Told("wait", f"asks a person to approve {self._asked[event.id]} (id {event.id})")
+
+    def _approval_given(self, event: ev.ApprovalGiven, content: dict[str, Any]) -> Told:
+        title = self._asked.pop(event.id, event.id)
+        comment = f": {line(content['comment'], self._width)}" if content.get("comment") else ""
+        if event.by == "expiry":
+            return Told("bad", f"nobody approved {title} in time")
+        verb = "approved" if event.granted else "denied"
+        return Told(
+            "good" if event.granted else "bad", f"{plain(event.by) or 'a person'} {verb} {title}{comment}"
+        )
+
+    def _question_asked(self, event: ev.QuestionAsked, content: dict[str, Any]) -> Told:
+        return Told("wait", f"asks the user: {line(content.get('title', ''), self._width)} (id {event.id})")
+
+    def _question_answered(self, event: ev.QuestionAnswered, content: dict[str, Any]) -> Told:
+        return Told(
+            "good", f"{plain(event.by) or 'the user'} answered: {line(content.get('value', ''), self._width)}"
+        )
+
+
+def _objection(objection: dict[str, Any]) -> str:
+    node, feedback = objection.get("node", ""), objection.get("feedback", "")
+    return f"{node}: {feedback}" if node else str(feedback)

@@ -1,0 +1,72 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from scaffold.trace.files import FileJournal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
+
+
+def runs_option(command: Command) -> Command:
+    """`--runs DIR`: where runs are kept."""
+    return click.option(
+        "--runs",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where runs are kept [$SCAFFOLD_RUNS, .scaffold/runs].",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: one JSON object or list on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def run_argument(command: Command) -> Command:
+    """RUN: a run's id, a unique beginning or ending of one, or `last`."""
+    return click.argument("run", metavar="RUN")(command)
+
+
+def journal_at(runs: Path | None) -> FileJournal:
+    """The journal of a folder, or of the usual one."""
+    import os
+
+    from scaffold.trace.files import FileJournal
+
+    return FileJournal(runs or Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs"))
+
+
+def by_role(specs: Sequence[str]) -> dict[str, str]:
+    """`SPEC` or `role=SPEC`, by role; an address may hold `=` itself."""
+    roles = {}
+    for said in specs:
+        role, spec = said.split("=", 1) if _ROLE.match(said) else ("default", said)
+        if not spec:
+            raise click.BadParameter(f"{said!r} names no backend", param_hint="--backend")
+        roles[role] = spec
+    return roles
+
+
+def by_name(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value`, by name; a value that is JSON is read as such, any other is text."""
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--input")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values

@@ -1,0 +1,103 @@
+"""Shows a run while it goes: plain lines where stderr is a file, a live view where it is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from scaffold.cli.narration import Narrator
+from scaffold.cli.speech import line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold.vocabulary.events import Event
+
+
+class Display(Protocol):
+    """What shows a run."""
+
+    def event(self, event: Event, body: bytes) -> None:
+        """Take in one event."""
+        ...
+
+    def preparing(self, what: str, fraction: float) -> None:
+        """Take in how far a backend is with getting ready."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        ...
+
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """Leave the terminal to somebody else for a while."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        ...
+
+
+class Lines:
+    """One line for each decision, action, refusal and approval; for each event when `verbose`."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._narrator = Narrator()
+        self._started = time.monotonic()
+        self._preparing = ""
+
+    def event(self, event: Event, body: bytes) -> None:
+        told = self._narrator.tell(event, body)
+        if told is not None and (self._verbose or told.tone != "quiet"):
+            self.say(told.text)
+
+    def preparing(self, what: str, fraction: float) -> None:
+        if what != self._preparing:
+            self._preparing = what
+            self.say(line(what))
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self._started:7.1f} s] {text}\n")
+        sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        yield
+
+    def close(self) -> None:
+        sys.stderr.flush()
+
+
+def display(*, verbose: bool) -> Display:
+    """The display that fits where stderr goes."""
+    if not sys.stderr.isatty():
+        return Lines(verbose=verbose)
+    from scaffold.cli.live import LiveView
+
+    return LiveView(verbose=verbose)
+
+
+def guarded(shown: Display) -> _Guarded:
+    """A listener for a run: a fault in what is shown must not end what runs."""
+    return _Guarded(shown)
+
+
+class _Guarded:
+    def __init__(self, shown: Display) -> None:
+        self._shown: Display | None = shown
+
+    def __call__(self, event: Event, body: bytes) -> None:
+        if self._shown is not None:
+            try:
+                self._shown.event(event, body)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+                self._shown = None
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stderr.write(
+                        f"warning: progress is no longer shown: {type(error).__name__}: {error}\n"
+                    )

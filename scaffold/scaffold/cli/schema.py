@@ -1,0 +1,111 @@
+"""`scaffold schema`: what a task file may hold, as JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of task files, for editors to complete and check them.
+
+    For editors that use yaml-language-server: put `# yaml-language-server: $schema=task.schema.json` on the first line.
+    """
+    click.echo(json.dumps(task_schema(), indent=2))
+
+
+def task_schema() -> dict[str, Any]:
+    """JSON Schema of a task file: a task's fields, and those of the agent that solves it."""
+    from scaffold.vocabulary.task import Task
+
+    made = Task.model_json_schema()
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["title"] = "Scaffold task"
+    made["properties"] |= _agent()
+    made["properties"]["inputs"] |= {"additionalProperties": {"anyOf": [_FILE, {}]}}
+    made["$defs"]["Goal"] = _goal(made["$defs"]["Goal"])
+    return made
+
+
+_FILE = {
+    "type": "object",
+    "properties": {"file": {"type": "string"}, "untrusted": {"type": "boolean"}},
+    "required": ["file"],
+    "additionalProperties": False,
+}
+
+
+def _goal(full: dict[str, Any]) -> dict[str, Any]:
+    """A goal may be its statement alone, or have its kind as the key."""
+    kinds = ("objective", "constraint", "principle")
+    rest = {name: said for name, said in full["properties"].items() if name not in {"kind", "statement"}}
+    short = [
+        {
+            "type": "object",
+            "properties": {kind: {"type": "string"}, **rest},
+            "required": [kind],
+            "additionalProperties": False,
+        }
+        for kind in kinds
+    ]
+    return {"anyOf": [{"type": "string"}, *short, full], "description": full.get("description", "")}
+
+
+def _agent() -> dict[str, Any]:
+    """The keys that say who solves the task, with the names that are installed here."""
+    from scaffold import registry
+
+    spec = {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]},
+        ]
+    }
+    number = {"type": "integer", "minimum": 1}
+    policy = {
+        "type": "object",
+        "properties": {
+            "once": {"type": "null"},
+            "majority": number,
+            "ahead_by": number,
+            "cap": number,
+            "shorter_than": number,
+        },
+        "additionalProperties": False,
+    }
+    planner = {
+        "type": "object",
+        "properties": {"use": {"type": "string"}, "options": {"type": "object"}},
+        "required": ["use"],
+        "additionalProperties": False,
+    }
+    names = sorted(registry.installed("planner"))
+    monitor = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+    return {
+        "planner": {
+            "description": "An installed planner, or MODULE:FUNCTION beside this file.",
+            "anyOf": [{"type": "string", "examples": names}, planner],
+        },
+        "backends": {
+            "description": "Who answers, by role; one spec alone is the default's.",
+            "anyOf": [*spec["anyOf"], {"type": "object", "additionalProperties": spec}],
+        },
+        "monitors": {
+            "description": "Who reads plans, reasoning and actions.",
+            "type": "array",
+            "items": monitor,
+        },
+        "actions": {
+            "description": "MODULE:NAME of each action allowed, beside this file.",
+            "type": "array",
+            "items": {"type": "string", "pattern": ":"},
+        },
+        "prompts": {"description": "A folder of templates that replace the built-in ones.", "type": "string"},
+        "sampling": {
+            "description": "How samples become one answer, for steps that do not say.",
+            "anyOf": [{"const": "once"}, policy],
+        },
+    }

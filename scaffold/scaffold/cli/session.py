@@ -1,0 +1,99 @@
+"""One run of the command: its display, its signals, its approver, and how its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from scaffold.cli import ending
+from scaffold.cli.faults import show_warnings
+from scaffold.cli.progress import display, guarded
+from scaffold.cli.terminal import TerminalApprover, somebody_is_there
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from scaffold.agent import Scaffold
+    from scaffold.machinery.engine import Outcome
+    from scaffold.trace.files import FileJournal
+
+
+class Session:
+    """Solves or resumes in the foreground."""
+
+    def __init__(self, journal: FileJournal, key: Path | None, *, verbose: bool, as_json: bool) -> None:
+        self._journal = journal
+        self._key = key
+        self._as_json = as_json
+        self._display = display(verbose=verbose)
+        self._signals = 0
+
+    def __enter__(self) -> Session:
+        show_warnings()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._display.close()
+
+    def outside(self) -> dict[str, Any]:
+        """What an agent is given by the command rather than by a task file."""
+        given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self._display)}
+        if somebody_is_there():
+            given["approvers"] = (TerminalApprover(self._display),)
+        if self._key is not None:
+            from scaffold.trace.heads import load_signer
+
+            given["signer"] = load_signer(self._key)
+        return given
+
+    def run(self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> int:
+        """Run to the end, tell how it ended, and give the exit status."""
+        began = time.monotonic()
+        try:
+            outcome = asyncio.run(self._drive(agent, start))
+        except asyncio.CancelledError:
+            self._display.close()
+            sys.stderr.write("interrupted before the run began\n")
+            return ending.INTERRUPTED
+        finally:
+            self._display.close()
+        self._tell(outcome, time.monotonic() - began)
+        return ending.STATUSES[outcome.status]
+
+    async def _drive(self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+        loop, driving = asyncio.get_running_loop(), asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, agent, driving)
+        async with agent:
+            await agent.prepare(self._display.preparing)
+            return await start()
+
+    def _interrupt(self, agent: Scaffold, driving: asyncio.Task[Any] | None) -> None:
+        """Pause at the first signal; at the second leave at once: the trace says how far it came."""
+        self._signals += 1
+        if self._signals > 1:
+            self._display.close()
+            sys.stderr.flush()
+            os._exit(ending.INTERRUPTED)
+        if agent.interrupt():
+            self._display.say("pausing; once more to leave at once")
+        elif driving is not None:
+            driving.cancel()
+
+    def _tell(self, outcome: Outcome, seconds: float) -> None:
+        if self._as_json:
+            print(ending.as_json(outcome))  # noqa: T201 - the answer is what stdout is for
+        elif outcome.answer is not None:
+            print(ending.answer_text(outcome.answer))  # noqa: T201 - as above
+        sys.stdout.flush()
+        lines = ending.summary(outcome, seconds)
+        if outcome.status == "waiting":
+            from scaffold.cli.waiting import commands
+
+            lines += commands(self._journal, outcome.run)
+        sys.stderr.write("\n".join(lines) + "\n")

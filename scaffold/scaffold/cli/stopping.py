@@ -1,0 +1,53 @@
+"""`scaffold stop`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scaffold.cli.options import journal_at, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.trace.files import FileJournal
+
+
+@click.command()
+@click.argument("run", metavar="[RUN]", required=False)
+@click.option("--all", "every", is_flag=True, help="Stop every run that has not ended.")
+@runs_option
+def stop(run: str | None, every: bool, runs: Path | None) -> None:
+    """Halt a run before its next action; it ends as stopped, and is not resumed.
+
+    A run that goes on notices before its next action; one that is paused, when it is resumed.
+    """
+    from scaffold.cli.folders import open_runs
+    from scaffold.cli.waiting import standing
+    from scaffold.errors import BadInput
+
+    if every == (run is not None):
+        raise click.UsageError("name one RUN, or say --all")
+    journal = journal_at(runs)
+    if run is not None:
+        found = journal.find(run)
+        stands = standing(journal, found)
+        if stands.ended:
+            raise BadInput(f"run {found} has ended already ({stands.status})")
+        _post(journal, found)
+        return
+    found_open = open_runs(journal)
+    for each in found_open:
+        _post(journal, each)
+    if not found_open:
+        click.echo("no run is under way or paused")
+
+
+def _post(journal: FileJournal, run: str) -> None:
+    from scaffold.cli.terminal import who
+    from scaffold.interfaces import Answer
+    from scaffold.machinery.people import STOP
+
+    asyncio.run(journal.post(run, Answer(id=STOP, digest="", by=who())))
+    click.echo(f"{run} stops before its next action")

@@ -1,0 +1,119 @@
+"""Asks the person at the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from scaffold.cli.speech import call, line, plain
+from scaffold.interfaces import Answer
+
+if TYPE_CHECKING:
+    from scaffold.cli.progress import Display
+    from scaffold.interfaces import Question
+
+_LONGEST_LINE = 65_536
+_DAY = 86_400
+
+
+def somebody_is_there() -> bool:
+    """Whether a person can read what we ask, and answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def who() -> str:
+    """The user's name, for the record."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "someone"
+
+
+def when(moment: float) -> str:
+    """A moment in local time; with its date when that is not today."""
+    shape = "%H:%M:%S" if abs(moment - time.time()) < _DAY / 2 else "%Y-%m-%d %H:%M"
+    return time.strftime(shape, time.localtime(moment))
+
+
+def shown(question: Question) -> list[str]:
+    """What is asked, line by line: the exact calls, the reasons, until when."""
+    lines = [line(question.title)]
+    lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
+    lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
+    lines += [f"  reason: {line(reason)}" for reason in question.detail.get("reasons") or ()]
+    if question.expires < float("inf"):
+        lines.append(f"  open until {when(question.expires)}; then it means no")
+    return lines
+
+
+class TerminalApprover:
+    """Asks at the terminal: y/N for a call or a plan, a line of text for a question. One at a time."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._one_at_a_time = asyncio.Lock()
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Ask; None leaves the question open, and the run pauses."""
+        async with self._one_at_a_time:
+            left = question.expires - time.time()
+            if left <= 0:
+                return None
+            with self._display.aside():
+                return await self._put(question, None if left == float("inf") else left)
+
+    async def _put(self, question: Question, left: float | None) -> Answer | None:
+        for each in shown(question):
+            sys.stderr.write(f"{each}\n")
+        is_question = question.kind == "question"
+        sys.stderr.write(
+            "your answer (empty to answer later): " if is_question else "do exactly this? [y/N, l for later] "
+        )
+        sys.stderr.flush()
+        _forget_what_was_typed()
+        try:
+            said = await asyncio.wait_for(_read_line(), left)
+        except TimeoutError:
+            sys.stderr.write("\nnobody answered in time\n")
+            return None
+        if said is None:
+            sys.stderr.write("\n")
+            return None
+        if is_question:
+            return Answer(id=question.id, digest=question.digest, value=said, by=who()) if said else None
+        if said.lower() in {"l", "later"}:
+            return None
+        return Answer(id=question.id, digest=question.digest, granted=said.lower() in {"y", "yes"}, by=who())
+
+
+def _forget_what_was_typed() -> None:
+    """Drop what was typed before the question could be read: a stray `y` approves nothing."""
+    import termios
+
+    with contextlib.suppress(termios.error):
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
+async def _read_line() -> str | None:
+    """One line from the terminal, None at its end. It can be cancelled, which a thread that reads cannot."""
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+    # A terminal hands over whole lines.
+    data = os.read(descriptor, _LONGEST_LINE)
+    return plain(data.decode("utf-8", "replace").strip()) if data else None
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
