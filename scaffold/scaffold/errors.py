@@ -92,7 +92,7 @@ class UnknownPlugin(BadInput):
     def __init__(self, family: str, name: str, installed: Iterable[str]) -> None:
         names = sorted(installed)
         listed = ", ".join(names) or "none"
-        super().__init__(f"no {family} named {name!r}{nearest(name, names)} Installed: {listed}.")
+        super().__init__(f"no {family} named {name!r}{nearest(name, names)}; installed: {listed}")
         self.family = family
         self.name = name
 

@@ -9,7 +9,8 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +34,13 @@ _GROUPS: dict[Family, str] = {
 
 def installed(family: Family) -> dict[str, EntryPoint]:
     """Entry points of a family, by name; nothing is imported."""
-    return {entry.name: entry for entry in entry_points(group=_GROUPS[family])}
+    return {entry.name: entry for entry in _entries(tuple(sys.path)).select(group=_GROUPS[family])}
+
+
+@cache
+def _entries(_path: tuple[str, ...]) -> EntryPoints:
+    """All entry points of the distributions on a path; finding them takes a hundredth of a second each time."""
+    return entry_points()
 
 
 def version_of(entry: EntryPoint) -> str:
