@@ -16,8 +16,8 @@ _TEMPLATE = """\
 
 prompt: Is this review of a film positive or negative?
 
-# Facts given with the prompt. A file is read by its ending: {{file: reviews.csv}}.
-# `untrusted: true` beside `file`, or the name in `untrusted`, marks text from outside: it is data, never orders.
+# Facts given with the prompt. A file is read by its ending: {{file: reviews.csv}}. `untrusted: true` beside `file`,
+# or the name in `untrusted`, marks text from outside: it is data, never orders.
 inputs:
   review: I laughed, I cried, and I have told all my friends to see it.
 untrusted: [review]
@@ -42,14 +42,14 @@ budget:
 _LOCAL = """\
   default: smollm2 # a small model that runs here; 98 MB are downloaded at first use
 # default: openai:gpt-5-mini # with OPENAI_API_KEY set
-# default: http://localhost:8000/v1 # any server that speaks OpenAI's protocol
+# default: http://localhost:8000/v1#MODEL # any server that speaks OpenAI's protocol
 """
 
 _SCRIPTED = """\
   default: {use: scripted, replies: positive} # no model: it says what is written here
 # default: smollm2 # a small model that runs here, after: pip install 'system2-scaffold[local]'
 # default: openai:gpt-5-mini # with OPENAI_API_KEY set
-# default: http://localhost:8000/v1 # any server that speaks OpenAI's protocol
+# default: http://localhost:8000/v1#MODEL # any server that speaks OpenAI's protocol
 """
 
 

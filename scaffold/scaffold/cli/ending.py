@@ -62,8 +62,10 @@ def summary(outcome: Outcome, seconds: float) -> list[str]:
     told = [f"{outcome.status}: {line(outcome.reason)}" if outcome.reason else outcome.status]
     if outcome.answer is not None and outcome.status != "solved":
         told[0] += " (the answer above is partial)"
-    parts = [count(outcome.steps, "step"), *_actions(outcome), _spent(outcome.usage["model"])]
-    oversight = outcome.usage["oversight"]
+    model, oversight = outcome.usage["model"], outcome.usage["oversight"]
+    parts = [count(outcome.steps, "step"), *_actions(outcome)]
+    if model.tokens:
+        parts.append(_spent(model))
     if oversight.tokens:
         parts.append(f"oversight {_spent(oversight)}")
     if outcome.saved.get("usd"):
@@ -76,14 +78,12 @@ def summary(outcome: Outcome, seconds: float) -> list[str]:
 
 
 def _actions(outcome: Outcome) -> list[str]:
+    from scaffold.cli.speech import count
+
     tally: dict[str, int] = {}
     for each in outcome.actions:
         tally[each.status] = tally.get(each.status, 0) + 1
-    return [f"{count} {_word(count)} {status}" for status, count in tally.items()]
-
-
-def _word(count: int) -> str:
-    return "action" if count == 1 else "actions"
+    return [f"{count(number, 'action')} {status}" for status, number in tally.items()]
 
 
 def _spent(usage: Usage) -> str:

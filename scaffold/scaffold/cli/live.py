@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaffold.cli.narration import Narrator
+from scaffold.cli.progress import is_shown
 from scaffold.cli.speech import count, line, plain
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
@@ -80,7 +81,7 @@ class LiveView:
                 self._acting.pop(event.key, None)
             case _:
                 pass
-        if told is not None and (self._verbose or told.tone != "quiet"):
+        if told is not None and is_shown(event, told, verbose=self._verbose):
             self._console.print(Text(told.text, style=_STYLES[told.tone]))
 
     def preparing(self, what: str, fraction: float) -> None:

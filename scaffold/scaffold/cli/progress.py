@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from scaffold.cli.narration import Narrator
+from scaffold.cli.narration import Narrator, Told
 from scaffold.cli.speech import line
+from scaffold.vocabulary.events import Ended, Paused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,11 @@ class Display(Protocol):
         ...
 
 
+def is_shown(event: Event, told: Told, *, verbose: bool) -> bool:
+    """Whether a line goes to whoever watches; how the run ends is told when it has ended."""
+    return (verbose or told.tone != "quiet") and not isinstance(event, Ended | Paused)
+
+
 class Lines:
     """One line for each decision, action, refusal and approval; for each event when `verbose`."""
 
@@ -53,7 +59,7 @@ class Lines:
 
     def event(self, event: Event, body: bytes) -> None:
         told = self._narrator.tell(event, body)
-        if told is not None and (self._verbose or told.tone != "quiet"):
+        if told is not None and is_shown(event, told, verbose=self._verbose):
             self.say(told.text)
 
     def preparing(self, what: str, fraction: float) -> None:

@@ -117,11 +117,16 @@ class Verification(msgspec.Struct, kw_only=True):
 
 
 def _called(state: State) -> str:
-    return {
+    known = {
         "running": "still being written",
-        "misconduct": "whole, but the gate was passed",
         "torn tail": "torn",
-    }.get(state, state)
+        "misconduct": "whole, but shows the gate passed",
+        "unsigned": "not signed to its end",
+        "wrong key": "not signed by the given key",
+        "content altered": "altered in its content",
+        "newer format": "of a newer format",
+    }
+    return known.get(state, state)
 
 
 def verify_run(folder: Path, *, key: str = "", against: str = "", running: bool = False) -> Verification:
