@@ -61,18 +61,19 @@ class Pending(msgspec.Struct, gc=False):
 class _Fan:
     """The branches of one `together` that are not started yet, last first."""
 
-    __slots__ = ("branches", "next_index", "parent", "path")
+    __slots__ = ("branches", "next_index", "parent", "path", "tainted")
 
     def __init__(self, branches: list[Any], path: str, parent: Frame) -> None:
         self.branches = branches
         self.path = path
         self.parent = parent
+        self.tainted = parent.tainted  # as it is now: a branch that ends early taints no sibling
         self.next_index = 0
 
     def start(self) -> Frame:
         index = self.next_index
         self.next_index += 1
-        return Frame(self.branches.pop(), f"{self.path}{index}/", self.parent, index, self.parent.tainted)
+        return Frame(self.branches.pop(), f"{self.path}{index}/", self.parent, index, self.tainted)
 
 
 class _Failure:

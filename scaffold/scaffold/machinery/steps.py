@@ -28,7 +28,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
 from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Request, Sample, Usage
 from scaffold.vocabulary.moves import Thought
-from scaffold.vocabulary.references import Provenance, provenance_of, unwrap
+from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -211,7 +211,7 @@ class Steps:
         backend = self.backend(move.to)
         policy = move.sampling or self._sampling
         provenance = [provenance_of(value, history) for value in move.inputs]
-        tainted = any([each.tainted for each in provenance])
+        depends = union(provenance)
         request = self._request(key, move, provenance)
         asking = Asking(key, move, backend, policy, request, ledger)
         asking.sessions = sessions
@@ -222,7 +222,6 @@ class Steps:
             if asking.drawn or asking.running:
                 self._cut(asking, reason)
             raise
-        sources = tuple(dict.fromkeys(source for each in provenance for source in each.sources))
         event = ev.StepAnswered(
             key=key,
             ok=not isinstance(error, MoveError),
@@ -231,8 +230,8 @@ class Steps:
             seconds=round(self._recorder.active() - started, 6),
             samples=len(asking.samples),
             discarded=len(asking.samples) - len(asking.votes),
-            sources=sources,
-            tainted=tainted,
+            sources=depends.sources,
+            tainted=depends.tainted,
             final=final or isinstance(error, MoveError),
         )
         content: dict[str, Any] = {"samples": asking.samples}

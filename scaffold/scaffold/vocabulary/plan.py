@@ -22,15 +22,20 @@ LATER = "$later"
 class Later:
     """A reference to what a planned action will give back: not known yet."""
 
-    __slots__ = ("node", "path")
+    __slots__ = ("_of", "path")
 
-    def __init__(self, node: str, path: tuple[str | int, ...] = ()) -> None:
-        self.node = node
+    def __init__(self, of: str | Planned, path: tuple[str | int, ...] = ()) -> None:
+        self._of = of
         self.path = path
+
+    @property
+    def node(self) -> str:
+        """Id of the action; an action may be given its id later than this reference is made."""
+        return _id(self._of)
 
     def __getitem__(self, part: str | int) -> Later:
         """Refer to one field of the result to come."""
-        return Later(self.node, (*self.path, part))
+        return Later(self._of, (*self.path, part))
 
     def __repr__(self) -> str:
         return f"Later({self.node!r}, {self.path!r})"
@@ -47,7 +52,6 @@ class Planned:
         action: the action's name.
         arguments: bare values, references, or `Later` for results not known yet.
         id: the node's name within its plan; given by the plan when left empty.
-        after: ids of nodes that must have been performed before.
         because: references to the thoughts this action rests on.
         predicted: the consequence expected, in words or as a value to compare with.
     """
@@ -65,18 +69,23 @@ class Planned:
         self.action = action
         self.arguments = dict(arguments or {})
         self.id = id
-        self.after = tuple(node if isinstance(node, str) else node.id for node in after)
+        self._after = tuple(after)
         self.because = tuple(because)
         self.predicted = predicted
 
     def __getitem__(self, part: str | int) -> Later:
         """Refer to one field of what this action will give back."""
-        return Later(self.id, (part,))
+        return Later(self, (part,))
 
     @property
     def result(self) -> Later:
         """Refer to all that this action will give back."""
-        return Later(self.id)
+        return Later(self)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Ids of the nodes that must have been performed before."""
+        return tuple(_id(node) for node in self._after)
 
     def needs(self) -> frozenset[str]:
         """Ids of the nodes that have to come before this one."""
@@ -84,6 +93,10 @@ class Planned:
 
     def __repr__(self) -> str:
         return f"Planned({self.action!r}, {self.arguments!r}, id={self.id!r})"
+
+
+def _id(node: str | Planned) -> str:
+    return node if isinstance(node, str) else node.id
 
 
 class ActionCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

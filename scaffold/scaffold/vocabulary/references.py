@@ -7,12 +7,14 @@ an argument without a reference is taken to depend on everything its generator h
 
 from __future__ import annotations
 
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -72,21 +74,33 @@ def _part(value: Any, part: str | int) -> Any:
 def apply(function: Callable[..., T], *references: Any) -> Reference[T]:
     """Run ordinary code on references and keep the union of where its inputs came from.
 
-    Bare values among the inputs are constants of the planner's own code only if no reference could
-    have shaped them; to be safe the result then also depends on the generator's history.
+    References that the function itself holds (in a closure, a default, a bound object) are inputs too;
+    other values in it are the planner's own code. Bare values among the inputs are constants of that code only if no
+    reference could have shaped them; to be safe the result then also depends on the generator's history.
     """
-    provenance = NOWHERE
-    whole = True
-    values = []
+    provenance = union(provenance_of(value, NOWHERE) for value in _held_by(function))
+    whole = bool(references)
     for reference in references:
-        if isinstance(reference, Reference):
-            provenance = provenance | reference.provenance
-            values.append(reference.value)
-        else:
-            whole = False
-            values.append(reference)
-    result = function(*values)
+        provenance = provenance | provenance_of(reference, NOWHERE)
+        whole = whole and isinstance(reference, Reference) and not isinstance(reference, Mixed)
+    result = function(*[unwrap(reference) for reference in references])
     return Reference(result, provenance) if whole else Mixed(result, provenance)
+
+
+def _held_by(function: Callable[..., Any]) -> Iterator[Any]:
+    match function:
+        case partial():
+            yield from (*function.args, *function.keywords.values())
+            yield from _held_by(function.func)
+        case MethodType():
+            yield function.__self__
+            yield from _held_by(function.__func__)
+        case FunctionType():
+            yield from function.__defaults__ or ()
+            yield from (function.__kwdefaults__ or {}).values()
+            yield from (cell.cell_contents for cell in function.__closure__ or () if cell != CellType())
+        case _:
+            pass
 
 
 class Mixed(Reference[T_co]):
@@ -119,16 +133,19 @@ def provenance_of(value: Any, history: Provenance) -> Provenance:
         case Reference():
             return value.provenance
         case dict() if value:
-            return _union((provenance_of(item, history) for item in value.values()), history)
+            return union((provenance_of(item, history) for item in value.values()), history)
         case list() | tuple() if value:
-            return _union((provenance_of(item, history) for item in value), history)
+            return union((provenance_of(item, history) for item in value), history)
         case _:
             return history
 
 
-def _union(parts: Iterable[Provenance], history: Provenance) -> Provenance:
-    # A container's shape (its length, which keys it has) is the planner's choice, made in view of its history.
-    whole = history
+def union(parts: Iterable[Provenance], begin: Provenance = NOWHERE) -> Provenance:
+    """Depend on all of these.
+
+    A container also depends on the history: its shape (its length, which keys it has) is the planner's choice.
+    """
+    whole = begin
     for part in parts:
         whole = whole | part
     return whole
