@@ -12,8 +12,8 @@ from scaffold.planning import think, together
 from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.moves import Options, Planning
 from scaffold.vocabulary.plan import Plan, Planned
-from scaffold.vocabulary.references import Reference
-from scaffold_planners.showing import labelled
+from scaffold.vocabulary.references import Reference, apply
+from scaffold_planners.showing import labelled, under
 from scaffold_planners.ways import Way
 from scaffold_planners.weighing import Conflict, Weighed, attempt
 
@@ -112,7 +112,7 @@ def surprises(plan: Plan, results: Mapping[str, Observation[Any]], asked: Option
 def doings(plan: Plan, results: Mapping[str, Observation[Any]]) -> list[Reference[str]]:
     """Refer to what each call gave back, under the call's name and action."""
     read = [planned for planned in plan if results[planned.id].status == "performed"]
-    return [labelled(f"{planned.id} ({planned.action}) gave", results[planned.id]) for planned in read]
+    return [apply(under, f"{planned.id} ({planned.action}) gave", results[planned.id]) for planned in read]
 
 
 def _compare(planned: Planned, seen: Observation[Any], asked: Options) -> Planning[str]:

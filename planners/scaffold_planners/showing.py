@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.references import Provenance, Reference, apply
+from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, apply
 from scaffold.vocabulary.task import Task
 
 
@@ -30,10 +29,17 @@ def given(task: Task) -> tuple[Reference[str], ...]:
 
 
 def labelled(label: str, value: Any) -> Reference[str]:
-    """Put a label before a value, and keep where the value came from."""
-    return apply(partial(_under, label), value)
+    """Put a label before a value, and keep where the value came from.
+
+    Args:
+        label: a constant of the planner's code or a name of the task file, never what a model said: it
+            adds nothing to where the value came from.
+        value: a reference; a bare value depends on the planner's history.
+    """
+    return apply(under, Reference(label, NOWHERE), value)
 
 
-def _under(label: str, value: Any) -> str:
+def under(label: str, value: Any) -> str:
+    """Show a value under a label."""
     text = value if isinstance(value, str) else canonical(value).decode()
     return f"{label}: {text}"

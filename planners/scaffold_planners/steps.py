@@ -4,20 +4,63 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from scaffold.errors import nearest
 from scaffold.vocabulary.moves import StepKind
-from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once
+from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once, shorter_than
 from scaffold_planners.answering import MaxTokens, PlannerOptions
 from scaffold_planners.levels import Circle, levels
 
 PROMPT = "prompt"
-_SAMPLING = re.compile(r"once|(majority|ahead_by) ([1-9]\d{0,2})")
+_IN_WORDS = re.compile(r"(majority|ahead_by) (\d+)")
 _TYPES = ("text", "integer", "number", "boolean", "list")
+
+
+class Policy(BaseModel):
+    """How samples become one answer: `once`, `majority: N` or `ahead_by: K`; in words, `majority N`.
+
+    Attributes:
+        majority: of how many samples more than half have to agree.
+        ahead_by: by how many samples an answer has to lead.
+        cap: most samples drawn.
+        shorter_than: characters from which on an answer is discarded.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    majority: Annotated[int, Field(ge=1, le=1000)] | None = None
+    ahead_by: Annotated[int, Field(ge=1, le=1000)] | None = None
+    cap: Annotated[int, Field(ge=1)] | None = None
+    shorter_than: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, said: Any) -> Any:
+        if not isinstance(said, str):
+            return said
+        named = _IN_WORDS.fullmatch(said)
+        if said != "once" and named is None:
+            raise PydanticCustomError("sampling", "is none of: once, majority: N, ahead_by: K")
+        return {} if named is None else {named[1]: int(named[2])}
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.majority is not None and self.ahead_by is not None:
+            raise PydanticCustomError("sampling", "is either `majority` or `ahead_by`")
+        return self
+
+    def sampling(self) -> Sampling:
+        """The policy as steps take it."""
+        flags = () if self.shorter_than is None else (shorter_than(self.shorter_than),)
+        if self.majority is not None:
+            return majority(self.majority, cap=self.cap, flags=flags)
+        if self.ahead_by is not None:
+            return ahead_by(self.ahead_by, cap=self.cap, flags=flags)
+        return once(tries=self.cap or 3, flags=flags)
 
 
 class Step(BaseModel):
@@ -32,7 +75,7 @@ class Step(BaseModel):
         inputs: names of the task's inputs that it sees; `prompt` is the request.
         returns: `text`, `integer`, `number`, `boolean`, `list` (of texts), or a list of choices; what the
             task wants, for the step that answers it; else text.
-        sampling: `once`, `majority N` or `ahead_by K`; the run's own when left out.
+        sampling: how samples become one answer; as the run says when left out.
         backend: role of the backend that answers.
         each: one of `needs` or `inputs` that is a list: the step is done for each item, and gives a list.
         max_tokens: most tokens of one sample; the workflow's own when left out.
@@ -47,17 +90,10 @@ class Step(BaseModel):
     after: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     returns: str | tuple[str, ...] | None = None
-    sampling: str | None = None
+    sampling: Policy | None = None
     backend: str = "default"
     each: str | None = None
     max_tokens: MaxTokens | None = None
-
-    @field_validator("sampling")
-    @classmethod
-    def _is_known(cls, sampling: str | None) -> str | None:
-        if sampling is not None and not _SAMPLING.fullmatch(sampling):
-            raise PydanticCustomError("sampling", "is none of: once, majority N, ahead_by K")
-        return sampling
 
     @field_validator("returns")
     @classmethod
@@ -71,13 +107,6 @@ class Step(BaseModel):
     def before(self) -> tuple[str, ...]:
         """Ids of all the steps that have to be done first."""
         return (*self.needs, *self.after)
-
-    def policy(self) -> Sampling | None:
-        """How its samples become one answer; None leaves it to the run."""
-        if self.sampling is None or self.sampling == "once":
-            return None if self.sampling is None else once()
-        name, number = self.sampling.split()
-        return (majority if name == "majority" else ahead_by)(int(number))
 
 
 class WorkflowOptions(PlannerOptions):

@@ -56,7 +56,7 @@ def _do(
             *(labelled(name, value) for name, value in seen.items()),
             returns=form.returns,
             instruction=step.instruction,
-            sampling=step.policy(),
+            sampling=None if step.sampling is None else step.sampling.sampling(),
             to=step.backend,
             options=form.options,
         )
