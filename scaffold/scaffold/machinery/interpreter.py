@@ -8,7 +8,7 @@ only in where the outcomes come from.
 from __future__ import annotations
 
 from collections import deque
-from inspect import isgenerator
+from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -97,15 +97,16 @@ class Interpreter:
     """
 
     def __init__(self, planning: Generator[Move, Any, Any], *, tainted: bool = False) -> None:
-        if not isgenerator(planning):
-            raise PlannerError(f"a planner is a generator function; this one returned a {type(planning).__name__}")
+        _must_be_generator(planning)
         self.done = False
         self.result: Any = None
         self.error: Exception | None = None
-        self._root = Frame(planning, "", None, 0, tainted)
+        root = Frame(planning, "", None, 0, tainted)
+        # What has begun and not ended, outer ones first.
+        self._begun: dict[Frame, None] = {root: None}
         # What to tell which generator next; one that was told something goes before those not yet started,
         # and inner branches before outer ones, so that few are under way at once.
-        self._ready: deque[tuple[Frame, Any, BaseException | None] | _Fan] = deque([(self._root, None, None)])
+        self._ready: deque[tuple[Frame, Any, BaseException | None] | _Fan] = deque([(root, None, None)])
 
     @property
     def has_ready(self) -> bool:
@@ -120,6 +121,11 @@ class Interpreter:
                 frame, value, error = ready.start(), None, None
                 if not ready.branches:
                     self._ready.popleft()
+                if getgeneratorstate(frame.generator) != GEN_CREATED:  # type: ignore[arg-type]  # a new frame has one
+                    said = f"the sub-planner at {frame.path} has been begun before: call its function again for another"
+                    self._ended(frame, _Failure(PlannerError(said)))
+                    continue
+                self._begun[frame] = None
             else:
                 frame, value, error = ready
                 self._ready.popleft()
@@ -145,10 +151,11 @@ class Interpreter:
     def close(self) -> None:
         """Close every generator that has not ended; nothing can be sent afterwards."""
         self._ready.clear()
-        root = self._root.generator
-        self._root.generator = None
-        if root is not None:
-            _close(root)
+        while self._begun:
+            frame, _ = self._begun.popitem()
+            if frame.generator is not None:
+                _close(frame.generator)
+                frame.generator = None
 
     def _advance(self, frame: Frame, value: Any, error: BaseException | None) -> Pending | None:
         generator = frame.generator
@@ -175,10 +182,10 @@ class Interpreter:
         return None
 
     def _branch(self, frame: Frame, key: str, move: Together) -> None:
-        branches = move.branches
-        foreign = next((branch for branch in branches if not isgenerator(branch)), None)
-        if foreign is not None:
-            fault = PlannerError(f"together at {key} was given a {type(foreign).__name__}: give it sub-planners, such as think(...)")
+        branches = move.branches if type(move.branches) is list else list(move.branches)
+        foreign = next((type(branch).__name__ for branch in branches if not isgenerator(branch)), "")
+        if foreign:
+            fault = PlannerError(f"together at {key} was given a {foreign}: give it sub-planners, such as think(...)")
             self._ready.appendleft((frame, None, fault))
             return
         if not branches:
@@ -192,6 +199,7 @@ class Interpreter:
 
     def _ended(self, frame: Frame, result: Any) -> None:
         frame.generator = None
+        self._begun.pop(frame, None)
         parent = frame.parent
         if parent is None:
             self.done = True
@@ -211,6 +219,11 @@ class Interpreter:
                 self._ready.appendleft((parent, None, failure.error))
             else:
                 self._ready.appendleft((parent, tuple(results), None))
+
+
+def _must_be_generator(planning: object) -> None:
+    if not isgenerator(planning):
+        raise PlannerError(f"a planner is a generator function; this one returned a {type(planning).__name__}")
 
 
 def _close(generator: Generator[Any, Any, Any]) -> None:
