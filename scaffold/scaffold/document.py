@@ -121,8 +121,6 @@ def parse(text: str, path: Path) -> Document:
     except error.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         said = problem.problem or problem.context or "is not YAML"
-        if "'\\t'" in said:
-            said = "a tab: YAML is indented with spaces only"
         raise TaskError(_plainly(said), where=f"{path}:{mark.line + 1 if mark else 1}") from None
     except RecursionError:
         raise TaskError("is nested too deeply", where=str(path)) from None
@@ -131,6 +129,8 @@ def parse(text: str, path: Path) -> Document:
 
 
 def _plainly(said: str) -> str:
+    if "'\\t'" in said:
+        return "a tab: YAML is indented with spaces only"
     if "mapping values are not allowed" in said:
         return "a second `: ` on one line; put text that has one in quotes"
     if "expected a single document" in said or "found another document" in said:

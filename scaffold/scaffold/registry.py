@@ -133,7 +133,7 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         TaskError: the planner takes no options, or not these.
     """
     if not inspect.isgeneratorfunction(function):
-        raise TaskError(f"{getattr(function, '__name__', function)!r} is no planner: a planner is a generator function", path=("planner",))
+        raise TaskError(f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: a planner is a generator function", path=("planner",))
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
         if options:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from scaffold.document import Document, Place
 
+AGENT_KEYS = ("planner", "backends", "monitors", "actions", "prompts", "sampling")
 _SHOWN = 60
 
 

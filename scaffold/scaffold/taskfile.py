@@ -31,6 +31,7 @@ from scaffold.document import Document, Place
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
 from scaffold.settings import (
+    AGENT_KEYS,
     read_backends,
     read_monitors,
     read_planner,
@@ -45,7 +46,6 @@ from scaffold.vocabulary.task import Goal, Task
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, Backend, Monitor
 
-AGENT_KEYS = ("planner", "backends", "monitors", "actions", "prompts", "sampling")
 
 Locate = Callable[..., AbstractContextManager[None]]
 
@@ -262,7 +262,9 @@ def _task(document: Document, changes: Changes, actions: list[str]) -> Task:
 
 def _fault(document: Document, error: ValidationError) -> TaskError:
     """The first fault that pydantic found, in words for who wrote the file."""
-    fault = error.errors(include_url=False)[0]
+    # A key that is not known comes first: what is missing is often what it was meant to be.
+    faults = error.errors(include_url=False)
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     place: Place = fault["loc"] or ("goals",)  # of the task as a whole only the goals' names are checked
     if fault["type"] == "extra_forbidden":
         return document.fault(unknown(str(place[-1]), _known_at(place[:-1])), place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
+from scaffold.cli.options import journal_at, json_option, run_argument, runs_option, runs_said
 
 if TYPE_CHECKING:
     from scaffold.cli.waiting import Waiting
@@ -40,7 +40,7 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
         return
     if not found:
         click.echo("nothing waits for a person")
-    from scaffold.cli.speech import line
+    from scaffold.cli.narration import what_is_asked
 
     for each in found:
         asked = each.question
@@ -89,7 +89,7 @@ def approve(run: str, name: str, answer: str | None, comment: str, runs: Path | 
         raise BadInput(f"{name} is no question: approve it without --answer")
     _post(journal, each, granted=asked.kind != "question", value=answer or "", comment=comment)
     click.echo(
-        f"{'answered' if asked.kind == 'question' else 'approved'}; go on with: scaffold resume {asked.run}"
+        f"{'answered' if asked.kind == 'question' else 'approved'}; go on with: scaffold resume {asked.run}{runs_said(journal)}"
     )
 
 
@@ -110,7 +110,7 @@ def deny(run: str, name: str, comment: str, runs: Path | None) -> None:
             f"{name} is a question: answer it with `approvals approve --answer TEXT`, or `scaffold stop` the run"
         )
     _post(journal, each, granted=False, comment=comment)
-    click.echo(f"denied; go on with: scaffold resume {each.question.run}")
+    click.echo(f"denied; go on with: scaffold resume {each.question.run}{runs_said(journal)}")
 
 
 def _all(journal: FileJournal, run: str | None) -> list[Waiting]:

@@ -55,8 +55,14 @@ def answer_text(answer: Any) -> str:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, indent=2)
 
 
-def summary(outcome: Outcome, seconds: float) -> list[str]:
-    """What stderr says at the end: how it ended, what it cost, what to do next."""
+def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
+    """What stderr says at the end: how it ended, what it cost, what to do next.
+
+    Args:
+        outcome: of the run.
+        seconds: how long it took here.
+        runs: what to add to commands so that they find the run.
+    """
     from scaffold.cli.speech import count, line
 
     told = [f"{outcome.status}: {line(outcome.reason)}" if outcome.reason else outcome.status]
@@ -74,7 +80,7 @@ def summary(outcome: Outcome, seconds: float) -> list[str]:
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
         told.append(f"mended on opening: {outcome.repaired}")
-    return told + _next(outcome)
+    return told + _next(outcome, runs)
 
 
 def _actions(outcome: Outcome) -> list[str]:
@@ -92,8 +98,8 @@ def _spent(usage: Usage) -> str:
     return f"{about}{usage.tokens:,} tokens{usd}"
 
 
-def _next(outcome: Outcome) -> list[str]:
-    run = outcome.run
+def _next(outcome: Outcome, runs: str) -> list[str]:
+    run = outcome.run + runs
     match outcome.status:
         case "interrupted":
             return [f"paused; go on with: scaffold resume {run}"]

@@ -34,9 +34,12 @@ def explain(error: Exception) -> int:
 
 
 def show_warnings() -> None:
-    """Have Python's warnings printed as one line each."""
+    """Have Python's warnings printed as one line each, the same one once."""
+    said: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"warning: {plain(str(message))}", file=sys.stderr)  # noqa: T201 - as above
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"warning: {plain(str(message))}", file=sys.stderr)  # noqa: T201 - as above
 
     warnings.showwarning = show

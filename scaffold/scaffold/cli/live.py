@@ -44,6 +44,7 @@ class LiveView:
         self._votes = 0
         self._spent = {"model": NO_USAGE, "oversight": NO_USAGE}
         self._preparing: tuple[str, float] | None = None
+        self._held: list[Text] | None = None
         self._spinner = Spinner("dots", style="cyan")
         self._live = Live(
             console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True
@@ -82,20 +83,31 @@ class LiveView:
             case _:
                 pass
         if told is not None and is_shown(event, told, verbose=self._verbose):
-            self._console.print(Text(told.text, style=_STYLES[told.tone]))
+            self._print(Text(told.text, style=_STYLES[told.tone]))
 
     def preparing(self, what: str, fraction: float) -> None:
         self._preparing = (line(what), fraction)
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._print(Text(text))
+
+    def _print(self, text: Text) -> None:
+        if self._held is None:
+            self._console.print(text)
+        else:
+            self._held.append(text)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
+        """Leave the terminal to a prompt; what happens meanwhile is told after it."""
         self._live.stop()
+        self._held = held = []
         try:
             yield
         finally:
+            self._held = None
+            for text in held:
+                self._console.print(text)
             self._live.start()
 
     def close(self) -> None:

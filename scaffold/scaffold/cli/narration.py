@@ -186,7 +186,7 @@ class Narrator:
     # --- people
 
     def _approval_asked(self, event: ev.ApprovalAsked, content: dict[str, Any]) -> Told:
-        self._asked[event.id] = line(content.get("title", event.subject), self._width)
+        self._asked[event.id] = what_is_asked(content.get("title", event.subject), content.get("calls"), self._width)
         return Told("wait", f"asks a person to approve {self._asked[event.id]} (id {event.id})")
 
     def _approval_given(self, event: ev.ApprovalGiven, content: dict[str, Any]) -> Told:
@@ -206,6 +206,13 @@ class Narrator:
         return Told(
             "good", f"{plain(event.by) or 'the user'} answered: {line(content.get('value', ''), self._width)}"
         )
+
+
+def what_is_asked(title: str, calls: Any, width: int) -> str:
+    """What a person is asked to approve: the call itself where it is one, else the title."""
+    if calls and len(calls) == 1:
+        return call(calls[0]["action"], calls[0]["arguments"], width)
+    return line(title, width)
 
 
 def _objection(objection: dict[str, Any]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,11 +42,19 @@ def run_argument(command: Command) -> Command:
 
 def journal_at(runs: Path | None) -> FileJournal:
     """The journal of a folder, or of the usual one."""
-    import os
-
     from scaffold.trace.files import FileJournal
 
-    return FileJournal(runs or Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs"))
+    return FileJournal(runs or _usual())
+
+
+def _usual() -> Path:
+    # As scaffold.agent.runs_folder says; importing that takes longer than most commands.
+    return Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+
+
+def runs_said(journal: FileJournal) -> str:
+    """` --runs DIR` to add to a command, when this journal is not where runs usually are."""
+    return "" if journal.root == _usual() else f" --runs {shlex.quote(str(journal.root))}"
 
 
 def by_role(specs: Sequence[str]) -> dict[str, str]:

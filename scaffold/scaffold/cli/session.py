@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, Self
 
 from scaffold.cli import ending
 from scaffold.cli.faults import show_warnings
+from scaffold.cli.options import runs_said
 from scaffold.cli.progress import display, guarded
 from scaffold.cli.terminal import TerminalApprover, somebody_is_there
 
@@ -32,13 +34,16 @@ class Session:
         self._as_json = as_json
         self._display = display(verbose=verbose)
         self._signals = 0
+        self._warnings = warnings.catch_warnings()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
+        self._warnings.__enter__()
         show_warnings()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._display.close()
+        self._warnings.__exit__(None, None, None)
 
     def outside(self) -> dict[str, Any]:
         """What an agent is given by the command rather than by a task file."""
@@ -91,7 +96,7 @@ class Session:
         elif outcome.answer is not None:
             print(ending.answer_text(outcome.answer))  # noqa: T201 - as above
         sys.stdout.flush()
-        lines = ending.summary(outcome, seconds)
+        lines = ending.summary(outcome, seconds, runs_said(self._journal))
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands
 

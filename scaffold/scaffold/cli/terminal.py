@@ -42,7 +42,7 @@ def when(moment: float) -> str:
 
 def shown(question: Question) -> list[str]:
     """What is asked, line by line: the exact calls, the reasons, until when."""
-    lines = [line(question.title)]
+    lines = [f"{question.kind}: {line(question.title)}"]
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {line(reason)}" for reason in question.detail.get("reasons") or ()]
@@ -68,8 +68,7 @@ class TerminalApprover:
                 return await self._put(question, None if left == float("inf") else left)
 
     async def _put(self, question: Question, left: float | None) -> Answer | None:
-        for each in shown(question):
-            sys.stderr.write(f"{each}\n")
+        sys.stderr.write("\n" + "\n".join(shown(question)) + "\n")
         is_question = question.kind == "question"
         sys.stderr.write(
             "your answer (empty to answer later): " if is_question else "do exactly this? [y/N, l for later] "

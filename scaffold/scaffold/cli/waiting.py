@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scaffold.cli.options import runs_said
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.chain import Chain, body_of
 from scaffold.trace.files import read_files
@@ -106,14 +107,14 @@ def waiting(journal: FileJournal, run: str) -> list[Waiting]:
 
 def commands(journal: FileJournal, run: str) -> list[str]:
     """What to type for each open question of a run, and then."""
-    lines = []
+    lines, runs = [], runs_said(journal)
     for each in waiting(journal, run):
         asked = each.question
         if asked.kind == "question":
-            lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT")
+            lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT{runs}")
         else:
             lines += [
-                f"look:    scaffold approvals show {run} {asked.id}",
-                f"say yes: scaffold approvals approve {run} {asked.id}    (no: deny)",
+                f"look:    scaffold approvals show {run} {asked.id}{runs}",
+                f"say yes: scaffold approvals approve {run} {asked.id}{runs}    (no: deny)",
             ]
-    return [*lines, f"go on:   scaffold resume {run}"]
+    return [*lines, f"go on:   scaffold resume {run}{runs}"]

@@ -1,0 +1,140 @@
+"""Exit statuses, and what stdout and stderr hold at the end."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import PAYING, THINKING, Scaffold, only_run
+
+
+def test_a_solved_task_prints_its_answer_alone(scaffold: Scaffold) -> None:
+    """The answer is all of stdout, progress and the way to the trace are on stderr, and the status is 0."""
+    ran = scaffold("solve", "think.yaml")
+    assert (ran.status, ran.out) == (0, "Paris\n")
+    assert "trace: .scaffold/runs/" in ran.err
+
+
+def test_json_has_exactly_the_fields_promised(here: Scaffold) -> None:
+    """`--json` prints one object with the fields that programs rely on."""
+    said = here("solve", "pay.yaml", "--json").json
+    assert set(said) == {"run", "status", "answer", "usage", "steps", "actions", "verdicts", "saved", "trace"}
+    assert set(said["usage"]) == {"model", "oversight"}
+    assert said["actions"] == [
+        {"name": "pay", "arguments": {"invoice": "A-1", "cents": 900}, "status": "performed"},
+        {"name": "pay", "arguments": {"invoice": "A-2", "cents": 99}, "status": "performed"},
+    ]
+    assert Path(said["trace"]).is_file()
+
+
+def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path) -> None:
+    """What a monitor objects to stands in `verdicts`."""
+    (folder / "pay.yaml").write_text(PAYING.replace("1000", "100"))
+    said = here("solve", "pay.yaml", "--json").json
+    assert {each["status"] for each in said["actions"]} == {"refused", "performed"}
+    assert {"monitor", "decision", "subject", "reason"} == set(said["verdicts"][0])
+    assert said["verdicts"][0]["decision"] == "block"
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "said"),
+    [
+        (THINKING.replace("thinking", "failing"), 1, "failed: the planner raised ValueError: no idea"),
+        (PAYING.replace("paying", "insisting"), 3, "stopped: "),
+        (THINKING + "budget: {steps: 1}\n", 4, "exhausted: "),
+        (THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"), 5, "unavailable"),
+        (THINKING.replace("thinking", "asking"), 6, "waiting: "),
+    ],
+    ids=["failed", "stopped", "exhausted", "unavailable", "waiting"],
+)
+def test_each_ending_has_its_status(here: Scaffold, folder: Path, task: str, status: int, said: str) -> None:
+    """A script can tell from the status alone how a run ended, and a person from the words."""
+    (folder / "task.yaml").write_text(task)
+    ran = here("solve", "task.yaml")
+    assert ran.status == status
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_plan_only_changes_nothing(here: Scaffold, folder: Path) -> None:
+    """`--plan-only` says what would be done and does none of it."""
+    ran = here("solve", "pay.yaml", "--plan-only", "--json")
+    assert ran.status == 0
+    assert [each["status"] for each in ran.json["actions"]] == ["planned", "planned"]
+    assert not (folder / "paid.txt").exists()
+
+
+def test_an_input_of_the_command_line_replaces_the_files(here: Scaffold) -> None:
+    """`--input` takes JSON where it is JSON."""
+    ran = here("solve", "pay.yaml", "--json", "--input", 'invoices=[{"invoice": "B-1", "cents": 5}]')
+    assert [each["arguments"]["invoice"] for each in ran.json["actions"]] == ["B-1"]
+
+
+def test_a_backend_of_the_command_line_replaces_the_files(here: Scaffold) -> None:
+    """`--backend SPEC` is the default's, `--backend role=SPEC` the role's; the last one counts."""
+    assert here("solve", "think.yaml", "--backend", "scripted:Rome").out == "Rome\n"
+    assert here("solve", "think.yaml", "--backend", "default=scripted:Oslo").out == "Oslo\n"
+
+
+def test_runs_go_where_they_are_sent(here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--runs` comes before SCAFFOLD_RUNS, and that before the folder here; what to type next names it."""
+    monkeypatch.setenv("SCAFFOLD_RUNS", str(folder / "environment"))
+    here("solve", "think.yaml")
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
+    ran = here("solve", "ask.yaml", "--runs", "chosen")
+    assert only_run(folder, "environment")
+    assert f"scaffold resume {only_run(folder, 'chosen').name} --runs chosen" in ran.err
+
+
+def test_what_a_model_wrote_cannot_steer_the_terminal(here: Scaffold, folder: Path) -> None:
+    """Control characters in arguments are written out on stderr."""
+    (folder / "pay.yaml").write_text(PAYING.replace("{file: invoices.csv}", '[{invoice: "A\\e[2K\\u202e", cents: 1}]'))
+    ran = here("solve", "pay.yaml")
+    assert ran.status == 0
+    assert "\x1b" not in ran.err
+    assert "\u202e" not in ran.err
+
+
+def test_an_unexpected_fault_is_one_line(here: Scaffold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own is one clear line that says how to see more."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the floor is gone")
+
+    monkeypatch.setattr("scaffold.taskfile.build", broken)
+    ran = here("solve", "think.yaml")
+    assert ran.status == 1
+    assert ran.err.splitlines()[-1].startswith("error: RuntimeError: the floor is gone")
+    assert "SCAFFOLD_DEBUG=1" in ran.err
+
+
+def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:
+    """A warning is a line without file names and code."""
+    task = THINKING + "goals: [be short]\nmonitors: [goals]\n"
+    (folder / "judge.yaml").write_text(task)
+    ran = scaffold("solve", "judge.yaml")
+    (line,) = (line for line in ran.err.splitlines() if "warning" in line.lower())
+    assert line.startswith("warning: the monitor 'goals'")
+
+
+def test_help_starts_at_once() -> None:
+    """`--help` imports nothing heavy: no pydantic, no rich, no asyncio."""
+    import subprocess
+    import sys
+
+    code = "import sys; from scaffold.cli import main; main(['--help']); print([n for n in ('pydantic', 'rich', 'asyncio', 'ruamel') if n in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_solving_without_a_terminal_needs_no_rich(folder: Path) -> None:
+    """A scripted solve loads neither rich, networkx nor OpenTelemetry."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from scaffold.cli import main; main(['solve', 'think.yaml']);"
+        "print([n for n in ('rich', 'networkx', 'opentelemetry', 'cryptography') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, stdin=subprocess.DEVNULL)
+    assert done.stdout.splitlines()[-1] == "[]"

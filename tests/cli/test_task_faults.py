@@ -1,0 +1,144 @@
+"""Whatever is wrong in a task file is one line that names the file, the line, the key and the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Scaffold
+
+FAULTS = {
+    "empty": ("", ":1: is empty"),
+    "list": ("- a\n", ":1: a task file is a mapping"),
+    "text": ("hello\n", ":1: a task file is a mapping"),
+    "tab": ("prompt: x\nbudget:\n\ttokens: 5\n", ":3: a tab"),
+    "key twice": ("prompt: a\ngoals: []\nprompt: b\n", ":3: prompt: stands here twice; first on line 1"),
+    "two colons": ("prompt: a: b\n", ":1: a second `: `"),
+    "two documents": ("prompt: a\n---\nprompt: b\n", ":2: a second document"),
+    "unknown alias": ("prompt: a\ninputs: {a: *x}\n", ":2: is not YAML"),
+    "refers to itself": ("prompt: a\ninputs: &x {a: *x}\n", "refers to itself"),
+    "foreign tag": ("prompt: !py x\n", ":1: prompt: the tag '!py'"),
+    "not a number": ("prompt: a\ninputs: {n: .nan}\n", ":2: inputs.n: .nan is no number"),
+    "unknown key": ("prompt: a\nplaner: x\n", ":2: planer: is not known; did you mean 'planner'?"),
+    "unknown inner key": ("prompt: a\nbudget:\n  token: 5\n", ":3: budget.token: is not known; did you mean 'tokens'?"),
+    "unknown key of a goal": ("prompt: a\ngoals:\n  - constrain: b\n", ":3: goals.0.constrain: is not known; did you mean 'constraint'?"),
+    "goal of nothing": ("prompt: a\ngoals:\n  - {weight: 2}\n", ":3: goals.0: says nothing"),
+    "two goals of one name": ("prompt: a\ngoals: [x, x]\n", ":2: goals: two goals are named 'x'"),
+    "wrong type": ("prompt: a\nbudget:\n  tokens: many\n", ":3: budget.tokens: should be a valid integer"),
+    "out of range": ("prompt: a\nbudget: {tokens: -1}\n", ":2: budget.tokens: should be greater than 0, not -1"),
+    "no prompt": ("goals: []\n", ":1: prompt: is missing"),
+    "blank prompt": ("prompt: ' '\n", ":1: prompt: is empty"),
+    "answer": ("prompt: a\nanswer: intger\n", ":2: answer: should be text, integer"),
+    "rule": ("prompt: a\ngoals:\n  - x\n  - constraint: y\n    rule: args.a ==\n", ":5: goals.1.rule: "),
+    "rule unread": ("prompt: a\nmonitors: []\ngoals:\n  - constraint: y\n    rule: 1 == 1\n", ":4: goals.0: has a rule, and no monitor"),
+    "planner": ("prompt: a\nplanner: dirct\n", ":2: planner: no planner named 'dirct'; did you mean 'direct'?"),
+    "planner's module": ("prompt: a\nplanner: tols:paying\n", ":2: planner: no module 'tols'"),
+    "planner's function": ("prompt: a\nplanner: tools:payin\n", ":2: planner: 'tools' has no 'payin'; did you mean 'paying'?"),
+    "no planner": ("prompt: a\nplanner: tools:PAID\n", ":2: planner: "),
+    "planner's key": ("prompt: a\nplanner:\n  use: direct\n  optons: {}\n", ":4: planner.optons: is not known; did you mean 'options'?"),
+    "planner's option": ("prompt: a\nplanner:\n  use: tools:paying\n  options: {x: 1}\n", ":4: planner.options: "),
+    "broken plug-in": ("prompt: a\nplanner: broken\n", ":2: planner: the planner 'broken' of asker 1.0 cannot be loaded"),
+    "monitor": ("prompt: a\nmonitors:\n  - rules\n  - ruls\n", ":4: monitors.1: no monitor named 'ruls'; did you mean 'rules'?"),
+    "monitor's setting": ("prompt: a\nmonitors:\n  - rules\n  - budget: {x: 1}\n", ":4: monitors.budget: "),
+    "monitors no list": ("prompt: a\nmonitors: rules\n", ":2: monitors: is a list"),
+    "backend": ("prompt: a\nbackends:\n  default: scriptd\n", ":3: backends.default: no backend named 'scriptd'; did you mean 'scripted'?"),
+    "backend of nothing": ("prompt: a\nbackends:\n  default: {model: x}\n", ":3: backends.default: needs `use`"),
+    "backend's option": ("prompt: a\nbackends:\n  default: {use: scripted, reply: x}\n", ":3: backends.default"),
+    "backend's replies": ("prompt: a\nbackends:\n  default:\n    use: scripted\n    replies: [1]\n", ":5: backends.default.replies: a reply is text"),
+    "action": ("prompt: a\nactions: [tools:payy]\n", ":2: actions.0: 'tools' has no 'payy'; did you mean 'pay'?"),
+    "no action": ("prompt: a\nactions:\n  - tools:not_an_action\n", ":3: actions.0: 'tools:not_an_action' is no action"),
+    "action without a name": ("prompt: a\nactions: [pay]\n", ":2: actions.0: 'pay' names no action"),
+    "broken module": ("prompt: a\nactions: [broken:pay]\n", ":2: actions.0: 'broken' does not import: ZeroDivisionError"),
+    "missing file": ("prompt: a\ninputs:\n  s: {file: invoces.csv}\n", ":3: inputs.s.file: there is no file 'invoces.csv'; did you mean 'invoices.csv'?"),
+    "unknown kind of file": ("prompt: a\ninputs:\n  s: {file: x.pdf}\n", ":3: inputs.s.file: 'x.pdf' is of no kind"),
+    "misspelt untrusted": ("prompt: a\ninputs:\n  s: {file: invoices.csv, untrused: true}\n", ":3: inputs.s.untrused: is not known; did you mean 'untrusted'?"),
+    "untrusted what": ("prompt: a\ninputs: {letter: x}\nuntrusted: [leter]\n", ":3: untrusted.0: there is no input 'leter'; did you mean 'letter'?"),
+    "ragged table": ("prompt: a\ninputs:\n  s: {file: ragged.csv}\n", "ragged.csv:3: has 3 fields"),
+    "broken JSON": ("prompt: a\ninputs:\n  s: {file: broken.json}\n", "broken.json:2: is not JSON"),
+    "sampling": ("prompt: a\nsampling:\n  ahed_by: 2\n", ":3: sampling.ahed_by: is not known; did you mean 'ahead_by'?"),
+    "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: is a number"),
+    "prompts": ("prompt: a\nprompts: here\n", ":2: prompts: there is no folder 'here'"),
+    "judge without a model": ("prompt: a\nmonitors: [goals]\ngoals: [x]\n", "the monitor 'goals' needs a backend"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str) -> None:
+    """The message says where the fault is and what may have been meant, nothing is run, and the status is 2."""
+    text, said = FAULTS[fault]
+    (folder / "task.yaml").write_text(text)
+    (folder / "broken.py").write_text("1 / 0\n")
+    (folder / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
+    (folder / "broken.json").write_text('{\n"a": }')
+    ran = here("solve", "task.yaml")
+    assert (ran.status, ran.out) == (2, "")
+    (line,) = (line for line in ran.err.splitlines() if line.startswith("error: "))
+    assert said in line
+    assert not (folder / ".scaffold").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("solve", "nothing.yaml"), "error: nothing.yaml: there is no such file"),
+        (("solve", "."), "is a folder"),
+        (("solve", "latin.yaml"), "is not UTF-8"),
+        (("solve",), "Missing argument"),
+        (("sovle",), "no command 'sovle'; did you mean 'solve'?"),
+        (("solve", "think.yaml", "--input", "x"), "'x' is not name=value"),
+        (("solve", "think.yaml", "--backend", "scriptd"), "error: no backend named 'scriptd'; did you mean 'scripted'?"),
+        (("solve", "think.yaml", "--monitor", "ruls"), "no monitor named 'ruls'"),
+        (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),
+        (("resume", "last"), "no run 'last'"),
+        (("stop",), "name one RUN, or say --all"),
+        (("audit", "verify", "x"), "no run 'x'"),
+        (("approvals", "show", "x", "y"), "no run 'x'"),
+        (("models", "pull", "x"), "no model named 'x'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_on_the_command_line_is_bad_input(here: Scaffold, folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    """What is wrong on the command line is told in words, with status 2."""
+    (folder / "latin.yaml").write_bytes(b"prompt: \xff\n")
+    ran = here(*arguments)
+    assert ran.status == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_inputs_are_read_by_their_ending(here: Scaffold, folder: Path) -> None:
+    """A table is a list of rows, JSON and YAML are values, the rest is text; what is untrusted is tainted."""
+    from scaffold import taskfile
+
+    (folder / "a.json").write_text('{"n": [1]}')
+    (folder / "b.yaml").write_text("n: 2026-01-01\n")
+    (folder / "c.md").write_text("# Read me\n")
+    text = "prompt: a\ninputs:\n  t: {file: invoices.csv, untrusted: true}\n  j: {file: a.json}\n  y: {file: b.yaml}\n  m: {file: c.md}\n  v: {w: 1}\n"
+    (folder / "task.yaml").write_text(text)
+    task = taskfile.build("task.yaml").task
+    assert task.inputs == {
+        "t": [{"invoice": "A-1", "cents": "900"}, {"invoice": "A-2", "cents": "99"}],
+        "j": {"n": [1]},
+        "y": {"n": "2026-01-01"},
+        "m": "# Read me\n",
+        "v": {"w": 1},
+    }
+    assert task.untrusted == ("t",)
+
+
+def test_the_schema_accepts_what_the_reader_accepts(here: Scaffold) -> None:
+    """`scaffold schema` knows every key that a task file may have, and no other."""
+    from scaffold.settings import AGENT_KEYS
+    from scaffold.vocabulary.task import Task
+
+    made = here("schema").json
+    assert set(made["properties"]) == {*Task.model_fields, *AGENT_KEYS}
+    assert made["additionalProperties"] is False
+
+
+def test_what_init_writes_can_be_solved(here: Scaffold, folder: Path) -> None:
+    """A new task runs as it stands; a second `init` overwrites nothing."""
+    assert here("init", "new").status == 0
+    assert here("solve", "new/task.yaml", "--backend", "scripted:positive").out == "positive\n"
+    again = here("init", "new")
+    assert again.status == 2
+    assert "exists: nothing was written" in again.err
