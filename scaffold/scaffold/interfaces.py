@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from scaffold.vocabulary.actions import ActionSpec, Call
     from scaffold.vocabulary.clearance import Clearance
@@ -37,7 +37,7 @@ class Backend(Protocol):
 
     profile: Profile
 
-    def generate(self, request: Request) -> AsyncIterator[Delta]:
+    def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream of pieces of samples."""
         ...
 

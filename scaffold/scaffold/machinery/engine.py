@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import errors
+from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.interpreter import Interpreter
 from scaffold.machinery.people import Parked, People
@@ -305,6 +306,10 @@ class Engine:
                 except Parked:
                     self._parked.append(pending)
                     continue
+                except asyncio.CancelledError:
+                    if is_from_within():
+                        raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
+                    raise
                 deliver(interpreter, pending, outcome)
                 self._moves += 1
                 if self._moves % _MOVES_BETWEEN_BREATHS == 0:

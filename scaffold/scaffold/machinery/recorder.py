@@ -92,7 +92,7 @@ class Recorder:
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
         self.seq = event.seq = self.seq + 1
-        event.at = round(self._now(), 6)
+        event.at = self._now()
         event.t = self.t = self.active()
         line = body = b""
         if content is not None or asked is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
 from scaffold.machinery.steps import thought_from
+from scaffold.machinery.within import within
 from scaffold.trace.chain import body_of, read_content
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
@@ -71,7 +71,10 @@ class Reviews:
     ) -> None:
         self._task = task
         self._watching = [Watching(monitor) for monitor in monitors]
-        self._folding = [each for each in self._watching if each.folds]
+        self._folding: dict[type[Event], list[Watching]] = {}
+        for each in self._watching:
+            for kind in each.folds:
+                self._folding.setdefault(kind, []).append(each)
         self._actions = actions
         self._recorder = recorder
         self._state = state
@@ -82,11 +85,10 @@ class Reviews:
 
     def __call__(self, event: Event, body: bytes) -> None:
         """Let the monitors that keep state take in one event; its content is decoded for those that want it."""
-        content: dict[str, Any] | None = None
-        for each in self._folding:
-            if type(event) in each.folds:
-                if content is None:
-                    content = _json.decode(body) if body else {}
+        folding = self._folding.get(type(event))
+        if folding is not None:
+            content = _json.decode(body) if body else {}
+            for each in folding:
                 each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
 
     @property
@@ -135,6 +137,7 @@ class Reviews:
         verdicts: list[Verdict] = []
         fresh: list[Verdict] = []
         known = self._state.at(subject.key).verdicts
+        wire = canonical(subject)  # each reader decodes a copy of its own: what one does to it reaches nobody else
         for tier in tiers:
             asked = []
             for each in tier:
@@ -147,12 +150,12 @@ class Reviews:
                     asked.append(each)
                 else:
                     fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
-            if len(asked) == 1:
-                said = [await self._ask(asked[0], subject, stakes)]
-            elif asked:
-                said = await self._ask_all(asked, subject, stakes)
-            else:
+            if not asked:
                 continue
+            if len(asked) == 1 or tier[0].spec.tier == 0:
+                said = [await self._ask(each, subject, wire, stakes) for each in asked]  # rules are quicker than tasks
+            else:
+                said = await self._ask_at_once(asked, subject, wire, stakes)
             verdicts += said
             fresh += said
         decision = strictest(verdict for verdict in verdicts if self._binds(verdict))
@@ -182,22 +185,22 @@ class Reviews:
             return False
         return each.spec.tier == 0 or not self._observe
 
-    async def _ask_all(self, asked: Sequence[Watching], subject: Subject, stakes: Stakes) -> list[Verdict]:
+    async def _ask_at_once(self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes) -> list[Verdict]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(each, subject, stakes)) for each in asked]
+                tasks = [group.create_task(self._ask(each, subject, wire, stakes)) for each in asked]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
         return [task.result() for task in tasks]
 
-    async def _ask(self, each: Watching, subject: Subject, stakes: Stakes) -> Verdict:
+    async def _ask(self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes) -> Verdict:
         """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass."""
         spec = each.spec
         context = Context(self, each, subject, stakes)
-        started = time.perf_counter()
+        started = self._recorder.active()
         try:
-            async with asyncio.timeout(spec.timeout_s):
-                verdict = await each.monitor.review(_apart(subject), View(self, each), context)
+            review = each.monitor.review(_subjects.decode(wire), View(self, each), context)
+            verdict = await within(spec.timeout_s, review)
         except TimeoutError:
             verdict = Verdict(decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s")
         except (StepFailed, BudgetSpent, Unavailable) as error:
@@ -217,7 +220,7 @@ class Reviews:
             monitor=each.name,
             settings=each.settings,
             usage=context.usage + verdict.usage,
-            seconds=round(time.perf_counter() - started, 6),
+            seconds=round(self._recorder.active() - started, 6),
         )
 
     def write(self, subject: Subject, subject_digest: str, decision: Decision, stakes: Stakes, verdicts: Sequence[Verdict]) -> None:
@@ -241,11 +244,6 @@ class Reviews:
 
 
 _subjects = msgspec.json.Decoder(Subject)
-
-
-def _apart(subject: Subject) -> Subject:
-    """A copy of its own for each reader, so that what one does to it reaches nobody else."""
-    return _subjects.decode(canonical(subject))
 
 
 class View:

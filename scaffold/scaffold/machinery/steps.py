@@ -22,6 +22,7 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
+from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.answers import choices_of, object_schema, read_answer
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost
 from scaffold.vocabulary import events as ev
@@ -354,8 +355,12 @@ class Steps:
             request = msgspec.structs.replace(request, n=n, seed=seed)
         before = asking.spent
         try:
-            async with aclosing(asking.backend.generate(request)) as stream:  # type: ignore[type-var]  # the Protocol asks for an iterator; it is a generator
+            async with aclosing(asking.backend.generate(request)) as stream:
                 await self._read(asking, base, n, stream)
+        except asyncio.CancelledError:
+            if is_from_within():
+                raise BackendError("it was cancelled from within") from None
+            raise
         except BadResponse as error:
             for index in range(base, base + n):
                 asking.running[index].cut = asking.running[index].cut or str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -46,7 +46,7 @@ class Scripted:
         self._delay = delay
         self._used: dict[str, int] = {}
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer each of the request's samples."""
         self.requests.append(request)
         spent = Usage(sum(words(message.content) for message in request.messages), 0)
@@ -114,10 +114,10 @@ class Noisy:
         self._seed = seed
         self._spoil = spoil or _another_digit
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Pass on each sample whole, some of them spoiled."""
         texts: dict[int, str] = {}
-        async with aclosing(self.inner.generate(request)) as stream:  # type: ignore[type-var]  # the Protocol asks for an iterator
+        async with aclosing(self.inner.generate(request)) as stream:
             async for delta in stream:
                 texts[delta.index] = texts.get(delta.index, "") + delta.text
                 if delta.finish is None:

@@ -18,7 +18,7 @@ from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.models import Delta, Profile, Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from scaffold.interfaces import Backend
 
@@ -48,10 +48,10 @@ class Recording:
         if not self._path.exists():
             self._path.write_bytes(msgspec.json.encode({"profile": inner.profile}) + b"\n")
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer, and write down the answer once it is whole."""
         deltas: list[Delta] = []
-        async with aclosing(self.inner.generate(request)) as stream:  # type: ignore[type-var]  # the Protocol asks for an iterator
+        async with aclosing(self.inner.generate(request)) as stream:
             async for delta in stream:
                 deltas.append(delta)
                 yield delta
@@ -79,7 +79,7 @@ class Recorded:
             self._answers.setdefault(said.request, []).append(said.deltas)
         self._used: dict[str, int] = {}
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer as recorded.
 
         Raises:

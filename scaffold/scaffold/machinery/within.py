@@ -1,0 +1,47 @@
+"""Awaiting something for so many seconds, cheaply when it is done at once."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
+T = TypeVar("T")
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Await work in this task, and cancel it when it takes longer.
+
+    Most monitors never wait for anything. A timer costs several times what they do, so it is set only for one that does
+    wait, after its first step: until then nothing could have stopped it anyway.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    async with asyncio.timeout(seconds):
+        return await _rest(work, waits_for)
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that was begun by hand, handing through what it waits for."""
+    while True:
+        try:
+            heard = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - cancellation too belongs to the coroutine
+            step, value = work.throw, error
+        else:
+            step, value = work.send, heard
+        try:
+            waits_for = step(value)
+        except StopIteration as done:
+            result: T = done.value
+            return result
