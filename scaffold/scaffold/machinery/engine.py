@@ -225,8 +225,6 @@ class Engine:
             self._recorder.adopt(link)
         if self._state.ended is not None:
             return self._outcome(self._state.ended[0].status, self._state.ended[1])
-        self._state.model.forfeit()
-        self._state.oversight.forfeit()
         for listener in self._setting.listeners:
             self._recorder.follow(listener)
         owner = f"{socket.gethostname()}:{os.getpid()}"

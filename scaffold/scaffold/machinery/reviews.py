@@ -10,6 +10,7 @@ import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
+from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.steps import thought_from
 from scaffold.machinery.within import within
 from scaffold.trace.chain import body_of, read_content
@@ -207,6 +208,10 @@ class Reviews:
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}")
         except (RunEnding, TraceError):
             raise
+        except asyncio.CancelledError:
+            if not is_from_within():
+                raise
+            verdict = Verdict(decision=spec.on_error, status="error", rationale="it was cancelled from within")
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
         else:

@@ -137,6 +137,7 @@ class RunState:
         self._identities = identities
         self._rounds = task.oversight.rounds
         self._takers = {
+            ev.RunResumed: self._run_resumed,
             ev.StepAsked: self._step_asked,
             ev.StepReserved: self._step_reserved,
             ev.StepAnswered: self._step_answered,
@@ -177,6 +178,11 @@ class RunState:
         return self.model if name == "model" else self.oversight
 
     # --- steps
+
+    def _run_resumed(self, _event: ev.RunResumed, _body: bytes) -> None:
+        """What was under way when the last process died is charged at worst: now, and whenever the trace is read again."""
+        self.model.forfeit()
+        self.oversight.forfeit()
 
     def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
         self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, steps=1)
