@@ -264,16 +264,15 @@ class Reading:
                 self.certain = False
 
     def _element(self, place: int) -> None:
-        token, name = self._at(place), self._at(place + 2)
-        if self._at(place + 1).text != ".":
+        """A call of the plan, bound by a comprehension: what is not one field of it may be its arguments."""
+        name = self._at(place + 2)
+        if self._at(place + 1).text != "." or self._at(place + 3).text == "(":
             self.certain = False
-        elif self._at(place + 3).text != "(":
-            if name.text not in PLANNED:
-                message = f"a planned call has no {name.text!r}{nearest(name.text, PLANNED)}"
-                raise Fault(message, self.source, name.start)
-            self._compared(place + 2, "action" if name.text == "action" else name.text)
-        elif token.text:
-            self.certain = False
+            return
+        if name.text not in PLANNED:
+            message = f"a planned call has no {name.text!r}{nearest(name.text, PLANNED)}"
+            raise Fault(message, self.source, name.start)
+        self._compared(place + 2, name.text)
 
     def _record(self, place: int) -> None:
         """One of the variables, or a field of it."""
@@ -315,7 +314,7 @@ class Reading:
             self.copies[self._depth()] += 1
         following = self._at(place + 1).text
         measured = self._at(place - 2).text == "size" and following == ")"
-        if root == "plan" and following not in (".", "[") and not measured:
+        if root == "plan" and following != "." and not measured:
             self.certain = False
 
     def _selected(self, place: int) -> tuple[str, int] | None:

@@ -53,9 +53,9 @@ class Sheet:
     """A rule with a task's inputs.
 
     The library converts all variables of a context anew once one of them was changed, and with 10,000
-    accounts among the inputs that takes milliseconds. So a context holds only the inputs, and asks for the values of
-    the call under review one by one. It cannot be told that one of them is null, since None there says that
-    there is no such variable; nulls are fixed, in a context of their own for each set of names.
+    accounts among the inputs that takes milliseconds. So a context holds only the inputs, and asks for the
+    values of the call under review one by one. It cannot be told that one of them is null, since None there
+    says that there is no such variable; nulls are fixed, in a context of their own for each set of names.
     """
 
     def __init__(
