@@ -103,7 +103,7 @@ class Chain:
             NewerTrace: it is of a kind that this version does not know.
         """
         line, number = record.line, self.seq + 1
-        if len(line) <= _TAIL or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK:
+        if len(line) <= _TAIL or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK or line[-2:] != b'"}':
             raise errors.TraceDamaged(f"line {number} of the trace is not a sealed event", number)
         body = line[:-_TAIL] + b"}"
         mark = sha256(self.hash + body)
