@@ -121,7 +121,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plugins = tmp_path / "plugins"
     (plugins / "asker-1.0.dist-info").mkdir(parents=True)
     (plugins / "asker.py").write_text(ASKER.replace("\\\\", "\\"))
-    (plugins / "asker-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: asker\nVersion: 1.0\n")
+    (plugins / "asker-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: asker\nVersion: 1.0\n"
+    )
     entries = "[scaffold.monitors]\nasker = asker:Asker\n[scaffold.planners]\nbroken = not_there:planner\n"
     (plugins / "asker-1.0.dist-info" / "entry_points.txt").write_text(entries)
     monkeypatch.chdir(tmp_path)
@@ -148,7 +150,13 @@ def scaffold(folder: Path) -> Scaffold:
 
     def run(*arguments: str, more: Mapping[str, str] | None = None) -> Ran:
         done = subprocess.run(
-            command(*arguments), cwd=folder, env=environment(folder, more), capture_output=True, text=True, check=False, timeout=60
+            command(*arguments),
+            cwd=folder,
+            env=environment(folder, more),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 

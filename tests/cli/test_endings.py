@@ -42,7 +42,13 @@ def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path)
         (THINKING.replace("thinking", "failing"), 1, "failed: the planner raised ValueError: no idea"),
         (PAYING.replace("paying", "insisting"), 3, "stopped: "),
         (THINKING + "budget: {steps: 1}\n", 4, "exhausted: "),
-        (THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"), 5, "unavailable"),
+        (
+            THINKING.replace(
+                "{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"
+            ),
+            5,
+            "unavailable",
+        ),
         (THINKING.replace("thinking", "asking"), 6, "waiting: "),
     ],
     ids=["failed", "stopped", "exhausted", "unavailable", "waiting"],
@@ -88,7 +94,9 @@ def test_runs_go_where_they_are_sent(here: Scaffold, folder: Path, monkeypatch: 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal(here: Scaffold, folder: Path) -> None:
     """Control characters in arguments are written out on stderr."""
-    (folder / "pay.yaml").write_text(PAYING.replace("{file: invoices.csv}", '[{invoice: "A\\e[2K\\u202e", cents: 1}]'))
+    (folder / "pay.yaml").write_text(
+        PAYING.replace("{file: invoices.csv}", '[{invoice: "A\\e[2K\\u202e", cents: 1}]')
+    )
     ran = here("solve", "pay.yaml")
     assert ran.status == 0
     assert "\x1b" not in ran.err
@@ -123,7 +131,9 @@ def test_help_starts_at_once() -> None:
     import sys
 
     code = "import sys; from scaffold.cli import main; main(['--help']); print([n for n in ('pydantic', 'rich', 'asyncio', 'ruamel') if n in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    ).stdout
     assert said.splitlines()[-1] == "[]"
 
 
@@ -136,5 +146,12 @@ def test_solving_without_a_terminal_needs_no_rich(folder: Path) -> None:
         "import sys; from scaffold.cli import main; main(['solve', 'think.yaml']);"
         "print([n for n in ('rich', 'networkx', 'opentelemetry', 'cryptography') if n in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.stdout.splitlines()[-1] == "[]"

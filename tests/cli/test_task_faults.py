@@ -85,7 +85,10 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
         (("solve",), "Missing argument"),
         (("sovle",), "no command 'sovle'; did you mean 'solve'?"),
         (("solve", "think.yaml", "--input", "x"), "'x' is not name=value"),
-        (("solve", "think.yaml", "--backend", "scriptd"), "error: no backend named 'scriptd'; did you mean 'scripted'?"),
+        (
+            ("solve", "think.yaml", "--backend", "scriptd"),
+            "error: no backend named 'scriptd'; did you mean 'scripted'?",
+        ),
         (("solve", "think.yaml", "--monitor", "ruls"), "no monitor named 'ruls'"),
         (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),
         (("resume", "last"), "no run 'last'"),
@@ -96,7 +99,9 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_on_the_command_line_is_bad_input(here: Scaffold, folder: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_a_mistake_on_the_command_line_is_bad_input(
+    here: Scaffold, folder: Path, arguments: tuple[str, ...], said: str
+) -> None:
     """What is wrong on the command line is told in words, with status 2."""
     (folder / "latin.yaml").write_bytes(b"prompt: \xff\n")
     ran = here(*arguments)

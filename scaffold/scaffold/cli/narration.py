@@ -186,7 +186,9 @@ class Narrator:
     # --- people
 
     def _approval_asked(self, event: ev.ApprovalAsked, content: dict[str, Any]) -> Told:
-        self._asked[event.id] = what_is_asked(content.get("title", event.subject), content.get("calls"), self._width)
+        self._asked[event.id] = what_is_asked(
+            content.get("title", event.subject), content.get("calls"), self._width
+        )
         return Told("wait", f"asks a person to approve {self._asked[event.id]} (id {event.id})")
 
     def _approval_given(self, event: ev.ApprovalGiven, content: dict[str, Any]) -> Told:

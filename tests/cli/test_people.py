@@ -1,0 +1,177 @@
+"""People in the loop: at the terminal, and through `scaffold approvals`."""
+
+import json
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
+
+
+def at_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
+    """The command in a terminal of its own."""
+    line = command(*arguments)
+    env = environment(folder, {"TERM": "xterm", "COLUMNS": "160"})
+    return pexpect.spawn(
+        line[0], line[1:], cwd=str(folder), env=env, encoding="utf-8", timeout=30, dimensions=(40, 160)
+    )
+
+
+def ends(terminal: "pexpect.spawn[str]") -> int:
+    """The exit status."""
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    return int(terminal.exitstatus if terminal.exitstatus is not None else -1)
+
+
+def waiting_id(here: Scaffold) -> str:
+    """Id of the one thing that waits."""
+    listed = json.loads(here("approvals", "list", "--json").out)
+    (found,) = {each["id"] for each in listed[:1]}
+    return str(found)
+
+
+def test_a_call_is_shown_and_approved_at_the_terminal(folder: Path) -> None:
+    """The exact call, the reason and the expiry are shown; `y` lets it run, and Enter alone means no."""
+    terminal = at_terminal(folder, "solve", "people.yaml")
+    terminal.expect(r'pay\(cents=900, invoice="A-1"\)\r\n')
+    terminal.expect("reason: asker: a person has to see ")
+    terminal.expect("open until ")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("y")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("")
+    terminal.expect("REFUSED pay")
+    assert ends(terminal) == 0
+    assert (folder / "paid.txt").read_text() == "A-1 900\n"
+
+
+def test_what_is_left_for_later_pauses_the_run(folder: Path) -> None:
+    """`l` answers nothing: the run pauses with status 6 and says what to type."""
+    terminal = at_terminal(folder, "solve", "people.yaml")
+    for _ in range(2):
+        terminal.expect_exact("[y/N, l for later] ")
+        terminal.sendline("l")
+    terminal.expect("scaffold approvals approve")
+    assert ends(terminal) == 6
+    assert not (folder / "paid.txt").exists()
+
+
+def test_what_is_typed_ahead_approves_nothing(folder: Path) -> None:
+    """A `y` typed before the call is shown does not count."""
+    terminal = at_terminal(folder, "solve", "people.yaml")
+    terminal.sendline("y")
+    terminal.expect_exact("[y/N, l for later] ")
+    time.sleep(0.5)
+    assert not (folder / "paid.txt").exists()
+    terminal.sendline("n")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("n")
+    assert ends(terminal) == 0
+    assert not (folder / "paid.txt").exists()
+
+
+def test_a_question_is_answered_at_the_terminal(folder: Path) -> None:
+    """A question takes a line of text."""
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
+    terminal = at_terminal(folder, "solve", "ask.yaml")
+    terminal.expect("How many")
+    terminal.expect_exact("your answer (empty to answer later): ")
+    terminal.sendline("7")
+    terminal.expect("7 it is")
+    assert ends(terminal) == 0
+
+
+def test_an_interrupt_during_a_question_pauses_the_run(folder: Path) -> None:
+    """Ctrl-C at the prompt pauses with status 130 instead of hanging on the terminal."""
+    terminal = at_terminal(folder, "solve", "people.yaml")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendintr()
+    terminal.expect("paused; go on with: scaffold resume")
+    assert ends(terminal) == 130
+
+
+def test_without_a_terminal_the_run_waits_and_is_approved_elsewhere(here: Scaffold, folder: Path) -> None:
+    """A run that needs a person pauses with status 6; an approval in its inbox lets it go on when resumed."""
+    ran = here("solve", "people.yaml")
+    assert ran.status == 6
+    run = only_run(folder).name
+    for each in json.loads(here("approvals", "list", run, "--json").out):
+        assert f"scaffold approvals approve {run} {each['id']}" in ran.err
+        assert "pay(" in here("approvals", "show", run, each["id"]).out
+        assert here("approvals", "approve", run, each["id"], "--comment", "fine").status == 0
+    resumed = here("resume", run, "--json")
+    assert (resumed.status, resumed.json["answer"]) == (0, "performed, performed")
+    assert here("audit", "verify", run).status == 0
+
+
+def test_what_is_denied_is_refused(here: Scaffold, folder: Path) -> None:
+    """A denial refuses the call."""
+    here("solve", "people.yaml")
+    for each in json.loads(here("approvals", "list", "--json").out):
+        assert here("approvals", "deny", "last", each["id"]).status == 0
+    assert here("resume", "last").out == "refused, refused\n"
+    assert not (folder / "paid.txt").exists()
+
+
+def test_an_answer_counts_once_and_only_while_it_is_asked(here: Scaffold, folder: Path) -> None:
+    """Unknown, answered, settled and ended questions are refused, each in its own words."""
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
+    here("solve", "ask.yaml")
+    name = waiting_id(here)
+    assert "asks nothing named 'nope'" in here("approvals", "approve", "last", "nope").err
+    assert "is a question: answer it with --answer TEXT" in here("approvals", "approve", "last", name).err
+    assert (
+        "'many' is not a whole number" in here("approvals", "approve", "last", name, "--answer", "many").err
+    )
+    assert here("approvals", "approve", "last", name, "--answer", "7").status == 0
+    again = here("approvals", "approve", "last", name, "--answer", "8")
+    assert again.status == 2
+    assert "was answered already" in again.err
+    assert here("resume", "last").out == "7 it is\n"
+    late = here("approvals", "approve", "last", name, "--answer", "8")
+    assert late.status == 2
+    assert "is settled already" in late.err
+
+
+def test_an_expired_question_cannot_be_approved(here: Scaffold, folder: Path) -> None:
+    """Expiry means no."""
+    text = (folder / "people.yaml").read_text()
+    (folder / "people.yaml").write_text(text + "oversight: {approval_seconds: 0.05}\n")
+    here("solve", "people.yaml", "--input", 'invoices=[{"invoice": "B", "cents": 1}]')
+    if here("approvals", "list", "--json").json:
+        time.sleep(0.1)
+        late = here("approvals", "approve", "last", waiting_id(here))
+        assert late.status == 2
+        assert "expired at" in late.err
+        here("resume", "last")
+    assert not (folder / "paid.txt").exists()
+    assert "nobody approved" in here("audit", "show", "last").out
+
+
+def test_a_stopped_run_does_nothing_more(here: Scaffold, folder: Path) -> None:
+    """`scaffold stop` halts a paused run before its next action once it is resumed, with status 3."""
+    here("solve", "people.yaml")
+    for each in json.loads(here("approvals", "list", "--json").out):
+        here("approvals", "approve", "last", each["id"])
+    assert here("stop", "--all").status == 0
+    stopped = here("resume", "last")
+    assert stopped.status == 3
+    assert "stopped by" in stopped.err
+    assert not (folder / "paid.txt").exists()
+    assert "has ended already" in here("stop", "last").err
+    assert "run.ended" in events_of(only_run(folder))
+
+
+@pytest.mark.parametrize("word", ["show", "deny", "approve"])
+def test_an_altered_trace_asks_nothing(here: Scaffold, folder: Path, word: str) -> None:
+    """What an altered trace asks cannot be approved: nobody knows who wrote it."""
+    here("solve", "people.yaml")
+    name = waiting_id(here)
+    spine = only_run(folder) / "trace.jsonl"
+    spine.write_bytes(spine.read_bytes().replace(b"approval.asked", b"approval.askeD", 1))
+    ran = here("approvals", word, "last", name)
+    assert ran.status == 2
+    assert "was altered" in ran.err

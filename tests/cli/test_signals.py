@@ -1,0 +1,111 @@
+"""Interrupting a run, going on with it, and two processes at one run."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
+
+SLOW = THINKING.replace("replies: Paris", "replies: Paris, delay: 30")
+
+
+def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A run that has asked its first step and waits for the answer."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        spine = (
+            next(iter((folder / ".scaffold/runs").glob("*/trace.jsonl")), None)
+            if (folder / ".scaffold").exists()
+            else None
+        )
+        if spine is not None and b"step.asked" in spine.read_bytes():
+            break
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_pauses_and_goes_on(
+    scaffold: Scaffold, folder: Path, number: signal.Signals
+) -> None:
+    """A signal pauses the run with status 130; `resume` finishes it."""
+    (folder / "slow.yaml").write_text(SLOW)
+    process = started(folder, "solve", "slow.yaml")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    run = re.search(r"paused; go on with: scaffold resume (\S+)", err)
+    assert run is not None
+    assert run[1] == only_run(folder).name
+    assert events_of(only_run(folder))[-1] == "run.paused"
+    assert scaffold("audit", "verify", "last").status == 0
+
+
+def test_what_was_interrupted_is_asked_again(
+    here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupt, `resume` asks the step that was cut off, and gives the answer."""
+    (folder / "slow.yaml").write_text(SLOW)
+    process = started(folder, "solve", "slow.yaml")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    monkeypatch.setattr("scaffold.testing.backends.asyncio.sleep", _at_once)
+    assert here("resume", "last").out == "Paris\n"
+
+
+async def _at_once(_seconds: float) -> None:
+    return None
+
+
+def test_a_second_process_is_refused(scaffold: Scaffold, folder: Path) -> None:
+    """A run that one process writes cannot be resumed by another; `audit list` says that it is running."""
+    (folder / "slow.yaml").write_text(SLOW)
+    process = started(folder, "solve", "slow.yaml")
+    try:
+        second = scaffold("resume", "last")
+        assert second.status == 2
+        assert "is being written by another process" in second.err
+        assert "running" in scaffold("audit", "list").out
+        verified = scaffold("audit", "verify", "last")
+        assert verified.status == 1
+        assert "still being written" in verified.out
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def test_a_second_interrupt_leaves_at_once(scaffold: Scaffold, folder: Path) -> None:
+    """Killed in the middle, the run is cut off: verification says so, and resume goes on."""
+    (folder / "slow.yaml").write_text(SLOW)
+    process = started(folder, "solve", "slow.yaml")
+    process.kill()
+    process.communicate(timeout=30)
+    assert scaffold("audit", "verify", "last").out.startswith(f"run {only_run(folder).name} is cut off")
+
+
+def test_a_changed_planner_is_told_in_words(here: Scaffold, folder: Path) -> None:
+    """Resuming with another planner than the trace records is refused with status 2, never a traceback."""
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
+    here("solve", "ask.yaml")
+    tools = folder / "tools.py"
+    tools.write_text(tools.read_text().replace('"How many?"', '"How many apples?"'))
+    for name in [name for name in sys.modules if name.startswith("_scaffold_task_")]:
+        del sys.modules[name]
+    ran = here("resume", "last")
+    assert ran.status == 2
+    assert "Traceback" not in ran.err
+    assert ran.err.startswith("error: ")
