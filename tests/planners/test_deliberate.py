@@ -174,8 +174,10 @@ def test_what_was_turned_down_is_never_proposed_again(think_about: Any) -> None:
 
 def test_the_next_best_way_is_taken_when_none_better_is_found(think_about: Any) -> None:
     """If nothing new comes to mind after an objection, a way that stood from the beginning is proposed."""
-    outcome = think_about(Mind([TWICE, ASK, TWICE]), monitors=[Guard(240)])
+    worse = {("Option: ask first", "is paid"): "no"}
+    outcome = think_about(Mind([TWICE, ASK, TWICE], worse), monitors=[Guard(240)])
     assert (outcome.status, outcome.answer["decided"]) == ("solved", "ask first")
+    assert outcome.answer["objections"] == ["call-1: 240 is the wrong amount"]
 
 
 def test_what_oversight_refuses_to_the_end_is_given_up_with_reasons(think_about: Any) -> None:

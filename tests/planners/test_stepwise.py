@@ -134,9 +134,11 @@ def dags(draw: st.DrawFn) -> dict[int, list[int]]:
 
 @given(dags())
 def test_levels_hold_each_node_once_right_after_what_it_needs(needs: dict[int, list[int]]) -> None:
-    """A node stands in the first level after all that it needs, so no level could come earlier."""
+    """A node stands in the first level after all that it needs, and in a level nodes keep their order."""
     level_of = {node: number for number, level in enumerate(levels(needs)) for node in level}
     assert sum(map(len, levels(needs))) == len(needs) == len(level_of)
+    for level in levels(needs):
+        assert level == [node for node in needs if node in level]
     for node, before in needs.items():
         assert level_of[node] == 1 + max((level_of[each] for each in before), default=-1)
 
