@@ -204,9 +204,7 @@ def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
     told: list[Objection] = []
     for verdict in verdicts:
         if verdict.severity >= NOT_CLEARED:
-            told += verdict.objections
-            if verdict.feedback or not verdict.objections:
-                told.append(Objection("", verdict.feedback or "it was not cleared"))
+            told += verdict.objections or [Objection("", verdict.feedback or "it was not cleared")]
     return tuple(dict.fromkeys(told)) or (Objection("", "it was not cleared"),)
 
 

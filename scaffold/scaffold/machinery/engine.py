@@ -118,12 +118,11 @@ class Engine:
         self._setting = setting
         self._claim = claim
         task = setting.task.with_tools(tuple(action.spec for action in setting.actions.values()))
-        identities = {name: action.spec.identity for name, action in setting.actions.items()}
         specs = {name: action.spec for name, action in setting.actions.items()}
         self._task = task
         self._journal = setting.journal
         self._reach = setting.surroundings.reach
-        self._state = RunState(task, identities)
+        self._state = RunState(task, specs)
         self._recorder = Recorder(setting.journal, claim, setting.surroundings, signer=setting.signer)
         self._steps = Steps(
             run=claim.run,

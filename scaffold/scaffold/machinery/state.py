@@ -15,7 +15,9 @@ from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.review import Verdict
 
 if TYPE_CHECKING:
-    from scaffold.vocabulary.actions import ActionStatus
+    from collections.abc import Mapping
+
+    from scaffold.vocabulary.actions import ActionSpec, ActionStatus
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.task import Task
 
@@ -117,7 +119,7 @@ class RunState:
         reasoning_chars: characters of reasoning and of answers read.
     """
 
-    def __init__(self, task: Task, identities: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
         self.model = Ledger(task.budget)
         self.oversight = Ledger(task.oversight.budget)
         self.progress: dict[str, Progress] = {}
@@ -134,7 +136,7 @@ class RunState:
         self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
         self.paused: ev.Paused | None = None
         self.steps = 0
-        self._identities = identities
+        self._specs = actions
         self._rounds = task.oversight.rounds
         self._takers = {
             ev.RunResumed: self._run_resumed,
@@ -221,7 +223,24 @@ class RunState:
             nodes = json.loads(progress.asked)
             self.plans[event.key] = {node[0]: canonical([node[1], node[2]]) for node in nodes}
         else:
-            self._count_refusal(progress.fingerprint, _json.decode(body)["objections"][0]["feedback"])
+            objections = _json.decode(body)["objections"]
+            self._count_refusal(progress.fingerprint, objections[0]["feedback"])
+            self._note_refused(event.key, json.loads(progress.asked), objections)
+
+    def _note_refused(self, key: str, nodes: list[Any], objections: list[dict[str, str]]) -> None:
+        """Remember the actions of a plan that objections name, or all when they are about the whole."""
+        reasons = {objection["node"]: objection["feedback"] for objection in objections}
+        for node, name, arguments, _ in nodes:
+            reason = reasons.get(node, reasons.get(""))
+            if reason is not None:
+                cost = self._specs[name].cost if name in self._specs else 0.0
+                self.actions[f"{key}#{node}"] = ActionSummary(
+                    key=key, name=name, arguments=arguments, status="refused", reason=reason, cost=cost
+                )
+
+    def _identity(self, summary: ActionSummary) -> str:
+        spec = self._specs.get(summary.name)
+        return identity_of(summary.name, summary.arguments, spec.identity) if spec is not None else ""
 
     def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
         content = _json.decode(body)
@@ -244,7 +263,7 @@ class RunState:
             self.model.actions_usd += 0.0 if summary is None else summary.cost
         if summary is not None:
             summary.status = "unknown"
-            identity = identity_of(summary.name, summary.arguments, self._identities.get(summary.name, ()))
+            identity = self._identity(summary)
             if identity:
                 self.taken[identity] = event.key
 
@@ -257,7 +276,7 @@ class RunState:
             if event.status != "performed":
                 summary.reason = _json.decode(body).get("reason", "") if body else ""
             if event.status == "failed":
-                identity = identity_of(summary.name, summary.arguments, self._identities.get(summary.name, ()))
+                identity = self._identity(summary)
                 self.taken.pop(identity, None)
         if event.final:
             del self.progress[event.key]
@@ -335,8 +354,14 @@ class RunState:
 
     def saved(self) -> dict[str, float]:
         """What refusals saved: how many actions did not run, and what they would have cost by their own declaration."""
-        refused = [summary for summary in self.actions.values() if summary.status == "refused"]
-        return {"actions": len(refused), "usd": sum(summary.cost for summary in refused)}
+        done = {_call(summary) for summary in self.actions.values() if summary.status == "performed"}
+        refused = {_call(each): each.cost for each in self.actions.values() if each.status == "refused"}
+        spared = [cost for call, cost in refused.items() if call not in done]
+        return {"actions": len(spared), "usd": sum(spared)}
+
+
+def _call(summary: ActionSummary) -> bytes:
+    return canonical([summary.name, summary.arguments])
 
 
 def _summary(event: ev.Reviewed, verdict: Verdict) -> VerdictSummary:

@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         decision: from `allow` to `halt`.
         status: anything but `ok` means that the check was not made.
         rationale: why; stays in the trace, since it teaches evasion.
-        feedback: what the planner is told of the whole.
+        feedback: what the planner is told, unless there are objections.
         objections: what the planner is told of single actions of a plan.
         score: between 0 and 1, of `property`.
         property: what the score measures.
