@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from scaffold.vocabulary.canonical import adapter, schema_of
+from scaffold.vocabulary.canonical import adapter, canonical, schema_of
 
-_INTEGER = re.compile(r"[+-]?\d{1,400}")
-_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?")
+_INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    """Give the value that a text states.
+    """Give the value that a text states; the planner is sent just what `recorded` gives back of it.
 
     Raises:
         ValueError: it states none; the message says what is wrong in a few words.
@@ -31,11 +32,20 @@ def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
     if reader is not None:
         return reader(stripped)
     try:
-        return adapter(returns).validate_json(stripped)
+        value = adapter(returns).validate_json(stripped)
+        adapter(returns).validate_json(recorded(returns, value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+    return value
+
+
+def recorded(returns: Any, value: Any) -> bytes:
+    """Canonical bytes of a value that was read, from which its type reads it again."""
+    if returns is str or _reader(returns) is not None:
+        return canonical(value)
+    return canonical(adapter(returns).dump_python(value, mode="json", by_alias=True, round_trip=True))
 
 
 @lru_cache(maxsize=256)
@@ -60,7 +70,10 @@ def _read_integer(text: str) -> int:
 def _read_number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise ValueError("not a number")
-    return float(text)
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("too large a number")
+    return number
 
 
 def _read_boolean(text: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from scaffold.interfaces import Answer, Question
-from scaffold.machinery.answers import read_answer
+from scaffold.machinery.answers import read_answer, recorded
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
@@ -139,7 +141,7 @@ class People:
         value = read_answer(move.returns, answer.value)
         event = ev.QuestionAnswered(key=key, id=asked.id, by=answer.by)
         self._reach("question.answered:before")
-        body = self._recorder.record(event, {"value": value})
+        body = self._recorder.record(event, {"value": msgspec.Raw(recorded(move.returns, value))})
         await self._recorder.flush(durable=True)
         self._reach("question.answered:after")
         return answer_from(event, body, move)
@@ -166,7 +168,7 @@ def answer_from(event: ev.QuestionAnswered, body: bytes, move: Ask) -> Reference
     """What the planner is sent for a recorded answer."""
     value = decode(body)["value"]
     if move.returns is not str:
-        value = adapter(move.returns).validate_python(value)
+        value = adapter(move.returns).validate_json(canonical(value))
     return Reference(value, Provenance((f"answer:{event.key}",)))
 
 

@@ -17,13 +17,14 @@ from scaffold.errors import (
     ContextOverflow,
     MoveError,
     NoWinner,
+    PlannerError,
     PromptTooLong,
     StepFailed,
     Unavailable,
     move_error,
 )
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.answers import choices_of, object_schema, read_answer
+from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
@@ -269,6 +270,9 @@ class Steps:
                 return self._lost(asking, decision.reason)
             if not isinstance(decision, Draw):
                 return decision.place, decision.share, decision.counted
+            if not 0 < decision.n <= asking.policy.cap - asking.drawn:
+                said = f"{type(asking.policy).__name__} asks for {decision.n} more samples after {asking.drawn} of {asking.policy.cap}"
+                raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             tokens, usd = asking.worst(decision.n)
             await self._wait_for_room(asking.ledger, tokens, usd, steps=1 if first else 0)
             self._reserve(asking, tokens, usd, provenance, first=first)
@@ -412,7 +416,7 @@ class Steps:
             if problem:
                 sample = msgspec.structs.replace(sample, flag=problem)
             else:
-                vote = canonical(value)
+                vote = recorded(asking.move.returns, value)
                 asking.votes.append(vote)
                 asking.values.append((len(asking.samples), vote))
             asking.samples.append(sample)
@@ -441,8 +445,8 @@ def _flagged(policy: Sampling, value: Any) -> str:
             return f"check failed: {type(error).__name__}: {error}"
         if isinstance(said, str) and said:
             return said
-        if said is False:
-            return "refused by a check"
+        if said is not None and said is not True and said != "":
+            return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
     return ""
 
 

@@ -138,8 +138,13 @@ def ahead_by(k: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -
     return _AheadBy(k=_at_least_one(k, "k"), cap=max(k, cap or 8 * k), flags=flags)
 
 
-def verified(check: Check, *, tries: int = 8) -> Sampling:
-    """The first sample that a sound critic in code accepts."""
+def verified(critic: Callable[[Any], Any], *, tries: int = 8) -> Sampling:
+    """The first sample of which a sound critic in code says something true; a text says why not."""
+
+    def check(value: Any) -> str | bool:
+        said = critic(value)
+        return said or False if isinstance(said, str) else bool(said)
+
     return _First(cap=_at_least_one(tries, "tries"), flags=(check,))
 
 

@@ -1,0 +1,188 @@
+"""Answers: a text states a value of the type that was wanted, or is refused; it is never repaired."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from scaffold import Planning, Task, Thought, once, think
+from scaffold.machinery.answers import choices_of, object_schema, read_answer
+
+if TYPE_CHECKING:
+    from tests.core.conftest import World
+
+
+class Payment(BaseModel):
+    """A model with everything that makes a round trip hard."""
+
+    model_config = ConfigDict(extra="forbid")
+    to: str
+    cents: int = Field(gt=0)
+    source: str = Field(alias="from")
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic's documentation writes it
+    @property
+    def euros(self) -> float:
+        """In euros."""
+        return self.cents / 100
+
+
+PAYMENT = Payment.model_validate({"to": "bob", "cents": 5, "from": "me"})
+
+
+@dataclass
+class Point:
+    """A dataclass."""
+
+    x: int
+    y: int
+
+
+@given(st.integers())
+def test_a_whole_number_reads_as_itself(number: int) -> None:
+    """Any integer that is written plainly, with space around it, is read."""
+    assert read_answer(int, f" {number}\n") == number
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_reads_as_itself(number: float) -> None:
+    """Any finite number as Python writes it is read."""
+    assert read_answer(float, str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("returns", "text"),
+    [
+        (int, "The answer is 42."),
+        (int, "42."),
+        (int, "4 2"),
+        (int, "1_000"),
+        (int, "1e3"),
+        (int, "**42**"),
+        (int, ""),
+        (int, "٤٢"),
+        (int, "9" * 5000),
+        (float, "3,14"),
+        (float, "about 3"),
+        (float, "nan"),
+        (float, "inf"),
+        (float, "1e999"),
+        (float, "."),
+        (bool, "True."),
+        (bool, "yes"),
+        (bool, ""),
+        (Literal["red", "green"], "red or green"),
+        (Literal["red", "green"], "Red"),
+        (Payment, "Pay bob 5 cents"),
+        (Payment, '```json\n{"to": "bob", "cents": 5, "from": "me"}\n```'),
+        (Payment, '{"to": "bob", "cents": 0, "from": "me"}'),
+        (Payment, '{"to": "bob", "cents": 5, "from": "me", "extra": 1}'),
+        (list[int], "[1, 2,"),
+        (list[float], "[1, NaN]"),
+    ],
+)
+def test_prose_and_what_is_out_of_bounds_is_refused(returns: Any, text: str) -> None:
+    """What does not state a value of the type, and nothing else, is refused in a few words."""
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        read_answer(returns, text)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("returns", "text", "value"),
+    [
+        (int, "+7", 7),
+        (float, "2.5e-3", 0.0025),
+        (bool, "true", True),
+        (bool, " false ", False),
+        (Literal["red", "green"], "red", "red"),
+        (Literal[1, 2], "2", 2),
+        (str, "  any text  ", "any text"),
+        (str, "", ""),
+        (list[int], "[1, 2]", [1, 2]),
+        (Point, '{"x": 1, "y": 2}', Point(1, 2)),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+    ],
+)
+def test_what_states_a_value_is_read(returns: Any, text: str, value: Any) -> None:
+    """Numbers, truth values, choices, models and containers are read from their plain forms."""
+    assert read_answer(returns, text) == value
+
+
+def test_choices_bind_whatever_the_type() -> None:
+    """A step that names the only texts accepts no other."""
+    assert read_answer(str, "a", ("a", "b")) == "a"
+    with pytest.raises(ValueError, match="not one of a, b"):
+        read_answer(str, "c", ("a", "b"))
+
+
+def test_decoding_is_constrained_where_the_form_is_known() -> None:
+    """Objects give a schema to decode by, and closed sets give choices."""
+    schema = object_schema(Payment)
+    assert schema is not None
+    assert schema["required"] == ["to", "cents", "from"]
+    assert object_schema(int) is None
+    assert choices_of(bool) == ("true", "false")
+    assert choices_of(Literal["x", "y"]) == ("x", "y")
+    assert choices_of(int) == ()
+
+
+@pytest.mark.parametrize(
+    ("returns", "text", "value"),
+    [
+        (
+            Payment,
+            '{"to": "bob", "cents": 5, "from": "me"}',
+            PAYMENT,
+        ),
+        (
+            list[Payment],
+            '[{"to": "bob", "cents": 5, "from": "me"}]',
+            [PAYMENT],
+        ),
+        (Point, '{"x": 1, "y": 2}', Point(1, 2)),
+        (int, "1" + "0" * 30, 10**30),
+        (float, "0.1", 0.1),
+        (Literal["a"], "a", "a"),
+    ],
+)
+def test_what_the_planner_is_sent_is_the_value_that_was_read(
+    world: World, returns: Any, text: str, value: Any
+) -> None:
+    """A value survives being recorded: aliases, computed fields and large numbers come back as they were."""
+    told: list[Any] = []
+
+    def planner(task: Task) -> Planning[str]:
+        thought: Thought[Any] = yield from think("solve", task.request, returns=returns)
+        told.append(thought.value)
+        return "done"
+
+    outcome = world.solve(planner, text)
+    assert outcome.status == "solved", outcome.reason
+    assert told == [value]
+    assert type(told[0]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("returns", "text"), [(float, "1e999"), (list[float], "[Infinity]"), (Point, '{"x": 1}')]
+)
+def test_what_cannot_be_recorded_is_discarded_like_any_malformed_sample(
+    world: World, returns: Any, text: str
+) -> None:
+    """A value that JSON cannot hold fails its sample, not the run."""
+
+    def planner(task: Task) -> Planning[str]:
+        thought: Thought[Any] = yield from think(
+            "solve", task.request, returns=returns, sampling=once(tries=1)
+        )
+        return str(thought.value)
+
+    outcome = world.solve(planner, text)
+    assert "the last was discarded: malformed" in outcome.reason
+    assert not math.isnan(outcome.steps)
