@@ -33,7 +33,7 @@ class Document:
         self.lines = lines
 
     def where(self, place: Place) -> tuple[str, Place]:
-        """Give `file:line` of the deepest part of a place that the file has, and that part as the file counts it."""
+        """Give `file:line` of the deepest part of a place that the file has, and that part itself."""
         found: Place = ()
         for part in place:
             step = self._step(found, part)

@@ -119,7 +119,9 @@ def show(value: Any) -> str:
 
 
 def read_sampling(said: Any) -> Sampling | None:
-    """Give the policy that a task file names: `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`.
+    """Give the policy that a task file names.
+
+    That is `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`.
 
     Raises:
         TaskError: it names none.

@@ -106,7 +106,7 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
     """
     if "base" not in config:
         raise BadInput(
-            "the run was started by a program, not from a task file: that program can resume it with Scaffold.resume"
+            "the run was started by a program, not from a task file: only that program can resume it"
         )
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from scaffold.cli import main
 
 TOOLS = '''
@@ -33,7 +34,8 @@ def not_an_action() -> None: ...
 
 
 def paying(task: Task) -> Planning[str]:
-    plan = Plan([Planned("pay", {"invoice": row["invoice"], "cents": int(row["cents"])}) for row in task.inputs["invoices"]])
+    rows = task.inputs["invoices"]
+    plan = Plan([Planned("pay", {"invoice": row["invoice"], "cents": int(row["cents"])}) for row in rows])
     review = yield from propose(plan)
     done = yield from carry_out(plan, review)
     return ", ".join(observation.status for observation in done.values())
@@ -169,6 +171,7 @@ def here(folder: Path, capsys: pytest.CaptureFixture[str]) -> Scaffold:
 
     def run(*arguments: str) -> Ran:
         capsys.readouterr()
+        assert Path.cwd() == folder
         status = main(arguments)
         said = capsys.readouterr()
         return Ran(status, said.out, said.err)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import Scaffold, lines_of, only_run
+
 from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.verify import Verification, verify_run
-
-from tests.cli.conftest import Scaffold, lines_of, only_run
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def _going_on(events: list[dict[str, object]]) -> list[dict[str, object]]:
 def test_a_chain_that_was_sealed_anew_still_shows_the_gate_passed(
     run: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]], said: str
 ) -> None:
-    """Conduct is checked apart from the chain: an action without its clearance is found in a chain that is whole."""
+    """Conduct is checked apart from the chain: an action without its clearance is found in a whole chain."""
     found = _rewritten(run, change)
     assert (found.ok, found.state) == (False, "misconduct")
     assert said in found.sentence()
@@ -223,7 +223,7 @@ def test_a_run_rolled_back_is_found_with_a_head_kept_elsewhere(
 
 
 def test_the_private_key_is_its_owners_alone(here: Scaffold, folder: Path) -> None:
-    """A new key can be read by its owner only, is never overwritten, and is refused once others can read it."""
+    """A new key is its owner's alone, is never overwritten, and is refused once others can read it."""
     here("audit", "key", "key.pem")
     assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
     assert "never overwritten" in here("audit", "key", "key.pem").err

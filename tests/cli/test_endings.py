@@ -1,10 +1,11 @@
 """Exit statuses, and what stdout and stderr hold at the end."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import PAYING, THINKING, Scaffold, only_run
 
 
@@ -88,7 +89,7 @@ def test_runs_go_where_they_are_sent(here: Scaffold, folder: Path, monkeypatch: 
     here("solve", "think.yaml")
     (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
     ran = here("solve", "ask.yaml", "--runs", "chosen")
-    assert only_run(folder, "environment")
+    assert only_run(folder, "environment").is_dir()
     assert f"scaffold resume {only_run(folder, 'chosen').name} --runs chosen" in ran.err
 
 
@@ -127,10 +128,10 @@ def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:
 
 def test_help_starts_at_once() -> None:
     """`--help` imports nothing heavy: no pydantic, no rich, no asyncio."""
-    import subprocess
-    import sys
-
-    code = "import sys; from scaffold.cli import main; main(['--help']); print([n for n in ('pydantic', 'rich', 'asyncio', 'ruamel') if n in sys.modules])"
+    code = (
+        "import sys; from scaffold.cli import main; main(['--help']);"
+        "print([n for n in ('pydantic', 'rich', 'asyncio', 'ruamel') if n in sys.modules])"
+    )
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     ).stdout
@@ -139,9 +140,6 @@ def test_help_starts_at_once() -> None:
 
 def test_solving_without_a_terminal_needs_no_rich(folder: Path) -> None:
     """A scripted solve loads neither rich, networkx nor OpenTelemetry."""
-    import subprocess
-    import sys
-
     code = (
         "import sys; from scaffold.cli import main; main(['solve', 'think.yaml']);"
         "print([n for n in ('rich', 'networkx', 'opentelemetry', 'cryptography') if n in sys.modules])"

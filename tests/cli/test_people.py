@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pexpect
 import pytest
-
 from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
 
 
@@ -101,6 +100,9 @@ def test_without_a_terminal_the_run_waits_and_is_approved_elsewhere(here: Scaffo
     for each in json.loads(here("approvals", "list", run, "--json").out):
         assert f"scaffold approvals approve {run} {each['id']}" in ran.err
         assert "pay(" in here("approvals", "show", run, each["id"]).out
+        assert "pay(" in next(
+            line for line in here("approvals", "list").out.splitlines() if each["id"] in line
+        )
         assert here("approvals", "approve", run, each["id"], "--comment", "fine").status == 0
     resumed = here("resume", run, "--json")
     assert (resumed.status, resumed.json["answer"]) == (0, "performed, performed")

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
 
 SLOW = THINKING.replace("replies: Paris", "replies: Paris, delay: 30")

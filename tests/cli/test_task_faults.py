@@ -1,9 +1,10 @@
 """Whatever is wrong in a task file is one line that names the file, the line, the key and the nearest valid name."""
 
+# ruff: noqa: E501 - the table of faults is read by its columns
+
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import Scaffold
 
 FAULTS = {
@@ -110,7 +111,7 @@ def test_a_mistake_on_the_command_line_is_bad_input(
     assert "Traceback" not in ran.err
 
 
-def test_inputs_are_read_by_their_ending(here: Scaffold, folder: Path) -> None:
+def test_inputs_are_read_by_their_ending(folder: Path) -> None:
     """A table is a list of rows, JSON and YAML are values, the rest is text; what is untrusted is tainted."""
     from scaffold import taskfile
 
@@ -140,7 +141,7 @@ def test_the_schema_accepts_what_the_reader_accepts(here: Scaffold) -> None:
     assert made["additionalProperties"] is False
 
 
-def test_what_init_writes_can_be_solved(here: Scaffold, folder: Path) -> None:
+def test_what_init_writes_can_be_solved(here: Scaffold) -> None:
     """A new task runs as it stands; a second `init` overwrites nothing."""
     assert here("init", "new").status == 0
     assert here("solve", "new/task.yaml", "--backend", "scripted:positive").out == "positive\n"

@@ -23,7 +23,8 @@ _id_argument = click.argument("name", metavar="ID")
 def approvals() -> None:
     """What waits for a person: approvals of exact calls and plans, and questions.
 
-    An answer lies in the run's inbox until the run is resumed. It counts for exactly what was asked, and for nothing else.
+    An answer lies in the run's inbox until the run is resumed. It counts for exactly what was asked, and for
+    nothing else.
     """
 
 
@@ -45,9 +46,8 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
     for each in found:
         asked = each.question
         state = "" if each.state == "open" else f" ({each.state})"
-        click.echo(
-            f"{asked.run}  {asked.id}  {asked.kind:<9} {_left(each):<11} {line(asked.title, 80)}{state}"
-        )
+        what = what_is_asked(asked.title, asked.detail.get("calls"), 80)
+        click.echo(f"{asked.run}  {asked.id}  {asked.kind:<9} {_left(each):<11} {what}{state}")
 
 
 @approvals.command()
@@ -89,7 +89,8 @@ def approve(run: str, name: str, answer: str | None, comment: str, runs: Path | 
         raise BadInput(f"{name} is no question: approve it without --answer")
     _post(journal, each, granted=asked.kind != "question", value=answer or "", comment=comment)
     click.echo(
-        f"{'answered' if asked.kind == 'question' else 'approved'}; go on with: scaffold resume {asked.run}{runs_said(journal)}"
+        f"{'answered' if asked.kind == 'question' else 'approved'};"
+        f" go on with: scaffold resume {asked.run}{runs_said(journal)}"
     )
 
 
@@ -107,7 +108,8 @@ def deny(run: str, name: str, comment: str, runs: Path | None) -> None:
     _check_open(each)
     if each.question.kind == "question":
         raise BadInput(
-            f"{name} is a question: answer it with `approvals approve --answer TEXT`, or `scaffold stop` the run"
+            f"{name} is a question: answer it with `approvals approve --answer TEXT`,"
+            " or halt the run with `scaffold stop`"
         )
     _post(journal, each, granted=False, comment=comment)
     click.echo(f"denied; go on with: scaffold resume {each.question.run}{runs_said(journal)}")
@@ -150,16 +152,15 @@ def _check_open(each: Waiting) -> None:
     from scaffold.errors import BadInput
 
     if each.said is not None:
-        said = f"{each.question.id} was answered already by {each.said.by or 'someone'}: resume the run to have it taken in"
-        raise BadInput(said)
+        by = each.said.by or "someone"
+        raise BadInput(f"{each.question.id} was answered already by {by}: resume the run to have it taken in")
     if each.expired:
-        raise BadInput(
-            f"{each.question.id} expired at {_moment(each.question.expires)}, which means no: resume the run to go on"
-        )
+        since = _moment(each.question.expires)
+        raise BadInput(f"{each.question.id} expired at {since}, which means no: resume the run to go on")
 
 
 def _check_fits(returns: str, answer: str) -> None:
-    """Refuse an answer that the run would pass over, where the kind of answer wanted is one we know by its name."""
+    """Refuse an answer that the run would pass over, where we know by its name what kind is wanted."""
     from scaffold.errors import BadInput
     from scaffold.machinery.answers import read_answer
 

@@ -118,8 +118,8 @@ def _links(journal: FileJournal, run: str) -> Iterator[Link]:
 def verify(run: str, as_json: bool, against: Path | None, key: str | None, runs: Path | None) -> int:
     """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
 
-    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage. A signed
-    one shows forgery, if the key or a head was kept where the agent could not reach it.
+    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
+    A signed one shows forgery, if the key or a head was kept where the agent could not reach it.
     """
     from scaffold.cli.folders import is_written
     from scaffold.trace.verify import describe, verify_run
@@ -180,7 +180,8 @@ def export(run: str, endpoint: str | None, runs: Path | None) -> None:
 def key(file: Path) -> None:
     """Make a signing key in FILE, and print the verifier line to check signatures with.
 
-    Keep the key, or a copy of signed heads, where the agent cannot reach it. Sign with `scaffold solve --key FILE`.
+    Keep the key, or a copy of signed heads, where the agent cannot reach it.
+    `scaffold solve --key FILE` signs.
     """
     from scaffold.trace.heads import new_key
 

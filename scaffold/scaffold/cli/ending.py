@@ -106,8 +106,6 @@ def _next(outcome: Outcome, runs: str) -> list[str]:
         case "unavailable":
             return [f"when it is back, go on with: scaffold resume {run}"]
         case "exhausted":
-            return [
-                f"the budget is part of the task: raise it there and solve again; `scaffold audit show {run}` shows what was spent"
-            ]
+            return [f"see what it went on: scaffold audit show {run}; the budget is the task's to raise"]
         case _:
             return []

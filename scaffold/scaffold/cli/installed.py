@@ -23,9 +23,8 @@ def plugins() -> None:
             click.echo("  none")
         for name, entry in sorted(entries.items()):
             said, works = _line(family, name)
-            click.echo(
-                f"  {name:<12} {click.style(said, fg=None if works else 'red')}  {click.style(_origin(entry), dim=True)}"
-            )
+            about = click.style(said, fg=None if works else "red")
+            click.echo(f"  {name:<12} {about}  {click.style(_origin(entry), dim=True)}")
 
 
 def _line(family: Any, name: str) -> tuple[str, bool]:

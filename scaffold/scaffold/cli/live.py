@@ -101,7 +101,8 @@ class LiveView:
     def aside(self) -> Iterator[None]:
         """Leave the terminal to a prompt; what happens meanwhile is told after it."""
         self._live.stop()
-        self._held = held = []
+        held: list[Text] = []
+        self._held = held
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Tells the events of a run in words, one line each: for whoever watches it, and for whoever reads it afterwards."""
+"""Tells the events of a run in words, one line each, to whoever watches it or reads it afterwards."""
 
 from __future__ import annotations
 
@@ -180,7 +180,8 @@ class Narrator:
     def _refused(self, event: ev.ActionRefused, content: dict[str, Any]) -> Told:
         return Told(
             "bad",
-            f"REFUSED {self._call(event)} ({event.decision}): {line(content.get('feedback', ''), self._width)}",
+            f"REFUSED {self._call(event)} ({event.decision}):"
+            f" {line(content.get('feedback', ''), self._width)}",
         )
 
     # --- people

@@ -12,7 +12,8 @@ import click
 def schema() -> None:
     """Print the JSON Schema of task files, for editors to complete and check them.
 
-    For editors that use yaml-language-server: put `# yaml-language-server: $schema=task.schema.json` on the first line.
+    For editors that use yaml-language-server: save it as task.schema.json, and begin the task file with
+    `# yaml-language-server: $schema=task.schema.json`.
     """
     click.echo(json.dumps(task_schema(), indent=2))
 

@@ -55,7 +55,7 @@ def solve(  # noqa: PLR0917 - click passes each by its name
 ) -> int:
     """Solve the task of a file: the answer goes to stdout, progress to stderr.
 
-    No option approves anything: actions that need a person are asked about at the terminal, or the run pauses.
+    No option approves anything: what needs a person is asked at the terminal, or the run pauses.
     """
     given_backends, given_inputs = by_role(backends), by_name(inputs)
     from scaffold.cli.session import Session
@@ -86,7 +86,8 @@ def solve(  # noqa: PLR0917 - click passes each by its name
 def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
-    RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome again.
+    RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
+    again.
     """
     from scaffold.cli.session import Session
 

@@ -1,4 +1,4 @@
-"""The backend `scripted`, for task files that run without a model: `{use: scripted, replies: [Paris, London]}`."""
+"""The backend `scripted`, for task files without a model: `{use: scripted, replies: [Paris, London]}`."""
 
 from __future__ import annotations
 

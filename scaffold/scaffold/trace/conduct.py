@@ -103,7 +103,7 @@ class Conduct:
         return ""
 
     def _stands_against(self, known: _Open, digest: str, at: float) -> str:
-        """Say which review forbids what is about to be allowed; nothing when none does, or a person lifted it."""
+        """Say which review forbids what is to be allowed; nothing when none does or a person lifted it."""
         for subject, (reviewed, decision) in known.reviews.items():
             if reviewed != digest:
                 return f"the review of the {subject} was of something else"

@@ -1,4 +1,4 @@
-"""Checks a stored run: is the chain whole, is the content what was digested, do signed heads fit, did the gate hold?
+"""Checks a stored run: is the chain whole, is the content right, do signed heads fit, did the gate hold?
 
 What it says is about the record. A verified run was not changed since it was written (signed: not by anyone
 without the key); that it was wise, it does not say.
@@ -38,7 +38,7 @@ _GRAVITY: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]  # a 
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is not as it should be; `line` counts from 1, in trace.jsonl unless `file` says otherwise."""
+    """One thing that is not as it should be; `line` counts from 1, in the file named."""
 
     state: State
     said: str
