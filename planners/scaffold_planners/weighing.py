@@ -145,7 +145,7 @@ def _foresee(way: Reference[Way], tools: Tools, options: WeighingOptions) -> Pla
         apply(lambda known: described({call.action: tools[call.action] for call in known.calls}), way),
         labelled("Option", apply(Way.text, way)),
         returns=Consequences,
-        instruction=f"Foresee what would happen. `expected` has {count} items: one for each call, in order.",
+        instruction=f"Foresee what would happen. Texts in `expected`: {count}, one for each call in order.",
         sampling=once(flags=(complete,)),
         options=options.asked(),
     )

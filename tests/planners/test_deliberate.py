@@ -186,7 +186,7 @@ def test_what_oversight_refuses_to_the_end_is_given_up_with_reasons(think_about:
     outcome = think_about(Mind(ways), monitors=[Guard(1, 2, 3, 4)], options={"ways": 1, "revisions": 2})
     assert outcome.status == "failed"
     assert "pay 3: call-1: 3 is the wrong amount" in outcome.reason
-    assert outcome.actions == []
+    assert not [each for each in outcome.actions if each.status != "refused"]
     assert len(outcome.answer["objections"]) == 3
 
 
@@ -196,7 +196,7 @@ def test_when_every_way_breaks_a_goal_nothing_is_done(think_about: Any) -> None:
     assert outcome.status == "failed"
     assert "it breaks 'exact': never overpay" in outcome.reason
     assert outcome.answer["conflicts"][0] == {"objective": "paid", "breaks": ["exact"]}
-    assert outcome.actions == []
+    assert not [each for each in outcome.actions if each.status != "refused"]
 
 
 def test_surprises_are_told(think_about: Any) -> None:
