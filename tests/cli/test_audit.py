@@ -184,6 +184,20 @@ def test_a_chain_that_was_sealed_anew_still_shows_the_gate_passed(
     assert found.line > 1
 
 
+@pytest.mark.parametrize("kind", ["approval.given", "approval.asked"])
+def test_a_clearance_by_an_approval_that_nobody_gave_is_found(
+    here: Scaffold, folder: Path, kind: str
+) -> None:
+    """What was escalated and has no approval in the trace must not have been cleared."""
+    here("solve", "people.yaml", "--input", 'invoices=[{"invoice": "B", "cents": 1}]')
+    (name,) = (each["id"] for each in here("approvals", "list", "--json").json)
+    here("approvals", "approve", "last", name)
+    assert here("resume", "last").status == 0
+    assert verify_run(only_run(folder)).ok
+    found = _rewritten(only_run(folder), _without(kind))
+    assert (found.ok, found.state) == (False, "misconduct")
+
+
 def test_an_unchanged_chain_sealed_anew_is_verified_and_unsigned(run: Path) -> None:
     """The chain alone shows damage, not forgery: this is what signatures are for."""
     found = _rewritten(run, lambda events: events)

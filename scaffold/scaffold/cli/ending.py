@@ -65,7 +65,8 @@ def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
     """
     from scaffold.cli.speech import count, line
 
-    told = [f"{outcome.status}: {line(outcome.reason)}" if outcome.reason else outcome.status]
+    why = "" if outcome.reason in {"", outcome.status} else f": {line(outcome.reason)}"
+    told = [f"{outcome.status}{why}"]
     if outcome.answer is not None and outcome.status != "solved":
         told[0] += " (the answer above is partial)"
     model, oversight = outcome.usage["model"], outcome.usage["oversight"]

@@ -46,10 +46,12 @@ class LiveView:
         self._preparing: tuple[str, float] | None = None
         self._held: list[Text] | None = None
         self._spinner = Spinner("dots", style="cyan")
-        self._live = Live(
-            console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True
-        )
-        self._live.start()
+        self._live = self._begin()
+
+    def _begin(self) -> Live:
+        live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
+        live.start()
+        return live
 
     # --- what comes in
 
@@ -109,7 +111,8 @@ class LiveView:
             self._held = None
             for text in held:
                 self._console.print(text)
-            self._live.start()
+            # A new one: the old one would erase as many lines as it had before.
+            self._live = self._begin()
 
     def close(self) -> None:
         self._live.stop()
