@@ -200,8 +200,6 @@ class Gate:
         decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
         call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
-            if interrupted:
-                return await self._effects.conclude(key, call, "unknown", reason="it was interrupted, and may not be tried again")
             return refusal
         if self._plan_only and self._actions[call.action].spec.effect != "read":
             raise PlanOnly
@@ -229,7 +227,7 @@ class Gate:
         if by:
             raise Stopped(f"stopped by {by}")
 
-    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> tuple[Decision, ActionRefused | None]:
+    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> tuple[Decision, ActionError | None]:
         """Take a call through schema, rules, monitors and people; without a refusal it is cleared."""
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
@@ -292,8 +290,11 @@ class Gate:
         said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
 
-    async def _refuse(self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]) -> ActionRefused:
+    async def _refuse(self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]) -> ActionError:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
+        if progress.intent is not None and progress.intent.effect != "read":
+            # It may have happened before the process died: to call it refused would say that nothing did.
+            return await self._effects.conclude(key, call, "unknown", reason=f"it was interrupted, and may not be tried again: {feedback}")
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
         self._reach("action.refused:before")

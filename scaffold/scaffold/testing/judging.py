@@ -156,6 +156,10 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
     wanted = "run.ended" if status in _ENDED else "run.paused"
     if (last["kind"], last.get("status")) != (wanted, status):
         yield f"the run is said to be {status}, and its trace ends with {last['kind']} {last.get('status', '')}"
+    if status == "waiting":
+        asked = {event["id"] for event in story.of("approval.asked", "question.asked")}
+        if asked <= {event["id"] for event in story.of("approval.given", "question.answered")}:
+            yield "the run waits, and nobody was asked anything"
 
 
 def overspent(story: Story, task: Task) -> Iterator[str]:
@@ -194,3 +198,35 @@ def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
             case _:
                 pass
     yield from open_steps.values()
+
+
+def wrong_approvals(story: Story) -> Iterator[str]:
+    """What oversight refused for good stays refused, and what it passed on to a person was granted in time."""
+    refused: dict[str, int] = {}
+    escalated: dict[str, int] = {}
+    asked: dict[str, dict[str, Any]] = {}
+    granted: dict[str, float] = {}
+    for event in story.events:
+        key = event.get("key", "")
+        match event["kind"]:
+            case "reviewed" if event["subject"] in {"plan", "action"}:
+                firm = any(fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" for fact in event["verdicts"])
+                if event["decision"] in {"block", "halt", "revise", "resample"} and firm:
+                    refused[key] = event["seq"]
+                elif event["decision"] == "escalate" and firm:  # a check that failed may be made again, and then allow
+                    escalated[key] = event["seq"]
+                    granted.pop(key, None)
+            case "approval.asked" if event["subject"] in {"plan", "action"}:
+                asked[key] = event
+            case "approval.given" if key in asked and event["digest"] == asked[key]["digest"]:
+                if event["granted"]:
+                    granted[key] = asked[key]["expires"]
+                else:
+                    refused[key] = event["seq"]
+            case "action.cleared":
+                if key in refused:
+                    yield f"line {event['seq']} clears what line {refused[key]} refuses"
+                if key in escalated and granted.get(key, 0.0) < event["at"]:
+                    yield f"line {event['seq']} clears what line {escalated[key]} leaves to a person, and nobody granted it in time"
+            case _:
+                pass

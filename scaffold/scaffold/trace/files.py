@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import io
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,9 +25,13 @@ from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, neare
 from scaffold.interfaces import Answer, Claim, Record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
+
+
+Sync = Callable[[int], Awaitable[None]]
+Write = Callable[[int, bytes], int]
 
 
 async def _fsync_in_thread(descriptor: int) -> None:
@@ -36,9 +41,10 @@ async def _fsync_in_thread(descriptor: int) -> None:
 class FileJournal:
     """Keeps runs as directories below `root`."""
 
-    def __init__(self, root: Path | str, *, fsync: Callable[[int], Awaitable[None]] = _fsync_in_thread) -> None:
+    def __init__(self, root: Path | str, *, fsync: Sync = _fsync_in_thread, write: Write = os.write) -> None:
         self.root = Path(root)
         self._fsync = fsync
+        self._write = write
         self._open: dict[str, _Writer] = {}
 
     def runs(self) -> list[str]:
@@ -77,7 +83,7 @@ class FileJournal:
             _make_private(folder, self.root)
         elif not (folder / SPINE).is_file():
             raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
-        writer = _Writer(folder, create=create)
+        writer = _Writer(folder, self._write, create=create)
         try:
             repaired = writer.mend()
             if create:
@@ -94,6 +100,8 @@ class FileJournal:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             await self._fsync(descriptor)
+        except OSError as error:
+            raise JournalFailed(f"cannot sync {folder}: {error.strerror}") from error
         finally:
             os.close(descriptor)
 
@@ -168,7 +176,7 @@ def _make_private(folder: Path, root: Path) -> None:
 class _Writer:
     """The two open files of one run under its lock."""
 
-    def __init__(self, folder: Path, *, create: bool) -> None:
+    def __init__(self, folder: Path, write: Write, *, create: bool) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             self.spine = os.open(folder / SPINE, flags, 0o600)
@@ -184,6 +192,7 @@ class _Writer:
             os.close(self.spine)
             raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
         self._folder = folder
+        self._write = write
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self._written = 0
         self._synced = 0
@@ -214,16 +223,18 @@ class _Writer:
         spine = b"".join([record.line + b"\n" for record in records])
         try:
             if content:
-                _write_all(self.content, content)
-            _write_all(self.spine, spine)
+                self._write_all(self.content, content)
+            self._write_all(self.spine, spine)
         except OSError as error:
             self._undo()
             raise self._fail(f"cannot write to {self._folder}: {error.strerror}") from error
         self._sizes = (self._sizes[0] + len(spine), self._sizes[1] + len(content))
         self._written += 1
 
-    async def sync(self, fsync: Callable[[int], Awaitable[None]]) -> None:
+    async def sync(self, fsync: Sync) -> None:
         """Wait until all written so far is on disk; who comes while a sync is under way shares the next one."""
+        if self._failed is not None:
+            raise self._failed
         target = self._written
         while self._synced < target:
             if self._failed is not None:
@@ -238,7 +249,7 @@ class _Writer:
                 self._syncing = None
                 done.set_result(None)
 
-    async def _sync_files(self, fsync: Callable[[int], Awaitable[None]]) -> None:
+    async def _sync_files(self, fsync: Sync) -> None:
         covered = self._written
         try:
             await fsync(self.content)
@@ -252,16 +263,15 @@ class _Writer:
         self._failed = JournalFailed(message)
         return self._failed
 
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        written = self._write(descriptor, data)
+        while written < len(data):
+            written += self._write(descriptor, data[written:])
+
     def _undo(self) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(self.spine, self._sizes[0])
             os.ftruncate(self.content, self._sizes[1])
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, data[written:])
 
 
 def read_files(folder: Path) -> Iterator[Record]:

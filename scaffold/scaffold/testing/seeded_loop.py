@@ -1,0 +1,137 @@
+"""An event loop without I/O, threads or waiting: time is a number, and what runs next is drawn from a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+_EPOCH = 1_700_000_000.0
+
+
+class Stalled(Exception):  # noqa: N818 - it says what happened
+    """Nothing is ready and nothing is scheduled: the code under test waits for something that cannot come."""
+
+
+class SeededTask(asyncio.Task[Any]):
+    """A task that sets keep in an order of their own making, not in that of memory addresses."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+    __eq__ = object.__eq__
+
+
+class SeededLoop(asyncio.BaseEventLoop):
+    """Runs one ready callback at a time, any of them; when none is ready, time jumps to the next timer.
+
+    What asyncio would hand to a thread runs in the loop, after a while.
+
+    Attributes:
+        elapsed: seconds since the loop was made.
+        halted: raised out of the loop as soon as the present callback is over; for sudden death.
+    """
+
+    _ready: Any
+    _scheduled: list[Any]
+
+    def __init__(self, source: random.Random, *, elapsed: float = 0.0) -> None:
+        super().__init__()
+        self.elapsed = elapsed
+        self.halted: BaseException | None = None
+        self._source = source
+        self._tasks_made = 0
+        self.set_task_factory(self._make_task)
+        self.set_exception_handler(lambda _loop, _context: None)
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self.elapsed
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> SeededTask:
+        self._tasks_made += 1
+        SeededTask.number = self._tasks_made  # for hashing while the constructor registers the task
+        task = SeededTask(coro, loop=loop, **more)
+        task.number = self._tasks_made
+        return task
+
+    def _run_once(self) -> None:
+        scheduled, ready = self._scheduled, self._ready
+        while scheduled and scheduled[0].cancelled():
+            heapq.heappop(scheduled)._scheduled = False  # noqa: SLF001 - this is an event loop
+        if not ready and not self._stopping:  # type: ignore[attr-defined]  # BaseEventLoop sets it
+            if not scheduled:
+                raise Stalled("every task waits, and nothing is going to wake one")
+            self.elapsed = max(self.elapsed, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self.elapsed:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False  # noqa: SLF001 - as above
+            ready.append(handle)
+        if ready:
+            place = self._source.randrange(len(ready)) if len(ready) > 1 else 0
+            handle = ready[place]
+            del ready[place]
+            if not handle.cancelled():
+                handle._run()  # noqa: SLF001 - as above
+        if self.halted is not None:
+            raise self.halted
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # gives the same kind of future
+        """Run a function in the loop, a random moment later."""
+        done = self.create_future()
+
+        def run() -> None:
+            if not done.cancelled():
+                try:
+                    done.set_result(func(*args))
+                except Exception as error:  # noqa: BLE001 - handed over to who waits
+                    done.set_exception(error)
+
+        self.call_later(self._source.random() * 0.01, run)
+        return done
+
+    def _process_events(self, event_list: Any) -> None:
+        """There is no I/O."""
+
+    def _write_to_self(self) -> None:
+        """There is nobody to wake."""
+
+    def drain(self) -> None:
+        """Cancel what is left, let it end, and close."""
+        self.halted = None
+        while tasks := sorted(asyncio.all_tasks(self), key=hash):
+            for task in tasks:
+                task.cancel()
+            self._complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._complete(self.create_task(self.shutdown_asyncgens()))
+        self.close()
+
+    def _complete(self, future: asyncio.Future[Any]) -> None:
+        while not future.done():
+            # A `stop` that an earlier, halted call left behind may be among the ready callbacks.
+            with contextlib.suppress(RuntimeError):
+                self.run_until_complete(future)
+
+
+class SeededClock:
+    """The clock of whichever loop runs now; time goes on from one loop to the next.
+
+    Attributes:
+        offset: seconds that earlier loops took.
+    """
+
+    def __init__(self) -> None:
+        self.loop: SeededLoop | None = None
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return _EPOCH + self.monotonic()
+
+    def monotonic(self) -> float:
+        """Seconds since the first loop was made."""
+        return self.loop.elapsed if self.loop is not None else 0.0

@@ -1,0 +1,317 @@
+"""Everything around a run, each part failing as a seed says: backends, monitors, actions, people, the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, ContextOverflow, NotPerformed
+from scaffold.interfaces import Answer, Question, Surroundings
+from scaffold.testing.effects import EffectLine
+from scaffold.testing.seeded_loop import SeededClock
+from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.actions import ActionSpec, Effect, Idempotency
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
+from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind, Verdict
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Claim, ReviewContext, TraceView
+    from scaffold.vocabulary.actions import Call
+    from scaffold.vocabulary.clearance import Clearance
+
+_FOREVER = 1e6
+_SUBJECTS: tuple[SubjectKind, ...] = ("plan", "step", "stream", "action", "observation", "answer")
+
+
+class Crash(BaseException):
+    """The process is dead: nothing is caught, nothing is written, nothing happens any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temper:
+    """How likely each part is to fail at one use, 0 to 1."""
+
+    backend: float
+    monitor: float
+    action: float
+    person: float
+    disk: float
+    crash: float
+
+    @staticmethod
+    def draw(source: random.Random) -> Temper:
+        """Some worlds are kind in most respects, so that runs get far before something breaks."""
+        rates = [source.choice((0.0, 0.0, 0.03, 0.1, 0.3)) for _ in range(4)]
+        return Temper(*rates, disk=source.choice((0.0, 0.0, 0.0, 0.02)), crash=source.choice((0.0, 0.005, 0.02, 0.06)))
+
+
+class World:
+    """What outlives a crash.
+
+    Attributes:
+        effects: what happened outside, in order.
+        dead: the process has been killed; everything raises until `revive`.
+        points: every point reached so far, for comparing schedules.
+    """
+
+    def __init__(self, source: random.Random, temper: Temper, root: Path) -> None:
+        self.source = source
+        self.temper = temper
+        self.root = root
+        self.clock = SeededClock()
+        self.effects: list[EffectLine] = []
+        self.dead = False
+        self.crashes_left = 3
+        self.points: list[str] = []
+
+    def surroundings(self) -> Surroundings:
+        """What the run under test is given."""
+        return Surroundings(clock=self.clock, random=self.source, reach=self.reach)
+
+    def reach(self, point: str) -> None:
+        """Die here, perhaps."""
+        if self.dead:
+            raise Crash
+        self.points.append(point)
+        if self.crashes_left and self.source.random() < self.temper.crash:
+            self.crashes_left -= 1
+            self.dead = True
+            crash = Crash(point)
+            if self.clock.loop is not None:
+                self.clock.loop.halted = crash
+            raise crash
+
+    def fails(self, rate: float) -> bool:
+        """Draw whether something fails now."""
+        return self.source.random() < rate
+
+    async def dawdle(self, longest: float = 2.0) -> None:
+        """Take a while, or no time at all."""
+        for _ in range(self.source.choice((0, 0, 1, 2))):
+            await asyncio.sleep(self.source.choice((0.0, self.source.random() * longest)))
+
+    def happen(self, action: str, call: Call, arguments: Mapping[str, Any], result: Any) -> None:
+        """Have an effect."""
+        if self.dead:
+            raise Crash
+        self.effects.append(EffectLine(action, call.run, call.key, dict(arguments), result))
+
+    def find(self, key: str) -> EffectLine | None:
+        """Look an effect up."""
+        return next((line for line in self.effects if line.key == key), None)
+
+
+class SimulatedJournal(FileJournal):
+    """The file journal on a disk that is slow, full or broken, and that stops with its process."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.root, fsync=self._sync, write=self._put)
+        self._world = world
+
+    async def _sync(self, _descriptor: int) -> None:
+        await self._world.dawdle(0.05)
+        if self._world.dead:
+            raise Crash
+        if self._world.fails(self._world.temper.disk):
+            raise OSError(errno.EIO, "the disk is broken")
+
+    def _put(self, descriptor: int, data: bytes) -> int:
+        if self._world.dead:
+            raise Crash
+        if self._world.fails(self._world.temper.disk):
+            os.write(descriptor, data[: self._world.source.randrange(len(data))])
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return os.write(descriptor, data[: self._world.source.choice((len(data), len(data), 100))])
+
+    async def sign(self, claim: Claim, note: str) -> None:
+        if self._world.dead:
+            raise Crash
+        await super().sign(claim, note)
+
+
+class SimulatedBackend:
+    """Says numbers, in one or in many pieces, or fails in any of the ways that the interface allows."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        can = frozenset({"n"} if world.source.random() < 0.5 else ())  # noqa: PLR2004 - either
+        reasoning = world.source.choice(("full", "absent"))
+        self.profile = Profile(backend="simulated", model="simulated", context=100_000, prices=FREE, reasoning=reasoning, can=can)  # type: ignore[arg-type]  # as its name says
+
+    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+        world = self._world
+        await world.dawdle()
+        if world.fails(world.temper.backend):
+            self._break(world.source)
+        for index in range(request.n):
+            await world.dawdle(0.5)
+            text = "mumble" if world.fails(world.temper.backend) else str(world.source.randrange(3))
+            if world.fails(world.temper.backend / 2):
+                yield Delta(index=index, text=text)
+                return  # broken off: no finish, no usage
+            yield Delta(index=index, text=text[:1], reasoning="because")
+            usage = Usage(sum(len(message.content.split()) for message in request.messages), 2 * request.n)
+            yield Delta(index=index, text=text[1:], finish="stop", usage=usage if index == request.n - 1 else None)
+
+    @staticmethod
+    def _break(source: random.Random) -> None:
+        match source.randrange(8):
+            case 0:
+                raise BackendUnavailable("it is down")
+            case 1:
+                raise ContextOverflow("it is too long")
+            case 2:
+                raise RuntimeError("it has a bug")
+            case 3:
+                raise asyncio.CancelledError
+            case 4 | 5:
+                raise BadResponse("it was cut")
+            case _:
+                raise BackendError("it will not")
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
+class SimulatedMonitor:
+    """Reads what it is told to, thinks about it at times, and says anything, or fails to."""
+
+    def __init__(self, world: World, name: str, source: random.Random) -> None:
+        self._world = world
+        watches = frozenset(source.sample(_SUBJECTS, source.randint(1, 4)))
+        stances: tuple[Decision, ...] = ("block", "block", "escalate", "resample", "flag")
+        self.spec = MonitorSpec(
+            name=name,
+            watches=watches,
+            tier=source.randrange(4),
+            mode=source.choice(("gate", "gate", "gate", "observe")),
+            on_error=source.choice(stances),
+            on_timeout=source.choice(stances),
+            timeout_s=source.choice((1.0, 30.0)),
+        )
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        world = self._world
+        await world.dawdle()
+        if world.fails(0.1):
+            await context.think("evaluate", subject.key, returns=int)
+        if world.fails(0.05):
+            async for event, _ in view.events(after=1):
+                assert event.seq  # noqa: S101 - it can be read
+        if not world.fails(world.temper.monitor):
+            return Verdict(decision="allow", score=world.source.choice((None, 0.1, 0.5)))
+        match world.source.randrange(10):
+            case 0:
+                raise RuntimeError("it has a bug")
+            case 1:
+                await asyncio.sleep(_FOREVER)
+            case 2:
+                return "fine"  # type: ignore[return-value]  # what is no verdict must not count as one
+            case 3:
+                raise asyncio.CancelledError
+            case 4:
+                return Verdict(decision="allow", status=world.source.choice(("error", "truncated", "abstain")))
+            case _:
+                pass
+        decision: Decision = world.source.choice(("flag", "revise", "resample", "escalate", "escalate", "block", "block", "halt"))
+        return Verdict(decision=decision, rationale="because", feedback="please not", score=world.source.random())
+
+
+class SimulatedAction:
+    """An action of one kind, that works, fails, hangs, or does what it then denies."""
+
+    def __init__(self, world: World, name: str, effect: Effect, idempotency: Idempotency) -> None:
+        self._world = world
+        self.spec = ActionSpec(name=name, effect=effect, idempotency=idempotency, timeout_s=5.0, trusted=name == "look")
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if set(arguments) != {"what"}:
+            raise ValueError("what?")
+        return dict(arguments)
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
+        call = clearance.redeem(self.spec.name, canonical(arguments))
+        world = self._world
+        await world.dawdle()
+        fails = world.fails(world.temper.action)
+        how = world.source.randrange(7)
+        if fails and how == 0:
+            raise NotPerformed("the target was closed")
+        if fails and how == 1:
+            raise RuntimeError("no connection")
+        if fails and how == 2:  # noqa: PLR2004 - one of several ways
+            await asyncio.sleep(world.source.choice((6.0, _FOREVER)))
+        result = {"done": arguments["what"]}
+        if self.spec.effect != "read" and not (self.spec.idempotency == "target_key" and world.find(call.key)):
+            world.happen(self.spec.name, call, arguments, result)
+        world.reach("inside the action")
+        if fails and how in {3, 4}:
+            raise RuntimeError("the connection broke")
+        if fails and how == 5:  # noqa: PLR2004 - as above
+            await asyncio.sleep(_FOREVER)
+        if fails:
+            raise asyncio.CancelledError
+        await world.dawdle()
+        return result
+
+
+class SimulatedReconciled(SimulatedAction):
+    """An action whose target can be asked, and may not answer."""
+
+    async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
+        world = self._world
+        await world.dawdle()
+        if world.fails(world.temper.action):
+            if world.source.randrange(3) == 0:
+                await asyncio.sleep(_FOREVER)
+            raise RuntimeError("the target is away")
+        found = world.find(call.key)
+        return found is not None, found.result if found else None
+
+
+def actions_of(world: World) -> list[SimulatedAction]:
+    """One action of every kind."""
+    return [
+        SimulatedAction(world, "look", "read", "none"),
+        SimulatedAction(world, "put", "reversible", "target_key"),
+        SimulatedReconciled(world, "move", "irreversible", "reconcile"),
+        SimulatedAction(world, "send", "irreversible", "none"),
+    ]
+
+
+class SimulatedPerson:
+    """Says yes, no, nothing, too late, something else than was asked, or cannot be reached."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def ask(self, question: Question) -> Answer | None:
+        world = self._world
+        await world.dawdle()
+        answer = Answer(id=question.id, digest=question.digest, granted=True, value="blue", by="somebody")
+        if not world.fails(world.temper.person):
+            return answer
+        match world.source.randrange(7):
+            case 0:
+                return None
+            case 1:
+                await asyncio.sleep(200.0)
+                return answer
+            case 2:
+                return msgspec.structs.replace(answer, digest="another")
+            case 3:
+                raise RuntimeError("the line is dead")
+            case 4:
+                await asyncio.sleep(_FOREVER)
+                return answer
+            case _:
+                return msgspec.structs.replace(answer, granted=False)

@@ -1,0 +1,220 @@
+"""Runs the engine, the gate and the journal under one seed: one schedule, one set of faults, one trace.
+
+    result = simulate(42, folder)
+    assert not result.faults, result
+
+What is drawn from the seed: a task with its budgets, a planner, backends, monitors, actions, people and a disk that fail in
+every way their interfaces allow, the order in which ready callbacks run, and where the process dies, to be resumed.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaffold.agent import Scaffold
+from scaffold.errors import ScaffoldError, TraceDamaged
+from scaffold.interfaces import Answer
+from scaffold.testing.judging import Story, overspent, read_story, wrong_approvals, wrong_clearances, wrong_effects, wrong_end
+from scaffold.testing.random_planners import Node, draw_tree, planner_of
+from scaffold.testing.seeded_loop import SeededLoop, Stalled
+from scaffold.testing.simulated_world import (
+    Crash,
+    SimulatedBackend,
+    SimulatedJournal,
+    SimulatedMonitor,
+    SimulatedPerson,
+    Temper,
+    World,
+    actions_of,
+)
+from scaffold.vocabulary.task import Budget, Oversight, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from scaffold.machinery.engine import Outcome
+
+_LIVES = 6
+_ACTIONS = ("look", "put", "move", "send")
+
+
+@dataclass(slots=True)
+class Simulated:
+    """What came of one seed.
+
+    Attributes:
+        seed: the seed.
+        lives: how each process ended: a status, or what killed it.
+        story: the trace, read by the judge.
+        faults: what is wrong, in words.
+        trace: the bytes of the spine and of the contents.
+        points: every point that was reached, in order.
+    """
+
+    seed: int
+    lives: list[str] = field(default_factory=list)
+    story: Story | None = None
+    faults: list[str] = field(default_factory=list)
+    trace: bytes = b""
+    points: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        said = "".join(f"\n  - {fault}" for fault in self.faults)
+        return f"seed {self.seed} ({' -> '.join(self.lives)}):{said}\n  again: simulate({self.seed}, folder)"
+
+
+def simulate(seed: int, folder: Path, *, tree: tuple[Node, ...] | None = None, temper: Temper | None = None) -> Simulated:
+    """Run everything under one seed, and judge it.
+
+    Args:
+        seed: says all that happens.
+        folder: an empty folder for the run.
+        tree: the planner, when it is not to be drawn.
+        temper: how likely faults are, when that is not to be drawn.
+    """
+    source = random.Random(f"simulation {seed}")  # noqa: S311 - repeatable
+    setting = _Setting(source, folder, tree, temper)
+    result = Simulated(seed)
+    collecting = gc.isenabled()
+    gc.disable()  # when garbage is collected is not drawn from the seed
+    try:
+        setting.live(result)
+        result.faults += _judge(setting, result)
+    finally:
+        if collecting:
+            gc.enable()
+    result.points = setting.world.points
+    return result
+
+
+class _Setting:
+    """What one seed is made of."""
+
+    def __init__(self, source: random.Random, folder: Path, tree: tuple[Node, ...] | None, temper: Temper | None) -> None:
+        self.source = source
+        self.world = World(source, temper or Temper.draw(source), folder)
+        self.task = _draw_task(source)
+        self.tree = draw_tree(source, _ACTIONS) if tree is None else tree
+        self.monitors = [SimulatedMonitor(self.world, f"m{number}", source) for number in range(source.choice((0, 1, 1, 2, 3)))]
+        self.backend = SimulatedBackend(self.world)
+        self.with_person = source.random() < 0.7  # noqa: PLR2004 - mostly
+
+    def agent(self) -> Scaffold:
+        """A new process's agent: nothing but the folder is left of the last one."""
+        return Scaffold(
+            planner_of(self.tree),
+            backends={"default": self.backend, "judge": self.backend},
+            monitors=self.monitors,
+            actions=actions_of(self.world),  # type: ignore[arg-type]  # they are Actions
+            approvers=[SimulatedPerson(self.world)] if self.with_person else [],
+            journal=SimulatedJournal(self.world),
+            surroundings=self.world.surroundings(),
+        )
+
+    def live(self, result: Simulated) -> None:
+        """Run, and resume, until the run has ended or enough is enough."""
+        run = ""
+        for _ in range(_LIVES):
+            agent = self.agent()
+            said = self._one_life(agent, run)
+            result.lives.append(said if isinstance(said, str) else said.status)
+            if isinstance(said, str) and said.startswith("fault: "):
+                result.faults.append(said)
+                return
+            self.world.dead = False
+            stored = sorted(path.parent.name for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size)
+            run = stored[-1] if stored else ""
+            if not isinstance(said, str):
+                if run:
+                    result.faults += _after_life(self.world.root / run, said)
+                if said.status in {"solved", "failed", "stopped"}:
+                    break
+            if run:
+                self._answer_inbox(agent, run)
+        if run:
+            self._end_in_peace(run, result)
+
+    def _end_in_peace(self, run: str, result: Simulated) -> None:
+        """An ended run gives its outcome again, from its trace alone: all the planner was told is then told once more."""
+        if result.lives[-1] not in {"solved", "failed", "stopped"}:
+            return
+        self.world.crashes_left = 0
+        again = self._one_life(self.agent(), run)
+        if isinstance(again, str):
+            result.faults.append(f"asked again for its outcome, the run is {again}")
+        elif again.status != result.lives[-1]:
+            result.faults.append(f"it was {result.lives[-1]}, and asked again it is {again.status}")
+
+    def _one_life(self, agent: Scaffold, run: str) -> Outcome | str:
+        """Run one process; give its outcome, or say how it died."""
+        source = self.source
+        loop = self.world.clock.loop = SeededLoop(source, elapsed=self.world.clock.monotonic())
+        work: Coroutine[Any, Any, Outcome] = agent.resume(run) if run else agent.solve(self.task)
+        if source.random() < 0.1:  # noqa: PLR2004 - seldom
+            loop.call_later(source.random() * 10, agent.interrupt)
+        try:
+            return loop.run_until_complete(work)
+        except Crash as crash:
+            return f"killed at {crash}"
+        except Stalled as stalled:
+            return f"fault: {stalled}"
+        except TraceDamaged as error:
+            return f"fault: {error}"
+        except ScaffoldError as error:
+            return f"fault: {type(error).__name__}: {error}" if type(error).__name__ != "JournalFailed" else "the disk failed"
+        finally:
+            self.world.dead = True
+            loop.drain()
+            self.world.dead = False
+
+    def _answer_inbox(self, agent: Scaffold, run: str) -> None:
+        story = read_story(self.world.root / run)
+        loop = SeededLoop(self.source, elapsed=self.world.clock.monotonic())
+        for event in story.of("approval.asked", "question.asked"):
+            if self.source.random() < 0.6:  # noqa: PLR2004 - mostly
+                granted = self.source.random() < 0.7  # noqa: PLR2004 - mostly
+                answer = Answer(id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox")
+                loop.run_until_complete(agent.journal.post(run, answer))
+        loop.close()
+
+
+def _draw_task(source: random.Random) -> Task:
+    budget = Budget(
+        tokens=source.choice((1_000_000, 1_000_000, 20_000, 6_000)),
+        steps=source.choice((1_000, 1_000, 12, 4)),
+        actions=source.choice((100, 100, 3, 1, 0)),
+        seconds=source.choice((3600.0, 3600.0, 15.0)),
+    )
+    oversight = Oversight(
+        unmonitored=source.random() < 0.8,  # noqa: PLR2004 - mostly
+        rounds=source.choice((2, 5, 20)),
+        resamples=source.choice((0, 2)),
+        approval_seconds=source.choice((100.0, 86_400.0)),
+    )
+    inputs = {"paper": "read me"} if source.random() < 0.5 else {}  # noqa: PLR2004 - either
+    untrusted = ("paper",) if inputs and source.random() < 0.5 else ()  # noqa: PLR2004 - either
+    return Task(
+        prompt="do it", inputs=inputs, untrusted=untrusted, budget=budget, oversight=oversight, concurrency=source.choice((1, 2, 16))
+    )
+
+
+def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
+    """What must hold when a process has given an outcome; one that could not write says `unavailable`."""
+    if outcome.status != "unavailable" and outcome.run == folder.name:
+        yield from wrong_end(read_story(folder), outcome.status)
+
+
+def _judge(setting: _Setting, result: Simulated) -> Iterator[str]:
+    for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
+        story = result.story = read_story(folder)
+        result.trace += b"".join((folder / name).read_bytes() for name in ("trace.jsonl", "content.jsonl") if (folder / name).exists())
+        yield from story.faults
+        yield from wrong_clearances(story)
+        yield from wrong_approvals(story)
+        yield from wrong_effects(story, setting.world.effects, {"send"})
+        yield from overspent(story, setting.task)
