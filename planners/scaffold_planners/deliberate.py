@@ -15,7 +15,7 @@ from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import form_of
 from scaffold_planners.proposing import DeliberateOptions, TurnedDown, Understanding, propose_ways
 from scaffold_planners.report import Report, doings, record, rejected, surprises
-from scaffold_planners.showing import given, labelled, request
+from scaffold_planners.showing import given, labelled
 from scaffold_planners.ways import Tools, Way, plan_of, same
 from scaffold_planners.weighing import Weighed, attempt, best, conflicts, measure, objectives, unmet, weigh
 
@@ -106,7 +106,7 @@ def _follow_through(
         return report.decided if form.returns is str else decode(report.decided)
     answer = yield from think(
         "answer",
-        labelled("Task", request(task)),
+        labelled("Task", task.request),
         labelled("Decided", apply(Way.text, choice.way)),
         *doings(plan, results),
         returns=form.returns,

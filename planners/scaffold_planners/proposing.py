@@ -15,7 +15,7 @@ from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import Form, form_of
-from scaffold_planners.showing import inputs, labelled, request
+from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.ways import FIELD, RESULT_OF, Tools, Way, described, fault_in, same
 from scaffold_planners.weighing import WeighingOptions, attempt
 
@@ -100,7 +100,7 @@ def _propose_way(
         "propose",
         *([labelled("Actions", described(tools))] if tools else []),
         *inputs(task),
-        labelled("Task", request(task)),
+        labelled("Task", task.request),
         labelled("Understood as", understood),
         *(shown for each in down for shown in _with_objection(each)),
         returns=form.returns,

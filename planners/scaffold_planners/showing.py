@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, apply
+from scaffold.vocabulary.references import NOWHERE, Reference, apply
 from scaffold.vocabulary.task import Task
-
-
-def request(task: Task) -> Reference[str]:
-    """Refer to what was asked.
-
-    It comes from the user whatever else this run is told. As a bare string it would be taken to depend on the
-    planner's history, and be shown as data not to be followed as soon as one input is untrusted.
-    """
-    return Reference(task.prompt, Provenance(("task:prompt",)))
 
 
 def inputs(task: Task) -> tuple[Reference[str], ...]:
@@ -25,7 +16,7 @@ def inputs(task: Task) -> tuple[Reference[str], ...]:
 
 def given(task: Task) -> tuple[Reference[str], ...]:
     """Refer to all that the user gave: inputs first, so that the request stands next to what is wanted."""
-    return (*inputs(task), request(task))
+    return (*inputs(task), task.request)
 
 
 def labelled(label: str, value: Any) -> Reference[str]:

@@ -15,7 +15,7 @@ from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import PlannerOptions, Votes, agreed, form_of
 from scaffold_planners.levels import Circle, levels
-from scaffold_planners.showing import given, inputs, labelled, request
+from scaffold_planners.showing import given, inputs, labelled
 
 
 class StepwiseOptions(PlannerOptions):
@@ -82,7 +82,7 @@ def stepwise(task: Task, options: StepwiseOptions = _DEFAULTS) -> Planning[Any]:
     whole = yield from think(
         "combine",
         *inputs(task),
-        labelled("Task", request(task)),
+        labelled("Task", task.request),
         *(shown for number in answers for shown in (_asked(parts, number), answers[number])),
         returns=form.returns,
         options=form.options,
@@ -119,7 +119,7 @@ def _solve(
     return think(
         "solve",
         *inputs(task),
-        labelled("Task", request(task)),
+        labelled("Task", task.request),
         *(shown for other in needed for shown in (_asked(parts, other), answers[other])),
         _asked(parts, number),
         sampling=agreed(options.votes),

@@ -11,7 +11,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import form_of
-from scaffold_planners.showing import labelled, request
+from scaffold_planners.showing import labelled
 from scaffold_planners.steps import PROMPT, Step, WorkflowOptions
 
 
@@ -28,7 +28,7 @@ def workflow(task: Task, options: WorkflowOptions) -> Planning[Any]:
     """
     _check_inputs(task, options)
     known: dict[str, Reference[Any]] = {name: task.input(name) for name in task.inputs}
-    known.setdefault(PROMPT, request(task))
+    known.setdefault(PROMPT, task.request)
     outputs: dict[str, Reference[Any]] = {}
     for level in options.levels:
         done = yield from together(

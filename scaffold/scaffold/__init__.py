@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from scaffold.version import VERSION
+
 if TYPE_CHECKING:
     from scaffold.actions import action as action
     from scaffold.agent import Scaffold as Scaffold
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Goal as Goal
     from scaffold.vocabulary.task import Task as Task
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "action": "actions",

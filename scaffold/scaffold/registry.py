@@ -139,11 +139,19 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         if options:
             raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
         return function
-    model = inspect.get_annotations(function, eval_str=True).get(parameters[1].name)
+    model = _annotation(function, parameters[1].name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise TaskError(f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options"))
     checked = _checked(model, options, ("planner", "options"))
     return lambda task: function(task, checked)
+
+
+def _annotation(function: Callable[..., Any], name: str) -> Any:
+    """The type that a parameter is annotated with; the other annotations may name what is imported for checking only."""
+    said = function.__annotations__.get(name)
+    if not isinstance(said, str):
+        return said
+    return eval(said, function.__globals__)  # noqa: S307 - the planner's own source, already running
 
 
 def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str | int, ...]) -> BaseModel:

@@ -75,18 +75,25 @@ class Effects:
                 attempt=clearance.call.attempt,
             )
         )
-        await self._recorder.flush(durable=spec.effect != "read")
-        self._reach("action.intent:after")
-        if spec.effect == "irreversible":
-            await self._recorder.sign()
+        try:
+            await self._recorder.flush(durable=spec.effect != "read")
+            self._reach("action.intent:after")
+            if spec.effect == "irreversible":
+                await self._recorder.sign()
+        except asyncio.CancelledError:
+            if spec.effect != "read" and spec.idempotency == "none":  # the others are simply begun again
+                await self._write_outcome(key, call, "failed", reason="the run was cut off before it began")
+            raise
         started = self._recorder.active()
         status, value, reason, cancelled = await self._run(action, canonical(call.arguments), clearance)
         seconds = round(self._recorder.active() - started, 6)
-        try:
-            return await self.conclude(key, call, status, value=value, reason=reason, seconds=seconds)
-        finally:
-            if cancelled:
-                raise asyncio.CancelledError
+        if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
+            # This attempt did nothing; the one that was interrupted may have.
+            status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
+        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, seconds=seconds)
+        if cancelled:
+            raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
+        return await self._read(key, call, event, body)
 
     async def _run(self, action: Action, arguments: bytes, clearance: Clearance) -> tuple[Any, Any, str, bool]:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
@@ -118,6 +125,17 @@ class Effects:
         self, key: str, call: ActionCall, status: Any, *, value: Any = None, reason: str = "", seconds: float = 0.0
     ) -> Observation[Any] | ActionError:
         """Write down what came of a call; gives what the planner is sent."""
+        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, seconds=seconds)
+        return await self._read(key, call, event, body)
+
+    async def _read(self, key: str, call: ActionCall, event: ev.ActionOutcome, body: bytes) -> Observation[Any] | ActionError:
+        if event.final:
+            return observation_from(event, body)
+        return await self.review_result(key, call, self._state.at(key))
+
+    async def _write_outcome(
+        self, key: str, call: ActionCall, status: Any, *, value: Any = None, reason: str = "", seconds: float = 0.0
+    ) -> tuple[ev.ActionOutcome, bytes]:
         progress = self._state.at(key)
         content: dict[str, Any] = {"reason": reason} if reason else {}
         if status == "performed":
@@ -140,9 +158,7 @@ class Effects:
         # What is outside our trust is not read before it is safe on disk: an effect that happened must not be forgotten.
         await self._recorder.flush(durable=self._actions[call.action].spec.effect != "read")
         self._reach("action.outcome:after")
-        if final:
-            return observation_from(event, body)
-        return await self.review_result(key, call, progress)
+        return event, body
 
     async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:
         """Have what came back read before the planner sees it."""
@@ -175,7 +191,8 @@ class Effects:
         if action.spec.idempotency == "reconcile" and isinstance(action, Reconciles):
             told = Call(run=self._recorder.claim.run, key=idempotency_key(self._recorder.claim.run, key))
             try:
-                happened, value = await action.reconcile(call.arguments, told)
+                async with asyncio.timeout(action.spec.timeout_s):
+                    happened, value = await action.reconcile(call.arguments, told)
             except Exception as error:  # noqa: BLE001 - not knowing is an answer too
                 return await self.conclude(key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}")
             return await self.conclude(key, call, "performed", value=value) if happened else None

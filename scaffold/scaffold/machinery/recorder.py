@@ -66,6 +66,7 @@ class Recorder:
         self._folds: list[Fold] = []
         self._started = self._monotonic()
         self._paused_at: float | None = None
+        self._durable = Head(claim.run, 0, GENESIS)
         self.seq = 0
         self.hash = GENESIS
         self.t = 0.0
@@ -112,13 +113,19 @@ class Recorder:
     async def flush(self, *, durable: bool = False) -> None:
         """Hand everything recorded so far to the journal; with `durable`, wait until it is on disk."""
         waiting, self._waiting = self._waiting, []
+        seq, mark = self.seq, self.hash
         await self._journal.append(self.claim, waiting, durable=durable)
+        if durable and seq > self._durable.seq:
+            self._durable = Head(self.claim.run, seq, mark)
 
     async def sign(self) -> None:
-        """Keep a signed head of what is flushed, when there is a key."""
+        """Keep a signed head of what is surely on disk, when there is a key.
+
+        A head of more, such as what other branches have recorded meanwhile, would call a crash a forgery.
+        """
         if self._signer is not None:
             self._reach("head:before")
-            await self._journal.sign(self.claim, self._signer.sign(Head(self.claim.run, self.seq, self.hash)))
+            await self._journal.sign(self.claim, self._signer.sign(self._durable))
             self._reach("head:after")
 
     def active(self) -> float:

@@ -58,7 +58,7 @@ def asked(move: Think) -> bytes:
     if schema is None:
         schema = _schemas[move.returns] = msgspec.Raw(canonical(schema_of(move.returns)))
     inputs = [unwrap(value) for value in move.inputs]
-    return canonical([move.kind, move.prompt, move.instruction, inputs, schema])
+    return canonical([move.kind, move.prompt, move.instruction, inputs, schema, move.options.choices])
 
 
 def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[Any] | MoveError:
@@ -277,9 +277,10 @@ class Steps:
             await self._wait_for_room(asking.ledger, tokens, usd, steps=1 if first else 0)
             self._reserve(asking, tokens, usd, provenance, first=first)
             first = False
-            await self._recorder.flush()
-            self._reach("step.asked:after")
+            self._drawing += 1  # from the reservation on: who finds no room waits for what this one leaves
             try:
+                await self._recorder.flush()
+                self._reach("step.asked:after")
                 await self._draw(asking, decision.n)
             except ContextOverflow as error:
                 return PromptTooLong(str(error), asking.key)
@@ -287,6 +288,9 @@ class Steps:
                 raise Unavailable(str(error)) from error
             except BackendError as error:
                 return StepFailed(f"{asking.backend.profile.backend} cannot answer: {error}", asking.key)
+            finally:
+                self._drawing -= 1
+                self._freed.set()
 
     @staticmethod
     def _lost(asking: Asking, reason: str) -> MoveError:
@@ -332,15 +336,10 @@ class Steps:
         base = asking.drawn
         asking.running = {base + number: _Partial() for number in range(n)}
         asking.drawn = base + n
-        self._drawing += 1
-        try:
-            if n == 1 or "n" in asking.backend.profile.can:
-                await self._collect(asking, base, n)
-            else:
-                await self._collect_apart(asking, base, n)
-        finally:
-            self._drawing -= 1
-            self._freed.set()
+        if n == 1 or "n" in asking.backend.profile.can:
+            await self._collect(asking, base, n)
+        else:
+            await self._collect_apart(asking, base, n)
         self._count(asking)
 
     async def _collect_apart(self, asking: Asking, base: int, n: int) -> None:

@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Provenance(msgspec.Struct, frozen=True):
     """Which events a value came from, and whether any of them is outside our trust.
 
-    A source reads `input:NAME`, `step:KEY`, `action:KEY`, `answer:KEY` (of a person) or
+    A source reads `task:prompt`, `input:NAME`, `step:KEY`, `action:KEY`, `answer:KEY` (of a person) or
     `history:PATH@ORDINAL`: all that the generator at PATH was told before its move ORDINAL.
     """
 

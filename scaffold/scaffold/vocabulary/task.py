@@ -147,7 +147,7 @@ class Task(_Strict):
     @property
     def request(self) -> Reference[str]:
         """Refer to the prompt, keeping that it is the user's own words."""
-        return Reference(self.prompt, Provenance(("input:prompt",)))
+        return Reference(self.prompt, Provenance(("task:prompt",)))
 
     def input(self, name: str) -> Reference[Any]:
         """Refer to an input, keeping where it came from."""
