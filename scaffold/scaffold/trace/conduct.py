@@ -67,6 +67,11 @@ class Conduct:
             ev.Ended: self._end,
         }
 
+    @property
+    def unfinished(self) -> int:
+        """Actions begun of which no outcome is recorded: they may have happened."""
+        return sum(known.intent is not None for known in self._open.values())
+
     def follow(self, event: Event) -> str:
         """Take in one event; say what it breaks, or nothing."""
         if self.ended:
@@ -192,7 +197,8 @@ class Conduct:
 
     def _end(self, event: ev.Ended) -> str:
         self.ended = True
-        begun = next((known.intent for known in self._open.values() if known.intent is not None), None)
-        if begun is not None and event.status == "solved":
-            return f"the run ended as solved while {begun.action} had no outcome"
-        return ""
+        return (
+            "the run ended as solved with an action unfinished"
+            if event.status == "solved" and self.unfinished
+            else ""
+        )

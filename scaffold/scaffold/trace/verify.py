@@ -62,6 +62,7 @@ class Verification(msgspec.Struct, kw_only=True):
         signed_by_key: whether a given key signed them; None when none was given.
         signed_until: number of the last event under a fitting head.
         actions: actions begun.
+        unfinished: of these, how many have no outcome: they may have happened.
         unread: of these, how many that change something no monitor had read.
         observed: of these, how many were cleared while monitors were suspended.
         repaired: torn lines mended on resuming, in words.
@@ -79,6 +80,7 @@ class Verification(msgspec.Struct, kw_only=True):
     signed_by_key: bool | None = None
     signed_until: int = 0
     actions: int = 0
+    unfinished: int = 0
     unread: int = 0
     observed: int = 0
     repaired: list[str] = []
@@ -109,6 +111,8 @@ class Verification(msgspec.Struct, kw_only=True):
             notes.append("unsigned")
         if self.withheld:
             notes.append(f"the content of {self.withheld} events is withheld")
+        if self.unfinished:
+            notes.append(f"{self.unfinished} actions were begun and have no outcome")
         if self.unread:
             notes.append(f"{self.unread} actions were read by no monitor")
         if self.observed:
@@ -306,6 +310,7 @@ class Check:
         elif self._key:
             result.signed_by_key = all(finding.state != "wrong key" for finding in result.findings)
         result.actions, result.unread, result.observed = conduct.intents, conduct.unread, conduct.observed
+        result.unfinished = conduct.unfinished
         return result
 
 
