@@ -180,15 +180,14 @@ class Conduct:
         intent, known.intent = known.intent, None
         if event.final:
             del self._open[event.key]
-        # A call that may not be tried again after a crash is refused first; its outcome then names no digest.
-        if intent is None or event.digest not in {intent.digest, ""}:
+        if intent is None or intent.digest != event.digest:
             return f"{event.action} has an outcome and was never begun"
         return ""
 
     def _refused(self, event: ev.ActionRefused) -> str:
-        known = self._open.get(event.key)
-        if known is not None and known.intent is None:  # else it was cut off, and its outcome follows
-            del self._open[event.key]
+        known = self._open.pop(event.key, None)
+        if known is not None and known.intent is not None and known.intent.effect != "read":
+            return f"{event.action} was begun, may have happened, and is called refused"
         return ""
 
     def _released(self, event: ev.Released) -> str:
