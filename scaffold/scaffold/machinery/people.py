@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +12,7 @@ import msgspec
 
 from scaffold.interfaces import Answer, Question
 from scaffold.machinery.answers import read_answer, recorded
+from scaffold.machinery.cancelling import is_from_within
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.review import SubjectKind
 
 STOP = "stop"
+_log = logging.getLogger(__name__)
 
 
 class Parked(Exception):  # noqa: N818 - not an error: the move waits
@@ -153,9 +158,23 @@ class People:
                 return answer
         for approver in self._approvers:
             async with self._aside():
-                said = await approver.ask(question)
+                said = await self._reach_out(approver, question)
             if said is not None and said.id == question.id and said.digest == question.digest and fits(said):
                 return said
+        return None
+
+    async def _reach_out(self, approver: Approver, question: Question) -> Answer | None:
+        """Ask one approver, until the question expires; one that fails has reached nobody."""
+        left = question.expires - self._clock.now()
+        try:
+            async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)):
+                return await approver.ask(question)
+        except asyncio.CancelledError:
+            if not is_from_within():
+                raise
+            _log.warning("%s was cancelled from within", type(approver).__name__)
+        except Exception:
+            _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
 
 
