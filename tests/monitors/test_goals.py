@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from scaffold.errors import BudgetSpent, StepFailed
@@ -73,6 +74,15 @@ def test_tainted_text_stays_tainted(kit: Any, *, tainted: bool) -> None:
     assert "step:0" in plan.provenance.sources
     assert [each.provenance.tainted for each in facts] == [False, True]
     assert not goal.provenance.tainted
+
+
+def test_an_argument_of_unknown_origin_is_tainted(kit: Any) -> None:
+    """Where nobody says what an argument came from, it is not trusted."""
+    call = msgspec.structs.replace(kit.call("pay", invoice="i7"), provenance={})
+    context = kit.Judge([YES, YES, YES])
+    view = kit.View(TASK, Goals())
+    asyncio.run(view.monitor.review(Subject(kind="plan", key="0", plan=(call,)), view, context))
+    assert context.asked[0]["inputs"][-1].provenance.tainted
 
 
 def test_an_objective_that_is_not_served_ends_the_review(kit: Any) -> None:
