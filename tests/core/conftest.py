@@ -138,7 +138,11 @@ class World:
 
     def story(self, outcome: Outcome) -> Story:
         """What the trace of a run says, read without the core's own reader."""
-        story = read_story(self.folder / "runs" / outcome.run)
+        return self.story_of(outcome.run)
+
+    def story_of(self, run: str) -> Story:
+        """The same, of a run by its id."""
+        story = read_story(self.folder / "runs" / run)
         assert not story.faults
         return story
 

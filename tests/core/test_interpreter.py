@@ -142,7 +142,9 @@ def test_a_planner_that_raises_ends_with_its_own_error() -> None:
         _ = driver.result
 
 
-@pytest.mark.parametrize("thing", [None, 7, "think", object(), [], think], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [None, 7, "think", object(), [], think], ids=lambda each: type(each).__name__
+)
 def test_a_foreign_object_is_refused_where_it_was_yielded(thing: object) -> None:
     """Yielding what is no move raises in the planner, and names the key and the cure."""
 
@@ -159,7 +161,7 @@ def test_a_foreign_object_is_refused_where_it_was_yielded(thing: object) -> None
     assert "yield from think(...)" in said
 
 
-@pytest.mark.parametrize("branch", [think, None, [1], Together([])], ids=repr)
+@pytest.mark.parametrize("branch", [think, None, [1], Together([])], ids=lambda each: type(each).__name__)
 def test_together_refuses_what_is_no_sub_planner(branch: Any) -> None:
     """A function that was not called, or a list, raises in the planner that gave it."""
 

@@ -17,6 +17,7 @@ import msgspec
 
 from scaffold import errors
 from scaffold.machinery.cancelling import is_from_within
+from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.interpreter import Interpreter
 from scaffold.machinery.people import Parked, People
@@ -27,6 +28,7 @@ from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, thought_from
 from scaffold.trace.chain import Chain
+from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.models import Usage
@@ -196,7 +198,7 @@ class Engine:
             ev.RunStarted(
                 format=ev.FORMAT,
                 run=self._claim.run,
-                scaffold=_version(),
+                scaffold=VERSION,
                 planner=setting.name,
                 plugins=setting.plugins,
                 seed=setting.seed,
@@ -352,7 +354,7 @@ class Engine:
             subject = Subject(kind="step", key=key, step=record)
             decision, verdicts = await self._reviews.review(subject, answered[0].content, "low")
             if decision == "halt":
-                raise errors.Stopped("a monitor halted the run")
+                raise errors.Stopped(reason_of(verdicts, "halt"))
             progress = self._state.at(key)
             if decision == "resample" and progress.tries <= self._task.oversight.resamples:
                 progress.answered = None
@@ -497,9 +499,3 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])]
-
-
-def _version() -> str:
-    from scaffold import __version__  # noqa: PLC0415 - the package imports this module
-
-    return __version__

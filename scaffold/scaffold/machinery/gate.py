@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import ActionRefused, Stopped, nearest
+from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
 from scaffold.machinery.effects import Effects, NOT_CLEARED, idempotency_key, objections_of, reason_of
 from scaffold.machinery.state import identity_of
 from scaffold.vocabulary import events as ev
@@ -94,8 +94,10 @@ class Gate:
         key, plan = pending.key, pending.move.plan  # type: ignore[union-attr]  # a Propose
         calls = plan.calls(pending.history)
         progress = self._state.at(key)
-        if not progress.digest:
-            what = plan_asked(calls)
+        what = plan_asked(calls)
+        if progress.digest:
+            _must_be_the_same(what, progress, key)
+        else:
             event = ev.PlanProposed(key=key, digest="", actions=len(calls))
             self._reach("plan.proposed:before")
             self._recorder.record(event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what)
@@ -173,6 +175,7 @@ class Gate:
         if arguments is not None:
             call = msgspec.structs.replace(call, arguments=arguments)
         else:
+            problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
             call = msgspec.structs.replace(call, arguments=decode(canonical(call.arguments)))
         spec = self._actions[call.action].spec if call.action in self._actions else None
         progress = self._state.at(key)
@@ -187,6 +190,8 @@ class Gate:
                 node=call.id,
             )
             self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=call_asked(call))
+        else:
+            _must_be_the_same(what, progress, key)
         if progress.outcome is not None:
             return await self._effects.review_result(key, call, progress)
         interrupted = progress.intent is not None
@@ -196,31 +201,29 @@ class Gate:
                 return settled
         self._check_stop()
         reviewed = canonical(call)
-        planned = self._in_plan(move.plan, call)  # type: ignore[union-attr]  # as above
+        planned = self._in_plan(move.plan, key, call)  # type: ignore[union-attr]  # as above
         decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
         call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
             return refusal
+        self._check_stop()  # again: reviews and people take their time
         if self._plan_only and self._actions[call.action].spec.effect != "read":
             raise PlanOnly
         return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))
 
-    def _in_plan(self, proposal: str, call: ActionCall) -> bool:
-        """Whether a call is the one that was allowed as part of a plan, apart from what was not known then."""
+    def _in_plan(self, proposal: str, key: str, call: ActionCall) -> bool:
+        """Whether a call is just what was allowed as part of a plan, and the first made of its node."""
         node = self._state.plans.get(proposal, {}).get(call.id)
-        if node is None:
+        if node is None or self._state.callers.get((proposal, call.id)) != key:
             return False
         action, arguments = decode(node)
-        if action != call.action:
+        if action != call.action or is_pending(arguments):
             return False
-        problem_free = self._actions[action].validate
         try:
-            known = arguments if is_pending(arguments) else problem_free(arguments)
+            known: dict[str, Any] = self._actions[action].validate(arguments)
         except ValueError:
             return False
-        return known.keys() <= call.arguments.keys() and all(
-            is_pending(value) or value == call.arguments[name] for name, value in known.items()
-        )
+        return known == call.arguments
 
     def _check_stop(self) -> None:
         by = self._people.stop_asked()
@@ -281,9 +284,15 @@ class Gate:
 
     async def _ask_person(self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]) -> tuple[Decision, list[Verdict]]:
         """Ask a person about exactly this; gives the decision, and the verdicts with theirs."""
+        standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
+        if SEVERITY[standing] >= NOT_CLEARED:
+            return standing, list(verdicts)  # a person lifts an escalation and nothing else: none is asked in vain
         reasons = [f"{verdict.monitor}: {verdict.rationale or verdict.feedback}" for verdict in verdicts if verdict.decision == "escalate"]
         # A copy: whoever is asked cannot change what will be performed.
-        detail = {"calls": decode(canonical(subject.plan)), "reasons": reasons}
+        calls = subject.plan or ((subject.call,) if subject.call is not None else ())
+        detail = {"calls": decode(canonical(calls)), "reasons": reasons}
+        if subject.observation is not None:
+            detail["value"] = decode(canonical(subject.observation.value))
         given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)
         if given.granted:
             return "allow", list(verdicts)
@@ -323,6 +332,16 @@ class Gate:
             )
         )
         return Clearance(self._mint, call.action, canonical(call.arguments), told, observed=self._observe)
+
+
+def _must_be_the_same(what: bytes, progress: Progress, key: str) -> None:
+    """A move that has waited may go on only as it was asked about.
+
+    Raises:
+        PlanChanged: its arguments were changed since.
+    """
+    if what != progress.asked:
+        raise PlanChanged(f"what the planner proposed at {key} was changed while it waited: it is not what was reviewed")
 
 
 def review_from(event: ev.PlanDecided, body: bytes) -> Review:

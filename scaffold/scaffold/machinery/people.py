@@ -77,9 +77,9 @@ class People:
         """
         progress = self._state.at(key)
         asked = progress.approval
-        if asked is None or asked.digest != digest:
+        if asked is None or (asked.subject, asked.digest) != (subject, digest):
             expires = round(self._clock.now() + self._open_seconds, 3)
-            asked = ev.ApprovalAsked(key=key, id=_name(self._recorder.claim.run, key, digest), subject=subject, digest=digest, expires=expires)
+            asked = ev.ApprovalAsked(key=key, id=_name(self._recorder.claim.run, key, f"{subject} {digest}"), subject=subject, digest=digest, expires=expires)
             self._reach("approval.asked:before")
             self._recorder.record(asked, {"title": title, **detail})
             await self._recorder.flush(durable=True)

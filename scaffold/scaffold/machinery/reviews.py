@@ -22,7 +22,7 @@ from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
     from scaffold.machinery.recorder import Recorder
@@ -159,7 +159,7 @@ class Reviews:
                 said = await self._ask_at_once(asked, subject, wire, stakes)
             verdicts += said
             fresh += said
-        decision = strictest(verdict for verdict in verdicts if self._binds(verdict))
+        decision = self.decide(verdicts)
         if fresh:
             self.write(subject, subject_digest, decision, stakes, fresh)
         return decision, verdicts
@@ -179,6 +179,10 @@ class Reviews:
         if needed is None or stakes in needed:
             return True
         return any(verdict.score is not None and _BAND[0] <= verdict.score <= _BAND[1] for verdict in verdicts)
+
+    def decide(self, verdicts: Iterable[Verdict]) -> Decision:
+        """The strictest decision among those that bind."""
+        return strictest(verdict for verdict in verdicts if self._binds(verdict))
 
     def _binds(self, verdict: Verdict) -> bool:
         each = next((each for each in self._watching if each.name == verdict.monitor), None)

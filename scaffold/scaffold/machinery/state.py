@@ -105,6 +105,7 @@ class RunState:
         oversight: oversight's own ledger.
         progress: what is under way, by key; forgotten once settled.
         plans: allowed proposals: for each key, the canonical arguments of its nodes.
+        callers: for each node of an allowed plan, the key of the first action that was proposed as it.
         taken: for each thing acted on, the key of the action that did, or may have.
         refused: how often each proposal was refused, by fingerprint.
         insists: why the planner has had refusals enough, and the run ends; empty while it may still revise.
@@ -124,6 +125,7 @@ class RunState:
         self.oversight = Ledger(task.oversight.budget)
         self.progress: dict[str, Progress] = {}
         self.plans: dict[str, dict[str, bytes]] = {}
+        self.callers: dict[tuple[str, str], str] = {}
         self.taken: dict[str, str] = {}
         self.refused: dict[str, int] = {}
         self.refusals = 0
@@ -252,6 +254,8 @@ class RunState:
         )
         progress.fingerprint = sha256(canonical([event.action, summary.arguments])).hexdigest()
         self.actions[event.key] = summary
+        if event.plan:
+            self.callers.setdefault((event.plan, event.node), event.key)
 
     def _action_intent(self, event: ev.ActionIntent, _body: bytes) -> None:
         progress = self.at(event.key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scaffold.errors import ClearanceError
 from scaffold.vocabulary.actions import Call
 from scaffold.vocabulary.canonical import digest
@@ -33,6 +35,9 @@ class Clearance:
         self.action = action
         self.call = call
         self.observed = observed
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        raise ClearanceError("a clearance cannot be copied: it is for one call")
 
     def redeem(self, action: str, arguments: bytes) -> Call:
         """Spend it on the call it was given for.
