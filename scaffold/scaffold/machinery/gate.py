@@ -303,7 +303,8 @@ class Gate:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
         if progress.intent is not None and progress.intent.effect != "read":
             # It may have happened before the process died: to call it refused would say that nothing did.
-            return await self._effects.conclude(key, call, "unknown", reason=f"it was interrupted, and may not be tried again: {feedback}")
+            reason = f"it was interrupted, and may not be tried again: {feedback}"
+            return await self._effects.conclude(key, call, "unknown", reason=reason)  # type: ignore[return-value]  # unknown is an error
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
         self._reach("action.refused:before")

@@ -173,7 +173,7 @@ class People:
             if not is_from_within():
                 raise
             _log.warning("%s was cancelled from within", type(approver).__name__)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
 
