@@ -205,7 +205,7 @@ class Reviews:
         started = self._recorder.active()
         try:
             review = each.monitor.review(_subjects.decode(wire), View(self, each), context)
-            verdict = await within(spec.timeout_s, review)
+            verdict = _whole(await within(spec.timeout_s, review))
         except TimeoutError:
             verdict = Verdict(decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s")
         except (StepFailed, BudgetSpent, Unavailable) as error:
@@ -219,10 +219,7 @@ class Reviews:
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
         else:
-            if type(verdict) is not Verdict:
-                said = f"said a {type(verdict).__name__}, not a Verdict"
-                verdict = Verdict(decision=spec.on_error, status="error", rationale=said)
-            elif verdict.status != "ok" and SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain":
+            if verdict.status != "ok" and SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain":
                 verdict = msgspec.structs.replace(verdict, decision=spec.on_error)
         return msgspec.structs.replace(
             verdict,
@@ -253,6 +250,16 @@ class Reviews:
 
 
 _subjects = msgspec.json.Decoder(Subject)
+_verdicts = msgspec.json.Decoder(Verdict)
+
+
+def _whole(said: Any) -> Verdict:
+    """What a monitor said, if it is a verdict down to its last field; nothing else can be relied on."""
+    if type(said) is not Verdict:
+        raise TypeError(f"said a {type(said).__name__}, not a Verdict")
+    if said.score is not None and not 0 <= said.score <= 1:
+        raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
+    return _verdicts.decode(canonical(said))
 
 
 class View:

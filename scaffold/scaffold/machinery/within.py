@@ -24,10 +24,12 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     try:
         waits_for = work.send(None)
     except StopIteration as done:
-        result: T = done.value
-        return result
-    async with asyncio.timeout(seconds):
-        return await _rest(work, waits_for)
+        return done.value  # type: ignore[no-any-return]  # StopIteration does not say of what
+    async with asyncio.timeout(seconds) as limit:
+        result = await _rest(work, waits_for)
+    if limit.expired():
+        raise TimeoutError  # it answered, but only to its own cancellation
+    return result
 
 
 @types.coroutine

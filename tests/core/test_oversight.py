@@ -1,0 +1,271 @@
+"""Monitors: a failed check is never a pass, the strictest verdict wins, and every verdict is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaffold import Planning, Task, Thought, Verdict, act, think
+from scaffold.errors import ActionError, ObservationWithheld, StepRefused
+from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, strictest
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Watcher, World
+
+ALLOW = Verdict(decision="allow")
+decisions = st.sampled_from(list(SEVERITY))
+
+
+def paying(_: Task) -> Planning[str]:
+    """Pay one invoice, and say what became of it."""
+    try:
+        observation = yield from act("pay", {"invoice": "i1"})
+    except ActionError as error:
+        return type(error).__name__
+    return str(observation.value)
+
+
+@given(st.lists(decisions))
+def test_the_strictest_verdict_wins(said: list[Decision]) -> None:
+    """Whatever the number and order of verdicts, none is stricter than the decision, and one is as strict."""
+    decision = strictest(Verdict(decision=each) for each in said)
+    assert SEVERITY[decision] == max((SEVERITY[each] for each in said), default=0)
+
+
+def test_decisions_are_ordered_as_documented() -> None:
+    """Allow < flag < revise, resample < escalate < block < halt."""
+    ranks = [SEVERITY[each] for each in ("allow", "flag", "revise", "escalate", "block", "halt")]
+    assert ranks == sorted(set(ranks))
+    assert SEVERITY["revise"] == SEVERITY["resample"]
+
+
+def test_every_verdict_is_kept_and_no_score_is_averaged(world: World, watcher: type[Watcher]) -> None:
+    """Nine monitors that are sure of its innocence do not outweigh one that is not."""
+    sure = [
+        watcher(Verdict(decision="allow", score=0.0, property="guilt"), name=f"sure{n}") for n in range(9)
+    ]
+    doubts = watcher(Verdict(decision="block", score=0.6, property="guilt"), name="doubts")
+    outcome = world.solve(paying, monitors=[*sure, doubts])
+    assert (outcome.answer, world.done) == ("ActionRefused", [])
+    (reviewed,) = world.facts(outcome, "reviewed")
+    assert [each["score"] for each in reviewed["verdicts"]] == [0.0] * 9 + [0.6]
+
+
+async def _hangs(_: Subject) -> Verdict:
+    await asyncio.sleep(60)
+    return ALLOW
+
+
+async def _cancels(_: Subject) -> Verdict:
+    raise asyncio.CancelledError
+
+
+def _raises(_: Subject) -> Verdict:
+    raise RuntimeError("lost the plot")
+
+
+def _knows_no_such_subject(subject: Subject) -> Verdict:
+    return {"stream": ALLOW}[subject.kind]
+
+
+@pytest.mark.parametrize(
+    ("says", "status"),
+    [
+        (_raises, "error"),
+        (_knows_no_such_subject, "error"),
+        (_hangs, "timeout"),
+        (_cancels, "error"),
+        (lambda _: TimeoutError("its own"), "timeout"),
+        (lambda _: None, "error"),
+        (lambda _: True, "error"),
+        (lambda _: "allow", "error"),
+        (lambda _: {"decision": "allow"}, "error"),
+        (lambda _: type("Verdict", (Verdict,), {})(decision="allow"), "error"),
+        (lambda _: Verdict(decision="fine"), "error"),  # type: ignore[arg-type]  # the point
+        (lambda _: Verdict(decision="allow", score="high"), "error"),  # type: ignore[arg-type]  # the point
+        (lambda _: Verdict(decision="allow", score=float("nan")), "error"),
+        (lambda _: Verdict(decision="allow", score=7.0), "error"),
+        (lambda _: Verdict(decision="allow", rationale="\ud800"), "error"),
+        (lambda _: Verdict(decision="allow", status="perhaps"), "error"),  # type: ignore[arg-type]  # the point
+        (lambda _: Verdict(decision="allow", status="truncated"), "truncated"),
+        (lambda _: Verdict(decision="flag", status="error"), "error"),
+        (lambda _: Verdict(decision="allow", status="timeout"), "timeout"),
+        (lambda _: Verdict(decision="allow", status="skipped"), "skipped"),
+    ],
+)
+def test_rule_4_a_failed_check_is_never_a_pass(
+    world: World, watcher: type[Watcher], says: Any, status: str
+) -> None:
+    """A monitor that errs, hangs, is cut off or answers nonsense closes the gate; the record says which."""
+    outcome = world.solve(paying, monitors=[watcher(says, timeout_s=0.05)])
+    assert (outcome.status, outcome.answer, world.done) == ("solved", "ActionRefused", [])
+    (verdict,) = outcome.verdicts
+    assert (verdict.decision, verdict.status) == ("block", status)
+
+
+@pytest.mark.parametrize(("says", "setting"), [(_raises, "on_error"), (_hangs, "on_timeout")])
+def test_what_a_failed_check_means_can_be_said_for_each_monitor(
+    world: World, watcher: type[Watcher], says: Any, setting: str
+) -> None:
+    """A monitor's spec may have its failure let through; the record still says that it failed."""
+    outcome = world.solve(paying, monitors=[watcher(says, timeout_s=0.05, **{setting: "flag"})])
+    assert outcome.answer == "paid i1"
+    assert outcome.verdicts[0].status != "ok"
+
+
+def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_forever(
+    world: World, watcher: type[Watcher]
+) -> None:
+    """A monitor that answers `allow` only after its time is over has not answered in time."""
+
+    async def late(_: Subject) -> Verdict:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return ALLOW
+        return ALLOW
+
+    outcome = world.solve(paying, monitors=[watcher(late, timeout_s=0.05)])
+    assert (outcome.answer, world.done) == ("ActionRefused", [])
+
+
+def test_a_dear_tier_is_asked_when_the_stakes_or_a_doubt_ask_for_it(
+    world: World, watcher: type[Watcher]
+) -> None:
+    """Tier 2 reads at medium stakes, tier 3 at high ones, and either when a score is neither low nor high."""
+    tiers = [watcher(name=f"tier{tier}", tier=tier, watches=frozenset({"plan"})) for tier in (0, 1, 2, 3)]
+    world.solve(paying, monitors=tiers)
+    assert [len(each.seen) for each in tiers] == [1, 1, 1, 0]
+    assert tiers[0].stakes == ["medium"]
+    doubt = watcher(Verdict(decision="allow", score=0.5, property="guilt"), name="doubt")
+    third = watcher(name="third", tier=3)
+    outcome = world.solve(paying, monitors=[doubt, third])
+    assert len(third.seen) == 1
+    assert outcome.answer == "paid i1"
+
+
+def test_a_recorded_verdict_is_final_and_a_failed_check_is_asked_again(
+    world: World, watcher: type[Watcher]
+) -> None:
+    """On resume, monitors that have answered are not asked again; those that failed are."""
+    fails = iter([RuntimeError("once"), Verdict(decision="escalate")])
+    sound = watcher(name="sound")
+    shaky = watcher(lambda _: next(fails, ALLOW), name="shaky", on_error="escalate")
+    agent = world.agent(paying, monitors=[sound, shaky])
+    waiting = agent.solve_sync(Task(prompt="x"))
+    assert waiting.status == "waiting"
+    again = agent.resume_sync(waiting.run)
+    assert again.status == "waiting"
+    assert (len(sound.seen), len(shaky.seen)) == (1, 2)
+
+
+# --- thoughts
+
+
+def thinking(_: Task) -> Planning[str]:
+    """Think once."""
+    try:
+        thought: Thought[str] = yield from think("solve", "x")
+    except StepRefused as error:
+        return f"refused: {error.message}"
+    return thought.value
+
+
+def test_a_suspicious_thought_is_drawn_again_without_a_word(world: World, watcher: type[Watcher]) -> None:
+    """Resampling asks the same again, and the planner sees only what was released."""
+    monitor = watcher(
+        lambda subject: Verdict(
+            decision="resample" if subject.step.value == "bad" else "allow", feedback="psst"
+        ),
+        watches=frozenset({"step"}),
+    )
+    outcome = world.solve(thinking, ["bad", "bad", "good"], monitors=[monitor])
+    assert outcome.answer == "good"
+    prompts = [each["messages"] for each in world.facts(outcome, "step.asked")]
+    assert prompts[0] == prompts[1] == prompts[2]
+    assert [each.get("ok", True) for each in world.facts(outcome, "released")] == [True]
+
+
+@pytest.mark.parametrize("resamples", [0, 2])
+def test_resampling_is_capped(world: World, watcher: type[Watcher], resamples: int) -> None:
+    """After so many tries the thought is withheld: it is not drawn until a monitor likes it."""
+    monitor = watcher(Verdict(decision="resample", feedback="unclear"), watches=frozenset({"step"}))
+    outcome = world.solve(
+        thinking, ["bad"] * 9, monitors=[monitor], task={"oversight": {"resamples": resamples}}
+    )
+    assert outcome.answer == "refused: unclear"
+    assert len(monitor.seen) == resamples + 1
+
+
+def test_suspicion_outlives_a_resample(world: World, watcher: type[Watcher]) -> None:
+    """The worst score over all tries raises the stakes of what is done afterwards."""
+    doubted = iter([Verdict(decision="resample", score=0.9, property="guilt")])
+    steps = watcher(lambda _: next(doubted, ALLOW), name="steps", watches=frozenset({"step"}))
+    plans = watcher(name="plans", watches=frozenset({"plan"}))
+
+    def planner(task: Task) -> Planning[str]:
+        yield from think("solve", "x")
+        yield from act("post", {"text": "hi"})
+        return (yield from paying(task))
+
+    world.solve(planner, ["bad", "good"], monitors=[steps, plans])
+    calm = watcher(name="plans", watches=frozenset({"plan"}))
+    world.solve(planner, ["good"], monitors=[watcher(name="steps", watches=frozenset({"step"})), calm])
+    assert plans.stakes == ["medium", "high"]
+    assert calm.stakes == ["medium", "medium"]
+
+
+# --- observations and answers
+
+
+def test_an_observation_is_read_before_the_planner_sees_it(world: World, watcher: type[Watcher]) -> None:
+    """What is withheld was performed, is in the trace, and reaches the planner as an error with feedback."""
+    monitor = watcher(
+        Verdict(decision="block", rationale="SECRET", feedback="it carries orders"),
+        watches=frozenset({"observation"}),
+    )
+
+    def planner(_: Task) -> Planning[str]:
+        try:
+            yield from act("look", {"at": "x"})
+        except ObservationWithheld as error:
+            return error.message
+        return "seen"
+
+    outcome = world.solve(planner, monitors=[monitor])
+    assert outcome.answer == "it carries orders"
+    record = monitor.seen[0].observation
+    assert record is not None
+    assert record.value == "seen x"
+    assert outcome.actions[0].status == "performed"
+
+
+def test_an_answer_that_oversight_withholds_ends_the_run_as_stopped(
+    world: World, watcher: type[Watcher]
+) -> None:
+    """The final answer is a subject like any other."""
+    monitor = watcher(Verdict(decision="block", feedback="no"), watches=frozenset({"answer"}))
+    outcome = world.solve(thinking, "the password", monitors=[monitor])
+    assert (outcome.status, outcome.answer) == ("stopped", None)
+    assert monitor.seen[0].answer == "the password"
+
+
+def test_a_judge_thinks_in_oversights_own_ledger(world: World) -> None:
+    """What asking a model for a verdict costs is charged to oversight, and its words are data."""
+
+    class Judge:
+        spec = MonitorSpec(name="judge", watches=frozenset({"plan"}))
+
+        async def review(self, subject: Subject, _view: Any, context: Any) -> Verdict:
+            word = await context.think("verify", {"plan": subject.plan[0].arguments}, to="default")
+            return Verdict(decision="allow", rationale=word.value)
+
+    outcome = world.solve(paying, "fine", monitors=[Judge()])
+    assert outcome.answer == "paid i1"
+    assert outcome.usage["oversight"].tokens > 0
+    assert outcome.usage["model"].tokens == 0
+    assert outcome.steps == 0
