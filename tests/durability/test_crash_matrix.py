@@ -10,7 +10,23 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from scaffold import Call, Plan, Planned, Planning, Scaffold, Task, Verdict, act, action, ask, carry_out, note, propose, think, together
+from scaffold import (
+    Call,
+    Plan,
+    Planned,
+    Planning,
+    Scaffold,
+    Task,
+    Verdict,
+    act,
+    action,
+    ask,
+    carry_out,
+    note,
+    propose,
+    think,
+    together,
+)
 from scaffold.errors import ActionError
 from scaffold.interfaces import Action, ReviewContext, TraceView
 from scaffold.testing import Scripted
@@ -39,7 +55,7 @@ def actions_on(effects: EffectLedger) -> list[Action]:
         return str(effects.happen("move", call, {"what": what}, f"moved {what}"))
 
     @move.reconciler
-    async def moved(what: str, *, call: Call) -> str | None:
+    async def moved(what: str, *, call: Call) -> str | None:  # noqa: ARG001 - told the action's own arguments
         found = effects.find(call.key)
         return None if found is None else str(found.result)
 
@@ -62,6 +78,7 @@ class Says:
 
 
 def agent(stage: Stage, planner: Callable[[Task], Planning[Any]], **more: Any) -> Scaffold:
+    """An agent on a stage, with one action of every kind."""
     return Scaffold(
         planner,
         backends={"default": Scripted({"number": "7", "word": "apple", "": "ok"})},
@@ -73,7 +90,8 @@ def agent(stage: Stage, planner: Callable[[Task], Planning[Any]], **more: Any) -
 
 
 def every_kind(task: Task) -> Planning[str]:
-    thought = yield from think("understand", task.prompt, instruction="a word")
+    """Carry out a plan with an action of every kind."""
+    thought = yield from think("understand", task.prompt, instruction="a word", returns=str)
     look = Planned("look", {"place": "cellar"}, id="look")
     plan = Plan(
         [
@@ -90,10 +108,13 @@ def every_kind(task: Task) -> Planning[str]:
 
 
 def make_every_kind(stage: Stage) -> Scaffold:
+    """Nothing reviews it."""
     return agent(stage, every_kind)
 
 
-def in_branches(task: Task) -> Planning[str]:
+def in_branches(_task: Task) -> Planning[str]:
+    """Act in three branches at once."""
+
     def branch(name: str, what: str) -> Planning[str]:
         thought = yield from think("solve", what, instruction="a number", returns=int)
         try:
@@ -107,25 +128,43 @@ def in_branches(task: Task) -> Planning[str]:
 
 
 def make_in_branches(stage: Stage) -> Scaffold:
+    """Nothing reviews it."""
     return agent(stage, in_branches)
 
 
-def with_people(task: Task) -> Planning[str]:
-    name = yield from ask("Who is it for?")
+def with_people(_task: Task) -> Planning[str]:
+    """Ask for a fact, then act."""
+    name = yield from ask("Who is it for?", returns=str)
     done = yield from act("send", {"what": name})
     return str(done.value)
 
 
 def make_with_people(stage: Stage) -> Scaffold:
-    key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(b"c2l4dGVlbiBieXRlcyB0d2ljZTEyMzQ1Njc4OTAxMjM="))
-    return agent(stage, with_people, monitors=[Says(Verdict(decision="escalate", rationale="a person should look"), "action")], signer=Signer(key))
+    """A person approves, and heads are signed."""
+    key = Ed25519PrivateKey.from_private_bytes(
+        base64.b64decode(b"c2l4dGVlbiBieXRlcyB0d2ljZTEyMzQ1Njc4OTAxMjM=")
+    )
+    return agent(
+        stage,
+        with_people,
+        monitors=[Says(Verdict(decision="escalate", rationale="a person should look"), "action")],
+        signer=Signer(key),
+    )
 
 
 def make_reviewed(stage: Stage) -> Scaffold:
-    return agent(stage, every_kind, monitors=[Says(Verdict(decision="flag", score=0.1), "step", "plan", "action", "observation", "answer")])
+    """Everything is reviewed, and passes."""
+    return agent(
+        stage,
+        every_kind,
+        monitors=[
+            Says(Verdict(decision="flag", score=0.1), "step", "plan", "action", "observation", "answer")
+        ],
+    )
 
 
-def insisting(task: Task) -> Planning[str]:
+def insisting(_task: Task) -> Planning[str]:
+    """Try the same thing again and again."""
     refusals = 0
     for _ in range(9):
         try:
@@ -136,12 +175,17 @@ def insisting(task: Task) -> Planning[str]:
 
 
 def make_refused(stage: Stage) -> Scaffold:
+    """A monitor refuses it."""
     return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
 
 
-@pytest.mark.parametrize("make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused])
-def test_a_run_killed_at_any_point_ends_as_it_would_have(make: Callable[[Stage], Scaffold], tmp_path: Path) -> None:
-    """For each visit to each point: one effect a key at most, `unknown` only for what cannot be told, else the same end."""
+@pytest.mark.parametrize(
+    "make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused]
+)
+def test_a_run_killed_at_any_point_ends_as_it_would_have(
+    make: Callable[[Stage], Scaffold], tmp_path: Path
+) -> None:
+    """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)
     cases = crash_matrix(make, task, tmp_path, opaque={"send"})
     assert len({case.point for case in cases}) >= 5

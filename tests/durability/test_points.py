@@ -12,6 +12,7 @@ CORE = Path(scaffold.__file__).parent
 
 
 def named_in_source() -> set[str]:
+    """Every point that the core calls `reach` with."""
     return {
         point
         for path in CORE.rglob("*.py")

@@ -28,7 +28,7 @@ def quick_folder(tmp_path: Path) -> Path:
 @pytest.mark.timeout(max(120, SEEDS // 10))
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_what_must_always_hold_holds_under_every_seed(chunk: int, quick_folder: Path) -> None:
-    """No action without a clearance, none twice, nothing overspent, and the trace says how it ended, whatever fails."""
+    """No action without a clearance, none twice, nothing overspent, and a trace that says how it ended."""
     faulty = []
     seeds = [int(ONLY)] if ONLY else range(chunk, SEEDS, CHUNKS)
     for seed in seeds:

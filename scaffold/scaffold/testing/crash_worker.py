@@ -1,9 +1,9 @@
-"""A process that has everything imported and forks one child for each case, so that a case takes milliseconds.
+"""A process that has everything imported and forks one child for each case: a case takes milliseconds.
 
     python -m scaffold.testing.crash_worker FILE FUNCTION
 
-reads one order a line, and answers each with one line. The child runs the agent and kills itself at the point that
-the order names, as a loss of power or an impatient supervisor would: with SIGKILL, from inside the transition.
+reads one order a line, and answers each with one line. The child runs the agent and kills itself with SIGKILL
+at the point that the order names, from inside the transition, as an impatient supervisor would.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ class Ran(msgspec.Struct):
 
 def stage_in(folder: Path, reach: Callable[[str], None]) -> Stage:
     """Build the stage of one case below a folder."""
-    return Stage(FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder)
+    return Stage(
+        FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder
+    )
 
 
 def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
@@ -123,7 +125,13 @@ async def _carry_out(agent: Scaffold, order: Order, journal: FileJournal) -> Out
 async def _answer(journal: FileJournal, run: str, order: Order, line: bytes) -> None:
     event = msgspec.json.decode(line)
     if event["kind"] in {"approval.asked", "question.asked"}:
-        answer = Answer(id=event["id"], digest=event["digest"], granted=order.grants, value=order.says, by="the crash test")
+        answer = Answer(
+            id=event["id"],
+            digest=event["digest"],
+            granted=order.grants,
+            value=order.says,
+            by="the crash test",
+        )
         await journal.post(run, answer)
 
 

@@ -6,8 +6,8 @@
     cases = crash_matrix(make_agent, Task(prompt="..."), tmp_path, opaque={"send"})
     assert not [case for case in cases if case.faults]
 
-`make_agent` has to be a function of a module's top level: two other processes, with different hash seeds, import its file.
-The actions leave their effects in `stage.effects`, which no crash reaches: it is the judge.
+`make_agent` has to be a function of a module's top level: two other processes, with different hash seeds,
+import its file. The actions leave their effects in `stage.effects`, which no crash reaches: it is the judge.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -30,8 +30,6 @@ from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import Story, read_story, wrong_clearances, wrong_effects, wrong_end
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from scaffold.agent import Scaffold
     from scaffold.vocabulary.task import Task
 
@@ -61,7 +59,8 @@ class Case:
     folder: Path
 
     def __str__(self) -> str:
-        return f"killed at {self.point} #{self.nth}: {'; '.join(self.faults) or 'as it should be'} ({self.folder})"
+        said = "; ".join(self.faults) or "as it should be"
+        return f"killed at {self.point} #{self.nth}: {said} ({self.folder})"
 
 
 def crash_matrix(
@@ -106,7 +105,11 @@ def crash_matrix(
                 place = folder / f"{point.replace(':', '-')}-{nth}"
                 begun = msgspec.structs.replace(order, folder=str(place), point=point, nth=nth)
                 killed = first.run(begun)
-                resumed = second.run(msgspec.structs.replace(begun, resume=True, point="")) if killed.killed else killed
+                resumed = (
+                    second.run(msgspec.structs.replace(begun, resume=True, point=""))
+                    if killed.killed
+                    else killed
+                )
                 cases.append(judge.case(begun, killed, resumed))
                 if not cases[-1].faults:
                     shutil.rmtree(place)
@@ -120,12 +123,14 @@ class _Worker:
         command = [sys.executable, "-m", "scaffold.testing.crash_worker", file, function]
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": paths}
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own module
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
-    def __enter__(self) -> _Worker:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
     def run(self, order: Order) -> Ran:
@@ -177,7 +182,8 @@ class _Judge:
     def _differences(self, story: Story, resumed: Ran) -> Iterator[str]:
         """What the planner could tell from the run in peace; it must not be able to tell anything."""
         if (resumed.status, resumed.answer) != (self.peace.status, self.peace.answer):
-            yield f"it is {resumed.status} with {resumed.answer!r} ({resumed.reason}); in peace {self.peace.status} with {self.peace.answer!r}"
+            yield f"it is {resumed.status} with {resumed.answer!r} ({resumed.reason})"
+            yield f"in peace it was {self.peace.status} with {self.peace.answer!r}"
         if story.moves() != self.told.moves():
             yield "the planner asked something else than in peace"
 

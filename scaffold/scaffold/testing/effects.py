@@ -1,10 +1,10 @@
-"""A world outside the run: a file that remembers every effect, whatever becomes of the process or its journal.
+"""A world outside the run: a file that remembers every effect, whatever becomes of process and journal.
 
-    ledger = EffectLedger(folder / "effects")
+ledger = EffectLedger(folder / "effects")
 
-    @action(effect="irreversible")
-    async def pay(invoice: str, *, call: Call) -> str:
-        return ledger.happen("pay", call, {"invoice": invoice}, "paid")
+@action(effect="irreversible")
+async def pay(invoice: str, *, call: Call) -> str:
+    return ledger.happen("pay", call, {"invoice": invoice}, "paid")
 """
 
 from __future__ import annotations
@@ -92,6 +92,12 @@ class EffectLedger:
 
     @staticmethod
     def _write(descriptor: int, line: EffectLine) -> None:
-        said = {"action": line.action, "run": line.run, "key": line.key, "arguments": line.arguments, "result": line.result}
+        said = {
+            "action": line.action,
+            "run": line.run,
+            "key": line.key,
+            "arguments": line.arguments,
+            "result": line.result,
+        }
         os.write(descriptor, json.dumps(said).encode() + b"\n")
         os.fsync(descriptor)

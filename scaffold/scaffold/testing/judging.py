@@ -129,7 +129,10 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
         opaque: names of the actions that must not even be attempted twice.
     """
     keys = {event["idempotency"]: event["key"] for event in story.of("action.intent")}
-    arguments = {event["key"]: story.contents[event["seq"]]["call"]["arguments"] for event in story.of("action.proposed")}
+    arguments = {
+        event["key"]: story.contents[event["seq"]]["call"]["arguments"]
+        for event in story.of("action.proposed")
+    }
     happened = [line for line in effects if line.run == story.run]
     for line in happened:
         key = keys.get(line.key)
@@ -138,9 +141,17 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
         elif line.arguments != arguments.get(key):
             yield f"{line.action} at {key} happened with other arguments than were reviewed"
     counts = Counter(line.key for line in happened)
-    yield from (f"the effect of {keys.get(name, name)} happened {count} times" for name, count in counts.items() if count > 1)
+    yield from (
+        f"the effect of {keys.get(name, name)} happened {count} times"
+        for name, count in counts.items()
+        if count > 1
+    )
     intents = Counter(event["key"] for event in story.of("action.intent") if event["action"] in set(opaque))
-    yield from (f"the opaque action at {key} was attempted {count} times" for key, count in intents.items() if count > 1)
+    yield from (
+        f"the opaque action at {key} was attempted {count} times"
+        for key, count in intents.items()
+        if count > 1
+    )
     for event in story.of("action.outcome"):
         intent = next(each for each in story.of("action.intent") if each["key"] == event["key"])
         times = counts[intent["idempotency"]]
@@ -155,7 +166,7 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
     last = story.events[-1] if story.events else {"kind": "nothing"}
     wanted = "run.ended" if status in _ENDED else "run.paused"
     if (last["kind"], last.get("status")) != (wanted, status):
-        yield f"the run is said to be {status}, and its trace ends with {last['kind']} {last.get('status', '')}"
+        yield f"it is said to be {status}, and its trace ends with {last['kind']} {last.get('status', '')}"
     if status == "waiting":
         asked = {event["id"] for event in story.of("approval.asked", "question.asked")}
         if asked <= {event["id"] for event in story.of("approval.given", "question.answered")}:
@@ -165,10 +176,16 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
 def overspent(story: Story, task: Task) -> Iterator[str]:
     """No ledger holds more than its budget; what was reserved and never settled counts at its worst."""
     budget = task.budget
-    tokens = sum(event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story))
+    tokens = sum(
+        event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story)
+    )
     if budget.tokens is not None and tokens > budget.tokens:
         yield f"{tokens} tokens were used of {budget.tokens}"
-    asked = {(event["key"], event["seq"]) for event in story.of("step.asked") if event.get("ledger", "model") == "model"}
+    asked = {
+        (event["key"], event["seq"])
+        for event in story.of("step.asked")
+        if event.get("ledger", "model") == "model"
+    }
     if budget.steps is not None and len(asked) > budget.steps:
         yield f"{len(asked)} steps were asked of {budget.steps}"
     acts = {event["key"] for event in story.of("action.intent")}
@@ -200,33 +217,38 @@ def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
     yield from open_steps.values()
 
 
-def wrong_approvals(story: Story) -> Iterator[str]:
-    """What oversight refused for good stays refused, and what it passed on to a person was granted in time."""
-    refused: dict[str, int] = {}
-    escalated: dict[str, int] = {}
+def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901 - one case for each kind of event
+    """What oversight refused for good stays refused, and what it left to a person was granted in time."""
+    refused: dict[tuple[str, str], int] = {}
+    escalated: dict[tuple[str, str], int] = {}
     asked: dict[str, dict[str, Any]] = {}
-    granted: dict[str, float] = {}
+    granted: dict[tuple[str, str], float] = {}
     for event in story.events:
-        key = event.get("key", "")
+        call = (event.get("key", ""), event.get("digest", ""))
         match event["kind"]:
-            case "reviewed" if event["subject"] in {"plan", "action"}:
-                firm = any(fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" for fact in event["verdicts"])
-                if event["decision"] in {"block", "halt", "revise", "resample"} and firm:
-                    refused[key] = event["seq"]
-                elif event["decision"] == "escalate" and firm:  # a check that failed may be made again, and then allow
-                    escalated[key] = event["seq"]
-                    granted.pop(key, None)
+            case "reviewed" if event["subject"] in {"plan", "action"} and _is_firm(event):
+                if event["decision"] in {"block", "halt", "revise", "resample"}:
+                    refused[call] = event["seq"]
+                elif event["decision"] == "escalate":
+                    escalated[call] = event["seq"]
             case "approval.asked" if event["subject"] in {"plan", "action"}:
-                asked[key] = event
-            case "approval.given" if key in asked and event["digest"] == asked[key]["digest"]:
-                if event["granted"]:
-                    granted[key] = asked[key]["expires"]
-                else:
-                    refused[key] = event["seq"]
+                asked[event["id"]] = event
+            case "approval.given" if event["id"] in asked and event["granted"]:
+                granted[call] = asked[event["id"]]["expires"]
+            case "approval.given" if event["id"] in asked:
+                refused[call] = event["seq"]
             case "action.cleared":
-                if key in refused:
-                    yield f"line {event['seq']} clears what line {refused[key]} refuses"
-                if key in escalated and granted.get(key, 0.0) < event["at"]:
-                    yield f"line {event['seq']} clears what line {escalated[key]} leaves to a person, and nobody granted it in time"
+                if call in refused:
+                    yield f"line {event['seq']} clears what line {refused[call]} refuses"
+                if call in escalated and granted.get(call, 0.0) < event["at"]:
+                    yield f"line {event['seq']} clears what line {escalated[call]} left to a person, in vain"
             case _:
                 pass
+
+
+def _is_firm(event: Mapping[str, Any]) -> bool:
+    """Whether a check that was made says so: one that failed may be made again, and then allow."""
+    return any(
+        fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok"
+        for fact in event["verdicts"]
+    )

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 Kind = Literal["think", "vote", "together", "plan", "act", "ask", "note", "give up"]
-_KINDS: Sequence[Kind] = ("think", "think", "vote", "together", "together", "plan", "act", "act", "ask", "note", "give up")
+_KINDS: Sequence[Kind] = (
+    "think",
+    "think",
+    "vote",
+    "together",
+    "together",
+    "plan",
+    "act",
+    "act",
+    "ask",
+    "note",
+    "give up",
+)
 _WEIGHTS = (4, 4, 2, 3, 3, 3, 3, 3, 0.6, 1, 0.15)
 _DEEPEST = 3
 
@@ -58,7 +70,11 @@ class Told:
     def learn(self, name: str, reference: Reference[Any]) -> None:
         """Remember a value, where it came from, and whether it is tainted."""
         where = reference.provenance
-        extra = getattr(reference, "text", ""), getattr(reference, "reasoning", ""), getattr(reference, "confidence", 0)
+        extra = (
+            getattr(reference, "text", ""),
+            getattr(reference, "reasoning", ""),
+            getattr(reference, "confidence", 0),
+        )
         self.words.append([name, reference.value, list(where.sources), where.tainted, *extra])
         self.references.append(reference)
 
@@ -82,7 +98,10 @@ def _draw_node(source: random.Random, actions: Sequence[str], kind: Kind, name: 
             return Node(kind, name, parts, catches=catches)
         case "plan":
             chosen = tuple(source.choices(actions, k=source.randint(1, 4)))
-            links = tuple(tuple(before for before in range(place) if source.random() < 0.4) for place in range(len(chosen)))  # noqa: PLR2004 - sparse
+            links = tuple(
+                tuple(before for before in range(place) if source.random() < 0.4)  # noqa: PLR2004 - sparse
+                for place in range(len(chosen))
+            )
             return Node(kind, name, actions=chosen, links=links, catches=catches)
         case "act":
             return Node(kind, name, actions=(source.choice(actions),), catches=catches)
@@ -121,7 +140,14 @@ def _do(node: Node, told: Told) -> Planning[None]:
             told.learn(node.name, (yield from think("solve", *inputs, told.words, instruction=node.name)))
         case "vote":
             sampling = ahead_by(2, cap=9) if len(node.name) % 2 else majority(3)
-            told.learn(node.name, (yield from think("decide", told.words, returns=int, instruction=node.name, sampling=sampling)))
+            told.learn(
+                node.name,
+                (
+                    yield from think(
+                        "decide", told.words, returns=int, instruction=node.name, sampling=sampling
+                    )
+                ),
+            )
         case "together":
             said = yield from together(*(_walk(part, Told()) for part in node.parts))
             told.words.append([node.name, *said])

@@ -1,4 +1,4 @@
-"""An event loop without I/O, threads or waiting: time is a number, and what runs next is drawn from a seed."""
+"""An event loop without I/O, threads or waiting: time is a number, what runs next is drawn from a seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 _EPOCH = 1_700_000_000.0
 
 
-class Stalled(Exception):  # noqa: N818 - it says what happened
+class Stalled(Exception):
     """Nothing is ready and nothing is scheduled: the code under test waits for something that cannot come."""
 
 
@@ -46,14 +46,16 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.halted: BaseException | None = None
         self._source = source
         self._tasks_made = 0
-        self.set_task_factory(self._make_task)
+        self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # it takes any coroutine
         self.set_exception_handler(lambda _loop, _context: None)
 
     def time(self) -> float:
         """Virtual seconds."""
         return self.elapsed
 
-    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> SeededTask:
+    def _make_task(
+        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any
+    ) -> SeededTask:
         self._tasks_made += 1
         SeededTask.number = self._tasks_made  # for hashing while the constructor registers the task
         task = SeededTask(coro, loop=loop, **more)

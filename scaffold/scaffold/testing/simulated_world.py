@@ -1,4 +1,4 @@
-"""Everything around a run, each part failing as a seed says: backends, monitors, actions, people, the disk."""
+"""Everything around a run, failing as a seed says: backends, monitors, actions, people, the disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from scaffold.testing.seeded_loop import SeededClock
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.actions import ActionSpec, Effect, Idempotency
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
+from scaffold.vocabulary.models import FREE, Ability, Delta, Profile, ReasoningVisibility, Request, Usage
 from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind, Verdict
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class Temper:
     @staticmethod
     def draw(source: random.Random) -> Temper:
         """Some worlds are kind in most respects, so that runs get far before something breaks."""
-        rates = [source.choice((0.0, 0.0, 0.03, 0.1, 0.3)) for _ in range(4)]
-        return Temper(*rates, disk=source.choice((0.0, 0.0, 0.0, 0.02)), crash=source.choice((0.0, 0.005, 0.02, 0.06)))
+        backend, monitor, action, person = (source.choice((0.0, 0.0, 0.03, 0.1, 0.3)) for _ in range(4))
+        disk, crash = source.choice((0.0, 0.0, 0.0, 0.02)), source.choice((0.0, 0.005, 0.02, 0.06))
+        return Temper(backend, monitor, action, person, disk, crash)
 
 
 class World:
@@ -143,11 +144,13 @@ class SimulatedBackend:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        can = frozenset({"n"} if world.source.random() < 0.5 else ())  # noqa: PLR2004 - either
-        reasoning = world.source.choice(("full", "absent"))
-        self.profile = Profile(backend="simulated", model="simulated", context=100_000, prices=FREE, reasoning=reasoning, can=can)  # type: ignore[arg-type]  # as its name says
+        can: frozenset[Ability] = frozenset({"n"}) if world.source.random() < 0.5 else frozenset()  # noqa: PLR2004 - either
+        reasoning: ReasoningVisibility = world.source.choice(("full", "absent"))
+        self.profile = Profile(
+            backend="simulated", model="simulated", context=100_000, prices=FREE, reasoning=reasoning, can=can
+        )
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         world = self._world
         await world.dawdle()
         if world.fails(world.temper.backend):
@@ -160,7 +163,9 @@ class SimulatedBackend:
                 return  # broken off: no finish, no usage
             yield Delta(index=index, text=text[:1], reasoning="because")
             usage = Usage(sum(len(message.content.split()) for message in request.messages), 2 * request.n)
-            yield Delta(index=index, text=text[1:], finish="stop", usage=usage if index == request.n - 1 else None)
+            yield Delta(
+                index=index, text=text[1:], finish="stop", usage=usage if index == request.n - 1 else None
+            )
 
     @staticmethod
     def _break(source: random.Random) -> None:
@@ -219,11 +224,17 @@ class SimulatedMonitor:
             case 3:
                 raise asyncio.CancelledError
             case 4:
-                return Verdict(decision="allow", status=world.source.choice(("error", "truncated", "abstain")))
+                return Verdict(
+                    decision="allow", status=world.source.choice(("error", "truncated", "abstain"))
+                )
             case _:
                 pass
-        decision: Decision = world.source.choice(("flag", "revise", "resample", "escalate", "escalate", "block", "block", "halt"))
-        return Verdict(decision=decision, rationale="because", feedback="please not", score=world.source.random())
+        decision: Decision = world.source.choice(
+            ("flag", "revise", "resample", "escalate", "escalate", "block", "block", "halt")
+        )
+        return Verdict(
+            decision=decision, rationale="because", feedback="please not", score=world.source.random()
+        )
 
 
 class SimulatedAction:
@@ -231,7 +242,9 @@ class SimulatedAction:
 
     def __init__(self, world: World, name: str, effect: Effect, idempotency: Idempotency) -> None:
         self._world = world
-        self.spec = ActionSpec(name=name, effect=effect, idempotency=idempotency, timeout_s=5.0, trusted=name == "look")
+        self.spec = ActionSpec(
+            name=name, effect=effect, idempotency=idempotency, timeout_s=5.0, trusted=name == "look"
+        )
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if set(arguments) != {"what"}:
@@ -251,7 +264,9 @@ class SimulatedAction:
         if fails and how == 2:  # noqa: PLR2004 - one of several ways
             await asyncio.sleep(world.source.choice((6.0, _FOREVER)))
         result = {"done": arguments["what"]}
-        if self.spec.effect != "read" and not (self.spec.idempotency == "target_key" and world.find(call.key)):
+        if self.spec.effect != "read" and not (
+            self.spec.idempotency == "target_key" and world.find(call.key)
+        ):
             world.happen(self.spec.name, call, arguments, result)
         world.reach("inside the action")
         if fails and how in {3, 4}:

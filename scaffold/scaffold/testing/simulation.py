@@ -3,8 +3,9 @@
     result = simulate(42, folder)
     assert not result.faults, result
 
-What is drawn from the seed: a task with its budgets, a planner, backends, monitors, actions, people and a disk that fail in
-every way their interfaces allow, the order in which ready callbacks run, and where the process dies, to be resumed.
+Drawn from the seed: a task with its budgets; a planner; backends, monitors, actions, people and a disk that
+fail in every way their interfaces allow; the order in which ready callbacks run; and where the process dies,
+to be resumed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from scaffold.agent import Scaffold
 from scaffold.errors import ScaffoldError, TraceDamaged
 from scaffold.interfaces import Answer
-from scaffold.testing.judging import Story, overspent, read_story, wrong_approvals, wrong_clearances, wrong_effects, wrong_end
+from scaffold.testing.judging import (
+    Story,
+    overspent,
+    read_story,
+    wrong_approvals,
+    wrong_clearances,
+    wrong_effects,
+    wrong_end,
+)
 from scaffold.testing.random_planners import Node, draw_tree, planner_of
 from scaffold.testing.seeded_loop import SeededLoop, Stalled
 from scaffold.testing.simulated_world import (
@@ -68,7 +77,9 @@ class Simulated:
         return f"seed {self.seed} ({' -> '.join(self.lives)}):{said}\n  again: simulate({self.seed}, folder)"
 
 
-def simulate(seed: int, folder: Path, *, tree: tuple[Node, ...] | None = None, temper: Temper | None = None) -> Simulated:
+def simulate(
+    seed: int, folder: Path, *, tree: tuple[Node, ...] | None = None, temper: Temper | None = None
+) -> Simulated:
     """Run everything under one seed, and judge it.
 
     Args:
@@ -95,12 +106,17 @@ def simulate(seed: int, folder: Path, *, tree: tuple[Node, ...] | None = None, t
 class _Setting:
     """What one seed is made of."""
 
-    def __init__(self, source: random.Random, folder: Path, tree: tuple[Node, ...] | None, temper: Temper | None) -> None:
+    def __init__(
+        self, source: random.Random, folder: Path, tree: tuple[Node, ...] | None, temper: Temper | None
+    ) -> None:
         self.source = source
         self.world = World(source, temper or Temper.draw(source), folder)
         self.task = _draw_task(source)
         self.tree = draw_tree(source, _ACTIONS) if tree is None else tree
-        self.monitors = [SimulatedMonitor(self.world, f"m{number}", source) for number in range(source.choice((0, 1, 1, 2, 3)))]
+        self.monitors = [
+            SimulatedMonitor(self.world, f"m{number}", source)
+            for number in range(source.choice((0, 1, 1, 2, 3)))
+        ]
         self.backend = SimulatedBackend(self.world)
         self.with_person = source.random() < 0.7  # noqa: PLR2004 - mostly
 
@@ -110,7 +126,7 @@ class _Setting:
             planner_of(self.tree),
             backends={"default": self.backend, "judge": self.backend},
             monitors=self.monitors,
-            actions=actions_of(self.world),  # type: ignore[arg-type]  # they are Actions
+            actions=actions_of(self.world),
             approvers=[SimulatedPerson(self.world)] if self.with_person else [],
             journal=SimulatedJournal(self.world),
             surroundings=self.world.surroundings(),
@@ -127,7 +143,9 @@ class _Setting:
                 result.faults.append(said)
                 return
             self.world.dead = False
-            stored = sorted(path.parent.name for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size)
+            stored = sorted(
+                path.parent.name for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size
+            )
             run = stored[-1] if stored else ""
             if not isinstance(said, str):
                 if run:
@@ -140,7 +158,7 @@ class _Setting:
             self._end_in_peace(run, result)
 
     def _end_in_peace(self, run: str, result: Simulated) -> None:
-        """An ended run gives its outcome again, from its trace alone: all the planner was told is then told once more."""
+        """An ended run gives its outcome again, from its trace alone: the planner is told all once more."""
         if result.lives[-1] not in {"solved", "failed", "stopped"}:
             return
         self.world.crashes_left = 0
@@ -166,7 +184,11 @@ class _Setting:
         except TraceDamaged as error:
             return f"fault: {error}"
         except ScaffoldError as error:
-            return f"fault: {type(error).__name__}: {error}" if type(error).__name__ != "JournalFailed" else "the disk failed"
+            return (
+                f"fault: {type(error).__name__}: {error}"
+                if type(error).__name__ != "JournalFailed"
+                else "the disk failed"
+            )
         finally:
             self.world.dead = True
             loop.drain()
@@ -178,7 +200,9 @@ class _Setting:
         for event in story.of("approval.asked", "question.asked"):
             if self.source.random() < 0.6:  # noqa: PLR2004 - mostly
                 granted = self.source.random() < 0.7  # noqa: PLR2004 - mostly
-                answer = Answer(id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox")
+                answer = Answer(
+                    id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox"
+                )
                 loop.run_until_complete(agent.journal.post(run, answer))
         loop.close()
 
@@ -199,7 +223,12 @@ def _draw_task(source: random.Random) -> Task:
     inputs = {"paper": "read me"} if source.random() < 0.5 else {}  # noqa: PLR2004 - either
     untrusted = ("paper",) if inputs and source.random() < 0.5 else ()  # noqa: PLR2004 - either
     return Task(
-        prompt="do it", inputs=inputs, untrusted=untrusted, budget=budget, oversight=oversight, concurrency=source.choice((1, 2, 16))
+        prompt="do it",
+        inputs=inputs,
+        untrusted=untrusted,
+        budget=budget,
+        oversight=oversight,
+        concurrency=source.choice((1, 2, 16)),
     )
 
 
@@ -212,7 +241,11 @@ def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
 def _judge(setting: _Setting, result: Simulated) -> Iterator[str]:
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
-        result.trace += b"".join((folder / name).read_bytes() for name in ("trace.jsonl", "content.jsonl") if (folder / name).exists())
+        result.trace += b"".join(
+            (folder / name).read_bytes()
+            for name in ("trace.jsonl", "content.jsonl")
+            if (folder / name).exists()
+        )
         yield from story.faults
         yield from wrong_clearances(story)
         yield from wrong_approvals(story)

@@ -1,0 +1,343 @@
+"""What is promised for actions, when they hang, when the disk fails, and when the process dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from scaffold import Call, Outcome, Planning, Scaffold, Task, Verdict, act, action, think, together
+from scaffold.errors import ActionError, NotPerformed
+from scaffold.interfaces import Answer, Question, ReviewContext, Surroundings, TraceView
+from scaffold.testing import Scripted
+from scaffold.testing.effects import EffectLedger
+from scaffold.testing.judging import read_story, wrong_clearances, wrong_effects
+from scaffold.trace.files import FileJournal
+from scaffold.trace.heads import Signer
+from scaffold.vocabulary.actions import Idempotency
+from scaffold.vocabulary.review import MonitorSpec, Subject
+from scaffold.vocabulary.task import Oversight
+
+TASK = Task(prompt="do it", oversight=Oversight(unmonitored=True))
+
+
+def do_it(_task: Task) -> Planning[str]:
+    """Pay once, and say what came of it."""
+    try:
+        done = yield from act("pay", {"what": "rent"})
+    except ActionError as error:
+        return f"{type(error).__name__}: {error.message}"
+    return str(done.value)
+
+
+def think_and_do_it(task: Task) -> Planning[str]:
+    """Think first, so that the trace holds something before the intent."""
+    yield from think("understand", task.prompt)
+    return (yield from do_it(task))
+
+
+def pay_into(
+    ledger: EffectLedger, *, idempotency: Idempotency = "none", timeout_s: float = 5.0, then: Any = None
+) -> Any:
+    """An action that leaves its effect in a ledger, and then does something else."""
+
+    @action(effect="irreversible", idempotency=idempotency, timeout_s=timeout_s)
+    async def pay(what: str, *, call: Call) -> str:
+        ledger.happen("pay", call, {"what": what})
+        if then is not None:
+            await then()
+        return "paid"
+
+    return pay
+
+
+def test_an_action_that_times_out_after_its_effect_is_unknown(tmp_path: Path) -> None:
+    """Nobody can tell what a hanging call did: it is `unknown`, happened once, and is not tried again."""
+    ledger = EffectLedger(tmp_path / "effects")
+    pay = pay_into(ledger, timeout_s=0.05, then=lambda: asyncio.sleep(30))
+    outcome = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "runs")).solve_sync(
+        TASK
+    )
+    assert outcome.answer == "OutcomeUnknown: no answer within 0.05 s"
+    assert [each.status for each in outcome.actions] == ["unknown"]
+    assert len(ledger.lines()) == 1
+    assert len(list(read_story(Path(outcome.trace).parent).of("action.intent"))) == 1
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    disk = tmp_path / "tiny"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("mounting a tmpfs takes more rights than this user has")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_before_an_intent_lets_no_action_through(tiny_disk: Path, tmp_path: Path) -> None:
+    """The intent cannot be written, so nothing happens, and the run says that it cannot go on."""
+    ledger = EffectLedger(tmp_path / "effects")
+
+    def fill_up(point: str) -> None:
+        if point == "action.intent:before":
+            with contextlib.suppress(OSError), (tiny_disk / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(b"x" * 512)
+
+    journal = FileJournal(tiny_disk / "runs")
+    agent = Scaffold(
+        do_it,
+        monitors=[],
+        actions=[pay_into(ledger)],
+        journal=journal,
+        surroundings=Surroundings(reach=fill_up),
+    )
+    while True:  # leave less room in the trace's last page than the intent takes
+        outcome = agent.solve_sync(
+            Task(prompt="do it" + " please" * 400, oversight=Oversight(unmonitored=True))
+        )
+        if outcome.status == "unavailable" or ledger.lines():
+            break
+        (tiny_disk / "filler").unlink()
+    assert outcome.status == "unavailable"
+    assert "No space" in outcome.reason
+    assert not ledger.lines()
+
+
+@pytest.mark.parametrize("half", [0, 40])
+def test_a_write_that_fails_before_an_intent_lets_no_action_through(half: int, tmp_path: Path) -> None:
+    """With nothing or half a line written, the trace ends with a whole line and can be resumed."""
+    ledger = EffectLedger(tmp_path / "effects")
+    full: list[bool] = []
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full:
+            os.write(descriptor, data[:half])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return os.write(descriptor, data)
+
+    def reach(point: str) -> None:
+        if point == "action.intent:before":
+            full.append(True)
+
+    settings: dict[str, Any] = {
+        "backends": {"default": Scripted("ok")},
+        "monitors": [],
+        "actions": [pay_into(ledger)],
+    }
+    journal = FileJournal(tmp_path / "runs", write=write)
+    outcome = Scaffold(
+        think_and_do_it, journal=journal, surroundings=Surroundings(reach=reach), **settings
+    ).solve_sync(TASK)
+    assert outcome.status == "unavailable"
+    assert not ledger.lines()
+    full.clear()
+    again = Scaffold(think_and_do_it, journal=FileJournal(tmp_path / "runs"), **settings).resume_sync(
+        outcome.run
+    )
+    assert (again.answer, again.repaired) == ("paid", "")
+    assert len(ledger.lines()) == 1
+
+
+def test_a_failed_fsync_of_an_intent_lets_no_action_through(tmp_path: Path) -> None:
+    """What may not be on disk is not acted on."""
+    ledger = EffectLedger(tmp_path / "effects")
+
+    async def fsync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    journal = FileJournal(tmp_path / "runs", fsync=fsync)
+    outcome = Scaffold(do_it, monitors=[], actions=[pay_into(ledger)], journal=journal).solve_sync(TASK)
+    assert outcome.status == "unavailable"
+    assert not ledger.lines()
+
+
+def cut_after(outcome: Outcome, kind: str) -> None:
+    """Leave of a run what a kill right after an event would have left."""
+    trace = Path(outcome.trace)
+    lines = trace.read_bytes().splitlines(keepends=True)
+    place = max(place for place, line in enumerate(lines) if b'"kind":"%s"' % kind.encode() in line)
+    trace.write_bytes(b"".join(lines[: place + 1]))
+
+
+def test_what_an_interrupted_attempt_did_is_not_vouched_for_by_the_next(tmp_path: Path) -> None:
+    """NotPerformed from a second attempt says nothing of the first: the outcome is unknown, not failed."""
+    ledger = EffectLedger(tmp_path / "effects")
+
+    @action(effect="irreversible", idempotency="target_key")
+    async def pay(what: str, *, call: Call) -> str:
+        if call.attempt > 1:
+            raise NotPerformed("the target is closed")
+        return str(ledger.happen_once("pay", call, {"what": what}, "paid"))
+
+    settings: dict[str, Any] = {"monitors": [], "actions": [pay], "journal": FileJournal(tmp_path / "runs")}
+    first = Scaffold(do_it, **settings).solve_sync(TASK)
+    cut_after(first, "action.intent")
+    outcome = Scaffold(do_it, **settings).resume_sync(first.run)
+    assert [each.status for each in outcome.actions] == ["unknown"]
+    assert not list(wrong_effects(read_story(Path(outcome.trace).parent), ledger.lines()))
+
+
+class Turncoat:
+    """Says what it is made to say."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.spec = MonitorSpec(name="turncoat", watches=frozenset({"action"}))
+        self._verdict = verdict
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        return self._verdict
+
+
+def test_an_interrupted_action_that_is_refused_now_is_unknown_and_has_one_outcome(tmp_path: Path) -> None:
+    """It may have happened, so it is not `refused`; and two outcomes for one move cannot be replayed."""
+    ledger = EffectLedger(tmp_path / "effects")
+
+    def agent(verdict: Verdict) -> Scaffold:
+        return Scaffold(
+            do_it,
+            monitors=[Turncoat(verdict)],
+            actions=[pay_into(ledger, idempotency="target_key")],
+            journal=FileJournal(tmp_path / "runs"),
+        )
+
+    first = agent(Verdict(decision="allow", status="abstain")).solve_sync(
+        TASK
+    )  # not ok, so asked again on resume
+    cut_after(first, "action.intent")
+    outcome = agent(Verdict(decision="block")).resume_sync(first.run)
+    assert [each.status for each in outcome.actions] == ["unknown"]
+    story = read_story(Path(outcome.trace).parent)
+    assert len(list(story.of("action.outcome", "action.refused"))) == 1
+    assert agent(Verdict(decision="block")).resume_sync(first.run).answer == outcome.answer
+
+
+def test_a_signed_head_covers_only_what_is_on_disk(tmp_path: Path) -> None:
+    """Other branches go on recording while an intent is synced: a head of those would cry forgery."""
+    sizes: list[bool] = []
+    ledger = EffectLedger(tmp_path / "effects")
+
+    class Watched(FileJournal):
+        async def sign(self, claim: Any, note: str) -> None:
+            await super().sign(claim, note)
+            sizes.append(not read_story(self.root / claim.run).faults)
+
+    async def slow(_descriptor: int) -> None:
+        await asyncio.sleep(0.03)
+
+    def branches(_task: Task) -> Planning[str]:
+        def think_on() -> Planning[str]:
+            for number in range(40):
+                yield from think("solve", str(number))
+            return "thought"
+
+        yield from together(do_it(_task), think_on())
+        return "done"
+
+    signer = Signer(Ed25519PrivateKey.generate())
+    journal = Watched(tmp_path / "runs", fsync=slow)
+    backend = Scripted("ok", delay=0.001)
+    agent = Scaffold(
+        branches,
+        backends={"default": backend},
+        monitors=[],
+        actions=[pay_into(ledger)],
+        journal=journal,
+        signer=signer,
+    )
+    assert agent.solve_sync(TASK).status == "solved"
+    assert sizes == [True, True]
+
+
+def test_an_interrupt_during_an_action_waits_for_it_and_asks_nobody(tmp_path: Path) -> None:
+    """A started action is never cut off; what it gave back is reviewed once the run goes on."""
+    ledger = EffectLedger(tmp_path / "effects")
+    asked: list[Question] = []
+
+    class Person:
+        async def ask(self, question: Question) -> Answer | None:
+            asked.append(question)
+            return Answer(id=question.id, digest=question.digest, granted=True)
+
+    class Escalates:
+        spec = MonitorSpec(name="escalates", watches=frozenset({"observation"}))
+
+        async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+            return Verdict(decision="escalate")
+
+    async def interrupt() -> None:
+        agent.interrupt()
+        await asyncio.sleep(0.02)
+
+    agent = Scaffold(
+        do_it,
+        monitors=[Escalates()],
+        actions=[pay_into(ledger, then=interrupt)],
+        approvers=[Person()],
+        journal=FileJournal(tmp_path / "runs"),
+    )
+    outcome = agent.solve_sync(TASK)
+    assert outcome.status == "interrupted"
+    assert [each.status for each in outcome.actions] == ["performed"]
+    assert asked == []
+    again = agent.resume_sync(outcome.run)
+    assert (again.answer, len(asked), len(ledger.lines())) == ("paid", 1, 1)
+    assert not list(wrong_clearances(read_story(Path(outcome.trace).parent)))
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no line"), asyncio.CancelledError()])
+def test_an_approver_that_fails_has_reached_nobody(failure: BaseException, tmp_path: Path) -> None:
+    """The run waits for the inbox instead of failing, and nothing is done."""
+
+    class Person:
+        async def ask(self, question: Question) -> Answer | None:
+            raise failure
+
+    class Escalates:
+        spec = MonitorSpec(name="escalates", watches=frozenset({"action"}))
+
+        async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+            return Verdict(decision="escalate")
+
+    ledger = EffectLedger(tmp_path / "effects")
+    agent = Scaffold(
+        do_it,
+        monitors=[Escalates()],
+        actions=[pay_into(ledger)],
+        approvers=[Person()],
+        journal=FileJournal(tmp_path / "runs"),
+    )
+    assert agent.solve_sync(TASK).status == "waiting"
+    assert not ledger.lines()
+
+
+def test_a_monitor_that_lets_cancellation_through_has_not_passed(tmp_path: Path) -> None:
+    """CancelledError that nobody asked for is a failed check, not the end of the move's worker."""
+
+    class Cancels:
+        spec = MonitorSpec(name="cancels", watches=frozenset({"action"}))
+
+        async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+            raise asyncio.CancelledError
+
+    ledger = EffectLedger(tmp_path / "effects")
+    outcome = Scaffold(
+        do_it, monitors=[Cancels()], actions=[pay_into(ledger)], journal=FileJournal(tmp_path / "runs")
+    ).solve_sync(TASK)
+    assert str(outcome.answer).startswith("ActionRefused")
+    assert [verdict.status for verdict in outcome.verdicts] == ["error"]
+    assert not ledger.lines()

@@ -1,0 +1,195 @@
+"""What is recorded is what a resumed planner is told, wherever the trace was cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaffold import Call, Planning, Scaffold, Task, Verdict, act, action, think, together
+from scaffold.errors import PlanChanged, RunHeld, StepFailed
+from scaffold.interfaces import ReviewContext, TraceView
+from scaffold.testing import Scripted
+from scaffold.testing.effects import EffectLedger
+from scaffold.testing.judging import read_story
+from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.models import Request
+from scaffold.vocabulary.review import Decision, MonitorSpec, Subject
+from scaffold.vocabulary.task import Oversight
+
+TASK = Task(prompt="do it", oversight=Oversight(unmonitored=True))
+
+
+def echo(request: Request) -> str:
+    """Answer by what was asked, the same on every run."""
+    return f"said {len(request.messages[-1].content)}"
+
+
+def branching(task: Task) -> Planning[str]:
+    """Think and act in two branches."""
+
+    def branch(name: str) -> Planning[str]:
+        thought = yield from think("solve", name, returns=str)
+        done = yield from act("put", {"what": thought})
+        last = yield from think("combine", thought, done, returns=str)
+        return last.value
+
+    first = yield from think("understand", task.prompt, returns=str)
+    parts = yield from together(branch("left"), branch("right"))
+    last = yield from think("answer", first, *parts, returns=str)
+    return last.value
+
+
+def put_into(effects: EffectLedger) -> Any:
+    """An action whose target removes duplicates."""
+
+    @action(effect="reversible", idempotency="target_key")
+    async def put(what: str, *, call: Call) -> str:
+        return str(effects.happen_once("put", call, {"what": what}, f"put {what}"))
+
+    return put
+
+
+def agent_in(folder: Path, planner: Callable[..., Any] = branching, **more: Any) -> Scaffold:
+    """An agent that keeps all it has below a folder."""
+    effects = EffectLedger(folder / "effects")
+    settings: dict[str, Any] = {
+        "backends": {"default": Scripted(echo)},
+        "monitors": [],
+        "actions": [put_into(effects)],
+    }
+    return Scaffold(planner, journal=FileJournal(folder / "runs"), **(settings | more))
+
+
+def cut_after(whole: Path, events: int, folder: Path) -> None:
+    """Copy a run as a kill after so many events would have left it."""
+    shutil.copytree(whole, folder)
+    run = next((folder / "runs").iterdir())
+    lines = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "trace.jsonl").write_bytes(b"".join(lines[:events]))
+
+
+def test_moves_are_byte_equal_when_replayed_after_a_kill_at_any_event(tmp_path: Path) -> None:
+    """Cut off after any event and resumed, the planner asks the same bytes at the same keys."""
+    whole = agent_in(tmp_path / "whole").solve_sync(TASK)
+    story = read_story(Path(whole.trace).parent)
+    for events in range(1, len(story.events)):
+        folder = tmp_path / str(events)
+        cut_after(tmp_path / "whole", events, folder)
+        again = agent_in(folder).resume_sync(whole.run)
+        resumed = read_story(folder / "runs" / whole.run)
+        assert resumed.faults == []
+        assert resumed.moves() == story.moves()
+        assert (again.status, again.answer) == (whole.status, whole.answer)
+        assert len(EffectLedger(folder / "effects").lines()) == 2
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_a_failing_branch_gives_the_same_error_in_every_order(order: int, tmp_path: Path) -> None:
+    """Whichever branch ends first, the parent gets the error of the lowest that failed."""
+    source = random.Random(order)
+    delays = {name: source.random() * 0.02 for name in ("a", "b", "c")}
+
+    class Late(Scripted):
+        async def generate(self, request: Request) -> Any:
+            name = next(name for name in delays if f"branch {name}" in request.messages[-1].content)
+            await asyncio.sleep(delays[name])
+            async for delta in super().generate(request):
+                yield delta
+
+    def planner(_task: Task) -> Planning[str]:
+        try:
+            yield from together(*(think("solve", f"branch {name}", returns=int) for name in delays))
+        except StepFailed as error:
+            return error.key
+        return "none failed"
+
+    backend = Late({"branch a": "1", "branch b": "no number", "branch c": "none either"})
+    outcome = agent_in(tmp_path, planner, backends={"default": backend}).solve_sync(TASK)
+    assert outcome.answer == "0/1/0"
+
+
+def test_a_changed_planner_is_told_apart(tmp_path: Path) -> None:
+    """Resuming with a planner that asks something else raises PlanChanged, and writes nothing."""
+    whole = agent_in(tmp_path / "whole").solve_sync(TASK)
+    cut_after(tmp_path / "whole", 6, tmp_path / "cut")
+    trace = tmp_path / "cut" / "runs" / whole.run / "trace.jsonl"
+    before = trace.read_bytes()
+
+    def changed(task: Task) -> Planning[str]:
+        first = yield from think("understand", task.prompt, instruction="otherwise", returns=str)
+        return first.value
+
+    changed.__module__, changed.__qualname__ = branching.__module__, branching.__qualname__
+    with pytest.raises(PlanChanged):
+        agent_in(tmp_path / "cut", changed).resume_sync(whole.run)
+    assert trace.read_bytes() == before
+
+
+def test_a_run_has_one_writer(tmp_path: Path) -> None:
+    """While one process holds a run, another is refused."""
+    whole = agent_in(tmp_path / "whole").solve_sync(TASK)
+    cut_after(tmp_path / "whole", 3, tmp_path / "cut")
+
+    async def two_at_once() -> None:
+        first, second = (FileJournal(tmp_path / "cut" / "runs") for _ in range(2))
+        claim = await first.claim(whole.run, "first")
+        with pytest.raises(RunHeld):
+            await second.claim(whole.run, "second")
+        with pytest.raises(RunHeld):
+            await agent_in(tmp_path / "cut").resume(whole.run)
+        await first.release(claim)
+
+    asyncio.run(two_at_once())
+    assert agent_in(tmp_path / "cut").resume_sync(whole.run).status == "solved"
+
+
+def test_a_torn_last_line_is_repaired_and_reported(tmp_path: Path) -> None:
+    """Half a line at the end is cut off on opening; the outcome and the trace say so."""
+    whole = agent_in(tmp_path / "whole").solve_sync(TASK)
+    cut_after(tmp_path / "whole", 7, tmp_path / "torn")
+    run = tmp_path / "torn" / "runs" / whole.run
+    lines = (tmp_path / "whole" / "runs" / whole.run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    with (run / "trace.jsonl").open("ab") as trace:
+        trace.write(lines[7][:40])
+    again = agent_in(tmp_path / "torn").resume_sync(whole.run)
+    assert again.status == "solved"
+    assert "40 bytes of a torn line in trace.jsonl" in again.repaired
+    story = read_story(run)
+    assert story.faults == []
+    assert [event["repaired"] for event in story.of("run.resumed")] == [again.repaired]
+
+
+class Fickle:
+    """Says one thing in its first life, and another in the next."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.spec = MonitorSpec(name="fickle", watches=frozenset({"action"}))
+        self._decision = decision
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        return Verdict(decision=self._decision, feedback="not that")
+
+
+def one_action(_task: Task) -> Planning[str]:
+    """Act once."""
+    done = yield from act("put", {"what": "it"})
+    return str(done.value)
+
+
+def test_a_recorded_block_still_blocks_after_a_crash(tmp_path: Path) -> None:
+    """A verdict that was recorded is final, though the monitor would say something else by now."""
+    blocked = agent_in(tmp_path / "whole", one_action, monitors=[Fickle("block")]).solve_sync(TASK)
+    assert blocked.status == "stopped"
+    kinds = [event["kind"] for event in read_story(Path(blocked.trace).parent).events]
+    for events in (kinds.index("reviewed") + 1, kinds.index("action.refused") + 1):
+        folder = tmp_path / str(events)
+        cut_after(tmp_path / "whole", events, folder)
+        again = agent_in(folder, one_action, monitors=[Fickle("allow")]).resume_sync(blocked.run)
+        assert again.status == "stopped"
+        assert not EffectLedger(folder / "effects").lines()
