@@ -23,6 +23,7 @@ import msgspec
 
 from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
+from scaffold.trace.heads import without_torn_note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -213,8 +214,21 @@ class _Writer:
             if not seq:
                 break
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
-        said = [f"{cut} bytes of a torn line in {name}" for cut, name in ((spine_cut, SPINE), (content_cut, CONTENT)) if cut]
+        cuts = ((spine_cut, SPINE), (content_cut, CONTENT), (self._mend_heads(), HEADS))
+        said = [f"{cut} bytes of a torn line in {name}" for cut, name in cuts if cut]
         return "cut off " + " and ".join(said) if said else ""
+
+    def _mend_heads(self) -> int:
+        """Cut off a signed head that was being written; what is signed again then stands on a line of its own."""
+        path = self._folder / HEADS
+        if not path.is_file():
+            return 0
+        heads = path.read_bytes()
+        whole = without_torn_note(heads)
+        torn = len(heads.rstrip(b"\n")) - len(whole.rstrip(b"\n"))
+        if torn:
+            path.write_bytes(whole + b"\n" if whole else b"")
+        return torn
 
     def write(self, records: Sequence[Record]) -> None:
         if self._failed is not None:

@@ -154,6 +154,14 @@ def check_verifier(verifier: str) -> None:
         raise BadInput(f"{verifier!r} is no verifier line: `scaffold audit key FILE` prints one, NAME+ID+BASE64")
 
 
+def without_torn_note(text: bytes) -> bytes:
+    """Give notes that stand one after another, without a last one that was cut while it was written."""
+    lines = text.splitlines(keepends=True)
+    while lines and not (lines[-1].startswith("\N{EM DASH} ".encode()) and lines[-1].endswith(b"\n")):
+        lines.pop()
+    return b"".join(lines)
+
+
 def is_signed_by(note: str, verifier: str) -> bool:
     """Whether a note carries a signature by the key of a verifier line."""
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - heavy
