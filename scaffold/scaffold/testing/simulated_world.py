@@ -62,6 +62,8 @@ class World:
         effects: what happened outside, in order.
         dead: the process has been killed; everything raises until `revive`.
         points: every point reached so far, for comparing schedules.
+        crashes_left: how often the process may still die by chance.
+        dies_after: points until it dies for certain; not at all when it is not above 0.
     """
 
     def __init__(self, source: random.Random, temper: Temper, root: Path) -> None:
@@ -72,6 +74,7 @@ class World:
         self.effects: list[EffectLine] = []
         self.dead = False
         self.crashes_left = 3
+        self.dies_after = 0
         self.points: list[str] = []
 
     def surroundings(self) -> Surroundings:
@@ -83,7 +86,8 @@ class World:
         if self.dead:
             raise Crash
         self.points.append(point)
-        if self.crashes_left and self.source.random() < self.temper.crash:
+        self.dies_after -= 1
+        if not self.dies_after or (self.crashes_left and self.source.random() < self.temper.crash):
             self.crashes_left -= 1
             self.dead = True
             crash = Crash(point)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaffold.agent import Scaffold
-from scaffold.errors import ScaffoldError, TraceDamaged
+from scaffold.errors import JournalFailed, ScaffoldError
 from scaffold.interfaces import Answer
 from scaffold.testing.judging import (
     Story,
@@ -89,7 +89,7 @@ def simulate(
         temper: how likely faults are, when that is not to be drawn.
     """
     source = random.Random(f"simulation {seed}")  # noqa: S311 - repeatable
-    setting = _Setting(source, folder, tree, temper)
+    setting = Setting(source, folder, tree, temper)
     result = Simulated(seed)
     collecting = gc.isenabled()
     gc.disable()  # when garbage is collected is not drawn from the seed
@@ -103,7 +103,7 @@ def simulate(
     return result
 
 
-class _Setting:
+class Setting:
     """What one seed is made of."""
 
     def __init__(
@@ -137,23 +137,19 @@ class _Setting:
         run = ""
         for _ in range(_LIVES):
             agent = self.agent()
-            said = self._one_life(agent, run)
+            said = self.one_life(agent, run)
             result.lives.append(said if isinstance(said, str) else said.status)
             if isinstance(said, str) and said.startswith("fault: "):
                 result.faults.append(said)
                 return
-            self.world.dead = False
-            stored = sorted(
-                path.parent.name for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size
-            )
-            run = stored[-1] if stored else ""
+            run = self.stored()
             if not isinstance(said, str):
                 if run:
                     result.faults += _after_life(self.world.root / run, said)
                 if said.status in {"solved", "failed", "stopped"}:
                     break
             if run:
-                self._answer_inbox(agent, run)
+                self._answer_inbox(run)
         if run:
             self._end_in_peace(run, result)
 
@@ -162,13 +158,13 @@ class _Setting:
         if result.lives[-1] not in {"solved", "failed", "stopped"}:
             return
         self.world.crashes_left = 0
-        again = self._one_life(self.agent(), run)
+        again = self.one_life(self.agent(), run)
         if isinstance(again, str):
             result.faults.append(f"asked again for its outcome, the run is {again}")
         elif again.status != result.lives[-1]:
             result.faults.append(f"it was {result.lives[-1]}, and asked again it is {again.status}")
 
-    def _one_life(self, agent: Scaffold, run: str) -> Outcome | str:
+    def one_life(self, agent: Scaffold, run: str) -> Outcome | str:
         """Run one process; give its outcome, or say how it died."""
         source = self.source
         loop = self.world.clock.loop = SeededLoop(source, elapsed=self.world.clock.monotonic())
@@ -181,30 +177,34 @@ class _Setting:
             return f"killed at {crash}"
         except Stalled as stalled:
             return f"fault: {stalled}"
-        except TraceDamaged as error:
-            return f"fault: {error}"
+        except JournalFailed:
+            return "the disk failed"
         except ScaffoldError as error:
-            return (
-                f"fault: {type(error).__name__}: {error}"
-                if type(error).__name__ != "JournalFailed"
-                else "the disk failed"
-            )
+            return f"fault: {type(error).__name__}: {error}"
         finally:
             self.world.dead = True
             loop.drain()
             self.world.dead = False
 
-    def _answer_inbox(self, agent: Scaffold, run: str) -> None:
-        story = read_story(self.world.root / run)
+    def stored(self) -> str:
+        """The run that lies in the folder; empty when nothing was written."""
+        traces = (path for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size)
+        return max((path.parent.name for path in traces), default="")
+
+    def post(self, run: str, answer: Answer) -> None:
+        """Put an answer into the run's inbox, from outside."""
         loop = SeededLoop(self.source, elapsed=self.world.clock.monotonic())
-        for event in story.of("approval.asked", "question.asked"):
+        loop.run_until_complete(SimulatedJournal(self.world).post(run, answer))
+        loop.close()
+
+    def _answer_inbox(self, run: str) -> None:
+        for event in read_story(self.world.root / run).of("approval.asked", "question.asked"):
             if self.source.random() < 0.6:  # noqa: PLR2004 - mostly
                 granted = self.source.random() < 0.7  # noqa: PLR2004 - mostly
                 answer = Answer(
                     id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox"
                 )
-                loop.run_until_complete(agent.journal.post(run, answer))
-        loop.close()
+                self.post(run, answer)
 
 
 def _draw_task(source: random.Random) -> Task:
@@ -238,7 +238,7 @@ def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
         yield from wrong_end(read_story(folder), outcome.status)
 
 
-def _judge(setting: _Setting, result: Simulated) -> Iterator[str]:
+def _judge(setting: Setting, result: Simulated) -> Iterator[str]:
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
         result.trace += b"".join(
