@@ -232,11 +232,12 @@ class Scaffold:
         ruled = [place for place, goal in enumerate(task.goals) if goal.rule is not None]
         if ruled and not any(monitor.spec.reads_rules for monitor in self._monitors):
             raise TaskError("has a rule, and no monitor reads rules: add `rules` to `monitors`", path=("goals", ruled[0]))
-        if task.budget.usd is not None:
+        budgets = {("budget", "usd"): task.budget, ("oversight", "budget", "usd"): task.oversight.budget}
+        for path in [path for path, budget in budgets.items() if budget.usd is not None]:
             unpriced = [f"{role} ({each.profile.model})" for role, each in self._backends.items() if each.profile.prices is None]
             if unpriced:
                 said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
-                raise TaskError(said, path=("budget", "usd"))
+                raise TaskError(said, path=path)
 
     def _check_role(self, monitor: Monitor, role: str) -> None:
         if role in self._backends:

@@ -31,7 +31,7 @@ def paying(_: Task) -> Planning[str]:
 def test_an_escalation_waits_for_a_person_and_goes_on_when_answered(
     world: World, watcher: type[Watcher]
 ) -> None:
-    """Nobody there: the run waits, having done nothing; approved through the inbox, resuming performs it once."""
+    """With nobody there the run waits, having done nothing; once approved, resuming performs it once."""
     agent = world.agent(paying, monitors=[watcher(ESCALATE)])
     waiting = agent.solve_sync(Task(prompt="x"))
     assert (waiting.status, world.done) == ("waiting", [])
@@ -63,7 +63,7 @@ def test_a_person_is_told_the_exact_call_and_the_reasons(
 def test_no_means_no(world: World, watcher: type[Watcher], person: type[Person]) -> None:
     """A refusal is a refusal of the action, and says who refused."""
     outcome = world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[person("no")])
-    assert outcome.answer == "ActionRefused: a person said no"
+    assert outcome.answer.endswith("a person said no")
     assert world.done == []
 
 
@@ -74,7 +74,7 @@ def test_an_approval_of_something_else_counts_for_nothing(
     """An answer with another digest or id, from the inbox or from an approver, lets the run wait on."""
     agent = world.agent(paying, monitors=[watcher(ESCALATE)])
     waiting = agent.solve_sync(Task(prompt="x"))
-    world.answer(waiting, **change)
+    world.answer(waiting, granted=True, **change)
     assert agent.resume_sync(waiting.run).status == "waiting"
 
     def other(question: Question) -> Answer:
@@ -94,7 +94,7 @@ def test_what_has_expired_means_no(world: World, watcher: type[Watcher], when: s
         world.answer(waiting)
     world.clock.advance(61)
     outcome = agent.resume_sync(waiting.run)
-    assert outcome.answer == "ActionRefused: nobody answered in time"
+    assert outcome.answer.endswith("nobody answered in time")
     assert world.done == []
     (given,) = world.facts(outcome, "approval.given")
     assert (given["granted"], given["by"]) == (False, "expiry")
@@ -177,9 +177,7 @@ def test_other_branches_go_on_while_one_waits(world: World, watcher: type[Watche
     assert [each[0] for each in world.done] == ["post", "post", "pay"]
 
 
-def test_waiting_for_a_person_spends_no_seconds(
-    world: World, watcher: type[Watcher], person: type[Person]
-) -> None:
+def test_waiting_for_a_person_spends_no_seconds(world: World, watcher: type[Watcher]) -> None:
     """A person may take longer than the whole budget of seconds: the run's own time stands still."""
 
     async def slow() -> str:
@@ -221,7 +219,7 @@ class Address(BaseModel):
 def test_a_fact_is_asked_of_the_user_and_read_as_what_was_wanted(
     world: World, person: type[Person], returns: Any, text: str, value: Any
 ) -> None:
-    """What the user says is a value of the wanted type, from a person, and inside our trust; so it is on resume."""
+    """What the user says is a value of the wanted type, inside our trust; so it is on resume."""
     told: list[Any] = []
 
     def planner(_: Task) -> Planning[str]:

@@ -25,6 +25,9 @@ class Reservation:
         self.usd = usd
 
 
+_NOTHING = Reservation()
+
+
 class Ledger:
     """What was used, what is reserved, and whether there is room for more.
 
@@ -46,13 +49,18 @@ class Ledger:
         self._held = Reservation()
         self._open: dict[str, Reservation] = {}
 
-    def room(self, *, tokens: int = 0, usd: float = 0.0, steps: int = 0, actions: int = 0) -> BudgetSpent | None:
-        """Say why there is no room for this, or None when there is."""
+    def room(
+        self, *, tokens: int = 0, usd: float = 0.0, steps: int = 0, actions: int = 0, instead_of: str = ""
+    ) -> BudgetSpent | None:
+        """Say why there is no room for this in place of what a step holds, or None when there is."""
         budget = self.budget
-        if budget.tokens is not None and self.used.tokens + self._held.tokens + tokens > budget.tokens:
-            return BudgetSpent("tokens", limit=budget.tokens, spent=self.used.tokens + self._held.tokens, wanted=tokens)
+        own = self._open.get(instead_of, _NOTHING)
+        if budget.tokens is not None:
+            taken = self.used.tokens + self._held.tokens - own.tokens
+            if taken + tokens > budget.tokens:
+                return BudgetSpent("tokens", limit=budget.tokens, spent=taken, wanted=tokens)
         if budget.usd is not None:
-            spent = (self.used.usd or 0.0) + self._held.usd + self.actions_usd
+            spent = (self.used.usd or 0.0) + self._held.usd - own.usd + self.actions_usd
             if spent + usd > budget.usd:
                 return BudgetSpent("usd", limit=budget.usd, spent=spent, wanted=usd)
         if budget.steps is not None and self.steps + steps > budget.steps:

@@ -94,7 +94,22 @@ _recorded = msgspec.json.Decoder(_Recorded)
 class Asking:
     """One step while it is asked: what it draws from, and what it has drawn so far."""
 
-    __slots__ = ("backend", "drawn", "key", "ledger", "move", "policy", "request", "running", "samples", "sessions", "spent", "values", "votes")
+    __slots__ = (
+        "backend",
+        "charged",
+        "drawn",
+        "key",
+        "ledger",
+        "move",
+        "policy",
+        "request",
+        "running",
+        "samples",
+        "sessions",
+        "spent",
+        "values",
+        "votes",
+    )
 
     def __init__(self, key: str, move: Think, backend: Backend, policy: Sampling, request: Request, ledger: Ledger) -> None:
         self.key = key
@@ -108,8 +123,22 @@ class Asking:
         self.values: list[tuple[int, bytes]] = []
         self.drawn = 0
         self.spent = NO_USAGE
+        self.charged: set[int] = set()
         self.running: dict[int, _Partial] = {}
         self.sessions: Sequence[StreamSession] = ()
+
+    def charge(self, base: int, usage: Usage) -> None:
+        """Take in what the samples from `base` on have cost; dollars follow from the prices where they are not told."""
+        prices = self.backend.profile.prices
+        if usage.usd is None and prices is not None:
+            usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))
+        self.spent = self.spent + usage
+        self.charged.add(base)
+
+    def uncharged(self) -> list[int]:
+        """The samples under way of which nobody has told what they cost."""
+        together = "n" in self.backend.profile.can
+        return [index for index in self.running if (min(self.running) if together else index) not in self.charged]
 
     def worst(self, n: int) -> tuple[int, float]:
         """Most tokens and dollars that n more samples can cost."""
@@ -274,7 +303,7 @@ class Steps:
                 said = f"{type(asking.policy).__name__} asks for {decision.n} more samples after {asking.drawn} of {asking.policy.cap}"
                 raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             tokens, usd = asking.worst(decision.n)
-            await self._wait_for_room(asking.ledger, tokens, usd, steps=1 if first else 0)
+            await self._wait_for_room(asking, tokens, usd, steps=1 if first else 0)
             self._reserve(asking, tokens, usd, provenance, first=first)
             first = False
             self._drawing += 1  # from the reservation on: who finds no room waits for what this one leaves
@@ -283,10 +312,12 @@ class Steps:
                 self._reach("step.asked:after")
                 await self._draw(asking, decision.n)
             except ContextOverflow as error:
+                self._give_up(asking, str(error))
                 return PromptTooLong(str(error), asking.key)
             except BackendUnavailable as error:
                 raise Unavailable(str(error)) from error
             except BackendError as error:
+                self._give_up(asking, str(error))
                 return StepFailed(f"{asking.backend.profile.backend} cannot answer: {error}", asking.key)
             finally:
                 self._drawing -= 1
@@ -303,8 +334,10 @@ class Steps:
         why = f"{reason}; the last was discarded: {flags[-1]}" if flags else reason
         return leaf(why, asking.key, votes=votes, flags=flags[-8:])
 
-    async def _wait_for_room(self, ledger: Ledger, tokens: int, usd: float, *, steps: int) -> None:
-        while (spent := self._state.ledger(ledger).room(tokens=tokens, usd=usd, steps=steps)) is not None:
+    async def _wait_for_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> None:
+        ledger = self._state.ledger(asking.ledger)
+        tokens, usd = asking.spent.tokens + tokens, (asking.spent.usd or 0.0) + usd
+        while (spent := ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)) is not None:
             if not self._drawing:
                 raise spent
             self._freed.clear()
@@ -356,7 +389,6 @@ class Steps:
         if base or n > 1:
             seed = None if request.seed is None else request.seed + base
             request = msgspec.structs.replace(request, n=n, seed=seed)
-        before = asking.spent
         try:
             async with aclosing(asking.backend.generate(request)) as stream:
                 await self._read(asking, base, n, stream)
@@ -367,15 +399,15 @@ class Steps:
         except BadResponse as error:
             for index in range(base, base + n):
                 asking.running[index].cut = asking.running[index].cut or str(error)
-            if asking.spent is before:
-                # What a broken stream cost is not known; the worst is charged.
-                asking.spent = asking.spent + _worst_usage(asking, n)
+        if base not in asking.charged:
+            # What a stream that broke off, or told nothing, has cost is not known; the worst is charged.
+            asking.charge(base, _worst_usage(asking, n))
 
     async def _read(self, asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]) -> None:
         running, sessions = asking.running, asking.sessions
         most = min(_LARGEST_ANSWER, 256 * asking.request.max_tokens + 4096)
         async for delta in stream:
-            partial = running.get(base + delta.index) if delta.index < n else None
+            partial = running.get(base + delta.index) if 0 <= delta.index < n else None
             if partial is None:
                 raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")
             if delta.text:
@@ -387,7 +419,7 @@ class Steps:
             if delta.finish is not None:
                 partial.finish = delta.finish
             if delta.usage is not None:
-                asking.spent = asking.spent + delta.usage
+                asking.charge(base, delta.usage)
             partial.size += len(delta.text) + len(delta.reasoning)
             if partial.size > most:
                 raise BadResponse(f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens")
@@ -421,11 +453,22 @@ class Steps:
             asking.samples.append(sample)
         asking.running = {}
 
+    def _give_up(self, asking: Asking, reason: str) -> None:
+        """Keep what came before the backend refused to go on, and charge what it may have cost."""
+        begun = [index for index in asking.uncharged() if asking.running[index].size]
+        if begun:
+            asking.spent = asking.spent + _worst_usage(asking, len(begun))
+        for partial in asking.running.values():
+            if partial.finish is None:
+                partial.cut = partial.cut or reason
+        self._count(asking)
+
     def _cut(self, asking: Asking, reason: BaseException) -> None:
         """Write down a step that is given up: what it has, and what it may have cost."""
         partial = [each.sample(index) for index, each in sorted(asking.running.items())]
-        if asking.running:
-            asking.spent = asking.spent + _worst_usage(asking, len(asking.running))
+        uncharged = asking.uncharged()
+        if uncharged:
+            asking.spent = asking.spent + _worst_usage(asking, len(uncharged))
         why = str(reason) or type(reason).__name__
         event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent, samples=asking.drawn)
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})

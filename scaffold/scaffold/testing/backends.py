@@ -57,7 +57,7 @@ class Scripted:
                     await asyncio.sleep(self._delay)
                 sample = self._next(request)
                 spent = spent + Usage(0, words(sample.text) + words(sample.reasoning), words(sample.reasoning))
-                last = spent if index == request.n - 1 else None
+                last = self._priced(spent) if index == request.n - 1 else None
                 yield Delta(index=index, text=sample.text, reasoning=sample.reasoning, finish=sample.finish, usage=last)
             ended = True
         finally:
@@ -65,6 +65,10 @@ class Scripted:
 
     async def close(self) -> None:
         """Nothing to free."""
+
+    def _priced(self, spent: Usage) -> Usage:
+        prices = self.profile.prices
+        return msgspec.structs.replace(spent, usd=None if prices is None else prices.cost(spent.input, spent.output))
 
     def _next(self, request: Request) -> Sample:
         reply = self._reply(request)

@@ -1,0 +1,323 @@
+"""Steps: what a backend may do, and what becomes of it; every sample is paid for and stands in the trace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from scaffold import Options, Planning, Task, Thought, majority, once, think, together
+from scaffold.errors import (
+    BackendError,
+    BackendUnavailable,
+    BadRequest,
+    BadResponse,
+    ContextOverflow,
+    NotAuthorised,
+    PromptTooLong,
+    StepFailed,
+)
+from scaffold.testing import Scripted
+from scaffold.vocabulary.models import Delta, Prices, Profile, Request, Usage
+
+if TYPE_CHECKING:
+    from tests.core.conftest import World
+
+PLAIN = Profile(backend="plain", model="m", context=1000, prices=Prices(1.0, 1.0), reasoning="full")
+MANY = msgspec.structs.replace(PLAIN, can=frozenset({"n"}))
+
+
+class Streaming:
+    """A backend whose stream is written by a test.
+
+    Attributes:
+        begun: set when a stream is opened.
+        under_way: how many streams are open now.
+        most: how many were at once.
+    """
+
+    def __init__(self, *deltas: Any, profile: Profile = PLAIN) -> None:
+        self.profile = profile
+        self.requests: list[Request] = []
+        self.begun = asyncio.Event()
+        self.under_way = 0
+        self.most = 0
+        self.closed = 0
+        self._deltas = deltas
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Give the deltas; a number is a pause in seconds, an exception is raised."""
+        self.requests.append(request)
+        self.begun.set()
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            for each in self._deltas:
+                if isinstance(each, float):
+                    await asyncio.sleep(each)
+                elif isinstance(each, BaseException):
+                    raise each
+                else:
+                    yield each
+        finally:
+            self.under_way -= 1
+            self.closed += 1
+
+    async def close(self) -> None:
+        """Nothing to free."""
+
+
+def thinking(**more: Any) -> Any:
+    """A planner of one step, which says what went wrong with it."""
+
+    def planner(task: Task) -> Planning[str]:
+        try:
+            thought: Thought[Any] = yield from think(
+                "solve", task.request, **{"sampling": once(tries=2), **more}
+            )
+        except StepFailed as error:
+            return f"{type(error).__name__}: {error.message}"
+        return str(thought.value)
+
+    return planner
+
+
+def whole(text: str, index: int = 0, usage: Usage | None = None) -> Delta:
+    """All of one sample."""
+    return Delta(index=index, text=text, finish="stop", usage=usage or Usage(3, 4, usd=0.5))
+
+
+# --- what comes
+
+
+def test_a_sample_is_the_sum_of_its_pieces(world: World) -> None:
+    """Text and reasoning are joined in order; the thought has both, and the trace too."""
+    told: list[Thought[str]] = []
+
+    def planner(task: Task) -> Planning[str]:
+        thought: Thought[str] = yield from think("solve", task.request)
+        told.append(thought)
+        return thought.value
+
+    backend = Streaming(
+        Delta(reasoning="hm "),
+        Delta(reasoning="so", logprob=-1.0),
+        Delta(text="4"),
+        Delta(text="2", logprob=-2.0),
+        whole(""),
+    )
+    outcome = world.solve(planner, backend)
+    assert (told[0].value, told[0].reasoning, told[0].confidence) == ("42", "hm so", 1.0)
+    (step,) = world.facts(outcome, "step.answered")
+    assert step["samples"][0]["logprob"] == -3.0
+    assert outcome.usage["model"] == Usage(3, 4, usd=0.5)
+
+
+@pytest.mark.parametrize("profile", [PLAIN, MANY], ids=["one at a time", "n at once"])
+def test_n_samples_are_asked_in_one_request_where_the_backend_can(world: World, profile: Profile) -> None:
+    """A backend with `n` is asked once for three; one without three times, each with its own seed."""
+    backend = Scripted(lambda request: "yes" if request.messages else "", profile=profile)
+    outcome = world.solve(thinking(sampling=majority(3)), backend)
+    assert outcome.answer == "yes"
+    seeds = [request.seed for request in backend.requests]
+    assert seeds[0] is not None
+    if "n" in profile.can:
+        assert [request.n for request in backend.requests] == [3]
+    else:
+        assert [request.n for request in backend.requests] == [1, 1, 1]
+        assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
+
+
+def test_lone_surrogates_become_question_marks(world: World) -> None:
+    """What UTF-8 cannot hold is not recorded; the run goes on."""
+    outcome = world.solve(thinking(), Streaming(Delta(reasoning="\udfff"), whole("a\ud800b")))
+    assert outcome.answer == "a?b"
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("deltas", "flag"),
+    [
+        ((Delta(text="4"), BadResponse("cut in the middle")), "cut in the middle"),
+        ((Delta(text="4"),), "ended early"),
+        ((Delta(text="4", finish="cut"),), "ended early"),
+        ((Delta(text="4", finish="error"),), "ended early"),
+        ((whole("4", index=1),), "a sample number 1 was sent; 1 were asked for"),
+        ((whole("4", index=-1),), "a sample number -1 was sent; 1 were asked for"),
+        ((Delta(text="x" * 5000), whole("x" * 5000)), "an answer of more than"),
+        ((Delta(reasoning="x" * 9000), whole("4")), "an answer of more than"),
+    ],
+)
+def test_a_bad_response_is_discarded_with_its_reason(world: World, deltas: Any, flag: str) -> None:
+    """What is cut, malformed or over-long does not count; it is kept, and another is drawn."""
+    outcome = world.solve(thinking(options=Options(max_tokens=8)), Streaming(*deltas))
+    assert outcome.answer.startswith("StepFailed: no acceptable answer in 2 samples")
+    (step,) = world.facts(outcome, "step.answered")
+    assert all(flag in sample["flag"] for sample in step["samples"])
+    assert (
+        step["samples"][0]["text"].startswith(("4", "x"))
+        or "reasoning" in step["samples"][0]
+        or "number" in flag
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ContextOverflow("9000 tokens, 4096 fit"), "PromptTooLong: 9000 tokens, 4096 fit"),
+        (BadRequest("no such option"), "StepFailed: plain cannot answer: no such option"),
+        (BackendError("odd"), "StepFailed: plain cannot answer: odd"),
+    ],
+)
+def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendError, said: str) -> None:
+    """A prompt that is too long and a wrong request are the step's errors, which a planner can catch."""
+    outcome = world.solve(thinking(), Streaming(error))
+    assert outcome.answer == said
+    assert issubclass(PromptTooLong, StepFailed)
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("down"), NotAuthorised("401")])
+def test_a_backend_that_is_gone_ends_the_run_as_unavailable(world: World, error: BackendError) -> None:
+    """The run can be resumed when it is back, with what it had."""
+    agent = world.agent(thinking(), Streaming(error))
+    outcome = agent.solve_sync(Task(prompt="x"))
+    assert (outcome.status, outcome.reason) == ("unavailable", str(error))
+    again = world.agent(thinking(), "back").resume_sync(outcome.run)
+    assert (again.status, again.answer) == ("solved", "back")
+
+
+def test_what_was_drawn_before_an_error_stands_in_the_trace(world: World) -> None:
+    """Samples that came before the backend gave up are recorded with the failed step, and paid for."""
+    backend = Streaming(whole("one", usage=Usage(1, 1, usd=0.25)), BadRequest("no more"), profile=MANY)
+    outcome = world.solve(thinking(sampling=majority(2)), backend)
+    assert outcome.answer.startswith("StepFailed")
+    (step,) = world.facts(outcome, "step.answered")
+    assert [sample["text"] for sample in step["samples"]] == ["one", ""]
+    assert outcome.usage["model"].usd == 0.25
+
+
+# --- what it costs
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [(Delta(text="4", finish="stop"),), (Delta(text="4"), BadResponse("cut"))],
+    ids=["silent", "broken"],
+)
+@pytest.mark.parametrize("profile", [PLAIN, MANY], ids=["one at a time", "n at once"])
+def test_what_was_not_counted_is_charged_at_its_worst(world: World, deltas: Any, profile: Profile) -> None:
+    """A stream that ends without saying what it cost costs all that was reserved for it."""
+    backend = Streaming(*deltas, profile=profile)
+    outcome = world.solve(thinking(sampling=once(tries=1), options=Options(max_tokens=8)), backend)
+    (asked,) = world.facts(outcome, "step.asked")
+    assert outcome.usage["model"].tokens == asked["tokens"]
+    assert outcome.usage["model"].usd == pytest.approx(asked["usd"])
+
+
+def test_the_worst_is_charged_for_the_broken_one_of_several(world: World) -> None:
+    """One of three separate streams breaks: two are charged as counted, one at its worst."""
+    number = iter(range(3))
+
+    class Third(Streaming):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+            mine = next(number)
+            yield Delta(text="4")
+            await asyncio.sleep(0.01 * mine)
+            if mine == 2:
+                raise BadResponse("cut")
+            yield whole("2", usage=Usage(1, 1, usd=0.0))
+
+    outcome = world.solve(thinking(sampling=majority(3, cap=3), options=Options(max_tokens=8)), Third())
+    (asked,) = world.facts(outcome, "step.asked")
+    assert outcome.usage["model"].tokens == 2 + 2 + asked["tokens"] // 3
+
+
+def test_a_backend_that_leaves_the_sum_to_us_is_charged_by_its_prices(world: World) -> None:
+    """Usage without dollars costs what the profile's prices say."""
+    outcome = world.solve(thinking(), Streaming(whole("4", usage=Usage(1_000_000, 2_000_000, usd=None))))
+    assert outcome.usage["model"].usd == pytest.approx(3.0)
+
+
+# --- cancellation and limits
+
+
+def test_cancelling_closes_the_stream_and_keeps_what_came(world: World) -> None:
+    """An interrupted step leaves its partial samples and a worst-case charge; it is asked again on resume."""
+    backend = Streaming(Delta(text="half"), 30.0, whole("never"))
+    agent = world.agent(thinking(), backend)
+
+    async def interrupted() -> Any:
+        solving = asyncio.create_task(agent.solve(Task(prompt="x")))
+        await backend.begun.wait()
+        await asyncio.sleep(0.05)
+        agent.interrupt()
+        return await solving
+
+    outcome = asyncio.run(interrupted())
+    assert outcome.status == "interrupted"
+    assert (backend.under_way, backend.closed) == (0, 1)
+    (cut,) = world.facts(outcome, "step.cut")
+    assert cut["samples"][0]["text"] == "half"
+    (asked,) = world.facts(outcome, "step.asked")
+    assert outcome.usage["model"].tokens == asked["tokens"]
+    again = world.agent(thinking(), "done").resume_sync(outcome.run)
+    assert (again.status, again.answer) == ("solved", "done")
+    assert again.usage["model"].tokens > asked["tokens"]
+
+
+def test_a_host_that_cancels_leaves_a_run_that_says_so(world: World) -> None:
+    """Cancelling the task that solves closes the stream too, and the trace ends with a pause."""
+    backend = Streaming(30.0)
+    agent = world.agent(thinking(), backend)
+
+    async def cancelled() -> None:
+        solving = asyncio.create_task(agent.solve(Task(prompt="x")))
+        await backend.begun.wait()
+        solving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await solving
+
+    asyncio.run(cancelled())
+    (run,) = world.journal.runs()
+    assert backend.under_way == 0
+    assert world.story_of(run).events[-1]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_steps_run_at_once_than_the_task_allows(world: World, most: int) -> None:
+    """The task's concurrency bounds the open streams, and is used."""
+    backend = Streaming(0.01, whole("x"))
+
+    def planner(_: Task) -> Planning[int]:
+        thoughts: tuple[Thought[str], ...] = yield from together(
+            *(think("solve", number) for number in range(10))
+        )
+        return len(thoughts)
+
+    assert world.solve(planner, backend, task={"concurrency": most}).answer == 10
+    assert backend.most == most
+
+
+def test_a_step_for_a_role_that_nobody_fills_says_how_to_fill_it(world: World) -> None:
+    """Without a backend the run is unavailable, and the reason names the cure."""
+    outcome = world.agent(thinking(), backends={}).solve_sync(Task(prompt="x"))
+    assert outcome.status == "unavailable"
+    assert "name one under `backends:`" in outcome.reason
+
+
+def test_roles_are_answered_by_their_own_backend_or_the_default(world: World) -> None:
+    """A step goes to the backend of its role; a role that is not mapped goes to the default."""
+
+    def planner(_: Task) -> Planning[list[str]]:
+        thoughts: tuple[Thought[str], ...] = yield from together(
+            *(think("solve", "x", to=role) for role in ("default", "expert", "x"))
+        )
+        return [thought.value for thought in thoughts]
+
+    backends = {"default": Scripted("plain"), "expert": Scripted("wise")}
+    assert world.solve(planner, backends=backends).answer == ["plain", "wise", "plain"]
