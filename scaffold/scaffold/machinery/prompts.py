@@ -125,7 +125,7 @@ class Templates:
         code, texts, inputs = "", [], move.inputs
         for value, each in zip(inputs, provenance, strict=True):
             if each.tainted and not code:
-                code = hashlib.sha256(secret.encode()).hexdigest()[:8]
+                code = _code(secret, canonical([unwrap(other) for other in inputs]).decode())
             texts.append(_shown(unwrap(value), code if each.tainted else ""))
         values = {
             "instruction": move.instruction,
@@ -136,11 +136,17 @@ class Templates:
             only = unwrap(inputs[0])
             if isinstance(only, dict):
                 mark = code if provenance[0].tainted else ""
-                values |= {str(name): _shown(value, mark) for name, value in only.items()}
+                values = {str(name): _shown(value, mark) for name, value in only.items()} | values  # ours win
         messages = self.get(move.prompt or move.kind).fill(values)
         if code and any(f"<data {code}>" in message.content for message in messages):
             return _with_note(messages, _DATA_NOTE.format(code=code))
         return messages
+
+
+def _code(secret: str, text: str) -> str:
+    """Eight hex digits that do not occur in a text and that nobody without the secret can tell."""
+    code = hashlib.sha256(secret.encode()).hexdigest()[:8]
+    return code if code not in text else _code(secret + code, text)
 
 
 def _with_note(messages: tuple[Message, ...], note: str) -> tuple[Message, ...]:

@@ -201,8 +201,8 @@ class Steps:
         surroundings: Surroundings,
         sampling: Sampling | None = None,
     ) -> None:
-        self._run = run
         self.seed = seed or run
+        self._secret = surroundings.random.getrandbits(128)  # actions know the run and its keys: that would be no secret
         self._backends = backends
         self._templates = templates
         self._recorder = recorder
@@ -279,7 +279,7 @@ class Steps:
 
     def _request(self, key: str, move: Think, provenance: list[Provenance]) -> Request:
         options = move.options
-        messages = self._templates.render(move, provenance, f"{self._run}:{key}")
+        messages = self._templates.render(move, provenance, f"{self._secret}:{key}")
         return Request(
             messages=messages,
             max_tokens=options.max_tokens,
@@ -482,7 +482,7 @@ def _worst_usage(asking: Asking, n: int) -> Usage:
 def _flagged(policy: Sampling, value: Any) -> str:
     for check in policy.flags:
         try:
-            said = check(value)
+            said: Any = check(value)
         except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
             return f"check failed: {type(error).__name__}: {error}"
         if isinstance(said, str) and said:
