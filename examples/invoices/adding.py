@@ -60,36 +60,38 @@ def add_column(digits: Sequence[int]) -> Planning[int]:
     there, back = counted, [counted[1], counted[0], *counted[2:]]
     votes: Counter[int] = Counter()
     directions: dict[int, set[int]] = {}
+    beyond: dict[int, list[int]] = {}
     for turn in range(MOST_VOTES // AHEAD):
         witnesses = [count_up(way, UPWARD[turn % len(UPWARD)]) for way in (there, back)]
-        for direction, result in enumerate((yield from together(*witnesses))):
-            if result is not None:
-                votes[result] += 1
-                directions.setdefault(result, set()).add(direction)
+        for direction, said in enumerate((yield from together(*witnesses))):
+            if said:
+                votes[said[0]] += 1
+                directions.setdefault(said[0], set()).add(direction)
+                beyond[said[0]] = said
         leader, runner_up = (*votes.most_common(2), (None, 0), (None, 0))[:2]
         if leader[0] is not None and leader[1] - runner_up[1] >= AHEAD and len(directions[leader[0]]) == 2:
-            if (yield from count_down(leader[0], counted[1:])) != counted[0]:
+            if (yield from count_down(beyond[leader[0]], counted[1:])) != counted[0]:
                 raise GaveUp(f"counting back from {leader[0]} does not lead to {counted[0]}")
             return leader[0]
     raise GaveUp(f"no agreement on {' and '.join(map(str, digits))}: {dict(votes)}")
 
 
-def count_up(way: Sequence[int], prompt: str) -> Planning[int | None]:
-    """Begin at the first digit and count on by each of the others; where the model lands, or None if it strays."""
+def count_up(way: Sequence[int], prompt: str) -> Planning[list[int]]:
+    """Begin at the first digit and count on by each of the others, and two numbers more.
+
+    Gives where the model lands and the two numbers beyond, which counting back begins with; nothing if it strays.
+    """
     said = list(DIGITS[max(0, way[0] - 2) : way[0] + 1])
-    for steps in way[1:]:
+    for steps in way[1:-1]:
         said = yield from recite(said, steps, prompt)
         if not said:
-            return None
-    return said[-1]
+            return []
+    return (yield from recite(said, way[-1], prompt, further=2))
 
 
-def count_down(start: int, ways: Sequence[int]) -> Planning[int | None]:
-    """Count back from a result; the model itself first says the two numbers above it."""
-    above = yield from recite([start - 2, start - 1, start], 2, UPWARD[0])
-    if not above:
-        return None
-    said = [*reversed(above[-2:]), start]
+def count_down(landed: Sequence[int], ways: Sequence[int]) -> Planning[int | None]:
+    """Count back from a result, given with the two numbers that the model said beyond it."""
+    said = list(reversed(landed))
     for steps in reversed(ways):
         said = yield from recite(said, steps, "count_down")
         if not said:
@@ -97,8 +99,9 @@ def count_down(start: int, ways: Sequence[int]) -> Planning[int | None]:
     return said[-1]
 
 
-def recite(said: Sequence[int], count: int, prompt: str) -> Planning[list[int]]:
-    """Have the model say the next `count` numbers; gives the last three of all that was said, or nothing if it strays."""
+def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) -> Planning[list[int]]:
+    """Have the model say the next numbers, `further` ones besides; gives the last three said, or nothing if it strays."""
+    count = steps + further
 
     def keeps_form(text: str) -> bool:
         return len(numbers_in(text, count)) == count

@@ -118,7 +118,7 @@ def understand(task: Task, text: Observation[str]) -> Planning[Understood]:
     try:
         named = yield from think(
             "understand",
-            {"invoice": text},
+            {"invoice": apply(heading, text)},
             prompt="supplier",
             sampling=ahead_by(2, flags=(lambda name: name in known,)),
             options=Options(max_tokens=12, temperature=0.3, stop=("\n",)),
@@ -128,6 +128,11 @@ def understand(task: Task, text: Observation[str]) -> Planning[Understood]:
     except (MoveError, GaveUp) as error:
         return invoice, "", f"unsolved: {error}"
     return invoice, named.value, total
+
+
+def heading(text: str) -> str:
+    """The lines above the items: all that is needed to see who sent it."""
+    return text.partition("\nItems:")[0]
 
 
 def parse(text: str) -> Invoice:
