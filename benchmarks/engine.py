@@ -25,9 +25,9 @@ from typing import Any
 
 from scaffold import Budget, Goal, Planning, Scaffold, Task, act, action, think, together
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary import events
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
-from scaffold.vocabulary import events
 
 NO_LIMIT = Budget(tokens=None, seconds=None, steps=None, actions=None)
 FLOOR_TASKS = 20_000
@@ -113,7 +113,13 @@ def agent(planner: Callable[[Task], Planning[Any]], folder: Path, monitors: list
 
 TASK = Task(
     prompt="measure",
-    goals=(Goal(kind="constraint", statement="numbers are never negative", rule="action.name != 'nothing' || args.number >= 0"),),
+    goals=(
+        Goal(
+            kind="constraint",
+            statement="numbers are never negative",
+            rule="action.name != 'nothing' || args.number >= 0",
+        ),
+    ),
     budget=NO_LIMIT,
 )
 
@@ -130,7 +136,9 @@ async def floor() -> float:
     return (time.process_time() - started) / FLOOR_TASKS
 
 
-async def measure(shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, monitors: list[Any], rounds: int) -> dict[str, Any]:
+async def measure(
+    shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, monitors: list[Any], rounds: int
+) -> dict[str, Any]:
     """Measure one shape at one N."""
     ratios, seconds = [], []
     for _ in range(rounds):
@@ -167,9 +175,13 @@ async def kept(shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, 
 
 async def main(most: int) -> None:
     """Measure all shapes."""
-    from scaffold_monitors.rules import Rules  # noqa: PLC0415 - only this needs it
+    from scaffold_monitors.rules import Rules
 
-    shapes: list[tuple[Any, list[Any]]] = [(chain, [Rules(), Reader()]), (fan_out, [Rules(), Reader()]), (gated, [Rules(), Reader()])]
+    shapes: list[tuple[Any, list[Any]]] = [
+        (chain, [Rules(), Reader()]),
+        (fan_out, [Rules(), Reader()]),
+        (gated, [Rules(), Reader()]),
+    ]
     for shape, monitors in shapes:
         lines = {}
         for n in (100, 1_000, 10_000, 100_000):
@@ -177,10 +189,19 @@ async def main(most: int) -> None:
                 rounds = max(1, min(15, 30_000 // n))
                 lines[n] = await measure(shape, n, monitors, rounds)
         growth = lines[10_000]["ratio"] / lines[100]["ratio"] if 10_000 in lines else None
-        memory = await kept(shape, 10_000 if most >= 10_000 else most, monitors)
+        memory = await kept(shape, min(10000, most), monitors)
         for line in lines.values():
             print(json.dumps(line), flush=True)
-        print(json.dumps({"shape": shape.__name__, "growth_10000_over_100": growth and round(growth, 2), "kept_bytes": round(memory)}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "shape": shape.__name__,
+                    "growth_10000_over_100": growth and round(growth, 2),
+                    "kept_bytes": round(memory),
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,9 @@ def measure(rounds: int) -> None:
         bare = statistics.median(times["bare python"][1:])
         for name, taken in times.items():
             median = statistics.median(taken[1:])
-            print(json.dumps({"start": name, "milliseconds": round(median), "ratio": round(median / bare, 1)}), flush=True)
+            print(
+                json.dumps({"start": name, "milliseconds": round(median), "ratio": round(median / bare, 1)}), flush=True
+            )
 
 
 def weigh() -> None:

@@ -104,9 +104,7 @@ class ChunkReader:
         first: added to every index, for a request that is one part of a larger one.
     """
 
-    def __init__(
-        self, request: Request, prices: Prices | None, *, first: int = 0, find_stops: bool = False
-    ) -> None:
+    def __init__(self, request: Request, prices: Prices | None, *, first: int = 0, find_stops: bool = False) -> None:
         self.first = first
         self._request = request
         self._prices = prices

@@ -64,9 +64,7 @@ class Post:
 
 
 @asynccontextmanager
-async def exchange(
-    client: httpx.AsyncClient, post: Post, patience: Patience
-) -> AsyncGenerator[AsyncIterator[Any]]:
+async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) -> AsyncGenerator[AsyncIterator[Any]]:
     """Send, and give the answer's events as decoded JSON; leaving the context closes the connection.
 
     What can be asked again is, until the first event has come; after it, never.

@@ -50,9 +50,7 @@ class FanOut:
             # The streams are closed once this returns, not merely asked to close.
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(
-        self, request: Request, index: int, arriving: asyncio.Queue[Delta | BaseException]
-    ) -> None:
+    async def _one(self, request: Request, index: int, arriving: asyncio.Queue[Delta | BaseException]) -> None:
         seed = None if request.seed is None else request.seed + index
         single = msgspec.structs.replace(request, n=1, seed=seed)
         try:

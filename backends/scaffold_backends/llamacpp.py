@@ -75,9 +75,7 @@ def load_smollm2(model: str = "", **options: Any) -> LlamaCpp:
     """
     read = read_options(LlamaCppOptions, options, "smollm2")
     if model:
-        message = (
-            f"smollm2 is one model and takes no name, such as {model!r}; for a file, write 'llamacpp:PATH'"
-        )
+        message = f"smollm2 is one model and takes no name, such as {model!r}; for a file, write 'llamacpp:PATH'"
         raise TaskError(message)
     # It was not trained to reason before it answers.
     known = read.model_copy(update={"reasoning": read.reasoning or "absent"})
@@ -163,9 +161,7 @@ class LlamaCpp:
                 path = self._file()
                 check_gguf(path)
                 say(f"loading {self.profile.model}", 1.0)
-                self._engine = Engine(
-                    path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads
-                )
+                self._engine = Engine(path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads)
             return self._engine
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:

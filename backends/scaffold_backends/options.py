@@ -34,8 +34,6 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
     path = tuple(fault["loc"])
     if fault["type"] == "extra_forbidden" and len(path) == 1:
         known = [field.alias or name for name, field in kind.model_fields.items()]
-        message = (
-            f"{backend} has no option {path[0]!r}{nearest(str(path[0]), known)} (options: {', '.join(known)})"
-        )
+        message = f"{backend} has no option {path[0]!r}{nearest(str(path[0]), known)} (options: {', '.join(known)})"
         raise TaskError(message, path=path)
     raise TaskError(f"option of {backend}: {fault['msg']}, not {fault['input']!r}", path=path)

@@ -96,9 +96,7 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
     if status in {401, 403}:
         return Refused(NotAuthorised(f"{told}. {_cure(origin)}"), passing=False)
     if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
-        return Refused(
-            ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False
-        )
+        return Refused(ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False)
     if "insufficient_quota" in code:
         return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
     if status in _PASSING or status == 0:

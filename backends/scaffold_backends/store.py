@@ -129,9 +129,7 @@ class LocalModel:
                     return self.path()
                 self._fetch(folder, say)
         except OSError as error:
-            raise ModelFileError(
-                f"could not write {self.name} into {str(folder)!r}: {_advice(error)}"
-            ) from error
+            raise ModelFileError(f"could not write {self.name} into {str(folder)!r}: {_advice(error)}") from error
         say(f"{self.name} is ready", 1.0)
         return self.path()
 

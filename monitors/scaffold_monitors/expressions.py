@@ -94,9 +94,7 @@ def read(source: str) -> Expression:
         Fault: it does not parse, uses an unknown name, or could take too long.
     """
     if len(source) > MOST_CHARACTERS:
-        message = (
-            f"is {len(source):,} characters long, and {MOST_CHARACTERS:,} is the most: make it several goals"
-        )
+        message = f"is {len(source):,} characters long, and {MOST_CHARACTERS:,} is the most: make it several goals"
         raise Fault(message, source, MOST_CHARACTERS)
     program = _compiled(source)
     reading = Reading(source)

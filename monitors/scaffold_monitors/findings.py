@@ -39,9 +39,7 @@ class Findings:
             lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` is false{values}")
             _tell(told, objections, target, rule.statement)
         for rule, target, problem in self.failed:
-            lines.append(
-                f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {problem}"
-            )
+            lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {problem}")
             _tell(told, objections, target, f"{rule.statement} (this could not be checked)")
         more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         return Verdict(
@@ -49,8 +47,7 @@ class Findings:
             status="ok" if self.broken else "error",
             rationale="\n".join(lines[:_SHOWN]) + more,
             feedback="; ".join(
-                statement + (f" ({', '.join(nodes[:_SHOWN])})" if nodes else "")
-                for statement, nodes in told.items()
+                statement + (f" ({', '.join(nodes[:_SHOWN])})" if nodes else "") for statement, nodes in told.items()
             ),
             objections=tuple(objections),
             evidence=tuple(evidence[:_SHOWN]),
@@ -69,9 +66,7 @@ def unread(node: str, problem: str) -> Verdict:
     )
 
 
-def _tell(
-    told: dict[str, list[str]], objections: list[Objection], target: Facts | None, statement: str
-) -> None:
+def _tell(told: dict[str, list[str]], objections: list[Objection], target: Facts | None, statement: str) -> None:
     nodes = told.setdefault(statement, [])
     if target is not None and target.call.id not in nodes[-1:]:
         nodes.append(target.call.id)

@@ -44,9 +44,7 @@ def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, Act
             missing = bool(actions) and name not in actions
             return f"there is no action {name!r}{nearest(name, actions)}" if missing else ""
         case "argument":
-            return _argument(
-                name, [spec for spec in actions.values() if rule.only is None or spec.name in rule.only]
-            )
+            return _argument(name, [spec for spec in actions.values() if rule.only is None or spec.name in rule.only])
         case "total":
             spec = actions.get(mention.of)
             return _argument(name, [spec]) or _number(name, spec) if spec else ""

@@ -165,9 +165,7 @@ class Moment:
         """What a numeric argument of an action will have come to."""
         past, ahead = self.history.settled.total(action, argument), self._ahead.total(action, argument)
         if past is None or ahead is None:
-            self.unknown = any(
-                facts.call.action == action and argument in facts.later for facts in self.calls
-            )
+            self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
             return _NO_VALUE
         amount = past + ahead
         return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)

@@ -124,9 +124,7 @@ class Reading:
         for place, token in enumerate(self.tokens):
             self.operations[self._depth()] += 1
             if self._within_map() and self._builds(place):
-                message = (
-                    "a map may only pick parts of its items: compare them with all() or exists() instead"
-                )
+                message = "a map may only pick parts of its items: compare them with all() or exists() instead"
                 raise Fault(message, self.source, token.start)
             if token.text in ("(", "[", "{"):
                 self._opened(place)
@@ -185,9 +183,7 @@ class Reading:
             return
         binder = self._at(place + 1)
         if binder.text in FIELDS or "__" in binder.text or self._bound(binder.text) or binder.text in _TYPES:
-            raise Fault(
-                f"{binder.text!r} means something already: take another name", self.source, binder.start
-            )
+            raise Fault(f"{binder.text!r} means something already: take another name", self.source, binder.start)
         if self._depth() >= MOST_DEPTH:
             advice = "nest two at most: write about single calls with args, or use total()"
             raise Fault(f"takes too long on long lists; {advice}", self.source, name.start)
@@ -234,9 +230,7 @@ class Reading:
             self.seen.add(token.text)
         else:
             known = [*FIELDS, *(bracket.binds for bracket in self._open if bracket.active)]
-            message = (
-                f"{token.text!r} is no variable; there are {', '.join(known)}{nearest(token.text, known)}"
-            )
+            message = f"{token.text!r} is no variable; there are {', '.join(known)}{nearest(token.text, known)}"
             raise Fault(message, self.source, token.start)
 
     def _is_binder(self, place: int) -> bool:

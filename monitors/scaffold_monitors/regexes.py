@@ -38,7 +38,5 @@ def pattern_cost(pattern: str) -> int:
         compile_cel("text.matches(pattern)").execute({"text": "", "pattern": pattern})
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.startswith("error:")]
-        raise ValueError(
-            f"no regular expression: {(lines or [str(error)])[0].partition('. Check')[0]}"
-        ) from None
+        raise ValueError(f"no regular expression: {(lines or [str(error)])[0].partition('. Check')[0]}") from None
     return cost

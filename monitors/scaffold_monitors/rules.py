@@ -194,9 +194,7 @@ def _rule(
     return Rule(name, statement, expression, path, None if only is None else frozenset(only))
 
 
-def _checks(
-    sheets: Sequence[Sheet], moment: Moment, *, of_plan: bool
-) -> Iterator[tuple[Sheet, Facts | None]]:
+def _checks(sheets: Sequence[Sheet], moment: Moment, *, of_plan: bool) -> Iterator[tuple[Sheet, Facts | None]]:
     """What is to be evaluated: each rule, for each call that it is about."""
     for sheet in sheets:
         expression, only = sheet.rule.expression, sheet.rule.only

@@ -58,9 +58,7 @@ class Sheet:
     says that there is no such variable; nulls are fixed, in a context of their own for each set of names.
     """
 
-    def __init__(
-        self, rule: Rule, inputs: Mapping[str, Any], plan: list[dict[str, Any]] | None = None
-    ) -> None:
+    def __init__(self, rule: Rule, inputs: Mapping[str, Any], plan: list[dict[str, Any]] | None = None) -> None:
         self.rule = rule
         self._inputs = inputs
         expression = rule.expression
@@ -106,22 +104,16 @@ class Sheet:
                 return None
             raise
         if result is not True and result is not False:
-            raise Unclear(
-                f"it gives {str(result)[:80]!r}, which is neither true nor false: compare it with something"
-            )
+            raise Unclear(f"it gives {str(result)[:80]!r}, which is neither true nor false: compare it with something")
         return result
 
     def explain(self, error: BaseException, target: Facts | None) -> str:
         """Say in the user's terms why the check could not be made."""
         fields = self.rule.expression.fields
-        text = re.sub(
-            r"\b[a-z]+__\d+\b", lambda found: ".".join(fields.get(found[0], (found[0],))), str(error)
-        )
+        text = re.sub(r"\b[a-z]+__\d+\b", lambda found: ".".join(fields.get(found[0], (found[0],))), str(error))
         if isinstance(error, Unclear):
             return text
-        missing = [
-            ".".join(path) for name, path in fields.items() if name not in self._values(target) | self._fixed
-        ]
+        missing = [".".join(path) for name, path in fields.items() if name not in self._values(target) | self._fixed]
         if missing and "Undefined" in text:
             return f"{', '.join(missing)} is missing"
         if isinstance(error, KeyError):
@@ -154,9 +146,7 @@ class Sheet:
     def _bound(self, target: Facts | None, moment: Moment) -> None:
         """Refuse to start what could hold up everything else; the library cannot be interrupted."""
         sizes = [self._size] + ([target.size] if target else [])
-        cost = self.rule.expression.cost(
-            max(size.longest for size in sizes), sum(size.nodes for size in sizes)
-        )
+        cost = self.rule.expression.cost(max(size.longest for size in sizes), sum(size.nodes for size in sizes))
         if cost > MOST_COST:
             advice = "write it about single calls, with args"
             raise Unclear(f"it could take {cost:,} steps here, and {MOST_COST:,} is the most: {advice}")
@@ -190,9 +180,7 @@ class Sheet:
 def _inputs_of(expression: Expression, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs that an expression uses, under the names of its variables."""
     found = {
-        name: inputs[path[1]]
-        for name, path in expression.fields.items()
-        if path[0] == "inputs" and path[1] in inputs
+        name: inputs[path[1]] for name, path in expression.fields.items() if path[0] == "inputs" and path[1] in inputs
     }
     if "inputs" in expression.whole:
         found["inputs"] = dict(inputs)

@@ -107,6 +107,4 @@ class History:
     def beside(self, key: str) -> list[Pending]:
         """What may happen besides the plan or action of that key, and has precedence over it."""
         own = self.pending.get(key)
-        return [
-            other for name, other in self.pending.items() if name != key and not (own and other.seq > own.seq)
-        ]
+        return [other for name, other in self.pending.items() if name != key and not (own and other.seq > own.seq)]

@@ -95,15 +95,11 @@ def record(report: Report, way: Way, results: Mapping[str, Observation[Any]]) ->
 def surprises(plan: Plan, results: Mapping[str, Observation[Any]], asked: Options) -> Planning[list[str]]:
     """Compare each result with what was predicted, by itself."""
     seen = [planned for planned in plan if results[planned.id].status == "performed"]
-    compared = yield from together(
-        *(attempt(_compare(planned, results[planned.id], asked)) for planned in seen)
-    )
+    compared = yield from together(*(attempt(_compare(planned, results[planned.id], asked)) for planned in seen))
     found = []
     for planned, said in zip(seen, compared, strict=True):
         if isinstance(said, StepFailed):
-            found.append(
-                f"{planned.id} ({planned.action}): could not be compared with the prediction: {said}"
-            )
+            found.append(f"{planned.id} ({planned.action}): could not be compared with the prediction: {said}")
         elif said:
             found.append(f"{planned.id} ({planned.action}): {said}")
     return found

@@ -161,15 +161,11 @@ class WorkflowOptions(PlannerOptions):
             return
         shown = (*step.needs, *step.inputs)
         if step.each not in shown:
-            said = (
-                f"step {step.id!r} is for each of {step.each!r}, which it has not among `needs` or `inputs`"
-            )
+            said = f"step {step.id!r} is for each of {step.each!r}, which it has not among `needs` or `inputs`"
             _fault(said + nearest(step.each, shown), "steps", place, "each")
         source = self.by_id.get(step.each) if step.each in step.needs else None
         if source is not None and source.each is None and source.returns != "list":
-            said = (
-                f"step {step.id!r} is for each of {step.each!r}, which gives none: add `returns: list` to it"
-            )
+            said = f"step {step.id!r} is for each of {step.each!r}, which gives none: add `returns: list` to it"
             _fault(said, "steps", place, "each")
 
 

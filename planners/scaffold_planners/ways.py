@@ -148,9 +148,7 @@ def _described(spec: ActionSpec) -> str:
 
 
 def _type_of(schema: Mapping[str, Any]) -> str:
-    return (
-        " or ".join(map(_type_of, schema["anyOf"])) if "anyOf" in schema else str(schema.get("type", "any"))
-    )
+    return " or ".join(map(_type_of, schema["anyOf"])) if "anyOf" in schema else str(schema.get("type", "any"))
 
 
 def _call_text(call: Call) -> str:

@@ -64,9 +64,7 @@ class Weighed(NamedTuple):
 
 def objectives(task: Task) -> list[Goal]:
     """What is to be achieved; the request itself when the task names no objective."""
-    return [goal for goal in task.goals if goal.kind == "objective"] or [
-        Goal(statement=task.prompt, name="request")
-    ]
+    return [goal for goal in task.goals if goal.kind == "objective"] or [Goal(statement=task.prompt, name="request")]
 
 
 def attempt(planning: Planning[T]) -> Planning[T | StepFailed]:
@@ -159,11 +157,7 @@ def _judge(
     options: WeighingOptions,
 ) -> Planning[Thought[str]]:
     """Hold one way against one goal; a word for an answer, so that votes can agree."""
-    question = (
-        "How far does it meet"
-        if goal.kind == "objective"
-        else "Does it keep to, or break (or risk breaking),"
-    )
+    question = "How far does it meet" if goal.kind == "objective" else "Does it keep to, or break (or risk breaking),"
     examples = [f"Fits: {each}" for each in goal.examples.wanted]
     examples += [f"Does not fit: {each}" for each in goal.examples.unwanted]
     return think(

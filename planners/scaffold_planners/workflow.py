@@ -31,9 +31,7 @@ def workflow(task: Task, options: WorkflowOptions) -> Planning[Any]:
     known.setdefault(PROMPT, task.request)
     outputs: dict[str, Reference[Any]] = {}
     for level in options.levels:
-        done = yield from together(
-            *(_do(options.by_id[name], task, options, known, outputs) for name in level)
-        )
+        done = yield from together(*(_do(options.by_id[name], task, options, known, outputs) for name in level))
         outputs.update(zip(level, done, strict=True))
     return outputs[options.answering].value
 

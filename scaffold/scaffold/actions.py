@@ -1,8 +1,8 @@
 """Turns typed Python functions into actions.
 
-    @action(effect="irreversible", identity=("invoice",), idempotency="target_key")
-    async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
-        '''Pay an invoice.'''
+@action(effect="irreversible", identity=("invoice",), idempotency="target_key")
+async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
+'''Pay an invoice.'''
 """
 
 from __future__ import annotations
@@ -166,5 +166,3 @@ def _arguments_of(function: Callable[..., Any]) -> tuple[type[Any], bool]:
         fields[parameter.name] = (hints[parameter.name], default)
     model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
     return model, told
-
-

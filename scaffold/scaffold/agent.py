@@ -24,8 +24,6 @@ from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from scaffold.interfaces import Action, Approver, Journal
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
@@ -91,11 +89,15 @@ class Scaffold:
         self._monitors = registry.default_monitors() if monitors is None else [_monitor(said) for said in monitors]
         named = [each.spec.name for each in self._monitors]
         if len(set(named)) != len(named):
-            raise TaskError(f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",))
+            raise TaskError(
+                f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",)
+            )
         self._actions = {each.spec.name: each for each in actions}
         if len(self._actions) != len(actions):
             names = [each.spec.name for each in actions]
-            raise TaskError(f"two actions are named {next(name for name in names if names.count(name) > 1)!r}", path=("actions",))
+            raise TaskError(
+                f"two actions are named {next(name for name in names if names.count(name) > 1)!r}", path=("actions",)
+            )
         self._templates = Templates(prompts)
         self._approvers = tuple(approvers)
         self._signer = signer
@@ -111,7 +113,7 @@ class Scaffold:
     async def __aenter__(self) -> Scaffold:
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -202,7 +204,10 @@ class Scaffold:
                 plan_only=self._plan_only,
                 config=config,
                 followers=() if live is None else (live.follow,),
-                listeners=(*(() if live is None else (live.send,)), *(() if self._on_event is None else (self._on_event,))),
+                listeners=(
+                    *(() if live is None else (live.send,)),
+                    *(() if self._on_event is None else (self._on_event,)),
+                ),
             )
             engine = self._running[claim.run] = Engine(setting, claim)
             return await (engine.resume() if resume else engine.start())
@@ -221,7 +226,7 @@ class Scaffold:
         specs = {name: each.spec for name, each in self._actions.items()}
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
-                from scaffold.errors import nearest  # noqa: PLC0415 - on the way out
+                from scaffold.errors import nearest
 
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
         for monitor in self._monitors:
@@ -231,10 +236,14 @@ class Scaffold:
                 self._check_role(monitor, role)
         ruled = [place for place, goal in enumerate(task.goals) if goal.rule is not None]
         if ruled and not any(monitor.spec.reads_rules for monitor in self._monitors):
-            raise TaskError("has a rule, and no monitor reads rules: add `rules` to `monitors`", path=("goals", ruled[0]))
+            raise TaskError(
+                "has a rule, and no monitor reads rules: add `rules` to `monitors`", path=("goals", ruled[0])
+            )
         budgets = {("budget", "usd"): task.budget, ("oversight", "budget", "usd"): task.oversight.budget}
         for path in [path for path, budget in budgets.items() if budget.usd is not None]:
-            unpriced = [f"{role} ({each.profile.model})" for role, each in self._backends.items() if each.profile.prices is None]
+            unpriced = [
+                f"{role} ({each.profile.model})" for role, each in self._backends.items() if each.profile.prices is None
+            ]
             if unpriced:
                 said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
                 raise TaskError(said, path=path)
@@ -244,16 +253,23 @@ class Scaffold:
             if self._backends[role] is self._backends.get("default"):
                 warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
         elif "default" not in self._backends:
-            raise TaskError(f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}", path=("backends",))
+            raise TaskError(
+                f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}", path=("backends",)
+            )
         else:
             said = f"the monitor {monitor.spec.name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
             warnings.warn(said, stacklevel=4)
 
     def _pins(self) -> dict[str, str]:
         """What a run must find unchanged when it is resumed."""
-        pins = {f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}" for each in self._monitors}
+        pins = {
+            f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
+            for each in self._monitors
+        }
         for name, each in self._actions.items():
-            pins[f"action:{name}"] = f"{each.spec.version}/{digest(canonical([each.spec.parameters, each.spec.effect]))[:12]}"
+            pins[f"action:{name}"] = (
+                f"{each.spec.version}/{digest(canonical([each.spec.parameters, each.spec.effect]))[:12]}"
+            )
         return pins
 
     def _new_id(self) -> str:
@@ -268,8 +284,8 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     Raises:
         TraceDamaged: the first event is missing, withheld or altered.
     """
-    from scaffold.errors import TraceDamaged  # noqa: PLC0415 - on the way out
-    from scaffold.trace.chain import Chain, body_of  # noqa: PLC0415 - only resuming needs it
+    from scaffold.errors import TraceDamaged
+    from scaffold.trace.chain import Chain, body_of
 
     records = journal.read(run)
     try:
@@ -285,7 +301,9 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     raise TraceDamaged("the trace does not hold the task it was started with", 1)
 
 
-def _planner(said: str | Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path) -> tuple[Callable[[Task], Planning[Any]], str]:
+def _planner(
+    said: str | Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path
+) -> tuple[Callable[[Task], Planning[Any]], str]:
     if callable(said):
         name = f"{said.__module__}:{getattr(said, '__qualname__', type(said).__name__)}"
         function = said
@@ -328,7 +346,7 @@ def _live_export(*, resumed: bool) -> LiveExport | None:
     """The live OpenTelemetry export, when the environment asks for one; else None, and nothing heavy is imported."""
     if not environment.wants_live_export():
         return None
-    from scaffold.projections.otlp import live_from_environment  # noqa: PLC0415 - OpenTelemetry is heavy
+    from scaffold.projections.otlp import live_from_environment
 
     return live_from_environment(resumed=resumed)
 
@@ -337,7 +355,7 @@ def _host_span() -> str:
     """The host's span that is under way; none when the host has never used OpenTelemetry."""
     if "opentelemetry.trace" not in sys.modules:
         return ""
-    from scaffold.projections.identity import current_traceparent  # noqa: PLC0415 - the host has paid for it
+    from scaffold.projections.identity import current_traceparent
 
     return current_traceparent()
 

@@ -168,9 +168,7 @@ class _Reader:
                 raise self._fault("a key has to be a name", place, key)
             name = str(key.value)
             if name in values:
-                raise self._fault(
-                    f"stands here twice; first on line {self.lines[(*place, name)]}", (*place, name), key
-                )
+                raise self._fault(f"stands here twice; first on line {self.lines[(*place, name)]}", (*place, name), key)
             values[name] = self.read(item, (*place, name), line)
         return values
 

@@ -1,45 +1,45 @@
 """Every error this project raises, in one tree.
 
-    ScaffoldError
-    ├── BadInput                 what the user gave cannot be used                    (exit 2)
-    │   ├── TaskError            a task file: says the line, the key, the nearest valid name
-    │   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
-    │   ├── BrokenPlugin         it is installed, and does not import or fit
-    │   ├── MissingExtra         an optional dependency is absent: names the pip command
-    │   ├── ModelFileError       a local model's file is missing, cut short or not a model
-    │   └── UnknownRun           no such run
-    ├── PlannerError             the planner's code broke a rule of planning
-    │   ├── PlanError            a plan that is no DAG, or names what does not exist
-    │   └── PlanChanged          replay asked for something else than the trace records
-    ├── GaveUp                   the planner says: unsolved                           (exit 1)
-    ├── MoveError                the recorded outcome of a move, thrown into the planner
-    │   ├── StepFailed           no acceptable sample
-    │   │   ├── NoWinner         votes did not settle within the cap
-    │   │   ├── PromptTooLong    the prompt does not fit the model's context
-    │   │   └── StepRefused      oversight withheld the thought
-    │   └── ActionError
-    │       ├── ActionRefused    the gate did not clear it: nothing happened
-    │       ├── ActionFailed     it is known not to have happened
-    │       ├── OutcomeUnknown   it may have happened
-    │       └── ObservationWithheld  it happened; what it gave back may not be read
-    ├── RunEnding                ends the run, never an outcome of a move
-    │   ├── BudgetSpent          (exit 4)
-    │   ├── Stopped              by oversight or by `scaffold stop`                    (exit 3)
-    │   └── Unavailable          a backend, or the journal, is gone                    (exit 5)
-    ├── BackendError             raised by backends
-    │   ├── BackendUnavailable   down, refused, out of retries
-    │   │   └── NotAuthorised    401, 403: retrying cannot help
-    │   ├── ContextOverflow      prompt over the context window
-    │   ├── BadRequest           the backend calls the request wrong
-    │   └── BadResponse          cut, malformed or over-long
-    ├── TraceError
-    │   ├── JournalFailed        could not write or sync
-    │   ├── RunHeld              another process writes this run
-    │   ├── ClaimLost            it was ours and no longer is
-    │   ├── TraceDamaged         altered, torn in the middle, or out of order
-    │   └── NewerTrace           written by a later version
-    ├── ClearanceError           an action was attempted without a fitting, unspent clearance
-    └── NotPerformed             raised by an action: known not to have happened
+ScaffoldError
+├── BadInput                 what the user gave cannot be used                    (exit 2)
+│   ├── TaskError            a task file: says the line, the key, the nearest valid name
+│   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
+│   ├── BrokenPlugin         it is installed, and does not import or fit
+│   ├── MissingExtra         an optional dependency is absent: names the pip command
+│   ├── ModelFileError       a local model's file is missing, cut short or not a model
+│   └── UnknownRun           no such run
+├── PlannerError             the planner's code broke a rule of planning
+│   ├── PlanError            a plan that is no DAG, or names what does not exist
+│   └── PlanChanged          replay asked for something else than the trace records
+├── GaveUp                   the planner says: unsolved                           (exit 1)
+├── MoveError                the recorded outcome of a move, thrown into the planner
+│   ├── StepFailed           no acceptable sample
+│   │   ├── NoWinner         votes did not settle within the cap
+│   │   ├── PromptTooLong    the prompt does not fit the model's context
+│   │   └── StepRefused      oversight withheld the thought
+│   └── ActionError
+│       ├── ActionRefused    the gate did not clear it: nothing happened
+│       ├── ActionFailed     it is known not to have happened
+│       ├── OutcomeUnknown   it may have happened
+│       └── ObservationWithheld  it happened; what it gave back may not be read
+├── RunEnding                ends the run, never an outcome of a move
+│   ├── BudgetSpent          (exit 4)
+│   ├── Stopped              by oversight or by `scaffold stop`                    (exit 3)
+│   └── Unavailable          a backend, or the journal, is gone                    (exit 5)
+├── BackendError             raised by backends
+│   ├── BackendUnavailable   down, refused, out of retries
+│   │   └── NotAuthorised    401, 403: retrying cannot help
+│   ├── ContextOverflow      prompt over the context window
+│   ├── BadRequest           the backend calls the request wrong
+│   └── BadResponse          cut, malformed or over-long
+├── TraceError
+│   ├── JournalFailed        could not write or sync
+│   ├── RunHeld              another process writes this run
+│   ├── ClaimLost            it was ours and no longer is
+│   ├── TraceDamaged         altered, torn in the middle, or out of order
+│   └── NewerTrace           written by a later version
+├── ClearanceError           an action was attempted without a fitting, unspent clearance
+└── NotPerformed             raised by an action: known not to have happened
 """
 
 from __future__ import annotations

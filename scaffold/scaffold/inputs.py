@@ -61,9 +61,7 @@ def _from_file(document: Document, place: Place, said: dict[str, Any]) -> Any:
         return reader(path)
     except FileNotFoundError:
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise document.fault(
-            f"there is no file {name!r}{nearest(path.name, beside)}", (*place, "file")
-        ) from None
+        raise document.fault(f"there is no file {name!r}{nearest(path.name, beside)}", (*place, "file")) from None
     except OSError as error:
         raise document.fault(f"cannot read {name!r}: {error.strerror}", (*place, "file")) from None
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """What planners are written with: typed generators that yield moves and give back what they were sent.
 
-    def plan(task: Task) -> Planning[str]:
-        understanding = yield from think("understand", task.prompt, returns=Understanding)
-        options = yield from together(*(think("propose", understanding, returns=Option) for _ in range(3)))
+def plan(task: Task) -> Planning[str]:
+understanding = yield from think("understand", task.prompt, returns=Understanding)
+options = yield from together(*(think("propose", understanding, returns=Option) for _ in range(3)))
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from scaffold.vocabulary.references import NOWHERE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.moves import Planning, Review, StepKind, Thought
     from scaffold.vocabulary.references import Reference
+    from scaffold.vocabulary.sampling import Sampling
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -101,7 +101,9 @@ def act(
     Raises:
         ActionError: the leaf says whether it was refused, failed, or may have happened.
     """
-    planned = action if isinstance(action, Planned) else Planned(action, arguments, because=because, predicted=predicted)
+    planned = (
+        action if isinstance(action, Planned) else Planned(action, arguments, because=because, predicted=predicted)
+    )
     if not planned.id:
         planned.id = planned.action
     observation = yield Act(planned)
@@ -115,7 +117,9 @@ def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Ob
     it: every node has an observation, whose `status` says what became of it and whose value raises unless
     it was performed.
     """
-    parts = yield from together(*(_carry_out_part(plan, part, review.key if review else "") for part in plan.components()))
+    parts = yield from together(
+        *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())
+    )
     merged = {node: observation for part in parts for node, observation in part.items()}
     return {planned.id: merged[planned.id] for planned in plan}
 

@@ -64,7 +64,9 @@ def load(family: Family, name: str) -> Any:
     except MissingExtra:
         raise
     except Exception as error:  # a stranger's module may raise anything
-        raise BrokenPlugin(f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise BrokenPlugin(
+            f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def load_all(family: Family) -> dict[str, Any]:
@@ -133,7 +135,10 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         TaskError: the planner takes no options, or not these.
     """
     if not inspect.isgeneratorfunction(function):
-        raise TaskError(f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: a planner is a generator function", path=("planner",))
+        raise TaskError(
+            f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: a planner is a generator function",
+            path=("planner",),
+        )
     parameters = list(inspect.signature(function).parameters.values())
     if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
         if options:
@@ -141,7 +146,9 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         return function
     model = _annotation(function, parameters[1].name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TaskError(f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options"))
+        raise TaskError(
+            f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options")
+        )
     checked = _checked(model, options, ("planner", "options"))
     return lambda task: function(task, checked)
 
@@ -203,7 +210,9 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         known = [each.name for each in inspect.signature(factory).parameters.values() if each.kind == each.KEYWORD_ONLY]
         wrong = next((setting for setting in settings if setting not in known), "")
         hint = nearest(wrong, known) if wrong else ""
-        raise TaskError(f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=(family + "s", name)) from None
+        raise TaskError(
+            f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=(family + "s", name)
+        ) from None
     try:
         return factory(*positional, **settings)
     except BadInput:

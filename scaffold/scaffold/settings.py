@@ -28,9 +28,7 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
     if isinstance(said, str):
         return said, {}
     if not isinstance(said, dict):
-        raise document.fault(
-            "is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",)
-        )
+        raise document.fault("is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
     for key in said:
         if key not in {"use", "name", "options"}:
             raise document.fault(unknown(key, ["use", "options"]), ("planner", key))

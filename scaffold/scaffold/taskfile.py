@@ -105,9 +105,7 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
         BadInput: the run was not started from a task file, or what it needs is gone.
     """
     if "base" not in config:
-        raise BadInput(
-            "the run was started by a program, not from a task file: only that program can resume it"
-        )
+        raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
     return _assemble(config, _actions(config, _nowhere), _nowhere, {}, outside)
@@ -123,9 +121,7 @@ def read(path: Path) -> Document:
         document = documents.read(path)
     except TaskError as error:
         if error.args[0] == "is empty":
-            raise TaskError(
-                "is empty: `scaffold init` writes a task to start from", where=error.where
-            ) from None
+            raise TaskError("is empty: `scaffold init` writes a task to start from", where=error.where) from None
         raise
     if not isinstance(document.value, dict):
         raise document.fault("a task file is a mapping: `prompt: what is asked`, and so on")
@@ -150,9 +146,7 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
     planner, options = read_planner(document)
     monitors = read_monitors(document)
     if changes.monitors:
-        named = (
-            [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
-        )
+        named = [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
         monitors = [*named, *(name for name in changes.monitors if name not in named)]
     return {
         "file": document.path.name,
@@ -231,9 +225,7 @@ def _actions(config: Mapping[str, Any], locate: Locate) -> list[Action]:
         with locate(within=path):
             module, _, name = reference.partition(":")
             if not name:
-                raise TaskError(
-                    f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path
-                )
+                raise TaskError(f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path)
             found = registry.from_file(f"{module.removesuffix('.py')}:{name}", base, path=path)
             actions.append(registry.make_action(found, reference, path))
     return actions
@@ -273,9 +265,7 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
             return document.fault(
                 "says nothing: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1]
             )
-        return document.fault(
-            "is missing: say what is asked" if place == ("prompt",) else "is missing", place
-        )
+        return document.fault("is missing: say what is asked" if place == ("prompt",) else "is missing", place)
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     _, found = document.where(place)
     if found == ("answer",):

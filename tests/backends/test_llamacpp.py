@@ -42,9 +42,7 @@ def test_samples_differ_and_are_all_counted(smollm2: LlamaCpp) -> None:
     """Three samples on two slots: all come, they differ, and the usage is the sum of what each took."""
     deltas = run(smollm2, ask("Name an animal.", n=3, max_tokens=6, temperature=1.5, seed=11))
     assert len(set(texts(deltas))) > 1
-    ones = [
-        run(smollm2, ask("Name an animal.", max_tokens=6, temperature=1.5, seed=11 + i)) for i in range(3)
-    ]
+    ones = [run(smollm2, ask("Name an animal.", max_tokens=6, temperature=1.5, seed=11 + i)) for i in range(3)]
     assert usage(deltas).output == sum(usage(one).output for one in ones)
     assert usage(deltas).usd == 0.0
     assert not usage(deltas).guessed

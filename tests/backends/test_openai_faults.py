@@ -57,9 +57,7 @@ def fails(error: type[ScaffoldError], *answers: list[Step], **options: Any) -> s
 
 def refused(status: str, message: str = "no", code: str = "", **headers: str) -> list[Step]:
     """Write an error as OpenAI does."""
-    return answer(
-        status, json.dumps({"error": {"message": message, "code": code, "type": code}}).encode(), **headers
-    )
+    return answer(status, json.dumps({"error": {"message": message, "code": code, "type": code}}).encode(), **headers)
 
 
 def test_retry_after_in_seconds_is_kept() -> None:
@@ -87,9 +85,7 @@ def test_a_long_retry_after_is_not_waited_for() -> None:
     assert time.monotonic() - begin < 10
 
 
-@pytest.mark.parametrize(
-    "status", ["408 Timeout", "500 Oops", "502 Bad Gateway", "503 Busy", "529 Overloaded"]
-)
+@pytest.mark.parametrize("status", ["408 Timeout", "500 Oops", "502 Bad Gateway", "503 Busy", "529 Overloaded"])
 def test_passing_errors_are_asked_again(status: str) -> None:
     """An error that may pass is asked again."""
     deltas, server = run(refused(status), good())

@@ -190,15 +190,11 @@ def test_a_real_server_goes_on_from_a_prefill_and_keeps_choices(real: Backend) -
 def test_a_real_server_keeps_a_schema(real: Backend) -> None:
     """An answer held to a schema is JSON that fits it."""
     schema = {"type": "object", "properties": {"happy": {"type": "boolean"}}}
-    deltas = asyncio.run(
-        gather(real, ask("Are you happy? Answer in JSON.", json_schema=schema, max_tokens=60))
-    )
+    deltas = asyncio.run(gather(real, ask("Are you happy? Answer in JSON.", json_schema=schema, max_tokens=60)))
     assert isinstance(json.loads(texts(deltas)[0])["happy"], bool)
 
 
-def test_a_real_server_refuses_long_prompts_and_wrong_keys(
-    real: Backend, llama_server: tuple[str, str]
-) -> None:
+def test_a_real_server_refuses_long_prompts_and_wrong_keys(real: Backend, llama_server: tuple[str, str]) -> None:
     """llama.cpp's refusals become our errors, with its numbers."""
     with pytest.raises(ContextOverflow, match=r"\d+ tokens.*512 tokens"):
         asyncio.run(gather(real, ask("word " * 600)))

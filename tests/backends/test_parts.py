@@ -106,9 +106,7 @@ def test_schemas_are_only_ever_narrowed() -> None:
         "title": "T",
         "type": "object",
         "properties": {"title": {"type": "string", "default": "x"}, "default": {"$ref": "#/$defs/D"}},
-        "$defs": {
-            "D": {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}}
-        },
+        "$defs": {"D": {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}}},
     }
     narrowed = closed(schema)
     assert narrowed["required"] == ["title", "default"]

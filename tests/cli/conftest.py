@@ -123,9 +123,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plugins = tmp_path / "plugins"
     (plugins / "asker-1.0.dist-info").mkdir(parents=True)
     (plugins / "asker.py").write_text(ASKER.replace("\\\\", "\\"))
-    (plugins / "asker-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: asker\nVersion: 1.0\n"
-    )
+    (plugins / "asker-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: asker\nVersion: 1.0\n")
     entries = "[scaffold.monitors]\nasker = asker:Asker\n[scaffold.planners]\nbroken = not_there:planner\n"
     (plugins / "asker-1.0.dist-info" / "entry_points.txt").write_text(entries)
     monkeypatch.chdir(tmp_path)

@@ -116,9 +116,7 @@ def test_damage_has_a_name(here: Scaffold, run: Path, spoil: Callable[[Path], No
     assert (ran.status, ran.json["state"]) == (1, state)
 
 
-def _rewritten(
-    run: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]
-) -> Verification:
+def _rewritten(run: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> Verification:
     """Verify a run whose events were changed by somebody who then sealed the chain anew."""
     events = change([json.loads(line) for line in lines_of(run)])
     previous, sealed = GENESIS, []
@@ -185,9 +183,7 @@ def test_a_chain_that_was_sealed_anew_still_shows_the_gate_passed(
 
 
 @pytest.mark.parametrize("kind", ["approval.given", "approval.asked"])
-def test_a_clearance_by_an_approval_that_nobody_gave_is_found(
-    here: Scaffold, folder: Path, kind: str
-) -> None:
+def test_a_clearance_by_an_approval_that_nobody_gave_is_found(here: Scaffold, folder: Path, kind: str) -> None:
     """What was escalated and has no approval in the trace must not have been cleared."""
     here("solve", "people.yaml", "--input", 'invoices=[{"invoice": "B", "cents": 1}]')
     (name,) = (each["id"] for each in here("approvals", "list", "--json").json)
@@ -223,9 +219,7 @@ def test_a_forged_signed_run_is_found(here: Scaffold, signed: tuple[Path, str]) 
     assert here("audit", "verify", "last", "--key", line, "--json").json["state"] == "unsigned"
 
 
-def test_a_run_rolled_back_is_found_with_a_head_kept_elsewhere(
-    here: Scaffold, signed: tuple[Path, str]
-) -> None:
+def test_a_run_rolled_back_is_found_with_a_head_kept_elsewhere(here: Scaffold, signed: tuple[Path, str]) -> None:
     """Cut back to an earlier state, heads and all, it does not reach the head that was kept."""
     run, _ = signed
     shutil.copy(run / "heads", "kept")
@@ -249,10 +243,7 @@ def test_a_trace_reads_as_text(here: Scaffold, run: Path) -> None:
     """`audit show` tells each event in a line; `--brief` leaves decisions and actions."""
     shown = here("audit", "show", run.name).out.splitlines()
     assert len(shown) == len(lines_of(run))
-    assert (
-        sum('performed pay(cents=900, invoice="A-1")' in line or "performed pay(" in line for line in shown)
-        == 2
-    )
+    assert sum('performed pay(cents=900, invoice="A-1")' in line or "performed pay(" in line for line in shown) == 2
     brief = here("audit", "show", "last", "--brief").out
     assert "plan of 2 actions: allowed" in brief
     assert "review" not in brief

@@ -44,9 +44,7 @@ def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path)
         (PAYING.replace("paying", "insisting"), 3, "stopped: "),
         (THINKING + "budget: {steps: 1}\n", 4, "exhausted: "),
         (
-            THINKING.replace(
-                "{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"
-            ),
+            THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"),
             5,
             "unavailable",
         ),
@@ -95,9 +93,7 @@ def test_runs_go_where_they_are_sent(here: Scaffold, folder: Path, monkeypatch: 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal(here: Scaffold, folder: Path) -> None:
     """Control characters in arguments are written out on stderr."""
-    (folder / "pay.yaml").write_text(
-        PAYING.replace("{file: invoices.csv}", '[{invoice: "A\\e[2K\\u202e", cents: 1}]')
-    )
+    (folder / "pay.yaml").write_text(PAYING.replace("{file: invoices.csv}", '[{invoice: "A\\e[2K\\u202e", cents: 1}]'))
     ran = here("solve", "pay.yaml")
     assert ran.status == 0
     assert "\x1b" not in ran.err

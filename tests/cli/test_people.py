@@ -100,9 +100,7 @@ def test_without_a_terminal_the_run_waits_and_is_approved_elsewhere(here: Scaffo
     for each in json.loads(here("approvals", "list", run, "--json").out):
         assert f"scaffold approvals approve {run} {each['id']}" in ran.err
         assert "pay(" in here("approvals", "show", run, each["id"]).out
-        assert "pay(" in next(
-            line for line in here("approvals", "list").out.splitlines() if each["id"] in line
-        )
+        assert "pay(" in next(line for line in here("approvals", "list").out.splitlines() if each["id"] in line)
         assert here("approvals", "approve", run, each["id"], "--comment", "fine").status == 0
     resumed = here("resume", run, "--json")
     assert (resumed.status, resumed.json["answer"]) == (0, "performed, performed")
@@ -125,9 +123,7 @@ def test_an_answer_counts_once_and_only_while_it_is_asked(here: Scaffold, folder
     name = waiting_id(here)
     assert "asks nothing named 'nope'" in here("approvals", "approve", "last", "nope").err
     assert "is a question: answer it with --answer TEXT" in here("approvals", "approve", "last", name).err
-    assert (
-        "'many' is not a whole number" in here("approvals", "approve", "last", name, "--answer", "many").err
-    )
+    assert "'many' is not a whole number" in here("approvals", "approve", "last", name, "--answer", "many").err
     assert here("approvals", "approve", "last", name, "--answer", "7").status == 0
     again = here("approvals", "approve", "last", name, "--answer", "8")
     assert again.status == 2

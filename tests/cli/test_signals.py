@@ -37,9 +37,7 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_pauses_and_goes_on(
-    scaffold: Scaffold, folder: Path, number: signal.Signals
-) -> None:
+def test_an_interrupted_run_pauses_and_goes_on(scaffold: Scaffold, folder: Path, number: signal.Signals) -> None:
     """A signal pauses the run with status 130; `resume` finishes it."""
     (folder / "slow.yaml").write_text(SLOW)
     process = started(folder, "solve", "slow.yaml")
@@ -53,9 +51,7 @@ def test_an_interrupted_run_pauses_and_goes_on(
     assert scaffold("audit", "verify", "last").status == 0
 
 
-def test_what_was_interrupted_is_asked_again(
-    here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_interrupted_is_asked_again(here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an interrupt, `resume` asks the step that was cut off, and gives the answer."""
     (folder / "slow.yaml").write_text(SLOW)
     process = started(folder, "solve", "slow.yaml")

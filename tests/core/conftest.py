@@ -63,9 +63,7 @@ class Person:
         said = self._says(question) if callable(self._says) else self._says
         if said is None or isinstance(said, Answer):
             return said
-        return Answer(
-            id=question.id, digest=question.digest, granted=said == "yes", value=said, by="a person"
-        )
+        return Answer(id=question.id, digest=question.digest, granted=said == "yes", value=said, by="a person")
 
 
 class World:
@@ -113,9 +111,7 @@ class World:
 
         return pay, look, post
 
-    def agent(
-        self, planner: Any, script: Any = "ok", *, monitors: Sequence[Any] | None = (), **more: Any
-    ) -> Scaffold:
+    def agent(self, planner: Any, script: Any = "ok", *, monitors: Sequence[Any] | None = (), **more: Any) -> Scaffold:
         """An agent whose model says what a script says."""
         backend = script if isinstance(script, Backend) else Scripted(script)
         return Scaffold(
@@ -130,9 +126,7 @@ class World:
             },
         )
 
-    def solve(
-        self, planner: Any, script: Any = "ok", *, task: Mapping[str, Any] | None = None, **more: Any
-    ) -> Outcome:
+    def solve(self, planner: Any, script: Any = "ok", *, task: Mapping[str, Any] | None = None, **more: Any) -> Outcome:
         """Solve a task; `task` holds what it has beyond its prompt."""
         return self.agent(planner, script, **more).solve_sync(Task(**{"prompt": "do it", **(task or {})}))
 

@@ -152,9 +152,7 @@ def test_decoding_is_constrained_where_the_form_is_known() -> None:
         (Literal["a"], "a", "a"),
     ],
 )
-def test_what_the_planner_is_sent_is_the_value_that_was_read(
-    world: World, returns: Any, text: str, value: Any
-) -> None:
+def test_what_the_planner_is_sent_is_the_value_that_was_read(world: World, returns: Any, text: str, value: Any) -> None:
     """A value survives being recorded: aliases, computed fields and large numbers come back as they were."""
     told: list[Any] = []
 
@@ -169,18 +167,12 @@ def test_what_the_planner_is_sent_is_the_value_that_was_read(
     assert type(told[0]) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("returns", "text"), [(float, "1e999"), (list[float], "[Infinity]"), (Point, '{"x": 1}')]
-)
-def test_what_cannot_be_recorded_is_discarded_like_any_malformed_sample(
-    world: World, returns: Any, text: str
-) -> None:
+@pytest.mark.parametrize(("returns", "text"), [(float, "1e999"), (list[float], "[Infinity]"), (Point, '{"x": 1}')])
+def test_what_cannot_be_recorded_is_discarded_like_any_malformed_sample(world: World, returns: Any, text: str) -> None:
     """A value that JSON cannot hold fails its sample, not the run."""
 
     def planner(task: Task) -> Planning[str]:
-        thought: Thought[Any] = yield from think(
-            "solve", task.request, returns=returns, sampling=once(tries=1)
-        )
+        thought: Thought[Any] = yield from think("solve", task.request, returns=returns, sampling=once(tries=1))
         return str(thought.value)
 
     outcome = world.solve(planner, text)

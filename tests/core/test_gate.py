@@ -167,9 +167,7 @@ def test_the_cores_own_rules_come_before_any_monitor(
 ) -> None:
     """Unknown and forbidden actions, arguments that do not fit and spent budgets are refused unread."""
     monitor = watcher()
-    outcome = world.solve(
-        doing(name, **arguments) if arguments else _bare(name), monitors=[monitor], task=task
-    )
+    outcome = world.solve(doing(name, **arguments) if arguments else _bare(name), monitors=[monitor], task=task)
     assert said in outcome.answer
     assert monitor.seen == []
     assert world.done == []
@@ -204,9 +202,7 @@ def test_rule_3_no_action_without_a_clearance(world: World, watcher: type[Watche
     assert len(world.done) == 5
     events = world.story(outcome).events
     for effect in [event for event in events if event["kind"] == "action.outcome"]:
-        before = [
-            event for event in events if event.get("key") == effect["key"] and event["seq"] < effect["seq"]
-        ]
+        before = [event for event in events if event.get("key") == effect["key"] and event["seq"] < effect["seq"]]
         kinds = [event["kind"] for event in before]
         assert kinds[-2:] == ["action.cleared", "action.intent"]
         assert {event["digest"] for event in before if event["kind"] != "reviewed"} == {effect["digest"]}
@@ -236,9 +232,7 @@ def test_a_clearance_is_spent_once_on_its_own_call() -> None:
         clearance.redeem("pay", canonical({"invoice": "i1"}))
 
 
-@pytest.mark.parametrize(
-    "duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda each: each.__name__
-)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda each: each.__name__)
 def test_a_clearance_cannot_be_copied(duplicate: Any) -> None:
     """A copy would be a second right to the same call."""
     with pytest.raises(ClearanceError, match="copied"):
@@ -263,9 +257,7 @@ def test_rule_4_without_a_monitor_only_reads_run(world: World) -> None:
     assert world.solve(doing(), task={"oversight": {"unmonitored": True}}).answer == "paid i1"
 
 
-def test_a_monitor_that_only_observes_or_reads_steps_does_not_guard(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_a_monitor_that_only_observes_or_reads_steps_does_not_guard(world: World, watcher: type[Watcher]) -> None:
     """A gate that no verdict can close is no oversight."""
     for monitor in (watcher(mode="observe"), watcher(watches=frozenset({"step"}))):
         assert "no monitor would read it" in world.solve(doing(), monitors=[monitor]).answer
@@ -311,15 +303,11 @@ def test_arguments_that_were_not_known_with_the_plan_are_read_when_they_are(
 ) -> None:
     """A result put into a later call is read by monitors of plans too."""
     monitor = watcher(
-        lambda subject: (
-            BLOCK if any(call.arguments.get("text") == "seen x" for call in subject.plan) else ALLOW
-        ),
+        lambda subject: BLOCK if any(call.arguments.get("text") == "seen x" for call in subject.plan) else ALLOW,
         watches=frozenset({"plan"}),
     )
     look = Planned("look", {"at": "x"}, id="look")
-    outcome = world.solve(
-        planning(look, Planned("post", {"text": look.result}, id="post")), monitors=[monitor]
-    )
+    outcome = world.solve(planning(look, Planned("post", {"text": look.result}, id="post")), monitors=[monitor])
     assert outcome.answer == {"look": "performed", "post": "refused"}
     assert world.done == [("look", "x")]
 
@@ -402,9 +390,7 @@ def test_the_same_thing_is_done_once_in_a_run(world: World, watcher: type[Watche
                 said += ["done"]
             except ActionRefused as error:
                 said += [error.message]
-        review = yield from propose(
-            Plan([Planned("pay", {"invoice": "i3"}), Planned("pay", {"invoice": "i3"})])
-        )
+        review = yield from propose(Plan([Planned("pay", {"invoice": "i3"}), Planned("pay", {"invoice": "i3"})]))
         said += [objection.feedback for objection in review.objections]
         results = yield from carry_out(
             Plan([Planned("pay", {"invoice": "i4", "cents": n}, id=f"n{n}") for n in (1, 2)])
@@ -417,9 +403,7 @@ def test_the_same_thing_is_done_once_in_a_run(world: World, watcher: type[Watche
     assert [each[1] for each in world.done] == ["i1", "i2", "i4"]
 
 
-def test_what_failed_may_be_tried_again_and_what_is_unknown_may_not(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_what_failed_may_be_tried_again_and_what_is_unknown_may_not(world: World, watcher: type[Watcher]) -> None:
     """Identity is taken by what may have happened, and free again when it is known not to have."""
     tries: list[str] = []
 
@@ -447,9 +431,7 @@ def test_what_failed_may_be_tried_again_and_what_is_unknown_may_not(
 # --- refusals
 
 
-def test_the_planner_is_told_the_feedback_and_never_the_rationale(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_the_planner_is_told_the_feedback_and_never_the_rationale(world: World, watcher: type[Watcher]) -> None:
     """Why a verdict fell stays in the trace, since it teaches evasion; what to do about it is passed on."""
     objections = (Objection("a0", "use the account on file"),)
     monitor = watcher(Verdict(decision="revise", rationale="SECRET", objections=objections))

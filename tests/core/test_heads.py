@@ -12,7 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from scaffold.errors import BadInput
 from scaffold.trace.files import FileJournal
-from scaffold.trace.heads import Head, Signer, is_signed_by, load_signer, new_key, read_heads, without_torn_note
+from scaffold.trace.heads import (
+    Head,
+    Signer,
+    is_signed_by,
+    load_signer,
+    new_key,
+    read_heads,
+    without_torn_note,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

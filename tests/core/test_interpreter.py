@@ -63,9 +63,7 @@ def test_keys_are_the_path_of_branches_and_the_moves_place() -> None:
 
 
 @given(trees, st.randoms(use_true_random=False), st.randoms(use_true_random=False))
-def test_no_order_of_arrival_changes_keys_or_results(
-    tree: Tree, one: random.Random, other: random.Random
-) -> None:
+def test_no_order_of_arrival_changes_keys_or_results(tree: Tree, one: random.Random, other: random.Random) -> None:
     """Whatever order outcomes come in, each key asks the same and the planner answers the same."""
 
     def drive(order: random.Random) -> tuple[dict[str, Any], Any]:
@@ -84,9 +82,7 @@ def test_no_order_of_arrival_changes_keys_or_results(
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_the_error_of_the_lowest_branch_is_raised_after_all_have_ended(
-    fails: list[bool], order: random.Random
-) -> None:
+def test_the_error_of_the_lowest_branch_is_raised_after_all_have_ended(fails: list[bool], order: random.Random) -> None:
     """All branches end; then the error of the first that failed, by place and not by time, is raised."""
     ended: set[int] = set()
 
@@ -142,9 +138,7 @@ def test_a_planner_that_raises_ends_with_its_own_error() -> None:
         _ = driver.result
 
 
-@pytest.mark.parametrize(
-    "thing", [None, 7, "think", object(), [], think], ids=lambda each: type(each).__name__
-)
+@pytest.mark.parametrize("thing", [None, 7, "think", object(), [], think], ids=lambda each: type(each).__name__)
 def test_a_foreign_object_is_refused_where_it_was_yielded(thing: object) -> None:
     """Yielding what is no move raises in the planner, and names the key and the cure."""
 

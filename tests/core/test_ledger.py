@@ -39,9 +39,7 @@ UNPRICED = Profile(backend="p", model="m-1", context=1000, prices=None)
     st.integers(1, 1000),
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 300), st.floats(0, 1)), max_size=30),
 )
-def test_what_is_used_and_held_never_exceeds_the_budget(
-    tokens: int, calls: list[tuple[str, int, float]]
-) -> None:
+def test_what_is_used_and_held_never_exceeds_the_budget(tokens: int, calls: list[tuple[str, int, float]]) -> None:
     """If a call is made only when there is room for its worst, and uses no more, the budget holds."""
     ledger = Ledger(Budget(tokens=tokens))
     under_way: dict[str, int] = {}
@@ -73,9 +71,7 @@ def steps(number: int, **more: Any) -> Any:
     [({"steps": 3}, 3), ({"tokens": 2000}, 4), ({"usd": 20.0}, 4)],
     ids=["steps", "tokens", "usd"],
 )
-def test_a_spent_budget_ends_the_run_with_its_partial_result(
-    world: World, budget: dict[str, Any], done: int
-) -> None:
+def test_a_spent_budget_ends_the_run_with_its_partial_result(world: World, budget: dict[str, Any], done: int) -> None:
     """What has no room is not asked; the run is exhausted, names the budget, and answers what it has."""
     backend = Scripted(" ".join(["word"] * 3), profile=PRICED)
     planner = steps(100, options=Options(max_tokens=8))
@@ -115,9 +111,7 @@ def test_a_redrawn_sample_needs_room_for_itself_only(world: World) -> None:
 def test_a_money_budget_with_an_unknown_price_refuses_to_start(world: World) -> None:
     """Both the work's and oversight's budget need prices; the error names the backend and the cure."""
     for task in ({"budget": {"usd": 1.0}}, {"oversight": {"budget": {"usd": 1.0}}}):
-        with pytest.raises(
-            TaskError, match=r"no price is known for the backend default \(m-1\): give it `prices`"
-        ):
+        with pytest.raises(TaskError, match=r"no price is known for the backend default \(m-1\): give it `prices`"):
             world.solve(steps(1), Scripted("x", profile=UNPRICED), task=task)
     assert world.journal.runs() == []
 

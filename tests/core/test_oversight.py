@@ -45,9 +45,7 @@ def test_decisions_are_ordered_as_documented() -> None:
 
 def test_every_verdict_is_kept_and_no_score_is_averaged(world: World, watcher: type[Watcher]) -> None:
     """Nine monitors that are sure of its innocence do not outweigh one that is not."""
-    sure = [
-        watcher(Verdict(decision="allow", score=0.0, property="guilt"), name=f"sure{n}") for n in range(9)
-    ]
+    sure = [watcher(Verdict(decision="allow", score=0.0, property="guilt"), name=f"sure{n}") for n in range(9)]
     doubts = watcher(Verdict(decision="block", score=0.6, property="guilt"), name="doubts")
     outcome = world.solve(paying, monitors=[*sure, doubts])
     assert (outcome.answer, world.done) == ("ActionRefused", [])
@@ -97,9 +95,7 @@ def _knows_no_such_subject(subject: Subject) -> Verdict:
         (lambda _: Verdict(decision="allow", status="skipped"), "skipped"),
     ],
 )
-def test_rule_4_a_failed_check_is_never_a_pass(
-    world: World, watcher: type[Watcher], says: Any, status: str
-) -> None:
+def test_rule_4_a_failed_check_is_never_a_pass(world: World, watcher: type[Watcher], says: Any, status: str) -> None:
     """A monitor that errs, hangs, is cut off or answers nonsense closes the gate; the record says which."""
     outcome = world.solve(paying, monitors=[watcher(says, timeout_s=0.05)])
     assert (outcome.status, outcome.answer, world.done) == ("solved", "ActionRefused", [])
@@ -133,9 +129,7 @@ def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_fore
     assert (outcome.answer, world.done) == ("ActionRefused", [])
 
 
-def test_a_dear_tier_is_asked_when_the_stakes_or_a_doubt_ask_for_it(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_a_dear_tier_is_asked_when_the_stakes_or_a_doubt_ask_for_it(world: World, watcher: type[Watcher]) -> None:
     """Tier 2 reads at medium stakes, tier 3 at high ones, and either when a score is neither low nor high."""
     tiers = [watcher(name=f"tier{tier}", tier=tier, watches=frozenset({"plan"})) for tier in (0, 1, 2, 3)]
     world.solve(paying, monitors=tiers)
@@ -148,9 +142,7 @@ def test_a_dear_tier_is_asked_when_the_stakes_or_a_doubt_ask_for_it(
     assert outcome.answer == "paid i1"
 
 
-def test_a_recorded_verdict_is_final_and_a_failed_check_is_asked_again(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_a_recorded_verdict_is_final_and_a_failed_check_is_asked_again(world: World, watcher: type[Watcher]) -> None:
     """On resume, monitors that have answered are not asked again; those that failed are."""
     fails = iter([RuntimeError("once"), Verdict(decision="escalate")])
     sound = watcher(name="sound")
@@ -178,9 +170,7 @@ def thinking(_: Task) -> Planning[str]:
 def test_a_suspicious_thought_is_drawn_again_without_a_word(world: World, watcher: type[Watcher]) -> None:
     """Resampling asks the same again, and the planner sees only what was released."""
     monitor = watcher(
-        lambda subject: Verdict(
-            decision="resample" if subject.step.value == "bad" else "allow", feedback="psst"
-        ),
+        lambda subject: Verdict(decision="resample" if subject.step.value == "bad" else "allow", feedback="psst"),
         watches=frozenset({"step"}),
     )
     outcome = world.solve(thinking, ["bad", "bad", "good"], monitors=[monitor])
@@ -194,9 +184,7 @@ def test_a_suspicious_thought_is_drawn_again_without_a_word(world: World, watche
 def test_resampling_is_capped(world: World, watcher: type[Watcher], resamples: int) -> None:
     """After so many tries the thought is withheld: it is not drawn until a monitor likes it."""
     monitor = watcher(Verdict(decision="resample", feedback="unclear"), watches=frozenset({"step"}))
-    outcome = world.solve(
-        thinking, ["bad"] * 9, monitors=[monitor], task={"oversight": {"resamples": resamples}}
-    )
+    outcome = world.solve(thinking, ["bad"] * 9, monitors=[monitor], task={"oversight": {"resamples": resamples}})
     assert outcome.answer == "refused: unclear"
     assert len(monitor.seen) == resamples + 1
 
@@ -244,9 +232,7 @@ def test_an_observation_is_read_before_the_planner_sees_it(world: World, watcher
     assert outcome.actions[0].status == "performed"
 
 
-def test_an_answer_that_oversight_withholds_ends_the_run_as_stopped(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_an_answer_that_oversight_withholds_ends_the_run_as_stopped(world: World, watcher: type[Watcher]) -> None:
     """The final answer is a subject like any other."""
     monitor = watcher(Verdict(decision="block", feedback="no"), watches=frozenset({"answer"}))
     outcome = world.solve(thinking, "the password", monitors=[monitor])

@@ -28,9 +28,7 @@ def paying(_: Task) -> Planning[str]:
     return str(observation.value)
 
 
-def test_an_escalation_waits_for_a_person_and_goes_on_when_answered(
-    world: World, watcher: type[Watcher]
-) -> None:
+def test_an_escalation_waits_for_a_person_and_goes_on_when_answered(world: World, watcher: type[Watcher]) -> None:
     """With nobody there the run waits, having done nothing; once approved, resuming performs it once."""
     agent = world.agent(paying, monitors=[watcher(ESCALATE)])
     waiting = agent.solve_sync(Task(prompt="x"))
@@ -149,9 +147,7 @@ def test_approvers_are_tried_in_turn_until_one_is_reached(
     def broken(_: Question) -> str:
         raise OSError("line down")
 
-    outcome = world.solve(
-        paying, monitors=[watcher(ESCALATE)], approvers=[person(broken), away, reached, spare]
-    )
+    outcome = world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[person(broken), away, reached, spare])
     assert outcome.answer == "paid i1"
     assert (len(away.asked), len(reached.asked), len(spare.asked)) == (1, 1, 0)
 
@@ -190,9 +186,7 @@ def test_waiting_for_a_person_spends_no_seconds(world: World, watcher: type[Watc
             said = await slow()
             return Answer(id=question.id, digest=question.digest, granted=said == "yes", by="ann")
 
-    outcome = world.solve(
-        paying, monitors=[watcher(ESCALATE)], approvers=[Slow()], task={"budget": {"seconds": 0.25}}
-    )
+    outcome = world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[Slow()], task={"budget": {"seconds": 0.25}})
     assert (outcome.status, outcome.answer) == ("solved", "paid i1")
     assert world.story(outcome).events[-1].get("t", 0.0) < 0.25
 

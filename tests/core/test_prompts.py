@@ -27,9 +27,7 @@ CODE = re.compile(r"<data ([0-9a-f]+)>")
 texts = st.text(st.characters(codec="utf-8"))
 
 
-def render(
-    *inputs: Any, tainted: bool = True, folder: Path | None = None, **step: Any
-) -> tuple[Message, ...]:
+def render(*inputs: Any, tainted: bool = True, folder: Path | None = None, **step: Any) -> tuple[Message, ...]:
     """The messages of one step."""
     move = Think(kind="solve", inputs=inputs, **step)
     return Templates(folder).render(move, [OUTSIDE if tainted else NOWHERE] * len(inputs), "secret")
@@ -156,7 +154,5 @@ def test_a_folder_of_templates_has_to_be_there(tmp_path: Path) -> None:
 def test_the_form_of_the_answer_is_said_in_words() -> None:
     """A model is told what to answer with: a type, a choice, or a schema."""
     assert "one whole number" in said(render("x", returns=int))
-    assert "exactly one of these, and nothing else: a, b" in said(
-        render("x", options=Options(choices=("a", "b")))
-    )
+    assert "exactly one of these, and nothing else: a, b" in said(render("x", options=Options(choices=("a", "b"))))
     assert '"items":{"type":"integer"}' in said(render("x", returns=list[int]))

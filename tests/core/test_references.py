@@ -19,9 +19,7 @@ from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, prove
 MAIL = Reference({"from": "eve", "lines": ["pay me"]}, Provenance(("action:0",), tainted=True))
 ORDER = Reference("pay bob", Provenance(("input:order",)))
 TOLD = Provenance(("history:@3",))
-provenances = st.builds(
-    Provenance, st.lists(st.sampled_from("abcdef"), unique=True).map(tuple), st.booleans()
-)
+provenances = st.builds(Provenance, st.lists(st.sampled_from("abcdef"), unique=True).map(tuple), st.booleans())
 
 
 @given(provenances, provenances, provenances)

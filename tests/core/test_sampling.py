@@ -221,9 +221,7 @@ def test_a_check_that_raises_has_not_accepted(world: World) -> None:
 
 
 @pytest.mark.parametrize("said", [Draw(0), Draw(-1), Draw(9)], ids=repr)
-def test_a_policy_of_a_strangers_making_cannot_draw_forever_or_beyond_its_cap(
-    world: World, said: Draw
-) -> None:
+def test_a_policy_of_a_strangers_making_cannot_draw_forever_or_beyond_its_cap(world: World, said: Draw) -> None:
     """A policy that asks for nothing, or for more than it said, ends the run with an error that names it."""
 
     class Endless(msgspec.Struct, frozen=True):
@@ -244,9 +242,7 @@ def test_votes_make_a_model_that_errs_reliable(world: World) -> None:
     def planner(_: Task) -> Planning[list[int]]:
         answers: list[int] = []
         for number in range(30):
-            thought: Thought[int] = yield from think(
-                "solve", number, returns=int, sampling=ahead_by(4, cap=60)
-            )
+            thought: Thought[int] = yield from think("solve", number, returns=int, sampling=ahead_by(4, cap=60))
             answers.append(thought.value)
         return answers
 

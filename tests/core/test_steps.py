@@ -75,9 +75,7 @@ def thinking(**more: Any) -> Any:
 
     def planner(task: Task) -> Planning[str]:
         try:
-            thought: Thought[Any] = yield from think(
-                "solve", task.request, **{"sampling": once(tries=2), **more}
-            )
+            thought: Thought[Any] = yield from think("solve", task.request, **{"sampling": once(tries=2), **more})
         except StepFailed as error:
             return f"{type(error).__name__}: {error.message}"
         return str(thought.value)
@@ -159,11 +157,7 @@ def test_a_bad_response_is_discarded_with_its_reason(world: World, deltas: Any, 
     assert outcome.answer.startswith("StepFailed: no acceptable answer in 2 samples")
     (step,) = world.facts(outcome, "step.answered")
     assert all(flag in sample["flag"] for sample in step["samples"])
-    assert (
-        step["samples"][0]["text"].startswith(("4", "x"))
-        or "reasoning" in step["samples"][0]
-        or "number" in flag
-    )
+    assert step["samples"][0]["text"].startswith(("4", "x")) or "reasoning" in step["samples"][0] or "number" in flag
 
 
 @pytest.mark.parametrize(
@@ -294,9 +288,7 @@ def test_no_more_steps_run_at_once_than_the_task_allows(world: World, most: int)
     backend = Streaming(0.01, whole("x"))
 
     def planner(_: Task) -> Planning[int]:
-        thoughts: tuple[Thought[str], ...] = yield from together(
-            *(think("solve", number) for number in range(10))
-        )
+        thoughts: tuple[Thought[str], ...] = yield from together(*(think("solve", number) for number in range(10)))
         return len(thoughts)
 
     assert world.solve(planner, backend, task={"concurrency": most}).answer == 10

@@ -52,17 +52,11 @@ def test_a_hundred_steps_at_once_with_room_for_ten_never_overspend(kills: int, t
     """However often the run is cut off: what was under way is charged at worst, and stays so."""
     budget = Budget(tokens=10 * worst_of_one(tmp_path / "probe"))
     task = Task(prompt="x", budget=budget, concurrency=100)
-    agent = Scaffold(
-        hundred, backends={"default": Greedy()}, monitors=[], journal=FileJournal(tmp_path / "runs")
-    )
+    agent = Scaffold(hundred, backends={"default": Greedy()}, monitors=[], journal=FileJournal(tmp_path / "runs"))
     outcome = agent.solve_sync(task)
     trace = Path(outcome.trace)
     for _ in range(kills):
-        kinds = [
-            line
-            for line in trace.read_bytes().splitlines(keepends=True)
-            if b'"kind":"run.paused"' not in line
-        ]
+        kinds = [line for line in trace.read_bytes().splitlines(keepends=True) if b'"kind":"run.paused"' not in line]
         asked = [place for place, line in enumerate(kinds) if b'"kind":"step.asked"' in line]
         trace.write_bytes(b"".join(kinds[: asked[len(asked) // 2] + 1]))
         outcome = agent.resume_sync(outcome.run)
@@ -81,9 +75,7 @@ def test_what_a_first_crash_left_is_charged_after_a_second_one_too(tmp_path: Pat
         thought = yield from think("solve", "it", options=Options(max_tokens=50), returns=str)
         return thought.value
 
-    agent = Scaffold(
-        one, backends={"default": Scripted("ok")}, monitors=[], journal=FileJournal(tmp_path / "runs")
-    )
+    agent = Scaffold(one, backends={"default": Scripted("ok")}, monitors=[], journal=FileJournal(tmp_path / "runs"))
     outcome = agent.solve_sync(Task(prompt="x"))
     trace, used = Path(outcome.trace), [outcome.usage["model"].tokens]
     for _ in range(3):

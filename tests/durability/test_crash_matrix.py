@@ -141,9 +141,7 @@ def with_people(_task: Task) -> Planning[str]:
 
 def make_with_people(stage: Stage) -> Scaffold:
     """A person approves, and heads are signed."""
-    key = Ed25519PrivateKey.from_private_bytes(
-        base64.b64decode(b"c2l4dGVlbiBieXRlcyB0d2ljZTEyMzQ1Njc4OTAxMjM=")
-    )
+    key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(b"c2l4dGVlbiBieXRlcyB0d2ljZTEyMzQ1Njc4OTAxMjM="))
     return agent(
         stage,
         with_people,
@@ -157,9 +155,7 @@ def make_reviewed(stage: Stage) -> Scaffold:
     return agent(
         stage,
         every_kind,
-        monitors=[
-            Says(Verdict(decision="flag", score=0.1), "step", "plan", "action", "observation", "answer")
-        ],
+        monitors=[Says(Verdict(decision="flag", score=0.1), "step", "plan", "action", "observation", "answer")],
     )
 
 
@@ -179,12 +175,8 @@ def make_refused(stage: Stage) -> Scaffold:
     return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
 
 
-@pytest.mark.parametrize(
-    "make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused]
-)
-def test_a_run_killed_at_any_point_ends_as_it_would_have(
-    make: Callable[[Stage], Scaffold], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused])
+def test_a_run_killed_at_any_point_ends_as_it_would_have(make: Callable[[Stage], Scaffold], tmp_path: Path) -> None:
     """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)
     cases = crash_matrix(make, task, tmp_path, opaque={"send"})

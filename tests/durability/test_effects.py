@@ -64,9 +64,7 @@ def test_an_action_that_times_out_after_its_effect_is_unknown(tmp_path: Path) ->
     """Nobody can tell what a hanging call did: it is `unknown`, happened once, and is not tried again."""
     ledger = EffectLedger(tmp_path / "effects")
     pay = pay_into(ledger, timeout_s=0.05, then=lambda: asyncio.sleep(30))
-    outcome = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "runs")).solve_sync(
-        TASK
-    )
+    outcome = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "runs")).solve_sync(TASK)
     assert outcome.answer == "OutcomeUnknown: no answer within 0.05 s"
     assert [each.status for each in outcome.actions] == ["unknown"]
     assert len(ledger.lines()) == 1
@@ -78,9 +76,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
     disk = tmp_path / "tiny"
     disk.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True
-    )
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True)
     if mount.returncode:
         pytest.skip("mounting a tmpfs takes more rights than this user has")
     yield disk
@@ -106,9 +102,7 @@ def test_a_full_disk_before_an_intent_lets_no_action_through(tiny_disk: Path, tm
         surroundings=Surroundings(reach=fill_up),
     )
     while True:  # leave less room in the trace's last page than the intent takes
-        outcome = agent.solve_sync(
-            Task(prompt="do it" + " please" * 400, oversight=Oversight(unmonitored=True))
-        )
+        outcome = agent.solve_sync(Task(prompt="do it" + " please" * 400, oversight=Oversight(unmonitored=True)))
         if outcome.status == "unavailable" or ledger.lines():
             break
         (tiny_disk / "filler").unlink()
@@ -139,15 +133,13 @@ def test_a_write_that_fails_before_an_intent_lets_no_action_through(half: int, t
         "actions": [pay_into(ledger)],
     }
     journal = FileJournal(tmp_path / "runs", write=write)
-    outcome = Scaffold(
-        think_and_do_it, journal=journal, surroundings=Surroundings(reach=reach), **settings
-    ).solve_sync(TASK)
+    outcome = Scaffold(think_and_do_it, journal=journal, surroundings=Surroundings(reach=reach), **settings).solve_sync(
+        TASK
+    )
     assert outcome.status == "unavailable"
     assert not ledger.lines()
     full.clear()
-    again = Scaffold(think_and_do_it, journal=FileJournal(tmp_path / "runs"), **settings).resume_sync(
-        outcome.run
-    )
+    again = Scaffold(think_and_do_it, journal=FileJournal(tmp_path / "runs"), **settings).resume_sync(outcome.run)
     assert (again.answer, again.repaired) == ("paid", "")
     assert len(ledger.lines()) == 1
 
@@ -215,9 +207,7 @@ def test_an_interrupted_action_that_is_refused_now_is_unknown_and_has_one_outcom
             journal=FileJournal(tmp_path / "runs"),
         )
 
-    first = agent(Verdict(decision="allow", status="abstain")).solve_sync(
-        TASK
-    )  # not ok, so asked again on resume
+    first = agent(Verdict(decision="allow", status="abstain")).solve_sync(TASK)  # not ok, so asked again on resume
     cut_after(first, "action.intent")
     outcome = agent(Verdict(decision="block")).resume_sync(first.run)
     assert [each.status for each in outcome.actions] == ["unknown"]

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def solve(folder: Path, task: str, *arguments: str, **environment: str) -> tuple[int, dict[str, Any], str]:
     """Run `scaffold solve --json`; gives exit status, the object printed, and what was said beside it."""
     command = [sys.executable, "-m", "scaffold.cli", "solve", str(folder / task), "--json", *arguments]
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | environment, timeout=600
     )
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
@@ -76,7 +76,7 @@ def server() -> Iterator[str]:
     """A real llama.cpp server on loopback; gives its address."""
     os.environ["GOMP_SPINCOUNT"] = "0"  # else its threads spin, and everything beside them crawls
     xllamacpp = pytest.importorskip("xllamacpp")
-    from scaffold_backends.store import SMOLLM2  # noqa: PLC0415 - after the switch above
+    from scaffold_backends.store import SMOLLM2
 
     SMOLLM2.pull(lambda _what, _fraction: None)
     parameters = xllamacpp.CommonParams()

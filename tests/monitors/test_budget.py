@@ -51,9 +51,7 @@ def test_a_further_attempt_is_no_further_action(kit: Any) -> None:
     """What is tried again is counted once."""
     under = view(kit, actions=2)
     begin(under, "1", kit.call("read"))
-    under.add(
-        events.ActionIntent(key="1", action="read", effect="read", digest="", idempotency="none", attempt=2)
-    )
+    under.add(events.ActionIntent(key="1", action="read", effect="read", digest="", idempotency="none", attempt=2))
     assert under.plan(kit.call("read")).decision == "allow"
 
 

@@ -20,12 +20,9 @@ LISTED = "action.name != 'pay' || args.account in inputs.accounts"
 def task(*rules: str, **inputs: Any) -> Task:
     """A task with one constraint for each rule."""
     goals = [
-        {"kind": "constraint", "statement": f"keep to rule {number}", "rule": rule}
-        for number, rule in enumerate(rules)
+        {"kind": "constraint", "statement": f"keep to rule {number}", "rule": rule} for number, rule in enumerate(rules)
     ]
-    return Task.model_validate(
-        {"prompt": "pay", "goals": goals, "inputs": {"accounts": ["acme", "base"], **inputs}}
-    )
+    return Task.model_validate({"prompt": "pay", "goals": goals, "inputs": {"accounts": ["acme", "base"], **inputs}})
 
 
 def view(kit: Any, *rules: str, **inputs: Any) -> Any:
@@ -45,9 +42,7 @@ def test_is_a_monitor() -> None:
 
 def test_lets_pass_what_keeps_to_the_rules(kit: Any) -> None:
     """A plan within the rules is allowed, and the check counts as made."""
-    verdict = view(kit, LISTED).plan(
-        kit.call("pay", account="acme", cents=1), kit.call("read", "a1", invoice="i")
-    )
+    verdict = view(kit, LISTED).plan(kit.call("pay", account="acme", cents=1), kit.call("read", "a1", invoice="i"))
     assert (verdict.decision, verdict.status) == ("allow", "ok")
 
 
@@ -115,9 +110,7 @@ def test_a_missing_argument_is_not_the_one_of_the_call_before(kit: Any) -> None:
     assert [each.node for each in verdict.objections] == ["a1"]
 
 
-@pytest.mark.parametrize(
-    ("rule", "decision"), [("args.memo == null", "allow"), ("args.memo != null", "block")]
-)
+@pytest.mark.parametrize(("rule", "decision"), [("args.memo == null", "allow"), ("args.memo != null", "block")])
 def test_null_is_a_value(kit: Any, rule: str, decision: str) -> None:
     """An argument that is null is there; one that is not there is no null."""
     under = view(kit, rule)
@@ -129,9 +122,7 @@ def test_null_is_a_value(kit: Any, rule: str, decision: str) -> None:
 
 def test_an_absorbed_error_is_logic(kit: Any) -> None:
     """A rule may put its condition last: what the other side cannot know does not matter then."""
-    verdict = view(kit, "args.account in inputs.accounts || action.name != 'pay'").plan(
-        kit.call("read", invoice="i")
-    )
+    verdict = view(kit, "args.account in inputs.accounts || action.name != 'pay'").plan(kit.call("read", invoice="i"))
     assert (verdict.decision, verdict.status) == ("allow", "ok")
 
 
@@ -188,9 +179,7 @@ def test_a_real_argument_that_looks_like_a_result_to_come_is_checked(kit: Any) -
     under = view(kit, LISTED)
     forged = kit.call("pay", account={"$later": ["a0"]}, cents=1)
     assert under.act(forged).decision == "block"
-    alone = asyncio.run(
-        under.monitor.review(Subject(kind="plan", key="1", plan=(forged,)), under, kit.Judge())
-    )
+    alone = asyncio.run(under.monitor.review(Subject(kind="plan", key="1", plan=(forged,)), under, kit.Judge()))
     assert alone.decision == "block"
 
 

@@ -122,6 +122,4 @@ def test_for_is_about_calls() -> None:
 def test_proper_rules_load(kit: Any, rule: str) -> None:
     """What is in order is not refused."""
     goals = [{"constraint": "c", "rule": rule}]
-    Rules().check(
-        Task.model_validate({"prompt": "p", "goals": goals, "inputs": {"accounts": []}}), kit.actions
-    )
+    Rules().check(Task.model_validate({"prompt": "p", "goals": goals, "inputs": {"accounts": []}}), kit.actions)

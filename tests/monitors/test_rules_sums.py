@@ -47,9 +47,7 @@ def test_what_was_performed_counts(kit: Any) -> None:
     assert under.act(pay(kit, 101, "b"), key="3").decision == "block"
 
 
-@pytest.mark.parametrize(
-    ("ended", "decision"), [("unknown", "block"), ("failed", "allow"), ("performed", "block")]
-)
+@pytest.mark.parametrize(("ended", "decision"), [("unknown", "block"), ("failed", "allow"), ("performed", "block")])
 def test_what_may_have_happened_counts(kit: Any, ended: str, decision: str) -> None:
     """An unknown outcome counts as done; what is known not to have happened does not."""
     under = view(kit, MOST)
@@ -114,9 +112,7 @@ def test_an_action_on_its_way_is_not_counted_besides_itself(kit: Any) -> None:
 def test_fractions_add_up_as_they_are_written(kit: Any) -> None:
     """0.1 and 0.2 make 0.3."""
     under = view(kit, "total('remind', 'hours') <= 0.3")
-    calls = [
-        kit.call("remind", f"a{number}", who="ann", hours=hours) for number, hours in enumerate((0.1, 0.2))
-    ]
+    calls = [kit.call("remind", f"a{number}", who="ann", hours=hours) for number, hours in enumerate((0.1, 0.2))]
     assert under.plan(*calls).decision == "allow"
 
 

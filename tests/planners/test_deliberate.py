@@ -80,9 +80,7 @@ def test_the_way_that_meets_the_goals_best_is_done(think_about: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["never overpay", "be honest"])
-def test_what_breaks_a_constraint_or_principle_is_out_whatever_it_achieves(
-    think_about: Any, name: str
-) -> None:
+def test_what_breaks_a_constraint_or_principle_is_out_whatever_it_achieves(think_about: Any, name: str) -> None:
     """Constraints come first; then even a poor way wins over one that is out, and the report says why."""
     judged = {("Option: pay double", name): "breaks", ("Option: ask first", "objective"): "no"}
     outcome = think_about(Mind([TWICE, ASK, ASK], judged))
@@ -104,9 +102,7 @@ def test_ways_that_are_out_are_not_asked_what_others_meet(think_about: Any) -> N
     """No step is spent on objectives of a way that is out, as long as a way that is not meets them fully."""
     mind = Mind([TWICE, PAY, PAY], {("Option: pay double", "never overpay"): "breaks"})
     think_about(mind)
-    assert not [
-        each for each in mind.prompts("evaluate") if "pay double" in each and "this objective" in each
-    ]
+    assert not [each for each in mind.prompts("evaluate") if "pay double" in each and "this objective" in each]
 
 
 def test_each_goal_is_weighed_by_itself(think_about: Any) -> None:

@@ -126,9 +126,7 @@ def test_votes_settle_answers(solve: Any) -> None:
 def dags(draw: st.DrawFn) -> dict[int, list[int]]:
     """Needs that form no circle, in an order that says nothing about them."""
     count = draw(st.integers(1, 12))
-    needs = {
-        node: draw(st.lists(st.integers(0, node - 1), unique=True)) if node else [] for node in range(count)
-    }
+    needs = {node: draw(st.lists(st.integers(0, node - 1), unique=True)) if node else [] for node in range(count)}
     return {node: needs[node] for node in draw(st.permutations(range(count)))}
 
 
@@ -147,9 +145,7 @@ def test_levels_hold_each_node_once_right_after_what_it_needs(needs: dict[int, l
 def test_a_circle_is_named(needs: dict[int, list[int]], data: st.DataObject) -> None:
     """Closing a circle anywhere is found, and what is named is a circle of these needs."""
     node = data.draw(st.sampled_from(sorted(needs)))
-    looped = {
-        each: [*before, node] if each == node or node in before else before for each, before in needs.items()
-    }
+    looped = {each: [*before, node] if each == node or node in before else before for each, before in needs.items()}
     with pytest.raises(Circle) as caught:
         levels(looped)
     nodes = caught.value.nodes

@@ -29,9 +29,7 @@ TOOLS = {
     "read": ActionSpec(name="read", parameters=PARAMETERS, effect="read"),
 }
 SEND = Way(summary="send it", calls=[Call(action="send", arguments={"to": "Ada"})])
-TASK = Task(prompt="Greet Ada", goals=(Goal(kind="constraint", statement="be kind"),)).with_tools(
-    tuple(TOOLS.values())
-)
+TASK = Task(prompt="Greet Ada", goals=(Goal(kind="constraint", statement="be kind"),)).with_tools(tuple(TOOLS.values()))
 
 
 SAID = {
@@ -151,9 +149,7 @@ def test_changes_happen_in_order_and_reads_wait_only_for_changes(names: list[str
 
 
 GOALS = [Goal(statement="a", name="a", weight=2), Goal(statement="b", name="b")]
-degrees = st.fixed_dictionaries(
-    {"a": st.sampled_from([0.0, 0.5, 1.0]), "b": st.sampled_from([0.0, 0.5, 1.0])}
-)
+degrees = st.fixed_dictionaries({"a": st.sampled_from([0.0, 0.5, 1.0]), "b": st.sampled_from([0.0, 0.5, 1.0])})
 ways = st.lists(
     st.builds(
         lambda name, met, broken: Weighed(

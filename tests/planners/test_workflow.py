@@ -21,9 +21,7 @@ from scaffold_planners.workflow import workflow
 
 def steps(*each: dict[str, Any], **more: Any) -> WorkflowOptions:
     """Options whose steps need no instruction of their own."""
-    return WorkflowOptions.model_validate(
-        {"steps": [{"instruction": step["id"], **step} for step in each], **more}
-    )
+    return WorkflowOptions.model_validate({"steps": [{"instruction": step["id"], **step} for step in each], **more})
 
 
 def test_a_step_sees_what_it_names_and_nothing_else() -> None:
@@ -55,9 +53,7 @@ def test_outputs_keep_where_they_came_from() -> None:
     options = steps(
         {"id": "a", "inputs": ["mail"]}, {"id": "b", "inputs": ["prompt"]}, {"id": "c", "needs": ["a", "b"]}
     )
-    driver = Driver(
-        workflow(Task(prompt="?", inputs={"mail": "x"}, untrusted=("mail",)), options), tainted=True
-    )
+    driver = Driver(workflow(Task(prompt="?", inputs={"mail": "x"}, untrusted=("mail",)), options), tainted=True)
     driver.next()
     driver.next()
     driver.reply("A")
@@ -122,9 +118,7 @@ def test_a_fault_is_found_when_it_is_loaded_and_says_where(options: dict[str, An
 
 def test_the_circle_names_its_steps() -> None:
     """A circle through several steps says which."""
-    circle = {
-        "steps": [{"id": each, "instruction": "x", "needs": [other]} for each, other in ("ab", "bc", "ca")]
-    }
+    circle = {"steps": [{"id": each, "instruction": "x", "needs": [other]} for each, other in ("ab", "bc", "ca")]}
     with pytest.raises(TaskError, match=r"waits for itself: (a -> c -> b -> a|a -> b -> c -> a)"):
         registry.planner(workflow, circle)
 

@@ -134,9 +134,7 @@ def _invoices(story: Story) -> None:
     story.tell(happened.PlanProposed, key="4", digest="p2", actions=3)
     story.review("4", "plan", VerdictFact("rules", "escalate"))
     approval = {"id": "a1", "digest": "p2", "key": "4"}
-    story.tell(
-        happened.ApprovalAsked, {"reasons": SECRET}, subject="plan", expires=story.now + 60, **approval
-    )
+    story.tell(happened.ApprovalAsked, {"reasons": SECRET}, subject="plan", expires=story.now + 60, **approval)
     story.tell(happened.ApprovalGiven, {"comment": SECRET}, granted=True, by="ann", **approval)
     story.tell(happened.PlanDecided, key="4", digest="p2", decision="escalate", allowed=True)
     story.propose("5")

@@ -149,9 +149,7 @@ def test_an_export_that_is_refused_says_so(invoices: Any, desk: Any, monkeypatch
     assert "hidden" not in str(caught.value)
 
 
-def test_a_run_goes_on_without_a_collector(
-    invoices: Any, nobody: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_goes_on_without_a_collector(invoices: Any, nobody: str, caplog: pytest.LogCaptureFixture) -> None:
     """With nobody to listen, no exception reaches the run, and one line says what to do."""
     _, lost = run_live(invoices)
     assert lost > 20
@@ -161,9 +159,7 @@ def test_a_run_goes_on_without_a_collector(
     assert "scaffold audit export run-of-the-invoices" in record.message
 
 
-def test_closing_waits_no_longer_than_it_may(
-    invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_closing_waits_no_longer_than_it_may(invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A collector that does not answer holds up the end of a run only for the time given."""
     desk.delay = 3.0
     live = LiveExport()
@@ -200,9 +196,7 @@ def test_a_burst_is_dropped_rather_than_waited_for(
     assert "too many at once" in record.message
 
 
-def test_a_broken_event_does_not_break_the_run(
-    invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_event_does_not_break_the_run(invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Content of a shape nobody expected ends the showing of a run, never the run."""
     invoices.told[2][1]["samples"] = 7
     _, _ = run_live(invoices)

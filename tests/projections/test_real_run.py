@@ -70,9 +70,7 @@ def look_twice(task: Task) -> Planning[str]:
 async def _run(folder: Path) -> list[tuple[Event, dict[str, Any]]]:
     journal = FileJournal(folder)
     backends = {"default": Echo(), "judge": Echo()}
-    async with Scaffold(
-        look_twice, backends=backends, monitors=[Doubter()], actions=[look], journal=journal
-    ) as agent:
+    async with Scaffold(look_twice, backends=backends, monitors=[Doubter()], actions=[look], journal=journal) as agent:
         outcome = await agent.solve(Task(prompt="look around"))
     assert outcome.status == "solved"
     chain, stored = Chain(), []
@@ -96,9 +94,7 @@ def test_a_run_is_shown_live_as_it_is_stored(receiver: Any, tmp_path: Path) -> N
     assert names.count("execute_tool") == happened.count(ActionIntent) == 2
     assert names.count("guard") == len(verdicts) > 4
     known = {span.span_id for span in live}
-    assert [span.name for span in live if span.parent_span_id not in known] == [
-        f"invoke_agent {__name__}:look_twice"
-    ]
+    assert [span.name for span in live if span.parent_span_id not in known] == [f"invoke_agent {__name__}:look_twice"]
     assert not any(fact.key == "scaffold.cut_off" for span in live for fact in span.attributes)
 
 

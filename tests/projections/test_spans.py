@@ -166,9 +166,7 @@ def test_a_failed_step_is_an_error(story: Any, fold: Fold) -> None:
     """A step without an acceptable sample names its code; one withheld by oversight says that it was."""
     story.begin()
     story.ask("0")
-    story.tell(
-        happened.StepAnswered, {"error": {"code": "no_winner", "message": "2 to 2"}}, key="0", ok=False
-    )
+    story.tell(happened.StepAnswered, {"error": {"code": "no_winner", "message": "2 to 2"}}, key="0", ok=False)
     story.ask("1")
     story.answer("1", final=False)
     story.review("1", "step", VerdictFact("patterns", "block"))

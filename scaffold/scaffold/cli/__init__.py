@@ -76,9 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know few letters
     try:
-        result = cli.main(
-            arguments if arguments is None else list(arguments), "scaffold", standalone_mode=False
-        )
+        result = cli.main(arguments if arguments is None else list(arguments), "scaffold", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return BAD_INPUT if isinstance(error, click.UsageError) else error.exit_code

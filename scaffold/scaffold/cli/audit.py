@@ -61,9 +61,7 @@ def _row(journal: FileJournal, run: str) -> dict[str, Any]:
 @run_argument
 @runs_option
 @click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line.")
 def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
     """Show a run's trace as text, one event a line; each line is checked as it is read."""
     journal = journal_at(runs)

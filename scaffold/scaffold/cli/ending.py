@@ -32,8 +32,7 @@ def as_json(outcome: Outcome) -> str:
         "usage": {name: msgspec.to_builtins(usage) for name, usage in outcome.usage.items()},
         "steps": outcome.steps,
         "actions": [
-            {"name": each.name, "arguments": each.arguments, "status": each.status}
-            for each in outcome.actions
+            {"name": each.name, "arguments": each.arguments, "status": each.status} for each in outcome.actions
         ],
         "verdicts": [
             {

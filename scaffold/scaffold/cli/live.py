@@ -126,13 +126,9 @@ class LiveView:
         under_way = list(self._steps.items())
         for key, (name, since, rounds) in under_way[:_SHOWN]:
             more = f"round {rounds}" if rounds > 1 else ""
-            rows.add_row(
-                self._spinner, name, Text(key, style="dim"), more, Text(_elapsed(since), style="dim")
-            )
+            rows.add_row(self._spinner, name, Text(key, style="dim"), more, Text(_elapsed(since), style="dim"))
         for key, action in list(self._acting.items())[:_SHOWN]:
-            rows.add_row(
-                self._spinner, Text(plain(action), style="bold"), Text(key, style="dim"), "acting", ""
-            )
+            rows.add_row(self._spinner, Text(plain(action), style="bold"), Text(key, style="dim"), "acting", "")
         if len(under_way) > _SHOWN:
             rows.add_row("", Text(f"and {len(under_way) - _SHOWN} more", style="dim"), "", "", "")
         return Group(rows, self._footer())
@@ -167,6 +163,4 @@ def _verdicts(event: ev.Reviewed) -> Text:
 
 def _elapsed(since: float) -> str:
     seconds = time.monotonic() - since
-    return (
-        f"{seconds:.0f} s" if seconds < _MINUTE else f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
-    )
+    return f"{seconds:.0f} s" if seconds < _MINUTE else f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"

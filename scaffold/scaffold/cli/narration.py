@@ -40,9 +40,7 @@ class Narrator:
             ev.RunStarted: self._started,
             ev.RunResumed: self._resumed,
             ev.StepAsked: self._step_asked,
-            ev.StepReserved: lambda event, _: Told(
-                "quiet", f"{self._steps.get(event.key, 'step')}: more samples"
-            ),
+            ev.StepReserved: lambda event, _: Told("quiet", f"{self._steps.get(event.key, 'step')}: more samples"),
             ev.StepAnswered: self._step_answered,
             ev.StepCut: self._step_cut,
             ev.Released: self._released,
@@ -51,9 +49,7 @@ class Narrator:
             ev.Reviewed: self._reviewed,
             ev.ActionProposed: self._proposed,
             ev.ActionCleared: self._cleared,
-            ev.ActionIntent: lambda event, _: Told(
-                "quiet", f"begins {self._call(event)}, attempt {event.attempt}"
-            ),
+            ev.ActionIntent: lambda event, _: Told("quiet", f"begins {self._call(event)}, attempt {event.attempt}"),
             ev.ActionOutcome: self._outcome,
             ev.ActionRefused: self._refused,
             ev.ApprovalAsked: self._approval_asked,
@@ -86,9 +82,7 @@ class Narrator:
 
     def _ended(self, event: ev.Ended, content: dict[str, Any]) -> Told:
         said = line(content.get("answer", content.get("reason", "")), self._width)
-        return Told(
-            "good" if event.status == "solved" else "bad", f"{event.status}: {said}" if said else event.status
-        )
+        return Told("good" if event.status == "solved" else "bad", f"{event.status}: {said}" if said else event.status)
 
     # --- steps
 
@@ -127,16 +121,12 @@ class Narrator:
     def _plan_proposed(self, event: ev.PlanProposed, content: dict[str, Any]) -> Told:
         self._plans[event.key] = event.actions
         inner = "; ".join(call(each["action"], each["arguments"]) for each in content.get("calls", ()))
-        return Told(
-            "quiet", line(f"proposes a plan of {count(event.actions, 'action')}: {inner}", self._width)
-        )
+        return Told("quiet", line(f"proposes a plan of {count(event.actions, 'action')}: {inner}", self._width))
 
     def _plan_decided(self, event: ev.PlanDecided, content: dict[str, Any]) -> Told:
         plan = f"plan of {count(self._plans.pop(event.key, 0), 'action')}"
         if event.allowed:
-            return Told(
-                "good", f"{plan}: allowed" + ("" if event.decision == "allow" else f" ({event.decision})")
-            )
+            return Told("good", f"{plan}: allowed" + ("" if event.decision == "allow" else f" ({event.decision})"))
         said = "; ".join(_objection(each) for each in content.get("objections", ()))
         return Told("bad", f"{plan}: refused ({event.decision}): {line(said, self._width)}")
 
@@ -159,9 +149,7 @@ class Narrator:
 
     def _proposed(self, event: ev.ActionProposed, content: dict[str, Any]) -> Told:
         known = content.get("call")
-        self._calls[event.key] = (
-            call(event.action, known["arguments"], self._width) if known else plain(event.action)
-        )
+        self._calls[event.key] = call(event.action, known["arguments"], self._width) if known else plain(event.action)
         return Told("quiet", f"proposes {self._call(event)}, {event.effect}")
 
     def _cleared(self, event: ev.ActionCleared, _: dict[str, Any]) -> Told:
@@ -180,16 +168,13 @@ class Narrator:
     def _refused(self, event: ev.ActionRefused, content: dict[str, Any]) -> Told:
         return Told(
             "bad",
-            f"REFUSED {self._call(event)} ({event.decision}):"
-            f" {line(content.get('feedback', ''), self._width)}",
+            f"REFUSED {self._call(event)} ({event.decision}): {line(content.get('feedback', ''), self._width)}",
         )
 
     # --- people
 
     def _approval_asked(self, event: ev.ApprovalAsked, content: dict[str, Any]) -> Told:
-        self._asked[event.id] = what_is_asked(
-            content.get("title", event.subject), content.get("calls"), self._width
-        )
+        self._asked[event.id] = what_is_asked(content.get("title", event.subject), content.get("calls"), self._width)
         return Told("wait", f"asks a person to approve {self._asked[event.id]} (id {event.id})")
 
     def _approval_given(self, event: ev.ApprovalGiven, content: dict[str, Any]) -> Told:
@@ -198,17 +183,13 @@ class Narrator:
         if event.by == "expiry":
             return Told("bad", f"nobody approved {title} in time")
         verb = "approved" if event.granted else "denied"
-        return Told(
-            "good" if event.granted else "bad", f"{plain(event.by) or 'a person'} {verb} {title}{comment}"
-        )
+        return Told("good" if event.granted else "bad", f"{plain(event.by) or 'a person'} {verb} {title}{comment}")
 
     def _question_asked(self, event: ev.QuestionAsked, content: dict[str, Any]) -> Told:
         return Told("wait", f"asks the user: {line(content.get('title', ''), self._width)} (id {event.id})")
 
     def _question_answered(self, event: ev.QuestionAnswered, content: dict[str, Any]) -> Told:
-        return Told(
-            "good", f"{plain(event.by) or 'the user'} answered: {line(content.get('value', ''), self._width)}"
-        )
+        return Told("good", f"{plain(event.by) or 'the user'} answered: {line(content.get('value', ''), self._width)}")
 
 
 def what_is_asked(title: str, calls: Any, width: int) -> str:

@@ -104,6 +104,4 @@ class _Guarded:
             except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
                 self._shown = None
                 with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.write(
-                        f"warning: progress is no longer shown: {type(error).__name__}: {error}\n"
-                    )
+                    sys.stderr.write(f"warning: progress is no longer shown: {type(error).__name__}: {error}\n")

@@ -23,9 +23,7 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step a
 @click.command()
 @click.argument("task", metavar="TASK.yaml", type=click.Path(path_type=Path))
 @json_option
-@click.option(
-    "--plan-only", is_flag=True, help="Run no action that changes anything; answer with what was planned."
-)
+@click.option("--plan-only", is_flag=True, help="Run no action that changes anything; answer with what was planned.")
 @click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it.")
 @click.option(
     "--backend",

@@ -12,9 +12,7 @@ def plain(text: str) -> str:
     """Text with every control and invisible character written out."""
     if text.isprintable():
         return text
-    return "".join(
-        letter if letter.isprintable() or letter in _LINES else _escaped(letter) for letter in text
-    )
+    return "".join(letter if letter.isprintable() or letter in _LINES else _escaped(letter) for letter in text)
 
 
 def _escaped(letter: str) -> str:
@@ -32,8 +30,7 @@ def line(value: Any, width: int = 0) -> str:
 def call(name: str, arguments: dict[str, Any], width: int = 0) -> str:
     """A call as code would write it: `pay(invoice="A-1", cents=1200)`."""
     inner = ", ".join(
-        f"{plain(each)}={line(json.dumps(value, ensure_ascii=False, default=str))}"
-        for each, value in arguments.items()
+        f"{plain(each)}={line(json.dumps(value, ensure_ascii=False, default=str))}" for each, value in arguments.items()
     )
     text = f"{plain(name)}({inner})"
     return text if not width or len(text) <= width else text[: width - 2] + "…)"

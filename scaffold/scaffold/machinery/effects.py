@@ -56,7 +56,6 @@ class Effects:
         self._reviews = reviews
         self._recorder = recorder
         self._state = state
-        self._clock = surroundings.clock
         self._reach = surroundings.reach
         self._ask_person = ask_person
 
@@ -100,11 +99,12 @@ class Effects:
         spec = action.spec
         self._reach("action.effect:before")
         task = asyncio.ensure_future(action.perform(decode(arguments), clearance))
-        deadline = self._clock.monotonic() + spec.timeout_s
+        now = asyncio.get_running_loop().time
+        deadline = now() + spec.timeout_s
         cancelled = False
-        while not task.done() and self._clock.monotonic() < deadline:
+        while not task.done() and now() < deadline:
             try:
-                await asyncio.wait({task}, timeout=max(0.0, deadline - self._clock.monotonic()))
+                await asyncio.wait({task}, timeout=max(0.0, deadline - now()))
             except asyncio.CancelledError:
                 cancelled = True
         self._reach("action.effect:after")
@@ -128,7 +128,9 @@ class Effects:
         event, body = await self._write_outcome(key, call, status, value=value, reason=reason, seconds=seconds)
         return await self._read(key, call, event, body)
 
-    async def _read(self, key: str, call: ActionCall, event: ev.ActionOutcome, body: bytes) -> Observation[Any] | ActionError:
+    async def _read(
+        self, key: str, call: ActionCall, event: ev.ActionOutcome, body: bytes
+    ) -> Observation[Any] | ActionError:
         if event.final:
             return observation_from(event, body)
         return await self.review_result(key, call, self._state.at(key))
@@ -141,7 +143,7 @@ class Effects:
         if status == "performed":
             try:
                 content["value"] = msgspec.Raw(canonical(value))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 content = {"value": None, "reason": f"it was performed; what it gave back cannot be recorded: {error}"}
         final = status != "performed" or not self._reviews.watches("observation")
         event = ev.ActionOutcome(
@@ -165,14 +167,18 @@ class Effects:
         if progress.outcome is None:
             raise OutcomeUnknown("no outcome to review", key)
         event, body = progress.outcome
-        record = ObservationRecord(call=call, value=decode(body).get("value"), tainted=event.tainted, predicted=call.predicted)
+        record = ObservationRecord(
+            call=call, value=decode(body).get("value"), tainted=event.tainted, predicted=call.predicted
+        )
         subject = Subject(kind="observation", key=key, call=call, observation=record)
         decision, verdicts = await self._reviews.review(subject, progress.digest, self._reviews.stakes((call,)))
         if decision == "halt":
             await self._recorder.flush()
             raise Stopped(reason_of(verdicts, "halt"))
         if decision == "escalate":
-            decision, verdicts = await self._ask_person(subject, progress.digest, f"what {call.action} gave back", verdicts)
+            decision, verdicts = await self._ask_person(
+                subject, progress.digest, f"what {call.action} gave back", verdicts
+            )
         withheld = SEVERITY[decision] >= NOT_CLEARED
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts)) if withheld else ""
         released = ev.Released(key=key, subject="observation", ok=not withheld)
@@ -194,7 +200,9 @@ class Effects:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, told)
             except Exception as error:  # noqa: BLE001 - not knowing is an answer too
-                return await self.conclude(key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}")
+                return await self.conclude(
+                    key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}"
+                )
             return await self.conclude(key, call, "performed", value=value) if happened else None
         return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
 
@@ -209,7 +217,9 @@ def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] |
     content = decode(body) if body else {}
     if event.status == "performed":
         provenance = Provenance((f"action:{event.key}",), event.tainted)
-        return Observation(content.get("value"), provenance, key=event.key, action=event.action, reason=content.get("reason", ""))
+        return Observation(
+            content.get("value"), provenance, key=event.key, action=event.action, reason=content.get("reason", "")
+        )
     leaf = ActionFailed if event.status == "failed" else OutcomeUnknown
     error = leaf(content.get("reason", ""), event.key, action=event.action)
     error.tainted = event.tainted

@@ -38,10 +38,10 @@ from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings
     from scaffold.machinery.interpreter import Pending
-    from scaffold.vocabulary.sampling import Sampling
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.events import Event, RunStatus
     from scaffold.vocabulary.moves import Planning
+    from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
 
 _MOVES_BETWEEN_BREATHS = 64
@@ -360,7 +360,9 @@ class Engine:
                 progress.answered = None
                 continue
             withheld = SEVERITY[decision] >= SEVERITY["revise"]
-            feedback = next((verdict.feedback for verdict in verdicts if verdict.feedback), "oversight withheld this thought")
+            feedback = next(
+                (verdict.feedback for verdict in verdicts if verdict.feedback), "oversight withheld this thought"
+            )
             self._reach("released:before")
             self._recorder.record(
                 ev.Released(key=key, subject="step", ok=not withheld), {"feedback": feedback} if withheld else None
@@ -409,14 +411,20 @@ class Engine:
             what = digest(canonical(plain))
             decision, verdicts = await self._reviews.review(subject, what, "low")
             if SEVERITY[decision] >= SEVERITY["revise"]:
-                reasons = [verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision]
+                reasons = [
+                    verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision
+                ]
                 return await self._end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
         return await self._end("solved", answer=plain)
 
     async def _ended_by(self, error: BaseException) -> Outcome:
         match error:
             case PlanOnly():
-                planned = [msgspec.to_builtins(summary) for summary in self._state.actions.values() if summary.status == "planned"]
+                planned = [
+                    msgspec.to_builtins(summary)
+                    for summary in self._state.actions.values()
+                    if summary.status == "planned"
+                ]
                 return await self._end("solved", answer={"planned": planned})
             case Parked():
                 return await self._pause("waiting", "waits for a person")
@@ -435,7 +443,9 @@ class Engine:
                 return await self._pause("interrupted", "interrupted")
             case _:
                 trace = "".join(traceback.format_exception(error, limit=-8))
-                return await self._end("failed", reason=f"the planner raised {type(error).__name__}: {error}", traceback=trace)
+                return await self._end(
+                    "failed", reason=f"the planner raised {type(error).__name__}: {error}", traceback=trace
+                )
 
     async def _end(self, status: RunStatus, **content: Any) -> Outcome:
         if status != "solved" and self._state.partial is not None:
@@ -498,4 +508,8 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    return [leaf for error in group.exceptions for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])]
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]

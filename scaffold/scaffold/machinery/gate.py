@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
-from scaffold.machinery.effects import Effects, NOT_CLEARED, idempotency_key, objections_of, reason_of
+from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of, reason_of
 from scaffold.machinery.state import identity_of
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 
-
-class PlanOnly(Exception):  # noqa: N818 - not an error: the run was asked to go no further
+class PlanOnly(Exception):
     """The next thing would change the world, and the run was asked only to plan."""
 
 
@@ -80,7 +79,12 @@ class Gate:
         self._plan_only = plan_only
         self._mint = Mint()
         self._effects = Effects(
-            actions=actions, reviews=reviews, recorder=recorder, state=state, surroundings=surroundings, ask_person=self._ask_person
+            actions=actions,
+            reviews=reviews,
+            recorder=recorder,
+            state=state,
+            surroundings=surroundings,
+            ask_person=self._ask_person,
         )
 
     # --- plans
@@ -100,14 +104,18 @@ class Gate:
         else:
             event = ev.PlanProposed(key=key, digest="", actions=len(calls))
             self._reach("plan.proposed:before")
-            self._recorder.record(event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what)
+            self._recorder.record(
+                event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what
+            )
             self._reach("plan.proposed:after")
         calls = msgspec.json.decode(canonical(calls), type=tuple[ActionCall, ...])
         subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
         stakes = self._reviews.stakes(calls)
         decision, verdicts = await self._judge(subject, progress.digest, stakes, self._check_plan(calls))
         if decision == "escalate":
-            decision, verdicts = await self._ask_person(subject, progress.digest, f"a plan of {len(calls)} actions", verdicts)
+            decision, verdicts = await self._ask_person(
+                subject, progress.digest, f"a plan of {len(calls)} actions", verdicts
+            )
         objections = () if SEVERITY[decision] < NOT_CLEARED else objections_of(verdicts)
         self._reach("plan.decided:before")
         decided = ev.PlanDecided(key=key, digest=progress.digest, decision=decision, allowed=not objections)
@@ -137,7 +145,9 @@ class Gate:
         if problems:
             text = "; ".join(f"{problem.node}: {problem.feedback}" for problem in problems)
             return [Verdict(decision="block", monitor="gate", rationale=text, objections=tuple(problems))]
-        spent = self._state.model.room(actions=len(calls), usd=sum(self._actions[call.action].spec.cost for call in calls))
+        spent = self._state.model.room(
+            actions=len(calls), usd=sum(self._actions[call.action].spec.cost for call in calls)
+        )
         if spent is not None:
             return [Verdict(decision="block", monitor="gate", rationale=str(spent), feedback=str(spent))]
         return []
@@ -150,7 +160,10 @@ class Gate:
         if self._task.actions is not None and call.action not in self._task.actions:
             return f"the task does not allow the action {call.action!r}", None
         if action.spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
-            return f"no monitor would read it: name monitors, or let {call.action!r} run with oversight.unmonitored", None
+            return (
+                f"no monitor would read it: name monitors, or let {call.action!r} run with oversight.unmonitored",
+                None,
+            )
         if is_pending(call.arguments):
             return "", None
         try:
@@ -230,7 +243,9 @@ class Gate:
         if by:
             raise Stopped(f"stopped by {by}")
 
-    async def _clear(self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool) -> tuple[Decision, ActionError | None]:
+    async def _clear(
+        self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool
+    ) -> tuple[Decision, ActionError | None]:
         """Take a call through schema, rules, monitors and people; without a refusal it is cleared."""
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
@@ -256,7 +271,10 @@ class Gate:
             problem = self._check_rules(key, call)  # other branches may have acted while this one waited
             if not problem:
                 return decision, None
-            decision, verdicts = "block", [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)]
+            decision, verdicts = (
+                "block",
+                [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)],
+            )
         return decision, await self._refuse(key, call, progress, decision, verdicts)
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
@@ -282,12 +300,18 @@ class Gate:
             raise Stopped(reason_of(verdicts, "halt"))
         return decision, verdicts
 
-    async def _ask_person(self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]) -> tuple[Decision, list[Verdict]]:
+    async def _ask_person(
+        self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]
+    ) -> tuple[Decision, list[Verdict]]:
         """Ask a person about exactly this; gives the decision, and the verdicts with theirs."""
         standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
         if SEVERITY[standing] >= NOT_CLEARED:
             return standing, list(verdicts)  # a person lifts an escalation and nothing else: none is asked in vain
-        reasons = [f"{verdict.monitor}: {verdict.rationale or verdict.feedback}" for verdict in verdicts if verdict.decision == "escalate"]
+        reasons = [
+            f"{verdict.monitor}: {verdict.rationale or verdict.feedback}"
+            for verdict in verdicts
+            if verdict.decision == "escalate"
+        ]
         # A copy: whoever is asked cannot change what will be performed.
         calls = subject.plan or ((subject.call,) if subject.call is not None else ())
         detail = {"calls": decode(canonical(calls)), "reasons": reasons}
@@ -299,7 +323,9 @@ class Gate:
         said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
 
-    async def _refuse(self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]) -> ActionError:
+    async def _refuse(
+        self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]
+    ) -> ActionError:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
         if progress.intent is not None and progress.intent.effect != "read":
             # It may have happened before the process died: to call it refused would say that nothing did.
@@ -342,7 +368,9 @@ def _must_be_the_same(what: bytes, progress: Progress, key: str) -> None:
         PlanChanged: its arguments were changed since.
     """
     if what != progress.asked:
-        raise PlanChanged(f"what the planner proposed at {key} was changed while it waited: it is not what was reviewed")
+        raise PlanChanged(
+            f"what the planner proposed at {key} was changed while it waited: it is not what was reviewed"
+        )
 
 
 def review_from(event: ev.PlanDecided, body: bytes) -> Review:

@@ -30,7 +30,9 @@ class Frame:
 
     __slots__ = ("generator", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
 
-    def __init__(self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, tainted: bool) -> None:
+    def __init__(
+        self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, tainted: bool
+    ) -> None:
         self.generator: Generator[Move, Any, Any] | None = generator
         self.path = path
         self.parent = parent
@@ -177,7 +179,9 @@ class Interpreter:
         if kind is Together:
             self._branch(frame, key, move)  # type: ignore[arg-type]  # as above
             return None
-        fault = PlannerError(f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)` and the like")
+        fault = PlannerError(
+            f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)` and the like"
+        )
         self._ready.appendleft((frame, None, fault))
         return None
 

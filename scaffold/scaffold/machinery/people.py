@@ -30,7 +30,7 @@ STOP = "stop"
 _log = logging.getLogger(__name__)
 
 
-class Parked(Exception):  # noqa: N818 - not an error: the move waits
+class Parked(Exception):
     """A move waits for a person whom nobody can reach now."""
 
 
@@ -69,7 +69,9 @@ class People:
         """How many answers lie in the inbox: more than before means that what is parked may go on."""
         return len(self._journal.inbox(self._recorder.claim.run))
 
-    async def approve(self, key: str, subject: SubjectKind, digest: str, title: str, detail: dict[str, Any]) -> ev.ApprovalGiven:
+    async def approve(
+        self, key: str, subject: SubjectKind, digest: str, title: str, detail: dict[str, Any]
+    ) -> ev.ApprovalGiven:
         """Ask whether exactly this may be done; gives the recorded answer.
 
         Raises:
@@ -79,7 +81,13 @@ class People:
         asked = progress.approval
         if asked is None or (asked.subject, asked.digest) != (subject, digest):
             expires = round(self._clock.now() + self._open_seconds, 3)
-            asked = ev.ApprovalAsked(key=key, id=_name(self._recorder.claim.run, key, f"{subject} {digest}"), subject=subject, digest=digest, expires=expires)
+            asked = ev.ApprovalAsked(
+                key=key,
+                id=_name(self._recorder.claim.run, key, f"{subject} {digest}"),
+                subject=subject,
+                digest=digest,
+                expires=expires,
+            )
             self._reach("approval.asked:before")
             self._recorder.record(asked, {"title": title, **detail})
             await self._recorder.flush(durable=True)

@@ -52,7 +52,8 @@ class Template:
         if pieces[0].strip() or len(pieces) < 3:  # noqa: PLR2004 - text before, a role, its text
             raise TaskError(f"the template {name!r} has to begin with [system] or [user] on a line of its own")
         self.sections: list[tuple[Role, list[str]]] = [
-            (role, _parts(body.strip("\n"))) for role, body in zip(pieces[1::2], pieces[2::2], strict=True)  # type: ignore[misc]  # the pattern admits roles only
+            (role, _parts(body.strip("\n")))
+            for role, body in zip(pieces[1::2], pieces[2::2], strict=True)  # type: ignore[misc]  # the pattern admits roles only
         ]
 
     def fill(self, values: dict[str, str]) -> tuple[Message, ...]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from pydantic import BaseModel
 
+from scaffold.interfaces import Record
 from scaffold.trace.chain import GENESIS, content_line, seal
 from scaffold.trace.heads import Head
 from scaffold.vocabulary import events
-from scaffold.interfaces import Record
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Journal, Surroundings
@@ -33,7 +33,27 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be recorded")
 
 
-_encode_content = msgspec.json.Encoder(enc_hook=_plain).encode
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def _encode_content(content: dict[str, Any]) -> bytes:
+    try:
+        return _encode(content)
+    except UnicodeEncodeError:
+        return _encode(_encodable(content))
+
+
+def _encodable(value: Any) -> Any:
+    """The same with a question mark for what UTF-8 cannot hold: others' error messages may have anything in them."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_encodable(name): _encodable(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_encodable(item) for item in value]
+        case _:
+            return value
 
 
 class Fold(Protocol):
@@ -53,7 +73,9 @@ class Recorder:
         t: seconds the run has been active, at the last event.
     """
 
-    def __init__(self, journal: Journal, claim: Claim, surroundings: Surroundings, *, signer: Signer | None = None) -> None:
+    def __init__(
+        self, journal: Journal, claim: Claim, surroundings: Surroundings, *, signer: Signer | None = None
+    ) -> None:
         self._journal = journal
         self.claim = claim
         self._now = surroundings.clock.now

@@ -108,7 +108,9 @@ class Replay:
         while event.key not in self.waiting:
             pending = self._interpreter.next()
             if pending is None:
-                raise PlanChanged(f"the trace has a {_kind(event)} at {event.key}; the planner makes no move there any more")
+                raise PlanChanged(
+                    f"the trace has a {_kind(event)} at {event.key}; the planner makes no move there any more"
+                )
             self.waiting[pending.key] = pending
         return self.waiting[event.key]
 

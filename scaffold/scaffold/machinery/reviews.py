@@ -190,7 +190,9 @@ class Reviews:
             return False
         return each.spec.tier == 0 or not self._observe
 
-    async def _ask_at_once(self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes) -> list[Verdict]:
+    async def _ask_at_once(
+        self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
+    ) -> list[Verdict]:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._ask(each, subject, wire, stakes)) for each in asked]
@@ -207,9 +209,13 @@ class Reviews:
             review = each.monitor.review(_subjects.decode(wire), View(self, each), context)
             verdict = _whole(await within(spec.timeout_s, review))
         except TimeoutError:
-            verdict = Verdict(decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s")
+            verdict = Verdict(
+                decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s"
+            )
         except (StepFailed, BudgetSpent, Unavailable) as error:
-            verdict = Verdict(decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}")
+            verdict = Verdict(
+                decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}"
+            )
         except (RunEnding, TraceError):
             raise
         except asyncio.CancelledError:
@@ -219,7 +225,11 @@ class Reviews:
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
         else:
-            if verdict.status != "ok" and SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain":
+            if (
+                verdict.status != "ok"
+                and SEVERITY[verdict.decision] < SEVERITY[spec.on_error]
+                and verdict.status != "abstain"
+            ):
                 verdict = msgspec.structs.replace(verdict, decision=spec.on_error)
         return msgspec.structs.replace(
             verdict,
@@ -229,23 +239,34 @@ class Reviews:
             seconds=round(self._recorder.active() - started, 6),
         )
 
-    def write(self, subject: Subject, subject_digest: str, decision: Decision, stakes: Stakes, verdicts: Sequence[Verdict]) -> None:
-        facts = tuple([
-            ev.VerdictFact(
-                monitor=verdict.monitor,
-                decision=verdict.decision,
-                status=verdict.status,
-                settings=verdict.settings,
-                score=verdict.score,
-                property=verdict.property,
-                seconds=verdict.seconds,
-            )
-            for verdict in verdicts
-        ])
-        event = ev.Reviewed(
-            key=subject.key, subject=subject.kind, digest=subject_digest, decision=decision, stakes=stakes, verdicts=facts
+    def write(
+        self, subject: Subject, subject_digest: str, decision: Decision, stakes: Stakes, verdicts: Sequence[Verdict]
+    ) -> None:
+        facts = tuple(
+            [
+                ev.VerdictFact(
+                    monitor=verdict.monitor,
+                    decision=verdict.decision,
+                    status=verdict.status,
+                    settings=verdict.settings,
+                    score=verdict.score,
+                    property=verdict.property,
+                    seconds=verdict.seconds,
+                )
+                for verdict in verdicts
+            ]
         )
-        telling = any(verdict.decision != "allow" or verdict.rationale or verdict.score is not None for verdict in verdicts)
+        event = ev.Reviewed(
+            key=subject.key,
+            subject=subject.kind,
+            digest=subject_digest,
+            decision=decision,
+            stakes=stakes,
+            verdicts=facts,
+        )
+        telling = any(
+            verdict.decision != "allow" or verdict.rationale or verdict.score is not None for verdict in verdicts
+        )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
 
 
@@ -333,7 +354,9 @@ class Context:
         key = f"{self._key}/{self._asked}"
         self._asked += 1
         # A judge reads what others wrote: what it is given is data unless a reference says otherwise.
-        event, body = await self._reviews._steps.ask(key, move, Provenance((f"review:{self._subject.key}",), True), ledger="oversight")
+        event, body = await self._reviews._steps.ask(
+            key, move, Provenance((f"review:{self._subject.key}",), True), ledger="oversight"
+        )
         self.usage = self.usage + event.usage
         thought = thought_from(event, body, move)
         if isinstance(thought, Exception):

@@ -23,14 +23,14 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
-from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
-from scaffold.vocabulary.sampling import ONCE, Draw, Lost
+from scaffold.machinery.cancelling import is_from_within
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
 from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Request, Sample, Usage
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
+from scaffold.vocabulary.sampling import ONCE, Draw, Lost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Backend, StreamSession, Surroundings
     from scaffold.machinery.prompts import Templates
     from scaffold.machinery.recorder import Recorder
-    from scaffold.vocabulary.sampling import Sampling
     from scaffold.machinery.state import RunState
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Think
+    from scaffold.vocabulary.sampling import Sampling
 
 # A chat template adds a few tokens a message; no tokenizer needs more tokens than there are bytes.
 _TOKENS_A_MESSAGE = 16
@@ -111,7 +111,9 @@ class Asking:
         "votes",
     )
 
-    def __init__(self, key: str, move: Think, backend: Backend, policy: Sampling, request: Request, ledger: Ledger) -> None:
+    def __init__(
+        self, key: str, move: Think, backend: Backend, policy: Sampling, request: Request, ledger: Ledger
+    ) -> None:
         self.key = key
         self.move = move
         self.backend = backend
@@ -202,7 +204,9 @@ class Steps:
         sampling: Sampling | None = None,
     ) -> None:
         self.seed = seed or run
-        self._secret = surroundings.random.getrandbits(128)  # actions know the run and its keys: that would be no secret
+        self._secret = surroundings.random.getrandbits(
+            128
+        )  # actions know the run and its keys: that would be no secret
         self._backends = backends
         self._templates = templates
         self._recorder = recorder
@@ -221,7 +225,9 @@ class Steps:
 
     def reasoning(self) -> ReasoningVisibility:
         """How much of the reasoning of the least readable backend can be read."""
-        return max((backend.profile.reasoning for backend in self._backends.values()), key=_UNREADABLE.index, default="absent")
+        return max(
+            (backend.profile.reasoning for backend in self._backends.values()), key=_UNREADABLE.index, default="absent"
+        )
 
     async def ask(
         self,
@@ -290,7 +296,9 @@ class Steps:
             choices=options.choices or choices_of(move.returns),
         )
 
-    async def _draw_until_decided(self, asking: Asking, provenance: list[Provenance]) -> MoveError | tuple[int, float, int]:
+    async def _draw_until_decided(
+        self, asking: Asking, provenance: list[Provenance]
+    ) -> MoveError | tuple[int, float, int]:
         """Draw as the policy says; give the winner's place, share and votes counted, or why there is none."""
         first = True
         while True:
@@ -422,7 +430,9 @@ class Steps:
                 asking.charge(base, delta.usage)
             partial.size += len(delta.text) + len(delta.reasoning)
             if partial.size > most:
-                raise BadResponse(f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens")
+                raise BadResponse(
+                    f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens"
+                )
             if sessions and not partial.cut:
                 partial.cut = _cut_by(sessions, delta)
                 if partial.cut and all(running[base + number].cut for number in range(n)):
@@ -498,5 +508,3 @@ def _cut_by(sessions: Sequence[StreamSession], delta: Any) -> str:
         if verdict is not None and verdict.decision not in {"allow", "flag"}:
             return f"cut by {verdict.monitor or 'a monitor'}: {verdict.decision}"
     return ""
-
-

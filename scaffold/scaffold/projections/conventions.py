@@ -49,9 +49,7 @@ def _parts(sample: Content) -> list[Content]:
 
 def input_messages(messages: Sequence[Content]) -> str:
     """A prompt in the shape of the input messages schema."""
-    return as_json(
-        [{"role": turn.get("role", "user"), "parts": [_text(turn, "content")]} for turn in messages]
-    )
+    return as_json([{"role": turn.get("role", "user"), "parts": [_text(turn, "content")]} for turn in messages])
 
 
 def _finish(sample: Content) -> str:
@@ -61,10 +59,7 @@ def _finish(sample: Content) -> str:
 def output_messages(samples: Sequence[Content]) -> str:
     """Samples in the shape of the output messages schema: one message each, its reasoning before its text."""
     return as_json(
-        [
-            {"role": "assistant", "parts": _parts(sample), "finish_reason": _finish(sample)}
-            for sample in samples
-        ]
+        [{"role": "assistant", "parts": _parts(sample), "finish_reason": _finish(sample)} for sample in samples]
     )
 
 

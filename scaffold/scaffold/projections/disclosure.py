@@ -26,9 +26,7 @@ class Disclosure:
         self.on = environment.captures_content() if capture is None else capture
         self._longest = SpanLimits().max_span_attribute_length
 
-    def show(
-        self, attributes: Attributes, name: str, value: Any, render: Callable[[Any], str] = as_text
-    ) -> None:
+    def show(self, attributes: Attributes, name: str, value: Any, render: Callable[[Any], str] = as_text) -> None:
         """Add one piece of content; None and the empty text are no content."""
         if self.on and value is not None and value != "":
             attributes[name] = render(value)[: self._longest]

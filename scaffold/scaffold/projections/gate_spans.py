@@ -144,18 +144,14 @@ class GateSpans:
             if event.observed:
                 action.attributes["scaffold.observed"] = True
 
-    def _begin_call(
-        self, event: happened.ActionIntent | happened.ActionOutcome, seconds: float = 0.0
-    ) -> Unfinished:
+    def _begin_call(self, event: happened.ActionIntent | happened.ActionOutcome, seconds: float = 0.0) -> Unfinished:
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": event.action,
             "gen_ai.tool.type": "function",
             "gen_ai.tool.call.id": event.key,
         }
-        call = self._open.begin(
-            event, f"execute_tool {event.action}", attributes, part="call", seconds=seconds
-        )
+        call = self._open.begin(event, f"execute_tool {event.action}", attributes, part="call", seconds=seconds)
         action = self._open.moves.get(event.key)
         if action is not None:
             arguments = action.private.get("arguments")

@@ -57,6 +57,4 @@ class Identity:
         """Name the span that the event `seq` opens; `part` tells apart several that one event opens."""
         hashed = self._prefix.copy()
         hashed.update(f"{seq}/{part}".encode())
-        return SpanContext(
-            self._trace, int.from_bytes(hashed.digest()[:8]), is_remote=False, trace_flags=self._flags
-        )
+        return SpanContext(self._trace, int.from_bytes(hashed.digest()[:8]), is_remote=False, trace_flags=self._flags)

@@ -52,9 +52,7 @@ class OpenSpans:
             TraceDamaged: no event has said so yet.
         """
         if self._identity is None:
-            raise TraceDamaged(
-                "the trace does not begin with 'run.started': read it from its first event", line=1
-            )
+            raise TraceDamaged("the trace does not begin with 'run.started': read it from its first event", line=1)
         return self._identity
 
     def belong_to(self, identity: Identity, version: str) -> None:

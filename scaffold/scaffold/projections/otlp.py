@@ -150,9 +150,7 @@ class LiveExport:
         self._closed = True
         self._pass_on(self._spans.finish())
         # The processor's own flush knows no time limit, and its shutdown waits for 30 seconds.
-        flushing = threading.Thread(
-            target=self._processor.shutdown, name="scaffold-tracing-close", daemon=True
-        )
+        flushing = threading.Thread(target=self._processor.shutdown, name="scaffold-tracing-close", daemon=True)
         flushing.start()
         flushing.join(timeout)
         in_time = not flushing.is_alive()

@@ -63,9 +63,7 @@ class Spans:
         resource: what the spans are said to come from.
     """
 
-    def __init__(
-        self, *, capture: bool | None = None, traceparent: str = "", resource: Resource | None = None
-    ) -> None:
+    def __init__(self, *, capture: bool | None = None, traceparent: str = "", resource: Resource | None = None) -> None:
         self._traceparent = traceparent
         self._disclosure = Disclosure(capture=capture)
         self._open = OpenSpans(resource or Resource.get_empty())
@@ -150,9 +148,7 @@ class Spans:
         session = self._begin_session(event, self._open.root)
         session.attributes["scaffold.resumed"] = True
 
-    def _close_session(
-        self, event: happened.Paused | happened.Ended, content: Content, *, waiting_too: bool
-    ) -> None:
+    def _close_session(self, event: happened.Paused | happened.Ended, content: Content, *, waiting_too: bool) -> None:
         self._open.cut_off(event.at, waiting_too=waiting_too)
         session = self._open.session
         if session is None:

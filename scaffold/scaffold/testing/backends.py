@@ -38,7 +38,12 @@ class Scripted:
 
     def __init__(self, script: Script = "ok", *, delay: float = 0.0, profile: Profile | None = None) -> None:
         self.profile = profile or Profile(
-            backend="scripted", model="scripted", context=100_000, prices=FREE, reasoning="full", can=frozenset({"n", "seed"})
+            backend="scripted",
+            model="scripted",
+            context=100_000,
+            prices=FREE,
+            reasoning="full",
+            can=frozenset({"n", "seed"}),
         )
         self.requests: list[Request] = []
         self.closed = 0
@@ -129,7 +134,9 @@ class Noisy:
                     continue
                 source = random.Random(f"{self._seed}:{request.messages}:{request.seed}:{delta.index}")  # noqa: S311 - repeatable
                 text = texts.pop(delta.index)
-                yield msgspec.structs.replace(delta, text=self._spoil(text, source) if source.random() < self._rate else text)
+                yield msgspec.structs.replace(
+                    delta, text=self._spoil(text, source) if source.random() < self._rate else text
+                )
 
     async def close(self) -> None:
         """Close who answers."""

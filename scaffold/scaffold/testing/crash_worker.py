@@ -85,9 +85,7 @@ class Ran(msgspec.Struct):
 
 def stage_in(folder: Path, reach: Callable[[str], None]) -> Stage:
     """Build the stage of one case below a folder."""
-    return Stage(
-        FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder
-    )
+    return Stage(FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder)
 
 
 def load(file: str, function: str) -> Callable[[Stage], Scaffold]:

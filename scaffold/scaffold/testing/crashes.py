@@ -105,11 +105,7 @@ def crash_matrix(
                 place = folder / f"{point.replace(':', '-')}-{nth}"
                 begun = msgspec.structs.replace(order, folder=str(place), point=point, nth=nth)
                 killed = first.run(begun)
-                resumed = (
-                    second.run(msgspec.structs.replace(begun, resume=True, point=""))
-                    if killed.killed
-                    else killed
-                )
+                resumed = second.run(msgspec.structs.replace(begun, resume=True, point="")) if killed.killed else killed
                 cases.append(judge.case(begun, killed, resumed))
                 if not cases[-1].faults:
                     shutil.rmtree(place)

@@ -1,10 +1,10 @@
 """Drives a planner by hand: no event loop, no backend, one move at a time.
 
-    driver = Driver(mine(task))
-    move = driver.next()
-    assert isinstance(move, Think)
-    driver.reply("42")
-    assert driver.result == "42"
+driver = Driver(mine(task))
+move = driver.next()
+assert isinstance(move, Think)
+driver.reply("42")
+assert driver.result == "42"
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Driver:
         if not self._interpreter.done:
             self.next()
         if not self._interpreter.done:
-            raise RuntimeError(f"the planner has not ended: it waits at {', '.join(self._waiting) or 'a move not yet asked for'}")
+            raise RuntimeError(
+                f"the planner has not ended: it waits at {', '.join(self._waiting) or 'a move not yet asked for'}"
+            )
         if self._interpreter.error is not None:
             raise self._interpreter.error
         return self._interpreter.result

@@ -130,8 +130,7 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
     """
     keys = {event["idempotency"]: event["key"] for event in story.of("action.intent")}
     arguments = {
-        event["key"]: story.contents[event["seq"]]["call"]["arguments"]
-        for event in story.of("action.proposed")
+        event["key"]: story.contents[event["seq"]]["call"]["arguments"] for event in story.of("action.proposed")
     }
     happened = [line for line in effects if line.run == story.run]
     for line in happened:
@@ -142,15 +141,11 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
             yield f"{line.action} at {key} happened with other arguments than were reviewed"
     counts = Counter(line.key for line in happened)
     yield from (
-        f"the effect of {keys.get(name, name)} happened {count} times"
-        for name, count in counts.items()
-        if count > 1
+        f"the effect of {keys.get(name, name)} happened {count} times" for name, count in counts.items() if count > 1
     )
     intents = Counter(event["key"] for event in story.of("action.intent") if event["action"] in set(opaque))
     yield from (
-        f"the opaque action at {key} was attempted {count} times"
-        for key, count in intents.items()
-        if count > 1
+        f"the opaque action at {key} was attempted {count} times" for key, count in intents.items() if count > 1
     )
     for event in story.of("action.outcome"):
         intent = next(each for each in story.of("action.intent") if each["key"] == event["key"])
@@ -176,15 +171,11 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
 def overspent(story: Story, task: Task) -> Iterator[str]:
     """No ledger holds more than its budget; what was reserved and never settled counts at its worst."""
     budget = task.budget
-    tokens = sum(
-        event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story)
-    )
+    tokens = sum(event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story))
     if budget.tokens is not None and tokens > budget.tokens:
         yield f"{tokens} tokens were used of {budget.tokens}"
     asked = {
-        (event["key"], event["seq"])
-        for event in story.of("step.asked")
-        if event.get("ledger", "model") == "model"
+        (event["key"], event["seq"]) for event in story.of("step.asked") if event.get("ledger", "model") == "model"
     }
     if budget.steps is not None and len(asked) > budget.steps:
         yield f"{len(asked)} steps were asked of {budget.steps}"
@@ -248,7 +239,4 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901 - one case for
 
 def _is_firm(event: Mapping[str, Any]) -> bool:
     """Whether a check that was made says so: one that failed may be made again, and then allow."""
-    return any(
-        fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok"
-        for fact in event["verdicts"]
-    )
+    return any(fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" for fact in event["verdicts"])

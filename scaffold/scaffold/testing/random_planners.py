@@ -142,11 +142,7 @@ def _do(node: Node, told: Told) -> Planning[None]:
             sampling = ahead_by(2, cap=9) if len(node.name) % 2 else majority(3)
             told.learn(
                 node.name,
-                (
-                    yield from think(
-                        "decide", told.words, returns=int, instruction=node.name, sampling=sampling
-                    )
-                ),
+                (yield from think("decide", told.words, returns=int, instruction=node.name, sampling=sampling)),
             )
         case "together":
             said = yield from together(*(_walk(part, Told()) for part in node.parts))

@@ -88,7 +88,9 @@ class Recorded:
         name = _name(request)
         known = self._answers.get(name)
         if known is None:
-            raise BackendUnavailable(f"{self._path} has no answer to: {request.messages[-1].content[-200:]!r}; record it again")
+            raise BackendUnavailable(
+                f"{self._path} has no answer to: {request.messages[-1].content[-200:]!r}; record it again"
+            )
         place = self._used.get(name, 0)
         self._used[name] = place + 1
         for delta in known[place % len(known)]:

@@ -53,9 +53,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         """Virtual seconds."""
         return self.elapsed
 
-    def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any
-    ) -> SeededTask:
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> SeededTask:
         self._tasks_made += 1
         SeededTask.number = self._tasks_made  # for hashing while the constructor registers the task
         task = SeededTask(coro, loop=loop, **more)

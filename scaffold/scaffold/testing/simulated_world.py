@@ -167,9 +167,7 @@ class SimulatedBackend:
                 return  # broken off: no finish, no usage
             yield Delta(index=index, text=text[:1], reasoning="because")
             usage = Usage(sum(len(message.content.split()) for message in request.messages), 2 * request.n)
-            yield Delta(
-                index=index, text=text[1:], finish="stop", usage=usage if index == request.n - 1 else None
-            )
+            yield Delta(index=index, text=text[1:], finish="stop", usage=usage if index == request.n - 1 else None)
 
     @staticmethod
     def _break(source: random.Random) -> None:
@@ -228,17 +226,13 @@ class SimulatedMonitor:
             case 3:
                 raise asyncio.CancelledError
             case 4:
-                return Verdict(
-                    decision="allow", status=world.source.choice(("error", "truncated", "abstain"))
-                )
+                return Verdict(decision="allow", status=world.source.choice(("error", "truncated", "abstain")))
             case _:
                 pass
         decision: Decision = world.source.choice(
             ("flag", "revise", "resample", "escalate", "escalate", "block", "block", "halt")
         )
-        return Verdict(
-            decision=decision, rationale="because", feedback="please not", score=world.source.random()
-        )
+        return Verdict(decision=decision, rationale="because", feedback="please not", score=world.source.random())
 
 
 class SimulatedAction:
@@ -246,9 +240,7 @@ class SimulatedAction:
 
     def __init__(self, world: World, name: str, effect: Effect, idempotency: Idempotency) -> None:
         self._world = world
-        self.spec = ActionSpec(
-            name=name, effect=effect, idempotency=idempotency, timeout_s=5.0, trusted=name == "look"
-        )
+        self.spec = ActionSpec(name=name, effect=effect, idempotency=idempotency, timeout_s=5.0, trusted=name == "look")
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if set(arguments) != {"what"}:
@@ -268,9 +260,7 @@ class SimulatedAction:
         if fails and how == 2:  # noqa: PLR2004 - one of several ways
             await asyncio.sleep(world.source.choice((6.0, _FOREVER)))
         result = {"done": arguments["what"]}
-        if self.spec.effect != "read" and not (
-            self.spec.idempotency == "target_key" and world.find(call.key)
-        ):
+        if self.spec.effect != "read" and not (self.spec.idempotency == "target_key" and world.find(call.key)):
             world.happen(self.spec.name, call, arguments, result)
         world.reach("inside the action")
         if fails and how in {3, 4}:

@@ -114,8 +114,7 @@ class Setting:
         self.task = _draw_task(source)
         self.tree = draw_tree(source, _ACTIONS) if tree is None else tree
         self.monitors = [
-            SimulatedMonitor(self.world, f"m{number}", source)
-            for number in range(source.choice((0, 1, 1, 2, 3)))
+            SimulatedMonitor(self.world, f"m{number}", source) for number in range(source.choice((0, 1, 1, 2, 3)))
         ]
         self.backend = SimulatedBackend(self.world)
         self.with_person = source.random() < 0.7  # noqa: PLR2004 - mostly
@@ -201,9 +200,7 @@ class Setting:
         for event in read_story(self.world.root / run).of("approval.asked", "question.asked"):
             if self.source.random() < 0.6:  # noqa: PLR2004 - mostly
                 granted = self.source.random() < 0.7  # noqa: PLR2004 - mostly
-                answer = Answer(
-                    id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox"
-                )
+                answer = Answer(id=event["id"], digest=event["digest"], granted=granted, value="red", by="the inbox")
                 self.post(run, answer)
 
 
@@ -242,9 +239,7 @@ def _judge(setting: Setting, result: Simulated) -> Iterator[str]:
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
         result.trace += b"".join(
-            (folder / name).read_bytes()
-            for name in ("trace.jsonl", "content.jsonl")
-            if (folder / name).exists()
+            (folder / name).read_bytes() for name in ("trace.jsonl", "content.jsonl") if (folder / name).exists()
         )
         yield from story.faults
         yield from wrong_clearances(story)

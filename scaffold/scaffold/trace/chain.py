@@ -112,7 +112,9 @@ class Chain:
         try:
             event = events.decode(body)
         except msgspec.ValidationError as error:
-            raise errors.NewerTrace(f"line {number} of the trace is of a kind this version does not know: {error}") from None
+            raise errors.NewerTrace(
+                f"line {number} of the trace is of a kind this version does not know: {error}"
+            ) from None
         if event.seq != number:
             raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
         content = self._content(event, record.content, number)

@@ -151,9 +151,7 @@ class Conduct:
         known = self._at(event.key)
         if known.digest != event.digest:
             return f"{event.action} was cleared for another call than the one proposed"
-        if event.approval and (
-            known.given is None or known.given.id != event.approval or not known.given.granted
-        ):
+        if event.approval and (known.given is None or known.given.id != event.approval or not known.given.granted):
             return f"{event.action} was cleared by an approval that nobody gave"
         against = self._stands_against(known, event.digest, event.at)
         if against:
@@ -197,7 +195,5 @@ class Conduct:
     def _end(self, event: ev.Ended) -> str:
         self.ended = True
         return (
-            "the run ended as solved with an action unfinished"
-            if event.status == "solved" and self.unfinished
-            else ""
+            "the run ended as solved with an action unfinished" if event.status == "solved" and self.unfinished else ""
         )

@@ -69,7 +69,9 @@ class FileJournal:
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
-            raise UnknownRun(f"{name!r} fits {len(fitting)} runs in {self.root}: {', '.join(fitting[:5])}; say more of it")
+            raise UnknownRun(
+                f"{name!r} fits {len(fitting)} runs in {self.root}: {', '.join(fitting[:5])}; say more of it"
+            )
         hint = nearest(name, known) if known else "; there are none"
         raise UnknownRun(f"no run {name!r} in {self.root}{hint}")
 

@@ -75,7 +75,7 @@ def key_id(name: str, public: bytes) -> bytes:
 
 def public_bytes(key: Ed25519PublicKey) -> bytes:
     """The 32 bytes of a public key."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - heavy
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
@@ -86,7 +86,7 @@ def new_key(path: Path) -> Signer:
     Raises:
         BadInput: there is a file already.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - heavy
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
     try:
@@ -104,7 +104,7 @@ def load_signer(path: Path | str) -> Signer:
     Raises:
         BadInput: it is missing, readable by others, or no key.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - heavy
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     file = Path(path)
     try:
@@ -112,7 +112,9 @@ def load_signer(path: Path | str) -> Signer:
         raw = base64.b64decode(file.read_text().strip(), validate=True)
         key = Ed25519PrivateKey.from_private_bytes(raw)
     except OSError as error:
-        raise BadInput(f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one") from None
+        raise BadInput(
+            f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one"
+        ) from None
     except ValueError:
         raise BadInput(f"{file} holds no Ed25519 key: 32 bytes in base64 are wanted") from None
     if mode & 0o077:
@@ -164,8 +166,8 @@ def without_torn_note(text: bytes) -> bytes:
 
 def is_signed_by(note: str, verifier: str) -> bool:
     """Whether a note carries a signature by the key of a verifier line."""
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - heavy
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - heavy
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     name, _, encoded = verifier.strip().split("+", 2)
     public = base64.b64decode(encoded)[1:]

@@ -292,9 +292,7 @@ class Check:
             result.find("cut off", "the trace is empty")
         if not result.ended and result.events:
             if running:
-                result.find(
-                    "running", f"a process is writing it; its {result.events} events so far are whole"
-                )
+                result.find("running", f"a process is writing it; its {result.events} events so far are whole")
             else:
                 result.find(
                     "cut off",

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from scaffold.vocabulary.actions import Effect  # noqa: TC001 - msgspec reads annotations at run time
+from scaffold.vocabulary.actions import Effect
 from scaffold.vocabulary.models import NO_USAGE, Usage
-from scaffold.vocabulary.review import Decision, SubjectKind, VerdictStatus  # noqa: TC001 - as above
+from scaffold.vocabulary.review import Decision, SubjectKind, VerdictStatus
 
 FORMAT = 1
 

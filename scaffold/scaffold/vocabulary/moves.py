@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from scaffold.vocabulary.references import Provenance, Reference
-from scaffold.vocabulary.review import Objection  # noqa: TC001 - msgspec reads annotations at run time
+from scaffold.vocabulary.review import Objection
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.plan import Plan, Planned

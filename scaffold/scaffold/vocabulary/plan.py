@@ -164,7 +164,7 @@ class Plan:
     @cached_property
     def graph(self) -> nx.DiGraph[str]:
         """The plan as a networkx graph: an edge leads from what comes first to what needs it."""
-        import networkx as nx  # noqa: PLC0415 - takes a tenth of a second; most runs never need it
+        import networkx as nx
 
         graph: nx.DiGraph[str] = nx.DiGraph()
         for planned in self.actions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from scaffold.vocabulary.models import NO_USAGE, Usage
-from scaffold.vocabulary.plan import ActionCall  # noqa: TC001 - msgspec reads annotations at run time
+from scaffold.vocabulary.plan import ActionCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
