@@ -1,0 +1,243 @@
+"""Effects: what came of an action is known, or known to be unknown; what has begun is never cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold import Call, NotPerformed, Observation, Planning, Task, act, action, together
+from scaffold.errors import ActionError, ActionFailed, MoveError, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Watcher, World
+
+
+def doing(name: str, arguments: Any = None) -> Any:
+    """A planner that does one thing, and answers what became of it."""
+
+    def planner(_: Task) -> Planning[Any]:
+        try:
+            observation: Observation[Any] = yield from act(name, arguments or {})
+        except ActionError as error:
+            return [type(error).__name__, error.message, error.tainted]
+        return [observation.value, observation.provenance.sources, observation.provenance.tainted]
+
+    return planner
+
+
+def test_what_an_action_gives_back_is_tainted_unless_it_is_trusted(world: World) -> None:
+    """An observation comes from its action, outside our trust unless the action says otherwise."""
+
+    @action(effect="read", trusted=True)
+    async def clock() -> dict[str, int]:
+        return {"hour": 7}
+
+    assert world.solve(doing("look", {"at": "x"})).answer == ["seen x", ["action:0"], True]
+    assert world.solve(doing("clock"), actions=[clock]).answer == [{"hour": 7}, ["action:0"], False]
+
+
+@pytest.mark.parametrize("effect", ["read", "reversible", "irreversible"])
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("not performed", "failed"), ("raises", "unknown"), ("hangs", "unknown"), ("is cancelled", "unknown")],
+)
+def test_an_outcome_is_failed_only_when_that_is_known(
+    world: World, watcher: type[Watcher], effect: Any, how: str, status: str
+) -> None:
+    """NotPerformed is a failure; an exception, a timeout or a cancellation leaves it unknown, unless it is a read."""
+
+    @action(effect=effect, timeout_s=0.05)
+    async def try_it() -> None:
+        match how:
+            case "not performed":
+                raise NotPerformed("busy")
+            case "raises":
+                raise ConnectionError("gone")
+            case "hangs":
+                await asyncio.sleep(30)
+            case _:
+                raise asyncio.CancelledError
+
+    outcome = world.solve(doing("try_it"), monitors=[watcher()], actions=[try_it])
+    expected = "failed" if effect == "read" else status
+    assert outcome.actions[0].status == expected
+    assert outcome.answer[0] == ("ActionFailed" if expected == "failed" else "OutcomeUnknown")
+    (recorded,) = world.facts(outcome, "action.outcome")
+    assert recorded["status"] == expected
+
+
+def test_the_words_of_a_failure_are_tainted(world: World, watcher: type[Watcher]) -> None:
+    """An error message from outside taints the planner that is told it."""
+    name, _, tainted = world.solve(doing("post", {"text": "!break"}), monitors=[watcher()]).answer
+    assert (name, tainted) == ("OutcomeUnknown", True)
+    assert not MoveError("ours").tainted
+
+
+@pytest.mark.parametrize("text", ["a\udce9b", "a\ud800"])
+def test_words_that_cannot_be_encoded_do_not_lose_an_outcome(world: World, watcher: type[Watcher], text: str) -> None:
+    """A message with half a character in it is recorded without it."""
+
+    @action(effect="irreversible")
+    async def write() -> None:
+        raise OSError(text)
+
+    outcome = world.solve(doing("write"), monitors=[watcher()], actions=[write])
+    assert outcome.answer[0] == "OutcomeUnknown"
+    assert outcome.actions[0].status == "unknown"
+
+
+def _circle() -> dict[str, Any]:
+    circle: dict[str, Any] = {}
+    circle["itself"] = circle
+    return circle
+
+
+@pytest.mark.parametrize(
+    "value", [object(), "\ud800", _circle(), {1, (2, 3)}, 1j], ids=lambda each: type(each).__name__
+)
+def test_an_effect_whose_result_cannot_be_recorded_has_still_happened(
+    world: World, watcher: type[Watcher], value: Any
+) -> None:
+    """What JSON cannot hold is dropped with a word about it; that it was performed is not."""
+    happened: list[int] = []
+
+    @action(effect="irreversible")
+    async def odd() -> Any:
+        happened.append(1)
+        return value
+
+    outcome = world.solve(doing("odd"), monitors=[watcher()], actions=[odd])
+    assert outcome.status == "solved", outcome.reason
+    assert outcome.actions[0].status == "performed"
+    assert happened == [1]
+
+
+def test_a_plain_function_runs_in_a_thread(world: World) -> None:
+    """An action that is not async does not hold up the event loop."""
+    threads: list[str] = []
+
+    @action(effect="read")
+    def look(at: str) -> str:
+        threads.append(threading.current_thread().name)
+        return at
+
+    assert world.solve(doing("look", {"at": "x"}), actions=[look]).answer[0] == "x"
+    assert threads != [threading.main_thread().name]
+
+
+def test_an_action_is_told_its_run_and_a_key_of_its_own(world: World, watcher: type[Watcher]) -> None:
+    """The idempotency key differs for every effect of every run, and stays the same for its attempts."""
+    calls: list[Call] = []
+
+    @action(effect="irreversible", idempotency="target_key")
+    async def send(*, call: Call) -> None:
+        calls.append(call)
+
+    def planner(_: Task) -> Planning[None]:
+        yield from together(act("send", {}), act("send", {}))
+
+    first = world.solve(planner, monitors=[watcher()], actions=[send])
+    world.solve(planner, monitors=[watcher()], actions=[send])
+    assert len({call.key for call in calls}) == 4
+    assert [call.run for call in calls].count(first.run) == 2
+    assert {call.attempt for call in calls} == {1}
+
+
+def test_a_started_action_is_never_cancelled(world: World, watcher: type[Watcher]) -> None:
+    """An interrupt during an action waits for it; its outcome is recorded, and resuming does not do it again."""
+    happened: list[str] = []
+
+    @action(effect="irreversible")
+    async def slow() -> str:
+        begun.set()
+        await asyncio.sleep(0.2)
+        happened.append("done")
+        return "done"
+
+    agent = world.agent(doing("slow"), monitors=[watcher()], actions=[slow])
+    begun = asyncio.Event()
+
+    async def interrupted(*, by_host: bool) -> Any:
+        solving = asyncio.create_task(agent.solve(Task(prompt="x")))
+        await begun.wait()
+        if by_host:
+            solving.cancel()
+        else:
+            agent.interrupt()
+            agent.interrupt()
+        return await solving
+
+    outcome = asyncio.run(interrupted(by_host=False))
+    assert (outcome.status, happened) == ("interrupted", ["done"])
+    assert [each.status for each in outcome.actions] == ["performed"]
+    assert agent.resume_sync(outcome.run).answer[0] == "done"
+    begun = asyncio.Event()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(interrupted(by_host=True))
+    assert happened == ["done", "done"]
+
+
+def test_side_by_side_failures_do_not_cut_one_another_off(world: World, watcher: type[Watcher]) -> None:
+    """A branch that fails lets the actions of others end, and its error comes after them."""
+    happened: list[str] = []
+
+    @action(effect="irreversible")
+    async def slow() -> str:
+        await asyncio.sleep(0.05)
+        happened.append("slow")
+        return "done"
+
+    def planner(_: Task) -> Planning[Any]:
+        try:
+            yield from together(act("post", {"text": "!not"}), act("slow", {}))
+        except ActionFailed as error:
+            return [error.message, *happened]
+        return "no error"
+
+    outcome = world.solve(planner, monitors=[watcher()], actions=[world.post, slow])
+    assert outcome.answer == ["the line was busy", "slow"]
+
+
+@pytest.mark.parametrize("bad", ["annotation", "star", "positional", "identity"])
+def test_a_function_that_cannot_be_an_action_is_refused_when_it_is_made(bad: str) -> None:
+    """Parameters need names and annotations, and identity names parameters; the error says which."""
+
+    def unannotated(invoice) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001 - the point
+
+    def starred(*invoices: str) -> None: ...
+
+    def positional(invoice: str, /) -> None: ...
+
+    def fine(invoice: str) -> None: ...
+
+    function: Any = {"annotation": unannotated, "star": starred, "positional": positional, "identity": fine}[bad]
+    with pytest.raises(TypeError, match="invoice"):
+        action(effect="read", identity=("invoices",) if bad == "identity" else ())(function)
+
+
+def test_an_action_that_says_nothing_is_irreversible() -> None:
+    """The careful reading is the default."""
+
+    @action
+    async def launch(where: str, times: int = 1) -> None:
+        """Launch it.
+
+        Not what reviewers need to read.
+        """
+
+    assert (launch.spec.effect, launch.spec.trusted, launch.spec.idempotency) == (
+        "irreversible",
+        False,
+        "none",
+    )
+    assert launch.spec.description == "Launch it."
+    assert launch.validate({"where": "x"}) == {"where": "x", "times": 1}
+
+
+def test_an_unknown_outcome_is_an_error_the_planner_can_tell_apart() -> None:
+    """Each end of an action has an error of its own."""
+    assert not issubclass(OutcomeUnknown, ActionFailed)
+    assert issubclass(OutcomeUnknown, ActionError)
