@@ -64,7 +64,7 @@ def read_content(line: bytes) -> Content:
 
 def body_of(content: Content | None) -> dict[str, Any]:
     """An event's content as JSON values; empty when there is none or it is withheld."""
-    return _json.decode(content.body) if content is not None else {}  # type: ignore[no-any-return]  # an object, by format
+    return _json.decode(content.body) if content is not None else {}
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -115,6 +115,8 @@ class Chain:
             raise errors.NewerTrace(
                 f"line {number} of the trace is of a kind this version does not know: {error}"
             ) from None
+        except msgspec.DecodeError:
+            raise errors.TraceDamaged(f"line {number} of the trace is no event", number) from None
         if event.seq != number:
             raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
         content = self._content(event, record.content, number)
@@ -127,8 +129,9 @@ class Chain:
             return None
         try:
             content = read_content(line)
+            altered = content.digest() != event.content
         except (msgspec.MsgspecError, ValueError):
             raise errors.TraceDamaged(f"the content of line {number} was altered", number) from None
-        if content.digest() != event.content:
+        if altered:
             raise errors.TraceDamaged(f"the content of line {number} was altered", number)
         return content
