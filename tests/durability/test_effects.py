@@ -112,20 +112,22 @@ def test_a_full_disk_before_an_intent_lets_no_action_through(tiny_disk: Path, tm
 
 
 @pytest.mark.parametrize("half", [0, 40])
-def test_a_write_that_fails_before_an_intent_lets_no_action_through(half: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_write_that_fails_before_an_intent_lets_no_action_through(writes: int, half: int, tmp_path: Path) -> None:
     """With nothing or half a line written, the trace ends with a whole line and can be resumed."""
     ledger = EffectLedger(tmp_path / "effects")
-    full: list[bool] = []
+    left: list[int] = []
 
     def write(descriptor: int, data: bytes) -> int:
-        if full:
+        if left and not left[0]:
             os.write(descriptor, data[:half])
             raise OSError(errno.ENOSPC, "No space left on device")
+        left[:] = [count - 1 for count in left]
         return os.write(descriptor, data)
 
     def reach(point: str) -> None:
         if point == "action.intent:before":
-            full.append(True)
+            left.append(writes)  # the first is of the contents, the second of the spine
 
     settings: dict[str, Any] = {
         "backends": {"default": Scripted("ok")},
@@ -138,7 +140,7 @@ def test_a_write_that_fails_before_an_intent_lets_no_action_through(half: int, t
     )
     assert outcome.status == "unavailable"
     assert not ledger.lines()
-    full.clear()
+    left.clear()
     again = Scaffold(think_and_do_it, journal=FileJournal(tmp_path / "runs"), **settings).resume_sync(outcome.run)
     assert (again.answer, again.repaired) == ("paid", "")
     assert len(ledger.lines()) == 1
@@ -230,17 +232,12 @@ def test_a_signed_head_covers_only_what_is_on_disk(tmp_path: Path) -> None:
         await asyncio.sleep(0.03)
 
     def branches(_task: Task) -> Planning[str]:
-        def think_on() -> Planning[str]:
-            for number in range(40):
-                yield from think("solve", str(number))
-            return "thought"
-
-        yield from together(do_it(_task), think_on())
+        yield from together(do_it(_task), think("solve", "meanwhile", returns=str))
         return "done"
 
     signer = Signer(Ed25519PrivateKey.generate())
     journal = Watched(tmp_path / "runs", fsync=slow)
-    backend = Scripted("ok", delay=0.001)
+    backend = Scripted("ok", delay=0.01)
     agent = Scaffold(
         branches,
         backends={"default": backend},
