@@ -3,9 +3,10 @@
     python benchmarks/engine.py            # N = 100, 1,000, 10,000, 100,000
     python benchmarks/engine.py --most 10000
 
-One JSON line for each shape and N: `ratio` is CPU time per step over CPU time of `await asyncio.create_task(noop())`, the
-median of interleaved rounds; `kept_bytes` is memory kept per step, with the trace on disk. The backend does nothing; the trace
-is written to a real file; fsync is left out, since its cost drifts more than what is measured.
+One JSON line for each shape and N: `ratio` is CPU time per step over CPU time of
+`await asyncio.create_task(noop())`, the median of interleaved rounds; `kept_bytes` is memory kept per step, with the
+trace on disk. The backend does nothing; the trace is written to a real file; fsync is left out, since its cost drifts
+more than what is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Nothing:
 
     profile = Profile(backend="nothing", model="nothing", prices=FREE, reasoning="full", can=frozenset({"n"}))
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Give one sample."""
         yield Delta(text="ok", finish="stop", usage=Usage(5, 1))
 
@@ -70,7 +71,7 @@ async def nothing(number: int) -> int:
 def chain(n: int) -> Callable[[Task], Planning[str]]:
     """N steps, one after another."""
 
-    def planner(task: Task) -> Planning[str]:
+    def planner(_task: Task) -> Planning[str]:
         text = ""
         for number in range(n):
             thought = yield from think("solve", number)
@@ -83,7 +84,7 @@ def chain(n: int) -> Callable[[Task], Planning[str]]:
 def fan_out(n: int) -> Callable[[Task], Planning[int]]:
     """N steps side by side, joined."""
 
-    def planner(task: Task) -> Planning[int]:
+    def planner(_task: Task) -> Planning[int]:
         results = yield from together(*(think("solve", number) for number in range(n)))
         return len(results)
 
@@ -93,7 +94,7 @@ def fan_out(n: int) -> Callable[[Task], Planning[int]]:
 def gated(n: int) -> Callable[[Task], Planning[int]]:
     """N actions, each reviewed by rules and by a reader of the trace, each decision recorded."""
 
-    def planner(task: Task) -> Planning[int]:
+    def planner(_task: Task) -> Planning[int]:
         for number in range(n):
             yield from act("nothing", {"number": number})
         return n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -54,9 +54,7 @@ class FanOut:
         seed = None if request.seed is None else request.seed + index
         single = msgspec.structs.replace(request, n=1, seed=seed)
         try:
-            # Backends are written as generators, whose `aclose` is how they are stopped.
-            stream = cast("AsyncGenerator[Delta]", self._inner.generate(single))
-            async with aclosing(stream) as deltas:
+            async with aclosing(self._inner.generate(single)) as deltas:
                 async for delta in deltas:
                     arriving.put_nowait(msgspec.structs.replace(delta, index=index))
         except Exception as error:  # noqa: BLE001 - handed to the one who waits

@@ -55,7 +55,7 @@ def with_point(digits: str, decimals: int) -> str:
 def add_column(digits: Sequence[int]) -> Planning[int]:
     """Have the model count through one column until its votes agree."""
     counted = sorted((digit for digit in digits if digit), reverse=True)
-    if len(counted) < 2:
+    if len(counted) <= 1:
         return counted[0] if counted else 0
     there, back = counted, [counted[1], counted[0], *counted[2:]]
     votes: Counter[int] = Counter()
@@ -69,7 +69,7 @@ def add_column(digits: Sequence[int]) -> Planning[int]:
                 directions.setdefault(said[0], set()).add(direction)
                 beyond[said[0]] = said
         leader, runner_up = (*votes.most_common(2), (None, 0), (None, 0))[:2]
-        if leader[0] is not None and leader[1] - runner_up[1] >= AHEAD and len(directions[leader[0]]) == 2:
+        if leader[0] is not None and leader[1] - runner_up[1] >= AHEAD and directions[leader[0]] == {0, 1}:
             if (yield from count_down(beyond[leader[0]], counted[1:])) != counted[0]:
                 raise GaveUp(f"counting back from {leader[0]} does not lead to {counted[0]}")
             return leader[0]
@@ -100,7 +100,7 @@ def count_down(landed: Sequence[int], ways: Sequence[int]) -> Planning[int | Non
 
 
 def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) -> Planning[list[int]]:
-    """Have the model say the next numbers, `further` ones besides; gives the last three said, or nothing if it strays."""
+    """Have the model say the next numbers, and `further` ones; gives the last three said, or nothing if it strays."""
     count = steps + further
 
     def keeps_form(text: str) -> bool:

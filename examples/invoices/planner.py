@@ -1,8 +1,8 @@
 """Pays the invoices in a folder: reads them, has the model name the sender and add up the items, proposes one plan.
 
-What the model is asked is what a model of 135 million parameters can do, and no more: name the sender it sees, and say which
-number comes next. It cannot tell whether a changed bank account is fraud (16 of 30 right, as good as a coin),
-so it is not asked: the planner proposes what the invoice says, and the gate holds that against the suppliers' list.
+What the model is asked is what a model of 135 million parameters can do, and no more: name the sender it sees, and say
+which number comes next. It cannot tell whether a changed bank account is fraud (16 of 30 right, as good as a coin), so
+it is not asked: the planner proposes what the invoice says, and the gate holds that against the suppliers' list.
 """
 
 import re

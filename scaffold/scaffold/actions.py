@@ -96,7 +96,7 @@ def action(
     idempotency: Idempotency = "none",
     timeout_s: float = 60.0,
 ) -> Callable[[Callable[..., Any]], FunctionAction]: ...
-def action(
+def action(  # noqa: PLR0913 - all that an action may declare
     function: Callable[..., Any] | None = None,
     /,
     *,

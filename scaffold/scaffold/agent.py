@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError
@@ -63,7 +63,7 @@ class Scaffold:
         base: folder that `module:function` refers to.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an agent may be made of
         self,
         planner: str | Callable[..., Planning[Any]] = "direct",
         *,
@@ -110,7 +110,7 @@ class Scaffold:
         self._running: dict[str, Engine] = {}
         self._prepared = False
 
-    async def __aenter__(self) -> Scaffold:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -257,7 +257,8 @@ class Scaffold:
                 f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}", path=("backends",)
             )
         else:
-            said = f"the monitor {monitor.spec.name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
+            name = monitor.spec.name
+            said = f"the monitor {name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
             warnings.warn(said, stacklevel=4)
 
     def _pins(self) -> dict[str, str]:

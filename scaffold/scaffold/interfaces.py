@@ -302,7 +302,8 @@ class Journal(Protocol):
     """Where a run's events are stored. One writer at a time; readers at any time.
 
     `append` stores records in the order of its calls, of which one may come before an earlier one has returned; when
-    it returns, all that was handed over before is stored too. With `durable` it survives a loss of power. `read` gives what was stored, in order, and changes nothing. The inbox holds
+    it returns, all that was handed over before is stored too. With `durable` it survives a loss of power. `read` gives
+    what was stored, in order, and changes nothing. The inbox holds
     what people say to a run from outside; the holder of the claim turns it into events.
     """
 

@@ -28,16 +28,48 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
+@overload
 def think(
     kind: StepKind,
     *inputs: Any,
-    returns: type[T] = str,  # type: ignore[assignment]  # the default makes T str
     instruction: str = "",
     prompt: str = "",
     sampling: Sampling | None = None,
     to: str = "default",
     options: Options = DEFAULT_OPTIONS,
-) -> Planning[Thought[T]]:
+) -> Planning[Thought[str]]: ...
+@overload
+def think(
+    kind: StepKind,
+    *inputs: Any,
+    returns: type[T],
+    instruction: str = "",
+    prompt: str = "",
+    sampling: Sampling | None = None,
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+) -> Planning[Thought[T]]: ...
+@overload
+def think(
+    kind: StepKind,
+    *inputs: Any,
+    returns: Any,
+    instruction: str = "",
+    prompt: str = "",
+    sampling: Sampling | None = None,
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+) -> Planning[Thought[Any]]: ...
+def think(
+    kind: StepKind,
+    *inputs: Any,
+    returns: Any = str,
+    instruction: str = "",
+    prompt: str = "",
+    sampling: Sampling | None = None,
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+) -> Planning[Thought[Any]]:
     """Ask a model for one cognitive step.
 
     Args:
@@ -63,7 +95,7 @@ def think(
         to=to,
         options=options,
     )
-    return cast("Thought[T]", thought)
+    return cast("Thought[Any]", thought)
 
 
 @overload
@@ -164,10 +196,14 @@ _STATUS_OF: dict[type[ActionError], Any] = {
 }
 
 
-def ask(question: str, *about: Any, returns: type[T] = str) -> Planning[Reference[T]]:  # type: ignore[assignment]  # as in think
+@overload
+def ask(question: str, *about: Any) -> Planning[Reference[str]]: ...
+@overload
+def ask(question: str, *about: Any, returns: type[T]) -> Planning[Reference[T]]: ...
+def ask(question: str, *about: Any, returns: Any = str) -> Planning[Reference[Any]]:
     """Ask the user for a missing fact; the run pauses when nobody is there to answer."""
     answer = yield Ask(question, returns, about)
-    return cast("Reference[T]", answer)
+    return cast("Reference[Any]", answer)
 
 
 def note(text: str, *, partial: Any = None) -> Planning[None]:

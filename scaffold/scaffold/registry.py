@@ -136,7 +136,7 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
     """
     if not inspect.isgeneratorfunction(function):
         raise TaskError(
-            f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: a planner is a generator function",
+            f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: write a generator function",
             path=("planner",),
         )
     parameters = list(inspect.signature(function).parameters.values())
@@ -154,7 +154,7 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
 
 
 def _annotation(function: Callable[..., Any], name: str) -> Any:
-    """The type that a parameter is annotated with; the other annotations may name what is imported for checking only."""
+    """The type that a parameter is annotated with; others may name what is imported for checking only."""
     said = function.__annotations__.get(name)
     if not isinstance(said, str):
         return said

@@ -1,4 +1,4 @@
-"""The adding of examples/invoices, with made-up models: what counts right adds right, what counts wrong never does by luck."""
+"""The adding of examples/invoices with made-up models: who counts right adds right, who counts wrong never does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAINTED = Provenance(("action:0",), tainted=True)
 def counter(after: Callable[[int], int], before: Callable[[int], int]) -> Callable[[str, Any], Any]:
     """A model that recites by these two functions."""
 
-    def answer(key: str, move: Any) -> Any:
+    def answer(_key: str, move: Any) -> Any:
         assert isinstance(move, Think)
         number = move.inputs[0]["numbers"][-1]
         said = []

@@ -18,7 +18,7 @@ from scaffold.vocabulary.review import MonitorSpec, Subject, Verdict
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from scaffold.vocabulary.events import Event
@@ -30,7 +30,7 @@ class Echo:
 
     profile = Profile(backend="echo", model="yes-1", context=8000, prices=FREE, reasoning="full")
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Say yes, once for each sample."""
         for index in range(request.n):
             yield Delta(index=index, text="yes", finish="stop", usage=Usage(10, 1) if not index else None)

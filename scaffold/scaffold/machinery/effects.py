@@ -157,7 +157,7 @@ class Effects:
         )
         self._reach("action.outcome:before")
         body = self._recorder.record(event, content)
-        # What is outside our trust is not read before it is safe on disk: an effect that happened must not be forgotten.
+        # On disk before anybody reads it: an effect that happened must not be forgotten.
         await self._recorder.flush(durable=self._actions[call.action].spec.effect != "read")
         self._reach("action.outcome:after")
         return event, body
@@ -236,6 +236,7 @@ def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
 
 
 def reason_of(verdicts: Sequence[Verdict], decision: Decision) -> str:
+    """Say which monitor ended the run, and why."""
     for verdict in verdicts:
         if verdict.decision == decision:
             return f"{verdict.monitor} halted the run: {verdict.rationale or verdict.feedback}"

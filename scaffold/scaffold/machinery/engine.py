@@ -322,9 +322,9 @@ class Engine:
             case Think():
                 return await self._think(pending, move)
             case Act():
-                return await self._gate.act(pending)
+                return await self._gate.act(pending, move)
             case Propose():
-                return await self._gate.propose(pending)
+                return await self._gate.propose(pending, move)
             case Ask():
                 return await self._people.ask(pending.key, move, pending.history)
             case Note():
@@ -417,7 +417,7 @@ class Engine:
                 return await self._end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
         return await self._end("solved", answer=plain)
 
-    async def _ended_by(self, error: BaseException) -> Outcome:
+    async def _ended_by(self, error: BaseException) -> Outcome:  # noqa: PLR0911 - one for each way to end
         match error:
             case PlanOnly():
                 planned = [

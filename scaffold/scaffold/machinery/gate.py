@@ -1,4 +1,4 @@
-"""What stands between a planner and the world; the order is fixed, for every action:
+"""What stands between a planner and the world. The order is fixed, for every action.
 
     schema → rules → monitors → people → digest → intent → perform → result review
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.reviews import Reviews
     from scaffold.machinery.state import Progress, RunState
     from scaffold.vocabulary.actions import Observation
+    from scaffold.vocabulary.moves import Act, Propose
     from scaffold.vocabulary.review import Decision, Stakes
     from scaffold.vocabulary.task import Task
 
@@ -54,7 +55,7 @@ def call_asked(call: ActionCall) -> bytes:
 class Gate:
     """The gate of one run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a gate joins
         self,
         *,
         task: Task,
@@ -89,13 +90,13 @@ class Gate:
 
     # --- plans
 
-    async def propose(self, pending: Pending) -> Review:
+    async def propose(self, pending: Pending, move: Propose) -> Review:
         """Have a whole plan read; gives what the planner is sent.
 
         Raises:
             Stopped: a monitor halts the run, or the planner insists.
         """
-        key, plan = pending.key, pending.move.plan  # type: ignore[union-attr]  # a Propose
+        key, plan = pending.key, move.plan
         calls = plan.calls(pending.history)
         progress = self._state.at(key)
         what = plan_asked(calls)
@@ -173,7 +174,7 @@ class Gate:
 
     # --- actions
 
-    async def act(self, pending: Pending) -> Observation[Any] | ActionError:
+    async def act(self, pending: Pending, move: Act) -> Observation[Any] | ActionError:
         """Clear one call and perform it; gives what the planner is sent.
 
         Raises:
@@ -181,8 +182,8 @@ class Gate:
             Parked: it waits for a person.
             PlanOnly: it would change the world in a run that only plans.
         """
-        key, move = pending.key, pending.move
-        call = as_call(move.planned, pending.history)  # type: ignore[union-attr]  # an Act
+        key = pending.key
+        call = as_call(move.planned, pending.history)
         what = call_asked(call)
         problem, arguments = self._fit(call)
         if arguments is not None:
@@ -199,7 +200,7 @@ class Gate:
                 effect=spec.effect if spec else "irreversible",
                 digest="",
                 cost=spec.cost if spec else 0.0,
-                plan=move.plan,  # type: ignore[union-attr]  # as above
+                plan=move.plan,
                 node=call.id,
             )
             self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=call_asked(call))
@@ -214,7 +215,7 @@ class Gate:
                 return settled
         self._check_stop()
         reviewed = canonical(call)
-        planned = self._in_plan(move.plan, key, call)  # type: ignore[union-attr]  # as above
+        planned = self._in_plan(move.plan, key, call)
         decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
         call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:

@@ -7,6 +7,7 @@ only in where the outcomes come from.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ class Frame:
     __slots__ = ("generator", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
 
     def __init__(
-        self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, tainted: bool
+        self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, *, tainted: bool
     ) -> None:
         self.generator: Generator[Move, Any, Any] | None = generator
         self.path = path
@@ -75,7 +76,7 @@ class _Fan:
     def start(self) -> Frame:
         index = self.next_index
         self.next_index += 1
-        return Frame(self.branches.pop(), f"{self.path}{index}/", self.parent, index, self.tainted)
+        return Frame(self.branches.pop(), f"{self.path}{index}/", self.parent, index, tainted=self.tainted)
 
 
 class _Failure:
@@ -103,7 +104,7 @@ class Interpreter:
         self.done = False
         self.result: Any = None
         self.error: Exception | None = None
-        root = Frame(planning, "", None, 0, tainted)
+        root = Frame(planning, "", None, 0, tainted=tainted)
         # What has begun and not ended, outer ones first.
         self._begun: dict[Frame, None] = {root: None}
         # What to tell which generator next; one that was told something goes before those not yet started,
@@ -231,7 +232,5 @@ def _must_be_generator(planning: object) -> None:
 
 
 def _close(generator: Generator[Any, Any, Any]) -> None:
-    try:
+    with contextlib.suppress(Exception):  # a planner's clean-up cannot change how its run ended
         generator.close()
-    except Exception:  # noqa: BLE001, S110 - a planner's clean-up cannot change how its run ended
-        pass

@@ -19,7 +19,7 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.canonical import canonical, schema_of
@@ -51,10 +51,8 @@ class Template:
         pieces = _SECTION.split(text)
         if pieces[0].strip() or len(pieces) < 3:  # noqa: PLR2004 - text before, a role, its text
             raise TaskError(f"the template {name!r} has to begin with [system] or [user] on a line of its own")
-        self.sections: list[tuple[Role, list[str]]] = [
-            (role, _parts(body.strip("\n")))
-            for role, body in zip(pieces[1::2], pieces[2::2], strict=True)  # type: ignore[misc]  # the pattern admits roles only
-        ]
+        roles = cast("list[Role]", pieces[1::2])  # the pattern admits no other words
+        self.sections = [(role, _parts(body.strip("\n"))) for role, body in zip(roles, pieces[2::2], strict=True)]
 
     def fill(self, values: dict[str, str]) -> tuple[Message, ...]:
         """Put values in their places; what stands in a value is never read as a place."""
@@ -180,7 +178,7 @@ def _shown(value: Any, code: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def wanted(returns: Any, choices: tuple[str, ...] = ()) -> str:
+def wanted(returns: Any, choices: tuple[str, ...] = ()) -> str:  # noqa: PLR0911 - one for each kind of type
     """Say in words what form an answer must have."""
     if choices:
         return f"Answer with exactly one of these, and nothing else: {', '.join(choices)}"

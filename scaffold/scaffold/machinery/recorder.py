@@ -7,8 +7,9 @@ a crash loses only what nobody outside has seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import BaseModel
@@ -56,12 +57,8 @@ def _encodable(value: Any) -> Any:
             return value
 
 
-class Fold(Protocol):
-    """Something whose state follows from the events alone."""
-
-    def __call__(self, event: Event, body: bytes) -> None:
-        """Take in one more event, with the bytes of its content; empty when it has none."""
-        ...
+Fold = Callable[["Event", bytes], None]
+"""Something whose state follows from the events alone: called with each, and the bytes of its content, if any."""
 
 
 class Recorder:

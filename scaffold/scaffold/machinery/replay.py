@@ -75,7 +75,7 @@ class Replay:
                 self._compare(event, asked_in(body))
             case ev.StepAnswered(final=True):
                 pending = self._find(event)
-                self._deliver(event, thought_from(event, body, pending.move))  # type: ignore[arg-type]  # compared when it was asked
+                self._deliver(event, thought_from(event, body, pending.move))  # type: ignore[arg-type]  # compared before
             case ev.PlanDecided():
                 self._deliver(event, review_from(event, body))
             case ev.ActionOutcome(final=True):
@@ -119,7 +119,8 @@ class Replay:
         now = asked_by(pending)
         if now != recorded:
             raise PlanChanged(
-                f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}; the planner now asks {_short(now)}. "
+                f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}; "
+                f"the planner now asks {_short(now)}. "
                 "Resume with the code and inputs that the run was started with, or start a new run."
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,18 +10,14 @@ import msgspec
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.steps import thought_from
+from scaffold.machinery.views import Context, View
 from scaffold.machinery.within import within
-from scaffold.trace.chain import body_of, read_content
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
-from scaffold.vocabulary.models import NO_USAGE
-from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
-from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
     from scaffold.machinery.recorder import Recorder
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     from scaffold.machinery.steps import Steps
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
-    from scaffold.vocabulary.moves import StepKind, Thought
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Decision, Stakes
     from scaffold.vocabulary.task import Task
@@ -130,7 +124,8 @@ class Reviews:
     ) -> tuple[Decision, list[Verdict]]:
         """Have a subject read, write down what was said, and give the strictest decision that binds.
 
-        Monitors that also read subjects of the kind `beside` have read it as such already, and are left out. Verdicts already recorded for this very subject, by monitors with the same settings, stand.
+        Monitors that also read subjects of the kind `beside` have read it as such already, and are left out.
+        Verdicts already recorded for this very subject, by monitors with the same settings, stand.
         """
         tiers = self._tiers(subject.kind)
         if not tiers:
@@ -164,10 +159,16 @@ class Reviews:
             self.write(subject, subject_digest, decision, stakes, fresh)
         return decision, verdicts
 
+    def _view(self, each: Watching) -> View:
+        return View(self._task, self._actions, self._recorder, self._journal, each.state)
+
+    def _context(self, each: Watching, subject: Subject, stakes: Stakes) -> Context:
+        return Context(self._recorder.claim.run, subject.key, each.name, self._steps, stakes)
+
     def open_sessions(self, subject: Subject) -> list[StreamSession]:
         """Let the monitors that read streams begin with a step."""
         return [
-            each.monitor.open(subject, View(self, each), Context(self, each, subject, "low"))
+            each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
             for each in self._watching
             if "stream" in each.spec.watches and isinstance(each.monitor, ReadsStreams)
         ]
@@ -203,10 +204,10 @@ class Reviews:
     async def _ask(self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes) -> Verdict:
         """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass."""
         spec = each.spec
-        context = Context(self, each, subject, stakes)
+        context = self._context(each, subject, stakes)
         started = self._recorder.active()
         try:
-            review = each.monitor.review(_subjects.decode(wire), View(self, each), context)
+            review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
             verdict = _whole(await within(spec.timeout_s, review))
         except TimeoutError:
             verdict = Verdict(
@@ -281,84 +282,3 @@ def _whole(said: Any) -> Verdict:
     if said.score is not None and not 0 <= said.score <= 1:
         raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
     return _verdicts.decode(canonical(said))
-
-
-class View:
-    """What one monitor may read of the run."""
-
-    __slots__ = ("_each", "_reviews")
-
-    def __init__(self, reviews: Reviews, each: Watching) -> None:
-        self._reviews = reviews
-        self._each = each
-
-    @property
-    def run(self) -> str:
-        return self._reviews._recorder.claim.run
-
-    @property
-    def task(self) -> Task:
-        return self._reviews._task
-
-    @property
-    def state(self) -> Any:
-        return self._each.state
-
-    @property
-    def actions(self) -> Mapping[str, ActionSpec]:
-        return self._reviews._actions
-
-    async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
-        await self._reviews._recorder.flush()
-        async for record in self._reviews._journal.read(self.run, after):
-            body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
-            content = body_of(read_content(record.content)) if record.content else {}
-            yield ev.decode(body), content
-
-
-class Context:
-    """What one monitor may use for one review."""
-
-    def __init__(self, reviews: Reviews, each: Watching, subject: Subject, stakes: Stakes) -> None:
-        self._reviews = reviews
-        self._key = f"{subject.key}!{each.name}"
-        self._asked = 0
-        self._subject = subject
-        self.stakes = stakes
-        self.usage = NO_USAGE
-
-    @property
-    def random(self) -> random.Random:
-        return random.Random(f"{self._reviews._recorder.claim.run}:{self._key}")  # noqa: S311 - repeatable on purpose
-
-    async def think(
-        self,
-        kind: StepKind,
-        *inputs: Any,
-        returns: Any = str,
-        instruction: str = "",
-        prompt: str = "",
-        to: str = "judge",
-        options: Options | None = None,
-    ) -> Thought[Any]:
-        """Ask a model in oversight's own ledger."""
-        move = Think(
-            kind=kind,
-            inputs=inputs,
-            returns=returns,
-            instruction=instruction,
-            prompt=prompt,
-            to=to,
-            options=options or DEFAULT_OPTIONS,
-        )
-        key = f"{self._key}/{self._asked}"
-        self._asked += 1
-        # A judge reads what others wrote: what it is given is data unless a reference says otherwise.
-        event, body = await self._reviews._steps.ask(
-            key, move, Provenance((f"review:{self._subject.key}",), True), ledger="oversight"
-        )
-        self.usage = self.usage + event.usage
-        thought = thought_from(event, body, move)
-        if isinstance(thought, Exception):
-            raise thought
-        return thought

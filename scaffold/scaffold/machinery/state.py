@@ -184,7 +184,7 @@ class RunState:
     # --- steps
 
     def _run_resumed(self, _event: ev.RunResumed, _body: bytes) -> None:
-        """What was under way when the last process died is charged at worst: now, and whenever the trace is read again."""
+        """What was under way when the last process died is charged at worst, whenever the trace is read."""
         self.model.forfeit()
         self.oversight.forfeit()
 

@@ -308,7 +308,10 @@ class Steps:
             if not isinstance(decision, Draw):
                 return decision.place, decision.share, decision.counted
             if not 0 < decision.n <= asking.policy.cap - asking.drawn:
-                said = f"{type(asking.policy).__name__} asks for {decision.n} more samples after {asking.drawn} of {asking.policy.cap}"
+                policy = asking.policy
+                said = (
+                    f"{type(policy).__name__} asks for {decision.n} more samples after {asking.drawn} of {policy.cap}"
+                )
                 raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             tokens, usd = asking.worst(decision.n)
             await self._wait_for_room(asking, tokens, usd, steps=1 if first else 0)
@@ -411,7 +414,9 @@ class Steps:
             # What a stream that broke off, or told nothing, has cost is not known; the worst is charged.
             asking.charge(base, _worst_usage(asking, n))
 
-    async def _read(self, asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]) -> None:
+    async def _read(  # noqa: C901 - one branch for each thing a piece may bring
+        self, asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]
+    ) -> None:
         running, sessions = asking.running, asking.sessions
         most = min(_LARGEST_ANSWER, 256 * asking.request.max_tokens + 4096)
         async for delta in stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
         try:
             heard = yield waits_for
         except BaseException as error:  # noqa: BLE001 - cancellation too belongs to the coroutine
-            step, value = work.throw, error
+            go_on = partial(work.throw, error)
         else:
-            step, value = work.send, heard
+            go_on = partial(work.send, heard)
         try:
-            waits_for = step(value)
+            waits_for = go_on()
         except StopIteration as done:
             result: T = done.value
             return result

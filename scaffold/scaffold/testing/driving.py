@@ -74,7 +74,11 @@ class Driver:
     def reply(self, value: Any, *, key: str | None = None, tainted: bool = False) -> None:
         """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner."""
         pending = self._waiting.pop(next(iter(self._waiting)) if key is None else key)
-        deliver(self._interpreter, pending, value if isinstance(value, Exception) else _told(pending, value, tainted))
+        deliver(
+            self._interpreter,
+            pending,
+            value if isinstance(value, Exception) else _told(pending, value, tainted=tainted),
+        )
 
     def run(self, answer: Callable[[str, Any], Any]) -> Any:
         """Drive to the end, with `answer(key, move)` saying what comes of each move."""
@@ -84,7 +88,7 @@ class Driver:
         return self.result
 
 
-def _told(pending: Pending, value: Any, tainted: bool) -> Any:
+def _told(pending: Pending, value: Any, *, tainted: bool) -> Any:
     """Wrap a bare value as the engine would."""
     key, move = pending.key, pending.move
     match move:

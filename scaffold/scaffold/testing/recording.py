@@ -1,7 +1,7 @@
 """Records what a backend says, to say it again without one.
 
-A recording is a JSON-lines file: one line a request, named by the digest of the request, with all its deltas. Nothing of how
-the backend was reached (keys, addresses) is in it.
+A recording is a JSON-lines file: one line a request, named by the digest of the request, with all its deltas. Nothing
+of how the backend was reached (keys, addresses) is in it.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class FileJournal:
         """Read the run's inbox; what is not an answer is passed over."""
         folder = f"{self.root}/{run}/{INBOX}"
         try:
-            names = os.listdir(folder)  # asked before every action: pathlib would take most of its time
+            names = os.listdir(folder)  # noqa: PTH208 - asked before every action; pathlib would take most of its time
         except FileNotFoundError:
             return []
         answers = []

@@ -141,7 +141,7 @@ class Task(_Strict):
     def with_tools(self, tools: tuple[ActionSpec, ...]) -> Task:
         """The same task, knowing what actions exist."""
         known = self.model_copy()
-        known._tools = tools
+        known._tools = tools  # noqa: SLF001 - its own kind, just copied
         return known
 
     @property

@@ -1,0 +1,112 @@
+"""What a monitor is given: a view of the trace, and what it may use while it reviews."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import MoveError
+from scaffold.machinery.steps import thought_from
+from scaffold.trace.chain import body_of, read_content
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.models import NO_USAGE
+from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
+from scaffold.vocabulary.references import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from scaffold.interfaces import Journal
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.steps import Steps
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.moves import StepKind, Thought
+    from scaffold.vocabulary.review import Stakes
+    from scaffold.vocabulary.task import Task
+
+
+class View:
+    """What one monitor may read of the run so far.
+
+    Attributes:
+        run: the run's id.
+        task: what was asked.
+        actions: the actions that exist, by name.
+        state: the monitor's own fold over the trace.
+    """
+
+    __slots__ = ("_journal", "_recorder", "actions", "run", "state", "task")
+
+    def __init__(
+        self, task: Task, actions: Mapping[str, ActionSpec], recorder: Recorder, journal: Journal, state: Any
+    ) -> None:
+        self.run = recorder.claim.run
+        self.task = task
+        self.actions = actions
+        self.state = state
+        self._recorder = recorder
+        self._journal = journal
+
+    async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        """Events with their content, in order, from the one after `after`."""
+        await self._recorder.flush()
+        async for record in self._journal.read(self.run, after):
+            body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
+            yield ev.decode(body), body_of(read_content(record.content)) if record.content else {}
+
+
+class Context:
+    """What one monitor may use for one review.
+
+    Attributes:
+        stakes: how much depends on it.
+        usage: what the models it asked have used.
+    """
+
+    __slots__ = ("_asked", "_key", "_reviewed", "_run", "_steps", "stakes", "usage")
+
+    def __init__(self, run: str, reviewed: str, monitor: str, steps: Steps, stakes: Stakes) -> None:
+        self._run = run
+        self._reviewed = reviewed
+        self._key = f"{reviewed}!{monitor}"
+        self._steps = steps
+        self._asked = 0
+        self.stakes = stakes
+        self.usage = NO_USAGE
+
+    @property
+    def random(self) -> random.Random:
+        """Seeded by run, key and monitor."""
+        return random.Random(f"{self._run}:{self._key}")  # noqa: S311 - repeatable on purpose
+
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: Any = str,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[Any]:
+        """Ask a model, in oversight's own ledger."""
+        move = Think(
+            kind=kind,
+            inputs=inputs,
+            returns=returns,
+            instruction=instruction,
+            prompt=prompt,
+            to=to,
+            options=options or DEFAULT_OPTIONS,
+        )
+        key = f"{self._key}/{self._asked}"
+        self._asked += 1
+        # A judge reads what others wrote: what it is given is data unless a reference says otherwise.
+        history = Provenance((f"review:{self._reviewed}",), tainted=True)
+        event, body = await self._steps.ask(key, move, history, ledger="oversight")
+        self.usage = self.usage + event.usage
+        thought = thought_from(event, body, move)
+        if isinstance(thought, MoveError):
+            raise thought
+        return thought
