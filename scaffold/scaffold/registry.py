@@ -135,8 +135,9 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         TaskError: the planner takes no options, or not these.
     """
     if not inspect.isgeneratorfunction(function):
+        name = getattr(function, "__name__", type(function).__name__)
         raise TaskError(
-            f"{getattr(function, '__name__', type(function).__name__)!r} is no planner: write a generator function",
+            f"{name!r} is no planner: a planner is a generator function",
             path=("planner",),
         )
     parameters = list(inspect.signature(function).parameters.values())
