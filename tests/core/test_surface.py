@@ -1,0 +1,256 @@
+"""The public surface: what `import scaffold` gives, how quickly, and how agents are embedded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import scaffold
+from scaffold import Planning, Scaffold, Task, note, think
+from scaffold.errors import TaskError, UnknownRun
+from scaffold.testing import Recorded, Recording, Scripted, no_network
+from scaffold.trace.files import FileJournal
+
+if TYPE_CHECKING:
+    from tests.core.conftest import World
+
+PUBLIC = [
+    "BadInput",
+    "Budget",
+    "Call",
+    "GaveUp",
+    "Goal",
+    "MoveError",
+    "NotPerformed",
+    "Observation",
+    "Options",
+    "Outcome",
+    "Plan",
+    "Planned",
+    "Planning",
+    "Reference",
+    "Scaffold",
+    "ScaffoldError",
+    "Task",
+    "Thought",
+    "Verdict",
+    "__version__",
+    "act",
+    "action",
+    "ahead_by",
+    "apply",
+    "ask",
+    "carry_out",
+    "majority",
+    "note",
+    "once",
+    "propose",
+    "shorter_than",
+    "think",
+    "together",
+    "verified",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    """A name that is added or taken away is a decision, made here."""
+    assert sorted(scaffold.__all__) == sorted(PUBLIC)
+    assert all(getattr(scaffold, name) is not None for name in scaffold.__all__)
+    assert set(scaffold.__all__) <= set(dir(scaffold))
+    with pytest.raises(AttributeError, match="no attribute 'Scafold'"):
+        _ = scaffold.Scafold
+
+
+def _modules_after(code: str) -> set[str]:
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, check=True
+    )
+    return set(said.stdout.decode().split())
+
+
+def test_importing_scaffold_imports_nothing_heavy() -> None:
+    """The bare import loads no library but the standard one's."""
+    heavy = {"networkx", "opentelemetry", "rich", "cryptography", "pydantic", "msgspec", "httpx", "click", "yaml"}
+    assert not heavy & {name.partition(".")[0] for name in _modules_after("import scaffold")}
+
+
+def test_rule_5_the_core_imports_no_plugin_and_little_else() -> None:
+    """A whole run without plug-ins imports none of them, and no tracing, drawing, graph or signing library."""
+    modules = _modules_after(
+        "import tempfile\n"
+        "from scaffold import Scaffold, Task, think\n"
+        "from scaffold.testing import Scripted\n"
+        "from scaffold.trace.files import FileJournal\n"
+        "def planner(task):\n"
+        "    return (yield from think('solve', task.prompt)).value\n"
+        "journal = FileJournal(tempfile.mkdtemp())\n"
+        "agent = Scaffold(planner, backends={'default': Scripted('x')}, monitors=[], journal=journal)\n"
+        "assert agent.solve_sync(Task(prompt='x')).answer == 'x'\n"
+    )
+    roots = {name.partition(".")[0] for name in modules}
+    assert not roots & {"networkx", "opentelemetry", "rich", "cryptography", "httpx", "click", "ruamel"}
+    assert not roots & {"scaffold_planners", "scaffold_monitors", "scaffold_backends"}
+
+
+def answering(task: Task) -> Planning[str]:
+    """A planner of one step, with a note."""
+    yield from note("begun", partial="so far")
+    thought = yield from think("solve", task.request)
+    return str(thought.value)
+
+
+def test_solve_sync_works_with_and_without_a_running_loop(world: World) -> None:
+    """The same call works in plain code, and inside a coroutine, where it runs in a thread of its own."""
+
+    async def inside() -> Any:
+        return world.agent(answering, "in").solve_sync(Task(prompt="x"))
+
+    assert world.agent(answering, "out").solve_sync(Task(prompt="x")).answer == "out"
+    assert asyncio.run(inside()).answer == "in"
+
+    async def refused() -> None:
+        world.agent(answering).resume_sync("nosuchrun")
+
+    with pytest.raises(UnknownRun):
+        asyncio.run(refused())
+
+
+def test_several_agents_and_runs_share_a_process(world: World) -> None:
+    """Agents keep nothing global: many runs of several agents at once do not touch one another."""
+
+    async def many() -> list[Any]:
+        agents = [world.agent(answering, Scripted(str(number), delay=0.01)) for number in range(4)]
+        return await asyncio.gather(*(agent.solve(Task(prompt="x")) for agent in agents for _ in range(3)))
+
+    outcomes = asyncio.run(many())
+    assert [outcome.answer for outcome in outcomes] == [str(number) for number in range(4) for _ in range(3)]
+    assert len({outcome.run for outcome in outcomes}) == 12
+    assert sorted(world.journal.runs()) == sorted(outcome.run for outcome in outcomes)
+
+
+def test_an_outcome_says_how_it_went(world: World) -> None:
+    """Status, answer, usage, steps and the trace's place, whatever happened."""
+    outcome = world.solve(answering, "forty two")
+    assert (outcome.status, outcome.answer, outcome.reason, outcome.steps) == ("solved", "forty two", "", 1)
+    assert outcome.usage["model"].output == 2
+    assert outcome.usage["oversight"].tokens == 0
+    assert (outcome.actions, outcome.verdicts, outcome.saved) == ([], [], {"actions": 0, "usd": 0})
+    assert Path(outcome.trace).read_bytes().count(b"\n") == len(world.kinds(outcome))
+
+
+def test_what_a_planner_raises_is_the_reason_of_a_failed_run(world: World) -> None:
+    """Any exception ends the run as failed, with what was answered so far and a traceback in the trace."""
+
+    def planner(_: Task) -> Planning[str]:
+        yield from note("half way", partial="half")
+        raise ZeroDivisionError("mine \ud800")
+
+    outcome = world.solve(planner)
+    assert (outcome.status, outcome.answer) == ("failed", "half")
+    assert outcome.reason.startswith("the planner raised ZeroDivisionError: mine")
+    (ended,) = world.facts(outcome, "run.ended")
+    assert "in planner" in ended["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer", "status"),
+    [
+        ("integer", 7, "solved"),
+        ("integer", "7", "failed"),
+        ("integer", True, "failed"),
+        ("number", 1.5, "solved"),
+        ("boolean", False, "solved"),
+        (("a", "b"), "a", "solved"),
+        (("a", "b"), "c", "failed"),
+        ("text", object(), "failed"),
+    ],
+)
+def test_an_answer_has_to_be_of_the_kind_the_task_wants(world: World, wanted: Any, answer: Any, status: str) -> None:
+    """What is not of that kind, or cannot be recorded, is no solution."""
+
+    def planner(_: Task) -> Planning[Any]:
+        yield from note("x")
+        return answer
+
+    assert world.solve(planner, task={"answer": wanted}).status == status
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"planner": lambda _task: None}, "is no planner: write a generator function"),
+        ({"options": {"x": 1}}, "takes no options"),
+        ({"backends": {"default": 7}}, r"backends\.default: a int is no backend"),
+        ({"backends": {"default": {"model": "x"}}}, "needs `use`"),
+        ({"monitors": [7]}, "a int is no monitor"),
+        ({"monitors": [{"a": {}, "b": {}}]}, "one monitor at a time"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_begins(world: World, more: dict[str, Any], said: str) -> None:
+    """A wrong part is named, with its place, when the agent is made."""
+    with pytest.raises(TaskError, match=said):
+        world.agent(more.pop("planner", answering), **more)
+
+
+def test_a_task_that_names_no_such_action_is_refused(world: World) -> None:
+    """The nearest name is suggested, and no run is begun."""
+    with pytest.raises(TaskError, match=r"actions\.0: there is no action 'pax'; did you mean 'pay'"):
+        world.solve(answering, task={"actions": ("pax",)})
+    assert world.journal.runs() == []
+
+
+def test_a_recording_answers_without_the_model_and_without_the_network(world: World, tmp_path: Path) -> None:
+    """What a backend said once is said again to the same requests; another request says that it is not recorded."""
+    path = tmp_path / "said.jsonl"
+    assert world.solve(answering, Recording(Scripted("from the model"), path)).answer == "from the model"
+    with no_network():
+        assert world.solve(answering, Recorded(path)).answer == "from the model"
+        other = world.solve(answering, Recorded(path), task={"prompt": "something else"})
+    assert other.status == "unavailable"
+    assert "record it again" in other.reason
+
+
+def test_without_network_connecting_raises() -> None:
+    """The switch forbids connections, and gives them back."""
+    with no_network(), socket.socket() as one, pytest.raises(PermissionError, match="without network"):
+        one.connect(("127.0.0.1", 9))
+    with no_network(loopback=True), socket.socket() as one, pytest.raises(ConnectionRefusedError):
+        one.connect(("127.0.0.1", 9))
+
+
+def test_rule_6_what_is_unknown_is_said_to_be_unknown(world: World) -> None:
+    """A backend whose reasoning cannot be read, and a run whose end is not recorded, are not called fine."""
+    outcome = world.solve(answering)
+    folder = world.folder / "runs" / outcome.run
+    lines = (folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "trace.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    again = world.agent(answering, []).resume_sync(outcome.run)
+    assert again.status == "solved"
+    assert "torn line in trace.jsonl" in again.repaired
+    (resumed,) = world.facts(again, "run.resumed")
+    assert resumed["repaired"] == again.repaired
+
+
+def test_an_agent_can_be_closed_twice(tmp_path: Path) -> None:
+    """Closing frees what backends hold, as a context manager too."""
+    closed: list[int] = []
+
+    class Closing(Scripted):
+        async def close(self) -> None:
+            closed.append(1)
+
+    async def twice() -> None:
+        async with Scaffold(
+            answering, backends={"default": Closing()}, monitors=[], journal=FileJournal(tmp_path)
+        ) as agent:
+            await agent.solve(Task(prompt="x"))
+        await agent.close()
+
+    asyncio.run(twice())
+    assert len(closed) == 2
