@@ -184,7 +184,7 @@ def test_an_answer_has_to_be_of_the_kind_the_task_wants(world: World, wanted: An
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"planner": lambda _task: None}, "is no planner: write a generator function"),
+        ({"planner": lambda _task: None}, "is no planner"),
         ({"options": {"x": 1}}, "takes no options"),
         ({"backends": {"default": 7}}, r"backends\.default: a int is no backend"),
         ({"backends": {"default": {"model": "x"}}}, "needs `use`"),

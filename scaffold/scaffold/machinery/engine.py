@@ -338,9 +338,9 @@ class Engine:
         while True:
             answered = self._state.at(key).answered
             if answered is None:
-                subject = Subject(kind="stream", key=key)
-                sessions = self._reviews.open_sessions(subject)
-                answered = await self._steps.ask(key, move, pending.history, final=False, sessions=sessions)
+                readings = self._reviews.read_stream(key)
+                answered = await self._steps.ask(key, move, pending.history, final=False, readings=readings)
+                await self._reviews.conclude_stream(key, readings)
             thought = thought_from(*answered, move)
             if isinstance(thought, Exception):
                 return thought

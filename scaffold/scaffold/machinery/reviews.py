@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
+from scaffold.errors import BudgetSpent, RunEnding, StepFailed, Stopped, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
 from scaffold.machinery.cancelling import is_from_within
+from scaffold.machinery.effects import reason_of
+from scaffold.machinery.streams import Reading, whole
 from scaffold.machinery.views import Context, View
 from scaffold.machinery.within import within
 from scaffold.vocabulary import events as ev
@@ -165,13 +168,33 @@ class Reviews:
     def _context(self, each: Watching, subject: Subject, stakes: Stakes) -> Context:
         return Context(self._recorder.claim.run, subject.key, each.name, self._steps, stakes)
 
-    def open_sessions(self, subject: Subject) -> list[StreamSession]:
-        """Let the monitors that read streams begin with a step."""
+    def read_stream(self, key: str) -> list[Reading]:
+        """Let the monitors of streams begin with a step; one that cannot read them fails all it sees."""
+        subject = Subject(kind="stream", key=key)
         return [
-            each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
-            for each in self._watching
-            if "stream" in each.spec.watches and isinstance(each.monitor, ReadsStreams)
+            Reading(each.spec, each.settings, partial(self._begin, each, subject), binds=self._can_close(each))
+            for tier in self._tiers("stream")
+            for each in tier
         ]
+
+    def _begin(self, each: Watching, subject: Subject) -> StreamSession:
+        if not isinstance(each.monitor, ReadsStreams):
+            raise TypeError(f"{each.name} watches streams and has no `open`")
+        return each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
+
+    async def conclude_stream(self, key: str, readings: Sequence[Reading]) -> None:
+        """Write down what was said of a step's stream.
+
+        Raises:
+            Stopped: one of them halts the run.
+        """
+        verdicts = [verdict for reading in readings for verdict in reading.verdicts]
+        if verdicts:
+            decision = self.decide(verdicts)
+            self.write(Subject(kind="stream", key=key), "", decision, "low", verdicts)
+            if decision == "halt":
+                await self._recorder.flush()
+                raise Stopped(reason_of(verdicts, "halt"))
 
     @staticmethod
     def _is_due(each: Watching, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
@@ -187,9 +210,10 @@ class Reviews:
 
     def _binds(self, verdict: Verdict) -> bool:
         each = next((each for each in self._watching if each.name == verdict.monitor), None)
-        if each is None or each.spec.mode == "observe":
-            return False
-        return each.spec.tier == 0 or not self._observe
+        return each is not None and self._can_close(each)
+
+    def _can_close(self, each: Watching) -> bool:
+        return each.spec.mode == "gate" and (each.spec.tier == 0 or not self._observe)
 
     async def _ask_at_once(
         self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
@@ -208,7 +232,7 @@ class Reviews:
         started = self._recorder.active()
         try:
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
-            verdict = _whole(await within(spec.timeout_s, review))
+            verdict = whole(await within(spec.timeout_s, review))
         except TimeoutError:
             verdict = Verdict(
                 decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s"
@@ -272,13 +296,3 @@ class Reviews:
 
 
 _subjects = msgspec.json.Decoder(Subject)
-_verdicts = msgspec.json.Decoder(Verdict)
-
-
-def _whole(said: Any) -> Verdict:
-    """What a monitor said, if it is a verdict down to its last field; nothing else can be relied on."""
-    if type(said) is not Verdict:
-        raise TypeError(f"said a {type(said).__name__}, not a Verdict")
-    if said.score is not None and not 0 <= said.score <= 1:
-        raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
-    return _verdicts.decode(canonical(said))

@@ -35,10 +35,11 @@ from scaffold.vocabulary.sampling import ONCE, Draw, Lost
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from scaffold.interfaces import Backend, StreamSession, Surroundings
+    from scaffold.interfaces import Backend, Surroundings
     from scaffold.machinery.prompts import Templates
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.state import RunState
+    from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Think
@@ -102,10 +103,10 @@ class Asking:
         "ledger",
         "move",
         "policy",
+        "readings",
         "request",
         "running",
         "samples",
-        "sessions",
         "spent",
         "values",
         "votes",
@@ -127,7 +128,7 @@ class Asking:
         self.spent = NO_USAGE
         self.charged: set[int] = set()
         self.running: dict[int, _Partial] = {}
-        self.sessions: Sequence[StreamSession] = ()
+        self.readings: Sequence[Reading] = ()
 
     def charge(self, base: int, usage: Usage) -> None:
         """Take in what the samples from `base` on have cost; dollars follow from the prices where they are not told."""
@@ -237,7 +238,7 @@ class Steps:
         *,
         ledger: Ledger = "model",
         final: bool = True,
-        sessions: Sequence[StreamSession] = (),
+        readings: Sequence[Reading] = (),
     ) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step, and give the event that says how it ended, with its content.
 
@@ -251,7 +252,7 @@ class Steps:
         depends = union(provenance)
         request = self._request(key, move, provenance)
         asking = Asking(key, move, backend, policy, request, ledger)
-        asking.sessions = sessions
+        asking.readings = readings
         started = self._recorder.active()
         try:
             error = await self._draw_until_decided(asking, provenance)
@@ -417,7 +418,7 @@ class Steps:
     async def _read(  # noqa: C901 - one branch for each thing a piece may bring
         self, asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]
     ) -> None:
-        running, sessions = asking.running, asking.sessions
+        running, readings = asking.running, asking.readings
         most = min(_LARGEST_ANSWER, 256 * asking.request.max_tokens + 4096)
         async for delta in stream:
             partial = running.get(base + delta.index) if 0 <= delta.index < n else None
@@ -438,8 +439,8 @@ class Steps:
                 raise BadResponse(
                     f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens"
                 )
-            if sessions and not partial.cut:
-                partial.cut = _cut_by(sessions, delta)
+            if readings and not partial.cut:
+                partial.cut = _cut_by(readings, msgspec.structs.replace(delta, index=base + delta.index))
                 if partial.cut and all(running[base + number].cut for number in range(n)):
                     return
 
@@ -449,6 +450,9 @@ class Steps:
         for index, partial in asking.running.items():
             sample = partial.sample(index)
             problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
+            if not problem:
+                said = [reading.close(index) for reading in asking.readings]
+                problem = next((reason for reason in said if reason), "")
             value: Any = None
             if not problem and sample.finish == "length" and asking.move.returns is not str:
                 problem = f"not finished within {asking.request.max_tokens} tokens"
@@ -507,9 +511,6 @@ def _flagged(policy: Sampling, value: Any) -> str:
     return ""
 
 
-def _cut_by(sessions: Sequence[StreamSession], delta: Any) -> str:
-    for session in sessions:
-        verdict = session.feed(delta)
-        if verdict is not None and verdict.decision not in {"allow", "flag"}:
-            return f"cut by {verdict.monitor or 'a monitor'}: {verdict.decision}"
-    return ""
+def _cut_by(readings: Sequence[Reading], delta: Delta) -> str:
+    said = [reading.feed(delta) for reading in readings]
+    return next((reason for reason in said if reason), "")
