@@ -184,7 +184,17 @@ def make_monitor(name: str, settings: Mapping[str, Any]) -> Monitor:
 
 def default_monitors() -> list[Monitor]:
     """The monitors that are on when a task names none: those whose spec says so."""
-    made: list[Monitor] = [_made(factory, "monitor", name, {}) for name, factory in load_all("monitor").items()]
+    made: list[Monitor] = []
+    for name, factory in load_all("monitor").items():
+        try:
+            monitor = _made(factory, "monitor", name, {})
+        except TaskError:
+            continue  # it needs settings, so it cannot be meant to be on without being named
+        except BrokenPlugin as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        if isinstance(monitor, Monitor):
+            made.append(monitor)
     return [monitor for monitor in made if monitor.spec.default]
 
 

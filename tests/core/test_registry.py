@@ -1,0 +1,119 @@
+"""Plug-ins: a stranger's come in like the built-in ones, and one that is broken breaks nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaffold import registry
+from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
+
+if TYPE_CHECKING:
+    from tests.core.conftest import World
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "strangers"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the stranger's distribution is really installed."""
+    target = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "--no-index", "--target", str(target), str(FIXTURE)], check=True)
+    return target
+
+
+@pytest.fixture
+def strangers(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stranger's plug-ins are installed for one test."""
+    monkeypatch.syspath_prepend(str(site))
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_strangers_plugins_work_like_the_built_in_ones(world: World) -> None:
+    """Planner, monitor and backend of an installed distribution are found by name, with their options checked."""
+    assert {"parrot", "direct"} <= registry.installed("planner").keys()
+    assert registry.version_of(registry.installed("planner")["parrot"]) == "strangers-plugins 1.2.3"
+    backends = {"default": {"use": "echo:polly", "loud": True}}
+    outcome = world.solve("parrot", options={"times": 2}, backends=backends, monitors=["optimist"])
+    assert outcome.answer == "POLLY POLLY"
+    with pytest.raises(TaskError, match=r"planner\.options\.time: no option 'time'; did you mean 'times'"):
+        world.agent("parrot", options={"time": 2})
+    with pytest.raises(TaskError, match=r"cannot be made with these settings.*did you mean 'loud'"):
+        world.agent("parrot", backends={"default": {"use": "echo:polly", "loudly": True}})
+
+
+@pytest.mark.usefixtures("strangers")
+def test_an_unknown_name_says_the_nearest_and_all_that_are_installed() -> None:
+    """A misspelt plug-in is answered with what there is."""
+    with pytest.raises(UnknownPlugin, match=r"no planner named 'parot'; did you mean 'parrot'\?; installed: .*parrot"):
+        registry.load("planner", "parot")
+    with pytest.raises(UnknownPlugin, match=r"no monitor named 'xyzzy'; installed: .*optimist"):
+        registry.load("monitor", "xyzzy")
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_broken_plugin_says_whose_it_is_and_what_is_wrong() -> None:
+    """What does not import, or does not fit, is named with its distribution and its own error."""
+    said = r"planner 'broken' of strangers-plugins 1\.2\.3 cannot be loaded: RuntimeError: written for another version"
+    with pytest.raises(BrokenPlugin, match=said):
+        registry.load("planner", "broken")
+    with pytest.raises(TaskError, match="is no planner"):
+        registry.planner(registry.load("planner", "unfitting"), {})
+    with pytest.raises(BrokenPlugin, match="has no `spec` or no `review`"):
+        registry.make_monitor("shapeless", {})
+    with pytest.raises(MissingExtra, match=r"needs an optional part: pip install 'system2-scaffold\[hf\]'"):
+        registry.load("monitor", "lacking")
+
+
+@pytest.mark.usefixtures("strangers")
+def test_plugins_that_cannot_be_loaded_are_warned_about_and_the_others_are_there() -> None:
+    """Loading a whole family leaves out what is broken, with one warning each."""
+    with pytest.warns(UserWarning, match="monitor") as warned:
+        loaded = registry.load_all("monitor")
+    assert {"optimist", "demanding", "rules"} <= loaded.keys()
+    assert not {"crashing", "lacking"} & loaded.keys()
+    assert sorted(str(each.message).partition("'")[2].partition("'")[0] for each in warned) == ["crashing", "lacking"]
+
+
+@pytest.mark.usefixtures("strangers")
+def test_the_default_monitors_are_those_that_can_be_made_and_say_so() -> None:
+    """A monitor that needs settings, or is none, does not keep the others from being on by default."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = [monitor.spec.name for monitor in registry.default_monitors()]
+    assert "optimist" in names
+    assert not {"demanding", "shapeless"} & set(names)
+
+
+def test_a_function_beside_the_task_is_found_by_its_module(tmp_path: Path) -> None:
+    """`module:name` means a file in the task's folder; two folders may each have one of the same name."""
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "mine.py").write_text(f"class Inner:\n    value = {number}\n")
+        assert registry.from_file("mine:Inner.value", folder) == number
+    assert registry.from_file("json:dumps", tmp_path)([1]) == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("nowhere:f", "planner: no module 'nowhere' in"),
+        ("mine:planer", "planner: 'mine' has no 'planer'; did you mean 'planner'"),
+        ("bad:f", "planner: 'bad' does not import: ZeroDivisionError"),
+        ("lost:f", "planner: 'lost' does not import: No module named 'no_such_module'"),
+    ],
+)
+def test_what_is_not_there_is_named_with_the_nearest(tmp_path: Path, reference: str, said: str) -> None:
+    """A missing module, a missing name and a module that does not import are told apart."""
+    (tmp_path / "mine.py").write_text("def planner(): ...\n")
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    (tmp_path / "lost.py").write_text("import no_such_module\n")
+    with pytest.raises(TaskError, match=said):
+        registry.from_file(reference, tmp_path, path=("planner",))
