@@ -195,6 +195,7 @@ class SimulatedMonitor:
     def __init__(self, world: World, name: str, source: random.Random) -> None:
         self._world = world
         watches = frozenset(source.sample(_SUBJECTS, source.randint(1, 4)))
+        self._timid = source.random() < 0.4  # noqa: PLR2004 - leaves much to people
         stances: tuple[Decision, ...] = ("block", "block", "escalate", "resample", "flag")
         self.spec = MonitorSpec(
             name=name,
@@ -214,6 +215,8 @@ class SimulatedMonitor:
         if world.fails(0.05):
             async for event, _ in view.events(after=1):
                 assert event.seq  # noqa: S101 - it can be read
+        if self._timid and subject.kind != "step" and world.fails(0.5):
+            return Verdict(decision="escalate", rationale="a person should look")
         if not world.fails(world.temper.monitor):
             return Verdict(decision="allow", score=world.source.choice((None, 0.1, 0.5)))
         match world.source.randrange(10):
