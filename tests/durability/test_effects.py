@@ -328,3 +328,32 @@ def test_a_monitor_that_lets_cancellation_through_has_not_passed(tmp_path: Path)
     assert str(outcome.answer).startswith("ActionRefused")
     assert [verdict.status for verdict in outcome.verdicts] == ["error"]
     assert not ledger.lines()
+
+
+def test_an_interrupt_before_an_opaque_action_has_begun_leaves_no_doubt(tmp_path: Path) -> None:
+    """Cut off while its intent is being synced, it is known not to have happened, and the trace says so."""
+    ledger = EffectLedger(tmp_path / "effects")
+    begun: list[str] = []
+
+    async def fsync(_descriptor: int) -> None:
+        if begun:
+            begun.clear()
+            agent.interrupt()
+        await asyncio.sleep(0)
+
+    def reach(point: str) -> None:
+        if point == "action.intent:before":
+            begun.append(point)
+
+    agent = Scaffold(
+        do_it,
+        monitors=[],
+        actions=[pay_into(ledger)],
+        journal=FileJournal(tmp_path / "runs", fsync=fsync),
+        surroundings=Surroundings(reach=reach),
+    )
+    outcome = agent.solve_sync(TASK)
+    assert outcome.status == "interrupted"
+    assert [each.status for each in outcome.actions] == ["failed"]
+    assert not ledger.lines()
+    assert agent.resume_sync(outcome.run).answer == "ActionFailed: the run was cut off before it began"

@@ -219,6 +219,10 @@ class SimulatedMonitor:
             return Verdict(decision="escalate", rationale="a person should look")
         if not world.fails(world.temper.monitor):
             return Verdict(decision="allow", score=world.source.choice((None, 0.1, 0.5)))
+        return await self._err()
+
+    async def _err(self) -> Verdict:
+        world = self._world
         match world.source.randrange(10):
             case 0:
                 raise RuntimeError("it has a bug")
