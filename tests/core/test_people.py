@@ -98,6 +98,23 @@ def test_what_has_expired_means_no(world: World, watcher: type[Watcher], when: s
     assert (given["granted"], given["by"]) == (False, "expiry")
 
 
+def test_a_yes_that_comes_too_late_is_a_no(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """An approver who answers after the question has expired has not approved."""
+
+    def late(_: Question) -> str:
+        world.clock.advance(61)
+        return "yes"
+
+    outcome = world.solve(
+        paying,
+        monitors=[watcher(ESCALATE)],
+        approvers=[person(late)],
+        task={"oversight": {"approval_seconds": 60}},
+    )
+    assert outcome.answer.endswith("nobody answered in time")
+    assert world.done == []
+
+
 def test_an_approval_is_spent_once(world: World, watcher: type[Watcher], person: type[Person]) -> None:
     """The same call a second time is asked about a second time."""
     boss = person()
