@@ -253,9 +253,9 @@ class Scaffold:
             if self._backends[role] is self._backends.get("default"):
                 warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
         elif "default" not in self._backends:
-            raise TaskError(
-                f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}", path=("backends",)
-            )
+            if monitor.spec.on_missing == "block":  # found now rather than at its first review
+                said = f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}"
+                raise TaskError(said, path=("backends",))
         else:
             name = monitor.spec.name
             said = f"the monitor {name!r} has no backend {role!r} and asks the planner's own model, which judges itself"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold import Planning, Task, Thought, Verdict, act, think
-from scaffold.errors import ActionError, ObservationWithheld, StepRefused
+from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, strictest
 
 if TYPE_CHECKING:
@@ -111,6 +111,16 @@ def test_what_a_failed_check_means_can_be_said_for_each_monitor(
     outcome = world.solve(paying, monitors=[watcher(says, timeout_s=0.05, **{setting: "flag"})])
     assert outcome.answer == "paid i1"
     assert outcome.verdicts[0].status != "ok"
+
+
+def test_a_judge_without_a_backend_is_no_pass_unless_its_spec_says_so(world: World, watcher: type[Watcher]) -> None:
+    """Nobody to ask refuses the task; a spec may have it noted instead, and the judge is never asked."""
+    with pytest.raises(TaskError, match="role 'judge'"):
+        world.solve(paying, monitors=[watcher(needs=("judge",))], backends={})
+    lenient = watcher(needs=("judge",), on_missing="flag")
+    outcome = world.solve(paying, monitors=[lenient], backends={})
+    assert (outcome.answer, lenient.seen) == ("paid i1", [])
+    assert {(each.decision, each.status) for each in outcome.verdicts} == {("flag", "skipped")}
 
 
 def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_forever(

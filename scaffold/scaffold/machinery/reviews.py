@@ -225,12 +225,26 @@ class Reviews:
             raise errors.exceptions[0] from errors
         return [task.result() for task in tasks]
 
+    @staticmethod
+    def _without(each: Watching, role: str) -> Verdict:
+        """The verdict of a monitor that has nobody to ask."""
+        return Verdict(
+            decision=each.spec.on_missing,
+            status="skipped",
+            rationale=f"no backend for the role {role!r}",
+            monitor=each.name,
+            settings=each.settings,
+        )
+
     async def _ask(self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes) -> Verdict:
         """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass."""
         spec = each.spec
         context = self._context(each, subject, stakes)
         started = self._recorder.active()
         try:
+            lacking = [role for role in spec.needs if not self._steps.has(role)]
+            if lacking:
+                return self._without(each, lacking[0])
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
             verdict = whole(await within(spec.timeout_s, review))
         except TimeoutError:

@@ -217,6 +217,10 @@ class Steps:
         self._drawing = 0
         self._freed = asyncio.Event()
 
+    def has(self, role: str) -> bool:
+        """Whether any backend answers for a role."""
+        return role in self._backends or "default" in self._backends
+
     def backend(self, role: str) -> Backend:
         """The backend of a role; roles that are not mapped are answered by the default one."""
         backend = self._backends.get(role) or self._backends.get("default")

@@ -155,6 +155,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         mode: whether its verdicts close the gate or are only recorded.
         on_error: the decision when it raises or answers nonsense.
         on_timeout: the decision when it takes too long.
+        on_missing: the decision when no backend answers for a role it needs; `block` refuses to begin at all.
         timeout_s: seconds it may take for one subject.
         default: whether it is on when a task names no monitors.
         reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs one that does.
