@@ -8,15 +8,16 @@ import errno
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from scaffold import Call, Outcome, Planning, Scaffold, Task, Verdict, act, action, think, together
-from scaffold.errors import ActionError, NotPerformed
+from scaffold import Call, Outcome, Planning, Scaffold, Task, Verdict, act, action, majority, think, together
+from scaffold.errors import ActionError, ContextOverflow, NotPerformed, StepFailed
 from scaffold.interfaces import Answer, Question, ReviewContext, Surroundings, TraceView
 from scaffold.testing import Scripted
 from scaffold.testing.effects import EffectLedger
@@ -24,6 +25,7 @@ from scaffold.testing.judging import read_story, wrong_clearances, wrong_effects
 from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import Signer
 from scaffold.vocabulary.actions import Idempotency
+from scaffold.vocabulary.models import Delta, Request
 from scaffold.vocabulary.review import MonitorSpec, Subject
 from scaffold.vocabulary.task import Oversight
 
@@ -357,3 +359,28 @@ def test_an_interrupt_before_an_opaque_action_has_begun_leaves_no_doubt(tmp_path
     assert [each.status for each in outcome.actions] == ["failed"]
     assert not ledger.lines()
     assert agent.resume_sync(outcome.run).answer == "ActionFailed: the run was cut off before it began"
+
+
+def test_a_backend_that_lets_cancellation_through_fails_its_step(tmp_path: Path) -> None:
+    """Even after samples drawn apart have failed together, which leaves traces in the task on older Pythons."""
+
+    class Cancels(Scripted):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+            if "first" in request.messages[-1].content:
+                raise ContextOverflow("too long")
+            raise asyncio.CancelledError
+            yield Delta()
+
+    def planner(_task: Task) -> Planning[list[str]]:
+        said = []
+        for name in ("first", "second"):
+            try:
+                yield from think("solve", name, returns=str, sampling=majority(3))
+            except StepFailed as error:
+                said.append(type(error).__name__)
+        return said
+
+    backend = Cancels()
+    backend.profile = msgspec.structs.replace(backend.profile, can=frozenset())
+    agent = Scaffold(planner, backends={"default": backend}, monitors=[], journal=FileJournal(tmp_path / "runs"))
+    assert agent.solve_sync(TASK).answer == ["PromptTooLong", "StepFailed"]

@@ -282,13 +282,20 @@ class Engine:
                         self._spawn()
                     if self._parked and self._people.heard() == heard:
                         raise Parked
+                    if not (self._parked or self._interpreter.has_ready or self._interpreter.done):
+                        raise errors.Unavailable("a move was cancelled from within")
         except TimeoutError:
             used = self._recorder.active()
             raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0) from None
 
     def _spawn(self) -> None:
-        self._working += 1
-        self._group.create_task(self._work())
+        work = self._work()
+        try:
+            self._group.create_task(work)
+        except RuntimeError:
+            work.close()  # the group is shutting down, and the run with it
+        else:
+            self._working += 1
 
     async def _work(self) -> None:
         """Carry out moves until there is none; more workers are started as long as there is more to do at once."""

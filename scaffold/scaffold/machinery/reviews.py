@@ -10,6 +10,7 @@ import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, Stopped, TraceError, Unavailable
 from scaffold.interfaces import Folds, ReadsStreams
+from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.streams import Reading, whole
@@ -218,12 +219,7 @@ class Reviews:
     async def _ask_at_once(
         self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
     ) -> list[Verdict]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._ask(each, subject, wire, stakes)) for each in asked]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        return [task.result() for task in tasks]
+        return await at_once(self._ask(each, subject, wire, stakes) for each in asked)
 
     @staticmethod
     def _without(each: Watching, role: str) -> Verdict:

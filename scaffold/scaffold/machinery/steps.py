@@ -24,6 +24,7 @@ from scaffold.errors import (
     move_error,
 )
 from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
+from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
@@ -393,12 +394,7 @@ class Steps:
 
     async def _collect_apart(self, asking: Asking, base: int, n: int) -> None:
         """Ask for each sample by itself, of a backend that gives one at a time."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for index in range(base, base + n):
-                    group.create_task(self._collect(asking, index, 1))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        await at_once(self._collect(asking, index, 1) for index in range(base, base + n))
 
     async def _collect(self, asking: Asking, base: int, n: int) -> None:
         request = asking.request
