@@ -67,6 +67,15 @@ def test_any_flipped_byte_of_content_is_found(run: Path) -> None:
         assert not found.ok or (found.withheld and place >= whole.rindex(b"\n", 0, -1)), place
 
 
+def test_a_salt_in_capitals_is_an_alteration(run: Path) -> None:
+    """It stands for the same bytes, so only the exact line tells that it was touched."""
+    path = run / "content.jsonl"
+    line, _, rest = path.read_bytes().partition(b"\n")
+    start = line.index(b'"salt":"') + 8
+    path.write_bytes(line[:start] + line[start : start + 32].upper() + line[start + 32 :] + b"\n" + rest)
+    assert not verify_run(run).ok
+
+
 def test_withheld_content_leaves_the_spine_verified(here: Scaffold, run: Path) -> None:
     """Deleting content is allowed: the run stays verified, and it is said how much is missing."""
     (run / "content.jsonl").unlink()

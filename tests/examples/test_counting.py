@@ -112,7 +112,7 @@ def test_no_line_of_the_adding_adds() -> None:
         "count + 2",
         "steps + further",
         "str(result)[-1] + digits",
-        "votes[result] += 1",
+        "votes[said[0]] += 1",
         r"\d+",
         "[*said",
     )

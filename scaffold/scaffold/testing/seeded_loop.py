@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 _EPOCH = 1_700_000_000.0
+_MOST_CALLBACKS = 1_000_000
 
 
 class Stalled(Exception):
-    """Nothing is ready and nothing is scheduled: the code under test waits for something that cannot come."""
+    """The code under test waits for what cannot come, or turns in a circle."""
 
 
 class SeededTask(asyncio.Task[Any]):
@@ -46,6 +47,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.halted: BaseException | None = None
         self._source = source
         self._tasks_made = 0
+        self._left = _MOST_CALLBACKS
         self.set_task_factory(self._make_task)  # type: ignore[arg-type]  # it takes any coroutine
         self.set_exception_handler(lambda _loop, _context: None)
 
@@ -78,6 +80,9 @@ class SeededLoop(asyncio.BaseEventLoop):
             del ready[place]
             if not handle.cancelled():
                 handle._run()  # noqa: SLF001 - as above
+        self._left -= 1
+        if not self._left:
+            raise Stalled("it turns in a circle")
         if self.halted is not None:
             raise self.halted
 
