@@ -57,9 +57,12 @@ def read_content(line: bytes) -> Content:
     """Read a content line.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one, or not written as one is: one content has one line.
     """
-    return _content_decoder.decode(line)
+    content = _content_decoder.decode(line)
+    if content_line(content.seq, bytes.fromhex(content.salt), bytes(content.body)) != line:
+        raise ValueError("not written as content is")
+    return content
 
 
 def body_of(content: Content | None) -> dict[str, Any]:
@@ -129,9 +132,7 @@ class Chain:
             return None
         try:
             content = read_content(line)
-            # One content has one line: a salt in capitals is the same salt, and yet not what was written.
-            rewritten = content_line(content.seq, bytes.fromhex(content.salt), bytes(content.body)) != line
-            altered = rewritten or content.digest() != event.content
+            altered = content.digest() != event.content
         except (msgspec.MsgspecError, ValueError):
             raise errors.TraceDamaged(f"the content of line {number} was altered", number) from None
         if altered:
