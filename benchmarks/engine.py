@@ -92,7 +92,7 @@ def fan_out(n: int) -> Callable[[Task], Planning[int]]:
 
 
 def gated(n: int) -> Callable[[Task], Planning[int]]:
-    """N actions, each reviewed by rules and by a reader of the trace, each decision recorded."""
+    """N actions, each reviewed by `rules`, which keeps count of the trace, each decision recorded."""
 
     def planner(_task: Task) -> Planning[int]:
         for number in range(n):
@@ -181,7 +181,7 @@ async def main(most: int) -> None:
     shapes: list[tuple[Any, list[Any]]] = [
         (chain, [Rules(), Reader()]),
         (fan_out, [Rules(), Reader()]),
-        (gated, [Rules(), Reader()]),
+        (gated, [Rules()]),
     ]
     for shape, monitors in shapes:
         lines = {}

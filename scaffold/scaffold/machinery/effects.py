@@ -84,7 +84,7 @@ class Effects:
                 await self._write_outcome(key, call, "failed", reason="the run was cut off before it began")
             raise
         started = self._recorder.active()
-        status, value, reason, cancelled = await self._run(action, canonical(call.arguments), clearance)
+        status, value, reason, cancelled = await self._run(action, clearance)
         seconds = round(self._recorder.active() - started, 6)
         if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
             # This attempt did nothing; the one that was interrupted may have.
@@ -94,11 +94,11 @@ class Effects:
             raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
         return await self._read(key, call, event, body)
 
-    async def _run(self, action: Action, arguments: bytes, clearance: Clearance) -> tuple[Any, Any, str, bool]:
+    async def _run(self, action: Action, clearance: Clearance) -> tuple[Any, Any, str, bool]:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
-        task = asyncio.ensure_future(action.perform(decode(arguments), clearance))
+        task = asyncio.ensure_future(action.perform(decode(clearance.arguments), clearance))
         now = asyncio.get_running_loop().time
         deadline = now() + spec.timeout_s
         cancelled = False

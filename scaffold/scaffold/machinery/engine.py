@@ -166,8 +166,8 @@ class Engine:
             observe=setting.observe,
             plan_only=setting.plan_only,
         )
-        self._recorder.follow(self._state)
-        self._recorder.follow(self._reviews)
+        self._recorder.follow_kinds(self._state.takers)
+        self._recorder.follow_kinds(self._reviews.folds)
         for follower in setting.followers:
             self._recorder.follow(follower)
         self._interpreter = Interpreter(setting.planner(task), tainted=bool(task.untrusted))
@@ -308,7 +308,9 @@ class Engine:
                 if (queue or interpreter.has_ready) and self._working < self._task.concurrency:
                     self._spawn()
                 try:
-                    outcome = await self._carry_out(pending)
+                    move = pending.move
+                    step = self._think(pending, move) if type(move) is Think else self._carry_out(pending)
+                    outcome = await step
                 except Parked:
                     self._parked.append(pending)
                     continue
@@ -326,8 +328,6 @@ class Engine:
     async def _carry_out(self, pending: Pending) -> Any:
         move = pending.move
         match move:
-            case Think():
-                return await self._think(pending, move)
             case Act():
                 return await self._gate.act(pending, move)
             case Propose():

@@ -184,9 +184,11 @@ class Gate:
         """
         key = pending.key
         call = as_call(move.planned, pending.history)
-        what = call_asked(call)
+        what = fitting = call_asked(call)
         problem, arguments = self._fit(call)
         if arguments is not None:
+            if arguments != call.arguments:
+                fitting = canonical([call.action, arguments])
             call = msgspec.structs.replace(call, arguments=arguments)
         else:
             problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
@@ -203,7 +205,7 @@ class Gate:
                 plan=move.plan,
                 node=call.id,
             )
-            self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=call_asked(call))
+            self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=fitting)
         else:
             _must_be_the_same(what, progress, key)
         if progress.outcome is not None:

@@ -44,7 +44,7 @@ _DATA_NOTE = (
 class Template:
     """A parsed template: for each message its role, and literals and places in turn."""
 
-    __slots__ = ("name", "sections")
+    __slots__ = ("_fixed", "name", "sections")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -53,11 +53,16 @@ class Template:
             raise TaskError(f"the template {name!r} has to begin with [system] or [user] on a line of its own")
         roles = cast("list[Role]", pieces[1::2])  # the pattern admits no other words
         self.sections = [(role, _parts(body.strip("\n"))) for role, body in zip(roles, pieces[2::2], strict=True)]
+        self._fixed = [Message(role, parts[0].strip()) if len(parts) == 1 else None for role, parts in self.sections]
 
     def fill(self, values: dict[str, str]) -> tuple[Message, ...]:
         """Put values in their places; what stands in a value is never read as a place."""
         messages = []
-        for role, parts in self.sections:
+        for (role, parts), fixed in zip(self.sections, self._fixed, strict=True):
+            if fixed is not None and role != "assistant":
+                if fixed.content:
+                    messages.append(fixed)
+                continue
             text = parts[0]
             for place in range(1, len(parts), 2):
                 value = values.get(parts[place])
@@ -66,15 +71,12 @@ class Template:
                         f"the template {self.name!r} has a place ${parts[place]}, which the step does not fill"
                         f"{nearest(parts[place], values)}"
                     )
-                text += value + parts[place + 1]
-            if role == "assistant":
+                after = parts[place + 1]
+                # A paragraph that turns out empty takes no room.
+                text += value + (after if value or not after.startswith("\n\n") else after[2:])
+            if role == "assistant" or (text := text.strip()):
                 messages.append(Message(role, text))
-            elif text and not text.isspace():
-                messages.append(Message(role, (_BLANKS.sub("\n\n", text) if "\n\n\n" in text else text).strip()))
         return tuple(messages)
-
-
-_BLANKS = re.compile(r"\n{3,}")
 
 
 def _parts(body: str) -> list[str]:

@@ -7,7 +7,7 @@ a crash loses only what nobody outside has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +81,11 @@ class Recorder:
         self._reach = surroundings.reach
         self._signer = signer
         self._salts = b""
+        self._salted = 0
         self._waiting: list[Record] = []
         self._folds: list[Fold] = []
+        self._partial_folds: list[Mapping[type[Event], Fold]] = []
+        self._folds_of: dict[type[Event], tuple[Fold, ...]] = {}
         self._started = self._monotonic()
         self._paused_at: float | None = None
         self._durable = Head(claim.run, 0, GENESIS)
@@ -93,6 +96,19 @@ class Recorder:
     def follow(self, fold: Fold) -> None:
         """Have every event from now on taken in by a fold."""
         self._folds.append(fold)
+        self._folds_of.clear()
+
+    def follow_kinds(self, folds: Mapping[type[Event], Fold]) -> None:
+        """Have events taken in by the fold that stands for their kind, if any; these come before those for all."""
+        self._partial_folds.append(folds)
+        self._folds_of.clear()
+
+    def _folding(self, kind: type[Event]) -> tuple[Fold, ...]:
+        folding = self._folds_of.get(kind)
+        if folding is None:
+            partial = [folds[kind] for folds in self._partial_folds if kind in folds]
+            folding = self._folds_of[kind] = (*partial, *self._folds)
+        return folding
 
     def adopt(self, link: Link) -> None:
         """Go on after an event that was read from the journal."""
@@ -100,7 +116,7 @@ class Recorder:
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
         self._started = self._monotonic() - event.t
         body = bytes(link.content.body) if link.content is not None else b""
-        for fold in self._folds:
+        for fold in self._folding(type(event)):
             fold(event, body)
 
     def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:
@@ -113,7 +129,8 @@ class Recorder:
         """
         self.seq = event.seq = self.seq + 1
         event.at = self._now()
-        event.t = self.t = self.active()
+        until = self._paused_at
+        event.t = self.t = (self._monotonic() if until is None else until) - self._started
         line = body = b""
         if content is not None or asked is not None:
             salt = self._salt()
@@ -125,7 +142,7 @@ class Recorder:
                 line = content_line(event.seq, salt, body)
         sealed, self.hash = seal(self.hash, events.encode(event))
         self._waiting.append(Record(event.seq, sealed, line))
-        for fold in self._folds:
+        for fold in self._folding(type(event)):
             fold(event, body)
         return body
 
@@ -150,7 +167,7 @@ class Recorder:
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""
         until = self._monotonic() if self._paused_at is None else self._paused_at
-        return round(until - self._started, 6)
+        return until - self._started
 
     def stand_still(self) -> None:
         """Stop counting active seconds."""
@@ -164,7 +181,8 @@ class Recorder:
             self._paused_at = None
 
     def _salt(self) -> bytes:
-        if not self._salts:
-            self._salts = self._random.randbytes(_SALTS)
-        salt, self._salts = self._salts[:16], self._salts[16:]
-        return salt
+        start = self._salted
+        if start == len(self._salts):
+            self._salts, start = self._random.randbytes(_SALTS), 0
+        self._salted = start + 16
+        return self._salts[start : start + 16]

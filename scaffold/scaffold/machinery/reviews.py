@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
-    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.recorder import Fold, Recorder
     from scaffold.machinery.state import RunState
     from scaffold.machinery.steps import Steps
     from scaffold.vocabulary.actions import ActionSpec
@@ -82,13 +82,15 @@ class Reviews:
         self._observe = observe
         self._by_subject: dict[str, list[list[Watching]]] = {}
 
-    def __call__(self, event: Event, body: bytes) -> None:
-        """Let the monitors that keep state take in one event; its content is decoded for those that want it."""
-        folding = self._folding.get(type(event))
-        if folding is not None:
-            content = _json.decode(body) if body else {}
-            for each in folding:
-                each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
+    @property
+    def folds(self) -> dict[type[Event], Fold]:
+        """What takes in each kind of event that some monitor keeps state by."""
+        return dict.fromkeys(self._folding, self._fold)
+
+    def _fold(self, event: Event, body: bytes) -> None:
+        content = _json.decode(body) if body else {}
+        for each in self._folding[type(event)]:
+            each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
 
     @property
     def guards(self) -> bool:

@@ -98,7 +98,7 @@ def identity_of(action: str, arguments: dict[str, Any], fields: tuple[str, ...])
 
 
 class RunState:
-    """What follows from the events so far.
+    """What follows from the events so far, once each is handed to its taker.
 
     Attributes:
         model: the work's ledger.
@@ -117,7 +117,7 @@ class RunState:
         ended: the last `run.ended`, with its content.
         paused: the last `run.paused`.
         steps: steps answered for the work.
-        reasoning_chars: characters of reasoning and of answers read.
+        takers: for each kind of event, what takes it in.
     """
 
     def __init__(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
@@ -140,7 +140,7 @@ class RunState:
         self.steps = 0
         self._specs = actions
         self._rounds = task.oversight.rounds
-        self._takers = {
+        self.takers: dict[type[Event], Any] = {
             ev.RunResumed: self._run_resumed,
             ev.StepAsked: self._step_asked,
             ev.StepReserved: self._step_reserved,
@@ -163,12 +163,6 @@ class RunState:
             ev.Paused: self._paused,
             ev.Ended: self._ended,
         }
-
-    def __call__(self, event: Event, body: bytes) -> None:
-        """Take in one event."""
-        taker = self._takers.get(type(event))
-        if taker is not None:
-            taker(event, body)  # type: ignore[operator]  # each taker is listed under the kind it takes
 
     def at(self, key: str) -> Progress:
         """What is under way at a key."""
@@ -252,7 +246,6 @@ class RunState:
         progress.action = summary = ActionSummary(
             key=event.key, name=event.action, arguments=content["call"]["arguments"], cost=event.cost
         )
-        progress.fingerprint = sha256(canonical([event.action, summary.arguments])).hexdigest()
         self.actions[event.key] = summary
         if event.plan:
             self.callers.setdefault((event.plan, event.node), event.key)
@@ -292,7 +285,8 @@ class RunState:
             summary.status = "refused"
             summary.reason = _json.decode(body).get("feedback", "") if body else ""
         if progress is not None:
-            self._count_refusal(progress.fingerprint, _json.decode(body).get("feedback", "") if body else "")
+            fingerprint = "" if summary is None else sha256(_call(summary)).hexdigest()
+            self._count_refusal(fingerprint, _json.decode(body).get("feedback", "") if body else "")
 
     def _count_refusal(self, fingerprint: str, feedback: str) -> None:
         self.refusals += 1

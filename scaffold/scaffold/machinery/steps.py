@@ -320,7 +320,11 @@ class Steps:
                 )
                 raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             tokens, usd = asking.worst(decision.n)
-            await self._wait_for_room(asking, tokens, usd, steps=1 if first else 0)
+            while (spent := self._lacks_room(asking, tokens, usd, steps=1 if first else 0)) is not None:
+                if not self._drawing:
+                    raise spent
+                self._freed.clear()
+                await self._freed.wait()
             self._reserve(asking, tokens, usd, provenance, first=first)
             first = False
             self._drawing += 1  # from the reservation on: who finds no room waits for what this one leaves
@@ -351,14 +355,10 @@ class Steps:
         why = f"{reason}; the last was discarded: {flags[-1]}" if flags else reason
         return leaf(why, asking.key, votes=votes, flags=flags[-8:])
 
-    async def _wait_for_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> None:
+    def _lacks_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> BudgetSpent | None:
         ledger = self._state.ledger(asking.ledger)
         tokens, usd = asking.spent.tokens + tokens, (asking.spent.usd or 0.0) + usd
-        while (spent := ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)) is not None:
-            if not self._drawing:
-                raise spent
-            self._freed.clear()
-            await self._freed.wait()
+        return ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)
 
     def _reserve(self, asking: Asking, tokens: int, usd: float, provenance: list[Provenance], *, first: bool) -> None:
         if not first:

@@ -28,8 +28,8 @@ _TAIL = len(_MARK) + 64 + len(b'"}')
 
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Give the line of an event's JSON, and the line's hash."""
-    mark = sha256(previous + body)
-    return body[:-1] + _MARK + mark.hexdigest().encode() + b'"}', mark.digest()
+    mark = sha256(previous + body).digest()
+    return b'%b%b%b"}' % (body[:-1], _MARK, mark.hex().encode()), mark
 
 
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:

@@ -6,7 +6,6 @@ from typing import Any
 
 from scaffold.errors import ClearanceError
 from scaffold.vocabulary.actions import Call
-from scaffold.vocabulary.canonical import digest
 
 
 class Mint:
@@ -20,19 +19,20 @@ class Clearance:
 
     Attributes:
         action: the action it is for.
+        arguments: canonical bytes of what was reviewed.
         call: what the action is told about this call.
         observed: monitors were suspended when it was given.
     """
 
-    __slots__ = ("_digest", "_mint", "_spent", "action", "call", "observed")
+    __slots__ = ("_mint", "_spent", "action", "arguments", "call", "observed")
 
     def __init__(self, mint: Mint, action: str, arguments: bytes, call: Call, *, observed: bool = False) -> None:
         if type(mint) is not Mint:
             raise ClearanceError("only the gate gives clearances: propose the action from a planner, or use Gate")
         self._mint = mint
-        self._digest = digest(arguments)
         self._spent = False
         self.action = action
+        self.arguments = arguments
         self.call = call
         self.observed = observed
 
@@ -47,7 +47,7 @@ class Clearance:
         """
         if self._spent:
             raise ClearanceError(f"the clearance for {self.action!r} was spent already")
-        if action != self.action or digest(arguments) != self._digest:
+        if action != self.action or arguments != self.arguments:
             raise ClearanceError(f"the clearance is for another call than this one of {action!r}")
         self._spent = True
         return self.call
