@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from scaffold import Planning, Task, Thought, Verdict, act, think
 from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, strictest
 
 if TYPE_CHECKING:
@@ -248,6 +250,13 @@ def test_an_answer_that_oversight_withholds_ends_the_run_as_stopped(world: World
     outcome = world.solve(thinking, "the password", monitors=[monitor])
     assert (outcome.status, outcome.answer) == ("stopped", None)
     assert monitor.seen[0].answer == "the password"
+
+
+def test_the_spine_does_not_give_a_reviewed_answer_away(world: World, watcher: type[Watcher]) -> None:
+    """Who guesses the answer cannot check the guess against the digest of what was reviewed: it is salted."""
+    outcome = world.solve(paying, monitors=[watcher(watches=frozenset({"plan", "answer"}))])
+    (reviewed,) = (each for each in world.facts(outcome, "reviewed") if each["subject"] == "answer")
+    assert reviewed["digest"] != hashlib.sha256(canonical(outcome.answer)).hexdigest()
 
 
 def test_a_judge_thinks_in_oversights_own_ledger(world: World) -> None:

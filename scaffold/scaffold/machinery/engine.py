@@ -205,6 +205,7 @@ class Engine:
             ),
             {"task": setting.task.model_dump(mode="json"), "config": setting.config},
         )
+        await self._recorder.flush()  # a run that dies before its first step still says what it was
         self._reach("run.started:after")
         return await self._live()
 
@@ -415,7 +416,7 @@ class Engine:
             return await self._end("failed", reason=problem_said, partial=plain)
         if self._reviews.watches("answer"):
             subject = Subject(kind="answer", key="answer", answer=plain)
-            what = digest(canonical(plain))
+            what = digest(canonical(plain), self._recorder.secret)
             decision, verdicts = await self._reviews.review(subject, what, "low")
             if SEVERITY[decision] >= SEVERITY["revise"]:
                 reasons = [

@@ -68,6 +68,7 @@ class Recorder:
         seq: number of the last event.
         hash: its hash.
         t: seconds the run has been active, at the last event.
+        secret: the salt of the first content: the same whenever the run goes on, and not on the spine.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Recorder:
         self.seq = 0
         self.hash = GENESIS
         self.t = 0.0
+        self.secret = b""
 
     def follow(self, fold: Fold) -> None:
         """Have every event from now on taken in by a fold."""
@@ -115,6 +117,8 @@ class Recorder:
         event = link.event
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
         self._started = self._monotonic() - event.t
+        if link.content is not None and not self.secret:
+            self.secret = bytes.fromhex(link.content.salt)
         body = bytes(link.content.body) if link.content is not None else b""
         for fold in self._folding(type(event)):
             fold(event, body)
@@ -134,6 +138,7 @@ class Recorder:
         line = body = b""
         if content is not None or asked is not None:
             salt = self._salt()
+            self.secret = self.secret or salt
             if asked is not None:
                 event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
             if content is not None:
