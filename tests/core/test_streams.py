@@ -32,7 +32,7 @@ class Listener:
 
     async def review(self, *_: Any) -> Verdict:
         """Nothing else is read."""
-        raise NotImplementedError
+        raise AssertionError("only streams are to be read")
 
     def open(self, *_: Any) -> Listener:
         """One session for each step."""
