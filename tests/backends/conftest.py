@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold.vocabulary.models import Delta, Message, Request, Usage
-from scaffold_backends.llamacpp import LlamaCpp, load_smollm2
+from scaffold_backends.llamacpp.backend import LlamaCpp, load_smollm2
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:

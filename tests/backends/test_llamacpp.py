@@ -12,7 +12,7 @@ import pytest
 
 from scaffold.errors import BackendUnavailable, ContextOverflow, ModelFileError, TaskError
 from scaffold.vocabulary.models import FREE
-from scaffold_backends.llamacpp import load, load_smollm2
+from scaffold_backends.llamacpp.backend import load, load_smollm2
 from scaffold_backends.store import SMOLLM2
 
 from .conftest import ask, gather, texts, usage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scaffold.vocabulary.models import Delta, Request
-    from scaffold_backends.llamacpp import LlamaCpp
+    from scaffold_backends.llamacpp.backend import LlamaCpp
 
 
 def run(backend: LlamaCpp, request: Request) -> list[Delta]:

@@ -22,7 +22,7 @@ from scaffold.errors import (
     ScaffoldError,
 )
 from scaffold.vocabulary.models import Usage
-from scaffold_backends.openai import connect, connect_url
+from scaffold_backends.http.chat import connect, connect_url
 
 from .conftest import ask, gather, texts, usage
 from .replay import DONE, END, STREAM, USAGE, Replay, Step, answer, event, good, part, said

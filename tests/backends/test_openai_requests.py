@@ -10,7 +10,7 @@ import pytest
 
 from scaffold.errors import ContextOverflow, NotAuthorised, TaskError
 from scaffold.vocabulary.models import FREE, Prices
-from scaffold_backends.openai import OpenAIBackend, connect, connect_url
+from scaffold_backends.http.chat import OpenAIBackend, connect, connect_url
 
 from .conftest import ask, gather, texts, usage
 from .replay import DONE, END, STREAM, USAGE, Replay, Step, good, said

@@ -18,12 +18,12 @@ from scaffold.errors import NotAuthorised, TaskError
 from scaffold.vocabulary.models import Ability, Prices, Profile, ReasoningVisibility
 from scaffold_backends.chunks import ChunkReader, clean
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, choice_grammar, closed
-from scaffold_backends.exchange import Patience, Post, exchange
-from scaffold_backends.fan_out import FanOut
+from scaffold_backends.http.exchange import Patience, Post, exchange
+from scaffold_backends.http.pools import ClientPool
+from scaffold_backends.http.pricing import look_up
+from scaffold_backends.http.refusals import Origin
 from scaffold_backends.options import Options, read_options
-from scaffold_backends.pools import ClientPool
-from scaffold_backends.pricing import look_up
-from scaffold_backends.refusals import Origin
+from scaffold_backends.wrappers.fan_out import FanOut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -15,12 +15,12 @@ import httpx_sse
 import tenacity
 
 from scaffold.errors import BackendUnavailable, BadResponse
-from scaffold_backends.refusals import Refused, refusal, retry_after, stream_refusal
+from scaffold_backends.http.refusals import Refused, refusal, retry_after, stream_refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from scaffold_backends.refusals import Origin
+    from scaffold_backends.http.refusals import Origin
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error's body that are read
 _DRAIN_S = 0.2  # a server that keeps its stream open after the end loses the connection, not our time

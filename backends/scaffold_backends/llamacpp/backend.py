@@ -17,10 +17,10 @@ from scaffold.errors import MissingExtra, ModelFileError, TaskError
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility
 from scaffold_backends.chunks import ChunkReader, clean
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
-from scaffold_backends.llamacpp_engine import Engine
+from scaffold_backends.http.refusals import Origin, stream_refusal
+from scaffold_backends.llamacpp.engine import Engine
+from scaffold_backends.llamacpp.slots import Slots
 from scaffold_backends.options import Options, read_options
-from scaffold_backends.refusals import Origin, stream_refusal
-from scaffold_backends.slots import Slots
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Models of servers, by the APIs that they speak over HTTP."""
