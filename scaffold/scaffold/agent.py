@@ -85,7 +85,9 @@ class Scaffold:
     ) -> None:
         self.journal: Journal = journal if journal is not None else FileJournal(runs_folder())
         self._planner, self._planner_name = _planner(planner, options or {}, base or Path.cwd())
-        self._backends = {role: _backend(role, said) for role, said in (backends or {}).items()}
+        self._backends = {
+            role: registry.backend_of(said, path=("backends", role)) for role, said in (backends or {}).items()
+        }
         self._monitors = registry.default_monitors() if monitors is None else [_monitor(said) for said in monitors]
         named = [each.spec.name for each in self._monitors]
         if len(set(named)) != len(named):
@@ -314,20 +316,6 @@ def _planner(
         name, function = said, registry.load("planner", said)
     pinned = f"{name} {digest(canonical(dict(options)))[:12]}" if options else name
     return registry.planner(function, options), pinned
-
-
-def _backend(role: str, said: str | Mapping[str, Any] | Backend) -> Backend:
-    if isinstance(said, str):
-        return registry.make_backend(said, {})
-    if isinstance(said, Mapping):
-        options = dict(said)
-        spec = options.pop("use", None)
-        if not isinstance(spec, str):
-            raise TaskError("needs `use`: the backend's spec, such as `smollm2`", path=("backends", role))
-        return registry.make_backend(spec, options)
-    if isinstance(said, Backend):
-        return said
-    raise TaskError(f"a {type(said).__name__} is no backend", path=("backends", role))
 
 
 def _monitor(said: str | Mapping[str, Any] | Monitor) -> Monitor:

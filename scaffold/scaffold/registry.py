@@ -198,6 +198,28 @@ def default_monitors() -> list[Monitor]:
     return [monitor for monitor in made if monitor.spec.default]
 
 
+def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
+    """Give the backend that a spec (`smollm2`), or a table with `use` and options, describes; or one as it is.
+
+    Backends around a backend take their inner one in the same forms.
+
+    Raises:
+        UnknownPlugin: no backend of that name.
+        TaskError: it is none of these, or the options do not fit.
+    """
+    if isinstance(said, str):
+        return make_backend(said, {})
+    if isinstance(said, Mapping):
+        options = dict(said)
+        spec = options.pop("use", None)
+        if not isinstance(spec, str):
+            raise TaskError("needs `use`: the backend's spec, such as `smollm2`", path=path)
+        return make_backend(spec, options)
+    if isinstance(said, Backend):
+        return said
+    raise TaskError(f"a {type(said).__name__} is no backend", path=path)
+
+
 def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
     """Make a backend from a spec: `NAME`, `NAME:MODEL`, or the address of a server.
 

@@ -43,6 +43,10 @@ class Narrator:
             ev.StepReserved: lambda event, _: Told("quiet", f"{self._steps.get(event.key, 'step')}: more samples"),
             ev.StepAnswered: self._step_answered,
             ev.StepCut: self._step_cut,
+            ev.ProfileCorrected: lambda event, _: Told(
+                "quiet",
+                f"the reasoning of {plain(event.model)} is {event.reasoning}, not {event.believed} as was believed",
+            ),
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,
             ev.PlanDecided: self._plan_decided,

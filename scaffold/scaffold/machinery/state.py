@@ -11,7 +11,7 @@ import msgspec
 from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.models import Usage
+from scaffold.vocabulary.models import ReasoningVisibility, Usage
 from scaffold.vocabulary.review import Verdict
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class RunState:
         verdicts: verdicts that said more than `allow`.
         partial: what the run answers if it is cut short.
         suspicion: worst score over resampled tries so far.
+        visibility: how much of a backend's reasoning can be read, by backend and model, where its replies have shown
+            something else than its profile says.
         stop: who asked the run to stop; empty when nobody did.
         ended: the last `run.ended`, with its content.
         paused: the last `run.paused`.
@@ -134,6 +136,7 @@ class RunState:
         self.verdicts: list[VerdictSummary] = []
         self.partial: Any = None
         self.suspicion = 0.0
+        self.visibility: dict[tuple[str, str], ReasoningVisibility] = {}
         self.stop = ""
         self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
         self.paused: ev.Paused | None = None
@@ -146,6 +149,7 @@ class RunState:
             ev.StepReserved: self._step_reserved,
             ev.StepAnswered: self._step_answered,
             ev.StepCut: self._step_cut,
+            ev.ProfileCorrected: self._profile_corrected,
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,
             ev.PlanDecided: self._plan_decided,
@@ -199,6 +203,9 @@ class RunState:
 
     def _step_cut(self, event: ev.StepCut, _body: bytes) -> None:
         self.ledger(event.ledger).settle(event.key, event.usage)
+
+    def _profile_corrected(self, event: ev.ProfileCorrected, _body: bytes) -> None:
+        self.visibility[event.backend, event.model] = event.reasoning
 
     def _released(self, event: ev.Released, _body: bytes) -> None:
         self.progress.pop(event.key, None)

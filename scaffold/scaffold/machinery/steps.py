@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import msgspec
 from scaffold.errors import (
     BackendError,
     BackendUnavailable,
-    BadResponse,
     BudgetSpent,
     ContextOverflow,
     MoveError,
@@ -23,18 +21,18 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
-from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
-from scaffold.machinery.at_once import at_once
-from scaffold.machinery.cancelling import is_from_within
+from scaffold.machinery.answers import choices_of, object_schema
+from scaffold.machinery.drawing import Asking, draw, give_up, worst_usage
+from scaffold.machinery.visibility import corrected, least, shown_by
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
-from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Request, Sample, Usage
+from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from scaffold.interfaces import Backend, Surroundings
     from scaffold.machinery.prompts import Templates
@@ -42,15 +40,9 @@ if TYPE_CHECKING:
     from scaffold.machinery.state import RunState
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.events import Ledger
-    from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.sampling import Sampling
 
-# A chat template adds a few tokens a message; no tokenizer needs more tokens than there are bytes.
-_TOKENS_A_MESSAGE = 16
-_LARGEST_ANSWER = 8 * 1024 * 1024
-
-_UNREADABLE: tuple[ReasoningVisibility, ...] = ("full", "summary", "redacted", "absent")
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
 
@@ -91,99 +83,6 @@ class _Recorded(msgspec.Struct):
 
 
 _recorded = msgspec.json.Decoder(_Recorded)
-
-
-class Asking:
-    """One step while it is asked: what it draws from, and what it has drawn so far."""
-
-    __slots__ = (
-        "backend",
-        "charged",
-        "drawn",
-        "key",
-        "ledger",
-        "move",
-        "policy",
-        "readings",
-        "request",
-        "running",
-        "samples",
-        "spent",
-        "values",
-        "votes",
-    )
-
-    def __init__(
-        self, key: str, move: Think, backend: Backend, policy: Sampling, request: Request, ledger: Ledger
-    ) -> None:
-        self.key = key
-        self.move = move
-        self.backend = backend
-        self.policy = policy
-        self.request = request
-        self.ledger = ledger
-        self.samples: list[Sample] = []
-        self.votes: list[bytes] = []
-        self.values: list[tuple[int, bytes]] = []
-        self.drawn = 0
-        self.spent = NO_USAGE
-        self.charged: set[int] = set()
-        self.running: dict[int, _Partial] = {}
-        self.readings: Sequence[Reading] = ()
-
-    def charge(self, base: int, usage: Usage) -> None:
-        """Take in what the samples from `base` on have cost; dollars follow from the prices where they are not told."""
-        prices = self.backend.profile.prices
-        if usage.usd is None and prices is not None:
-            usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))
-        self.spent = self.spent + usage
-        self.charged.add(base)
-
-    def uncharged(self) -> list[int]:
-        """The samples under way of which nobody has told what they cost."""
-        together = "n" in self.backend.profile.can
-        return [index for index in self.running if (min(self.running) if together else index) not in self.charged]
-
-    def worst(self, n: int) -> tuple[int, float]:
-        """Most tokens and dollars that n more samples can cost."""
-        prompt = 0
-        for message in self.request.messages:
-            prompt += len(message.content.encode()) + _TOKENS_A_MESSAGE
-        prices = self.backend.profile.prices
-        shared = 1 if "n" in self.backend.profile.can else n
-        tokens_in, tokens_out = prompt * shared, self.request.max_tokens * n
-        return tokens_in + tokens_out, prices.cost(tokens_in, tokens_out) if prices is not None else 0.0
-
-
-class _Partial:
-    """One sample while it is generated."""
-
-    __slots__ = ("cut", "finish", "logprob", "reasoning", "size", "text")
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.size = 0
-        self.finish: Any = None
-        self.logprob: float | None = None
-        self.cut = ""
-
-    def sample(self, index: int) -> Sample:
-        return Sample(
-            index=index,
-            text=_clean("".join(self.text)),
-            reasoning=_clean("".join(self.reasoning)),
-            finish="cut" if self.cut else self.finish or "cut",
-            logprob=self.logprob,
-            flag=self.cut,
-        )
-
-
-def _clean(text: str) -> str:
-    """Drop what UTF-8 cannot hold (lone surrogates), which some servers send."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode()
 
 
 class Steps:
@@ -230,10 +129,10 @@ class Steps:
         return backend
 
     def reasoning(self) -> ReasoningVisibility:
-        """How much of the reasoning of the least readable backend can be read."""
-        return max(
-            (backend.profile.reasoning for backend in self._backends.values()), key=_UNREADABLE.index, default="absent"
-        )
+        """How much of the reasoning of the least readable backend can be read, as far as its replies have shown."""
+        seen = self._state.visibility
+        profiles = [backend.profile for backend in self._backends.values()]
+        return least(seen.get((profile.backend, profile.model), profile.reasoning) for profile in profiles)
 
     async def ask(
         self,
@@ -265,6 +164,7 @@ class Steps:
             if asking.drawn or asking.running:
                 self._cut(asking, reason)
             raise
+        self._correct(asking)
         event = ev.StepAnswered(
             key=key,
             ok=not isinstance(error, MoveError),
@@ -288,6 +188,21 @@ class Steps:
         body = self._recorder.record(event, content)
         self._reach("step.answered:after")
         return event, body
+
+    def _correct(self, asking: Asking) -> None:
+        """Write down what the replies have shown of the reasoning, where it is not what was believed."""
+        shown = shown_by(asking.samples, asking.spent)
+        if shown is None:
+            return
+        profile = asking.backend.profile
+        before = self._state.visibility.get((profile.backend, profile.model))
+        now, believed = corrected(profile, before, shown), before or profile.reasoning
+        if now != believed:
+            self._recorder.record(
+                ev.ProfileCorrected(
+                    key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
+                )
+            )
 
     def _request(self, key: str, move: Think, provenance: list[Provenance]) -> Request:
         options = move.options
@@ -331,14 +246,14 @@ class Steps:
             try:
                 await self._recorder.flush()
                 self._reach("step.asked:after")
-                await self._draw(asking, decision.n)
+                await draw(asking, decision.n)
             except ContextOverflow as error:
-                self._give_up(asking, str(error))
+                give_up(asking, str(error))
                 return PromptTooLong(str(error), asking.key)
             except BackendUnavailable as error:
                 raise Unavailable(str(error)) from error
             except BackendError as error:
-                self._give_up(asking, str(error))
+                give_up(asking, str(error))
                 return StepFailed(f"{asking.backend.profile.backend} cannot answer: {error}", asking.key)
             finally:
                 self._drawing -= 1
@@ -382,135 +297,12 @@ class Steps:
         content = {"asked": msgspec.Raw(what), "messages": asking.request.messages, "provenance": provenance}
         self._recorder.record(opening, content, asked=what)
 
-    async def _draw(self, asking: Asking, n: int) -> None:
-        base = asking.drawn
-        asking.running = {base + number: _Partial() for number in range(n)}
-        asking.drawn = base + n
-        if n == 1 or "n" in asking.backend.profile.can:
-            await self._collect(asking, base, n)
-        else:
-            await self._collect_apart(asking, base, n)
-        self._count(asking)
-
-    async def _collect_apart(self, asking: Asking, base: int, n: int) -> None:
-        """Ask for each sample by itself, of a backend that gives one at a time."""
-        await at_once(self._collect(asking, index, 1) for index in range(base, base + n))
-
-    async def _collect(self, asking: Asking, base: int, n: int) -> None:
-        request = asking.request
-        if base or n > 1:
-            seed = None if request.seed is None else request.seed + base
-            request = msgspec.structs.replace(request, n=n, seed=seed)
-        try:
-            async with aclosing(asking.backend.generate(request)) as stream:
-                await self._read(asking, base, n, stream)
-        except asyncio.CancelledError:
-            if is_from_within():
-                raise BackendError("it was cancelled from within") from None
-            raise
-        except BadResponse as error:
-            for index in range(base, base + n):
-                asking.running[index].cut = asking.running[index].cut or str(error)
-        if base not in asking.charged:
-            # What a stream that broke off, or told nothing, has cost is not known; the worst is charged.
-            asking.charge(base, _worst_usage(asking, n))
-
-    async def _read(  # noqa: C901 - one branch for each thing a piece may bring
-        self, asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]
-    ) -> None:
-        running, readings = asking.running, asking.readings
-        most = min(_LARGEST_ANSWER, 256 * asking.request.max_tokens + 4096)
-        async for delta in stream:
-            partial = running.get(base + delta.index) if 0 <= delta.index < n else None
-            if partial is None:
-                raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")
-            if delta.text:
-                partial.text.append(delta.text)
-            if delta.reasoning:
-                partial.reasoning.append(delta.reasoning)
-            if delta.logprob is not None:
-                partial.logprob = (partial.logprob or 0.0) + delta.logprob
-            if delta.finish is not None:
-                partial.finish = delta.finish
-            if delta.usage is not None:
-                asking.charge(base, delta.usage)
-            partial.size += len(delta.text) + len(delta.reasoning)
-            if partial.size > most:
-                raise BadResponse(
-                    f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens"
-                )
-            if readings and not partial.cut:
-                partial.cut = _cut_by(readings, msgspec.structs.replace(delta, index=base + delta.index))
-                if partial.cut and all(running[base + number].cut for number in range(n)):
-                    return
-
-    @staticmethod
-    def _count(asking: Asking) -> None:
-        """Turn what was drawn into samples, and the acceptable ones into votes, in the order of their index."""
-        for index, partial in asking.running.items():
-            sample = partial.sample(index)
-            problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
-            if not problem:
-                said = [reading.close(index) for reading in asking.readings]
-                problem = next((reason for reason in said if reason), "")
-            value: Any = None
-            if not problem and sample.finish == "length" and asking.move.returns is not str:
-                problem = f"not finished within {asking.request.max_tokens} tokens"
-            if not problem:
-                try:
-                    value = read_answer(asking.move.returns, sample.text, asking.move.options.choices)
-                except ValueError as error:
-                    problem = f"malformed: {error}"
-            if not problem:
-                problem = _flagged(asking.policy, value)
-            if problem:
-                sample = msgspec.structs.replace(sample, flag=problem)
-            else:
-                vote = recorded(asking.move.returns, value)
-                asking.votes.append(vote)
-                asking.values.append((len(asking.samples), vote))
-            asking.samples.append(sample)
-        asking.running = {}
-
-    def _give_up(self, asking: Asking, reason: str) -> None:
-        """Keep what came before the backend refused to go on, and charge what it may have cost."""
-        begun = [index for index in asking.uncharged() if asking.running[index].size]
-        if begun:
-            asking.spent = asking.spent + _worst_usage(asking, len(begun))
-        for partial in asking.running.values():
-            if partial.finish is None:
-                partial.cut = partial.cut or reason
-        self._count(asking)
-
     def _cut(self, asking: Asking, reason: BaseException) -> None:
         """Write down a step that is given up: what it has, and what it may have cost."""
         partial = [each.sample(index) for index, each in sorted(asking.running.items())]
         uncharged = asking.uncharged()
         if uncharged:
-            asking.spent = asking.spent + _worst_usage(asking, len(uncharged))
+            asking.spent = asking.spent + worst_usage(asking, len(uncharged))
         why = str(reason) or type(reason).__name__
         event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent, samples=asking.drawn)
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})
-
-
-def _worst_usage(asking: Asking, n: int) -> Usage:
-    tokens, usd = asking.worst(n)
-    return Usage(input=tokens - asking.request.max_tokens * n, output=asking.request.max_tokens * n, usd=usd)
-
-
-def _flagged(policy: Sampling, value: Any) -> str:
-    for check in policy.flags:
-        try:
-            said: Any = check(value)
-        except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
-            return f"check failed: {type(error).__name__}: {error}"
-        if isinstance(said, str) and said:
-            return said
-        if said is not None and said is not True and said != "":
-            return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
-    return ""
-
-
-def _cut_by(readings: Sequence[Reading], delta: Delta) -> str:
-    said = [reading.feed(delta) for reading in readings]
-    return next((reason for reason in said if reason), "")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from scaffold.vocabulary.actions import Effect
-from scaffold.vocabulary.models import NO_USAGE, Usage
+from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Usage
 from scaffold.vocabulary.review import Decision, SubjectKind, VerdictStatus
 
 FORMAT = 1
@@ -102,6 +102,15 @@ class StepAnswered(Event, tag="step.answered", kw_only=True):
     sources: tuple[str, ...] = ()
     tainted: bool = False
     final: bool = True
+
+
+class ProfileCorrected(Event, tag="profile.corrected", kw_only=True):
+    """A reply shows more, or less, of the reasoning than was believed of the backend. Content: none."""
+
+    backend: str
+    model: str
+    believed: ReasoningVisibility
+    reasoning: ReasoningVisibility
 
 
 class StepCut(Event, tag="step.cut", kw_only=True):
@@ -274,6 +283,7 @@ AnyEvent = (
     | StepReserved
     | StepAnswered
     | StepCut
+    | ProfileCorrected
     | Released
     | PlanProposed
     | PlanDecided

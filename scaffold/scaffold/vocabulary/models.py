@@ -8,14 +8,37 @@ import msgspec
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "cut", "error"]
-ReasoningVisibility = Literal["full", "summary", "redacted", "absent"]
+ReasoningVisibility = Literal["full", "summary", "redacted", "absent"]  # from readable to not
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a prompt; a last turn of the assistant is text that the model goes on from."""
+class ReasoningBlock(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A piece of reasoning as its API gave it, kept because the API wants it back unchanged on the next turn.
+
+    Attributes:
+        kind: `text` can be read whole, `summary` is another model's account of it, `redacted` cannot be read.
+        text: what can be read of it.
+        signature: the provider's seal on the text.
+        data: what only the provider can read: encrypted reasoning, or the name it is stored under.
+    """
+
+    kind: Literal["text", "summary", "redacted"]
+    text: str = ""
+    signature: str = ""
+    data: str = ""
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a prompt; a last turn of the assistant is text that the model goes on from.
+
+    Attributes:
+        role: who speaks.
+        content: what is said.
+        blocks: the reasoning behind an earlier turn of the assistant, for APIs that want it back.
+    """
 
     role: Role
     content: str
+    blocks: tuple[ReasoningBlock, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +109,9 @@ class Delta(msgspec.Struct, frozen=True):
         finish: set on a sample's last piece.
         usage: set once, on the last piece of the request: the sum over its samples.
         logprob: sum of the log-probabilities of this piece's tokens, where the backend tells.
+        block: a piece of reasoning that is over, for APIs that want it back; its text was streamed before.
+        signals: figures about the model's inner state over the sample, on its last piece; names such as
+            `entropy` (nats a token) and `margin` are the backend's.
     """
 
     index: int = 0
@@ -94,6 +120,8 @@ class Delta(msgspec.Struct, frozen=True):
     finish: Finish | None = None
     usage: Usage | None = None
     logprob: float | None = None
+    block: ReasoningBlock | None = None
+    signals: dict[str, float] | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +134,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         finish: why it ended.
         logprob: its log-probability, where the backend tells.
         flag: why it was discarded; empty when it counts.
+        blocks: reasoning to hand back on a next turn, where the API wants it.
+        signals: figures about the model's inner state, where the backend tells.
     """
 
     index: int
@@ -114,6 +144,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     finish: Finish = "stop"
     logprob: float | None = None
     flag: str = ""
+    blocks: tuple[ReasoningBlock, ...] = ()
+    signals: dict[str, float] = {}
 
 
 class Prices(msgspec.Struct, frozen=True):
