@@ -95,19 +95,17 @@ def test_a_full_disk_before_an_intent_lets_no_action_through(tiny_disk: Path, tm
                 while True:
                     filler.write(b"x" * 512)
 
-    journal = FileJournal(tiny_disk / "runs")
-    agent = Scaffold(
-        do_it,
+    def pay_at_length(_task: Task) -> Planning[str]:
+        # The call is written together with its intent; it has to be more than the files' last pages have room for.
+        return str((yield from act("pay", {"what": "rent " * 2000})).value)
+
+    outcome = Scaffold(
+        pay_at_length,
         monitors=[],
         actions=[pay_into(ledger)],
-        journal=journal,
+        journal=FileJournal(tiny_disk / "runs"),
         surroundings=Surroundings(reach=fill_up),
-    )
-    while True:  # leave less room in the trace's last page than the intent takes
-        outcome = agent.solve_sync(Task(prompt="do it" + " please" * 400, oversight=Oversight(unmonitored=True)))
-        if outcome.status == "unavailable" or ledger.lines():
-            break
-        (tiny_disk / "filler").unlink()
+    ).solve_sync(TASK)
     assert outcome.status == "unavailable"
     assert "No space" in outcome.reason
     assert not ledger.lines()
