@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Backend
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.events import Ledger
-    from scaffold.vocabulary.models import Delta, ReasoningBlock
+    from scaffold.vocabulary.models import Delta, Origin, ReasoningBlock
     from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.sampling import Sampling
 
-# A chat template adds a few tokens a message; no tokenizer needs more tokens than there are bytes.
-_TOKENS_A_MESSAGE = 16
 _LARGEST_ANSWER = 8 * 1024 * 1024
 
 
@@ -82,19 +80,16 @@ class Asking:
 
     def worst(self, n: int) -> tuple[int, float]:
         """Most tokens and dollars that n more samples can cost."""
-        prompt = 0
-        for message in self.request.messages:
-            prompt += len(message.content.encode()) + _TOKENS_A_MESSAGE
         prices = self.backend.profile.prices
-        shared = 1 if "n" in self.backend.profile.can else n
-        tokens_in, tokens_out = prompt * shared, self.request.max_tokens * n
+        prompt, answer = self.request.most_tokens(shares_prompt=True)  # of one sample
+        tokens_in, tokens_out = prompt * (1 if "n" in self.backend.profile.can else n), answer * n
         return tokens_in + tokens_out, prices.cost(tokens_in, tokens_out) if prices is not None else 0.0
 
 
 class _Partial:
     """One sample while it is generated."""
 
-    __slots__ = ("blocks", "cut", "finish", "logprob", "reasoning", "signals", "size", "text")
+    __slots__ = ("blocks", "cut", "finish", "logprob", "origin", "reasoning", "signals", "size", "text")
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -105,6 +100,7 @@ class _Partial:
         self.cut = ""
         self.blocks: list[ReasoningBlock] = []
         self.signals: dict[str, float] = {}
+        self.origin: Origin | None = None
 
     def take(self, delta: Delta) -> None:
         if delta.text:
@@ -120,6 +116,8 @@ class _Partial:
             self.size += len(delta.block.text) + len(delta.block.data) + len(delta.block.signature)
         if delta.signals is not None:
             self.signals |= delta.signals
+        if delta.origin is not None:
+            self.origin = delta.origin
         self.size += len(delta.text) + len(delta.reasoning)
 
     def sample(self, index: int) -> Sample:
@@ -132,6 +130,7 @@ class _Partial:
             flag=self.cut,
             blocks=tuple(self.blocks),
             signals=self.signals,
+            origin=self.origin,
         )
 
 

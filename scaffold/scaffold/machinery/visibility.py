@@ -23,15 +23,17 @@ def shown_by(samples: Sequence[Sample], usage: Usage) -> ReasoningVisibility | N
     """What replies show of the reasoning behind them; None where they give no sign that there was any.
 
     A token is at least a character: a text with fewer characters than the reasoning tokens that were billed is
-    not the whole of it.
+    not the whole of it. What a recorded answer was billed when it was given counts as if it were given now.
     """
     kinds = {block.kind for sample in samples for block in sample.blocks}
     length = sum(len(sample.reasoning) for sample in samples)
+    saved = [sample.origin.saved for sample in samples if sample.origin is not None]
+    billed = usage.reasoning + sum(each.reasoning for each in saved if each is not None)
     if "redacted" in kinds:
         return "redacted"
     if not length:
-        return "absent" if usage.reasoning else None
-    return "summary" if "summary" in kinds or length < usage.reasoning else "full"
+        return "absent" if billed else None
+    return "summary" if "summary" in kinds or length < billed else "full"
 
 
 def corrected(

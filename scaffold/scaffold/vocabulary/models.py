@@ -10,6 +10,8 @@ Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "cut", "error"]
 ReasoningVisibility = Literal["full", "summary", "redacted", "absent"]  # from readable to not
 
+_TEMPLATE = 16  # tokens that a chat template adds to a message, at most
+
 
 class ReasoningBlock(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A piece of reasoning as its API gave it, kept because the API wants it back unchanged on the next turn.
@@ -64,6 +66,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | None = None
     choices: tuple[str, ...] = ()
 
+    def most_tokens(self, *, shares_prompt: bool) -> tuple[int, int]:
+        """Most tokens that it can cost: of prompt, and of answer.
+
+        Args:
+            shares_prompt: the prompt is paid for once, not once a sample.
+        """
+        # No tokenizer needs more tokens than there are bytes.
+        prompt = sum(len(message.content.encode("utf-8", "replace")) + _TEMPLATE for message in self.messages)
+        return prompt * (1 if shares_prompt else self.n), self.max_tokens * self.n
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
@@ -99,6 +111,22 @@ class Usage(msgspec.Struct, frozen=True):
 NO_USAGE = Usage()
 
 
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Who really gave a sample, where that is not simply the backend that was asked.
+
+    Attributes:
+        backend: name of the plug-in that answered, of the several that could have.
+        model: name of its model.
+        recorded: it was given earlier, and is said again.
+        saved: what it cost then and does not cost now, on the first sample of a recorded answer.
+    """
+
+    backend: str = ""
+    model: str = ""
+    recorded: bool = False
+    saved: Usage | None = None
+
+
 class Delta(msgspec.Struct, frozen=True):
     """A piece of one sample, as it is generated.
 
@@ -112,6 +140,7 @@ class Delta(msgspec.Struct, frozen=True):
         block: a piece of reasoning that is over, for APIs that want it back; its text was streamed before.
         signals: figures about the model's inner state over the sample, on its last piece; names such as
             `entropy` (nats a token) and `margin` are the backend's.
+        origin: who gave the sample, on its last piece, where a backend around others chose.
     """
 
     index: int = 0
@@ -122,6 +151,7 @@ class Delta(msgspec.Struct, frozen=True):
     logprob: float | None = None
     block: ReasoningBlock | None = None
     signals: dict[str, float] | None = None
+    origin: Origin | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -136,6 +166,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         flag: why it was discarded; empty when it counts.
         blocks: reasoning to hand back on a next turn, where the API wants it.
         signals: figures about the model's inner state, where the backend tells.
+        origin: who gave it, where a backend around others chose.
     """
 
     index: int
@@ -146,6 +177,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     flag: str = ""
     blocks: tuple[ReasoningBlock, ...] = ()
     signals: dict[str, float] = {}
+    origin: Origin | None = None
 
 
 class Prices(msgspec.Struct, frozen=True):
