@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,17 +30,27 @@ _GROUPS: dict[Family, str] = {
     "backend": "scaffold.backends",
     "model": "scaffold.models",
 }
+_OURS = "[scaffold."  # how the header of each of these groups begins
 
 
 def installed(family: Family) -> dict[str, EntryPoint]:
     """Entry points of a family, by name; nothing is imported."""
-    return {entry.name: entry for entry in _entries(tuple(sys.path)).select(group=_GROUPS[family])}
+    group = _GROUPS[family]
+    return {entry.name: entry for entry in _entries(tuple(sys.path)) if entry.group == group}
 
 
 @cache
-def _entries(_path: tuple[str, ...]) -> Any:  # its type has another name up to Python 3.11
-    """All entry points of the distributions on a path; finding them takes about 10 ms each time."""
-    return entry_points()
+def _entries(_path: tuple[str, ...]) -> list[EntryPoint]:
+    """Our entry points in the distributions on a path; where two bring the same, the first on the path wins.
+
+    `importlib.metadata.entry_points` would parse those of every distribution, at five times the cost.
+    """
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for distribution in distributions():
+        if _OURS in (distribution.read_text("entry_points.txt") or ""):
+            for entry in distribution.entry_points:
+                found.setdefault((entry.group, entry.name), entry)
+    return list(found.values())
 
 
 def version_of(entry: EntryPoint) -> str:
