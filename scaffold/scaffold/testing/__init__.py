@@ -6,10 +6,10 @@ outcome = Scaffold(planner=mine, backends={"default": backend}, monitors=[]).sol
 
 from __future__ import annotations
 
-from scaffold.testing.backends import Noisy, Scripted
+from scaffold.testing.backends import Scripted
 from scaffold.testing.clock import ManualClock
 from scaffold.testing.driving import Driver
 from scaffold.testing.network import no_network
-from scaffold.testing.recording import Recorded, Recording
+from scaffold.wrapping import Noisy, Recorded, Recording
 
 __all__ = ["Driver", "ManualClock", "Noisy", "Recorded", "Recording", "Scripted", "no_network"]

@@ -1,16 +1,13 @@
-"""Backends without a model: one that says what a script says, and one that makes another err."""
+"""A backend without a model, which says what a script says."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 
 import msgspec
 
-from scaffold.errors import BackendError
-from scaffold.interfaces import Backend
+from scaffold.errors import BackendError, ContextOverflow
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Sample, Usage
 
 Reply = str | Sample | BackendError
@@ -27,7 +24,7 @@ class Scripted:
 
     Args:
         script: one text for every request; a list, one text a sample, which then runs out; a mapping from words that
-            occur in the prompt to a text or a list; or a function from the request.
+            occur in the prompt to a text or a list; or a function from the request, whose seed is then the sample's.
         delay: seconds before each sample.
         profile: what it claims to be.
 
@@ -52,15 +49,24 @@ class Scripted:
         self._used: dict[str, int] = {}
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Answer each of the request's samples."""
+        """Answer each of the request's samples.
+
+        Raises:
+            ContextOverflow: the prompt has more words than its profile says that it takes.
+            BackendError: the script says so, or has nothing for this.
+        """
         self.requests.append(request)
-        spent = Usage(sum(words(message.content) for message in request.messages), 0)
+        prompt = sum(words(message.content) for message in request.messages)
+        most = self.profile.context
+        if most is not None and prompt > most:
+            raise ContextOverflow(f"the prompt has {prompt} tokens, and the context holds {most}: shorten it")
+        spent = Usage(prompt, 0)
         ended = False
         try:
             for index in range(request.n):
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                sample = self._next(request)
+                sample = self._next(request, index)
                 spent = spent + Usage(0, words(sample.text) + words(sample.reasoning), words(sample.reasoning))
                 last = self._priced(spent) if index == request.n - 1 else None
                 yield Delta(index=index, text=sample.text, reasoning=sample.reasoning, finish=sample.finish, usage=last)
@@ -75,11 +81,15 @@ class Scripted:
         prices = self.profile.prices
         return msgspec.structs.replace(spent, usd=None if prices is None else prices.cost(spent.input, spent.output))
 
-    def _next(self, request: Request) -> Sample:
+    def _next(self, request: Request, index: int) -> Sample:
+        if index and request.seed is not None:
+            request = msgspec.structs.replace(request, seed=request.seed + index)
         reply = self._reply(request)
         if isinstance(reply, BackendError):
             raise reply
-        return reply if isinstance(reply, Sample) else Sample(index=0, text=reply)
+        sample = reply if isinstance(reply, Sample) else Sample(index=0, text=reply)
+        stops = [place for stop in request.stop if (place := sample.text.find(stop)) >= 0]
+        return msgspec.structs.replace(sample, text=sample.text[: min(stops)]) if stops else sample
 
     def _reply(self, request: Request) -> Reply:
         script = self._script
@@ -101,52 +111,3 @@ class Scripted:
         if place >= len(replies):
             raise BackendError(f"the script{f' for {mark!r}' if mark else ''} ran out after {len(replies)} samples")
         return replies[place]
-
-
-class Noisy:
-    """Makes another backend err: each sample is spoiled with a probability, by a seed.
-
-    Args:
-        inner: who answers.
-        rate: probability that a sample is wrong, 0 to 1.
-        seed: two backends of one seed err at the same requests and samples, whatever their order.
-        spoil: makes a wrong text of a right one.
-    """
-
-    def __init__(
-        self, inner: Backend, rate: float, *, seed: int = 0, spoil: Callable[[str, random.Random], str] | None = None
-    ) -> None:
-        self.inner = inner
-        profile = inner.profile
-        self.profile = msgspec.structs.replace(profile, backend=f"noisy({profile.backend})")
-        self._rate = rate
-        self._seed = seed
-        self._spoil = spoil or _another_digit
-
-    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Pass on each sample whole, some of them spoiled."""
-        texts: dict[int, str] = {}
-        async with aclosing(self.inner.generate(request)) as stream:
-            async for delta in stream:
-                texts[delta.index] = texts.get(delta.index, "") + delta.text
-                if delta.finish is None:
-                    yield msgspec.structs.replace(delta, text="")
-                    continue
-                source = random.Random(f"{self._seed}:{request.messages}:{request.seed}:{delta.index}")  # noqa: S311 - repeatable
-                text = texts.pop(delta.index)
-                yield msgspec.structs.replace(
-                    delta, text=self._spoil(text, source) if source.random() < self._rate else text
-                )
-
-    async def close(self) -> None:
-        """Close who answers."""
-        await self.inner.close()
-
-
-def _another_digit(text: str, source: random.Random) -> str:
-    places = [place for place, letter in enumerate(text) if letter.isdigit()]
-    if not places:
-        return f"not {text}"
-    place = source.choice(places)
-    other = source.choice([digit for digit in "0123456789" if digit != text[place]])
-    return text[:place] + other + text[place + 1 :]
