@@ -29,7 +29,7 @@ def as_json(outcome: Outcome) -> str:
         "run": outcome.run,
         "status": outcome.status,
         "answer": outcome.answer,
-        "usage": {name: msgspec.to_builtins(usage) for name, usage in outcome.usage.items()},
+        "usage": {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()},
         "steps": outcome.steps,
         "actions": [
             {"name": each.name, "arguments": each.arguments, "status": each.status} for each in outcome.actions

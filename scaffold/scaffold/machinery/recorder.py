@@ -134,7 +134,7 @@ class Recorder:
         self.seq = event.seq = self.seq + 1
         event.at = self._now()
         until = self._paused_at
-        event.t = self.t = (self._monotonic() if until is None else until) - self._started
+        event.t = self.t = round((self._monotonic() if until is None else until) - self._started, 6)
         line = body = b""
         if content is not None or asked is not None:
             salt = self._salt()

@@ -77,7 +77,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return prompt * (1 if shares_prompt else self.n), self.max_tokens * self.n
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
 
     `usd` is None where the price is not known; `guessed` says that the backend did not count, and the tokens
@@ -180,15 +180,27 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: Origin | None = None
 
 
-class Prices(msgspec.Struct, frozen=True):
-    """US dollars per million tokens."""
+class Prices(msgspec.Struct, frozen=True, omit_defaults=True):
+    """US dollars per million tokens.
+
+    Attributes:
+        input: of the prompt.
+        output: of the answer, reasoning included.
+        cached: of the part of the prompt that was read from the backend's cache; None where it costs like the rest.
+        written: of the part of the prompt that was written to the cache; None where it costs like the rest.
+    """
 
     input: float
     output: float
+    cached: float | None = None
+    written: float | None = None
 
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """Cost in US dollars."""
-        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+    def cost(self, input_tokens: int, output_tokens: int, cached: int = 0, written: int = 0) -> float:
+        """Cost in US dollars; cached and written tokens are among the input tokens."""
+        plain = max(0, input_tokens - cached - written)
+        read = self.input if self.cached is None else self.cached
+        kept = self.input if self.written is None else self.written
+        return (plain * self.input + cached * read + written * kept + output_tokens * self.output) / 1e6
 
 
 FREE = Prices(0.0, 0.0)

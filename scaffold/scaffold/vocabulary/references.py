@@ -20,7 +20,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Provenance(msgspec.Struct, frozen=True):
+class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which events a value came from, and whether any of them is outside our trust.
 
     A source reads `task:prompt`, `input:NAME`, `step:KEY`, `action:KEY`, `answer:KEY` (of a person) or
