@@ -30,10 +30,14 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+    # A name that is not known comes first: what is missing is often what it was meant to be.
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     path = tuple(fault["loc"])
     if fault["type"] == "extra_forbidden" and len(path) == 1:
         known = [field.alias or name for name, field in kind.model_fields.items()]
         message = f"{backend} has no option {path[0]!r}{nearest(str(path[0]), known)} (options: {', '.join(known)})"
         raise TaskError(message, path=path)
+    if fault["type"] == "missing":
+        raise TaskError(f"{backend} needs {path[-1]!r}", path=path)
     raise TaskError(f"option of {backend}: {fault['msg']}, not {fault['input']!r}", path=path)

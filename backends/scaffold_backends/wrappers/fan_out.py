@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scaffold.errors import BackendError, BadResponse
 from scaffold.vocabulary.models import NO_USAGE
+from scaffold.wrapping import Around
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.models import Delta, Request
 
 
-class FanOut:
+class FanOut(Around):
     """A backend around a backend: asks for each sample by itself, all at once.
 
     It cannot share the prompt's work among the samples, and its profile does not say that it can: the prompt
@@ -26,7 +28,8 @@ class FanOut:
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
-        self.profile = msgspec.structs.replace(inner.profile, can=inner.profile.can - {"n"})
+        profile = inner.profile
+        super().__init__(inner, profile=msgspec.structs.replace(profile, can=profile.can - {"n", "fork"}))
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with the samples' streams, interleaved; the first error ends them all."""
@@ -53,13 +56,16 @@ class FanOut:
     async def _one(self, request: Request, index: int, arriving: asyncio.Queue[Delta | BaseException]) -> None:
         seed = None if request.seed is None else request.seed + index
         single = msgspec.structs.replace(request, n=1, seed=seed)
+        whole = False
         try:
             async with aclosing(self._inner.generate(single)) as deltas:
                 async for delta in deltas:
+                    whole = whole or delta.usage is not None
                     arriving.put_nowait(msgspec.structs.replace(delta, index=index))
+            if not whole:
+                arriving.put_nowait(BadResponse(f"sample {index} ended without saying what it cost"))
+        except asyncio.CancelledError:
+            arriving.put_nowait(BackendError(f"sample {index} was cancelled from within"))
+            raise
         except Exception as error:  # noqa: BLE001 - handed to the one who waits
             arriving.put_nowait(error)
-
-    async def close(self) -> None:
-        """Close the backend inside."""
-        await self._inner.close()

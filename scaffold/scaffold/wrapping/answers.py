@@ -167,7 +167,7 @@ class AnswerFile:
                         break  # somebody is writing it, or died over it
                     self._take(line)
                     self._read += len(line)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._forget()
         except OSError as error:
             raise BadInput(f"cannot read the recorded answers in {str(self.path)!r}: {error.strerror}") from error

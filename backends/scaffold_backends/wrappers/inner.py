@@ -1,0 +1,45 @@
+"""Making the backend inside a wrapper, from the spec or the table that a task names it by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import TaskError
+from scaffold.registry import backend_of
+from scaffold_backends.options import Options
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Backend
+
+
+class WrapperOptions(Options):
+    """What every backend around one other takes.
+
+    Attributes:
+        backend: who answers: a spec such as `smollm2`, or a table with `use` and options.
+    """
+
+    backend: Any = None
+
+
+def inner_of(spec: str, options: WrapperOptions, name: str) -> Backend:
+    """Make the backend inside: `NAME:SPEC` in short, or the option `backend`.
+
+    Raises:
+        TaskError: none is named, or two are.
+    """
+    if not spec and options.backend is None:
+        raise TaskError(f"{name} needs `backend`: who answers, such as `backend: smollm2`", path=("backend",))
+    if spec and options.backend is not None:
+        raise TaskError(f"{name} names its backend twice: {spec!r} and `backend`", path=("backend",))
+    return member_of(spec or options.backend, ("backend",))
+
+
+def member_of(said: Any, path: tuple[str | int, ...]) -> Backend:
+    """Make one backend of those inside; what is wrong with it is said to be there."""
+    try:
+        return backend_of(said, path=path)
+    except TaskError as error:
+        if error.path[: len(path)] == path:
+            raise
+        raise TaskError(error.args[0], path=(*path, *error.path), where=error.where) from error

@@ -1,0 +1,208 @@
+"""`paraphrase`: another model rewrites the reasoning before anybody reads it.
+
+Reasoning may carry what its reader does not see: a choice of words can be a code. What is said again in other words
+carries it no further. (Roger and Greenblatt, "Preventing Language Models From Hiding Their Reasoning",
+https://arxiv.org/abs/2310.18512.) What a task loses by it is measured by `benchmarks/paraphrase.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from pydantic import Field, PositiveInt
+
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, TaskError
+from scaffold.machinery.visibility import least
+from scaffold.vocabulary.models import NO_USAGE, Delta, Message, Prices, Request, Usage
+from scaffold.wrapping import Around
+from scaffold_backends.options import read_options
+from scaffold_backends.wrappers.inner import WrapperOptions, inner_of, member_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from scaffold.interfaces import Backend
+    from scaffold.vocabulary.models import Profile
+
+INSTRUCTION = (
+    "Rewrite the following reasoning in your own words. Keep every step, number and name, and the order of the "
+    "steps. Add nothing. Reply with the rewritten reasoning only."
+)
+_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})  # control, format, unassigned, private use, surrogate
+
+
+class ParaphraseOptions(WrapperOptions):
+    """What a task may set.
+
+    Attributes:
+        by: who rewrites: a spec, or a table with `use` and options. Another model than the one that reasons.
+        instruction: what it is told.
+        tries: how often it may rewrite one piece of reasoning, when it fails.
+    """
+
+    by: Any = None
+    instruction: str = Field(default=INSTRUCTION, min_length=1)
+    tries: PositiveInt = 2
+
+
+def paraphrase(model: str = "", **options: Any) -> Paraphrase:
+    """Have the reasoning rewritten: `{use: paraphrase, backend: openai:gpt-5-mini, by: smollm2}`.
+
+    Raises:
+        TaskError: an option is wrong.
+    """
+    read = read_options(ParaphraseOptions, options, "paraphrase")
+    if read.by is None:
+        raise TaskError("paraphrase needs `by`: who rewrites the reasoning, such as `by: smollm2`", path=("by",))
+    inner = inner_of(model, read, "paraphrase")
+    return Paraphrase(inner, member_of(read.by, ("by",)), instruction=read.instruction, tries=read.tries)
+
+
+class Paraphrase(Around):
+    """Holds reasoning back until it has been said again by another model; the answers pass as they are.
+
+    Without a rewriting the sample fails: the original is never passed on, in whole or in part, nor are the blocks that
+    an API seals it in. A rewriting that is cut short, empty or the original itself is none.
+
+    Args:
+        inner: who reasons.
+        by: who rewrites.
+        instruction: what the rewriter is told.
+        tries: how often it may rewrite one piece of reasoning, when it fails.
+    """
+
+    def __init__(self, inner: Backend, by: Backend, *, instruction: str = INSTRUCTION, tries: int = 2) -> None:
+        super().__init__(inner, by, profile=_profile(inner.profile, by.profile, tries))
+        self._inner = inner
+        self._by = by
+        self._instruction = instruction
+        self._tries = tries
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Answer with the samples as they come, each piece of reasoning once it is over and rewritten.
+
+        Raises:
+            BadResponse: the rewriter gave no rewriting.
+            BackendUnavailable: one of the two is down.
+            BackendError: another leaf, of who reasons, or of a rewriter that cannot answer.
+        """
+        arriving: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+        # What is generated is taken in while the rewriter is busy: servers do not wait for who does not listen.
+        reading = asyncio.create_task(self._read(request, arriving))
+        held: dict[int, list[str]] = {}
+        spent = NO_USAGE
+        try:
+            while (delta := await arriving.get()) is not None:
+                if isinstance(delta, BaseException):
+                    raise delta
+                if delta.reasoning:
+                    held.setdefault(delta.index, []).append(delta.reasoning)
+                if (delta.text or delta.finish) and delta.index in held:
+                    original = "".join(held.pop(delta.index))
+                    rewritten, cost = await self._rewrite(original, request, delta.index)
+                    spent += cost
+                    yield Delta(index=delta.index, reasoning=rewritten)
+                passed = _without_reasoning(delta, spent)
+                if passed is not None:
+                    yield passed
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self, request: Request, arriving: asyncio.Queue[Delta | BaseException | None]) -> None:
+        try:
+            async with aclosing(self._inner.generate(request)) as stream:
+                async for delta in stream:
+                    arriving.put_nowait(delta)
+            arriving.put_nowait(None)
+        except asyncio.CancelledError:
+            arriving.put_nowait(BackendError("it was cancelled from within"))
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+            arriving.put_nowait(error)
+
+    async def _rewrite(self, original: str, request: Request, index: int) -> tuple[str, Usage]:
+        """Have a piece of reasoning rewritten; gives it, and what that cost."""
+        if not original.strip():
+            return "", NO_USAGE
+        spent, why = NO_USAGE, ""
+        for attempt in range(self._tries):
+            seed = None if request.seed is None else request.seed + index + attempt
+            asked = Request(
+                messages=(Message("system", self._instruction), Message("user", original)),
+                max_tokens=request.max_tokens,
+                temperature=request.temperature if attempt == 0 else max(request.temperature, 0.7),
+                seed=seed,
+            )
+            try:
+                rewritten, finish, cost = await _whole(self._by, asked)
+            except BackendUnavailable:
+                raise
+            except BackendError as error:
+                why = str(error)
+                continue
+            spent += cost
+            why = _fault(original, rewritten, finish)
+            if not why:
+                return rewritten, spent
+        name = f"{self._by.profile.backend}:{self._by.profile.model}"
+        raise BadResponse(f"the reasoning is withheld, since {name} has not rewritten it: {why}")
+
+
+def _profile(inner: Profile, by: Profile, tries: int) -> Profile:
+    """What the whole can do: its reasoning is another model's account of it, at best."""
+    prices = None
+    if inner.prices is not None and by.prices is not None:
+        # Each token of reasoning may be read and written again in every try.
+        prices = Prices(inner.prices.input, inner.prices.output + tries * (by.prices.input + by.prices.output))
+    seeded = {"seed"} if "seed" in by.can else set()
+    return msgspec.structs.replace(
+        inner,
+        backend=f"paraphrase({inner.backend})",
+        prices=prices,
+        trust="trusted" if inner.trust == by.trust == "trusted" else "untrusted",
+        reasoning=least((inner.reasoning, "summary")),
+        can=(inner.can - {"logprobs", "seed"}) | (inner.can & seeded),
+        # It is settled: no reply can show that the reasoning is more than an account.
+        guessed=tuple(field for field in inner.guessed if field != "reasoning"),
+    )
+
+
+def _without_reasoning(delta: Delta, spent: Usage) -> Delta | None:
+    """What of a piece may be passed on as it is; nothing when that is all reasoning."""
+    usage = delta.usage
+    if usage is not None:
+        # The rewriter's own reasoning is not the sample's.
+        usage = msgspec.structs.replace(usage + spent, reasoning=usage.reasoning)
+    bare = msgspec.structs.replace(delta, reasoning="", block=None, logprob=None, usage=usage)
+    empty = not (bare.text or bare.finish or bare.usage or bare.signals or bare.origin)
+    return None if empty else bare
+
+
+async def _whole(backend: Backend, request: Request) -> tuple[str, str, Usage]:
+    text, finish, usage = [], "", NO_USAGE
+    async with aclosing(backend.generate(request)) as stream:
+        async for delta in stream:
+            text.append(delta.text)
+            finish = delta.finish or finish
+            usage = delta.usage or usage
+    return _seen("".join(text)).strip(), finish, usage
+
+
+def _seen(text: str) -> str:
+    """Drop characters that no reader sees: they could carry anything through a rewriter that copies them."""
+    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) not in _UNSEEN)
+
+
+def _fault(original: str, rewritten: str, finish: str) -> str:
+    if finish != "stop":
+        return f"it did not come to an end ({finish or 'cut'})"
+    if not rewritten:
+        return "it gave nothing back"
+    if rewritten.split() == _seen(original).split():
+        return "it gave the original back"
+    return ""

@@ -1,0 +1,366 @@
+"""Recording, replaying and caching: the same question has the same answer, and no other question has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaffold.errors import BackendUnavailable, BadInput, BadResponse, TaskError
+from scaffold.registry import backend_of
+from scaffold.testing import Scripted
+from scaffold.vocabulary.models import Delta, Message, Origin, Request, Sample, Usage
+from scaffold.wrapping import Cached, Recorded, Recording
+from scaffold.wrapping.answers import AnswerFile
+from scaffold.wrapping.naming import request_name
+from scaffold.wrapping.scrubbing import scrubbed
+
+from .conftest import ask, gather, texts, usage
+from .stage import PLAIN, Dice, Stage, said
+
+
+def run(backend: Any, request: Request) -> list[Delta]:
+    """Answer on an event loop of its own."""
+    return asyncio.run(gather(backend, request))
+
+
+def asked(path: Path, text: str = "Throw.", dice: Dice | None = None, **more: Any) -> list[Delta]:
+    """Ask through a cache that was just opened."""
+    return run(Cached(dice or Dice(), path), ask(text, **more))
+
+
+# --- the cache
+
+
+def test_the_same_request_is_answered_from_the_file_for_nothing(tmp_path: Path) -> None:
+    """The second time nobody is asked, the pieces are the same, nothing is charged, and the samples say why."""
+    path = tmp_path / "said.jsonl"
+    first = asked(path, seed=5, n=2)
+    dice = Dice()
+    again = asked(path, dice=dice, seed=5, n=2)
+    assert dice.asked == []
+    assert [(each.index, each.text) for each in again] == [(each.index, each.text) for each in first]
+    assert (usage(first), usage(again)) == (Usage(3, 4), Usage())
+    assert [each.origin for each in again if each.finish] == [
+        Origin(backend="stage", model="m", recorded=True, saved=Usage(3, 4)),
+        Origin(backend="stage", model="m", recorded=True),
+    ]
+    assert not any(each.origin for each in first)
+
+
+def test_samples_are_known_one_by_one(tmp_path: Path) -> None:
+    """Of five samples two are known: three are asked for, in as few requests as can be, and all five are right."""
+    path = tmp_path / "said.jsonl"
+    alone = [texts(asked(tmp_path / "other.jsonl", seed=5 + index))[0] for index in range(5)]
+    asked(path, seed=6)
+    asked(path, seed=9)
+    dice = Dice()
+    deltas = asked(path, dice=dice, seed=5, n=5)
+    assert dice.asked == [5, 7, 8]
+    assert texts(deltas) == alone
+    assert usage(deltas) == Usage(6, 6)  # one request for one sample, one for two
+
+
+def test_a_seed_matters_unless_the_likeliest_is_asked_for(tmp_path: Path) -> None:
+    """Another seed is another sample; at temperature 0 it is the same one."""
+    path = tmp_path / "said.jsonl"
+    assert texts(asked(path, seed=1)) != texts(asked(path, seed=2))
+    greedy = texts(asked(path, seed=1, temperature=0.0))
+    assert texts(asked(path, seed=2, temperature=0.0)) == greedy
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"text": "Throw!"},
+        {"prefill": "It"},
+        {"max_tokens": 9},
+        {"temperature": 0.8},
+        {"stop": ("x",)},
+        {"json_schema": {"type": "object"}},
+        {"choices": ("a",)},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_another_request_never_gets_its_answer(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Whatever differs in what is asked, the model is asked."""
+    path = tmp_path / "said.jsonl"
+    asked(path, seed=1)
+    dice = Dice()
+    run(Cached(dice, path), ask(**{"text": "Throw.", "seed": 1, **more}))
+    assert dice.asked == [1]
+
+
+CODES = ("0123abcd", "4567cdef", "<data #0>", "0")
+
+
+@given(st.lists(st.sampled_from(CODES), max_size=4), st.lists(st.sampled_from(CODES), max_size=4))
+def test_only_the_choice_of_codes_in_data_marks_is_looked_past(one: list[str], two: list[str]) -> None:
+    """Two prompts have one name only if renaming the marks' codes makes one of the other."""
+
+    def prompt(codes: list[str]) -> Request:
+        return ask("".join(f"<data {code}>x</data {code}>" for code in codes))
+
+    def shape(codes: list[str]) -> list[Any]:
+        real = [code for code in dict.fromkeys(codes) if len(code) == 8]
+        return [real.index(code) if code in real else code for code in codes]
+
+    assert (request_name(prompt(one)) == request_name(prompt(two))) == (shape(one) == shape(two))
+
+
+def test_settings_of_the_backend_are_part_of_the_question(tmp_path: Path) -> None:
+    """What a table says beside `use` decides the answers too, so another table is another question."""
+    file = str(tmp_path / "said.jsonl")
+    for replies in ("one", "two"):
+        backend = backend_of({"use": "cached", "file": file, "backend": {"use": "scripted", "replies": replies}})
+        assert texts(run(backend, ask("Say it.", seed=1))) == [replies]
+
+
+def test_a_file_belongs_to_one_model(tmp_path: Path) -> None:
+    """Another model's file, and a file of something else, are refused by name."""
+    path = tmp_path / "said.jsonl"
+    asked(path)
+    other = Dice(msgspec.structs.replace(PLAIN, model="other"))
+    with pytest.raises(BadInput, match="holds the answers of stage:m, not of stage:other"):
+        Cached(other, path)
+    path.write_text("prompt: hello\n")
+    with pytest.raises(BadInput, match="is no file of recorded answers"):
+        Cached(Dice(), path)
+
+
+def test_what_is_not_whole_is_not_kept(tmp_path: Path) -> None:
+    """A sample that was cut, and a stream that was closed or broke off, are asked again."""
+    path = tmp_path / "said.jsonl"
+    cut = [Delta(text="half", finish="cut", usage=Usage(1, 1))]
+    stage = Stage(cut, [Delta(text="h"), BadResponse("cut")], [Delta(text="w"), *said("hole")])
+    cached = Cached(stage, path)
+
+    async def inner() -> None:
+        await gather(cached, ask("Go."))
+        with pytest.raises(BadResponse):
+            await gather(cached, ask("Go."))
+        stream = cached.generate(ask("Go."))
+        await anext(stream)
+        await stream.aclose()
+        assert texts(await gather(cached, ask("Go."))) == ["whole"]
+        assert texts(await gather(cached, ask("Go."))) == ["whole"]
+
+    asyncio.run(inner())
+    assert len(stage.requests) == 4
+
+
+def test_a_torn_line_is_survived(tmp_path: Path) -> None:
+    """Wherever a writer died, what was whole is found, and what comes next is added and found."""
+    whole = tmp_path / "whole.jsonl"
+    asked(whole, "one", seed=1)
+    asked(whole, "two", seed=1)
+    lines = whole.read_bytes()
+    path = tmp_path / "torn.jsonl"
+    for length in (0, 1, 40, len(lines) - 1, lines.index(b"\n") + 2):
+        path.write_bytes(lines[:length])
+        asked(path, "three", seed=1)
+        dice = Dice()
+        asked(path, "three", dice=dice, seed=1)
+        assert dice.asked == [], length
+    dice = Dice()
+    path.write_bytes(lines[:-9] + b"\n{not json}\n")
+    asked(path, "one", dice=dice, seed=1)
+    assert dice.asked == []
+
+
+WORKER = """
+import asyncio, sys
+from scaffold.testing import Scripted
+from scaffold.vocabulary.models import Message, Request
+from scaffold.wrapping import Cached
+
+async def fill(cached, number):
+    for place in range(25):
+        request = Request(messages=(Message("user", f"question {place}"),), seed=number)
+        async for _ in cached.generate(request):
+            pass
+
+asyncio.run(fill(Cached(Scripted("a long answer " * 500), sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+def test_several_processes_add_to_one_file(tmp_path: Path) -> None:
+    """Four processes that write at once lose nothing and spoil nothing, and one sees what the others add."""
+    path = tmp_path / "said.jsonl"
+    early = Cached(Scripted("late"), path)
+    commands = [[sys.executable, "-c", WORKER, str(path), str(number)] for number in range(4)]
+    workers = [subprocess.Popen(command) for command in commands]
+    assert [worker.wait() for worker in workers] == [0] * 4
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert len(lines) == 1 + 4 * 25
+    assert [usage(run(early, ask("question 7", seed=number))) for number in range(4)] == [Usage()] * 4
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
+    """When somebody clears the file, the old answers are gone, and no place in it is mistaken for another."""
+    path = tmp_path / "said.jsonl"
+    dice = Dice()
+    cached = Cached(dice, path)
+    run(cached, ask("one", seed=1))
+    path.unlink()
+    run(cached, ask("two", seed=1))
+    run(cached, ask("one", seed=1))
+    assert dice.asked == [1, 1, 1]
+    assert usage(run(cached, ask("two", seed=1))) == Usage()
+
+
+def test_the_file_grows_no_larger_than_it_may(tmp_path: Path) -> None:
+    """At its bound, said once, the cache goes on answering and keeps nothing more; what is in it stays."""
+    path = tmp_path / "said.jsonl"
+    asked(path, "one", seed=1)
+    size = path.stat().st_size
+    cached = Cached(Dice(), path, most_bytes=size + 10)
+    with pytest.warns(UserWarning, match="is full: no further answers are kept"):
+        run(cached, ask("two", seed=1))
+    assert path.stat().st_size == size
+    assert texts(run(cached, ask("two", seed=1))) != [""]
+    assert usage(run(cached, ask("one", seed=1))) == Usage()
+
+
+def test_a_disk_that_cannot_be_written_costs_the_cache_not_the_answer(tmp_path: Path) -> None:
+    """An answer that cannot be kept is passed on, with a warning; a recording that cannot be written is an error."""
+    folder = tmp_path / "folder"
+    cached, recording = Cached(Dice(), folder / "a"), Recording(Dice(), folder / "b")
+    folder.write_text("in the way")
+    with pytest.warns(UserWarning, match="answers are not kept"):
+        assert texts(run(cached, ask("one", seed=1))) != [""]
+    with pytest.raises(BackendUnavailable, match="could not be recorded"):
+        run(recording, ask("one", seed=1))
+
+
+# --- secrets
+
+
+def test_secrets_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that a model says, even in pieces, is in no file: a recording has it replaced, a cache no answer."""
+    monkeypatch.setenv("SOME_API_KEY", "correct-horse-battery")
+    spoken = [Delta(reasoning="it is sk-abcdefgh"), Delta(reasoning="ijklmnopqrst"), Delta(text="correct-horse-")]
+    stage = Stage([*spoken, *said("battery!")])
+    recording, cached = Recording(stage, tmp_path / "a.jsonl"), Cached(stage, tmp_path / "b.jsonl")
+    question = ask("My key is correct-horse-battery, what is it?")
+    for backend in (recording, cached):
+        assert texts(run(backend, question)) == ["correct-horse-battery!"]
+    kept = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert not any(secret in kept for secret in ("horse", "sk-", "ijkl"))
+    deltas = run(Recorded(tmp_path / "a.jsonl"), question)
+    assert texts(deltas) == ["[secret removed]!"]
+    assert "".join(delta.reasoning for delta in deltas) == "it is [secret removed]"
+    run(cached, question)
+    assert len(stage.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-proj-abcdefghijklmnopqrstu",
+        "ghp_abcdefghijklmnopqrstuvwx",
+        "AKIAABCDEFGHIJKLMNOP",
+        "hf_abcdefghijklmnopqrstuvwx",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop",
+        "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
+    ],
+    ids=lambda secret: secret[:6],
+)
+def test_what_looks_like_a_key_is_taken_out(secret: str) -> None:
+    """Well-known shapes of keys go; the words around them stay."""
+    assert scrubbed(f"before {secret} after") == "before [secret removed] after"
+    assert scrubbed("a task, a skill, a risk-free desk") == "a task, a skill, a risk-free desk"
+
+
+# --- recording and replaying
+
+
+def test_a_recording_says_again_what_was_said_piece_by_piece(tmp_path: Path) -> None:
+    """Pieces, reasoning, log-probabilities, signals and usage come as they came, marked as recorded."""
+    pieces = [
+        Delta(reasoning="hm"),
+        Delta(text="4", logprob=-1.0),
+        Delta(text="2", finish="stop", usage=Usage(3, 4, 1, usd=0.25), signals={"entropy": 1.5}),
+    ]
+    path = tmp_path / "said.jsonl"
+    recording = Recording(Stage(pieces), path)
+    assert run(recording, ask("Go.", seed=1)) == pieces
+    again = Recorded(path)
+    assert again.profile == PLAIN
+    marked = msgspec.structs.replace(pieces[-1], origin=Origin(backend="stage", model="m", recorded=True))
+    assert run(again, ask("Go.", seed=1)) == [*pieces[:-1], marked]
+    assert (path.stat().st_mode & 0o777) == 0o600
+
+
+def test_a_recording_answers_other_seeds_in_turn(tmp_path: Path) -> None:
+    """Samples of one prompt come in the order of recording when nobody asks for their seeds, and by seed when so."""
+    path = tmp_path / "said.jsonl"
+    recording = Recording(Scripted(["a", "b", "c"]), path)
+    run(recording, ask("Go.", seed=1, n=3))
+    again = Recorded(path)
+    assert texts(run(again, ask("Go.", seed=3))) == ["c"]
+    assert texts(run(again, ask("Go.", seed=90, n=2))) == ["a", "b"]
+    assert texts(run(again, ask("Go.", seed=80, n=2))) == ["c", "a"]
+    with pytest.raises(BackendUnavailable, match="record it again"):
+        run(again, ask("Stop."))
+
+
+def test_there_is_no_recording_where_there_is_no_file(tmp_path: Path) -> None:
+    """Replaying what does not exist says so before the run."""
+    with pytest.raises(BadInput, match="record them first"):
+        Recorded(tmp_path / "nothing.jsonl")
+    with pytest.raises(ValueError, match="may add"):
+        AnswerFile(tmp_path / "x").add([])
+
+
+def test_they_are_named_in_task_files(tmp_path: Path) -> None:
+    """Tables and short specs make them; what is wrong is said with its place."""
+    file = str(tmp_path / "said.jsonl")
+    recording = backend_of({"use": "recording", "file": file, "backend": {"use": "scripted", "replies": "yes"}})
+    run(recording, ask("Go."))
+    assert texts(run(backend_of(f"recorded:{file}"), ask("Go."))) == ["yes"]
+    with pytest.raises(TaskError, match="backend: cached needs `backend`"):
+        backend_of({"use": "cached", "file": file})
+    with pytest.raises(TaskError, match="names its backend twice"):
+        backend_of({"use": "cached:scripted", "backend": "scripted"})
+    with pytest.raises(TaskError, match="backend: needs `use`"):
+        backend_of({"use": "cached", "backend": {"replies": "x"}})
+    with pytest.raises(TaskError, match="file: recorded needs one `file`"):
+        backend_of("recorded")
+    with pytest.raises(TaskError, match=r"recording has no option 'fil'; did you mean 'file'"):
+        backend_of({"use": "recording", "backend": "scripted", "fil": "x"})
+
+
+def test_a_cache_without_a_file_has_one_for_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's cache folder holds a file for each model."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with warnings.catch_warnings():
+        run(backend_of("cached:scripted:yes"), ask("Go.", seed=1))
+    (kept,) = (tmp_path / "scaffold" / "answers").iterdir()
+    assert kept.name.startswith("scripted-scripted-")
+
+
+def test_a_discarded_sample_is_replayed_as_such(tmp_path: Path) -> None:
+    """How a sample ended is part of it."""
+    path = tmp_path / "said.jsonl"
+    run(Recording(Scripted([Sample(0, "half", finish="cut")]), path), ask("Go."))
+    assert run(Recorded(path), ask("Go."))[-1].finish == "cut"
+
+
+def test_the_turns_before_are_part_of_the_question(tmp_path: Path) -> None:
+    """Two conversations that end alike are two questions."""
+    path = tmp_path / "said.jsonl"
+    asked(path, seed=1)
+    dice = Dice()
+    longer = Request(messages=(Message("system", "Be brief."), Message("user", "Throw.")), seed=1)
+    run(Cached(dice, path), longer)
+    assert dice.asked == [1]
