@@ -10,7 +10,8 @@
     backends: {default: smollm2}
     actions: [tools:pay]
 
-Whatever is wrong in it is a TaskError that names the file, the line and the key.
+One file can be the template of many tasks, which differ in their inputs. Whatever is wrong in it is a TaskError that
+names the file, the line and the key.
 """
 
 from __future__ import annotations
@@ -77,12 +78,35 @@ class Built(NamedTuple):
     document: Document
 
 
-def build(path: Path | str, changes: Changes | None = None, **outside: Any) -> Built:
+class Shared:
+    """Backends that several agents have in common: one for each spec, so that a model is loaded once."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[Any, Backend]] = []
+
+    def backend(self, spec: Any) -> Backend:
+        """The backend of a spec, or of a table with `use` and options."""
+        for other, backend in self._made:
+            if other == spec:
+                return backend
+        options = {"use": spec} if isinstance(spec, str) else dict(spec)
+        backend = registry.make_backend(options.pop("use"), options)
+        self._made.append((spec, backend))
+        return backend
+
+    async def close(self) -> None:
+        """Free what they hold."""
+        for _, backend in self._made:
+            await backend.close()
+
+
+def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | None = None, **outside: Any) -> Built:
     """Build the agent and the task of a task file.
 
     Args:
         path: the file.
         changes: what is said beside it.
+        shared: backends in common with other agents, none of which may be closed before all are done.
         outside: arguments of Scaffold that no file can give: `journal`, `approvers`, `signer`, `on_event`.
 
     Raises:
@@ -93,9 +117,54 @@ def build(path: Path | str, changes: Changes | None = None, **outside: Any) -> B
     config = _config(document, changes)
     with document.locating():
         actions = _actions(config, document.locating)
-        task = _task(document, changes, [action.spec.name for action in actions])
-        agent = _assemble(config, actions, document.locating, changes.backends, outside)
+        task = _task(document, *_inputs(document, changes), [action.spec.name for action in actions])
+        agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
     return Built(agent, task, config, document)
+
+
+class Template:
+    """A task file of which many tasks are made: one agent for all of them, and inputs that differ.
+
+    Args:
+        document: the file, as `read` gives it.
+        changes: what is said beside it.
+        shared: backends in common with other agents.
+        outside: arguments of Scaffold that no file can give.
+
+    Attributes:
+        agent: solves the tasks.
+        config: what is needed to build the agent again.
+        document: the file.
+
+    Raises:
+        TaskError: something in the file is wrong.
+    """
+
+    def __init__(
+        self, document: Document, changes: Changes | None = None, *, shared: Shared | None = None, **outside: Any
+    ) -> None:
+        changes = changes or Changes()
+        self.document = document
+        self.config = _config(document, changes)
+        with document.locating():
+            actions = _actions(self.config, document.locating)
+            self._actions = [action.spec.name for action in actions]
+            self._inputs, self._tainted = _inputs(document, changes)
+            self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
+
+    def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:
+        """One task, with these inputs beside or in place of the file's, and perhaps another prompt.
+
+        Raises:
+            TaskError: the file and these inputs do not make a task.
+        """
+        document = self.document
+        if prompt is not None:
+            document = Document(document.path, {**document.value, "prompt": prompt}, document.lines)
+        task = _task(document, {**self._inputs, **inputs}, self._tainted, self._actions)
+        with document.locating():
+            self.agent.check(task)
+        return task
 
 
 def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
@@ -108,7 +177,7 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
         raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
-    return _assemble(config, _actions(config, _nowhere), _nowhere, {}, outside)
+    return _assemble(config, _actions(config, _nowhere), _nowhere, {}, None, outside)
 
 
 def read(path: Path) -> Document:
@@ -169,10 +238,11 @@ def _assemble(
     actions: list[Action],
     locate: Locate,
     given: Mapping[str, str],
+    shared: Shared | None,
     outside: Mapping[str, Any],
 ) -> Scaffold:
     base = Path(config["base"])
-    backends = _make_backends(config["backends"], locate, given)
+    backends = _make_backends(config["backends"], locate, given, shared or Shared())
     monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate)
     with locate(within=("sampling",)):
         sampling = read_sampling(config["sampling"])
@@ -193,18 +263,14 @@ def _assemble(
         )
 
 
-def _make_backends(said: Mapping[str, Any], locate: Locate, given: Mapping[str, str]) -> dict[str, Backend]:
-    """Make the backend of each role; one for all roles of one spec, so that a local model is loaded once."""
-    made: list[tuple[Any, Backend]] = []
+def _make_backends(
+    said: Mapping[str, Any], locate: Locate, given: Mapping[str, str], shared: Shared
+) -> dict[str, Backend]:
+    """Make the backend of each role."""
     backends = {}
     for role, spec in said.items():
-        backend = next((backend for other, backend in made if other == spec), None)
-        if backend is None:
-            options = {"use": spec} if isinstance(spec, str) else dict(spec)
-            with _nowhere() if role in given else locate(within=("backends", role)):
-                backend = registry.make_backend(options.pop("use"), options)
-            made.append((spec, backend))
-        backends[role] = backend
+        with _nowhere() if role in given else locate(within=("backends", role)):
+            backends[role] = shared.backend(spec)
     return backends
 
 
@@ -234,10 +300,15 @@ def _actions(config: Mapping[str, Any], locate: Locate) -> list[Action]:
 # --- the task
 
 
-def _task(document: Document, changes: Changes, actions: list[str]) -> Task:
-    value = document.value
+def _inputs(document: Document, changes: Changes) -> tuple[dict[str, Any], list[str]]:
+    """The inputs that the file and the command give, and the names of those that the file calls untrusted."""
     inputs, tainted = read_inputs(document)
     inputs.update(changes.inputs)
+    return inputs, tainted
+
+
+def _task(document: Document, inputs: dict[str, Any], tainted: list[str], actions: list[str]) -> Task:
+    value = document.value
     untrusted = dict.fromkeys([*read_texts(document, "untrusted"), *tainted])
     for number, name in enumerate(untrusted):
         if name not in inputs:

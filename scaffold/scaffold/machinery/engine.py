@@ -63,6 +63,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         saved: actions that the gate refused, and their declared cost in dollars.
         trace: where the trace is.
         repaired: what was mended when the run was opened.
+        seconds: how long the run has been active, over all its resumes; waiting for people does not count.
     """
 
     run: str
@@ -76,6 +77,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     saved: dict[str, float]
     trace: str
     repaired: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -488,6 +490,7 @@ class Engine:
             saved=state.saved(),
             trace=self._journal.location(self._claim.run),
             repaired=self._claim.repaired,
+            seconds=self._recorder.t,
         )
 
 
