@@ -1,7 +1,8 @@
 """Chat-completion chunks, as OpenAI-compatible servers and llama.cpp stream them, folded into Deltas.
 
-The shape is that of https://platform.openai.com/docs/api-reference/chat-streaming with the widespread
-additions `reasoning_content` (DeepSeek, vLLM, llama.cpp) and `reasoning` (OpenRouter).
+The shape is that of https://platform.openai.com/docs/api-reference/chat-streaming with the widespread additions
+`reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (Ollama, vLLM, OpenRouter) and `reasoning_details`, which
+OpenRouter wants back as they came (https://openrouter.ai/docs/use-cases/reasoning-tokens).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BadResponse
-from scaffold.vocabulary.models import Delta, Finish, Usage
-from scaffold_backends.stops import StopFinder
+from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock, Usage
+from scaffold_backends.samples import Samples, clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaffold.vocabulary.models import Prices, Request
+    from scaffold_backends.thinking import ThinkTags
+
+__all__ = ["Chunk", "ChunkReader", "clean"]
 
 _FINISHES: dict[str, Finish] = {
     "stop": "stop",
@@ -31,14 +35,13 @@ _FINISHES: dict[str, Finish] = {
     "content_filter": "cut",
 }
 
-_BYTES_PER_TOKEN = 4  # of English text, for the guess that is made where a server does not count
-
 
 class _Piece(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
 
 
 class _TokenLogprob(msgspec.Struct):
@@ -79,84 +82,68 @@ class _Usage(msgspec.Struct):
         )
 
 
-class _Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct):
+    """One chunk, of which only what is read here is decoded."""
+
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: dict[str, Any] | None = None
-
-
-def clean(text: str) -> str:
-    """Give text that can be encoded: surrogate pairs are joined, a lone surrogate becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    error: Any = None
 
 
 class ChunkReader:
-    """Folds the chunks of one request into Deltas.
+    """Folds the chunks of one request into Deltas."""
 
-    The piece that ends the last sample is held back until `end`, so that it can carry the usage, which
-    servers send after it.
-
-    Attributes:
-        first: added to every index, for a request that is one part of a larger one.
-    """
-
-    def __init__(self, request: Request, prices: Prices | None, *, first: int = 0, find_stops: bool = False) -> None:
-        self.first = first
-        self._request = request
+    def __init__(
+        self,
+        request: Request,
+        prices: Prices | None,
+        *,
+        first: int = 0,
+        find_stops: bool = False,
+        think_tags: ThinkTags = "none",
+    ) -> None:
+        self._samples = Samples(request, first=first, find_stops=find_stops, think_tags=think_tags)
         self._prices = prices
-        self._open = set(range(request.n))
-        self._held: Delta | None = None
         self._usage: Usage | None = None
-        self._pieces = 0
-        self._bytes = 0
-        texts = request.stop if find_stops else ()
-        self._stops = [StopFinder(texts) for _ in range(request.n)] if texts else []
+        self._details: dict[int, list[dict[str, Any]]] = {}
 
     def read(self, chunk: Any) -> Iterator[Delta]:
-        """Take the next chunk, as decoded JSON.
+        """Take the next chunk, decoded to a Chunk or to plain JSON values.
 
         Raises:
             BadResponse: it is no chunk, or belongs to a sample that was not asked for.
         """
-        try:
-            read = msgspec.convert(chunk, _Chunk)
-        except msgspec.ValidationError as error:
-            message = f"not a chat completion chunk: {error}: {str(chunk)[:200]!r}"
-            raise BadResponse(message) from error
-        if read.usage is not None:
-            self._count(read.usage.counted(), per_sample=read.timings is not None)
-        for choice in read.choices or ():
-            if not 0 <= choice.index < self._request.n:
-                message = f"a chunk of sample {choice.index}, where {self._request.n} were asked for"
-                raise BadResponse(message)
-            if choice.index in self._open:
+        if not isinstance(chunk, Chunk):
+            try:
+                chunk = msgspec.convert(chunk, Chunk)
+            except msgspec.ValidationError as error:
+                message = f"not a chat completion chunk: {error}: {str(chunk)[:200]!r}"
+                raise BadResponse(message) from error
+        if chunk.usage is not None:
+            self._count(chunk.usage.counted(), per_sample=chunk.timings is not None)
+        for choice in chunk.choices or ():
+            if self._samples.is_open(choice.index):
                 yield from self._choice(choice)
 
     def _choice(self, choice: _Choice) -> Iterator[Delta]:
         piece = choice.delta or _Piece()
-        text = clean((piece.content or "") + (piece.refusal or ""))
-        reasoning = clean(piece.reasoning_content or piece.reasoning or "")
-        if text or reasoning:
-            self._pieces += 1
-            self._bytes += len(text.encode()) + len(reasoning.encode())
         finish = None if choice.finish_reason is None else _FINISHES.get(choice.finish_reason, "error")
-        if self._stops:
-            text, finish = self._stops[choice.index].feed(text, finish)
         scored = choice.logprobs and choice.logprobs.content
-        logprob = math.fsum(token.logprob or 0.0 for token in scored) if scored else None
-        if not (text or reasoning or finish or logprob is not None):
-            return
-        delta = Delta(choice.index + self.first, text, reasoning, finish, None, logprob)
-        if finish is not None:
-            self._open.discard(choice.index)
-        if self._open:
+        if piece.reasoning_details:
+            _join(self._details.setdefault(choice.index, []), piece.reasoning_details)
+        details = self._details.pop(choice.index, None) if finish is not None else None
+        text = piece.content or ""
+        delta = self._samples.piece(
+            choice.index,
+            text=text + piece.refusal if piece.refusal else text,
+            reasoning=piece.reasoning_content or piece.reasoning or "",
+            finish=finish,
+            logprob=math.fsum(token.logprob or 0.0 for token in scored) if scored else None,
+            block=_block(details) if details else None,
+        )
+        if delta is not None:
             yield delta
-        else:
-            self._held = delta
 
     def _count(self, usage: Usage, *, per_sample: bool) -> None:
         # llama.cpp, known by its `timings`, sends one count per sample, each with the whole prompt. Everyone
@@ -173,23 +160,42 @@ class ChunkReader:
             self._usage = usage
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage.
-
-        A server that does not count leaves us to guess, from the length of the texts and the number of
-        pieces; such a Usage says `guessed`.
+        """Give the last Delta, with the usage and what it costs.
 
         Raises:
             BadResponse: a sample has not ended, so the stream was cut.
         """
-        if self._held is None:
-            missing = ", ".join(str(index + self.first) for index in sorted(self._open))
-            message = f"the stream ended before sample {missing} did, after {self._pieces} pieces of text"
-            raise BadResponse(message)
-        usage = self._usage or self._guess()
-        usd = None if self._prices is None else self._prices.cost(usage.input, usage.output)
-        return msgspec.structs.replace(self._held, usage=msgspec.structs.replace(usage, usd=usd))
+        return priced(self._samples.end(self._usage), self._prices)
 
-    def _guess(self) -> Usage:
-        prompt = sum(len(clean(message.content).encode()) for message in self._request.messages)
-        written = max(self._pieces, math.ceil(self._bytes / _BYTES_PER_TOKEN))
-        return Usage(input=math.ceil(prompt / _BYTES_PER_TOKEN), output=written, guessed=True)
+
+def priced(last: Delta, prices: Prices | None, written: int = 0) -> Delta:
+    """Give a last Delta with its usage's price; `written` is how many tokens of prompt went into a cache."""
+    usage = last.usage or Usage()
+    usd = None if prices is None else prices.cost(usage.input, usage.output, usage.cached, written)
+    return msgspec.structs.replace(last, usage=msgspec.structs.replace(usage, usd=usd))
+
+
+def _join(details: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
+    """Put the pieces of streamed reasoning details together: those of one index and kind are one detail."""
+    for each in more:
+        last = details[-1] if details else None
+        same = last is not None and all(last.get(name) == each.get(name) for name in ("type", "index"))
+        if last is None or not same:
+            details.append(dict(each))
+            continue
+        for name, value in each.items():
+            joined = name in {"text", "summary", "data"} and isinstance(last.get(name), str) and isinstance(value, str)
+            if value is not None:
+                last[name] = last[name] + value if joined else value
+
+
+def _block(details: list[dict[str, Any]]) -> ReasoningBlock:
+    """One block for all details; what cannot be read counts unless a summary stands for it."""
+    kinds = {str(detail.get("type")) for detail in details}
+    readable = "\n\n".join(str(detail.get("text") or detail.get("summary") or "") for detail in details).strip()
+    data = msgspec.json.encode(details).decode()
+    if "reasoning.summary" in kinds:
+        return ReasoningBlock(kind="summary", text=clean(readable), data=data)
+    if "reasoning.encrypted" in kinds or not readable:
+        return ReasoningBlock(kind="redacted", text=clean(readable), data=data)
+    return ReasoningBlock(kind="text", text=clean(readable), data=data)

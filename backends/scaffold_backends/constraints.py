@@ -48,15 +48,26 @@ def closed(schema: Any) -> Any:
 
 
 def can_be_strict(schema: Any) -> bool:
-    """Say whether OpenAI's strict mode takes a closed schema: it knows no maps with free keys."""
+    """Say whether a strict mode takes a closed schema: none knows maps with free keys, `oneOf` or `allOf`."""
     if isinstance(schema, dict):
         is_object = schema.get("type") == "object"
         if is_object and schema.get("additionalProperties") is not False:
+            return False
+        if isinstance(schema.get("oneOf"), list) or isinstance(schema.get("allOf"), list):  # else they name properties
             return False
         return all(can_be_strict(inner) for inner in schema.values())
     if isinstance(schema, list):
         return all(can_be_strict(inner) for inner in schema)
     return True
+
+
+def only_keywords(schema: Any, known: frozenset[str]) -> Any:
+    """Leave out the keywords that an API refuses: what then comes is held against the whole schema afterwards."""
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: inner for name, inner in _each(schema, lambda each: only_keywords(each, known)).items() if name in known
+    }
 
 
 def bounded(schema: Any, longest: int) -> Any:

@@ -22,7 +22,8 @@ from scaffold.errors import (
     ScaffoldError,
 )
 from scaffold.vocabulary.models import Usage
-from scaffold_backends.http.chat import connect, connect_url
+from scaffold_backends.http.presets import http as connect_url
+from scaffold_backends.http.presets import openai as connect
 
 from .conftest import ask, gather, texts, usage
 from .replay import DONE, END, STREAM, USAGE, Replay, Step, answer, event, good, part, said

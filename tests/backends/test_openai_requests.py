@@ -10,7 +10,9 @@ import pytest
 
 from scaffold.errors import ContextOverflow, NotAuthorised, TaskError
 from scaffold.vocabulary.models import FREE, Prices
-from scaffold_backends.http.chat import OpenAIBackend, connect, connect_url
+from scaffold_backends.http.dialects.chat import Chat, ChatOptions
+from scaffold_backends.http.presets import http as connect_url
+from scaffold_backends.http.presets import openai as connect
 
 from .conftest import ask, gather, texts, usage
 from .replay import DONE, END, STREAM, USAGE, Replay, Step, good, said
@@ -80,9 +82,7 @@ def test_openai_reasoners_are_spoken_to_in_their_dialect() -> None:
     request = ask("hi", stop=("x",))
     sent = {}
     for model in ("gpt-5-mini", "gpt-4o-mini"):
-        backend = connect(model)
-        assert isinstance(backend, OpenAIBackend)
-        sent[model] = backend._body(request)  # noqa: SLF001 - to see it sent would take OpenAI itself
+        sent[model] = Chat(model, ChatOptions(), official=True).body(request)
     assert not sent["gpt-5-mini"].keys() & {"temperature", "stop", "max_tokens"}
     assert sent["gpt-5-mini"]["max_completion_tokens"] == 512
     assert sent["gpt-4o-mini"].keys() >= {"temperature", "stop", "max_completion_tokens"}
@@ -117,12 +117,12 @@ def test_stops_are_found_here_where_the_server_does_not() -> None:
 def test_profiles_know_prices_and_context() -> None:
     """A listed model has its list price, an unlisted one none; our own server is free, as a guess."""
     profile = connect("gpt-5-mini").profile
-    assert profile.prices == Prices(0.25, 2.0)
+    assert profile.prices == Prices(0.25, 2.0, cached=0.025)
     assert profile.context == 400_000
     assert (profile.reasoning, profile.guessed) == ("absent", ())
     assert connect("gpt-unheard-of-0").profile.prices is None
     own = connect_url("http://127.0.0.1:8000/v1#m", reasoning="full").profile
-    assert (own.prices, own.guessed, own.reasoning) == (FREE, ("prices",), "full")
+    assert (own.prices, own.guessed, own.reasoning) == (FREE, ("prices", "can"), "full")
     assert connect_url("https://llm.example.com/v1#m").profile.prices is None
     assert connect("x", prices={"input": 1, "output": 2}, context=9).profile.prices == Prices(1.0, 2.0)
 

@@ -9,7 +9,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold_backends.chunks import clean
+from scaffold_backends.samples import clean
 from scaffold_backends.constraints import bounded, can_be_strict, closed
 from scaffold_backends.http.pricing import is_private
 from scaffold_backends.http.refusals import Origin, refusal, retry_after

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import json
+import ssl
+from collections import deque
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import httpx_sse
 import tenacity
 
-from scaffold.errors import BackendUnavailable, BadResponse
-from scaffold_backends.http.refusals import Refused, refusal, retry_after, stream_refusal
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse
+from scaffold_backends.http.recognise import recognised
+from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, stream_refusal
+from scaffold_backends.http.sse import EventDecoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from scaffold_backends.http.dialect import Dialect
     from scaffold_backends.http.refusals import Origin
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error's body that are read
 _DRAIN_S = 0.2  # a server that keeps its stream open after the end loses the connection, not our time
+_DONE = b"[DONE]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +58,23 @@ class Post:
         body: JSON.
         limit: most bytes of answer that are read.
         origin: who answers, for messages.
+        dialect: what reads the events.
     """
 
-    url: str
-    headers: dict[str, str]
-    body: bytes
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     limit: int
     origin: Origin
+    dialect: Dialect
 
 
 @asynccontextmanager
 async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) -> AsyncGenerator[AsyncIterator[Any]]:
-    """Send, and give the answer's events as decoded JSON; leaving the context closes the connection.
+    """Send, and give the answer's events, decoded; leaving the context closes the connection.
 
-    What can be asked again is, until the first event has come; after it, never.
+    What can be asked again is, until the first event has come that says more than that the work has begun; after it,
+    never.
 
     Raises:
         BackendUnavailable: nobody answered, or only with errors that were expected to pass.
@@ -75,32 +82,59 @@ async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) ->
         BackendError: another leaf, for what the server refused.
     """
     deadline = asyncio.get_running_loop().time() + patience.total_s
+    answer = await _answer(client, post, patience, deadline)
+    try:
+        async with aclosing(answer.events(deadline)) as events:
+            yield events
+    finally:
+        await answer.close()
+
+
+async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, deadline: float) -> _Answer:
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_can_pass),
         wait=_Pause(patience.backoff_s),
         stop=tenacity.stop_after_attempt(patience.attempts) | tenacity.stop_before_delay(patience.patience_s),
         reraise=True,
     )
+    failed: BackendError
     try:
         async with asyncio.timeout_at(deadline):
             answer: _Answer = await retrying(_begin, client, post)
+            return answer
     except Refused as error:
-        raise _given_up(error, retrying) from None
+        failed = _given_up(error, retrying)
     except (httpx.TransportError, TimeoutError) as error:
-        message = (
-            f"{post.origin.name} could not be reached in {_tries(retrying)}: {_reason(error)}. "
-            "Check the address, and that the server runs."
-        )
-        raise BackendUnavailable(message) from error
-    try:
-        async with aclosing(answer.rest(deadline)) as events:
-            yield events
-    finally:
-        await answer.response.aclose()
+        failed = _unreachable(error, post.origin, _tries(retrying))
+    # Raised out here, since httpx's errors hold the request, and with it the key.
+    raise failed
 
 
 def _can_pass(error: BaseException) -> bool:
-    return error.passing if isinstance(error, Refused) else isinstance(error, httpx.TransportError)
+    if isinstance(error, Refused):
+        return error.passing
+    return isinstance(error, httpx.TransportError) and _distrust(error) is None
+
+
+def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Find the refusal of a certificate among an error's causes."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _unreachable(error: Exception, origin: Origin, tries: str) -> BackendUnavailable:
+    distrust = _distrust(error)
+    if distrust is not None:
+        return BackendUnavailable(
+            f"the certificate of {origin.name} is not trusted ({distrust.verify_message}). If it is your own server's, "
+            "name the file of its certificate, or of who signed it, in the option 'ca_file' or in the environment "
+            "variable SSL_CERT_FILE."
+        )
+    cure = "Check the address, and that the server runs."
+    if isinstance(error, httpx.ProxyError):
+        cure = "Check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the host in NO_PROXY."
+    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {_reason(error)}. {cure}")
 
 
 class _Pause(tenacity.wait.wait_base):
@@ -116,7 +150,7 @@ class _Pause(tenacity.wait.wait_base):
         return self._backoff(retry_state) + (asked or 0.0)
 
 
-def _given_up(error: Refused, retrying: tenacity.AsyncRetrying) -> Exception:
+def _given_up(error: Refused, retrying: tenacity.AsyncRetrying) -> BackendError:
     if not error.passing:
         return error.error
     asked = f", and asks to wait {error.retry_after:.0f} s" if error.retry_after else ""
@@ -133,12 +167,12 @@ def _reason(error: BaseException) -> str:
 
 
 async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
-    """Send once, and wait for the first event."""
+    """Send once, and wait for the first event that counts."""
     request = client.build_request("POST", post.url, headers=post.headers, content=post.body)
     response = await client.send(request, stream=True)
     try:
         await _check_status(response, post.origin)
-        _check_kind(response, post)
+        await _check_kind(response, post)
         answer = _Answer(response, post)
         await answer.begin()
     except BaseException:
@@ -147,115 +181,147 @@ async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
     return answer
 
 
-async def _check_status(response: httpx.Response, origin: Origin) -> None:
-    if response.is_success:
-        return
+async def _head(response: httpx.Response) -> bytes:
     body = b""
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > _LONGEST_REFUSAL:
             break
+    return body
+
+
+async def _check_status(response: httpx.Response, origin: Origin) -> None:
+    if response.is_success:
+        return
+    body = await _head(response)
     if response.is_redirect:
         body = f"it redirects to {response.headers['location']}: use that URL".encode()
-    wait = retry_after(response.headers.get("retry-after"), dt.datetime.now(dt.UTC))
+    wait = asked_to_wait(response.headers, body, dt.datetime.now(dt.UTC))
     raise refusal(response.status_code, body, origin, wait=wait)
 
 
-def _check_kind(response: httpx.Response, post: Post) -> None:
+async def _check_kind(response: httpx.Response, post: Post) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
-        message = (
-            f"{post.url} answered with {kind or 'no content type'!r}, not with a stream of events: "
-            "is it the URL of an OpenAI-compatible API? Such URLs usually end in /v1."
+        hint = recognised(await _head(response), post.dialect.name) if "json" in kind else ""
+        raise BadResponse(
+            f"{post.origin.name} answered with {kind or 'no content type'!r}, not with a stream of events"
+            f"{hint or ': is it the URL of such an API? They usually end in /v1'}."
         )
-        raise BadResponse(message)
     # We asked for none. Unpacking what a server packed all the same could take any amount of memory.
     packing = response.headers.get("content-encoding", "identity")
     if packing != "identity":
-        raise BadResponse(f"{post.url} compressed its stream ({packing!r}), which it was asked not to")
-    response.encoding = "utf-8"  # server-sent events are, always; bytes that are not become U+FFFD
-    response.stream = _Limited(response.stream, post)
-
-
-class _Limited(httpx.AsyncByteStream):
-    """A stream that breaks off at a limit, wherever its line ends are."""
-
-    def __init__(self, inner: Any, post: Post) -> None:
-        self._inner = inner
-        self._post = post
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
-        async for piece in self._inner:
-            read += len(piece)
-            if read > self._post.limit:
-                message = f"{self._post.origin.name} sent more than {self._post.limit} bytes for one request"
-                raise BadResponse(message)
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+        raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), which it was asked not to")
 
 
 class _Answer:
-    """An open answer, of which the first event has been read."""
+    """An open answer, of which the first events have been read."""
 
     def __init__(self, response: httpx.Response, post: Post) -> None:
-        self.response = response
-        self._origin = post.origin
-        self._events = httpx_sse.EventSource(response).aiter_sse()
-        self._first: httpx_sse.ServerSentEvent | None = None
+        self._response = response
+        self._post = post
+        self._pieces = response.aiter_raw()
+        self._decoder = EventDecoder()
+        self._ready: deque[bytes] = deque()
+        self._begun: list[Any] = []
+        self._read = 0
+        self._is_over = False
 
     async def begin(self) -> None:
-        """Read the first event.
+        """Read up to the first event that counts.
 
         Raises:
             Refused: it is an error.
+            BadResponse: it is from another API.
             httpx.TransportError: there is none.
         """
+        is_first = True
+        while (data := await self._next()) is not None and data != _DONE:
+            if is_first:
+                self._check_dialect(data)
+                is_first = False
+            event = self._decoded(data)
+            self._begun.append(event)
+            if not self._post.dialect.is_preamble(event):
+                return
+        if is_first:
+            raise httpx.RemoteProtocolError("the connection was closed before an answer came")
+
+    def _check_dialect(self, data: bytes) -> None:
+        if self._post.dialect.mark not in data:
+            hint = recognised(data, self._post.dialect.name)
+            if "speaks" in hint:
+                raise BadResponse(f"{self._post.origin.name} does not speak what it was spoken to in{hint}.")
+
+    async def events(self, deadline: float) -> AsyncGenerator[Any]:
+        """Give all events, the first ones included, until the server says that it is done."""
+        dialect = self._post.dialect
+        for event in self._begun:
+            yield event
+            if dialect.is_last(event):
+                await self._drain()
+                return
+        while (data := await self._next_before(deadline)) is not None and data != _DONE:
+            failed: BackendError | None = None
+            try:
+                event = self._decoded(data)
+            except Refused as error:
+                # It had begun to answer: this sample is spoilt, whatever may help the next one.
+                failed = BadResponse(str(error)) if error.passing else error.error
+            if failed is not None:
+                raise failed
+            yield event
+            if dialect.is_last(event):
+                break
+        await self._drain()
+
+    def _decoded(self, data: bytes) -> Any:
         try:
-            self._first = await anext(self._events)
-        except StopAsyncIteration:
-            message = "the connection was closed before an answer came"
-            raise httpx.RemoteProtocolError(message) from None
-        self._decode(self._first)
+            event = self._post.dialect.decode(data)
+        except BadResponse as wrong:
+            raise BadResponse(f"{self._post.origin.name} sent {self._post.origin.hide(str(wrong))}") from None
+        error = self._post.dialect.error_in(event)
+        if error is not None:
+            raise stream_refusal(error, self._post.origin)
+        return event
 
-    async def rest(self, deadline: float) -> AsyncGenerator[Any]:
-        """Give all events, the first one included, until the server says that it is done."""
-        event = self._first
-        async with aclosing(self._events):
-            while event is not None and event.data != "[DONE]":
-                try:
-                    decoded = self._decode(event)
-                except Refused as error:
-                    # It had begun to answer: this sample is spoilt, whatever may help the next one.
-                    raise (BadResponse(str(error)) if error.passing else error.error) from None
-                if decoded is not None:
-                    yield decoded
-                event = await self._next(deadline)
-            await self._drain()
-
-    async def _drain(self) -> None:
-        """Read what follows `[DONE]`, which is nothing; else the connection could not be used again."""
-        with contextlib.suppress(httpx.TransportError, TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                await anext(self._events, None)
-
-    async def _next(self, deadline: float) -> httpx_sse.ServerSentEvent | None:
+    async def _next_before(self, deadline: float) -> bytes | None:
+        if self._ready:
+            return self._ready.popleft()
+        failed: BadResponse
         try:
             async with asyncio.timeout_at(deadline):
-                return await anext(self._events, None)
+                return await self._next()
         except (httpx.TransportError, TimeoutError) as error:
-            raise BadResponse(f"the answer of {self._origin.name} was cut: {_reason(error)}") from error
+            failed = BadResponse(f"the answer of {self._post.origin.name} was cut: {_reason(error)}")
+        raise failed
 
-    def _decode(self, event: httpx_sse.ServerSentEvent) -> Any:
-        if event.data in {"", "[DONE]"}:
-            return None
-        try:
-            decoded = json.loads(event.data)
-        except (ValueError, RecursionError) as error:
-            message = f"{self._origin.name} sent an event that is not JSON: {event.data[:200]!r}"
-            raise BadResponse(message) from error
-        if isinstance(decoded, dict) and decoded.get("error"):
-            raise stream_refusal(decoded["error"], self._origin)
-        return decoded
+    async def _next(self) -> bytes | None:
+        """The data of the next event; None at the end."""
+        while not self._ready:
+            if self._is_over:
+                return None
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                self._is_over = True
+                self._ready.extend(data for data in self._decoder.end() if data)
+                continue
+            self._read += len(piece)
+            if self._read > self._post.limit:
+                message = f"{self._post.origin.name} sent more than {self._post.limit} bytes for one request"
+                raise BadResponse(message)
+            self._ready.extend(data for data in self._decoder.feed(piece) if data)
+        return self._ready.popleft()
+
+    async def _drain(self) -> None:
+        """Read what follows the end, which is nothing; else the connection could not be used again."""
+        if self._is_over:
+            return
+        with contextlib.suppress(httpx.TransportError, TimeoutError, BadResponse):
+            async with asyncio.timeout(_DRAIN_S):
+                while await anext(self._pieces, None) is not None:
+                    pass
+
+    async def close(self) -> None:
+        """Give the connection back, or close it when the answer has not ended."""
+        await self._response.aclose()

@@ -1,54 +1,101 @@
-"""One HTTP client per event loop, closed with its loop."""
+"""HTTP clients, a few for each event loop, closed with their loop."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
+from scaffold.errors import BackendUnavailable
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator
+
+# httpx's pool looks at every connection for every request: one client of 512 answers a tenth of the requests a second
+# that it answers with 16.
+_REQUESTS_EACH = 16
+
+
+@dataclass
+class _Lent:
+    """One client, and how many requests it carries."""
+
+    client: httpx.AsyncClient
+    requests: int = 0
 
 
 class ClientPool:
-    """Gives each event loop its own client, so that connections are kept between requests.
+    """Gives each event loop its own clients, so that connections are kept between requests.
 
     A connection belongs to the loop that opened it, and one backend may serve several loops in turn, since
-    `solve_sync` runs its own. Each client lives inside an async generator: a loop that ends, as in
+    `solve_sync` runs its own. The clients live inside an async generator: a loop that ends, as in
     `asyncio.run`, closes the generators begun on it, and with them the connections that nobody else could
     close any more.
     """
 
-    def __init__(self, timeout: httpx.Timeout) -> None:
+    def __init__(self, timeout: httpx.Timeout, tls: ssl.SSLContext) -> None:
         self._timeout = timeout
-        self._tls = httpx.create_ssl_context()
+        self._tls = tls
         self._lock = threading.Lock()
-        self._lives: dict[asyncio.AbstractEventLoop, AsyncGenerator[httpx.AsyncClient]] = {}
-        self._clients: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
+        self._lives: dict[asyncio.AbstractEventLoop, AsyncGenerator[list[_Lent]]] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, list[_Lent]] = {}
 
-    async def here(self) -> httpx.AsyncClient:
-        """Give the running loop's client; open it on first use."""
+    @asynccontextmanager
+    async def lend(self) -> AsyncGenerator[httpx.AsyncClient]:
+        """Lend the running loop's first client that has room; open one when there is none.
+
+        Raises:
+            BackendUnavailable: the environment names a proxy that makes no sense.
+        """
         loop = asyncio.get_running_loop()
-        with self._lock:
-            client = self._clients.get(loop)
-        if client is not None and not client.is_closed:
-            return client
+        clients = self._clients.get(loop)
+        if clients is None:
+            clients = await self._begin(loop)
+        lent = next((each for each in clients if each.requests < _REQUESTS_EACH), None)
+        if lent is None:
+            lent = _Lent(self._open())
+            clients.append(lent)
+        lent.requests += 1
+        try:
+            yield lent.client
+        finally:
+            lent.requests -= 1
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> list[_Lent]:
         life = self._live()
-        client = await anext(life)
+        clients = await anext(life)
         with self._lock:
             for gone in [held for held in self._lives if held.is_closed()]:
                 del self._lives[gone], self._clients[gone]
-            self._lives[loop], self._clients[loop] = life, client
-        return client
+            self._lives[loop], self._clients[loop] = life, clients
+        return clients
 
-    async def _live(self) -> AsyncGenerator[httpx.AsyncClient]:
-        async with httpx.AsyncClient(timeout=self._timeout, verify=self._tls) as client:
-            yield client
+    async def _live(self) -> AsyncGenerator[list[_Lent]]:
+        clients: list[_Lent] = []
+        try:
+            yield clients
+        finally:
+            for each in clients:
+                await each.client.aclose()
+
+    def _open(self) -> httpx.AsyncClient:
+        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=_REQUESTS_EACH)
+        try:
+            return httpx.AsyncClient(timeout=self._timeout, verify=self._tls, limits=unlimited)
+        except (ValueError, httpx.InvalidURL, ImportError) as error:
+            reason = "it needs `pip install httpx[socks]`" if isinstance(error, ImportError) else "it is no proxy's URL"
+        raise BackendUnavailable(
+            f"the proxy that the environment names cannot be used: {reason}. "
+            "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
+        )
 
     async def close(self) -> None:
-        """Close the running loop's client; those of other loops close with their loops."""
+        """Close the running loop's clients; those of other loops close with their loops."""
         loop = asyncio.get_running_loop()
         with self._lock:
             life = self._lives.pop(loop, None)

@@ -41,13 +41,17 @@ def look_up(model: str, url: str) -> tuple[Prices | None, int | None, bool]:
         known = calc_price(Usage(), model, provider_api_url=url)
     except LookupError:
         return None, None, False
-    tokens = known.model_price.input_mtok, known.model_price.output_mtok
+    listed = known.model_price
+    tokens = _dearest(listed.input_mtok), _dearest(listed.output_mtok)
     if tokens[0] is None or tokens[1] is None:
         return None, known.model.context_window, False
-    return Prices(_dearest(tokens[0]), _dearest(tokens[1])), known.model.context_window, False
+    cache = _dearest(listed.cache_read_mtok), _dearest(listed.cache_write_mtok)
+    return Prices(tokens[0], tokens[1], *cache), known.model.context_window, False
 
 
-def _dearest(price: Decimal | TieredPrices) -> float:
+def _dearest(price: Decimal | TieredPrices | None) -> float | None:
+    if price is None:
+        return None
     if isinstance(price, Decimal):
         return float(price)
     return float(max([price.base, *(tier.price for tier in price.tiers)]))

@@ -7,23 +7,43 @@ import email.utils
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
-from scaffold_backends.chunks import clean
+from scaffold_backends.http.recognise import recognised
+from scaffold_backends.samples import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # 409 is a lock that timed out; generating has no effect that asking again could double.
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 
 _STATUSES = range(400, 600)  # of errors
 
+# An error inside a stream often says by a word what would have been a status before it:
+# https://docs.claude.com/en/api/errors and https://platform.openai.com/docs/guides/error-codes.
+_WORDS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "invalid_prompt": 422,
+}
+
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|available context size"
-    r"|context window|prompt is too long|input is too long|too many (input )?tokens",
+    r"|context window|exceed context limit|prompt is too long|input is too long|too many (input )?tokens"
+    r"|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
+_BAD_KEY = re.compile(r"API key not valid|API_KEY_INVALID")  # Gemini says 400
+
 _LONGEST = 500  # characters of a server's own words that go into a message
 
 
@@ -35,11 +55,17 @@ class Origin:
         name: such as `https://api.openai.com/v1`.
         key_env: the environment variable that holds the key; empty when none is sent.
         key: the key, only to keep it out of messages.
+        dialect: what was spoken to it.
     """
 
     name: str
     key_env: str = ""
-    key: str = ""
+    key: str = field(default="", repr=False)
+    dialect: str = "chat"
+
+    def hide(self, text: str) -> str:
+        """Take the key out of a server's words, and put them on one line, not too many of them."""
+        return _brief(text.replace(self.key, "***") if self.key else text)
 
 
 class Refused(Exception):
@@ -81,6 +107,21 @@ def retry_after(value: str | None, now: dt.datetime) -> float | None:
     return max(0.0, (until - now).total_seconds())
 
 
+def asked_to_wait(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> float | None:
+    """Read how many seconds a server asks us to wait; None when it does not say.
+
+    OpenAI and Azure say it in milliseconds too; Google says it in the body
+    (https://cloud.google.com/apis/design/errors, `google.rpc.RetryInfo`).
+    """
+    exact = headers.get("retry-after-ms", "")
+    if exact.isdigit():
+        return int(exact) / 1000
+    if (told := retry_after(headers.get("retry-after"), now)) is not None:
+        return told
+    found = re.search(rb'"retryDelay"\s*:\s*"([0-9.]{1,9})s"', body)
+    return float(found[1]) if found and found[1].count(b".") < 2 else None  # noqa: PLR2004 - a number has one at most
+
+
 def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None) -> Refused:
     """Say what an error status, or an error sent inside a stream, means.
 
@@ -91,27 +132,32 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
         wait: seconds from a Retry-After header.
     """
     said, code = _read(body)
-    said = _brief(said.replace(origin.key, "***") if origin.key else said)
+    said = origin.hide(said)
     told = f"{origin.name} answered {status or 'with an error'}: {said or 'no reason given'}"
-    if status in {401, 403}:
+    if status in {401, 403} or (status == HTTPStatus.BAD_REQUEST and _BAD_KEY.search(said)):
         return Refused(NotAuthorised(f"{told}. {_cure(origin)}"), passing=False)
     if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
         return Refused(ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False)
-    if "insufficient_quota" in code:
+    if "insufficient_quota" in code or status == HTTPStatus.PAYMENT_REQUIRED:
         return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
     if status in _PASSING or status == 0:
         return Refused(BackendUnavailable(told), passing=True, retry_after=wait)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Refused(BackendUnavailable(told), passing=False)
-    if status == HTTPStatus.NOT_FOUND:
-        told += " Check the model's name and the URL, which usually ends in /v1."
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        told += ". Check the model's name and the URL, which usually ends in /v1"
+        hint = recognised(body, origin.dialect) if isinstance(body, bytes) else ""
+        told += hint if "speaks" in hint else ""
     return Refused(BadRequest(told), passing=False)
 
 
 def stream_refusal(error: Any, origin: Origin) -> Refused:
-    """Say what an `error` event inside a stream means; its `code` is often an HTTP status."""
+    """Say what an error inside a stream means; its `code` is often an HTTP status, its `type` a word for one."""
     code = error.get("code") if isinstance(error, dict) else None
-    return refusal(code if isinstance(code, int) and code in _STATUSES else 0, error, origin)
+    if not isinstance(code, int) or code not in _STATUSES:
+        words = [str(error.get(name)) for name in ("type", "code")] if isinstance(error, dict) else []
+        code = next((_WORDS[word] for word in words if word in _WORDS), 0)
+    return refusal(code, error, origin)
 
 
 def _cure(origin: Origin) -> str:
@@ -126,8 +172,10 @@ def _read(body: Any) -> tuple[str, str]:
         text = body.decode("utf-8", "replace")
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return re.sub(r"<[^>]*>", " ", text), ""
+    if isinstance(body, list) and body:  # Gemini, where it was not asked for events
+        body = body[0]
     if isinstance(body, dict):
         inner = body.get("error", body)
         if isinstance(inner, dict):

@@ -1,0 +1,153 @@
+"""One model of one server, in whichever dialect: pool, keys, retries, patience and limits are the same for all."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import msgspec
+
+from scaffold.errors import TaskError
+from scaffold.vocabulary.models import Prices, Profile
+from scaffold_backends.http.exchange import Patience, Post, exchange
+from scaffold_backends.http.pools import ClientPool
+from scaffold_backends.http.prefixes import Prefixes
+from scaffold_backends.http.pricing import look_up
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from scaffold.vocabulary.models import Delta, Request
+    from scaffold_backends.http.dialect import Dialect
+    from scaffold_backends.http.options import HttpOptions
+    from scaffold_backends.http.refusals import Origin
+
+# What one token may cost on the wire: its JSON frame is 200 to 400 bytes, and twice that with
+# log-probabilities.
+_BYTES_PER_TOKEN = 2048
+_BYTES_BESIDES = 1024 * 1024
+
+
+class HttpBackend:
+    """One model of one server."""
+
+    def __init__(self, name: str, model: str, url: str, dialect: Dialect, options: HttpOptions, origin: Origin) -> None:
+        self._dialect = dialect
+        self._options = options
+        self._origin = origin
+        self._url = _joined(url, dialect.path)
+        self._pool = ClientPool(httpx.Timeout(options.read_s, connect=options.connect_s, pool=None), _tls(options))
+        self._prefixes = Prefixes() if getattr(options, "cache", False) else None
+        self._patience = Patience(
+            attempts=options.attempts,
+            backoff_s=options.backoff_s,
+            patience_s=options.patience_s,
+            total_s=options.total_s,
+        )
+        given = options.prices and Prices(options.prices.input, options.prices.output, options.prices.cached)
+        listed, context, is_guess = look_up(model, url)
+        self._prices = given or listed
+        shown, is_reasoning_guess = dialect.reasoning
+        guesses = {
+            "prices": is_guess and given is None,
+            "reasoning": options.reasoning is None and is_reasoning_guess,
+            "can": name == "http",  # a server of which nothing is known but its address
+        }
+        self.profile = Profile(
+            backend=name,
+            model=model,
+            context=options.context or context,
+            prices=self._dearest(),
+            trust=options.trust,
+            reasoning=options.reasoning or shown,
+            can=dialect.can,
+            guessed=tuple(field for field, is_guessed in guesses.items() if is_guessed),
+        )
+
+    def _dearest(self) -> Prices | None:
+        """The prices that budgets are kept at: where prompts are written to a cache, that is what they cost."""
+        prices = self._prices
+        if prices is None or self._prefixes is None or prices.written is None:
+            return prices
+        return msgspec.structs.replace(prices, input=max(prices.input, prices.written))
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Answer with a stream; closing it closes the connection.
+
+        Raises:
+            BackendUnavailable: down, or out of retries.
+            NotAuthorised: the key is refused.
+            ContextOverflow: the prompt is too long for the model.
+            BadRequest: the server calls the request wrong.
+            BadResponse: the answer was cut, malformed or over-long.
+        """
+        if self._prefixes is None:
+            async for delta in self._ask(request):
+                yield delta
+            return
+        async with self._prefixes.turn(request) as begun:
+            async for delta in self._ask(request):
+                begun()
+                yield delta
+
+    async def _ask(self, request: Request) -> AsyncGenerator[Delta]:
+        reader = self._dialect.reader(request, self._prices)
+        post = self._post(request)
+        async with self._pool.lend() as client, exchange(client, post, self._patience) as events:
+            async for event in events:
+                for delta in reader.read(event):
+                    yield delta
+        yield reader.end()
+
+    def _post(self, request: Request) -> Post:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+            "User-Agent": "system2-scaffold",
+            **self._dialect.headers,
+        }
+        if self._origin.key:
+            bearer = self._dialect.auth == "Authorization"
+            headers[self._dialect.auth] = f"Bearer {self._origin.key}" if bearer else self._origin.key
+        return Post(
+            url=self._url,
+            headers=headers,
+            body=json.dumps(self._dialect.body(request), ensure_ascii=False).encode("utf-8", "replace"),
+            limit=_BYTES_BESIDES + _BYTES_PER_TOKEN * request.max_tokens * request.n,
+            origin=self._origin,
+            dialect=self._dialect,
+        )
+
+    async def close(self) -> None:
+        """Close this event loop's connections; those of other loops close with them."""
+        await self._pool.close()
+
+
+def _joined(url: str, path: str) -> str:
+    """Put a path, with its query, behind a base URL that may have a query too."""
+    parts = urlsplit(url)
+    path, _, query = path.partition("?")
+    both = "&".join(each for each in (parts.query, query) if each)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, both, ""))
+
+
+def _tls(options: HttpOptions) -> ssl.SSLContext:
+    """Trust what the host trusts, or SSL_CERT_FILE, and what `ca_file` adds.
+
+    Raises:
+        TaskError: it holds no certificate.
+    """
+    context = httpx.create_ssl_context()
+    if options.ca_file is not None:
+        try:
+            context.load_verify_locations(options.ca_file)
+        except (ssl.SSLError, OSError) as error:
+            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            raise TaskError(
+                f"{str(options.ca_file)!r} holds no certificate in PEM ({reason})", path=("ca_file",)
+            ) from None
+    return context

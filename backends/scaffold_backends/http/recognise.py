@@ -1,0 +1,67 @@
+"""Which API an answer is written in, by its shape: for saying so when it is not the one that was asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Known = Literal["chat", "responses", "messages", "gemini", "ollama"]
+
+# What each is called, and how to get a backend that speaks it.
+_NAMES: dict[Known, str] = {
+    "chat": "OpenAI chat completions: use `openai:MODEL`, or option `dialect: chat`",
+    "responses": "OpenAI Responses: use `responses:MODEL`, or option `dialect: responses`",
+    "messages": "Anthropic Messages: use `anthropic:MODEL`, or option `dialect: messages`",
+    "gemini": "Google Gemini: use `gemini:MODEL`, or option `dialect: gemini`",
+    "ollama": "Ollama's own API: use `ollama:MODEL`, or a URL that ends in /v1",
+}
+
+
+def recognise(value: Any) -> Known | None:
+    """Say which API a decoded answer, event or error is from; None when it might be any."""
+    if isinstance(value, list):  # Gemini, where it was not asked for events
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return None
+    return next((name for name, fits in _SHAPES.items() if fits(value)), None)
+
+
+def _is_google(error: Any) -> bool:
+    """Google's errors have a `status` in capitals, such as NOT_FOUND."""
+    status = error.get("status") if isinstance(error, dict) else None
+    return isinstance(status, str) and status.isupper()
+
+
+def _kind(value: dict[str, Any]) -> str:
+    return str(value.get("type") or "")
+
+
+_SHAPES: dict[Known, Callable[[dict[str, Any]], bool]] = {
+    "responses": lambda value: _kind(value).startswith("response.") or value.get("object") == "response",
+    "messages": lambda value: (
+        _kind(value).startswith(("message", "content_block_"))
+        or (_kind(value) == "error" and isinstance(value.get("error"), dict))
+    ),
+    "gemini": lambda value: (
+        bool(value.keys() & {"candidates", "usageMetadata", "promptFeedback"}) or _is_google(value.get("error"))
+    ),
+    "chat": lambda value: "choices" in value or str(value.get("object") or "").startswith("chat.completion"),
+    "ollama": lambda value: "done" in value and bool(value.keys() & {"message", "response"}),
+}
+
+
+def recognised(body: bytes, wanted: str) -> str:
+    """Say what to use instead, as a clause to end a message with; empty when nothing better is known."""
+    try:
+        value = json.loads(body.decode("utf-8", "replace").partition("\n")[0] if b"\n{" in body else body)
+    except (ValueError, RecursionError):
+        return ""
+    spoken = recognise(value)
+    if spoken is None:
+        return ""
+    if spoken == wanted:
+        return ". It answers whole, where a stream was asked for"
+    return f". It speaks {_NAMES[spoken]}"

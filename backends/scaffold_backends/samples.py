@@ -1,0 +1,113 @@
+"""What the readers of all APIs share: which samples are open, what ends them, and the last piece with the usage."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.errors import BadResponse
+from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock, Usage
+from scaffold_backends.stops import StopFinder
+from scaffold_backends.thinking import ThinkSplitter, ThinkTags
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.models import Request
+
+_BYTES_PER_TOKEN = 4  # of English text, for the guess that is made where a server does not count
+
+
+def clean(text: str) -> str:
+    """Give text that can be encoded: surrogate pairs are joined, a lone surrogate becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+class Samples:
+    """Turns pieces of the samples of one request into Deltas.
+
+    The piece that ends the last sample is held back until `end`, so that it can carry the usage, which most servers
+    send after it.
+    """
+
+    def __init__(
+        self, request: Request, *, first: int = 0, find_stops: bool = False, think_tags: ThinkTags = "none"
+    ) -> None:
+        """`first` is added to every index, for a request that is one part of a larger one."""
+        self._first = first
+        self._request = request
+        self._open = set(range(request.n))
+        self._held: Delta | None = None
+        self._pieces = 0
+        self._bytes = 0
+        texts = request.stop if find_stops else ()
+        self._stops = [StopFinder(texts) for _ in range(request.n)] if texts else []
+        self._thoughts = [ThinkSplitter(think_tags) for _ in range(request.n)] if think_tags != "none" else []
+
+    def is_open(self, index: int) -> bool:
+        """Whether a sample has not ended yet.
+
+        Raises:
+            BadResponse: nobody asked for it.
+        """
+        if not 0 <= index < self._request.n:
+            raise BadResponse(f"a piece of sample {index}, where {self._request.n} were asked for")
+        return index in self._open
+
+    def piece(
+        self,
+        index: int = 0,
+        *,
+        text: str = "",
+        reasoning: str = "",
+        finish: Finish | None = None,
+        logprob: float | None = None,
+        block: ReasoningBlock | None = None,
+    ) -> Delta | None:
+        """Take a piece of an open sample; gives what may be passed on now."""
+        if text or reasoning:
+            text, reasoning = clean(text), clean(reasoning)
+            self._pieces += 1
+            self._bytes += len(text) if text.isascii() else len(text.encode())
+            self._bytes += len(reasoning) if reasoning.isascii() else len(reasoning.encode())
+        if self._thoughts:
+            thought, text = self._thoughts[index].feed(text, last=finish is not None)
+            reasoning += thought
+        if self._stops:
+            text, finish = self._stops[index].feed(text, finish)
+        if not (text or reasoning or finish or block or logprob is not None):
+            return None
+        delta = Delta(index + self._first, text, reasoning, finish, None, logprob, block)
+        if finish is None:
+            return delta
+        self._open.discard(index)
+        if self._open:
+            return delta
+        self._held = delta
+        return None
+
+    def end(self, usage: Usage | None) -> Delta:
+        """Give the last Delta, with the usage.
+
+        A server that does not count leaves us to guess, from the length of the texts and the number of pieces; such
+        a Usage says `guessed`, and does not know its price.
+
+        Raises:
+            BadResponse: a sample has not ended, so the stream was cut.
+        """
+        if self._held is None:
+            missing = ", ".join(str(index + self._first) for index in sorted(self._open))
+            message = f"the stream ended before sample {missing} did, after {self._pieces} pieces of text"
+            raise BadResponse(message)
+        return msgspec.structs.replace(self._held, usage=usage or self._guess())
+
+    def _guess(self) -> Usage:
+        prompt = sum(len(clean(message.content).encode()) for message in self._request.messages)
+        written = max(self._pieces, math.ceil(self._bytes / _BYTES_PER_TOKEN))
+        return Usage(input=math.ceil(prompt / _BYTES_PER_TOKEN), output=written, usd=None, guessed=True)
