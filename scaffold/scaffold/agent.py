@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import BaseModel
+
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
@@ -21,6 +23,7 @@ from scaffold.machinery.prompts import Templates
 from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.canonical import canonical, digest
+from scaffold.vocabulary.code import named
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
@@ -314,8 +317,21 @@ def _planner(
         name, function = said, registry.from_file(said, base, path=("planner",))
     else:
         name, function = said, registry.load("planner", said)
-    pinned = f"{name} {digest(canonical(dict(options)))[:12]}" if options else name
-    return registry.planner(function, options), pinned
+    pinned = f"{name} {digest(canonical(_plain(options)))[:12]}" if options else name
+    return registry.planner(function, options, base), pinned
+
+
+def _plain(option: Any) -> Any:
+    """An option as JSON values: code by its name, so that a task file and a program pin the same."""
+    match option:
+        case Mapping():
+            return {name: _plain(each) for name, each in option.items()}
+        case list() | tuple():
+            return [_plain(each) for each in option]
+        case str() | int() | float() | None | BaseModel():
+            return option
+        case _:
+            return named(option)
 
 
 def _monitor(said: str | Mapping[str, Any] | Monitor) -> Monitor:

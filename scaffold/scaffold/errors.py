@@ -12,9 +12,12 @@ ScaffoldError
 │   ├── PlanError            a plan that is no DAG, or names what does not exist
 │   └── PlanChanged          replay asked for something else than the trace records
 ├── GaveUp                   the planner says: unsolved                           (exit 1)
+│   ├── NoOptions            there is nothing to choose among
+│   └── GoalConflict         goals that nothing found keeps to at once: names them
 ├── MoveError                the recorded outcome of a move, thrown into the planner
 │   ├── StepFailed           no acceptable sample
 │   │   ├── NoWinner         votes did not settle within the cap
+│   │   ├── CheckFailed      a critic in code raised or took too long: nothing was checked
 │   │   ├── PromptTooLong    the prompt does not fit the model's context
 │   │   └── StepRefused      oversight withheld the thought
 │   └── ActionError
@@ -136,6 +139,22 @@ class GaveUp(ScaffoldError):
     """A planner says that the task is unsolved, and why."""
 
 
+class NoOptions(GaveUp):
+    """There is nothing to choose among: whatever was proposed was discarded, or nothing was."""
+
+
+class GoalConflict(GaveUp):
+    """Goals contradict one another, as far as was found: nothing keeps to all of them.
+
+    Attributes:
+        goals: their names.
+    """
+
+    def __init__(self, message: str, goals: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.goals = tuple(goals)
+
+
 class MoveError(ScaffoldError):
     """The recorded outcome of a move that did not work out, thrown into the planner.
 
@@ -168,6 +187,12 @@ class NoWinner(StepFailed):
     """Votes did not settle within the cap; `data["votes"]` says how they fell."""
 
     code = "no_winner"
+
+
+class CheckFailed(StepFailed):
+    """No sample is acceptable, and at least one could not be checked: a critic in code raised or took too long."""
+
+    code = "check_failed"
 
 
 class PromptTooLong(StepFailed):
@@ -218,6 +243,7 @@ _MOVE_ERRORS: dict[str, type[MoveError]] = {
         MoveError,
         StepFailed,
         NoWinner,
+        CheckFailed,
         PromptTooLong,
         StepRefused,
         ActionError,

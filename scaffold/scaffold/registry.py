@@ -9,7 +9,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, TaskError, UnknownPlugin, nearest
 from scaffold.interfaces import Action, Backend, Monitor
+from scaffold.vocabulary.code import FIND, Find
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Planning
@@ -138,8 +139,15 @@ def _module(name: str, base: Path) -> Any:
     return module
 
 
-def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) -> Callable[[Task], Planning[Any]]:
+def planner(
+    function: Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path | None = None
+) -> Callable[[Task], Planning[Any]]:
     """Bind a planner's options, checked by the model its second parameter is annotated with.
+
+    Args:
+        function: the planner.
+        options: what is said of it; code in it as `module:name` (`scaffold.vocabulary.code`), or the thing itself.
+        base: folder that `module:name` refers to.
 
     Raises:
         TaskError: the planner takes no options, or not these.
@@ -160,7 +168,7 @@ def planner(function: Callable[..., Planning[Any]], options: Mapping[str, Any]) 
         raise TaskError(
             f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options")
         )
-    checked = _checked(model, options, ("planner", "options"))
+    checked = _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
     return lambda task: function(task, checked)
 
 
@@ -172,12 +180,12 @@ def _annotation(function: Callable[..., Any], name: str) -> Any:
     return eval(said, function.__globals__)  # noqa: S307 - the planner's own source, already running
 
 
-def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str | int, ...]) -> BaseModel:
+def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str | int, ...], find: Find) -> BaseModel:
     unknown = [name for name in options if name not in model.model_fields]
     if unknown:
         raise TaskError(f"no option {unknown[0]!r}{nearest(unknown[0], model.model_fields)}", path=(*path, unknown[0]))
     try:
-        return model.model_validate(dict(options))
+        return model.model_validate(dict(options), context={FIND: find})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise TaskError(str(fault["msg"]), path=(*path, *fault["loc"])) from None
