@@ -12,6 +12,9 @@ class StopFinder:
     """Passes one sample's text on up to the first stop text, which may be spread over several pieces.
 
     The rest of the sample is read and thrown away: only by reading to the end do we learn what it cost.
+
+    Attributes:
+        found: the stop text has come; a model of our own need not go on.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
@@ -19,16 +22,16 @@ class StopFinder:
         # A stop text may begin in the last characters seen: they wait for what follows.
         self._wait = max(map(len, stops)) - 1
         self._waiting = ""
-        self._found = False
+        self.found = False
 
     def feed(self, text: str, finish: Finish | None) -> tuple[str, Finish | None]:
         """Take a piece and how it finishes; give what of them may be passed on."""
-        if self._found:
+        if self.found:
             return "", finish and "stop"
         text = self._waiting + text
         places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         if places:
-            self._found = True
+            self.found = True
             return text[: min(places)], finish and "stop"
         ready = len(text) if finish else max(0, len(text) - self._wait)
         self._waiting = text[ready:]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field, PositiveInt
 
-from scaffold.errors import MissingExtra, ModelFileError, TaskError
+from scaffold.errors import MissingExtra, TaskError
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility
 from scaffold_backends.chunks import ChunkReader, clean
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
+from scaffold_backends.gguf import check_gguf
 from scaffold_backends.http.refusals import Origin, stream_refusal
 from scaffold_backends.llamacpp.engine import Engine
 from scaffold_backends.llamacpp.slots import Slots
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from scaffold.vocabulary.models import Ability, Delta, Request
     from scaffold_backends.store import LocalModel
-
-_MAGIC = b"GGUF"
 
 
 class LlamaCppOptions(Options):
@@ -80,27 +79,6 @@ def load_smollm2(model: str = "", **options: Any) -> LlamaCpp:
     # It was not trained to reason before it answers.
     known = read.model_copy(update={"reasoning": read.reasoning or "absent"})
     return LlamaCpp("SmolLM2-135M-Instruct", SMOLLM2.path, known, source=SMOLLM2)
-
-
-def check_gguf(path: Path) -> None:
-    """Look at a file's first bytes; llama.cpp would only say that it failed.
-
-    Raises:
-        ModelFileError: there is no such file, or it is no GGUF.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        message = f"cannot read the model {str(path)!r}: {error.strerror}"
-        raise ModelFileError(message) from error
-    if start.startswith(b"version https://git-lfs"):
-        message = f"{str(path)!r} only points to a model: fetch it with 'git lfs pull'"
-        raise ModelFileError(message)
-    if not start.startswith(_MAGIC):
-        what = "is empty" if not start else f"begins with {start[:8]!r}, not with {_MAGIC!r}"
-        message = f"{str(path)!r} is no model in GGUF format: it {what}; download it again, or convert it"
-        raise ModelFileError(message)
 
 
 class LlamaCpp:

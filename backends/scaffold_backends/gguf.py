@@ -1,0 +1,33 @@
+"""Looking at model files in GGUF format before a library does, whose errors say little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAGIC = b"GGUF"
+
+
+def check_gguf(path: Path) -> None:
+    """Look at a file's first bytes; the libraries would only say that they failed.
+
+    Raises:
+        ModelFileError: there is no such file, or it is no GGUF.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        message = f"cannot read the model {str(path)!r}: {error.strerror}"
+        raise ModelFileError(message) from error
+    if start.startswith(b"version https://git-lfs"):
+        message = f"{str(path)!r} only points to a model: fetch it with 'git lfs pull'"
+        raise ModelFileError(message)
+    if not start.startswith(_MAGIC):
+        what = "is empty" if not start else f"begins with {start[:8]!r}, not with {_MAGIC!r}"
+        message = f"{str(path)!r} is no model in GGUF format: it {what}; download it again, or convert it"
+        raise ModelFileError(message)

@@ -1,0 +1,1 @@
+"""Transformers and recurrent models through Hugging Face's library, in this process."""

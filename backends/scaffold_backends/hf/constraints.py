@@ -1,0 +1,78 @@
+"""Keeping an answer to a JSON Schema while it is generated, by the library llguidance.
+
+See https://github.com/guidance-ai/llguidance. It is given the model's own tokenizer, and says at each step which
+tokens can go on with an answer that fits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadRequest
+from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+class Grammars:
+    """Makes constraints for one model; reading its tokenizer takes about a second, and is done once."""
+
+    def __init__(self, tokenizer: Any, width: int, ends: Collection[int]) -> None:
+        """Read a tokenizer.
+
+        Args:
+            tokenizer: of transformers, with a `backend_tokenizer`.
+            width: how many tokens the model gives scores for.
+            ends: the tokens that end an answer.
+        """
+        import llguidance
+
+        self._library: Any = llguidance
+        self._width = width
+        self._vocabulary = llguidance.LLTokenizer(
+            tokenizer.backend_tokenizer.to_str(), n_vocab=width, eos_token=sorted(ends)
+        )
+
+    def schema(self, schema: dict[str, Any], max_tokens: int) -> Constraint:
+        """Begin an answer that fits a schema; strings and lists that it leaves open are bounded.
+
+        Raises:
+            BadRequest: it is no schema, or says what llguidance cannot hold an answer to.
+        """
+        matcher: Any = self._library.LLMatcher
+        narrowed = bounded(schema, LONGEST_PER_TOKEN * max_tokens)
+        grammar = matcher.grammar_from_json_schema(narrowed, overrides={"whitespace_flexible": False})
+        begun = matcher(self._vocabulary, grammar, log_level=0)
+        if begun.is_error():
+            raise BadRequest(f"an answer cannot be held to this JSON Schema: {begun.get_error()[:300]}")
+        return Constraint(begun, self._width)
+
+
+class Constraint:
+    """What may come next in one sample."""
+
+    def __init__(self, matcher: Any, width: int) -> None:
+        self._matcher = matcher
+        self._width = width
+
+    def copy(self) -> Constraint:
+        """Give another one that stands at the same place."""
+        return Constraint(self._matcher.deep_copy(), self._width)
+
+    def narrow(self, scores: Any) -> Any:
+        """Give logits of shape (tokens,) in which what may not come next is minus infinity."""
+        import torch
+
+        allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)[: len(scores)]
+        return scores.masked_fill(allowed.to(scores.device) == 0, float("-inf"))
+
+    def take(self, token: int) -> bool:
+        """Take the token that came; say whether the answer is whole.
+
+        Raises:
+            BadRequest: the schema was too much for llguidance on the way.
+        """
+        if not self._matcher.consume_token(token):
+            raise BadRequest(f"an answer could not be held to its JSON Schema: {self._matcher.get_error()[:300]}")
+        return bool(self._matcher.is_stopped())

@@ -1,0 +1,114 @@
+"""Choosing the next token, and what the model's scores tell about how sure it was.
+
+Each sample has a random source of its own, seeded by its place alone, so that it comes out the same whether it was
+asked for by itself or with others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadResponse
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+MIN_P = 0.05  # llama.cpp's: what is less than this share as likely as the likeliest token is never drawn
+
+
+def drawn(scores: Any, temperature: float, source: random.Random) -> int:
+    """Draw one token.
+
+    Args:
+        scores: logits, of shape (tokens,); what must not be drawn is minus infinity.
+        temperature: 0 takes the likeliest.
+        source: gives one number for each draw.
+    """
+    best = int(scores.argmax())
+    if temperature <= 0:
+        return best
+    top = float(scores[best])
+    kept = (scores >= top + math.log(MIN_P)).nonzero().flatten()
+    return int(kept[_place(scores[kept].tolist(), temperature, source)])
+
+
+def drawn_from(scores: Sequence[float], temperature: float, source: random.Random) -> int:
+    """Draw one of a few things by their log-probabilities; temperature 0 takes the likeliest."""
+    if temperature <= 0:
+        return max(range(len(scores)), key=scores.__getitem__)
+    return _place(scores, temperature, source)
+
+
+def _place(scores: Sequence[float], temperature: float, source: random.Random) -> int:
+    """Where a number drawn evenly falls, each place being as wide as its share."""
+    top = max(scores)
+    weights = [math.exp((score - top) / temperature) for score in scores]
+    left = source.random() * math.fsum(weights)
+    for place, weight in enumerate(weights):
+        left -= weight
+        if left < 0:
+            return place
+    return weights.index(max(weights))  # rounding left a crumb
+
+
+def normalised(scores: Sequence[float]) -> list[float]:
+    """Log-probabilities among a few, from scores that are such up to a constant (log-softmax)."""
+    top = max(scores)
+    total = top + math.log(math.fsum(math.exp(score - top) for score in scores))
+    return [score - total for score in scores]
+
+
+def checked(logits: Any, model: str) -> Any:
+    """Give logits back, once it is certain that one can choose by them.
+
+    Raises:
+        BadResponse: some of them are not numbers, or infinite.
+    """
+    if not logits.isfinite().all():
+        # A model may forbid tokens by minus infinity; not by anything else, and not all of them.
+        if not logits.isnan().any() and logits.amax(-1).isfinite().all():
+            return logits
+        raise BadResponse(
+            f"{model} gave scores for its next token that are no numbers (NaN or infinite), by which nothing can be "
+            "chosen: its weights are damaged, or its numbers too large for their type (try the option dtype: float32)"
+        )
+    return logits
+
+
+@dataclass
+class Sureness:
+    """How sure the model was over one sample.
+
+    Attributes:
+        tokens: how many were counted.
+        entropy: of the model's next-token distribution, in nats, summed over tokens.
+        margin: between the probabilities of the two likeliest tokens, summed over tokens.
+    """
+
+    tokens: int = 0
+    entropy: float = 0.0
+    margin: float = 0.0
+
+    def take(self, entropy: float, margin: float) -> None:
+        """Count one token."""
+        self.tokens += 1
+        self.entropy += entropy
+        self.margin += margin
+
+    def signals(self) -> dict[str, float]:
+        """The means, as a sample's signals."""
+        count = max(1, self.tokens)
+        return {"entropy": self.entropy / count, "margin": self.margin / count}
+
+
+def sureness_of(logits: Any) -> tuple[list[float], list[float]]:
+    """Entropy in nats and margin of each row of logits, of shape (rows, tokens)."""
+    logs = logits.float().log_softmax(-1)
+    chances = logs.exp()
+    entropy: list[float] = (-(chances * logs.clamp(min=-1e4)).sum(-1)).tolist()
+    best = chances.topk(2, -1).values
+    margin: list[float] = (best[:, 0] - best[:, 1]).tolist()
+    return entropy, margin
