@@ -153,7 +153,7 @@ class Template:
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:
-        """One task, with these inputs beside or in place of the file's, and perhaps another prompt.
+        """One task that fits the agent, with these inputs beside or in place of the file's, perhaps another prompt.
 
         Raises:
             TaskError: the file and these inputs do not make a task.

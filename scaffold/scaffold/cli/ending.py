@@ -23,30 +23,9 @@ STATUSES = {
 
 def as_json(outcome: Outcome) -> str:
     """The one object that `--json` prints."""
-    import msgspec
+    from scaffold.batch.rows import fields_of
 
-    plain: dict[str, Any] = {
-        "run": outcome.run,
-        "status": outcome.status,
-        "answer": outcome.answer,
-        "usage": {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()},
-        "steps": outcome.steps,
-        "actions": [
-            {"name": each.name, "arguments": each.arguments, "status": each.status} for each in outcome.actions
-        ],
-        "verdicts": [
-            {
-                "monitor": each.monitor,
-                "decision": each.decision,
-                "subject": each.subject,
-                "reason": each.reason,
-            }
-            for each in outcome.verdicts
-        ],
-        "saved": outcome.saved,
-        "trace": outcome.trace,
-    }
-    return json.dumps(plain, ensure_ascii=False)
+    return json.dumps(fields_of(outcome), ensure_ascii=False)
 
 
 def answer_text(answer: Any) -> str:

@@ -30,6 +30,17 @@ def runs_option(command: Command) -> Command:
     )(command)
 
 
+def key_option(command: Command) -> Command:
+    """`--key FILE`: signs the heads of traces."""
+    return click.option(
+        "--key",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar="SCAFFOLD_SIGNING_KEY",
+        help="Private key that signs the trace's heads [$SCAFFOLD_SIGNING_KEY].",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """`--json`: one JSON object or list on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

@@ -8,15 +8,8 @@ from typing import Any
 
 import click
 
-from scaffold.cli.options import by_name, by_role, journal_at, json_option, run_argument, runs_option
+from scaffold.cli.options import by_name, by_role, journal_at, json_option, key_option, run_argument, runs_option
 
-_signing_key = click.option(
-    "--key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    envvar="SCAFFOLD_SIGNING_KEY",
-    help="Private key that signs the trace's heads [$SCAFFOLD_SIGNING_KEY].",
-)
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step and review.")
 
 
@@ -36,7 +29,7 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step a
 @click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text.")
 @click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can.")
 @runs_option
-@_signing_key
+@key_option
 @_verbose
 def solve(  # noqa: PLR0917 - click passes each by its name
     task: Path,
@@ -79,7 +72,7 @@ def solve(  # noqa: PLR0917 - click passes each by its name
 @run_argument
 @json_option
 @runs_option
-@_signing_key
+@key_option
 @_verbose
 def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.

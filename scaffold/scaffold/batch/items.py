@@ -1,0 +1,234 @@
+"""The tasks of a batch, one after another: from the lines of a file for one template, or from task files.
+
+A line is one object of inputs, such as `{"question": "How many?", "table": [1, 2]}`. Three keys are no inputs: `id`
+names the task (else the line's number does), `prompt` stands in place of the template's, and `inputs` holds inputs too,
+also such as have one of these names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scaffold import taskfile
+from scaffold.batch.results import digest_of
+from scaffold.errors import BadInput, TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from scaffold.agent import Scaffold
+    from scaffold.taskfile import Changes, Template
+    from scaffold.vocabulary.task import Task
+
+_OF_A_LINE = ("id", "prompt", "inputs")
+_SHOWN = 40
+
+
+class Fault(NamedTuple):
+    """Something that is no task: where, and what is wrong. The others go on."""
+
+    message: str
+
+
+class Line(NamedTuple):
+    """One line of inputs.
+
+    Attributes:
+        where: the file and the line's number.
+        id: the task's name.
+        inputs: its inputs.
+        prompt: what is asked, in place of the template's.
+        rest: what else stands in the line of what the reader has said may.
+    """
+
+    where: str
+    id: str
+    inputs: dict[str, Any]
+    prompt: str | None
+    rest: dict[str, Any]
+
+    def shown(self) -> dict[str, Any]:
+        """What a row says of the line."""
+        return self.inputs if self.prompt is None else {"prompt": self.prompt, **self.inputs}
+
+
+class Ready(NamedTuple):
+    """A task that can be solved, the agent that does it, and what is needed to build that agent again."""
+
+    agent: Scaffold
+    task: Task
+    config: dict[str, Any]
+
+
+class Item(NamedTuple):
+    """One task of a batch.
+
+    Attributes:
+        where: where it comes from, for messages.
+        id: names it among the results.
+        asked: digest of what is asked.
+        shown: what its row says of it.
+        make: makes it ready when its turn comes; what is done already is never made.
+    """
+
+    where: str
+    id: str
+    asked: str
+    shown: dict[str, Any]
+    make: Callable[[], Ready]
+
+
+def read_lines(path: Path, also: Sequence[str] = ()) -> Iterator[Line | Fault]:
+    """Read a file of inputs, one line at a time; a bad line is a fault, and the next one is read.
+
+    Args:
+        path: JSON Lines.
+        also: names of further keys that are no inputs.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    seen: dict[str, int] = {}
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                if raw.strip():
+                    yield _line(raw, f"{path}:{number}", number, also, seen)
+    except OSError as error:
+        raise BadInput(f"cannot read inputs from {path}: {error.strerror}") from None
+
+
+def count_lines(path: Path) -> int:
+    """How many lines of inputs a file has."""
+    try:
+        with path.open("rb") as file:
+            return sum(1 for raw in file if raw.strip())
+    except OSError as error:
+        raise BadInput(f"cannot read inputs from {path}: {error.strerror}") from None
+
+
+def _line(raw: bytes, where: str, number: int, also: Sequence[str], seen: dict[str, int]) -> Line | Fault:
+    try:
+        made = line_of(_object(raw), where, str(number), also)
+    except ValueError as error:
+        return Fault(f"{where}: {error}")
+    if made.id in seen:
+        return Fault(f"{where}: the id {made.id!r} stands on line {seen[made.id]} too")
+    seen[made.id] = number
+    return made
+
+
+def line_of(value: Any, where: str, name: str, also: Sequence[str] = ()) -> Line:
+    """Take one object of inputs apart.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    if not isinstance(value, dict):
+        raise ValueError('is no object of inputs, such as {"question": "How many?"}')  # noqa: TRY004 - data, no types
+    named, prompt, inner = value.get("id", name), value.get("prompt"), value.get("inputs", {})
+    if isinstance(named, bool) or not isinstance(named, str | int) or named == "":
+        raise ValueError(f"`id` is a name or a number, not {json.dumps(named)[:_SHOWN]}")
+    if prompt is not None and not isinstance(prompt, str):
+        raise ValueError("`prompt` is text")
+    if not isinstance(inner, dict):
+        raise ValueError("`inputs` is an object, of inputs by their names")  # noqa: TRY004 - as above
+    inputs = {key: each for key, each in value.items() if key not in {*_OF_A_LINE, *also}}
+    doubled = next((key for key in inner if key in inputs), None)
+    if doubled is not None:
+        raise ValueError(f"the input {doubled!r} stands both in the line and in its `inputs`")
+    rest = {key: value[key] for key in also if key in value}
+    return Line(where, str(named), {**inputs, **inner}, prompt, rest)
+
+
+def _object(raw: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number that can be recorded")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        return made
+
+    try:
+        return json.loads(raw.decode("utf-8-sig"), parse_constant=refuse, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} (column {error.colno})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def items_of_lines(template: Template, lines: Iterable[Line | Fault]) -> Iterator[Item | Fault]:
+    """Make an item of each line."""
+    for line in lines:
+        if isinstance(line, Fault):
+            yield line
+        else:
+            asked = digest_of(line.inputs, line.prompt)
+            yield Item(line.where, line.id, asked, {"input": line.shown()}, partial(made_of, template, line))
+
+
+def made_of(template: Template, line: Line) -> Ready:
+    """Make the task of a line.
+
+    Raises:
+        TaskError: the line does not fit the template.
+    """
+    return Ready(template.agent, template.task(line.inputs, line.prompt), template.config)
+
+
+def items_of_files(
+    paths: Sequence[Path], beside: Path, build: Callable[[Path], taskfile.Built]
+) -> Iterator[Item | Fault]:
+    """Make an item of each task file, when its turn comes.
+
+    Args:
+        paths: the files; each names its task by where it stands from `beside`.
+        beside: a folder.
+        build: builds the agent and the task of a file.
+    """
+    seen = set()
+    for path in paths:
+        name = os.path.relpath(path, beside)
+        if name in seen:
+            yield Fault(f"{path}: is named twice")
+            continue
+        seen.add(name)
+        try:
+            agent, task, config, document = build(path)
+            with document.locating():
+                agent.check(task)
+        except BadInput as error:
+            yield Fault(str(error) if isinstance(error, TaskError) else f"{path}: {error}")
+            continue
+        ready = Ready(agent, task, config)
+        asked = digest_of(_portable(config), task.model_dump(mode="json"))
+        yield Item(str(path), name, asked, {"input": {"file": name}}, partial(_itself, ready))
+
+
+def _itself(ready: Ready) -> Ready:
+    return ready
+
+
+def batch_of_template(template: Template, changes: Changes) -> str:
+    """Digest of what all tasks of one template have in common."""
+    return digest_of("template", _portable(template.config), template.document.value, dict(changes.inputs))
+
+
+def batch_of_files(changes: Changes) -> str:
+    """Digest of what all tasks have in common that come from files of their own."""
+    return digest_of("files", dataclasses.asdict(changes))
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """What an agent is made of, wherever its folder stands."""
+    return {name: value for name, value in config.items() if name not in {"file", "base"}}

@@ -1,0 +1,233 @@
+"""The results of a batch: a file that one batch at a time appends to, one line for each run that has ended.
+
+    results.jsonl        {"id": "7", "status": "solved", "answer": ..., ...}
+    results.jsonl.open   {"batch": ..., "id": "8", "run": ...}: runs that have begun, written before their first step
+
+Where an id stands in several lines (a run was resumed, or begun anew), the last one counts. With the second file a
+batch that was killed finds the runs it had under way, so that none of them does again what it has done. It goes once
+none is open any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from scaffold.errors import BadInput
+from scaffold.vocabulary.canonical import canonical, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 65_536
+_NOTED = ("id", "run", "batch", "asked")
+_NEEDED = (*_NOTED, "status")
+
+
+class Known(NamedTuple):
+    """What is known of one task: how its last run stands, and a digest of what was asked.
+
+    `status` is empty for a run that has begun and of which no end is written down.
+    """
+
+    run: str
+    status: str
+    asked: str
+
+
+class Results:
+    """The results file of one batch, under its lock.
+
+    Args:
+        path: the file; made when there is none.
+        batch: digest of what all tasks of the batch have in common.
+
+    Attributes:
+        repaired: how many bytes of a torn last line were cut off on opening.
+
+    Raises:
+        BadInput: another batch writes it, it belongs to another batch, or it holds something else.
+    """
+
+    def __init__(self, path: Path, batch: str) -> None:
+        self.path = path
+        self.batch = batch
+        self.repaired = 0
+        self._known: dict[str, Known] = {}
+        self._open_path = path.with_name(path.name + ".open")
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise BadInput(f"cannot write results to {path}: {error.strerror}") from None
+        self._open = -1
+        try:
+            self._lock()
+            self._load()
+            self.repaired = self._mend()
+            self._open = os.open(self._open_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _cut_torn_line(self._open)
+            self._load_open()
+        except BaseException:
+            self._shut()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back; runs that are still open stay noted for the next time."""
+        if self._open >= 0 and not any(each.status == "" for each in self._known.values()):
+            self._open_path.unlink(missing_ok=True)
+        self._shut()
+
+    def known(self, name: str) -> Known | None:
+        """What is known of a task by its id."""
+        return self._known.get(name)
+
+    def statuses(self) -> Iterator[str]:
+        """How the last run of each task stands."""
+        return (each.status for each in self._known.values())
+
+    def begin(self, name: str, run: str, asked: str) -> None:
+        """Note that a run has begun; it is on disk before the run does anything."""
+        self._known[name] = Known(run, "", asked)
+        _write(self._open, {"batch": self.batch, "id": name, "run": run, "asked": asked}, self._open_path)
+        os.fsync(self._open)
+
+    def end(self, row: dict[str, Any]) -> None:
+        """Write down how a run ended, or why it stands still; what would only say the same again is left out.
+
+        Args:
+            row: the line, with `id`, `run`, `status` and `asked`.
+        """
+        now = Known(row["run"], row["status"], row["asked"])
+        before = self._known.get(row["id"])
+        self._known[row["id"]] = now
+        if before != now:
+            _write(self._file, row, self.path)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"{self.path} is being written by another batch: wait for it, or name other results"
+            ) from None
+
+    def _shut(self) -> None:
+        for descriptor in (self._open, self._file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._open = self._file = -1
+
+    def _load(self) -> None:
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                row = _row(line)
+                if row is None and not line.endswith(b"\n"):
+                    return
+                if row is None:
+                    raise self._foreign(number)
+                if row["batch"] != self.batch:
+                    raise BadInput(
+                        f"{self.path} holds the results of another batch (line {number}): the task, its agent or what "
+                        "the command says of it has changed; name another file for the results"
+                    )
+                self._known[row["id"]] = Known(row["run"], row["status"], row["asked"])
+
+    def _mend(self) -> int:
+        """See to the last line: what a crash left half written goes. What may not be ours is left alone."""
+        tail = _torn_line(self._file)
+        if not tail:
+            return 0
+        if _row(tail) is not None:  # whole but for its newline, as editors leave it
+            os.write(self._file, b"\n")
+            return 0
+        if not self._known and not self._open_path.exists():
+            raise self._foreign(1)
+        return _cut_torn_line(self._file)
+
+    def _foreign(self, number: int) -> BadInput:
+        return BadInput(f"{self.path}:{number} is no result of a batch: name another file for the results")
+
+    def _load_open(self) -> None:
+        """Take in the runs that began and of which no end is written down."""
+        ended = {each.run for each in self._known.values()}
+        with self._open_path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                noted = _row(line, _NOTED)
+                if noted is None:
+                    raise BadInput(f"{self._open_path}:{number} is damaged: it should name a run that has begun")
+                if noted["batch"] == self.batch and noted["run"] not in ended:
+                    self._known[noted["id"]] = Known(noted["run"], "", noted["asked"])
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the last line of each id, in the order of their first lines, without a lock.
+
+    Raises:
+        BadInput: the file cannot be read, or is no file of results.
+    """
+    places: dict[str, int] = {}
+    try:
+        with path.open("rb") as file:
+            offset = 0
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    row = _row(line)
+                    if row is None:
+                        raise BadInput(f"{path}:{number} is no result of a batch")
+                    places[row["id"]] = offset
+                offset += len(line)
+            for place in places.values():
+                file.seek(place)
+                yield json.loads(file.readline())
+    except OSError as error:
+        raise BadInput(f"cannot read results from {path}: {error.strerror}") from None
+
+
+def _row(line: bytes, needed: tuple[str, ...] = _NEEDED) -> dict[str, Any] | None:
+    """A line as a row; None when it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and all(isinstance(row.get(name), str) for name in needed)
+    return row if whole else None
+
+
+def _write(descriptor: int, row: dict[str, Any], path: Path) -> None:
+    data = memoryview(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError as error:
+        raise BadInput(f"cannot write to {path}: {error.strerror}; run again to go on") from error
+
+
+def _torn_line(descriptor: int) -> bytes:
+    """What stands after the last newline."""
+    size = os.fstat(descriptor).st_size
+    tail = b""
+    while len(tail) < size and b"\n" not in tail:
+        step = min(_BLOCK, size - len(tail))
+        tail = os.pread(descriptor, step, size - len(tail) - step) + tail
+    return tail[tail.rfind(b"\n") + 1 :]
+
+
+def _cut_torn_line(descriptor: int) -> int:
+    """Cut off what a crash left half written at the end; give its bytes."""
+    torn = len(_torn_line(descriptor))
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - torn)
+    return torn
+
+
+def digest_of(*parts: Any) -> str:
+    """A short digest of JSON values, to tell whether something is the same as before."""
+    return digest(canonical(list(parts)))[:16]

@@ -1,0 +1,30 @@
+"""An outcome as one JSON object: what `--json` prints, and what a line of results holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from scaffold.machinery.engine import Outcome
+
+
+def fields_of(outcome: Outcome) -> dict[str, Any]:
+    """The fields of an outcome that others read, as JSON values."""
+    return {
+        "run": outcome.run,
+        "status": outcome.status,
+        "answer": outcome.answer,
+        "usage": {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()},
+        "steps": outcome.steps,
+        "actions": [
+            {"name": each.name, "arguments": each.arguments, "status": each.status} for each in outcome.actions
+        ],
+        "verdicts": [
+            {"monitor": each.monitor, "decision": each.decision, "subject": each.subject, "reason": each.reason}
+            for each in outcome.verdicts
+        ],
+        "saved": outcome.saved,
+        "trace": outcome.trace,
+    }

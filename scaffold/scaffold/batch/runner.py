@@ -1,0 +1,273 @@
+"""Runs the tasks of a batch, a few at once, and writes down how each ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from scaffold.batch.items import Fault, Item, Ready
+from scaffold.batch.rows import fields_of
+from scaffold.errors import BadInput, PlannerError, RunHeld, TraceDamaged, UnknownRun
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.models import NO_USAGE, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from scaffold.agent import Scaffold
+    from scaffold.batch.results import Results
+    from scaffold.interfaces import Journal
+    from scaffold.machinery.engine import Outcome
+    from scaffold.vocabulary.events import Event
+
+_KEY = "batch"
+_FEWEST_GONE = 3
+_decode = msgspec.json.Decoder().decode
+
+
+class Watcher(Protocol):
+    """What is told how a batch goes."""
+
+    def preparing(self, what: str, fraction: float) -> None:
+        """A backend gets ready."""
+        ...
+
+    def began(self, item: Item) -> None:
+        """A run begins, or goes on."""
+        ...
+
+    def ended(self, item: Item, row: dict[str, Any], tally: Tally) -> None:
+        """A run has ended, or stands still."""
+        ...
+
+    def passed(self, tally: Tally) -> None:
+        """A task was done already."""
+        ...
+
+    def fault(self, message: str, tally: Tally) -> None:
+        """Something is no task."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Say one line."""
+        ...
+
+
+@dataclass
+class Tally:
+    """What came of a batch so far, this time.
+
+    Attributes:
+        passed: tasks that were done already.
+        faults: how many were no tasks.
+        statuses: how runs ended, by status.
+        decisions: verdicts that said more than `allow`, by decision.
+        model: what the work used.
+        oversight: what oversight used.
+        stopped_early: why the batch did not come to its end; empty when it did.
+    """
+
+    passed: int = 0
+    faults: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    model: Usage = NO_USAGE
+    oversight: Usage = NO_USAGE
+    stopped_early: str = ""
+
+    @property
+    def done(self) -> int:
+        """Tasks of which the end is known."""
+        return self.passed + self.faults + self.statuses.total()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one run."""
+        self.statuses[outcome.status] += 1
+        self.decisions.update(each.decision for each in outcome.verdicts)
+        self.model = self.model + outcome.usage["model"]
+        self.oversight = self.oversight + outcome.usage["oversight"]
+
+
+class Runner:
+    """Solves items, a bounded number at once; what is done is passed over, what stands still goes on.
+
+    Its agents have to be made with `on_event=runner.hear`, and are closed by whoever made them.
+
+    Args:
+        journal: where the agents keep their runs.
+        watcher: told how it goes.
+        at_once: most runs at once.
+        retry: begin anew what has failed.
+        fail_fast: stop at the first task that is not solved, or is none.
+        finish: what a row says beside the outcome and the item's own.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        watcher: Watcher,
+        *,
+        at_once: int = 8,
+        retry: bool = False,
+        fail_fast: bool = False,
+        finish: Callable[[Item, Outcome], dict[str, Any]] | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._journal = journal
+        self._watcher = watcher
+        self._at_once = at_once
+        self._retry = retry
+        self._fail_fast = fail_fast
+        self._finish = finish
+        self._results: Results
+        self._agents: Counter[Scaffold] = Counter()
+        self._preparing = asyncio.Lock()
+        self._gone = 0
+        self._under_way = 0
+        self._working: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it runs, or has run."""
+        return self._working is not None
+
+    async def run(self, items: Iterator[Item | Fault], results: Results) -> Tally:
+        """Run until there is no item left, or the batch is stopped.
+
+        Args:
+            items: what is to be done.
+            results: where the ends are written down, and what is done already.
+
+        Raises:
+            BadInput: the inputs cannot be read or the results not be written.
+            ScaffoldError: what concerns all runs alike, such as a model that cannot be loaded.
+        """
+        self._results = results
+        self._working = asyncio.create_task(self._spread(items))
+        try:
+            await self._working
+        except asyncio.CancelledError:
+            if not self.tally.stopped_early:
+                raise
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from None
+        return self.tally
+
+    def stop(self, why: str) -> None:
+        """Take no more tasks, and pause those under way, which go on the next time."""
+        self.tally.stopped_early = self.tally.stopped_early or why
+        for agent in list(self._agents):
+            agent.interrupt()
+        if not self._under_way and self._working is not None:
+            self._working.cancel()  # nothing has begun that would have to end in order
+
+    def hear(self, event: Event, body: bytes) -> None:
+        """Listen to the agents: note each run as it begins, and pause what begins too late."""
+        match event:
+            case ev.RunStarted():
+                mark = _decode(body)["config"][_KEY]
+                self._results.begin(mark["id"], event.run, mark["asked"])
+            case ev.RunResumed():
+                pass
+            case _:
+                return
+        if self.tally.stopped_early:
+            for agent in list(self._agents):
+                agent.interrupt()
+
+    async def _spread(self, items: Iterator[Item | Fault]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._at_once):
+                group.create_task(self._work(items))
+
+    async def _work(self, items: Iterator[Item | Fault]) -> None:
+        for item in items:
+            if self.tally.stopped_early:
+                return
+            if isinstance(item, Fault):
+                self._fault(item.message)
+            else:
+                await self._one(item)
+            await asyncio.sleep(0)  # what is passed over waits for nothing else
+
+    async def _one(self, item: Item) -> None:
+        known = self._results.known(item.id)
+        if known is not None and known.asked != item.asked:
+            holds = f"{self._results.path} holds the id {item.id!r} with another input: give this one an id of its own"
+            self._fault(f"{item.where}: {holds}")
+            return
+        if known is not None and known.status in ev.ENDED and not (self._retry and known.status == "failed"):
+            self.tally.passed += 1
+            self._watcher.passed(self.tally)
+            return
+        run = known.run if known is not None and known.status not in ev.ENDED else ""
+        try:
+            ready = item.make()
+            outcome = await self._solve(item, ready, run, begun=known is not None and known.status == "")
+        except (BadInput, PlannerError, RunHeld, TraceDamaged) as error:
+            said = str(error)
+            self._fault(said if said.startswith(item.where) else f"{item.where}: {said}")
+            return
+        if outcome is not None:
+            self._end(item, outcome)
+
+    async def _solve(self, item: Item, ready: Ready, run: str, *, begun: bool) -> Outcome | None:
+        agent = ready.agent
+        async with self._preparing:
+            await agent.prepare(self._watcher.preparing)
+        if self.tally.stopped_early:
+            return None
+        self._watcher.began(item)
+        self._agents[agent] += 1
+        self._under_way += 1
+        try:
+            if run and not (begun and await self._is_empty(run)):
+                return await agent.resume(run)
+            mark = {"id": item.id, "asked": item.asked}
+            return await agent.solve(ready.task, config={**ready.config, _KEY: mark})
+        finally:
+            self._under_way -= 1
+            self._agents[agent] -= 1
+            self._agents = +self._agents
+
+    async def _is_empty(self, run: str) -> bool:
+        """Whether a run that was noted never came to write anything, so that nothing of it has happened."""
+        try:
+            records: AsyncIterator[Any] = self._journal.read(run)
+            async for _ in records:
+                return False
+        except UnknownRun:
+            pass
+        return True
+
+    def _end(self, item: Item, outcome: Outcome) -> None:
+        if outcome.status == "interrupted" and self.tally.stopped_early:
+            return  # its task has not ended: it stays noted as open
+        self.tally.add(outcome)
+        said = {} if self._finish is None else self._finish(item, outcome)
+        row = {"id": item.id, **item.shown, **said, **fields_of(outcome)}
+        row |= {"reason": outcome.reason, "seconds": outcome.seconds, "batch": self._results.batch, "asked": item.asked}
+        self._results.end(row)
+        self._watcher.ended(item, row, self.tally)
+        self._gone = self._gone + 1 if outcome.status == "unavailable" else 0
+        if self._gone >= max(_FEWEST_GONE, self._at_once):
+            self.stop(f"{self._gone} runs in a row found their backend unavailable: {outcome.reason}")
+        elif self._fail_fast and outcome.status != "solved":
+            self.stop(f"{item.id} is {outcome.status}, and the batch stops at the first that is not solved")
+
+    def _fault(self, message: str) -> None:
+        self.tally.faults += 1
+        self._watcher.fault(message, self.tally)
+        if self._fail_fast:
+            self.stop("the batch stops at the first fault")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

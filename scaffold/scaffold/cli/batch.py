@@ -1,0 +1,136 @@
+"""`scaffold batch`: many tasks with one runner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaffold.cli.many import outside_of
+from scaffold.cli.options import by_name, by_role, journal_at, key_option, runs_option
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from scaffold.batch.items import Fault, Item
+    from scaffold.batch.runner import Watcher
+    from scaffold.taskfile import Changes, Shared
+
+_AT_ONCE = 8
+
+
+@click.command()
+@click.argument("tasks", metavar="TASK.yaml...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--inputs",
+    "lines",
+    metavar="FILE.jsonl",
+    type=click.Path(path_type=Path),
+    help="One object of inputs a line, for one TASK.yaml.",
+)
+@click.option(
+    "--results", metavar="FILE.jsonl", type=click.Path(path_type=Path), help="Where results go [TASK.results.jsonl]."
+)
+@click.option("-j", "--at-once", type=click.IntRange(1, 10_000), default=_AT_ONCE, show_default=True, help="Most runs.")
+@click.option("--retry", is_flag=True, help="Begin anew what has failed.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first task that is not solved, or is none.")
+@click.option("--plan-only", is_flag=True, help="Run no action that changes anything.")
+@click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it.")
+@click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="Backend of a role, for all tasks.")
+@click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside those of the files.")
+@click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input of every task, as JSON or text.")
+@click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can.")
+@runs_option
+@key_option
+def batch(  # noqa: PLR0917 - click passes each by its name
+    tasks: tuple[Path, ...],
+    lines: Path | None,
+    results: Path | None,
+    at_once: int,
+    retry: bool,
+    fail_fast: bool,
+    plan_only: bool,
+    observe: bool,
+    backends: tuple[str, ...],
+    monitors: tuple[str, ...],
+    inputs: tuple[str, ...],
+    seed: int | None,
+    runs: Path | None,
+    key: Path | None,
+) -> int:
+    """Solve many tasks: several task files, or one for each line of inputs.
+
+    Each run that ends adds a line to the results. Run the same command again to go on: what has ended is passed over,
+    what was interrupted or waits is resumed. Nobody is asked at the terminal: see `scaffold approvals`.
+
+    A line of inputs is an object such as {"question": "How many?"}; its `id` names the task, its `prompt` replaces the
+    file's.
+
+    Exit status: 0 all solved; else the first of these that there is: 130 interrupted, 2 a fault in the input, 3 stopped
+    by oversight, 1 failed, 5 backend unavailable, 4 budget spent, 6 waiting for a person.
+    """
+    if lines is not None and len(tasks) > 1:
+        raise click.UsageError("--inputs goes with one TASK.yaml")
+    given_backends, given_inputs = by_role(backends), by_name(inputs)
+    from scaffold.batch.items import count_lines
+    from scaffold.batch.results import Results
+    from scaffold.batch.runner import Runner
+    from scaffold.cli.many import Foreground, display
+    from scaffold.taskfile import Changes, Shared
+
+    changes = Changes(
+        backends=given_backends,
+        monitors=monitors,
+        inputs=given_inputs,
+        seed=seed,
+        observe=observe,
+        plan_only=plan_only,
+    )
+    journal, shared = journal_at(runs), Shared()
+    path = results or Path(f"{tasks[0].stem}.results.jsonl")
+    with Foreground(display(count_lines(lines) if lines is not None else len(tasks))) as foreground:
+        runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, fail_fast=fail_fast)
+        outside = outside_of(journal, runner, key)
+        if lines is not None:
+            items, what, prepare = _of_lines(tasks[0], lines, changes, shared, outside, foreground.shown)
+        else:
+            items, what, prepare = _of_files(tasks, path, changes, shared, outside)
+        with Results(path, what) as opened:
+
+            async def work() -> None:
+                try:
+                    await prepare()
+                    await runner.run(items, opened)
+                finally:
+                    await shared.close()
+
+            foreground.drive(runner, work)
+            return foreground.tell(runner, opened)
+
+
+_Parts = tuple["Iterator[Item | Fault]", str, "Callable[[], Awaitable[None]]"]
+
+
+def _of_lines(
+    task: Path, lines: Path, changes: Changes, shared: Shared, outside: dict[str, Any], shown: Watcher
+) -> _Parts:
+    """The items of one template, what they have in common, and what is to be done before the first."""
+    from scaffold import taskfile
+    from scaffold.batch.items import batch_of_template, items_of_lines, read_lines
+
+    template = taskfile.Template(taskfile.read(task), changes, shared=shared, **outside)
+    items = items_of_lines(template, read_lines(lines))
+    return items, batch_of_template(template, changes), lambda: template.agent.prepare(shown.preparing)
+
+
+def _of_files(tasks: tuple[Path, ...], path: Path, changes: Changes, shared: Shared, outside: dict[str, Any]) -> _Parts:
+    """The items of task files, each made ready when its turn comes."""
+    from scaffold import taskfile
+    from scaffold.batch.items import batch_of_files, items_of_files
+
+    async def prepare() -> None:
+        return None
+
+    items = items_of_files(tasks, path.parent, lambda file: taskfile.build(file, changes, shared=shared, **outside))
+    return items, batch_of_files(changes), prepare

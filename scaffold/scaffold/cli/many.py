@@ -1,0 +1,189 @@
+"""Many runs in the foreground: how they are shown, how they are interrupted, and with which status they end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+from scaffold.cli import ending
+from scaffold.cli.faults import show_warnings
+from scaffold.cli.speech import count, line, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from pathlib import Path
+
+    from scaffold.batch.items import Item
+    from scaffold.batch.results import Results
+    from scaffold.batch.runner import Runner, Tally
+    from scaffold.interfaces import Journal
+
+# Which status a batch ends with when its tasks ended in several ways: the first of these that there is.
+GRAVEST = ("stopped", "failed", "unavailable", "exhausted", "waiting", "interrupted", "")
+_WIDTH = 100
+
+
+class Lines:
+    """One line for each run that has ended."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = time.monotonic()
+        self._preparing = ""
+
+    def preparing(self, what: str, fraction: float) -> None:
+        if what != self._preparing:
+            self._preparing = what
+            self.say(line(what))
+
+    def began(self, item: Item) -> None:
+        """Nothing to say."""
+
+    def ended(self, item: Item, row: dict[str, Any], tally: Tally) -> None:
+        self.say(f"{tally.done}/{self._total} {told(row)}")
+
+    def passed(self, tally: Tally) -> None:
+        """Nothing to say."""
+
+    def fault(self, message: str, tally: Tally) -> None:
+        self.say(f"error: {plain(message)}")
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"[{time.monotonic() - self._started:7.1f} s] {text}\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        sys.stderr.flush()
+
+
+def told(row: dict[str, Any]) -> str:
+    """One run in one line."""
+    said = row["answer"] if row["status"] == "solved" else row["reason"]
+    mark = f" ({row['outcome']})" if "outcome" in row else ""
+    return f"{plain(row['id'])} {row['status']}{mark}: {line(said, _WIDTH)}"
+
+
+def display(total: int) -> Any:
+    """What shows a batch: a bar where stderr is a terminal, else lines."""
+    if not sys.stderr.isatty():
+        return Lines(total)
+    from scaffold.cli.bar import Bar
+
+    return Bar(total)
+
+
+class Foreground:
+    """Runs a batch to its end: the first signal pauses it, the second leaves at once.
+
+    Attributes:
+        shown: what shows it.
+    """
+
+    def __init__(self, shown: Any) -> None:
+        self.shown = shown
+        self._signals = 0
+        self._warnings = warnings.catch_warnings()
+
+    def __enter__(self) -> Self:
+        self._warnings.__enter__()
+        show_warnings()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shown.close()
+        self._warnings.__exit__(None, None, None)
+
+    def drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work`; at a signal `runner` stops, or, if it does not run yet, the work is given up."""
+        asyncio.run(self._drive(runner, work))
+
+    async def _drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        loop, working = asyncio.get_running_loop(), asyncio.create_task(work())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, runner, working)
+        try:
+            await working
+        except asyncio.CancelledError:
+            if not self._signals:
+                raise
+            runner.stop("interrupted")
+
+    def _interrupt(self, runner: Runner, working: asyncio.Task[None]) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self.shown.close()
+            sys.stderr.flush()
+            os._exit(ending.INTERRUPTED)
+        self.shown.say("pausing; once more to leave at once")
+        if runner.begun:
+            runner.stop("interrupted")
+        else:
+            working.cancel()
+
+    def tell(self, runner: Runner, results: Results) -> int:
+        """Say how it went, and give the exit status."""
+        self.shown.close()
+        lines = summary(results.statuses(), runner.tally)
+        if results.repaired:
+            lines.append(f"mended on opening: {results.repaired} bytes of a torn line in {results.path}")
+        sys.stderr.write("\n".join([*lines, f"results: {results.path}"]) + "\n")
+        return exit_status(results.statuses(), runner.tally)
+
+
+def outside_of(journal: Journal, runner: Runner, key: Path | None) -> dict[str, Any]:
+    """What agents are given by the command rather than by a task file; nobody is asked at the terminal."""
+    given: dict[str, Any] = {"journal": journal, "on_event": runner.hear}
+    if key is not None:
+        from scaffold.trace.heads import load_signer
+
+        given["signer"] = load_signer(key)
+    return given
+
+
+def exit_status(statuses: Iterable[str], tally: Tally) -> int:
+    """The exit status of many runs: 0 when all are solved, else the gravest."""
+    if tally.stopped_early == "interrupted":
+        return ending.INTERRUPTED
+    if tally.faults:
+        return ending.BAD_INPUT
+    found = set(statuses)
+    gravest = next((each for each in GRAVEST if each in found), None)
+    if gravest is None:
+        return 0
+    return ending.STATUSES[gravest or "interrupted"]
+
+
+def summary(statuses: Iterable[str], tally: Tally) -> list[str]:
+    """What stderr says at the end: how the tasks stand, and what they cost this time."""
+    counted: dict[str, int] = {}
+    for each in statuses:
+        counted[each or "open"] = counted.get(each or "open", 0) + 1
+    parts = [f"{number:,} {status}" for status, number in sorted(counted.items(), key=lambda each: -each[1])]
+    if tally.faults:
+        parts.append(count(tally.faults, "fault"))
+    lines = [", ".join(parts) or "nothing to do"]
+    if tally.passed:
+        lines[0] += f" ({tally.passed:,} done before)"
+    cost = spent(tally)
+    lines += [cost] if cost else []
+    if tally.stopped_early:
+        lines.append(f"stopped early: {plain(tally.stopped_early)}; run it again to go on")
+    return lines
+
+
+def spent(tally: Tally) -> str:
+    """What a batch used and what its monitors said, in a few words."""
+    parts = [f"work {_usage(tally.model)}"] if tally.model.tokens else []
+    parts += [f"oversight {_usage(tally.oversight)}"] if tally.oversight.tokens else []
+    parts += [f"{decision} {number:,} times" for decision, number in sorted(tally.decisions.items())]
+    return ", ".join(parts)
+
+
+def _usage(usage: Any) -> str:
+    usd = f" (${usage.usd:.4f})" if usage.usd else ""
+    return f"{'about ' if usage.guessed else ''}{usage.tokens:,} tokens{usd}"

@@ -1,0 +1,1 @@
+"""Suites of cases: solved, scored, tabled, compared."""
