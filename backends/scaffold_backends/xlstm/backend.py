@@ -1,0 +1,179 @@
+"""The plug-in `xlstm`: a small recurrent model in this process, in numpy."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import secrets
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from scaffold.errors import BackendUnavailable, BadRequest, MissingExtra, TaskError
+from scaffold.vocabulary.models import FREE, Profile
+from scaffold_backends.options import Options, read_options
+from scaffold_backends.xlstm.checkpoint import find, shipped
+from scaffold_backends.xlstm.stopping import Stopped
+from scaffold_backends.xlstm.tokens import Vocabulary, bare_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator
+
+    from scaffold.vocabulary.models import Delta, Request
+    from scaffold_backends.xlstm.checkpoint import Checkpoint
+    from scaffold_backends.xlstm.generation import Generation
+    from scaffold_backends.xlstm.model import XLSTM
+    from scaffold_backends.xlstm.states import States
+
+
+class BeyondTraining(UserWarning):
+    """A prompt is longer than any that the model was trained on."""
+
+
+class XLSTMOptions(Options):
+    """What a task may set.
+
+    Attributes:
+        signals: figures about the inner state with each sample: its entropy, margin, memory norms, gate saturation.
+        cache: so many prompts' states are kept, so that votes drawn later do not read the prompt again.
+        trust: whether its answers may steer irreversible actions unseen.
+    """
+
+    signals: bool = False
+    cache: int = Field(default=16, ge=0, le=65_536)
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+
+
+def load(model: str, **options: Any) -> XLSTMBackend:
+    """Use a shipped checkpoint (`xlstm:hanoi`), or one's own (`xlstm:path/to/model.safetensors`).
+
+    Raises:
+        TaskError: an option is wrong, or there is no such checkpoint.
+        MissingExtra: numpy or safetensors is not installed.
+        ModelFileError: the checkpoint's config cannot be used.
+    """
+    read = read_options(XLSTMOptions, options, "xlstm")
+    if not model:
+        raise TaskError(f"xlstm needs the name of a checkpoint ({', '.join(shipped())}) or a path, as in 'xlstm:hanoi'")
+    if any(importlib.util.find_spec(name) is None for name in ("numpy", "safetensors")):
+        raise MissingExtra("xlstm", "local")
+    return XLSTMBackend(find(model), read)
+
+
+class XLSTMBackend:
+    """A model in this process: a prompt is read once and forked for its samples, which are stepped as one batch.
+
+    It computes in one thread of its own, so the event loop goes on meanwhile; requests take turns, a burst each.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: XLSTMOptions) -> None:
+        config = checkpoint.config
+        self._checkpoint, self._options = checkpoint, options
+        self._vocabulary = Vocabulary(config.vocabulary, config.tokens)
+        self._loading = threading.Lock()
+        self._loaded: tuple[XLSTM, States] | None = None
+        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="xlstm")
+        self._running: set[Generation] = set()
+        self.profile = Profile(
+            backend="xlstm",
+            model=checkpoint.name,
+            context=None,  # a recurrent model reads on without end; how well is what the warning is about
+            prices=FREE,
+            trust=options.trust,
+            reasoning="absent",
+            can=frozenset({"n", "fork", "seed", "logprobs", "choices"}),
+        )
+
+    async def prepare(self, say: Callable[[str, float], None]) -> None:
+        """Read the weights and check them.
+
+        Raises:
+            ModelFileError: they are not what the config says.
+        """
+        await self._in_thread(self._load)
+        say(f"{self._checkpoint.name} is ready", 1.0)
+
+    def _load(self) -> tuple[XLSTM, States]:
+        with self._loading:
+            if self._loaded is None:
+                from scaffold_backends.xlstm.states import States
+
+                self._loaded = self._checkpoint.load(), States(self._options.cache)
+            return self._loaded
+
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Answer with a stream; closing it stops the work at the next token.
+
+        Raises:
+            ModelFileError: the weights could not be read.
+            BadRequest: the prompt or a choice has words outside of the vocabulary, or the prompt has several turns.
+            BackendUnavailable: it was closed.
+        """
+        generation = self._begin(request, *(self._loaded or await self._in_thread(self._load)))
+        bursts = generation.run()
+        self._running.add(generation)
+        try:
+            while (burst := await self._in_thread(_next, bursts)) is not None:
+                for delta in burst:
+                    yield delta
+        except Stopped as stopped:
+            raise BackendUnavailable(f"the model {self._checkpoint.name} was closed while it answered") from stopped
+        finally:
+            generation.stop.set()
+            self._running.discard(generation)
+
+    def _begin(self, request: Request, model: XLSTM, states: States) -> Generation:
+        from scaffold_backends.xlstm.generation import Generation
+
+        prompt, beginning = bare_prompt(request.messages)
+        tokens = self._vocabulary.tokens(prompt)
+        config = self._checkpoint.config
+        if not tokens:
+            raise BadRequest("the prompt is empty: there is nothing to read")
+        if len(tokens) > config.longest:
+            warnings.warn(
+                f"the prompt has {len(tokens)} tokens, and {self._checkpoint.name} was trained on prompts of at most "
+                f"{config.longest}: what it answers may be worth less",
+                BeyondTraining,
+                stacklevel=3,
+            )
+        seed = secrets.randbits(32) if request.seed is None else request.seed
+        return Generation(
+            msgspec.structs.replace(request, seed=seed),
+            tokens,
+            begun=self._vocabulary.tokens(beginning, "the beginning of the answer"),
+            model=model,
+            vocabulary=self._vocabulary,
+            config=config,
+            states=states,
+            signals=self._options.signals,
+        )
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        thread = self._thread
+        try:
+            if thread is not None:
+                return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
+        except RuntimeError as error:
+            if self._thread is not None:
+                raise
+            raise BackendUnavailable(f"the model {self._checkpoint.name} was closed") from error
+        raise BackendUnavailable(f"the model {self._checkpoint.name} was closed")
+
+    async def close(self) -> None:
+        """Stop what runs, and free the model."""
+        thread, self._thread = self._thread, None
+        for generation in list(self._running):
+            generation.stop.set()
+        if thread is not None:
+            await asyncio.to_thread(thread.shutdown)
+        self._loaded = None
+
+
+def _next(bursts: Iterator[list[Delta]]) -> list[Delta] | None:
+    """Give the next burst; None after the last. A StopIteration could not pass through a future."""
+    return next(bursts, None)
