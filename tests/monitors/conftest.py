@@ -104,7 +104,7 @@ class View:
 
     def plan(self, *calls: ActionCall, key: str = "0") -> Verdict:
         """Have a plan reviewed."""
-        return self._review(Subject(kind="plan", key=key, plan=calls))
+        return self.review(Subject(kind="plan", key=key, plan=calls))
 
     def act(self, call: ActionCall, *, key: str = "1", plan: str = "") -> Verdict:
         """Have an action reviewed, proposed just before."""
@@ -113,9 +113,10 @@ class View:
 
     def action(self, call: ActionCall, *, key: str = "1") -> Verdict:
         """Have an action reviewed."""
-        return self._review(Subject(kind="action", key=key, call=call))
+        return self.review(Subject(kind="action", key=key, call=call))
 
-    def _review(self, subject: Subject, context: Any = None) -> Verdict:
+    def review(self, subject: Subject, context: Any = None) -> Verdict:
+        """Have any subject reviewed."""
         verdict: Verdict = asyncio.run(self.monitor.review(subject, self, context or Judge()))
         return verdict
 

@@ -1,0 +1,106 @@
+"""Compares what happened with what was predicted, as far as that can be done without a reader.
+
+A prediction is what the planner attached to an action: JSON of the result's shape, of which only the named parts are
+compared, with these forms in place of a value:
+
+    {"about": 120}                    within five per cent of it, or within `within` (a fraction) where that is given
+    {"at_least": 1, "at_most": 5}     either or both
+    {"one_of": ["paid", "queued"]}    any of these
+
+Text is compared by its words, without case. A prediction in prose ("the invoice will be paid") is no such claim:
+it is left to a judge.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_FORMS = (
+    frozenset({"about"}),
+    frozenset({"about", "within"}),
+    frozenset({"at_least"}),
+    frozenset({"at_most"}),
+    frozenset({"at_least", "at_most"}),
+    frozenset({"one_of"}),
+)
+_ABOUT = 0.05
+_PROSE = 4  # words: shorter texts are names and states
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One claim of a prediction, beside what happened.
+
+    Attributes:
+        path: where in the result (`/lines/0/cents`).
+        predicted: the claim.
+        happened: what is there; None when nothing is.
+        holds: whether they agree; None when code cannot tell.
+    """
+
+    path: str
+    predicted: Any
+    happened: Any
+    holds: bool | None
+
+    def text(self) -> str:
+        """Say it in a line."""
+        where = f"{self.path}: " if self.path else ""
+        return f"{where}{_short(self.happened)}, where {_short(self.predicted)} was predicted"
+
+
+def compare(predicted: Any, happened: Any, path: str = "") -> Iterator[Compared]:
+    """Give each claim of a prediction with what happened."""
+    if isinstance(predicted, dict):
+        if frozenset(predicted) in _FORMS:
+            yield Compared(path, predicted, happened, _fits(predicted, happened))
+        elif not isinstance(happened, dict):
+            yield Compared(path, predicted, happened, holds=False)
+        else:
+            for name, claim in predicted.items():
+                yield from compare(claim, happened.get(name), f"{path}/{name}")
+    elif isinstance(predicted, list):
+        if not isinstance(happened, list) or len(happened) != len(predicted):
+            yield Compared(path, predicted, happened, holds=False)
+        else:
+            for place, claim in enumerate(predicted):
+                yield from compare(claim, happened[place], f"{path}/{place}")
+    else:
+        yield Compared(path, predicted, happened, _equal(predicted, happened))
+
+
+def _equal(predicted: Any, happened: Any) -> bool | None:
+    if isinstance(predicted, bool) or isinstance(happened, bool) or predicted is None:
+        return predicted is happened
+    if isinstance(predicted, int | float):
+        return isinstance(happened, int | float) and math.isclose(predicted, happened, rel_tol=1e-9)
+    if isinstance(happened, str) and _words(predicted) == _words(happened):
+        return True
+    return None if len(_words(predicted)) > _PROSE else False
+
+
+def _words(text: str) -> list[str]:
+    return text.casefold().split()
+
+
+def _fits(form: dict[str, Any], happened: Any) -> bool:
+    if "one_of" in form:
+        return isinstance(form["one_of"], list) and any(_equal(each, happened) for each in form["one_of"])
+    if isinstance(happened, bool) or not isinstance(happened, int | float):
+        return False
+    try:
+        if "about" in form:
+            return math.isclose(happened, form["about"], rel_tol=form.get("within", _ABOUT))
+        return bool(form.get("at_least", -math.inf) <= happened <= form.get("at_most", math.inf))
+    except (TypeError, ValueError):  # a bound that is no number holds for nothing
+        return False
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
