@@ -1,0 +1,407 @@
+"""The conformance kit for backends: what every backend has to do, as tests that anybody's can be put to.
+
+    # test_mine.py
+    from scaffold.testing.backend_conformance import BackendConformance
+
+    class TestMine(BackendConformance):
+        def make(self) -> Backend:
+            return Mine("tiny")
+
+pytest then runs every check on it. What the backend claims is read from its profile: the schema is checked if it `can`
+keep to one, and so on. A check that does not apply is skipped, and says why. What the kit cannot know, a
+subclass says: the attributes below, and the methods `release`, `failing` and `at_work`.
+
+`make` is called for each check. A backend that is slow to make may be made once and given again, if `release` is
+overridden to leave it open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from scaffold.errors import BackendError, ContextOverflow
+from scaffold.interfaces import Backend, Prepares
+from scaffold.machinery.visibility import least, shown_by
+from scaffold.testing.answered import Answered, faults, read
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.models import Message, Profile, Request
+
+T = TypeVar("T")
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"sure": {"type": "boolean"}, "size": {"enum": ["small", "large"]}},
+    "required": ["sure", "size"],
+    "additionalProperties": False,
+}
+_TICK_S = 0.1
+_IDLE = 0.15  # of a processor; who waits needs a hundredth
+_QUIET_TICKS = 2
+
+
+class BackendConformance:
+    """What every backend has to do; a subclass whose name begins with `Test` is run by pytest.
+
+    Attributes:
+        prompt: what is asked; some checks add to it.
+        max_tokens: most tokens of an ordinary answer.
+        long_tokens: most tokens of an answer that is closed before its end.
+        json_tokens: most tokens of an answer in JSON, or of one that is chosen.
+        most_samples: most samples that one request may ask for; some servers set a bound.
+        models: how many models generate up to `max_tokens` for one sample.
+        patience_s: longest that any one thing may take, in seconds.
+        stops_within_s: how soon after closing nothing may be under way any more, in seconds.
+    """
+
+    prompt = "Name an animal."
+    max_tokens = 16
+    long_tokens = 200
+    json_tokens = 120
+    most_samples = 5
+    models = 1
+    patience_s = 60.0
+    stops_within_s = 3.0
+
+    # --- what a subclass says
+
+    def make(self) -> Backend:
+        """Make the backend that is tested."""
+        raise NotImplementedError("say which backend is tested: def make(self) -> Backend")
+
+    def release(self, backend: Backend) -> None:
+        """Be done with a backend that `make` gave: it is closed."""
+        self._run(backend.close())
+
+    def failing(self) -> Mapping[type[BackendError], Backend]:
+        """Give backends to which something has happened, by the error that they have to tell it as.
+
+        For instance `{NotAuthorised: Mine(server_that_says_401)}`.
+        """
+        return {}
+
+    def at_work(self, backend: Backend) -> int | None:
+        """How much is under way inside it at this moment; None where that cannot be seen."""
+        return None
+
+    # --- streaming
+
+    def test_the_profile_is_plain_data(self) -> None:
+        """It is a backend, and its profile can be recorded and does not change by answering."""
+        with self._made() as backend:
+            _hold(isinstance(backend, Backend), "it has no `profile`, no `generate` or no `close`")
+            profile = backend.profile
+            _hold(type(profile) is Profile, f"its profile is a {type(profile).__name__}, no Profile")
+            before = canonical(profile)
+            _hold(bool(profile.backend and profile.model), "its profile names no backend or no model")
+            unknown = set(profile.guessed) - set(Profile.__struct_fields__)
+            _hold(not unknown, f"its profile guesses what no profile has: {sorted(unknown)}")
+            self._ask(backend)
+            _hold(canonical(backend.profile) == before, "its profile changed by answering")
+
+    def test_a_stream_is_in_order(self) -> None:
+        """Each sample has one last piece, and the last piece of all has the usage."""
+        with self._made() as backend:
+            for n in (1, 2):
+                self._ask(backend, n=n)
+
+    def test_n_samples_are_n(self) -> None:
+        """As many samples come as one request asks for, whatever it can share among them."""
+        with self._made() as backend:
+            came = len(self._ask(backend, n=self.most_samples).samples)
+            _hold(came == self.most_samples, f"{came} samples came of {self.most_samples}")
+
+    def test_closing_stops_the_work(self) -> None:
+        """Closed after its first piece, a stream ends, nothing of it goes on, and the next request is answered."""
+        with self._made() as backend:
+            self._run(self._close_early(backend))
+            self._ask(backend)
+
+    def test_cancelling_stops_the_work(self) -> None:
+        """A task that is cancelled while it waits for an answer ends as cancelled, and nothing of it goes on."""
+        with self._made() as backend:
+            self._run(self._cancel(backend))
+            self._ask(backend)
+
+    # --- what is asked for
+
+    def test_schemas_are_kept(self) -> None:
+        """Each sample is JSON that the schema allows."""
+        with self._made("schema") as backend:
+            said = self._ask(backend, n=2, json_schema=SCHEMA, max_tokens=self.json_tokens)
+            for text in said.texts:
+                _hold(_fits(text), f"not what the schema allows: {text!r}")
+
+    def test_choices_are_kept(self) -> None:
+        """Each sample is one of the choices, to the letter."""
+        with self._made("choices") as backend:
+            choices = ("to the left", 'to the "right"')
+            said = self._ask(backend, n=2, choices=choices, max_tokens=self.json_tokens)
+            _hold(set(said.texts) <= set(choices), f"none of the choices: {said.texts}")
+
+    def test_a_sample_ends_before_a_stop_text(self) -> None:
+        """A stop text ends the sample and is no part of it."""
+        with self._made() as backend:
+            whole = self._ask(backend, temperature=0.0).texts[0]
+            stop = whole[len(whole) // 2 :][:2]
+            if not stop:
+                pytest.skip("its answer is empty, so no text can stop it")
+            said = self._ask(backend, temperature=0.0, stop=(stop,)).texts[0]
+            _hold(stop not in said, f"the stop text {stop!r} is in the answer {said!r}")
+
+    def test_a_prompt_that_is_too_long_is_told_as_such(self) -> None:
+        """A prompt over the context raises ContextOverflow, and the next request is answered."""
+        with self._made() as backend:
+            most = backend.profile.context
+            if most is None:
+                pytest.skip("its profile says no context")
+            # No tokenizer needs less than a token for a word.
+            self._fails(backend, ContextOverflow, self._request("word " * (most + 64)))
+            self._ask(backend)
+
+    # --- samples
+
+    def test_a_seed_repeats_a_sample(self) -> None:
+        """The same request with the same seed gives the same texts."""
+        with self._made("seed") as backend:
+            first, again = (self._ask(backend, seed=11, n=2, temperature=1.0).texts for _ in range(2))
+            _hold(first == again, f"with the same seed it says {first}, then {again}")
+
+    def test_samples_together_are_those_asked_one_by_one(self) -> None:
+        """Sample i of a request with seed s is what a request with seed s + i gives alone: a fork is a re-encoding."""
+        with self._made("seed") as backend:
+            n = min(3, self.most_samples)
+            together = self._ask(backend, seed=7, n=n, temperature=1.0).texts
+            alone = [self._ask(backend, seed=7 + index, temperature=1.0).texts[0] for index in range(n)]
+            _hold(together == alone, f"together {together}, one by one {alone}")
+
+    def test_usage_is_true(self) -> None:
+        """Counts fit together, grow with what they count, and are priced as the profile says."""
+        with self._made() as backend:
+            short = self._ask(backend, "Say one word.", seed=1)
+            longer = self._ask(backend, "Say one word. " + "It may be any word at all. " * 8, seed=1)
+            for said in (short, longer):
+                self._check_usage(backend.profile, said)
+            _hold(longer.charged.input > short.charged.input, "a longer prompt costs no more input")
+            if "seed" in backend.profile.can:
+                pair = self._ask(backend, "Say one word.", seed=1, n=2)
+                other = self._ask(backend, "Say one word.", seed=2)
+                parts = short.charged.output + other.charged.output
+                _hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, {parts} one by one")
+
+    def _check_usage(self, profile: Profile, said: Answered) -> None:
+        used = said.charged
+        most = self.models * said.request.max_tokens * said.request.n
+        _hold(used.input > 0, f"it charged {used.input} tokens for a prompt")
+        _hold(0 < used.output <= most, f"it charged {used.output} tokens of an answer of at most {most}")
+        _hold(0 <= used.reasoning <= used.output, f"{used.reasoning} of {used.output} tokens are reasoning")
+        _hold(0 <= used.cached <= used.input, f"{used.cached} of {used.input} tokens are cached")
+        if profile.prices is not None and used.usd is not None:
+            dearest = profile.prices.cost(used.input, used.output)
+            _hold(0 <= used.usd <= dearest * 1.000001, f"it charged ${used.usd}, at list price ${dearest}")
+
+    # --- errors, many at once, reasoning
+
+    def test_errors_are_told_as_ours(self) -> None:
+        """What goes wrong is raised as the error that it is, in words."""
+        failing = self.failing()
+        if not failing:
+            pytest.skip("`failing` gives no backend that fails")
+        for kind, backend in failing.items():
+            try:
+                self._fails(backend, kind, self._request())
+            finally:
+                self._run(backend.close())
+
+    def test_many_are_answered_at_once(self) -> None:
+        """Requests of many tasks get each its own answer, the same as alone, also when one of them is given up."""
+        with self._made() as backend:
+            requests = [
+                self._request(f"{self.prompt} ({number})", seed=number, n=1 + number % 2) for number in range(5)
+            ]
+            answers = self._run(self._at_once(backend, requests))
+            if "seed" in backend.profile.can:
+                alone = [self._answer(backend, request).texts for request in requests[1:]]
+                _hold([each.texts for each in answers] == alone, "together with others it answers otherwise than alone")
+
+    def test_several_event_loops_are_served(self) -> None:
+        """It answers on one event loop after another, and on two at once in two threads."""
+        with self._made() as backend:
+            self._ask(backend)
+            failed: list[BaseException] = []
+
+            def work() -> None:
+                try:
+                    self._ask(backend)
+                except BaseException as error:  # noqa: BLE001 - raised again below
+                    failed.append(error)
+
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            if failed:
+                raise failed[0]
+
+    def test_reasoning_is_as_visible_as_it_says(self) -> None:
+        """No reply shows less of its reasoning than the profile declares, and none of it stands in the text."""
+        with self._made() as backend:
+            said = self._ask(backend, "How much is 17 times 3? Think first.", max_tokens=self.long_tokens)
+            profile = backend.profile
+            shown = shown_by(said.samples, said.usage)
+            tags = [text for text in said.texts if "<think>" in text or "</think>" in text]
+            _hold(not tags, f"its reasoning stands in the text: {tags[:1]}")
+            if shown is None or "reasoning" in profile.guessed:
+                return
+            _hold(least((shown, profile.reasoning)) == profile.reasoning, f"it shows {shown}, not {profile.reasoning}")
+            if profile.reasoning == "absent":
+                _hold(not any(sample.reasoning for sample in said.samples), "it shows reasoning, and says absent")
+
+    # --- its life
+
+    def test_getting_ready_tells_how_far_it_is(self) -> None:
+        """What it says while it gets ready is text and a fraction; getting ready twice does no harm."""
+        with self._made() as backend:
+            if not isinstance(backend, Prepares):
+                pytest.skip("it has nothing to prepare")
+            told: list[tuple[str, float]] = []
+            self._run(backend.prepare(lambda what, fraction: told.append((what, fraction))))
+            _hold(all(type(what) is str and 0 <= done <= 1 for what, done in told), f"it said {told}")
+            self._ask(backend)
+
+    def test_closing_twice_does_no_harm(self) -> None:
+        """It may be closed before it was used, and twice."""
+        backend = self.make()
+        self.release(backend)
+        self.release(backend)
+
+    # --- how the kit asks
+
+    @contextmanager
+    def _made(self, ability: str = "") -> Iterator[Backend]:
+        """A backend that is ready; the check is skipped if it does not claim an ability."""
+        backend = self.make()
+        try:
+            if ability and ability not in backend.profile.can:
+                pytest.skip(f"its profile does not say that it can {ability!r}")
+            if isinstance(backend, Prepares):
+                self._run(backend.prepare(lambda _what, _fraction: None))
+            yield backend
+        finally:
+            self.release(backend)
+
+    def _request(self, text: str = "", **more: Any) -> Request:
+        return Request(messages=(Message("user", text or self.prompt),), **{"max_tokens": self.max_tokens, **more})
+
+    def _ask(self, backend: Backend, text: str = "", **more: Any) -> Answered:
+        return self._answer(backend, self._request(text, **more))
+
+    def _answer(self, backend: Backend, request: Request) -> Answered:
+        return _in_order(self._run(read(backend, request)))
+
+    def _run(self, work: Awaitable[T]) -> T:
+        async def within() -> T:
+            async with asyncio.timeout(self.patience_s):
+                return await work
+
+        try:
+            return asyncio.run(within())
+        except TimeoutError as error:
+            raise AssertionError(f"it took longer than {self.patience_s:g} s") from error
+
+    def _fails(self, backend: Backend, kind: type[BackendError], request: Request) -> None:
+        try:
+            self._run(read(backend, request))
+        except kind as error:
+            _hold(bool(str(error).strip()), f"{kind.__name__} says nothing")
+        except Exception as error:
+            raise AssertionError(f"{type(error).__name__}, where {kind.__name__} is right: {error}") from error
+        else:
+            raise AssertionError(f"it answered, where {kind.__name__} is right")
+
+    async def _close_early(self, backend: Backend) -> None:
+        before = asyncio.all_tasks()
+        stream = backend.generate(self._request(max_tokens=self.long_tokens, n=2))
+        await anext(stream)
+        await stream.aclose()
+        _hold(await anext(stream, None) is None, "a closed stream goes on")
+        await self._at_rest(backend, before)
+
+    async def _cancel(self, backend: Backend) -> None:
+        before = asyncio.all_tasks()
+        begun = asyncio.Event()
+
+        async def listen() -> None:
+            async with aclosing(backend.generate(self._request(max_tokens=self.long_tokens, n=2))) as stream:
+                begun.set()
+                async for _ in stream:
+                    await asyncio.sleep(0)
+
+        listening = asyncio.create_task(listen())
+        await begun.wait()
+        await asyncio.sleep(_TICK_S)
+        ended = listening.done()
+        listening.cancel()
+        await asyncio.wait([listening])
+        _hold(ended or listening.cancelled(), "it goes on after it was cancelled")
+        await self._at_rest(backend, before)
+
+    async def _at_rest(self, backend: Backend, before: set[asyncio.Task[Any]]) -> None:
+        """Wait until nothing is under way: no task, nothing that it knows of, and no thread that computes."""
+        until = time.monotonic() + self.stops_within_s
+        quiet = 0  # ticks in a row: on a busy machine a thread that computes may not come to it for one
+        while True:
+            began = time.process_time()
+            await asyncio.sleep(_TICK_S)
+            computed = time.process_time() - began
+            tasks = asyncio.all_tasks() - before
+            is_quiet = not tasks and not self.at_work(backend) and computed < _TICK_S * _IDLE
+            quiet = quiet + 1 if is_quiet else 0
+            if quiet == _QUIET_TICKS:
+                return
+            if time.monotonic() > until:
+                work = f"{len(tasks)} tasks, {self.at_work(backend)} inside, {computed:.2f} s of CPU in {_TICK_S} s"
+                raise AssertionError(f"{self.stops_within_s:g} s after closing it is still at work: {work}")
+
+    async def _at_once(self, backend: Backend, requests: list[Request]) -> list[Answered]:
+        """Ask all at once and give up the first after a moment; gives the answers to the others."""
+        given_up, *others = [asyncio.create_task(read(backend, request)) for request in requests]
+        await asyncio.sleep(_TICK_S / 10)
+        given_up.cancel()
+        answers = await asyncio.gather(*others)
+        await asyncio.wait([given_up])
+        return [_in_order(answer) for answer in answers]
+
+
+def _hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Fail a check with words."""
+    if not condition:
+        raise AssertionError(otherwise)
+
+
+def _in_order(answered: Answered) -> Answered:
+    wrong = faults(answered.request, answered.deltas)
+    _hold(not wrong, "; ".join(wrong))
+    return answered
+
+
+def _fits(text: str) -> bool:
+    """Whether a text is JSON that SCHEMA allows."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"sure", "size"}
+        and isinstance(value["sure"], bool)
+        and value["size"] in {"small", "large"}
+    )

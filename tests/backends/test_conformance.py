@@ -1,0 +1,202 @@
+"""Every built-in backend keeps to what backends have to do: the same kit that a stranger's is put to.
+
+A backend is added as a class below, which makes it and says how it is seen to fail. One that is slow to make is
+made once, by a fixture, and given again.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold.errors import BackendError, BackendUnavailable, BadRequest, BadResponse, NotAuthorised
+from scaffold.registry import backend_of
+from scaffold.testing import Scripted
+from scaffold.testing.backend_conformance import BackendConformance
+from scaffold.vocabulary.models import Request, Sample
+from scaffold.wrapping import Cached, Noisy, Recording
+from scaffold_backends.wrappers.circuit import Circuit, CircuitBreaker
+from scaffold_backends.wrappers.fallback import Fallback
+from scaffold_backends.wrappers.fan_out import FanOut
+from scaffold_backends.wrappers.minute import Minute
+from scaffold_backends.wrappers.paraphrase import Paraphrase
+from scaffold_backends.wrappers.rate import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scaffold.interfaces import Backend
+    from scaffold_backends.llamacpp.backend import LlamaCpp
+
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+
+def by_seed(request: Request) -> Sample:
+    """Some words and their reason, which follow from the prompt and, unless the temperature is 0, the seed."""
+    seed = request.seed if request.temperature else 0
+    source = random.Random(f"{request.messages[-1].content}:{seed}")
+    return Sample(0, " ".join(source.choices(WORDS, k=6)), reasoning=" ".join(source.choices(WORDS, k=4)))
+
+
+def down(error: BackendError) -> Scripted:
+    """A backend to which something has happened."""
+    return Scripted(lambda _request: error)
+
+
+class TestScripted(BackendConformance):
+    """`scripted`."""
+
+    def make(self) -> Backend:
+        return Scripted(by_seed)
+
+    def failing(self) -> Mapping[type[BackendError], Backend]:
+        errors = BackendUnavailable("down"), NotAuthorised("no key"), BadResponse("cut"), BadRequest("wrong")
+        return {type(error): down(error) for error in errors}
+
+
+# --- wrappers
+
+
+class Wrapping(BackendConformance):
+    """Any wrapper: what fails inside it fails as the same."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        raise NotImplementedError
+
+    def make(self) -> Backend:
+        return self.wrap(Scripted(by_seed))
+
+    def failing(self) -> Mapping[type[BackendError], Backend]:
+        errors = BackendUnavailable("down"), NotAuthorised("no key"), BadResponse("cut"), BadRequest("wrong")
+        return {type(error): self.wrap(down(error)) for error in errors}
+
+
+class TestNoisy(Wrapping):
+    """`noisy`."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return Noisy(inner, 0.5, seed=3)
+
+
+class TestFanOut(Wrapping):
+    """What gives n samples of a backend that gives one."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return FanOut(inner)
+
+
+class TestFallback(Wrapping):
+    """`fallback`, whose first member is down."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return Fallback(inner)
+
+    def make(self) -> Backend:
+        return Fallback(down(BackendUnavailable("down")), Scripted(by_seed))
+
+
+class TestRateLimited(Wrapping):
+    """`rate_limited`, within its limits most of the time."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return RateLimited(inner, requests=3, tokens=2000, minute=Minute(seconds=0.05))
+
+
+class TestCircuitBreaker(Wrapping):
+    """`circuit_breaker`, closed."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return CircuitBreaker(inner, failures=3, pause_s=60, circuit=Circuit())
+
+
+class TestParaphrase(Wrapping):
+    """`paraphrase`: two models write for each sample."""
+
+    models = 2
+
+    def wrap(self, inner: Backend) -> Backend:
+        return Paraphrase(inner, Scripted(lambda request: f"so: {request.messages[-1].content}"))
+
+
+class InAFile(Wrapping):
+    """A wrapper that keeps answers in a file, a new one each time."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+        self.made = 0
+
+    def file(self) -> Path:
+        self.made += 1
+        return self.folder / f"{self.made}.jsonl"
+
+
+class TestRecording(InAFile):
+    """`recording`."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return Recording(inner, self.file())
+
+
+class TestCached(InAFile):
+    """`cached`."""
+
+    def wrap(self, inner: Backend) -> Backend:
+        return Cached(inner, self.file())
+
+
+# --- llama.cpp
+
+
+class OnSmolLM2(BackendConformance):
+    """A backend around the model that is loaded once for all tests; it takes what a small model says as it comes."""
+
+    prompt = "Tell me a story."
+    max_tokens = 4
+    long_tokens = 40
+    json_tokens = 40
+
+    def release(self, backend: Backend) -> None:
+        """It is left open for the next check."""
+
+
+class TestLlamaCpp(OnSmolLM2):
+    """`llamacpp`, in this process."""
+
+    @pytest.fixture(autouse=True)
+    def _shared(self, smollm2: LlamaCpp) -> None:
+        self.shared = smollm2
+
+    def make(self) -> Backend:
+        return self.shared
+
+    def at_work(self, backend: Backend) -> int:
+        return 2 - self.shared._slots.free  # noqa: SLF001 - nothing else tells what is under way
+
+
+class TestChat(OnSmolLM2):
+    """`openai` and `http`, with llama.cpp's own server, which gives no more samples than it has slots."""
+
+    most_samples = 2
+
+    @pytest.fixture(autouse=True)
+    def _server(self, llama_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.url, key = llama_server
+        monkeypatch.setenv("SERVER_KEY", key)
+        monkeypatch.setenv("WRONG_KEY", "sk-wrong")
+
+    def make(self) -> Backend:
+        return self.connect()
+
+    def connect(self, **more: Any) -> Backend:
+        return backend_of({"use": f"{self.url}#smollm2", "key_env": "SERVER_KEY", "context": 512, **more})
+
+    def release(self, backend: Backend) -> None:
+        self._run(backend.close())
+
+    def failing(self) -> Mapping[type[BackendError], Backend]:
+        nobody = {"use": "http://127.0.0.1:9/v1#m", "attempts": 1}
+        return {NotAuthorised: self.connect(key_env="WRONG_KEY"), BackendUnavailable: backend_of(nobody)}
