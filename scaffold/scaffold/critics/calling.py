@@ -1,0 +1,100 @@
+"""How critics are called: several as one, and any callable within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, Literal
+
+from scaffold.vocabulary.code import named
+
+Said = Literal[True] | str
+"""True accepts; a text says what is wrong."""
+Critic = Callable[[Any], Said | Awaitable[Said]]
+
+
+def every(*critics: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Said]]:
+    """Have every critic read a value, and say all that they object to, a line each.
+
+    What a critic raises is raised: nothing was checked then.
+    """
+
+    async def check(value: Any) -> Said:
+        said = [await _asked(critic, value) for critic in critics]
+        return "\n".join(each for each in said if each is not True) or True
+
+    return check
+
+
+def limited(function: Callable[[Any], Any], *, seconds: float = 5.0, name: str = "") -> Limited:
+    """Make a critic of any callable, in a thread of its own and within a time limit.
+
+    Args:
+        function: given the value; True, or anything that is true and no text, accepts; a text says what is wrong;
+            whatever else there is refuses.
+        seconds: after which it has failed. Python cannot end a thread: a function that never ends goes on in the
+            background until the process does. What may hang for long belongs into a process, as `passes_tests` does.
+        name: what messages call it.
+    """
+    return Limited(function, seconds, name or named(function))
+
+
+class Limited:
+    """A callable as a critic; see `limited`."""
+
+    def __init__(self, function: Callable[[Any], Any], seconds: float, name: str) -> None:
+        self._function = function
+        self._seconds = seconds
+        self.__qualname__ = name
+
+    async def __call__(self, value: Any) -> Said:
+        """Read a value.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+
+        def work() -> None:
+            try:
+                result, error = self._function(value), None
+            except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
+                result, error = None, raised
+            try:
+                loop.call_soon_threadsafe(_settle, done, result, error)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+        # Not the loop's own threads, of which a few that hang would leave none; a daemon does not keep the process.
+        threading.Thread(target=work, name=f"critic {self.__qualname__}", daemon=True).start()
+        try:
+            said = await asyncio.wait_for(done, self._seconds)
+        except TimeoutError:
+            raise TimeoutError(f"{self.__qualname__} took longer than {self._seconds:g} s") from None
+        return _judged(said, self.__qualname__)
+
+
+def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
+        done.set_exception(error)
+    else:
+        done.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+async def _asked(critic: Callable[[Any], Any], value: Any) -> Said:
+    said = critic(value)
+    return _judged(await said if isawaitable(said) else said, named(critic))
+
+
+def _judged(said: Any, name: str) -> Said:
+    """What a critic's word means: only something true accepts, as for `verified`."""
+    if isinstance(said, str) and said:
+        return said
+    return True if said and not isinstance(said, str) else f"refused by {name}"

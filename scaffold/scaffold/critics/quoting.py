@@ -1,0 +1,56 @@
+"""Quotations: whether what is quoted occurs in the source, word for word."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from scaffold.critics.calling import Said
+from scaffold.vocabulary.references import Reference
+
+_MARKED = re.compile(r"“([^“”]+)”|\"([^\"]+)\"|«([^«»]+)»|„([^„“]+)“")
+_STRAIGHT = str.maketrans({"\u2019": "'", "\u2018": "'", "“": '"', "”": '"', "\u00a0": " ", "\u00ad": None})
+_SHOWN = 80
+
+
+def quoted_from(
+    source: str | Reference[str], *, quotes: Callable[[Any], Iterable[str]] | None = None, least: int = 1
+) -> Callable[[Any], Said]:
+    """Make a critic that wants every quotation to occur in a source, but for white space and the shape of quote marks.
+
+    Args:
+        source: what may be quoted.
+        quotes: picks the quotations of a value; if None, a text is one, and a list of texts is several.
+            `in_quotation_marks` picks those of prose.
+        least: how many there have to be.
+    """
+    text = _plain(source.value if isinstance(source, Reference) else source)
+    pick = quotes or _all
+
+    def check(value: Any) -> Said:
+        found = [str(each) for each in pick(value)]
+        for quote in found:
+            plain = _plain(quote)
+            if not plain or plain not in text:
+                shown = quote if len(quote) <= _SHOWN else f"{quote[:_SHOWN]}..."
+                return f"the source does not say {shown!r}"
+        if len(found) < least:
+            return f"{len(found)} quotations, where {least} are wanted"
+        return True
+
+    return check
+
+
+def in_quotation_marks(text: Any) -> list[str]:
+    """The parts of a text that stand in double quotation marks of any kind."""
+    return [next(part for part in match.groups() if part) for match in _MARKED.finditer(str(text))]
+
+
+def _all(value: Any) -> Iterable[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).translate(_STRAIGHT).split())

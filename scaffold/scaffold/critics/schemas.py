@@ -1,0 +1,61 @@
+"""JSON Schema: whether a value, or the JSON that a text holds, fits one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from scaffold.critics.calling import Said
+from scaffold.errors import BadInput, MissingExtra
+
+_MOST_SAID = 5
+
+
+def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
+    """Make a critic that wants a value, or the JSON that a text holds, to fit a JSON Schema.
+
+    Nothing is fetched: a reference to another document is an error. Patterns take time by the length of the text alone.
+
+    Raises:
+        BadInput: the schema is none.
+        MissingExtra: the library is not installed.
+    """
+    try:
+        import jsonschema_rs as library
+    except ImportError as error:
+        raise MissingExtra("a critic of JSON Schema", "critics") from error
+    try:
+        validator = library.validator_for(
+            dict(schema),
+            pattern_options=library.RegexOptions(),
+            validate_formats=True,
+            offline=True,
+        )
+    except (library.ValidationError, library.ReferencingError, ValueError) as error:
+        raise BadInput(f"this is no JSON Schema that can be used: {str(error).splitlines()[0]}") from None
+
+    def check(value: Any) -> Said:
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
+        elif isinstance(value, str):
+            try:
+                value = json.loads(value, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                return f"is no JSON: {error}"
+        faults = []
+        for number, fault in enumerate(validator.iter_errors(value)):
+            if number == _MOST_SAID:
+                faults.append("and more")
+                break
+            place = "/".join(str(part) for part in fault.instance_path)
+            faults.append(f"{place}: {fault.message}" if place else fault.message)
+        return "; ".join(faults) or True
+
+    return check
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number in JSON")

@@ -1,0 +1,255 @@
+"""Critics in code: what they accept is so; what they cannot check they have not accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaffold.critics import (
+    equations,
+    fits_schema,
+    in_quotation_marks,
+    limited,
+    passes_tests,
+    pattern,
+    quantity,
+    quoted_from,
+)
+from scaffold.critics.arithmetic import evaluate
+from scaffold.errors import BadInput
+
+
+# --- arithmetic
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12 * (3 + 4) = 84",
+        "First 2 + 2 = 4, then 4 - 9 = -5.",
+        "2^10 = 1,024",
+        "x = 2 + 2 = 4",
+        "0.1 + 0.2 = 0.3",
+        "50% = 1/2",
+        "007 = 7",
+        "6 ÷ 4 = 1.5",
+    ],
+)
+def test_equations_that_hold_are_accepted(text: str) -> None:
+    """Both sides are worked out exactly, wherever the equation stands in the text."""
+    assert equations()(text) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2 + 2 = 5", "'2 + 2 = 5' is wrong: 4 is not 5"),
+        ("2 + 2 = 4 = 5", "4 is not 5"),
+        ("1 + 1 = 2, 2 + 2 = 5", "4 is not 5"),
+        ("1 / 0 = 1", "it divides by zero"),
+        ("9**9**9**9 = 1", "a power is too large"),
+        ("10 // 3 = 3", "no expression of numbers"),
+        ("(" * 2000 + "1" + ")" * 2000 + " = 1", "too long"),
+        ("1/3 = 0.333", "is not"),
+        ("four", "0 equations are stated; 1 are wanted"),
+        ("2 * x = 4", "0 equations"),
+        ("3 apples + 4 = 7", "0 equations"),
+        (4, "text is wanted"),
+    ],
+)
+def test_equations_that_do_not_hold_or_cannot_be_worked_out_are_refused(text: Any, said: str) -> None:
+    """What is wrong, too large, or states no equation is told; nothing of the text is run."""
+    assert said in str(equations()(text))
+
+
+def test_rounded_answers_need_a_tolerance() -> None:
+    """With a tolerance the sides may differ by so much of the larger one."""
+    assert equations(tolerance=0.01)("1/3 = 0.333") is True
+    assert equations(tolerance=0.0001)("1/3 = 0.333") is not True
+
+
+@given(
+    st.recursive(
+        st.integers(0, 99).map(str),
+        lambda e: st.tuples(e, st.sampled_from("+-*/"), e).map("({0[0]}{0[1]}{0[2]})".format),
+    )
+)
+def test_working_out_agrees_with_python(expression: str) -> None:
+    """For every expression of small numbers the result is Python's own, in fractions."""
+    numbers = {"Fraction": Fraction}
+    as_fractions = "".join(f"Fraction({each})" if each.isdigit() else each for each in _tokens(expression))
+    try:
+        expected = eval(as_fractions, numbers)  # noqa: S307 - made here, of digits, signs and brackets
+    except ZeroDivisionError:
+        with pytest.raises(ZeroDivisionError):
+            evaluate(expression)
+    else:
+        assert evaluate(expression) == expected
+
+
+def _tokens(expression: str) -> list[str]:
+    import re
+
+    return re.findall(r"\d+|[-+*/()]", expression)
+
+
+@pytest.mark.parametrize("text", ["1 " * 200_000, "1=" * 200_000, "(" * 400_000])
+def test_a_text_made_to_take_long_does_not(text: str) -> None:
+    """Time goes with the length of the text."""
+    started = time.perf_counter()
+    equations()(text)
+    assert time.perf_counter() - started < 5
+
+
+# --- patterns, schemas, units, quotations
+
+
+def test_a_pattern_that_blows_up_elsewhere_takes_no_time() -> None:
+    """What keeps a backtracking engine busy for ages is decided at once."""
+    started = time.perf_counter()
+    assert "does not match" in str(pattern(r"(a+)+b")("a" * 100_000))
+    assert "does not match" in str(pattern(r"(\w+\s?)*!", whole=False)("word " * 20_000))
+    assert time.perf_counter() - started < 2
+
+
+def test_patterns_match_the_whole_or_a_part() -> None:
+    """The whole text is meant unless said otherwise; what is no text does not match."""
+    assert pattern(r"\d{4}-\d\d")("2026-11") is True
+    assert pattern(r"\d{4}-\d\d")("2026-11-22") is not True
+    assert pattern(r"\d{4}-\d\d", whole=False)("on 2026-11-22") is True
+    assert pattern(r"\d+")(2026) is not True
+    with pytest.raises(BadInput, match="no regular expression"):
+        pattern("(")
+
+
+def test_a_schema_says_all_that_does_not_fit_and_where() -> None:
+    """JSON in a text, and values, are held against it; each fault has its place."""
+    check = fits_schema(
+        {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}, "b": {"minimum": 3}}}
+    )
+    assert check('{"a": 1, "b": 3}') is True
+    assert check({"a": 1}) is True
+    assert check({"a": "x", "b": 1}) == 'a: "x" is not of type "integer"; b: 1 is less than the minimum of 3'
+    assert "is no JSON" in str(check('{"a": 1'))
+    assert "is no JSON" in str(check('{"a": NaN}'))
+    assert "is no JSON" in str(check("[" * 100_000))
+
+
+def test_a_schema_fetches_nothing_and_has_to_be_one() -> None:
+    """A reference to the network, and what is no schema, are faults when the critic is made."""
+    with pytest.raises(BadInput, match="no JSON Schema that can be used"):
+        fits_schema({"$ref": "http://127.0.0.1:9/none"})
+    with pytest.raises(BadInput, match="nonsense"):
+        fits_schema({"type": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("5000 m", True),
+        ("5.0e3 metre", True),
+        ("5 km", True),
+        ("5001 m", False),
+        ("5 kg", False),
+        ("5", False),
+        ("5 m^2", False),
+    ],
+)
+def test_quantities_have_the_kind_and_the_amount(text: str, *, accepted: bool) -> None:
+    """Any unit of the right kind will do; another kind or amount will not."""
+    assert (quantity("m", equal="5 km")(text) is True) is accepted
+
+
+@pytest.mark.parametrize(
+    "text", ["five", "5 m*" + "m*" * 99 + "m", "5 m; import os", "5 m**999999999", "9" * 99 + " m", 5]
+)
+def test_what_is_no_quantity_is_refused(text: Any) -> None:
+    """Nothing but a number and a short unit is handed to the library."""
+    assert "is no quantity" in str(quantity("m")(text))
+
+
+def test_a_unit_that_there_is_not_is_bad_input() -> None:
+    """The critic is not made; the message says which unit."""
+    with pytest.raises(BadInput, match="florps"):
+        quantity("florps")
+    with pytest.raises(BadInput, match="5 kg"):
+        quantity("m", equal="5 kg")
+
+
+def test_quotations_have_to_occur_in_the_source() -> None:
+    """White space and the shape of quote marks do not count; every word does."""
+    source = "The lift has been\n out of order  since May. It\u2019s quiet."
+    assert quoted_from(source)("lift has been out of order") is True
+    assert quoted_from(source)(["It's quiet", "since May"]) is True
+    assert quoted_from(source)(["It's quiet", "since June"]) == "the source does not say 'since June'"
+    assert "0 quotations" in str(quoted_from(source)([]))
+    assert quoted_from(source)("") is not True
+    prose = quoted_from(source, quotes=in_quotation_marks)
+    assert prose('They say “out of order” and "It\'s quiet".') is True
+    assert prose("They say “in order”.") is not True
+
+
+# --- programs
+
+ADDS = "assert add(1, 2) == 3"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def add(a, b): return a + b", True),
+        ("def add(a, b): return a - b", "fails the tests: AssertionError (line 1 of the tests)"),
+        ("def add(", "SyntaxError"),
+        ("import os; os._exit(0)", "it ended before the tests did"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("print('x' * 10**6)", "wrote more than"),
+        ("x = bytearray(10**11)", "MemoryError"),
+        ("import socket; socket.create_connection(('127.0.0.1', 9), 1)", "unreachable"),
+        ("open('big', 'wb').write(bytes(10**8))", "File too large"),
+        ("import os; print(os.environ); assert 0", "AssertionError"),
+    ],
+)
+def test_programs_pass_their_tests_or_are_told_why_not(code: str, said: object) -> None:
+    """Only code that lets the tests run to their end has passed; limits hold on output, memory, files and network."""
+    found = asyncio.run(_checked(passes_tests(ADDS, seconds=20), code))
+    assert found is True if said is True else str(said) in str(found)
+
+
+def test_a_program_that_never_ends_is_ended() -> None:
+    """Time is limited, busy or idle, and the event loop goes on meanwhile."""
+
+    async def both() -> list[Any]:
+        check = passes_tests(ADDS, seconds=1)
+        ticks = asyncio.create_task(_ticks())
+        said = [await check(code) for code in ("while True: pass", "import time; time.sleep(60)")]
+        ticks.cancel()
+        return said
+
+    assert asyncio.run(both()) == ["did not end within 1 s"] * 2
+
+
+async def _ticks() -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(0.05)
+        assert time.perf_counter() - before < 1
+
+
+async def _checked(critic: Any, value: Any) -> Any:
+    return await critic(value)
+
+
+# --- how they are called
+
+
+@pytest.mark.parametrize("nothing", [None, False, 0, "", []])
+def test_only_something_true_accepts(nothing: Any) -> None:
+    """A callable that finds nothing has accepted nothing."""
+    said = asyncio.run(_checked(limited(lambda _: nothing, name="search"), "x"))
+    assert said == "refused by search"
