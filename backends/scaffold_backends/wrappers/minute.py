@@ -99,15 +99,19 @@ class Minute:
             entry.running = False
             self._call_next()
 
-    def _call_next(self) -> None:
+    def _head(self) -> _Ticket | None:
         while self._line and self._line[0].loop.is_closed():
             self._line.popleft()  # its loop ended without it; nobody waits there any more
-        if self._line:
-            self._line[0].call()
+        return self._line[0] if self._line else None
+
+    def _call_next(self) -> None:
+        head = self._head()
+        if head is not None:
+            head.call()
 
     def _wait(self, ticket: _Ticket) -> float | None:
         """Seconds until a ticket's turn may come, 0 when it has come; None when only somebody else's end can tell."""
-        if self._line[0] is not ticket:
+        if self._head() is not ticket:
             return None
         now = self._clock()
         self._log = deque(entry for entry in self._log if entry.running or entry.at > now - self._seconds)
