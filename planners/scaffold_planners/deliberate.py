@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scaffold.errors import GaveUp, StepFailed
+from scaffold.errors import GaveUp, GoalConflict, StepFailed
 from scaffold.planning import carry_out, note, propose, think, together
 from scaffold.vocabulary.canonical import decode
 from scaffold.vocabulary.moves import Planning, Review
@@ -17,7 +17,18 @@ from scaffold_planners.proposing import DeliberateOptions, TurnedDown, Understan
 from scaffold_planners.report import Report, doings, record, rejected, surprises
 from scaffold_planners.showing import given, labelled
 from scaffold_planners.ways import Tools, Way, plan_of, same
-from scaffold_planners.weighing import Weighed, attempt, best, conflicts, measure, objectives, unmet, weigh
+from scaffold_planners.weighing import (
+    Weighed,
+    attempt,
+    best,
+    conflicts,
+    contradictions,
+    measure,
+    objectives,
+    tensions,
+    unmet,
+    weigh,
+)
 
 _DEFAULTS = DeliberateOptions()
 
@@ -34,7 +45,8 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
     that is also the run's partial answer when the planner gives up.
 
     Raises:
-        GaveUp: oversight or the goals turned every way down, or not all that was decided was done.
+        GoalConflict: every way breaks a constraint or a principle; names those that stand against one another.
+        GaveUp: oversight turned every way down, or not all that was decided was done.
         StepFailed: no way could be proposed or weighed at all.
     """
     tools = {spec.name: spec for spec in task.tools}
@@ -49,6 +61,7 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
         weighed += fresh
         down += [TurnedDown(each.way, _breaking(each, task)) for each in fresh if each.broken]
         report.conflicts, report.rejected = conflicts(weighed, goals), rejected(weighed)
+        report.contradictions, report.tensions = contradictions(weighed), tensions(weighed, goals)
         choice = best(fresh, goals, tools) or best(_left(weighed, down), goals, tools)
         if choice is None:
             continue
@@ -61,6 +74,10 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
         down.append(TurnedDown(choice.way, "; ".join(said)))
     yield from note("every way was turned down", partial=report)
     reasons = " | ".join(f"{each.way.value.summary}: {each.why}" for each in down)
+    if report.contradictions:
+        names = list(dict.fromkeys(name for each in report.contradictions for name in each.goals))
+        against = " and ".join(map(repr, names))
+        raise GoalConflict(f"no way was found that keeps to {against}: {reasons}", names)
     raise GaveUp(f"every way was turned down: {reasons}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaffold.errors import StepFailed
+from scaffold.errors import NoOptions, StepFailed
 from scaffold.planning import think, together
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.moves import Planning, Thought
@@ -16,6 +16,7 @@ from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import Form, form_of
 from scaffold_planners.showing import inputs, labelled
+from scaffold_planners.tree import TreeOptions, grow
 from scaffold_planners.ways import FIELD, RESULT_OF, Tools, Way, described, fault_in, same
 from scaffold_planners.weighing import WeighingOptions, attempt
 
@@ -27,6 +28,7 @@ class DeliberateOptions(WeighingOptions):
     revisions: Annotated[int, Field(ge=0, le=10, description="times to propose again after objections")] = 2
     most_calls: Annotated[int, Field(ge=1, le=200, description="most calls of one way")] = 20
     tries: Annotated[int, Field(ge=1, description="most samples drawn for one sound way")] = 4
+    tree: TreeOptions | None = Field(default=None, description="without actions: find each first way by a tree")
 
 
 class Understanding(BaseModel):
@@ -89,6 +91,8 @@ def _propose_way(
     options: DeliberateOptions,
 ) -> Planning[Reference[Way]]:
     """Have one way proposed: calls of actions or, where there are none, an answer of the form wanted."""
+    if options.tree is not None and not tools and not down:
+        return (yield from _grow_way(task, options.tree))
     form = form_of(task.answer, options.max_tokens) if not tools else Form(Way, options.asked())
     as_way = _answer_as_way if not tools else _itself
     refused = {same(each.way.value) for each in down}
@@ -109,6 +113,15 @@ def _propose_way(
         options=form.options,
     )
     return apply(as_way, thought) if not tools else thought
+
+
+def _grow_way(task: Task, options: TreeOptions) -> Planning[Reference[Way]]:
+    """Hand the search for an answer to a tree of thoughts; one that finds none is a way fewer."""
+    try:
+        found = yield from grow(task, options)
+    except NoOptions as error:
+        raise StepFailed(str(error)) from error
+    return apply(_answer_as_way, found)
 
 
 def _with_objection(down: TurnedDown) -> tuple[Reference[str], Reference[str]]:

@@ -15,7 +15,7 @@ from scaffold.vocabulary.plan import Plan, Planned
 from scaffold.vocabulary.references import Reference, apply
 from scaffold_planners.showing import labelled, under
 from scaffold_planners.ways import Way
-from scaffold_planners.weighing import Conflict, Weighed, attempt
+from scaffold_planners.weighing import Conflict, Contradiction, Tension, Weighed, attempt
 
 
 class Done(BaseModel):
@@ -52,6 +52,8 @@ class Report(BaseModel):
         not_done: calls that were not, or may not have been.
         surprises: where what happened was not what had been predicted.
         conflicts: objectives that could not be met without breaking another goal.
+        contradictions: constraints and principles that no way found keeps to at once.
+        tensions: pairs of objectives of which one is met at the cost of the other.
         rejected: ways that broke a goal.
         objections: what oversight said against plans on the way to the one decided.
     """
@@ -61,6 +63,8 @@ class Report(BaseModel):
     not_done: list[NotDone] = []
     surprises: list[str] = []
     conflicts: list[Conflict] = []
+    contradictions: list[Contradiction] = []
+    tensions: list[Tension] = []
     rejected: list[Rejected] = []
     objections: list[str] = []
 

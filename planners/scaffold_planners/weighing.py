@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -44,6 +45,18 @@ class Conflict(BaseModel):
 
     objective: str
     breaks: list[str]
+
+
+class Contradiction(BaseModel):
+    """Constraints and principles that no way keeps to at once, though each by itself is kept by some."""
+
+    goals: list[str]
+
+
+class Tension(BaseModel):
+    """Two objectives, each of which is met further by some way than by any that meets the other as far as can be."""
+
+    objectives: tuple[str, str]
 
 
 class Weighed(NamedTuple):
@@ -126,6 +139,34 @@ def conflicts(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Conflic
         if names:
             found.append(Conflict(objective=goal.name, breaks=list(names)))
     return found
+
+
+def contradictions(weighed: Sequence[Weighed]) -> list[Contradiction]:
+    """Name the constraints and principles that stand against one another, when every way breaks one."""
+    if not weighed or any(not each.broken for each in weighed):
+        return []
+    names = list(dict.fromkeys(name for each in weighed for name in each.broken))
+    sometimes = [name for name in names if any(name not in each.broken for each in weighed)]
+    pairs = [
+        Contradiction(goals=[one, other])
+        for one, other in combinations(sometimes, 2)
+        if all(one in each.broken or other in each.broken for each in weighed)
+    ]
+    # What breaks more than two at a time, or the same one always, is named as a whole.
+    return pairs or [Contradiction(goals=names)]
+
+
+def tensions(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Tension]:
+    """Name the pairs of objectives that no way which breaks nothing meets both as far as each can be met."""
+    kept = [each for each in weighed if not each.broken]
+    most = {goal.name: _reach(goal, kept) for goal in goals}
+    return [
+        Tension(objectives=(one, other))
+        for one, other in combinations(most, 2)
+        if most[one]
+        and most[other]
+        and not any(each.met.get(one) == most[one] and each.met.get(other) == most[other] for each in kept)
+    ]
 
 
 def _reach(goal: Goal, weighed: Sequence[Weighed]) -> float:

@@ -114,6 +114,14 @@ class Task(_Strict):
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
 
     _tools: tuple[ActionSpec, ...] = PrivateAttr(default=())
+    _asked: Reference[str] | None = PrivateAttr(default=None)
+
+    @field_validator("answer")
+    @classmethod
+    def _has_choices(cls, answer: Any) -> Any:
+        if answer == ():
+            raise ValueError("is a list of no choices: name at least one")
+        return answer
 
     @field_validator("prompt")
     @classmethod
@@ -144,9 +152,22 @@ class Task(_Strict):
         known._tools = tools  # noqa: SLF001 - its own kind, just copied
         return known
 
+    def part(self, request: Reference[str], **changes: Any) -> Task:
+        """A smaller task within this one, for another planner to solve by `yield from`.
+
+        Args:
+            request: what is asked; it keeps where it came from.
+            changes: other fields that are not as here, such as `answer`.
+        """
+        part = Task.model_validate({**dict(self), **changes, "prompt": request.value})
+        part._tools, part._asked = self._tools, request  # noqa: SLF001 - as above
+        return part
+
     @property
     def request(self) -> Reference[str]:
-        """Refer to the prompt, keeping that it is the user's own words."""
+        """Refer to the prompt, keeping that it is the user's own words, or where a part's words came from."""
+        if self._asked is not None:
+            return self._asked
         return Reference(self.prompt, Provenance(("task:prompt",)))
 
     def input(self, name: str) -> Reference[Any]:

@@ -1,0 +1,156 @@
+"""LLM-Modulo: a model proposes, sound critics in code have the last word, models advise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaffold.errors import CheckFailed, GaveUp, StepFailed, StepRefused
+from scaffold.planning import think, together
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.code import Code, named
+from scaffold.vocabulary.moves import Planning, Thought
+from scaffold.vocabulary.references import Reference
+from scaffold.vocabulary.sampling import Check, once
+from scaffold.vocabulary.task import Task
+from scaffold_planners.answering import PlannerOptions, form_of
+from scaffold_planners.showing import inputs, labelled
+from scaffold_planners.weighing import attempt
+
+Critic = Annotated[Callable[[Any], Any], Code()]
+
+_SHOWN = 4000
+
+
+class Adviser(BaseModel):
+    """A soft critic: a model that is asked one thing about a proposal.
+
+    Attributes:
+        asks: what it is asked.
+        backend: role of the backend that answers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asks: Annotated[str, Field(min_length=1)]
+    backend: str = "default"
+
+
+class Advice(BaseModel):
+    """Whether something is fine as it is; if not, what to change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fine: bool
+    advice: str = ""
+
+
+class LLMModuloOptions(PlannerOptions):
+    """Who criticises, and how often.
+
+    Attributes:
+        critics: sound critics in code, as `module:name`: each is given a proposal, and says True, or what is wrong.
+        advisers: models that are asked about a proposal which every sound critic accepted.
+    """
+
+    critics: Annotated[tuple[Critic, ...], Field(min_length=1)]
+    advisers: tuple[Adviser, ...] = ()
+    rounds: Annotated[int, Field(ge=1, le=100, description="proposals at most")] = 8
+    remembers: Annotated[int, Field(ge=1, le=20, description="criticised proposals that the next one is shown")] = 3
+
+
+def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
+    """Propose, be criticised, propose again with all critiques at hand, until every sound critic accepts.
+
+    LLM-Modulo (Kambhampati et al. 2024, arXiv 2402.01817): the model generates candidates, and soundness comes from
+    critics outside it. All sound critics read each proposal, not just the first that objects. Models advise on what
+    these accept: while rounds are left, advice asks for another proposal, but it can neither pass nor refuse one. The
+    answer is always one that every sound critic accepted.
+
+    Raises:
+        GaveUp: none was accepted in so many rounds; says what stood against the last.
+        CheckFailed: a critic raised or took too long.
+        StepRefused: oversight withheld a proposal.
+    """
+    form = form_of(task.answer, options.max_tokens)
+    accepted: Thought[Any] | None = None
+    criticised: list[tuple[Reference[str], ...]] = []
+    why = ""
+    for _ in range(options.rounds):
+        try:
+            proposal = yield from think(
+                "propose",
+                *inputs(task),
+                labelled("Task", task.request),
+                *(shown for each in criticised[-options.remembers :] for shown in each),
+                returns=form.returns,
+                instruction=_AGAIN if criticised else _FIRST,
+                sampling=once(tries=1, flags=(all_of(options.critics),)),
+                options=form.options,
+            )
+        except (StepRefused, CheckFailed):
+            raise  # oversight's word; or nothing was criticised at all
+        except StepFailed as error:
+            why = _said_against(error)
+            criticised.append((labelled("Refused", why),))
+            continue
+        accepted = proposal
+        advice = yield from _advise(task, proposal, options)
+        if not advice:
+            break
+        criticised.append((labelled("Proposed", proposal), *(labelled("Advice", each) for each in advice)))
+    if accepted is None:
+        raise GaveUp(f"no proposal of {options.rounds} was accepted by every critic; the last: {why}")
+    return accepted.value
+
+
+_FIRST = "Propose a solution: the whole of it, and nothing else."
+_AGAIN = "Propose a solution, against which none of this stands: the whole of it, and nothing else."
+
+
+def all_of(critics: tuple[Callable[[Any], Any], ...]) -> Check:
+    """Have every critic read a value, and give all that they object to, below the value itself."""
+
+    async def check(value: Any) -> str | bool:
+        objections = []
+        for critic in critics:
+            said = critic(value)
+            if isawaitable(said):
+                said = await said
+            if said is not True:
+                objections.append(f"- {said if isinstance(said, str) and said else f'refused by {named(critic)}'}")
+        if not objections:
+            return True
+        shown = value if isinstance(value, str) else canonical(value).decode()
+        return "\n".join([shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...", *objections])
+
+    return check
+
+
+def _said_against(error: StepFailed) -> str:
+    flags = error.data.get("flags") or [error.message]
+    return str(flags[-1])
+
+
+def _advise(task: Task, proposal: Thought[Any], options: LLMModuloOptions) -> Planning[list[Reference[str]]]:
+    """Ask each adviser by itself; one that cannot answer has nothing to say."""
+    said = yield from together(
+        *(
+            attempt(
+                think(
+                    "verify",
+                    labelled("Task", task.request),
+                    labelled("Proposed", proposal),
+                    returns=Advice,
+                    instruction=adviser.asks,
+                    to=adviser.backend,
+                    options=options.asked(),
+                )
+            )
+            for adviser in options.advisers
+        )
+    )
+    return [each["advice"] for each in said if not isinstance(each, StepFailed) and not each.value.fine]

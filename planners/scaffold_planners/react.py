@@ -1,0 +1,147 @@
+"""ReAct: think, act, observe, and again, until there is an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaffold.errors import ActionFailed, ActionRefused, GaveUp, ObservationWithheld, TaskError
+from scaffold.planning import act, think
+from scaffold.vocabulary.canonical import adapter, canonical
+from scaffold.vocabulary.moves import Planning, Thought
+from scaffold.vocabulary.references import Reference, apply
+from scaffold.vocabulary.sampling import once
+from scaffold.vocabulary.task import Task
+from scaffold_planners.answering import PlannerOptions, form_of
+from scaffold_planners.showing import inputs, labelled
+from scaffold_planners.ways import Call, Tools, Way, described, fault_in
+
+
+class ReactOptions(PlannerOptions):
+    """How long `react` goes on."""
+
+    steps: Annotated[int, Field(ge=1, le=200, description="most turns")] = 12
+    faults: Annotated[int, Field(ge=0, description="most calls of actions that there are not, or not so")] = 3
+    repeats: Annotated[int, Field(ge=1, description="times that a call may be repeated with nothing changed")] = 2
+    longest: Annotated[int, Field(ge=1, description="characters of an observation that later turns see")] = 4000
+    tries: Annotated[int, Field(ge=1, description="most samples drawn for one turn")] = 3
+
+
+class Turn(BaseModel):
+    """A thought, and then either an action with its arguments, or the answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    thought: str
+    action: str = ""
+    arguments: dict[str, Any] = {}
+    answer: str | bool | int | float | None = None
+
+
+_DEFAULTS = ReactOptions()
+_NEXT = (
+    "Say what you think now, and then either one action to take, with its arguments, or, once you know it, the answer. "
+    "The answer is {wanted}."
+)
+
+
+def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
+    """Take turns of thinking, acting and observing; each action is cleared by the gate.
+
+    ReAct (Yao et al. 2022, arXiv 2210.03629), with turns as typed data and not as text to be parsed. What an action
+    gives back stays a reference, tainted as its action says, and so do the arguments of calls that follow from it. A
+    call that cannot be made is answered by an observation in the planner's own words, and counts towards `faults`.
+
+    Raises:
+        TaskError: there is no action to take.
+        GaveUp: too many turns, too many faults, or the same call again and again.
+        StepFailed: no turn of the wanted form.
+        OutcomeUnknown: an action may have happened; a person has to look before anything goes on.
+    """
+    tools = {spec.name: spec for spec in task.tools}
+    if not tools:
+        raise TaskError("react takes actions, and there are none: name some", path=("actions",))
+    seen: list[Reference[str]] = []
+    faults, made = 0, dict[bytes, int]()
+    for _ in range(options.steps):
+        turn = yield from _turn(task, tools, seen, options)
+        if turn.value.answer is not None:
+            return turn.value.answer
+        seen.append(labelled("Turn", apply(_shown, turn)))
+        fault = fault_in(Way(summary="turn", calls=[_call(turn.value)]), tools=tools)
+        if fault:
+            faults += 1
+            if faults > options.faults:
+                raise GaveUp(f"{faults} calls could not be made; the last: {fault.partition(': ')[2]} (at {turn.key})")
+            seen.append(labelled("Observation", apply(_no_call, turn, fault.partition(": ")[2])))
+            continue
+        same = canonical([turn.value.action, turn.value.arguments])
+        made[same] = made.get(same, 0) + 1
+        if made[same] > options.repeats:
+            raise GaveUp(f"{turn.value.action!r} is called again and again with the same arguments (at {turn.key})")
+        if tools[turn.value.action].effect != "read":
+            made = {same: made[same]}  # what was looked up before may have changed
+        seen.append((yield from _do(turn, options)))
+    raise GaveUp(f"no answer after {options.steps} turns")
+
+
+def _turn(task: Task, tools: Tools, seen: list[Reference[str]], options: ReactOptions) -> Planning[Thought[Turn]]:
+    """Ask for one turn, shown the actions there are and all that was seen so far."""
+    form = form_of(task.answer, options.max_tokens)
+
+    def misfit(turn: Turn) -> str:
+        if (turn.answer is None) == (not turn.action):
+            return "has neither an action nor an answer, or both"
+        if turn.answer is None:
+            return ""
+        if form.options.choices:
+            return "" if turn.answer in form.options.choices else f"answers none of {', '.join(form.options.choices)}"
+        wanted: Any = form.returns
+        try:
+            adapter(wanted).validate_python(turn.answer, strict=True)
+        except ValidationError:
+            return f"the answer is not of the kind wanted: {task.answer}"
+        return ""
+
+    kind = f"one of {', '.join(form.options.choices)}" if form.options.choices else f"of the kind {task.answer}"
+    return think(
+        "decide",
+        labelled("Actions", described(tools)),
+        *inputs(task),
+        labelled("Task", task.request),
+        *seen,
+        returns=Turn,
+        instruction=_NEXT.format(wanted=kind),
+        sampling=once(tries=options.tries, flags=(misfit,)),
+        options=options.asked(),
+    )
+
+
+def _do(turn: Thought[Turn], options: ReactOptions) -> Planning[Reference[str]]:
+    """Take an action whose arguments are references into the turn, and refer to what came of it."""
+    arguments: Mapping[str, Reference[Any]] = {name: turn["arguments"][name] for name in turn.value.arguments}
+    try:
+        observed = yield from act(turn.value.action, arguments, because=(turn,))
+    except (ActionRefused, ActionFailed, ObservationWithheld) as error:
+        return labelled("Observation", f"{error.code.replace('_', ' ')}: {error.message}")
+    return labelled("Observation", apply(lambda value: _cut(value, options.longest), observed))
+
+
+def _call(turn: Turn) -> Call:
+    return Call(action=turn.action, arguments=turn.arguments)
+
+
+def _shown(turn: Turn) -> str:
+    arguments = canonical(turn.arguments).decode()
+    return f"{turn.thought}\nAction: {turn.action} {arguments}"
+
+
+def _no_call(turn: Turn, fault: str) -> str:
+    return f"{turn.action} was not called: {fault}"
+
+
+def _cut(value: Any, longest: int) -> str:
+    text = value if isinstance(value, str) else canonical(value).decode()
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters in all)"
