@@ -142,7 +142,7 @@ def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
     # makes everything many times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     say("loading the libraries", 0.0)
-    with _quietly():
+    with quietly():
         import torch
         import transformers
 
@@ -222,7 +222,7 @@ def _described(name: str, network: Any, tokenizer: Any, family: Family) -> Model
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the libraries' progress bars and advice out of what the user sees; errors still come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

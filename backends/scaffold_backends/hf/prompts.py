@@ -41,7 +41,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
     turns = [{"role": turn.role, "content": clean(turn.content)} for turn in messages]
     if not tokenizer.chat_template:
         text = _APART.join(turn["content"] for turn in turns)
-        text += "" if turns and turns[-1]["role"] == "assistant" else _APART
+        text += _APART if turns and turns[-1]["role"] != "assistant" else ""
         tokens = list(tokenizer(text)["input_ids"])
     else:
         text = _templated(tokenizer, turns)
