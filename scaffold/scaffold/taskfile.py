@@ -192,6 +192,15 @@ def read(path: Path) -> Document:
         if error.args[0] == "is empty":
             raise TaskError("is empty: `scaffold init` writes a task to start from", where=error.where) from None
         raise
+    return checked(document)
+
+
+def checked(document: Document) -> Document:
+    """Give a document back that has only keys that task files have.
+
+    Raises:
+        TaskError: it is no mapping, or has a key that task files do not have.
+    """
     if not isinstance(document.value, dict):
         raise document.fault("a task file is a mapping: `prompt: what is asked`, and so on")
     known = [*Task.model_fields, *AGENT_KEYS]

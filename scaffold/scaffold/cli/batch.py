@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 
+at_once_option = click.option(
+    "-j", "--at-once", type=click.IntRange(1, 10_000), default=_AT_ONCE, show_default=True, help="Most runs at once."
+)
+
 
 @click.command()
 @click.argument("tasks", metavar="TASK.yaml...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -32,7 +36,7 @@ _AT_ONCE = 8
 @click.option(
     "--results", metavar="FILE.jsonl", type=click.Path(path_type=Path), help="Where results go [TASK.results.jsonl]."
 )
-@click.option("-j", "--at-once", type=click.IntRange(1, 10_000), default=_AT_ONCE, show_default=True, help="Most runs.")
+@at_once_option
 @click.option("--retry", is_flag=True, help="Begin anew what has failed.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first task that is not solved, or is none.")
 @click.option("--plan-only", is_flag=True, help="Run no action that changes anything.")

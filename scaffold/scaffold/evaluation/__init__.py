@@ -1,1 +1,1 @@
-"""Suites of cases: solved, scored, tabled, compared."""
+"""Suites of cases: solved by each combination of planner, backends and monitors, scored, tabled and compared."""
