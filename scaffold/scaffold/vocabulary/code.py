@@ -74,7 +74,8 @@ def _found(wanted: Any, said: Any, info: ValidationInfo) -> Any:
 
 def _members(kind: Any) -> set[str]:
     inherited = vars(object)
-    return {name for base in kind.__mro__ for name in vars(base) if not name.startswith("_") and name not in inherited}
+    names = {name for base in kind.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    return {name for name in names if not name.startswith("_") and name not in inherited}
 
 
 def _find(said: str, info: ValidationInfo) -> Any:
