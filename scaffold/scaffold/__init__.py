@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.engine import Outcome as Outcome
     from scaffold.planning import act as act
     from scaffold.planning import ask as ask
+    from scaffold.planning import best_of as best_of
     from scaffold.planning import carry_out as carry_out
     from scaffold.planning import note as note
     from scaffold.planning import propose as propose
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from scaffold.planning import together as together
     from scaffold.vocabulary.actions import Call as Call
     from scaffold.vocabulary.actions import Observation as Observation
+    from scaffold.vocabulary.composed import cascade as cascade
+    from scaffold.vocabulary.composed import in_rotation as in_rotation
+    from scaffold.vocabulary.composed import unless_sure as unless_sure
+    from scaffold.vocabulary.confidence import Confidence as Confidence
     from scaffold.vocabulary.moves import Options as Options
     from scaffold.vocabulary.moves import Planning as Planning
     from scaffold.vocabulary.moves import Thought as Thought
@@ -36,9 +41,11 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.references import Reference as Reference
     from scaffold.vocabulary.references import apply as apply
     from scaffold.vocabulary.review import Verdict as Verdict
+    from scaffold.vocabulary.sampling import Way as Way
     from scaffold.vocabulary.sampling import ahead_by as ahead_by
     from scaffold.vocabulary.sampling import majority as majority
     from scaffold.vocabulary.sampling import once as once
+    from scaffold.vocabulary.sampling import several as several
     from scaffold.vocabulary.sampling import shorter_than as shorter_than
     from scaffold.vocabulary.sampling import verified as verified
     from scaffold.vocabulary.task import Budget as Budget
@@ -58,6 +65,7 @@ _HOMES = {
     "Outcome": "machinery.engine",
     "act": "planning",
     "ask": "planning",
+    "best_of": "planning",
     "carry_out": "planning",
     "note": "planning",
     "propose": "planning",
@@ -65,6 +73,10 @@ _HOMES = {
     "together": "planning",
     "Call": "vocabulary.actions",
     "Observation": "vocabulary.actions",
+    "cascade": "vocabulary.composed",
+    "in_rotation": "vocabulary.composed",
+    "unless_sure": "vocabulary.composed",
+    "Confidence": "vocabulary.confidence",
     "Options": "vocabulary.moves",
     "Planning": "vocabulary.moves",
     "Thought": "vocabulary.moves",
@@ -73,9 +85,11 @@ _HOMES = {
     "Reference": "vocabulary.references",
     "apply": "vocabulary.references",
     "Verdict": "vocabulary.review",
+    "Way": "vocabulary.sampling",
     "ahead_by": "vocabulary.sampling",
     "majority": "vocabulary.sampling",
     "once": "vocabulary.sampling",
+    "several": "vocabulary.sampling",
     "shorter_than": "vocabulary.sampling",
     "verified": "vocabulary.sampling",
     "Budget": "vocabulary.task",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel
 
 from scaffold import registry
-from scaffold.errors import BadInput, TaskError
+from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
 from scaffold.machinery.engine import Engine, Outcome, Setting
 from scaffold.machinery.prompts import Templates
@@ -24,12 +24,14 @@ from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
+from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, Approver, Journal
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
+    from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.moves import Planning
     from scaffold.vocabulary.sampling import Sampling
@@ -58,6 +60,8 @@ class Scaffold:
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         sampling: how steps are sampled that do not say so themselves.
+        oversample: draw so many samples of each step at least, for measuring how they agree; it decides nothing.
+        calibration: how the confidence that steps state is corrected, for `unless_sure`.
         seed: makes samples repeatable, for backends that can; each run has its own when None.
         observe: record what monitors say without enforcing it; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
@@ -79,6 +83,8 @@ class Scaffold:
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
         sampling: Sampling | None = None,
+        oversample: int = 0,
+        calibration: Calibration | None = None,
         seed: int | None = None,
         observe: bool = False,
         plan_only: bool = False,
@@ -107,6 +113,8 @@ class Scaffold:
         self._approvers = tuple(approvers)
         self._signer = signer
         self._sampling = sampling
+        self._oversample = oversample
+        self._calibration = calibration
         self._seed = "" if seed is None else str(seed)
         self._observe = observe
         self._plan_only = plan_only
@@ -204,6 +212,8 @@ class Scaffold:
                 approvers=self._approvers,
                 signer=self._signer,
                 sampling=self._sampling,
+                oversample=self._oversample,
+                calibration=self._calibration,
                 seed=self._seed,
                 observe=self._observe,
                 plan_only=self._plan_only,
@@ -231,9 +241,8 @@ class Scaffold:
         specs = {name: each.spec for name, each in self._actions.items()}
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
-                from scaffold.errors import nearest
-
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
+        self._check_sampling()
         for monitor in self._monitors:
             if isinstance(monitor, ChecksTask):
                 monitor.check(task, specs)
@@ -252,6 +261,13 @@ class Scaffold:
             if unpriced:
                 said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
                 raise TaskError(said, path=path)
+
+    def _check_sampling(self) -> None:
+        """A role that sampling asks must be there: the default one in its place would be asked the same again."""
+        for way in ways_of(self._sampling) if self._sampling is not None else ():
+            if way.to and way.to not in self._backends:
+                known = nearest(way.to, self._backends)
+                raise TaskError(f"there is no backend for the role {way.to!r}{known}: name it", path=("sampling",))
 
     def _check_role(self, monitor: Monitor, role: str) -> None:
         if role in self._backends:

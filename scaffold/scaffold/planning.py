@@ -7,20 +7,22 @@ options = yield from together(*(think("propose", understanding, returns=Option) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from scaffold.errors import ActionError, ActionFailed, ActionRefused, ObservationWithheld, OutcomeUnknown
+from scaffold.errors import ActionError, ActionFailed, ActionRefused, ObservationWithheld, OutcomeUnknown, StepFailed
 from scaffold.vocabulary.actions import Observation
-from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Act, Ask, Note, Options, Propose, Think, Together
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Act, Ask, Note, Options, Propose, Think, Thought, Together
 from scaffold.vocabulary.plan import Plan, Planned, resolve
-from scaffold.vocabulary.references import NOWHERE
+from scaffold.vocabulary.references import NOWHERE, union
+from scaffold.vocabulary.sampling import several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scaffold.vocabulary.moves import Planning, Review, StepKind, Thought
+    from scaffold.vocabulary.moves import Planning, Review, StepKind
     from scaffold.vocabulary.references import Reference
-    from scaffold.vocabulary.sampling import Sampling
+    from scaffold.vocabulary.sampling import Check, Sampling
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -209,3 +211,79 @@ def ask(question: str, *about: Any, returns: Any = str) -> Planning[Reference[An
 def note(text: str, *, partial: Any = None) -> Planning[None]:
     """Write something into the trace; `partial` is what the run answers if it is cut short from here on."""
     yield Note(text, partial)
+
+
+Mark = Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+_MARKING = "Mark the last of these from 0 (useless) to 10 (perfect). {rubric}"
+
+
+def best_of(
+    n: int,
+    kind: StepKind,
+    *inputs: Any,
+    rubric: str,
+    judge: str = "judge",
+    least: int = 1,
+    judging: Sampling | None = None,
+    flags: tuple[Check, ...] = (),
+    **asked: Any,
+) -> Planning[Thought[Any]]:
+    """Ask a step for n answers, have a judge mark each by itself, and give the one with the highest mark.
+
+    The answers are samples of one step, so they share its prompt. Each different one is marked in a step of its own:
+    a judge that sees several at once prefers places (Zheng et al. 2023, arXiv 2306.05685). An answer whose judge fails
+    is out. Of equal marks the first counts. The thought's confidence is its mark over 10: the judge's
+    opinion, not a probability.
+
+    Args:
+        n: how many acceptable answers; fewer when 2 n samples hold no more.
+        kind: what sort of step.
+        inputs: what the step may see; the judge sees it too, and the answer after it.
+        rubric: what a good answer is, for the judge; the planner's own words.
+        judge: role of the backend that judges.
+        least: the lowest mark to be taken at all.
+        judging: how the judge is sampled.
+        flags: checks that each answer must pass before it is judged.
+        asked: what else `think` takes: `returns`, `instruction`, `prompt`, `to`, `options`.
+
+    Raises:
+        StepFailed: no acceptable answer, or none that was marked `least` or higher.
+    """
+    drafts = yield from think(kind, *inputs, sampling=several(n, flags=flags), **asked)
+    different = {canonical(candidate.value): candidate for candidate in reversed(drafts.candidates)}
+    candidates = list(reversed(different.values()))
+    marks = yield from together(*(_mark(inputs, candidate, rubric, judge, judging) for candidate in candidates))
+    best: tuple[int, Thought[Any], Thought[int]] | None = None
+    for candidate, mark in zip(candidates, marks, strict=True):
+        if mark is not None and mark.value >= least and (best is None or mark.value > best[0]):
+            best = mark.value, candidate, mark
+    if best is None:
+        said = ", ".join("the judge failed" if mark is None else str(mark.value) for mark in marks)
+        raise StepFailed(f"no answer of {len(candidates)} was marked {least} or higher: {said}", drafts.key)
+    highest, chosen, _ = best
+    return Thought(
+        chosen.value,
+        union([chosen.provenance, *(mark.provenance for mark in marks if mark is not None)]),
+        key=chosen.key,
+        text=chosen.text,
+        reasoning=chosen.reasoning,
+        confidence=highest / 10,
+    )
+
+
+def _mark(
+    inputs: tuple[Any, ...], candidate: Thought[Any], rubric: str, judge: str, judging: Sampling | None
+) -> Planning[Thought[int] | None]:
+    try:
+        mark = yield from think(
+            "evaluate",
+            *inputs,
+            candidate,
+            returns=Mark,
+            instruction=_MARKING.format(rubric=rubric),
+            sampling=judging,
+            to=judge,
+        )
+    except StepFailed:
+        return None
+    return mark

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import TaskError, nearest
-from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once, shorter_than
+from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
+from scaffold.vocabulary.sampling import Sampling, Way, ahead_by, majority, once, shorter_than
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,10 +117,20 @@ def show(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
+_POLICIES = ("once", "majority", "ahead_by")
+_AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure")
+_FORM = "is `once`, `majority: N` or `ahead_by: K`"
+
+
 def read_sampling(said: Any) -> Sampling | None:
     """Give the policy that a task file names.
 
-    That is `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`.
+    That is `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`, and around it
+
+        rotate: [{}, {temperature: 1.0}, {prompt: other}]    asked in several ways in turn
+        cascade: strong                                      another backend, where its votes split
+        cascade: {to: strong, majority: 3}                   the same, with a vote there too
+        sure: 0.95                                           one sample, where corrected confidence is as high
 
     Raises:
         TaskError: it names none.
@@ -128,22 +139,82 @@ def read_sampling(said: Any) -> Sampling | None:
         return None
     table = {said: None} if isinstance(said, str) else said
     if not isinstance(table, dict):
-        raise TaskError(f"is `once`, `majority: N` or `ahead_by: K`, not {show(said)}")
-    known = ["once", "majority", "ahead_by", "cap", "shorter_than"]
-    for key, number in table.items():
-        if key not in known:
-            raise TaskError(unknown(str(key), known), path=(key,))
-        if key != "once" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-            raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
-    policies = [key for key in table if key in {"once", "majority", "ahead_by"}]
-    if len(policies) != 1:
+        raise TaskError(f"{_FORM}, not {show(said)}")
+    for key in table:
+        if key in {"best_of", "verified"}:
+            needs = "a judge" if key == "best_of" else "a critic in code"
+            raise TaskError(f"needs {needs}, which a planner names: `scaffold.{key}`", path=(key,))
+        if key not in (*_POLICIES, *_AROUND):
+            raise TaskError(unknown(str(key), (*_POLICIES, *_AROUND)), path=(key,))
+    policy = _vote(table)
+    if "rotate" in table:
+        policy = _rotated(policy, table["rotate"])
+    if "cascade" in table:
+        policy = _cascade(policy, table["cascade"])
+    if "sure" in table:
+        sure = table["sure"]
+        if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0.5 < sure <= 1:  # noqa: PLR2004 - as `unless_sure` says
+            raise TaskError(f"is a probability above 0.5, such as 0.95, not {show(sure)}", path=("sure",))
+        policy = unless_sure(policy, sure=float(sure))
+    return policy
+
+
+def _vote(table: dict[str, Any]) -> Sampling:
+    named = [key for key in table if key in _POLICIES]
+    if len(named) != 1:
         raise TaskError("names one of `once`, `majority: N` and `ahead_by: K`")
+    for key in ("majority", "ahead_by", "cap", "shorter_than", "batch"):
+        number = table.get(key, 1)
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
+    if "batch" in table and named[0] != "ahead_by":
+        raise TaskError("goes with `ahead_by` alone", path=("batch",))
     flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
     cap = table.get("cap")
-    match policies[0]:
+    match named[0]:
         case "majority":
             return majority(table["majority"], cap=cap, flags=flags)
         case "ahead_by":
-            return ahead_by(table["ahead_by"], cap=cap, flags=flags)
+            return ahead_by(table["ahead_by"], cap=cap, batch=table.get("batch", 1), flags=flags)
         case _:
             return once(tries=cap or 3, flags=flags)
+
+
+def _rotated(policy: Sampling, said: Any) -> Sampling:
+    if not isinstance(said, list):
+        raise TaskError(f"is a list of ways, such as [{{}}, {{temperature: 1.0}}], not {show(said)}", path=("rotate",))
+    ways = []
+    for number, way in enumerate(said):
+        place = ("rotate", number)
+        if not isinstance(way, dict):
+            raise TaskError(f"is a mapping, such as {{temperature: 1.0}}, not {show(way)}", path=place)
+        for key, value in way.items():
+            if key not in Way.__struct_fields__:
+                raise TaskError(unknown(str(key), Way.__struct_fields__), path=(*place, key))
+            wanted: Any = (int, float) if key == "temperature" else str
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                raise TaskError(
+                    f"is a {'number' if key == 'temperature' else 'text'}, not {show(value)}", path=(*place, key)
+                )
+        ways.append(Way(**way))
+    try:
+        return in_rotation(policy, *ways)
+    except ValueError as error:
+        raise TaskError(str(error), path=("rotate",)) from None
+
+
+def _cascade(policy: Sampling, said: Any) -> Sampling:
+    table = {"to": said} if isinstance(said, str) else said
+    if not isinstance(table, dict) or not isinstance(table.get("to"), str):
+        raise TaskError("is the role of a stronger backend, or a mapping with `to` and a policy", path=("cascade",))
+    rest = {key: value for key, value in table.items() if key != "to"}
+    for key in rest:
+        if key not in (*_POLICIES, "cap", "shorter_than", "batch"):
+            raise TaskError(
+                unknown(str(key), ("to", *_POLICIES, "cap", "shorter_than", "batch")), path=("cascade", key)
+            )
+    try:
+        then = _vote(rest or {"once": None})
+    except TaskError as error:
+        raise TaskError(str(error.args[0]), path=("cascade", *error.path)) from None
+    return cascade(policy, to=table["to"], then=then)

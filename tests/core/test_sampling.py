@@ -16,7 +16,7 @@ from scaffold import Planning, Task, Thought, ahead_by, majority, once, shorter_
 from scaffold.errors import NoWinner, StepFailed
 from scaffold.testing import Noisy, Scripted
 from scaffold.vocabulary.models import Delta, Request, Sample, Usage
-from scaffold.vocabulary.sampling import Draw, Lost, Sampling, Won
+from scaffold.vocabulary.sampling import Draw, Lost, Sampling, Vote, Votes, Won
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 letters = st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=30)
 
 
-def settle(policy: Sampling, votes: list[bytes]) -> tuple[Won | Lost | None, int]:
-    """Feed a policy as many of the votes as it asks for; None when it asks for more than there are."""
-    drawn = 0
-    while isinstance(said := policy.decide(votes[:drawn], drawn), Draw):
+def settle(policy: Sampling, texts: list[bytes]) -> tuple[Won | Lost | None, int]:
+    """Feed a policy the votes one by one until it decides; None when it asks for more than there are."""
+    votes = [Vote(text) for text in texts]
+    for drawn in range(len(votes) + 1):
+        said = policy.decide(votes[:drawn])
+        if not isinstance(said, Draw):
+            return said, drawn
         assert said.n >= 1
         assert drawn + said.n <= policy.cap
-        drawn += said.n
-        if drawn > len(votes):
-            return None, drawn
-    return said, drawn
+    return None, len(votes)
 
 
 @given(st.integers(1, 4), letters)
@@ -64,6 +64,8 @@ def test_majority_takes_what_has_more_than_half_of_n(n: int, votes: list[bytes])
         assert votes[:n].count(votes[said.place]) * 2 > n
     elif isinstance(said, Lost):
         assert all(votes[:n].count(vote) * 2 <= n for vote in votes)
+    else:
+        assert all(votes.count(vote) * 2 <= n for vote in votes)
 
 
 @pytest.mark.parametrize("make", [lambda: once(tries=0), lambda: majority(0), lambda: ahead_by(0)])
@@ -228,7 +230,7 @@ def test_a_policy_of_a_strangers_making_cannot_draw_forever_or_beyond_its_cap(wo
         cap: int = 8
         flags: tuple[Any, ...] = ()
 
-        def decide(self, votes: list[bytes], drawn: int) -> Draw:
+        def decide(self, votes: Votes) -> Draw:
             return said
 
     outcome = world.solve(voting(Endless()), "x")

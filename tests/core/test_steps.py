@@ -117,7 +117,7 @@ def test_a_sample_is_the_sum_of_its_pieces(world: World) -> None:
 @pytest.mark.parametrize("profile", [PLAIN, MANY], ids=["one at a time", "n at once"])
 def test_n_samples_are_asked_in_one_request_where_the_backend_can(world: World, profile: Profile) -> None:
     """A backend with `n` is asked once for three; one without three times, each with its own seed."""
-    backend = Scripted(lambda request: "yes" if request.messages else "", profile=profile)
+    backend = Scripted(["yes", "no", "yes"], profile=profile)
     outcome = world.solve(thinking(sampling=majority(3)), backend)
     assert outcome.answer == "yes"
     seeds = [request.seed for request in backend.requests]

@@ -1,4 +1,4 @@
-"""Draws the samples of one step: reads them while they are generated, and tells which of them count."""
+"""Draws the samples of one step: reads them while they are generated, counts them in order, stops what is decided."""
 
 from __future__ import annotations
 
@@ -12,71 +12,54 @@ from scaffold.errors import BackendError, BadResponse
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.vocabulary.models import NO_USAGE, Request, Sample, Usage
+from scaffold.machinery.checking import flagged
+from scaffold.vocabulary.confidence import confidence_field
+from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
+from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from scaffold.interfaces import Backend
     from scaffold.machinery.streams import Reading
+    from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
-    from scaffold.vocabulary.models import Delta, Origin, ReasoningBlock
+    from scaffold.vocabulary.models import Delta, ReasoningBlock
     from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.sampling import Sampling
 
 _LARGEST_ANSWER = 8 * 1024 * 1024
+NOT_COUNTED = "not counted: the samples before it decided"
 
 
-class Asking:
-    """One step while it is asked: what it draws from, and what it has drawn so far."""
+class Source:
+    """Where samples of a step come from: a backend, and what it is asked.
 
-    __slots__ = (
-        "backend",
-        "charged",
-        "drawn",
-        "key",
-        "ledger",
-        "move",
-        "policy",
-        "readings",
-        "request",
-        "running",
-        "samples",
-        "spent",
-        "values",
-        "votes",
-    )
+    Attributes:
+        number: 0 for what the step itself says, then the ways that its policy asked for, in their order.
+        spent: what its samples have cost.
+    """
 
-    def __init__(
-        self, key: str, move: Think, backend: Backend, policy: Sampling, request: Request, ledger: Ledger
-    ) -> None:
-        self.key = key
-        self.move = move
+    __slots__ = ("backend", "number", "request", "spent")
+
+    def __init__(self, backend: Backend, request: Request, number: int = 0) -> None:
         self.backend = backend
-        self.policy = policy
         self.request = request
-        self.ledger = ledger
-        self.samples: list[Sample] = []
-        self.votes: list[bytes] = []
-        self.values: list[tuple[int, bytes]] = []
-        self.drawn = 0
+        self.number = number
         self.spent = NO_USAGE
-        self.charged: set[int] = set()
-        self.running: dict[int, _Partial] = {}
-        self.readings: Sequence[Reading] = ()
 
-    def charge(self, base: int, usage: Usage) -> None:
-        """Take in what the samples from `base` on have cost; dollars follow from the prices where they are not told."""
+    def charge(self, usage: Usage) -> None:
+        """Take in a cost; dollars follow from the prices where they are not told."""
         prices = self.backend.profile.prices
         if usage.usd is None and prices is not None:
             usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))
         self.spent = self.spent + usage
-        self.charged.add(base)
 
-    def uncharged(self) -> list[int]:
-        """The samples under way of which nobody has told what they cost."""
-        together = "n" in self.backend.profile.can
-        return [index for index in self.running if (min(self.running) if together else index) not in self.charged]
+    def charge_worst(self, n: int) -> None:
+        """Take in the most that n samples can cost, as if it had been told."""
+        tokens, usd = self.worst(n)
+        output = self.request.max_tokens * n
+        self.charge(Usage(input=tokens - output, output=output, usd=usd))
 
     def worst(self, n: int) -> tuple[int, float]:
         """Most tokens and dollars that n more samples can cost."""
@@ -86,12 +69,143 @@ class Asking:
         return tokens_in + tokens_out, prices.cost(tokens_in, tokens_out) if prices is not None else 0.0
 
 
+class Asking:
+    """One step while it is asked: what it draws from, and what it has drawn so far.
+
+    Attributes:
+        sources: where its samples come from; the first is what the step itself says.
+        samples: what was drawn and counted, or not needed any more, by index.
+        votes: what counted samples say, in their order; None for what was discarded.
+        values: for each of the votes, the value as it is recorded.
+        places: for each of the votes, its sample's index.
+        running: samples under way, by index.
+        decision: what the policy said last.
+        decided: the policy needs nothing more of what is under way.
+        counting: samples that have ended are being counted.
+        several: more than one sample is under way.
+    """
+
+    __slots__ = (
+        "by_way",
+        "calls",
+        "counting",
+        "curves",
+        "decided",
+        "decision",
+        "drawn",
+        "key",
+        "ledger",
+        "move",
+        "places",
+        "policy",
+        "readings",
+        "running",
+        "samples",
+        "several",
+        "sources",
+        "values",
+        "votes",
+    )
+
+    def __init__(self, key: str, move: Think, source: Source, policy: Sampling, ledger: Ledger) -> None:
+        self.key = key
+        self.move = move
+        self.policy = policy
+        self.ledger = ledger
+        self.sources = [source]
+        self.by_way: dict[Way, Source] = {}
+        self.curves: dict[int, Curve | None] = {}
+        self.samples: list[Sample] = []
+        self.votes: list[Vote | None] = []
+        self.values: list[bytes] = []
+        self.places: list[int] = []
+        self.drawn = 0
+        self.running: dict[int, _Partial] = {}
+        self.calls: list[Call] = []
+        self.readings: Sequence[Reading] = ()
+        self.decision: Draw | Won | Lost = policy.decide(())
+        self.decided = False
+        self.counting = False
+        self.several = False
+
+    @property
+    def spent(self) -> Usage:
+        """What all its samples have cost."""
+        total = self.sources[0].spent
+        if len(self.sources) == 1:
+            return total
+        for source in self.sources[1:]:
+            total = total + source.spent
+        return total
+
+    def calls_for(self, draw: Draw) -> list[Call]:
+        """Who is asked for which of the next samples: all of one source in one request, where its backend can."""
+        base, ways = self.drawn, draw.ways
+        if not ways and draw.n == 1:
+            return [Call(self.sources[0], (base,))]
+        asked: dict[Source, Sequence[int]] = {}
+        if not ways:
+            asked[self.sources[0]] = range(base, base + draw.n)
+        else:
+            sources, place = [self.by_way[way] for way in ways], len(self.votes)
+            turns = [sources[(place + number) % len(ways)] for number in range(draw.n)]
+            for source in dict.fromkeys(turns):
+                asked[source] = [base + number for number, turn in enumerate(turns) if turn is source]
+        calls: list[Call] = []
+        for source, indexes in asked.items():
+            together = len(indexes) == 1 or "n" in source.backend.profile.can
+            calls += [Call(source, indexes)] if together else [Call(source, [index]) for index in indexes]
+        return calls
+
+    def charge_uncharged(self) -> None:
+        """Charge at its worst what broke off, was stopped or told nothing: what it has cost is not known."""
+        for call in self.calls:
+            if call.begun and not call.charged:
+                call.source.charge_worst(len(call.indexes))
+                call.charged = True
+
+
+class Call:
+    """One request under way, for some of a step's samples.
+
+    Attributes:
+        begun: its backend has been asked.
+        charged: what it costs was told, or taken at its worst.
+        stopped: its samples are not needed any more.
+        cancelled: its task was cancelled for that.
+    """
+
+    __slots__ = ("begun", "cancelled", "charged", "indexes", "partials", "source", "stopped", "task")
+
+    def __init__(self, source: Source, indexes: Sequence[int]) -> None:
+        self.source = source
+        self.indexes = indexes
+        self.partials = [_Partial(source) for _ in indexes]
+        self.begun = False
+        self.charged = False
+        self.stopped = False
+        self.cancelled = False
+        self.task: asyncio.Task[Any] | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether each of its samples has ended."""
+        return all(partial.over for partial in self.partials)
+
+    def stop(self) -> None:
+        """End it: nobody needs its samples any more. What has not begun never will."""
+        self.stopped = True
+        if self.begun and self.task is not None and self.task is not asyncio.current_task():
+            self.cancelled = self.task.cancel()
+
+
 class _Partial:
     """One sample while it is generated."""
 
-    __slots__ = ("blocks", "cut", "finish", "logprob", "origin", "reasoning", "signals", "size", "text")
+    __slots__ = ("blocks", "cut", "finish", "logprob", "origin", "reasoning", "signals", "size", "source", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.size = 0
@@ -102,7 +216,13 @@ class _Partial:
         self.signals: dict[str, float] = {}
         self.origin: Origin | None = None
 
+    @property
+    def over(self) -> bool:
+        return self.finish is not None or bool(self.cut)
+
     def take(self, delta: Delta) -> None:
+        if self.finish is not None and (delta.text or delta.reasoning):
+            raise BadResponse(f"more of sample {delta.index} was sent after its end")
         if delta.text:
             self.text.append(delta.text)
         if delta.reasoning:
@@ -120,18 +240,27 @@ class _Partial:
             self.origin = delta.origin
         self.size += len(delta.text) + len(delta.reasoning)
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int, flag: str = "") -> Sample:
         return Sample(
             index=index,
             text=_clean("".join(self.text)),
             reasoning=_clean("".join(self.reasoning)),
             finish="cut" if self.cut else self.finish or "cut",
             logprob=self.logprob,
-            flag=self.cut,
+            flag=flag or self.cut,
             blocks=tuple(self.blocks),
             signals=self.signals,
             origin=self.origin,
+            way=self.source.number,
         )
+
+
+def worst_of(calls: Sequence[Call]) -> tuple[int, float]:
+    """Most tokens and dollars that several requests can cost."""
+    if len(calls) == 1:
+        return calls[0].source.worst(len(calls[0].indexes))
+    each = [call.source.worst(len(call.indexes)) for call in calls]
+    return sum(tokens for tokens, _ in each), sum(usd for _, usd in each)
 
 
 def _clean(text: str) -> str:
@@ -141,123 +270,190 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-async def draw(asking: Asking, n: int) -> None:
-    """Draw n more samples, and count them.
+async def draw(asking: Asking, calls: list[Call], n: int) -> None:
+    """Draw n more samples, and count them until they decide.
 
     Raises:
-        BackendError: the backend cannot answer.
+        BackendError: a backend cannot answer.
     """
-    base = asking.drawn
-    asking.running = {base + number: _Partial() for number in range(n)}
-    asking.drawn = base + n
-    if n == 1 or "n" in asking.backend.profile.can:
-        await _collect(asking, base, n)
+    asking.calls = calls
+    asking.decided = False
+    asking.several = n > 1
+    asking.drawn += n
+    if n == 1:  # most steps: nothing to stop early, nothing to wait for beside it
+        call = calls[0]
+        asking.running = {call.indexes[0]: call.partials[0]}
+        call.begun = True
+        await _stream(asking, call)
     else:
-        await _collect_apart(asking, base, n)
-    count(asking)
+        asking.running = {
+            index: partial for call in calls for index, partial in zip(call.indexes, call.partials, strict=True)
+        }
+        if len(calls) == 1:
+            await _collect(asking, calls[0])
+        else:
+            await at_once(_collect(asking, call) for call in calls)
+    await conclude(asking)
 
 
-async def _collect_apart(asking: Asking, base: int, n: int) -> None:
-    """Ask for each sample by itself, of a backend that gives one at a time."""
-    await at_once(_collect(asking, index, 1) for index in range(base, base + n))
+async def _collect(asking: Asking, call: Call) -> None:
+    if call.stopped:
+        return  # before it began
+    call.task = asyncio.current_task()
+    call.begun = True
+    try:
+        await _stream(asking, call)
+    except asyncio.CancelledError:
+        if not call.cancelled:
+            raise
+    except BackendError:
+        if not call.stopped:
+            raise
 
 
-async def _collect(asking: Asking, base: int, n: int) -> None:
-    request = asking.request
-    if base or n > 1:
-        seed = None if request.seed is None else request.seed + base
+async def _stream(asking: Asking, call: Call) -> None:
+    first, n = call.indexes[0], len(call.indexes)
+    request = call.source.request
+    if first or n > 1:
+        seed = None if request.seed is None else request.seed + first
         request = msgspec.structs.replace(request, n=n, seed=seed)
     try:
-        async with aclosing(asking.backend.generate(request)) as stream:
-            await _read(asking, base, n, stream)
+        async with aclosing(call.source.backend.generate(request)) as stream:
+            await _read(asking, call, stream)
     except asyncio.CancelledError:
         if is_from_within():
             raise BackendError("it was cancelled from within") from None
         raise
     except BadResponse as error:
-        for index in range(base, base + n):
-            asking.running[index].cut = asking.running[index].cut or str(error)
-    if base not in asking.charged:
-        # What a stream that broke off, or told nothing, has cost is not known; the worst is charged.
-        asking.charge(base, worst_usage(asking, n))
+        for partial in call.partials:
+            if not partial.over:
+                partial.cut = str(error)
 
 
-async def _read(asking: Asking, base: int, n: int, stream: AsyncIterator[Delta]) -> None:
-    running, readings = asking.running, asking.readings
-    most = min(_LARGEST_ANSWER, 256 * asking.request.max_tokens + 4096)
+async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> None:
+    partials, readings, indexes = call.partials, asking.readings, call.indexes
+    n, several = len(partials), asking.several
+    max_tokens = call.source.request.max_tokens
+    most = min(_LARGEST_ANSWER, 256 * max_tokens + 4096)
     async for delta in stream:
-        partial = running.get(base + delta.index) if 0 <= delta.index < n else None
-        if partial is None:
+        if not 0 <= delta.index < n:
             raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")
+        partial = partials[delta.index]
         partial.take(delta)
         if delta.usage is not None:
-            asking.charge(base, delta.usage)
+            call.source.charge(delta.usage)
+            call.charged = True
         if partial.size > most:
-            raise BadResponse(
-                f"an answer of more than {most} characters to a step of {asking.request.max_tokens} tokens"
-            )
+            partial.cut = f"an answer of more than {most} characters to a step of {max_tokens} tokens"
+            raise BadResponse(partial.cut)
         if readings and not partial.cut:
-            partial.cut = _cut_by(readings, msgspec.structs.replace(delta, index=base + delta.index))
-            if partial.cut and all(running[base + number].cut for number in range(n)):
+            partial.cut = _cut_by(readings, msgspec.structs.replace(delta, index=indexes[delta.index]))
+            if partial.cut and all(each.cut for each in partials):
+                return
+        if several and partial.over:
+            await _count_what_is_over(asking)
+            if asking.decided and not call.over:
                 return
 
 
-def count(asking: Asking) -> None:
-    """Turn what was drawn into samples, and the acceptable ones into votes, in the order of their index."""
-    for index, partial in asking.running.items():
-        sample = partial.sample(index)
-        problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
-        if not problem:
-            said = [reading.close(index) for reading in asking.readings]
-            problem = next((reason for reason in said if reason), "")
-        value: Any = None
-        if not problem and sample.finish == "length" and asking.move.returns is not str:
-            problem = f"not finished within {asking.request.max_tokens} tokens"
-        if not problem:
-            try:
-                value = read_answer(asking.move.returns, sample.text, asking.move.options.choices)
-            except ValueError as error:
-                problem = f"malformed: {error}"
-        if not problem:
-            problem = _flagged(asking.policy, value)
-        if problem:
-            sample = msgspec.structs.replace(sample, flag=problem)
+async def _count_what_is_over(asking: Asking) -> None:
+    """Count samples that have ended, in the order of their index, until they decide; then stop the others.
+
+    A check may take its time. Meanwhile other streams end samples, which whoever counts already counts too.
+    """
+    if asking.counting:
+        return
+    asking.counting = True
+    try:
+        while not asking.decided:
+            partial = asking.running.get(len(asking.samples))
+            if partial is None or not partial.over:
+                return
+            await _count(asking, partial)
+    finally:
+        asking.counting = False
+    for call in asking.calls:
+        if not call.over:
+            call.stop()
+
+
+async def conclude(asking: Asking) -> None:
+    """Count what is left once all streams have ended; what comes after the decision stays without a vote."""
+    while asking.running:
+        index = len(asking.samples)
+        if asking.decided:
+            asking.samples.append(asking.running.pop(index).sample(index, NOT_COUNTED))
         else:
-            vote = recorded(asking.move.returns, value)
-            asking.votes.append(vote)
-            asking.values.append((len(asking.samples), vote))
-        asking.samples.append(sample)
-    asking.running = {}
+            await _count(asking, asking.running[index])
+    asking.charge_uncharged()
+    asking.calls = []
 
 
-def give_up(asking: Asking, reason: str) -> None:
+async def _count(asking: Asking, partial: _Partial) -> None:
+    """Turn the next sample into a vote if it is acceptable, and hear what the policy says to that."""
+    index, policy, returns = len(asking.samples), asking.policy, asking.move.returns
+    sample = partial.sample(index)
+    if partial.source.number and sample.origin is None:
+        profile = partial.source.backend.profile
+        if profile != asking.sources[0].backend.profile:
+            sample = msgspec.structs.replace(sample, origin=Origin(backend=profile.backend, model=profile.model))
+    value, problem = _value_of(asking, sample)
+    if not problem and policy.flags:
+        problem = await flagged(policy.flags, value)
+    del asking.running[index]
+    vote: Vote | None = None
+    said = b""
+    if problem:
+        sample = msgspec.structs.replace(sample, flag=problem)
+    else:
+        said = recorded(returns, value)
+        field = confidence_field(returns) if returns is not str else ""
+        vote = Vote(said) if not field else _without_confidence(asking, partial.source, said, field)
+    asking.samples.append(sample)
+    asking.votes.append(vote)
+    asking.values.append(said)
+    asking.places.append(index)
+    ways = asking.decision.ways if isinstance(asking.decision, Draw) else ()
+    asking.decision = decision = policy.decide(asking.votes)
+    asking.decided = not isinstance(decision, Draw) or decision.ways != ways
+
+
+def _value_of(asking: Asking, sample: Sample) -> tuple[Any, str]:
+    """The value that a sample states, or why it does not count."""
+    problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
+    if not problem and asking.readings:
+        said = [reading.close(sample.index) for reading in asking.readings]
+        problem = next((reason for reason in said if reason), "")
+    if problem:
+        return None, problem
+    move = asking.move
+    if sample.finish == "length" and move.returns is not str:
+        return None, f"not finished within {move.options.max_tokens} tokens"
+    try:
+        value = read_answer(move.returns, sample.text, move.options.choices)
+    except ValueError as error:
+        return None, f"malformed: {error}"
+    return value, ""
+
+
+def _without_confidence(asking: Asking, source: Source, said: bytes, field: str) -> Vote:
+    value = msgspec.json.decode(said)
+    stated, curve = value.pop(field, None), asking.curves.get(source.number)
+    known = curve is not None and isinstance(stated, int | float)
+    return Vote(msgspec.json.encode(value), curve.correct(stated) if curve is not None and known else None)
+
+
+async def give_up(asking: Asking, reason: str) -> None:
     """Keep what came before the backend refused to go on, and charge what it may have cost."""
-    begun = [index for index in asking.uncharged() if asking.running[index].size]
-    if begun:
-        asking.spent = asking.spent + worst_usage(asking, len(begun))
-    for partial in asking.running.values():
-        if partial.finish is None:
-            partial.cut = partial.cut or reason
-    count(asking)
-
-
-def worst_usage(asking: Asking, n: int) -> Usage:
-    """The most that n samples can cost, as if it had been told."""
-    tokens, usd = asking.worst(n)
-    return Usage(input=tokens - asking.request.max_tokens * n, output=asking.request.max_tokens * n, usd=usd)
-
-
-def _flagged(policy: Sampling, value: Any) -> str:
-    for check in policy.flags:
-        try:
-            said: Any = check(value)
-        except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
-            return f"check failed: {type(error).__name__}: {error}"
-        if isinstance(said, str) and said:
-            return said
-        if said is not None and said is not True and said != "":
-            return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
-    return ""
+    for call in asking.calls:
+        begun = sum(1 for partial in call.partials if partial.size)
+        if begun and not call.charged:
+            call.source.charge_worst(begun)
+        call.charged = True
+        for partial in call.partials:
+            if not partial.over:
+                partial.cut = reason
+    await conclude(asking)
 
 
 def _cut_by(readings: Sequence[Reading], delta: Delta) -> str:

@@ -31,6 +31,7 @@ from scaffold.trace.chain import Chain
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
@@ -89,6 +90,8 @@ class Setting:
         name: the planner's name, as pinned in the trace.
         plugins: what else is pinned: versions and settings, by name.
         seed: what the seeds of samples follow from; the run's id when empty.
+        oversample: how many samples of each step are drawn at least, for measuring how they agree.
+        calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
         config: what is needed to build this setting again; kept in the trace's content.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
@@ -113,6 +116,8 @@ class Setting:
     followers: Sequence[Callable[[Event, bytes], None]] = ()
     listeners: Sequence[Callable[[Event, bytes], None]] = ()
     seed: str = ""
+    oversample: int = 0
+    calibration: Calibration | None = None
 
 
 class Engine:
@@ -138,6 +143,7 @@ class Engine:
             surroundings=setting.surroundings,
             sampling=setting.sampling,
         )
+        self._steps.oversample = setting.oversample
         self._reviews = Reviews(
             task=task,
             monitors=setting.monitors,
@@ -205,11 +211,20 @@ class Engine:
                 plugins=setting.plugins,
                 seed=setting.seed,
             ),
-            {"task": setting.task.model_dump(mode="json"), "config": setting.config},
+            self._opening(),
         )
         await self._recorder.flush()  # a run that dies before its first step still says what it was
         self._reach("run.started:after")
         return await self._live()
+
+    def _opening(self) -> dict[str, Any]:
+        """What the first event holds beside its facts; from here on a run keeps to what that says."""
+        setting = self._setting
+        content: dict[str, Any] = {"task": setting.task.model_dump(mode="json"), "config": setting.config}
+        if setting.calibration is not None:
+            content["calibration"] = setting.calibration
+            self._steps.curves = setting.calibration.by_kind()
+        return content
 
     async def resume(self) -> Outcome:
         """Go on from where the trace ends; a run that has ended gives its outcome again.
@@ -225,6 +240,8 @@ class Engine:
                 self._compare_pins(link.event)
                 self._steps.seed = link.event.seed or self._claim.run
             body = bytes(link.content.body) if link.content is not None else b""
+            if isinstance(link.event, ev.RunStarted) and body:
+                self._steps.curves = _opening.decode(body).calibration.by_kind()
             replay.feed(link.event, body)
             self._recorder.adopt(link)
         if self._state.ended is not None:
@@ -492,6 +509,13 @@ class Engine:
             repaired=self._claim.repaired,
             seconds=self._recorder.t,
         )
+
+
+class _Opening(msgspec.Struct):
+    calibration: Calibration = Calibration()
+
+
+_opening = msgspec.json.Decoder(_Opening)
 
 
 def _misfit(task: Task, answer: Any) -> str:

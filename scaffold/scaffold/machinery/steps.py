@@ -12,6 +12,7 @@ from scaffold.errors import (
     BackendError,
     BackendUnavailable,
     BudgetSpent,
+    CheckFailed,
     ContextOverflow,
     MoveError,
     NoWinner,
@@ -21,27 +22,34 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
-from scaffold.machinery.answers import choices_of, object_schema
-from scaffold.machinery.drawing import Asking, draw, give_up, worst_usage
+from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
+from scaffold.machinery.checking import FAILED
+from scaffold.machinery.drawing import NOT_COUNTED, Asking, Source, draw, give_up, worst_of
 from scaffold.machinery.visibility import corrected, least, shown_by
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
+from scaffold.vocabulary.composed import oversampled
 from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
-from scaffold.vocabulary.sampling import ONCE, Draw, Lost
+from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaffold.interfaces import Backend, Surroundings
+    from scaffold.machinery.drawing import Call
     from scaffold.machinery.prompts import Templates
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.state import RunState
     from scaffold.machinery.streams import Reading
+    from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.sampling import Sampling
+
+_SEEDS = 1 << 31
+_SEEDS_APART = 104_729  # further than the samples of one step go
 
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
@@ -66,14 +74,28 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
     raw = bytes(content.value)
     value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
     winner = content.samples[event.winner]
-    return Thought(
+    provenance = Provenance((f"step:{event.key}",), event.tainted)
+    thought: Thought[Any] = Thought(
         value,
-        Provenance((f"step:{event.key}",), event.tainted),
+        provenance,
         key=event.key,
         text=winner.text,
         reasoning=winner.reasoning,
         confidence=event.confidence,
     )
+    if getattr(move.sampling, "keeps_all", False):
+        thought.candidates = tuple(
+            Thought(_value_in(sample, move), provenance, key=event.key, text=sample.text, reasoning=sample.reasoning)
+            for sample in content.samples
+            if not sample.flag
+        )
+    return thought
+
+
+def _value_in(sample: Sample, move: Think) -> Any:
+    """The value of an accepted sample, as it would be sent if it had won."""
+    raw = recorded(move.returns, read_answer(move.returns, sample.text, move.options.choices))
+    return decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
 
 
 class _Recorded(msgspec.Struct):
@@ -90,6 +112,8 @@ class Steps:
 
     Attributes:
         seed: what the seeds of its samples follow from.
+        oversample: how many samples of each step are drawn at least, for measuring how they agree.
+        curves: how stated confidence is corrected, by backend, model and kind of step.
     """
 
     def __init__(
@@ -114,6 +138,8 @@ class Steps:
         self._state = state
         self._reach = surroundings.reach
         self._sampling = sampling or ONCE
+        self.oversample = 0
+        self.curves: Mapping[tuple[str, str, str], Curve] = {}
         self._drawing = 0
         self._freed = asyncio.Event()
 
@@ -150,13 +176,16 @@ class Steps:
             BudgetSpent: there is no room for it.
             Unavailable: its backend is gone.
         """
-        backend = self.backend(move.to)
         policy = move.sampling or self._sampling
+        if self.oversample and ledger == "model":
+            policy = oversampled(policy, self.oversample)
         provenance = [provenance_of(value, history) for value in move.inputs]
         depends = union(provenance)
-        request = self._request(key, move, provenance)
-        asking = Asking(key, move, backend, policy, request, ledger)
+        source = Source(self.backend(move.to), self._request(key, move, provenance))
+        asking = Asking(key, move, source, policy, ledger)
         asking.readings = readings
+        if self.curves:
+            asking.curves[0] = self._curve(source, move)
         started = self._recorder.active()
         try:
             error = await self._draw_until_decided(asking, provenance)
@@ -172,7 +201,7 @@ class Steps:
             usage=asking.spent,
             seconds=round(self._recorder.active() - started, 6),
             samples=len(asking.samples),
-            discarded=len(asking.samples) - len(asking.votes),
+            discarded=asking.votes.count(None),
             sources=depends.sources,
             tainted=depends.tainted,
             final=final or isinstance(error, MoveError),
@@ -182,8 +211,8 @@ class Steps:
             content["error"] = {"code": error.code, "message": error.message, "data": error.data}
         else:
             place, event.confidence, event.votes = error
-            event.winner, value = asking.values[place]
-            content["value"] = msgspec.Raw(value)
+            event.winner = asking.places[place]
+            content["value"] = msgspec.Raw(asking.values[place])
         self._reach("step.answered:before")
         body = self._recorder.record(event, content)
         self._reach("step.answered:after")
@@ -191,18 +220,47 @@ class Steps:
 
     def _correct(self, asking: Asking) -> None:
         """Write down what the replies have shown of the reasoning, where it is not what was believed."""
-        shown = shown_by(asking.samples, asking.spent)
-        if shown is None:
-            return
-        profile = asking.backend.profile
-        before = self._state.visibility.get((profile.backend, profile.model))
-        now, believed = corrected(profile, before, shown), before or profile.reasoning
-        if now != believed:
-            self._recorder.record(
-                ev.ProfileCorrected(
-                    key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
+        for source in asking.sources:
+            samples = asking.samples
+            if len(asking.sources) > 1:
+                samples = [sample for sample in samples if sample.way == source.number]
+            shown = shown_by(samples, source.spent)
+            if shown is None:
+                continue
+            profile = source.backend.profile
+            before = self._state.visibility.get((profile.backend, profile.model))
+            now, believed = corrected(profile, before, shown), before or profile.reasoning
+            if now != believed:
+                self._recorder.record(
+                    ev.ProfileCorrected(
+                        key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
+                    )
                 )
+
+    def _curve(self, source: Source, move: Think) -> Curve | None:
+        profile = source.backend.profile
+        return self.curves.get((profile.backend, profile.model, move.kind))
+
+    def _source(self, asking: Asking, way: Way, provenance: list[Provenance]) -> Source:
+        """What a step is when it is asked in another way."""
+        move, role = asking.move, way.to or asking.move.to
+        if way.to and way.to not in self._backends:
+            raise Unavailable(
+                f"the sampling of the step at {asking.key} asks a backend for the role {way.to!r}, and there is none: "
+                "name it under `backends:`"
             )
+        options = move.options
+        if way.temperature is not None:
+            options = msgspec.structs.replace(options, temperature=way.temperature)
+        other = msgspec.structs.replace(
+            move, prompt=way.prompt or move.prompt, instruction=way.instruction or move.instruction, options=options
+        )
+        request = self._request(asking.key, other, provenance)
+        number = len(asking.sources)
+        if request.seed is not None:
+            # The same random numbers for another prompt or temperature would make votes err alike.
+            request = msgspec.structs.replace(request, seed=(request.seed + number * _SEEDS_APART) % _SEEDS)
+        return Source(self.backend(role), request, number)
 
     def _request(self, key: str, move: Think, provenance: list[Provenance]) -> Request:
         options = move.options
@@ -223,64 +281,78 @@ class Steps:
         """Draw as the policy says; give the winner's place, share and votes counted, or why there is none."""
         first = True
         while True:
-            decision = asking.policy.decide(asking.votes, asking.drawn)
+            decision = asking.decision
             if isinstance(decision, Lost):
                 return self._lost(asking, decision.reason)
             if not isinstance(decision, Draw):
                 return decision.place, decision.share, decision.counted
-            if not 0 < decision.n <= asking.policy.cap - asking.drawn:
-                policy = asking.policy
-                said = (
-                    f"{type(policy).__name__} asks for {decision.n} more samples after {asking.drawn} of {policy.cap}"
-                )
+            counted, policy = len(asking.votes), asking.policy
+            if not 0 < decision.n <= policy.cap - counted:
+                said = f"{type(policy).__name__} asks for {decision.n} more samples after {counted} of {policy.cap}"
                 raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
-            tokens, usd = asking.worst(decision.n)
+            new = self._new_sources(asking, decision, provenance) if decision.ways else []
+            calls = asking.calls_for(decision)
+            tokens, usd = worst_of(calls)
             while (spent := self._lacks_room(asking, tokens, usd, steps=1 if first else 0)) is not None:
                 if not self._drawing:
                     raise spent
                 self._freed.clear()
                 await self._freed.wait()
-            self._reserve(asking, tokens, usd, provenance, first=first)
+            self._reserve(asking, tokens, usd, provenance, new, first=first)
             first = False
             self._drawing += 1  # from the reservation on: who finds no room waits for what this one leaves
             try:
                 await self._recorder.flush()
                 self._reach("step.asked:after")
-                await draw(asking, decision.n)
+                await draw(asking, calls, decision.n)
             except ContextOverflow as error:
-                give_up(asking, str(error))
+                await give_up(asking, str(error))
                 return PromptTooLong(str(error), asking.key)
             except BackendUnavailable as error:
                 raise Unavailable(str(error)) from error
             except BackendError as error:
-                give_up(asking, str(error))
-                return StepFailed(f"{asking.backend.profile.backend} cannot answer: {error}", asking.key)
+                await give_up(asking, str(error))
+                return StepFailed(f"{_asked_of(calls)} cannot answer: {error}", asking.key)
             finally:
                 self._drawing -= 1
                 self._freed.set()
 
     @staticmethod
     def _lost(asking: Asking, reason: str) -> MoveError:
-        flags = [sample.flag for sample in asking.samples if sample.flag]
+        flags = [sample.flag for sample in asking.samples if sample.flag and sample.flag != NOT_COUNTED]
         votes: dict[str, int] = {}
         for vote in asking.votes:
-            text = vote.decode()[:200]
-            votes[text] = votes.get(text, 0) + 1
-        leaf = NoWinner if asking.votes else StepFailed
+            if vote is not None:
+                text = vote.value.decode()[:200]
+                votes[text] = votes.get(text, 0) + 1
+        failed = next((flag for flag in flags if flag.startswith(FAILED)), "")
+        leaf = NoWinner if votes else CheckFailed if failed else StepFailed
         why = f"{reason}; the last was discarded: {flags[-1]}" if flags else reason
+        if leaf is CheckFailed:
+            why = f"{reason}: {failed}"
         return leaf(why, asking.key, votes=votes, flags=flags[-8:])
 
     def _lacks_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> BudgetSpent | None:
         ledger = self._state.ledger(asking.ledger)
-        tokens, usd = asking.spent.tokens + tokens, (asking.spent.usd or 0.0) + usd
+        spent = asking.spent
+        tokens, usd = spent.tokens + tokens, (spent.usd or 0.0) + usd
         return ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)
 
-    def _reserve(self, asking: Asking, tokens: int, usd: float, provenance: list[Provenance], *, first: bool) -> None:
+    def _reserve(
+        self,
+        asking: Asking,
+        tokens: int,
+        usd: float,
+        provenance: list[Provenance],
+        new: list[dict[str, Any]],
+        *,
+        first: bool,
+    ) -> None:
         if not first:
             event = ev.StepReserved(key=asking.key, ledger=asking.ledger, tokens=tokens, usd=usd, spent=asking.spent)
-            self._recorder.record(event)
+            self._recorder.record(event, {"ways": new} if new else None)
             return
-        move = asking.move
+        move, source = asking.move, asking.sources[0]
         self._reach("step.asked:before")
         what = asked(move)
         opening = ev.StepAsked(
@@ -289,20 +361,46 @@ class Steps:
             digest="",
             to=move.to,
             ledger=asking.ledger,
-            backend=asking.backend.profile.backend,
-            model=asking.backend.profile.model,
+            backend=source.backend.profile.backend,
+            model=source.backend.profile.model,
+            sampling=name_of(asking.policy),
             tokens=tokens,
             usd=usd,
         )
-        content = {"asked": msgspec.Raw(what), "messages": asking.request.messages, "provenance": provenance}
+        content = {"asked": msgspec.Raw(what), "messages": source.request.messages, "provenance": provenance}
+        if new:
+            content["ways"] = new
         self._recorder.record(opening, content, asked=what)
+
+    def _new_sources(self, asking: Asking, decision: Draw, provenance: list[Provenance]) -> list[dict[str, Any]]:
+        """Find who is asked in the ways of a draw; give what the trace does not hold of them yet."""
+        new: list[dict[str, Any]] = []
+        own = asking.sources[0]
+        for way in decision.ways:
+            if way in asking.by_way:
+                continue
+            if way == Way():
+                asking.by_way[way] = own
+                continue
+            source = asking.by_way[way] = self._source(asking, way, provenance)
+            asking.sources.append(source)
+            if self.curves:
+                asking.curves[source.number] = self._curve(source, asking.move)
+            profile = source.backend.profile
+            said: dict[str, Any] = {"way": way, "backend": profile.backend, "model": profile.model}
+            if source.request.messages != own.request.messages:
+                said["messages"] = source.request.messages
+            new.append(said)
+        return new
 
     def _cut(self, asking: Asking, reason: BaseException) -> None:
         """Write down a step that is given up: what it has, and what it may have cost."""
         partial = [each.sample(index) for index, each in sorted(asking.running.items())]
-        uncharged = asking.uncharged()
-        if uncharged:
-            asking.spent = asking.spent + worst_usage(asking, len(uncharged))
+        asking.charge_uncharged()
         why = str(reason) or type(reason).__name__
         event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent, samples=asking.drawn)
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})
+
+
+def _asked_of(calls: list[Call]) -> str:
+    return " or ".join(dict.fromkeys(call.source.backend.profile.backend for call in calls))

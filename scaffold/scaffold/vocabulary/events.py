@@ -60,7 +60,10 @@ class RunResumed(Event, tag="run.resumed", kw_only=True):
 
 
 class StepAsked(Event, tag="step.asked", kw_only=True):
-    """A step is about to be asked. Content: `asked`, `messages`, `provenance`."""
+    """A step is about to be asked. Content: `asked`, `messages`, `provenance`; `ways` that its policy asks for.
+
+    `sampling` names its policy, where that is not the usual one.
+    """
 
     step: str
     digest: str
@@ -68,12 +71,13 @@ class StepAsked(Event, tag="step.asked", kw_only=True):
     ledger: Ledger = "model"
     backend: str = ""
     model: str = ""
+    sampling: str = ""
     tokens: int = 0
     usd: float = 0.0
 
 
 class StepReserved(Event, tag="step.reserved", kw_only=True):
-    """More samples of a step are about to be asked. Content: none.
+    """More samples of a step are about to be asked. Content: `ways` that its policy asks for now first, if any.
 
     `spent` is what the step used so far, `tokens` and `usd` what the new samples may cost at worst.
     """

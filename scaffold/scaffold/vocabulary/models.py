@@ -73,7 +73,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             shares_prompt: the prompt is paid for once, not once a sample.
         """
         # No tokenizer needs more tokens than there are bytes.
-        prompt = sum(len(message.content.encode("utf-8", "replace")) + _TEMPLATE for message in self.messages)
+        prompt = 0
+        for message in self.messages:
+            text = message.content
+            prompt += _TEMPLATE + (len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
         return prompt * (1 if shares_prompt else self.n), self.max_tokens * self.n
 
 
@@ -166,7 +169,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         flag: why it was discarded; empty when it counts.
         blocks: reasoning to hand back on a next turn, where the API wants it.
         signals: figures about the model's inner state, where the backend tells.
-        origin: who gave it, where a backend around others chose.
+        origin: who gave it, where a backend around others or a sampling policy chose.
+        way: how it was asked: 0 as the step says, else the number among the ways that its policy asked for.
     """
 
     index: int
@@ -178,6 +182,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     blocks: tuple[ReasoningBlock, ...] = ()
     signals: dict[str, float] = {}
     origin: Origin | None = None
+    way: int = 0
 
 
 class Prices(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -124,9 +124,10 @@ class Thought(Reference[T_co]):
         text: the answer as the model wrote it.
         reasoning: its readable reasoning.
         confidence: the winner's share of the votes that counted, between 0 and 1.
+        candidates: all accepted answers, where the step was sampled by `several`.
     """
 
-    __slots__ = ("confidence", "key", "reasoning", "text")
+    __slots__ = ("candidates", "confidence", "key", "reasoning", "text")
 
     def __init__(
         self,
@@ -143,6 +144,7 @@ class Thought(Reference[T_co]):
         self.text = text
         self.reasoning = reasoning
         self.confidence = confidence
+        self.candidates: tuple[Thought[T_co], ...] = ()
 
 
 class Review(msgspec.Struct, frozen=True):

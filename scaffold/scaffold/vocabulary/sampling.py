@@ -1,25 +1,63 @@
 """How samples become one answer: policies that say how many more to draw, or who has won.
 
-A policy sees the votes in the order of their sample index, never of their arrival, so that one set of
-samples has one outcome. What is malformed, over-long or fails a check is discarded and drawn again; it
-is never repaired.
+A policy sees the votes in the order of their sample index, never of their arrival, so that one set of samples has one
+outcome. It is asked after every sample, in that order, and the first decision counts: what was drawn beyond it is
+stopped, and has no vote. What is malformed, over-long or fails a check is discarded and drawn again; it is never
+repaired. Policies around a policy (`cascade`, `in_rotation`, `unless_sure`) stand in `composed`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from inspect import isawaitable
 from typing import Any, Protocol
 
 import msgspec
 
-Check = Callable[[Any], "str | bool | None"]
+Said = str | bool | None
+Check = Callable[[Any], Said | Awaitable[Said]]
+"""Reads one sample's value: True, nothing or "" accepts it, a text says why not. What takes long is `async`."""
+
+
+class Vote(msgspec.Struct, frozen=True, gc=False):
+    """What one sample says.
+
+    Attributes:
+        value: canonical form of its value; what it states of its own confidence is no part of it.
+        confidence: how likely it is right: what it stated, corrected by what was seen of such statements. None where it
+            stated nothing, or nothing is known of how such statements fare.
+    """
+
+    value: bytes
+    confidence: float | None = None
+
+
+Votes = Sequence["Vote | None"]
+"""One for each sample, in the order of their index; None for one that was discarded."""
+
+
+class Way(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One way to ask a step; what is left out is as the step says.
+
+    Attributes:
+        to: the role of another backend.
+        prompt: the name of another template.
+        instruction: the same in other words; never text from elsewhere.
+        temperature: another temperature.
+    """
+
+    to: str = ""
+    prompt: str = ""
+    instruction: str = ""
+    temperature: float | None = None
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """Draw `n` more samples."""
+    """Draw `n` more samples; the one at place p among the votes is asked in `ways[p % len(ways)]`, if there are any."""
 
     n: int
+    ways: tuple[Way, ...] = ()
 
 
 class Won(msgspec.Struct, frozen=True):
@@ -39,14 +77,15 @@ class Lost(msgspec.Struct, frozen=True):
 class Sampling(Protocol):
     """A policy for one step.
 
-    `decide` is given the votes so far (canonical forms of the values, in sample order, discards left out) and how
-    many samples were drawn in all. It is asked again after each draw, must depend on nothing else, and must not
-    draw beyond `cap`.
+    `decide` is asked before anything is drawn and after each sample in the order of their index. What it says must
+    depend on the votes alone, and it must not draw beyond `cap`. While samples are under way, a `Draw` in the same ways
+    means to wait for them; any other decision stops them. A policy may also have a `name`, which is written
+    into the trace, `ways` that it may ask for, and `keeps_all`: all accepted samples become the thought's candidates.
     """
 
     @property
     def cap(self) -> int:
-        """Most samples it will ever draw."""
+        """Most samples it will ever count."""
         ...
 
     @property
@@ -54,7 +93,7 @@ class Sampling(Protocol):
         """Checks that each sample's value must pass; a string or False says no."""
         ...
 
-    def decide(self, votes: list[bytes], drawn: int) -> Draw | Won | Lost:
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
         """Say what is next."""
         ...
 
@@ -65,11 +104,16 @@ class _First(msgspec.Struct, frozen=True):
     cap: int
     flags: tuple[Check, ...] = ()
 
-    def decide(self, votes: list[bytes], drawn: int) -> Draw | Won | Lost:
-        if votes:
-            return Won(0, 1.0, 1)
-        if drawn >= self.cap:
-            return Lost(f"no acceptable answer in {drawn} samples")
+    @property
+    def name(self) -> str:
+        return f"once(cap={self.cap})"
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        for place, vote in enumerate(votes):
+            if vote is not None:
+                return Won(place, 1.0, 1)
+        if len(votes) >= self.cap:
+            return Lost(f"no acceptable answer in {len(votes)} samples")
         return Draw(1)
 
 
@@ -80,16 +124,27 @@ class _Majority(msgspec.Struct, frozen=True):
     cap: int
     flags: tuple[Check, ...] = ()
 
-    def decide(self, votes: list[bytes], drawn: int) -> Draw | Won | Lost:
-        counted = votes[: self.n]
-        leader, count = _leader(counted)
-        if count * 2 > self.n:
-            return Won(counted.index(leader), count / len(counted), len(counted))
-        missing = self.n - len(counted)
+    @property
+    def name(self) -> str:
+        return f"majority({self.n}, cap={self.cap})"
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        tally: Counter[bytes] = Counter()
+        counted = 0
+        for counted, (_, vote) in enumerate(_cast(votes), 1):
+            tally[vote.value] += 1
+            leader, count = tally.most_common(1)[0]
+            if count * 2 > self.n:
+                return Won(_first(votes, leader), count / counted, counted)
+            if counted == self.n:
+                break
+        drawn, missing, most = len(votes), self.n - counted, max(tally.values(), default=0)
         if not missing:
             return Lost(f"no answer has more than half of {self.n} votes")
         if drawn >= self.cap:
-            return Lost(f"only {len(counted)} of {drawn} samples are acceptable; {self.n} votes are needed")
+            return Lost(f"only {counted} of {drawn} samples are acceptable; {self.n} votes are needed")
+        if (most + min(missing, self.cap - drawn)) * 2 <= self.n:
+            return Lost(f"no answer can still have more than half of {self.n} votes after {drawn} samples")
         return Draw(min(missing, self.cap - drawn))
 
 
@@ -98,54 +153,106 @@ class _AheadBy(msgspec.Struct, frozen=True):
 
     k: int
     cap: int
+    batch: int = 1
     flags: tuple[Check, ...] = ()
 
-    def decide(self, votes: list[bytes], drawn: int) -> Draw | Won | Lost:
+    @property
+    def name(self) -> str:
+        return f"ahead_by({self.k}, cap={self.cap})"
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
         tally: Counter[bytes] = Counter()
-        for place, vote in enumerate(votes):
-            tally[vote] += 1
+        lead = 0
+        for counted, (_, vote) in enumerate(_cast(votes), 1):
+            tally[vote.value] += 1
             ranks = tally.most_common(2)
             lead = ranks[0][1] - (ranks[1][1] if len(ranks) > 1 else 0)
             if lead >= self.k:
-                leader = ranks[0][0]
-                return Won(votes.index(leader), ranks[0][1] / (place + 1), place + 1)
-        if drawn >= self.cap:
+                return Won(_first(votes, ranks[0][0]), ranks[0][1] / counted, counted)
+        drawn, left = len(votes), self.cap - len(votes)
+        if left <= 0:
             return Lost(f"no answer leads by {self.k} after {drawn} samples")
-        ranks = tally.most_common(2)
-        lead = ranks[0][1] - (ranks[1][1] if len(ranks) > 1 else 0) if ranks else 0
-        return Draw(min(self.k - lead, self.cap - drawn))
+        if self.k - lead > left:
+            return Lost(f"no answer can lead by {self.k} within {self.cap} samples any more, after {drawn}")
+        return Draw(min(max(self.batch, self.k - lead), left))
 
 
-def _leader(votes: list[bytes]) -> tuple[bytes, int]:
-    return Counter(votes).most_common(1)[0] if votes else (b"", 0)
+class _Several(msgspec.Struct, frozen=True):
+    """The first n acceptable samples, for somebody else to choose from."""
+
+    n: int
+    cap: int
+    flags: tuple[Check, ...] = ()
+
+    keeps_all = True
+
+    @property
+    def name(self) -> str:
+        return f"several({self.n}, cap={self.cap})"
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        drawn, accepted = len(votes), [vote.value for _, vote in _cast(votes)]
+        if len(accepted) < self.n and drawn < self.cap:
+            return Draw(min(self.n - len(accepted), self.cap - drawn))
+        if not accepted:
+            return Lost(f"no acceptable answer in {drawn} samples")
+        return Won(_first(votes, accepted[0]), accepted.count(accepted[0]) / len(accepted), len(accepted))
+
+
+def _cast(votes: Votes) -> Iterator[tuple[int, Vote]]:
+    return ((place, vote) for place, vote in enumerate(votes) if vote is not None)
+
+
+def _first(votes: Votes, value: bytes) -> int:
+    return next(place for place, vote in _cast(votes) if vote.value == value)
 
 
 def once(*, tries: int = 3, flags: tuple[Check, ...] = ()) -> Sampling:
     """One acceptable sample; what is flagged is drawn again, `tries` samples at most."""
-    return _First(cap=_at_least_one(tries, "tries"), flags=flags)
+    return _First(cap=at_least_one(tries, "tries"), flags=flags)
 
 
 def majority(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
-    """More than half of n acceptable samples; stops as soon as that is certain."""
-    return _Majority(n=_at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
+    """More than half of n acceptable samples; stops as soon as that is certain, or cannot be any more."""
+    return _Majority(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
 
 
-def ahead_by(k: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
+def ahead_by(k: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
     """The first answer to lead every other by k (the first-to-ahead-by-k vote of MAKER, arXiv 2511.09030).
 
     Without a winner after `cap` samples the step fails; the first candidate is never taken instead.
+
+    Args:
+        k: the lead wanted.
+        cap: most samples; 8 k if None.
+        batch: draw so many at a time, where fewer could not decide sooner anyway: quicker, and dearer where the vote is
+            decided within a batch. The winner is the same.
+        flags: checks that each sample must pass.
     """
-    return _AheadBy(k=_at_least_one(k, "k"), cap=max(k, cap or 8 * k), flags=flags)
+    return _AheadBy(k=at_least_one(k, "k"), cap=max(k, cap or 8 * k), batch=at_least_one(batch, "batch"), flags=flags)
+
+
+def several(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
+    """The first n acceptable samples, as the thought's `candidates`; fewer when `cap` samples hold no more."""
+    return _Several(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
 
 
 def verified(critic: Callable[[Any], Any], *, tries: int = 8) -> Sampling:
     """The first sample of which a sound critic in code says something true; a text says why not."""
 
-    def check(value: Any) -> str | bool:
+    def check(value: Any) -> str | bool | Awaitable[str | bool]:
         said = critic(value)
-        return said or False if isinstance(said, str) else bool(said)
+        return _later(said) if isawaitable(said) else _accepted(said)
 
-    return _First(cap=_at_least_one(tries, "tries"), flags=(check,))
+    return _First(cap=at_least_one(tries, "tries"), flags=(check,))
+
+
+def _accepted(said: Any) -> str | bool:
+    return said or False if isinstance(said, str) else bool(said)
+
+
+async def _later(said: Awaitable[Any]) -> str | bool:
+    return _accepted(await said)
 
 
 def shorter_than(characters: int) -> Check:
@@ -158,10 +265,22 @@ def shorter_than(characters: int) -> Check:
     return check
 
 
-def _at_least_one(number: int, name: str) -> int:
+def at_least_one(number: int, name: str) -> int:
+    """Give a number back, if it is 1 or more."""
     if number < 1:
         raise ValueError(f"{name} is {number}: it has to be at least 1")
     return number
 
 
 ONCE = once()
+
+
+def name_of(policy: Sampling) -> str:
+    """What the trace calls a policy; nothing for the usual one."""
+    return "" if policy is ONCE else str(getattr(policy, "name", type(policy).__name__))
+
+
+def ways_of(policy: Sampling) -> tuple[Way, ...]:
+    """The ways that a policy may ask for, beside the step's own."""
+    ways: tuple[Way, ...] = getattr(policy, "ways", ())
+    return ways

@@ -1,0 +1,206 @@
+"""Policies around a policy: a stronger backend where votes split, votes that err less alike, one sample where sure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from scaffold.vocabulary.sampling import ONCE, Check, Draw, Lost, Sampling, Votes, Way, Won, name_of, ways_of
+
+
+class _Cascade(msgspec.Struct, frozen=True):
+    """Another backend, where the first policy finds no winner."""
+
+    first: Sampling
+    then: Sampling
+    to: str
+
+    @property
+    def cap(self) -> int:
+        return self.first.cap + self.then.cap
+
+    @property
+    def flags(self) -> tuple[Check, ...]:
+        return _both(self.first.flags, self.then.flags)
+
+    @property
+    def name(self) -> str:
+        return f"cascade({name_of(self.first) or 'once'}, to={self.to}, then={name_of(self.then) or 'once'})"
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (*ways_of(self.first), *self._strong(ways_of(self.then)))
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        for place in range(len(votes) + 1):
+            first = self.first.decide(votes[:place])
+            if isinstance(first, Won):
+                return first
+            if isinstance(first, Lost):
+                return self._then(votes, place, first.reason)
+        return self.first.decide(votes)
+
+    def _then(self, votes: Votes, since: int, why: str) -> Draw | Won | Lost:
+        said = self.then.decide(votes[since:])
+        match said:
+            case Won():
+                return Won(said.place + since, said.share, said.counted)
+            case Lost():
+                return Lost(f"{why}; then of {self.to}: {said.reason}")
+            case Draw():
+                return Draw(said.n, self._strong(said.ways))
+
+    def _strong(self, ways: tuple[Way, ...]) -> tuple[Way, ...]:
+        return tuple(msgspec.structs.replace(way, to=way.to or self.to) for way in ways or (Way(),))
+
+
+class _InRotation(msgspec.Struct, frozen=True):
+    """A policy whose samples are asked in several ways in turn."""
+
+    policy: Sampling
+    ways: tuple[Way, ...]
+
+    @property
+    def cap(self) -> int:
+        return self.policy.cap
+
+    @property
+    def flags(self) -> tuple[Check, ...]:
+        return self.policy.flags
+
+    @property
+    def name(self) -> str:
+        return f"in_rotation({name_of(self.policy) or 'once'}, {len(self.ways)} ways)"
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        said = self.policy.decide(votes)
+        return Draw(said.n, self.ways) if isinstance(said, Draw) else said
+
+
+class _UnlessSure(msgspec.Struct, frozen=True):
+    """One sample where its corrected confidence is high enough; else a vote."""
+
+    policy: Sampling
+    sure: float
+
+    @property
+    def cap(self) -> int:
+        return self.policy.cap
+
+    @property
+    def flags(self) -> tuple[Check, ...]:
+        return self.policy.flags
+
+    @property
+    def name(self) -> str:
+        return f"unless_sure({name_of(self.policy) or 'once'}, sure={self.sure})"
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return ways_of(self.policy)
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        place = next((place for place, vote in enumerate(votes) if vote is not None), None)
+        if place is not None and (vote := votes[place]) is not None:
+            sure = vote.confidence
+            if sure is not None and sure >= self.sure:
+                return Won(place, sure, 1)
+        said = self.policy.decide(votes)
+        return Draw(1, said.ways) if place is None and isinstance(said, Draw) else said
+
+
+class _Oversampled(msgspec.Struct, frozen=True):
+    """A policy that is given more samples than it wants, so that they can be compared; what it decides is the same."""
+
+    policy: Sampling
+    least: int
+
+    @property
+    def cap(self) -> int:
+        return max(self.policy.cap, self.least)
+
+    @property
+    def flags(self) -> tuple[Check, ...]:
+        return self.policy.flags
+
+    @property
+    def name(self) -> str:
+        return name_of(self.policy)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return ways_of(self.policy)
+
+    @property
+    def keeps_all(self) -> bool:
+        return getattr(self.policy, "keeps_all", False)
+
+    def decide(self, votes: Votes) -> Draw | Won | Lost:
+        drawn = len(votes)
+        opening = self.policy.decide(())
+        ways = opening.ways if isinstance(opening, Draw) else ()
+        if drawn < self.least:
+            return Draw(self.least - drawn, ways)
+        for place in range(drawn):
+            said = self.policy.decide(votes[:place])
+            if not isinstance(said, Draw):
+                return said
+        return self.policy.decide(votes)
+
+
+def cascade(first: Sampling, *, to: str, then: Sampling = ONCE) -> Sampling:
+    """Ask the step's own backend first, and another where its votes split.
+
+    Disagreement among a cheap model's samples tells when it is out of its depth (Yue et al. 2023, arXiv
+    2310.03094). Its votes do not count among those of the other; the flags of both hold for all samples.
+
+    Args:
+        first: the policy that the step's own backend is asked with.
+        to: the role of the other backend.
+        then: the policy that it is asked with.
+    """
+    return _Cascade(first, then, to)
+
+
+def in_rotation(policy: Sampling, *ways: Way) -> Sampling:
+    """Ask a policy's samples in several ways in turn, so that they err less alike.
+
+    Votes only help against errors that samples do not share. Another prompt, temperature or backend makes them share
+    less. `Way()` is the step's own.
+
+    Raises:
+        ValueError: fewer than two ways.
+    """
+    if len(set(ways)) < 2:  # noqa: PLR2004 - one way does not rotate
+        raise ValueError("rotation needs two different ways at least, such as Way() and Way(temperature=1.0)")
+    if ways_of(policy):
+        raise ValueError("what is asked in rotation cannot choose its ways itself: put the rotation inside")
+    return _InRotation(policy, ways)
+
+
+def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
+    """Take the first sample where the confidence that it states, corrected by what was seen, is as high as `sure`.
+
+    Else, and where nothing is known of how such statements fare, the samples vote as the policy says. A value
+    states its confidence in a field of the type `Confidence`; what is known comes in with `Scaffold(calibration=...)`.
+
+    Raises:
+        ValueError: `sure` is no probability above one half.
+    """
+    if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half it is rather wrong
+        raise ValueError(f"sure is {sure}: it has to lie above 0.5, and be at most 1")
+    return _UnlessSure(policy, sure)
+
+
+def oversampled(policy: Sampling, least: int) -> Sampling:
+    """Draw `least` samples at least, for measuring how they agree; the policy decides by those it would have drawn."""
+    match policy:
+        case _Cascade():
+            return msgspec.structs.replace(policy, first=oversampled(policy.first, least))
+        case _UnlessSure(policy=_Cascade()):  # where it is sure, one sample stays one sample
+            return msgspec.structs.replace(policy, policy=oversampled(policy.policy, least))
+        case _:
+            return _Oversampled(policy, least)
+
+
+def _both(one: tuple[Check, ...], other: tuple[Check, ...]) -> tuple[Check, ...]:
+    return (*one, *(flag for flag in other if flag not in one))

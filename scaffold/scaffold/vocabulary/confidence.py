@@ -1,0 +1,80 @@
+"""How a step states how sure it is, and how such a statement is corrected by what was seen.
+
+    class Verdict(BaseModel):
+        guilty: bool
+        sure: Confidence
+
+A model's own figure is no probability: most are far too sure (Xiong et al. 2024, arXiv 2306.13063). A `Curve` says how
+often what was stated with so much confidence was right.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from functools import lru_cache
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from pydantic import BaseModel, Field
+
+_STATED = "scaffold: the step's own confidence"
+
+Confidence = Annotated[float, Field(ge=0, le=1, description="how likely this answer is right, from 0 to 1"), _STATED]
+"""The type of a field in which an answer says how likely it is right; votes are counted without it."""
+
+
+@lru_cache(maxsize=256)
+def confidence_field(returns: Any) -> str:
+    """Name of the field in which values of a type state their confidence; empty when they do not."""
+    if not isinstance(returns, type):
+        return ""
+    said: dict[str, Any] = {}
+    if issubclass(returns, BaseModel):
+        said = {name: field.metadata for name, field in returns.model_fields.items()}
+    elif is_dataclass(returns):
+        hints = get_type_hints(returns, include_extras=True)
+        said = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return next((name for name, metadata in said.items() if _STATED in metadata), "")
+
+
+class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How confidence of one backend, stated in steps of one kind, is corrected.
+
+    Attributes:
+        backend: name of the plug-in.
+        model: name of its model.
+        step: kind of step.
+        seen: how many statements it follows from.
+        stated: confidences as stated, ascending.
+        right: what share of answers with each was right, ascending.
+    """
+
+    backend: str
+    model: str
+    step: str
+    seen: int
+    stated: tuple[float, ...]
+    right: tuple[float, ...]
+
+    def correct(self, stated: float) -> float:
+        """The share of right answers to expect: linear between what was seen, constant beyond."""
+        above = bisect_right(self.stated, stated)
+        if above == 0:
+            return self.right[0]
+        if above == len(self.stated):
+            return self.right[-1]
+        low, high = self.stated[above - 1], self.stated[above]
+        part = (stated - low) / (high - low)
+        return self.right[above - 1] + (self.right[above] - self.right[above - 1]) * part
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What a run knows of how stated confidence fares; it stands whole in the run's first event."""
+
+    curves: tuple[Curve, ...] = ()
+
+    def by_kind(self) -> Mapping[tuple[str, str, str], Curve]:
+        """Curves by backend, model and kind of step."""
+        return {(curve.backend, curve.model, curve.step): curve for curve in self.curves}
