@@ -9,75 +9,20 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache, partial
-from importlib.metadata import EntryPoint, distributions
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, TaskError, UnknownPlugin, nearest
+from scaffold.entries import Family, installed, load
+from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, TaskError, nearest
 from scaffold.interfaces import Action, Backend, Monitor
 from scaffold.vocabulary.code import FIND, Find
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Planning
     from scaffold.vocabulary.task import Task
-
-Family = Literal["planner", "monitor", "backend", "model"]
-_GROUPS: dict[Family, str] = {
-    "planner": "scaffold.planners",
-    "monitor": "scaffold.monitors",
-    "backend": "scaffold.backends",
-    "model": "scaffold.models",
-}
-_OURS = "[scaffold."  # how the header of each of these groups begins
-
-
-def installed(family: Family) -> dict[str, EntryPoint]:
-    """Entry points of a family, by name; nothing is imported."""
-    group = _GROUPS[family]
-    return {entry.name: entry for entry in _entries(tuple(sys.path)) if entry.group == group}
-
-
-@cache
-def _entries(_path: tuple[str, ...]) -> list[EntryPoint]:
-    """Our entry points in the distributions on a path; where two bring the same, the first on the path wins.
-
-    `importlib.metadata.entry_points` would parse those of every distribution, at five times the cost.
-    """
-    found: dict[tuple[str, str], EntryPoint] = {}
-    for distribution in distributions():
-        if _OURS in (distribution.read_text("entry_points.txt") or ""):
-            for entry in distribution.entry_points:
-                found.setdefault((entry.group, entry.name), entry)
-    return list(found.values())
-
-
-def version_of(entry: EntryPoint) -> str:
-    """Name and version of the distribution that brings a plug-in."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
-
-
-def load(family: Family, name: str) -> Any:
-    """Import a plug-in.
-
-    Raises:
-        UnknownPlugin: there is none of that name.
-        BrokenPlugin: it does not import.
-    """
-    known = installed(family)
-    entry = known.get(name)
-    if entry is None:
-        raise UnknownPlugin(family, name, known)
-    try:
-        return entry.load()
-    except MissingExtra:
-        raise
-    except Exception as error:  # a stranger's module may raise anything
-        raise BrokenPlugin(
-            f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
 
 
 def load_all(family: Family) -> dict[str, Any]:
@@ -277,3 +222,17 @@ def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Acti
     if isinstance(found, Action):
         return found
     raise TaskError(f"{reference!r} is no action: decorate the function with @action(effect=...)", path=path)
+
+
+__all__ = [
+    "backend_of",
+    "default_monitors",
+    "from_file",
+    "installed",
+    "load",
+    "load_all",
+    "make_action",
+    "make_backend",
+    "make_monitor",
+    "planner",
+]

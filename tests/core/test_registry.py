@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaffold import registry
+from scaffold import entries, registry
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def strangers(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("strangers")
 def test_a_strangers_plugins_work_like_the_built_in_ones(world: World) -> None:
     """Planner, monitor and backend of an installed distribution are found by name, with their options checked."""
-    assert {"parrot", "direct"} <= registry.installed("planner").keys()
-    assert registry.version_of(registry.installed("planner")["parrot"]) == "strangers-plugins 1.2.3"
+    assert {"parrot", "direct"} <= entries.installed("planner").keys()
+    assert entries.version_of(entries.installed("planner")["parrot"]) == "strangers-plugins 1.2.3"
     backends = {"default": {"use": "echo:polly", "loud": True}}
     outcome = world.solve("parrot", options={"times": 2}, backends=backends, monitors=["optimist"])
     assert outcome.answer == "POLLY POLLY"

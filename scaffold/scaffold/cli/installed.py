@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -10,39 +10,116 @@ import click
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from scaffold.vocabulary.cards import Card
+
+_ABILITIES = ("schema", "choices", "logprobs", "seed", "n", "fork")  # in the order they are told in
+_INDENT = " " * 19
+
 
 @click.command()
-def plugins() -> None:
-    """List what is installed, by family: name, where it comes from, and what it says of itself."""
-    from scaffold import registry
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--check", is_flag=True, help="Import each plug-in, to see whether it can be.")
+def plugins(as_json: bool, check: bool) -> None:
+    """List what is installed, by family: name, where it comes from, and what it says of itself.
 
-    for family in get_args(registry.Family):
-        entries = registry.installed(family)
-        click.secho(f"{family}s", bold=True)
-        if not entries:
+    Of a backend it says what it can do, how much of its reasoning can be read, and what is missing to use it. Nothing
+    is imported, so that a large library costs nothing.
+    """
+    from scaffold import entries
+
+    told = {
+        f"{family}s": [_told(family, name, entry, check=check) for name, entry in sorted(_installed(family).items())]
+        for family in get_args(entries.Family)
+    }
+    if as_json:
+        import json
+
+        click.echo(json.dumps(told))
+        return
+    for family, plugins_ in told.items():
+        click.secho(family, bold=True)
+        if not plugins_:
             click.echo("  none")
-        for name, entry in sorted(entries.items()):
-            said, works = _line(family, name)
-            about = click.style(said, fg=None if works else "red")
-            click.echo(f"  {name:<12} {about}  {click.style(_origin(entry), dim=True)}")
+        for each in plugins_:
+            _show(each)
 
 
-def _line(family: Any, name: str) -> tuple[str, bool]:
-    """What a plug-in says of itself in one line, or why it does not work."""
-    from scaffold import registry
+def _installed(family: Any) -> dict[str, EntryPoint]:
+    from scaffold import entries
+
+    return entries.installed(family)
+
+
+def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str, Any]:
+    """What is told of one plug-in, as JSON values."""
+    from scaffold import entries
     from scaffold.cli.speech import line
     from scaffold.errors import BrokenPlugin, MissingExtra
 
+    told: dict[str, Any] = {"name": name, "from": entries.version_of(entry), "about": "", "broken": ""}
     try:
-        found = registry.load(family, name)
+        if family == "backend":
+            card = entries.card_of(name)
+            if card is not None:
+                told |= _of_card(card)
+        if family == "model":
+            told["about"] = str(getattr(entries.load(family, name), "description", ""))
+        elif check:
+            entries.load(family, name)
+        told["about"] = line(told["about"] or entries.first_line(entry))
     except (BrokenPlugin, MissingExtra) as error:
-        return f"broken: {line(str(error))}", False
-    if family == "model":
-        return line(str(getattr(found, "description", ""))), True
-    return line((inspect.getdoc(found) or "").split("\n", 1)[0]), True
+        told["broken"] = line(str(error))
+    return told
 
 
-def _origin(entry: EntryPoint) -> str:
-    from scaffold import registry
+def _of_card(card: Card) -> dict[str, Any]:
+    missing, notes = _missing(card)
+    return {
+        "about": card.about,
+        "example": card.example,
+        "can": [ability for ability in _ABILITIES if ability in card.can],
+        "may": [ability for ability in _ABILITIES if ability in card.may],
+        "reasoning": list(card.reasoning),
+        "prices": card.prices,
+        "trust": card.trust,
+        "around": card.around,
+        "ready": not missing,
+        "missing": missing,
+        "notes": notes,
+    }
 
-    return registry.version_of(entry)
+
+def _missing(card: Card) -> tuple[list[str], list[str]]:
+    """What has to be done before it can be used, and what is good to know."""
+    from scaffold import entries
+
+    missing, notes = [], []
+    absent = [module for module in card.modules if not entries.is_importable(module)]
+    if absent:
+        missing.append(card.install or f"install {', '.join(absent)}")
+    wanted = [names for names in (card.places, card.keys) if names]
+    unset = [names for names in wanted if not any(os.environ.get(name, "").strip() for name in names)]
+    missing += [f"set {' or '.join(names)}" for names in unset]
+    if card.model and not entries.load("model", card.model).present():
+        notes.append("its model is downloaded on first use")
+    return missing, notes
+
+
+def _show(told: dict[str, Any]) -> None:
+    about = click.style(f"broken: {told['broken']}", fg="red") if told["broken"] else told["about"]
+    click.echo(f"  {told['name']:<16} {about}  {click.style(told['from'], dim=True)}")
+    if "ready" not in told:
+        return
+    said = [told["example"], *([] if told["around"] else _profile(told)), *told["notes"]]
+    click.echo(_INDENT + "; ".join(each for each in said if each))
+    if told["missing"]:
+        click.secho(f"{_INDENT}to use it: {', '.join(told['missing'])}", fg="yellow")
+
+
+def _profile(told: dict[str, Any]) -> list[str]:
+    """What a profile says, in words; that of a backend around others follows from theirs."""
+    can = f"can {', '.join(told['can']) or 'sample'}"
+    may = f" (or also {', '.join(told['may'])})" if told["may"] else ""
+    reasoning = f"reasoning {'/'.join(told['reasoning'])}" if told["reasoning"] else ""
+    price = {"free": "free", "listed": "price listed", "unknown": "price not known"}[told["prices"]]
+    return [can + may, reasoning, price, "" if told["trust"] == "untrusted" else told["trust"]]

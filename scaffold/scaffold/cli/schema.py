@@ -57,7 +57,7 @@ def _goal(full: dict[str, Any]) -> dict[str, Any]:
 
 def _agent() -> dict[str, Any]:
     """The keys that say who solves the task, with the names that are installed here."""
-    from scaffold import registry
+    from scaffold import entries
 
     spec = {
         "anyOf": [
@@ -66,14 +66,30 @@ def _agent() -> dict[str, Any]:
         ]
     }
     number = {"type": "integer", "minimum": 1}
+    vote = {"once": {"type": "null"}, **dict.fromkeys(("majority", "ahead_by", "cap", "shorter_than", "batch"), number)}
+    text = {"type": "string"}
+    way = {"to": text, "prompt": text, "instruction": text, "temperature": {"type": "number"}}
     policy = {
         "type": "object",
         "properties": {
-            "once": {"type": "null"},
-            "majority": number,
-            "ahead_by": number,
-            "cap": number,
-            "shorter_than": number,
+            **vote,
+            "rotate": {
+                "type": "array",
+                "items": {"type": "object", "properties": way, "additionalProperties": False},
+                "minItems": 2,
+            },
+            "cascade": {
+                "anyOf": [
+                    text,
+                    {
+                        "type": "object",
+                        "properties": {"to": text, **vote},
+                        "required": ["to"],
+                        "additionalProperties": False,
+                    },
+                ]
+            },
+            "sure": {"type": "number", "exclusiveMinimum": 0.5, "maximum": 1},
         },
         "additionalProperties": False,
     }
@@ -83,7 +99,7 @@ def _agent() -> dict[str, Any]:
         "required": ["use"],
         "additionalProperties": False,
     }
-    names = sorted(registry.installed("planner"))
+    names = sorted(entries.installed("planner"))
     monitor = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
     return {
         "planner": {

@@ -1,0 +1,191 @@
+"""What each backend says of itself before it is imported.
+
+`scaffold plugins` reads this, so it imports nothing heavy. `tests/cli/test_plugins.py` holds it to what the backends'
+profiles say.
+"""
+
+from __future__ import annotations
+
+from scaffold.vocabulary.cards import Card
+from scaffold.vocabulary.models import Ability
+
+_SERVER: frozenset[Ability] = frozenset({"schema", "seed"})
+_LOGPROBS: frozenset[Ability] = frozenset({"logprobs"})
+_LOCAL: frozenset[Ability] = frozenset({"choices", "seed", "n"})
+
+# --- over HTTP
+
+OPENAI = Card(
+    about="OpenAI's models by Chat Completions, or any server that OPENAI_BASE_URL names.",
+    example="openai:gpt-5-mini",
+    can=_SERVER | {"n"},
+    may=_LOGPROBS | {"choices"},
+    reasoning=("absent",),
+    prices="listed",
+    keys=("OPENAI_API_KEY",),
+)
+RESPONSES = Card(
+    about="OpenAI's models by the Responses API.",
+    example="responses:gpt-5-mini",
+    can=frozenset({"schema"}),
+    may=_LOGPROBS | {"choices"},
+    reasoning=("summary", "redacted", "absent"),
+    prices="listed",
+    keys=("OPENAI_API_KEY",),
+)
+AZURE = Card(
+    about="OpenAI's models on Azure.",
+    example="azure:my-deployment",
+    can=_SERVER | {"n"},
+    may=_LOGPROBS | {"choices"},
+    reasoning=("absent",),
+    prices="listed",
+    keys=("AZURE_OPENAI_API_KEY",),
+    places=("AZURE_OPENAI_ENDPOINT",),
+)
+ANTHROPIC = Card(
+    about="Anthropic's models by the Messages API.",
+    example="anthropic:claude-sonnet-4-5",
+    can=frozenset({"schema"}),
+    reasoning=("full", "summary", "redacted", "absent"),
+    prices="listed",
+    keys=("ANTHROPIC_API_KEY",),
+)
+GEMINI = Card(
+    about="Google's Gemini models.",
+    example="gemini:gemini-2.5-flash",
+    can=_SERVER | {"choices"},
+    may=_LOGPROBS | {"n"},
+    reasoning=("summary", "redacted", "absent"),
+    prices="listed",
+    keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+)
+OPENROUTER = Card(
+    about="Many providers' models through OpenRouter.",
+    example="openrouter:qwen/qwen3-8b",
+    can=_SERVER,
+    may=_LOGPROBS | {"choices", "n"},
+    reasoning=("full", "summary", "redacted", "absent"),
+    prices="listed",
+    keys=("OPENROUTER_API_KEY",),
+)
+
+
+def _own(about: str, example: str, *, choices: bool = False, n: bool = True) -> Card:
+    """A server of one's own, which is taken to be free and to show what reasoning there is."""
+    has: dict[Ability, bool] = {"choices": choices, "n": n}
+    return Card(
+        about=about,
+        example=example,
+        can=_SERVER | {ability for ability, there in has.items() if there},
+        may=_LOGPROBS | {ability for ability, there in has.items() if not there},
+        reasoning=("full", "absent"),
+        prices="free",
+    )
+
+
+OLLAMA = _own("Models of an Ollama server, here or where OLLAMA_HOST says.", "ollama:qwen3:8b", n=False)
+VLLM = _own("The model of a vLLM server, here or where VLLM_BASE_URL says.", "vllm:Qwen/Qwen3-8B", choices=True)
+SGLANG = _own("The model of an SGLang server, here or where SGLANG_BASE_URL says.", "sglang", choices=True)
+LMSTUDIO = _own("Models of LM Studio, here or where LMSTUDIO_BASE_URL says.", "lmstudio:qwen3-8b", n=False)
+LLAMA_SERVER = _own(
+    "The model of llama.cpp's server, here or where LLAMA_SERVER_URL says.", "llama-server", choices=True
+)
+HTTP = Card(
+    about="Any server that speaks one of these APIs, by its URL.",
+    example="http://localhost:8000/v1#qwen3",
+    can=_SERVER | {"n"},
+    may=_LOGPROBS | {"choices"},
+    reasoning=("full", "summary", "redacted", "absent"),
+)
+
+# --- in this process
+
+_LOCAL_EXTRA = "pip install 'system2-scaffold[local]'"
+
+LLAMACPP = Card(
+    about="A model file of one's own (GGUF), by llama.cpp in this process.",
+    example="llamacpp:path/to/model.gguf",
+    can=_LOCAL | {"schema"},
+    may=_LOGPROBS,
+    reasoning=("full", "absent"),
+    prices="free",
+    modules=("xllamacpp",),
+    install=_LOCAL_EXTRA,
+)
+SMOLLM2 = Card(
+    about="SmolLM2-135M-Instruct, by llama.cpp in this process: small enough to try everything out on.",
+    example="smollm2",
+    can=_LOCAL | {"schema"},
+    may=_LOGPROBS,
+    reasoning=("absent",),
+    prices="free",
+    modules=("xllamacpp",),
+    install=_LOCAL_EXTRA,
+    model="smollm2",
+)
+XLSTM = Card(
+    about="A recurrent model (xLSTM) in this process, shipped or one's own: reads on without end, forks for nothing.",
+    example="xlstm:parity",
+    can=_LOCAL | {"logprobs", "fork"},
+    reasoning=("absent",),
+    prices="free",
+    modules=("numpy", "safetensors"),
+    install=_LOCAL_EXTRA,
+)
+HF = Card(
+    about="A model in the format of Hugging Face, by transformers in this process.",
+    example="hf:path/to/folder",
+    can=_LOCAL | {"fork"},
+    may=_LOGPROBS | {"schema"},
+    reasoning=("full", "absent"),
+    prices="free",
+    modules=("torch", "transformers", "accelerate", "gguf"),
+    install="pip install 'system2-scaffold[hf]'",
+)
+SCRIPTED = Card(
+    about="Says what is written in the task, without a model: for documentation and tests.",
+    example="scripted:yes",
+    can=frozenset({"seed", "n"}),
+    reasoning=("full",),
+    prices="free",
+)
+
+# --- around others
+
+RECORDING = Card(
+    about="Writes down what another backend says.",
+    example="{use: recording, backend: smollm2, file: said.jsonl}",
+    around=True,
+)
+RECORDED = Card(about="Says again what was written down.", example="recorded:said.jsonl", around=True)
+CACHED = Card(
+    about="Asks another backend only what it was not asked before.",
+    example="cached:smollm2",
+    around=True,
+)
+NOISY = Card(
+    about="Makes another backend err at a known rate, by a seed.",
+    example="{use: noisy, backend: smollm2, rate: 0.2}",
+    around=True,
+)
+FALLBACK = Card(
+    about="Asks the first of several that can answer.",
+    example="{use: fallback, backends: [openai:gpt-5-mini, smollm2]}",
+    around=True,
+)
+RATE_LIMITED = Card(
+    about="Keeps to so many requests and tokens a minute, with all else in the process.",
+    example="{use: rate_limited, backend: openai:gpt-5-mini, requests_per_minute: 60}",
+    around=True,
+)
+CIRCUIT_BREAKER = Card(
+    about="Leaves a backend alone for a while that keeps failing.",
+    example="{use: circuit_breaker, backend: openai:gpt-5-mini, failures: 3, pause_s: 60}",
+    around=True,
+)
+PARAPHRASE = Card(
+    about="Has another model rewrite the reasoning before anybody reads it.",
+    example="{use: paraphrase, backend: openrouter:qwen/qwen3-8b, by: smollm2}",
+    around=True,
+)

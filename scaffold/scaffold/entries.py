@@ -1,0 +1,151 @@
+"""Which plug-ins are installed, and what they say of themselves.
+
+Unless it is loaded, a plug-in is not imported, and neither is pydantic: listing them is quick.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from typing import Any, Literal
+
+from scaffold.errors import BrokenPlugin, MissingExtra, UnknownPlugin
+from scaffold.vocabulary.cards import Card
+
+Family = Literal["planner", "monitor", "backend", "model"]
+_GROUPS: dict[Family, str] = {
+    "planner": "scaffold.planners",
+    "monitor": "scaffold.monitors",
+    "backend": "scaffold.backends",
+    "model": "scaffold.models",
+}
+_CARDS = "scaffold.cards"
+_OURS = "[scaffold."  # how the header of each of these groups begins
+
+
+def installed(family: Family) -> dict[str, EntryPoint]:
+    """Entry points of a family, by name; nothing is imported."""
+    return _of(_GROUPS[family])
+
+
+def _of(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in _entries(tuple(sys.path)) if entry.group == group}
+
+
+@cache
+def _entries(_path: tuple[str, ...]) -> list[EntryPoint]:
+    """Our entry points in the distributions on a path; where two bring the same, the first on the path wins.
+
+    `importlib.metadata.entry_points` would parse those of every distribution, at five times the cost.
+    """
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for distribution in distributions():
+        if _OURS in (distribution.read_text("entry_points.txt") or ""):
+            for entry in distribution.entry_points:
+                found.setdefault((entry.group, entry.name), entry)
+    return list(found.values())
+
+
+def version_of(entry: EntryPoint) -> str:
+    """Name and version of the distribution that brings a plug-in."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
+
+
+def load(family: Family, name: str) -> Any:
+    """Import a plug-in.
+
+    Raises:
+        UnknownPlugin: there is none of that name.
+        BrokenPlugin: it does not import.
+    """
+    known = installed(family)
+    entry = known.get(name)
+    if entry is None:
+        raise UnknownPlugin(family, name, known)
+    try:
+        return entry.load()
+    except MissingExtra:
+        raise
+    except Exception as error:  # a stranger's module may raise anything
+        raise BrokenPlugin(
+            f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+
+
+def card_of(name: str) -> Card | None:
+    """The card of a backend; None when it has none.
+
+    Raises:
+        BrokenPlugin: it has one that cannot be read.
+    """
+    entry = _of(_CARDS).get(name)
+    if entry is None:
+        return None
+    try:
+        found = entry.load()
+    except Exception as error:  # a stranger's module may raise anything
+        raise BrokenPlugin(f"its card cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Card):
+        raise BrokenPlugin(f"its card is a {type(found).__name__}, no Card")
+    return found
+
+
+def is_importable(module: str) -> bool:
+    """Whether a module could be imported, as far as can be told without importing its package."""
+    return _search(module) is not None
+
+
+def first_line(entry: EntryPoint) -> str:
+    """The first line of a plug-in's docstring, read from its source; empty when it has none.
+
+    Raises:
+        BrokenPlugin: its module is not there.
+    """
+    found = _search(entry.module)
+    if found is None:
+        raise BrokenPlugin(f"there is no module {entry.module!r}")
+    name = entry.attr.partition(".")[0]
+    if not found.name.endswith(".py") or not name:
+        return ""
+    source = found.read_text(encoding="utf-8", errors="replace")
+    return _docstring(source, name).strip().partition("\n")[0]
+
+
+def _search(module: str) -> Path | None:
+    """Where a module's file is. Only the name above all dots is looked up, which imports nothing."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else Path()
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder).joinpath(*rest)
+        found = [place.with_suffix(".py"), place / "__init__.py", *place.parent.glob(f"{place.name}.*.so")]
+        for path in found:
+            if path.is_file():
+                return path
+    return None
+
+
+def _docstring(source: str, name: str) -> str:
+    """The docstring of one function or class; only its own lines are parsed."""
+    begin = re.search(rf"^(async def|def|class) {re.escape(name)}\b", source, re.MULTILINE)
+    if begin is None:
+        return ""
+    end = re.compile(r"^[^\s)#]", re.MULTILINE).search(source, begin.end())
+    try:
+        (parsed, *_) = ast.parse(source[begin.start() : end.start() if end else None]).body
+    except (SyntaxError, ValueError):
+        return ""
+    if not isinstance(parsed, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return ""
+    return ast.get_docstring(parsed) or ""
