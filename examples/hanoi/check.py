@@ -1,0 +1,70 @@
+"""Plays the moves of a run and says whether they solve the tower; shares no code with the planner or the model.
+
+    python examples/hanoi/check.py .scaffold/runs/RUN
+    python examples/hanoi/check.py last
+
+It reads the moves from the trace itself: the value of each step that was answered, in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def folder_of(said: str) -> Path:
+    """The folder of a run; `last` is the newest in the usual place."""
+    if said != "last":
+        return Path(said)
+    return max(path.parent for path in Path(".scaffold/runs").glob("*/trace.jsonl"))
+
+
+def moves_in(folder: Path) -> Iterator[list[str]]:
+    """The moves, as `[disk, from, to]`, one after the other."""
+    answered = set[int]()
+    with (folder / "trace.jsonl").open("rb") as spine, (folder / "content.jsonl").open("rb") as contents:
+        for line in spine:
+            event = json.loads(line)
+            if event["kind"] == "step.answered" and event.get("ok", True):
+                answered.add(event["seq"])
+            if len(answered) >= 1000:  # noqa: PLR2004 - so that memory does not grow with the run
+                yield from taken(contents, answered)
+        yield from taken(contents, answered)
+
+
+def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
+    """The moves of these events, which are then forgotten."""
+    for line in contents:
+        content = json.loads(line)
+        if content["seq"] in answered:
+            answered.remove(content["seq"])
+            yield content["body"]["value"].split()
+        if not answered:
+            return
+
+
+def play(folder: Path) -> str:
+    """Play the moves by the rules; gives what went wrong, or nothing."""
+    first = json.loads((folder / "content.jsonl").open("rb").readline())
+    disks = first["body"]["task"]["inputs"]["disks"]
+    pegs: dict[str, list[int]] = {"A": list(range(disks, 0, -1)), "B": [], "C": []}
+    number = 0
+    for number, (disk, source, target) in enumerate(moves_in(folder), 1):
+        if not pegs[source] or pegs[source][-1] != int(disk):
+            return f"move {number}: disk {disk} is not on top of {source}"
+        if pegs[target] and pegs[target][-1] < int(disk):
+            return f"move {number}: disk {disk} cannot lie on disk {pegs[target][-1]}"
+        pegs[target].append(pegs[source].pop())
+    if pegs["C"] != list(range(disks, 0, -1)):
+        return f"after {number} moves the tower is not on peg C: {pegs}"
+    if number != 2**disks - 1:
+        return f"the tower is on peg C after {number} moves, not after {2**disks - 1}"
+    print(f"{number:,} moves, the fewest that {disks} disks need, each by the rules")
+    return ""
+
+
+if __name__ == "__main__":
+    wrong = play(folder_of(sys.argv[1] if len(sys.argv) > 1 else "last"))
+    sys.exit(wrong or 0)
