@@ -195,6 +195,25 @@ def test_when_every_way_breaks_a_goal_nothing_is_done(think_about: Any) -> None:
     assert not [each for each in outcome.actions if each.status != "refused"]
 
 
+def test_contradictory_goals_are_an_error_that_names_them(think_about: Any) -> None:
+    """Each is kept by some way and no way keeps both: the reason, and the answer, say which."""
+    judged = {("Option: pay it", "be honest"): "breaks", ("Option: pay double", "never overpay"): "breaks"}
+    outcome = think_about(Mind([PAY, TWICE, PAY], judged), options={"revisions": 0})
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("no way was found that keeps to 'exact' and 'honest': pay double to be sure: it")
+    assert outcome.answer["contradictions"] == [{"goals": ["exact", "honest"]}]
+    assert not outcome.actions
+
+
+def test_objectives_that_cost_one_another_are_told_by_name(think_about: Any) -> None:
+    """No way meets both as far as each can be met: the answer names the pair, and the heavier one decides."""
+    judged = {("Option: ask first", "is paid"): "no", ("Option: pay it", "little work"): "partly"}
+    outcome = think_about(Mind([ASK, PAY, PAY], judged))
+    assert outcome.answer["decided"] == "pay it"
+    assert outcome.answer["tensions"] == [{"objectives": ["paid", "lean"]}]
+    assert think_about(Mind([PAY, ASK, ASK])).answer["tensions"] == []
+
+
 def test_surprises_are_told(think_about: Any) -> None:
     """What happened is compared with what was predicted, call by call."""
     mind = Mind([PAY], surprise="a fee was taken")

@@ -20,7 +20,7 @@ from scaffold_planners.deliberate import deliberate
 from scaffold_planners.proposing import DeliberateOptions, Understanding
 from scaffold_planners.report import Comparison
 from scaffold_planners.ways import Call, Way, fault_in, plan_of
-from scaffold_planners.weighing import Consequences, Weighed, best, conflicts
+from scaffold_planners.weighing import Consequences, Weighed, best, conflicts, contradictions, tensions
 
 PARAMETERS = {"properties": {"to": {"type": "string"}}, "required": ["to"], "additionalProperties": False}
 TOOLS = {
@@ -189,6 +189,39 @@ def test_a_conflict_is_told_exactly_where_only_what_is_out_reaches_further(weigh
         kept = max((each.met[goal.name] for each in weighed if not each.broken), default=0.0)
         out = max((each.met[goal.name] for each in weighed if each.broken), default=0.0)
         assert (goal.name in told) == (out > kept)
+
+
+laws = st.lists(
+    st.lists(st.sampled_from(["x", "y", "z"]), unique=True).map(
+        lambda broken: Weighed(
+            Reference(Way(summary="w"), NOWHERE),
+            Thought(Consequences(outcome=""), NOWHERE, key="0"),
+            tuple(broken),
+            {},
+        )
+    ),
+    max_size=6,
+)
+
+
+@given(laws)
+def test_a_contradiction_is_told_exactly_where_every_way_breaks_something(weighed: list[Weighed]) -> None:
+    """What is named is broken by every way in one part or another, and nothing is named while a way keeps to all."""
+    told = contradictions(weighed)
+    assert bool(told) == (bool(weighed) and all(each.broken for each in weighed))
+    for each in told:
+        assert all(set(each.goals) & set(one.broken) for one in weighed)
+        if len(each.goals) == 2 and len(told) > 1:
+            assert all(any(name not in one.broken for one in weighed) for name in each.goals)
+
+
+@given(ways)
+def test_a_tension_is_told_exactly_where_no_way_meets_both_best(weighed: list[Weighed]) -> None:
+    """Two objectives are in tension if the best for one is never the best for the other."""
+    kept = [each for each in weighed if not each.broken]
+    most = {name: max((each.met[name] for each in kept), default=0.0) for name in ("a", "b")}
+    both = any(each.met == most for each in kept)
+    assert bool(tensions(weighed, GOALS)) == (all(most.values()) and not both)
 
 
 def _score(weighed: Weighed) -> float:
