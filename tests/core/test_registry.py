@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import warnings
@@ -46,6 +48,34 @@ def test_a_strangers_plugins_work_like_the_built_in_ones(world: World) -> None:
         world.agent("parrot", options={"time": 2})
     with pytest.raises(TaskError, match=r"cannot be made with these settings.*did you mean 'loud'"):
         world.agent("parrot", backends={"default": {"use": "echo:polly", "loudly": True}})
+
+
+def test_a_strangers_backend_passes_the_kit_where_it_is_installed(site: Path, tmp_path: Path) -> None:
+    """A stranger tests their installed backend with the kit alone, and is told what does not apply to it."""
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *(path for path in sys.path if path)])}
+    done = subprocess.run(
+        [*pytest_, "--pyargs", "strangers_plugins.checked"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b1[0-9] passed, 2 skipped", done.stdout)
+    assert "its profile does not say that it can 'schema'" in done.stdout
+    assert "it has nothing to prepare" in done.stdout
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_strangers_backend_may_have_a_card() -> None:
+    """Its card is found by its name; what has none says so."""
+    card = entries.card_of("dice")
+    assert card is not None
+    assert (card.about, card.example) == ("Throws dice.", "dice:20")
+    assert registry.backend_of(card.example).profile.can == card.can
+    assert entries.card_of("echo") is None
 
 
 @pytest.mark.usefixtures("strangers")
