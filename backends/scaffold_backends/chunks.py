@@ -17,8 +17,6 @@ from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock, Usage
 from scaffold_backends.samples import Samples, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scaffold.vocabulary.models import Prices, Request
     from scaffold_backends.thinking import ThinkTags
 
@@ -57,6 +55,12 @@ class _Choice(msgspec.Struct):
     delta: _Piece | None = None
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
+
+    def is_empty(self) -> bool:
+        """Whether it says no more than whose turn it is."""
+        piece = self.delta or _Piece()
+        said = piece.content or piece.refusal or piece.reasoning_content or piece.reasoning or piece.reasoning_details
+        return not said and self.finish_reason is None
 
 
 class _Details(msgspec.Struct):
@@ -108,7 +112,7 @@ class ChunkReader:
         self._usage: Usage | None = None
         self._details: dict[int, list[dict[str, Any]]] = {}
 
-    def read(self, chunk: Any) -> Iterator[Delta]:
+    def read(self, chunk: Any) -> list[Delta]:
         """Take the next chunk, decoded to a Chunk or to plain JSON values.
 
         Raises:
@@ -122,11 +126,13 @@ class ChunkReader:
                 raise BadResponse(message) from error
         if chunk.usage is not None:
             self._count(chunk.usage.counted(), per_sample=chunk.timings is not None)
-        for choice in chunk.choices or ():
-            if self._samples.is_open(choice.index):
-                yield from self._choice(choice)
+        return [
+            delta
+            for choice in chunk.choices or ()
+            if self._samples.is_open(choice.index) and (delta := self._choice(choice)) is not None
+        ]
 
-    def _choice(self, choice: _Choice) -> Iterator[Delta]:
+    def _choice(self, choice: _Choice) -> Delta | None:
         piece = choice.delta or _Piece()
         finish = None if choice.finish_reason is None else _FINISHES.get(choice.finish_reason, "error")
         scored = choice.logprobs and choice.logprobs.content
@@ -134,7 +140,7 @@ class ChunkReader:
             _join(self._details.setdefault(choice.index, []), piece.reasoning_details)
         details = self._details.pop(choice.index, None) if finish is not None else None
         text = piece.content or ""
-        delta = self._samples.piece(
+        return self._samples.piece(
             choice.index,
             text=text + piece.refusal if piece.refusal else text,
             reasoning=piece.reasoning_content or piece.reasoning or "",
@@ -142,8 +148,6 @@ class ChunkReader:
             logprob=math.fsum(token.logprob or 0.0 for token in scored) if scored else None,
             block=_block(details) if details else None,
         )
-        if delta is not None:
-            yield delta
 
     def _count(self, usage: Usage, *, per_sample: bool) -> None:
         # llama.cpp, known by its `timings`, sends one count per sample, each with the whole prompt. Everyone

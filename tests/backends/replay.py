@@ -58,6 +58,7 @@ class Replay:
         answers: each a list of steps; the connection is closed after them unless the answer had a length or
             an end.
         requests: what was asked: headers and decoded body.
+        paths: what was asked for, queries included.
         connections: how many were opened.
         gone: set once a client has closed its connection.
         port: to listen on; 0 takes a free one.
@@ -65,6 +66,7 @@ class Replay:
 
     answers: list[list[Step]]
     requests: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     connections: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -104,6 +106,7 @@ class Replay:
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         script = self.answers[min(len(self.requests), len(self.answers) - 1)]
         self.requests.append((headers, body))
+        self.paths.append(head[0].split(" ")[1])
         leaving = asyncio.ensure_future(reader.read(1))
         try:
             for step in script:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -38,8 +39,9 @@ class HttpBackend:
         self._dialect = dialect
         self._options = options
         self._origin = origin
-        self._url = _joined(url, dialect.path)
-        self._pool = ClientPool(httpx.Timeout(options.read_s, connect=options.connect_s, pool=None), _tls(options))
+        self._url = httpx.URL(_joined(url, dialect.path))
+        timeout = httpx.Timeout(options.read_s, connect=options.connect_s, pool=None)
+        self._pool = ClientPool(timeout, _tls(url, options))
         self._prefixes = Prefixes() if getattr(options, "cache", False) else None
         self._patience = Patience(
             attempts=options.attempts,
@@ -74,7 +76,7 @@ class HttpBackend:
             return prices
         return msgspec.structs.replace(prices, input=max(prices.input, prices.written))
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+    def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it closes the connection.
 
         Raises:
@@ -84,12 +86,11 @@ class HttpBackend:
             BadRequest: the server calls the request wrong.
             BadResponse: the answer was cut, malformed or over-long.
         """
-        if self._prefixes is None:
-            async for delta in self._ask(request):
-                yield delta
-            return
-        async with self._prefixes.turn(request) as begun:
-            async for delta in self._ask(request):
+        return self._ask(request) if self._prefixes is None else self._ask_in_turn(request, self._prefixes)
+
+    async def _ask_in_turn(self, request: Request, prefixes: Prefixes) -> AsyncGenerator[Delta]:
+        async with prefixes.turn(request) as begun, aclosing(self._ask(request)) as deltas:
+            async for delta in deltas:
                 begun()
                 yield delta
 
@@ -135,12 +136,14 @@ def _joined(url: str, path: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, both, ""))
 
 
-def _tls(options: HttpOptions) -> ssl.SSLContext:
-    """Trust what the host trusts, or SSL_CERT_FILE, and what `ca_file` adds.
+def _tls(url: str, options: HttpOptions) -> ssl.SSLContext:
+    """Trust what httpx trusts, or SSL_CERT_FILE, and what `ca_file` adds.
 
     Raises:
         TaskError: it holds no certificate.
     """
+    if urlsplit(url).scheme != "https":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and takes no time to load
     context = httpx.create_ssl_context()
     if options.ca_file is not None:
         try:

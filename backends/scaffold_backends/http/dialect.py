@@ -11,7 +11,7 @@ from scaffold.errors import BadResponse
 from scaffold_backends.samples import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from scaffold.vocabulary.models import Ability, Delta, Prices, ReasoningVisibility, Request
 
@@ -21,7 +21,7 @@ Event = TypeVar("Event")
 class Reader(Protocol):
     """Folds the events of one request into Deltas."""
 
-    def read(self, event: Any) -> Iterator[Delta]:
+    def read(self, event: Any) -> Iterable[Delta]:
         """Take the next event.
 
         Raises:

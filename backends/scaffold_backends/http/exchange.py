@@ -61,7 +61,7 @@ class Post:
         dialect: what reads the events.
     """
 
-    url: str = field(repr=False)
+    url: httpx.URL = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     limit: int
@@ -134,7 +134,7 @@ def _unreachable(error: Exception, origin: Origin, tries: str) -> BackendUnavail
     cure = "Check the address, and that the server runs."
     if isinstance(error, httpx.ProxyError):
         cure = "Check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the host in NO_PROXY."
-    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {_reason(error)}. {cure}")
+    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {_reason(error, origin)}. {cure}")
 
 
 class _Pause(tenacity.wait.wait_base):
@@ -162,8 +162,10 @@ def _tries(retrying: tenacity.AsyncRetrying) -> str:
     return "1 attempt" if count == 1 else f"{count} attempts"
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) or {"TimeoutError": "no answer in time"}.get(type(error).__name__, type(error).__name__)
+def _reason(error: BaseException, origin: Origin) -> str:
+    if not str(error):
+        return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return origin.hide(str(error))
 
 
 async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
@@ -204,13 +206,15 @@ async def _check_kind(response: httpx.Response, post: Post) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/event-stream":
         hint = recognised(await _head(response), post.dialect.name) if "json" in kind else ""
+        kind = post.origin.hide(kind) or "no content type"
         raise BadResponse(
-            f"{post.origin.name} answered with {kind or 'no content type'!r}, not with a stream of events"
+            f"{post.origin.name} answered with {kind!r}, not with a stream of events"
             f"{hint or ': is it the URL of such an API? They usually end in /v1'}."
         )
     # We asked for none. Unpacking what a server packed all the same could take any amount of memory.
     packing = response.headers.get("content-encoding", "identity")
     if packing != "identity":
+        packing = post.origin.hide(packing)
         raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), which it was asked not to")
 
 
@@ -236,7 +240,11 @@ class _Answer:
             httpx.TransportError: there is none.
         """
         is_first = True
-        while (data := await self._next()) is not None and data != _DONE:
+        while await self._fill():
+            data = self._ready.popleft()
+            if data == _DONE:
+                self._ready.appendleft(data)
+                break
             if is_first:
                 self._check_dialect(data)
                 is_first = False
@@ -261,7 +269,10 @@ class _Answer:
             if dialect.is_last(event):
                 await self._drain()
                 return
-        while (data := await self._next_before(deadline)) is not None and data != _DONE:
+        while self._ready or await self._fill_before(deadline):
+            data = self._ready.popleft()
+            if data == _DONE:
+                break
             failed: BackendError | None = None
             try:
                 event = self._decoded(data)
@@ -276,31 +287,32 @@ class _Answer:
         await self._drain()
 
     def _decoded(self, data: bytes) -> Any:
+        event, wrong = None, ""
         try:
             event = self._post.dialect.decode(data)
-        except BadResponse as wrong:
-            raise BadResponse(f"{self._post.origin.name} sent {self._post.origin.hide(str(wrong))}") from None
+        except BadResponse as refused:
+            wrong = self._post.origin.hide(str(refused))
+        if wrong:  # raised out here, since the error above may hold a key that was echoed
+            raise BadResponse(f"{self._post.origin.name} sent {wrong}")
         error = self._post.dialect.error_in(event)
         if error is not None:
             raise stream_refusal(error, self._post.origin)
         return event
 
-    async def _next_before(self, deadline: float) -> bytes | None:
-        if self._ready:
-            return self._ready.popleft()
+    async def _fill_before(self, deadline: float) -> bool:
         failed: BadResponse
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._next()
+                return await self._fill()
         except (httpx.TransportError, TimeoutError) as error:
-            failed = BadResponse(f"the answer of {self._post.origin.name} was cut: {_reason(error)}")
+            failed = BadResponse(f"the answer of {self._post.origin.name} was cut: {_reason(error, self._post.origin)}")
         raise failed
 
-    async def _next(self) -> bytes | None:
-        """The data of the next event; None at the end."""
+    async def _fill(self) -> bool:
+        """Read on until there is an event; False at the end."""
         while not self._ready:
             if self._is_over:
-                return None
+                return False
             piece = await anext(self._pieces, None)
             if piece is None:
                 self._is_over = True
@@ -311,7 +323,7 @@ class _Answer:
                 message = f"{self._post.origin.name} sent more than {self._post.limit} bytes for one request"
                 raise BadResponse(message)
             self._ready.extend(data for data in self._decoder.feed(piece) if data)
-        return self._ready.popleft()
+        return True
 
     async def _drain(self) -> None:
         """Read what follows the end, which is nothing; else the connection could not be used again."""

@@ -121,7 +121,7 @@ class Chat:
         return event.error or None
 
     def is_preamble(self, event: Chunk) -> bool:
-        return False
+        return all(choice.is_empty() for choice in event.choices or ())
 
     def is_last(self, event: Chunk) -> bool:
         return False  # `[DONE]` is, or the end of the stream: the usage comes after all that has a finish

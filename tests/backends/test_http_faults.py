@@ -1,0 +1,309 @@
+"""What becomes of faults, in every dialect: bytes on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold.errors import (
+    BackendUnavailable,
+    BadRequest,
+    BadResponse,
+    ContextOverflow,
+    NotAuthorised,
+    ScaffoldError,
+)
+from scaffold.registry import make_backend
+from scaffold.vocabulary.models import Usage
+
+from .conftest import ask, gather, texts, usage
+from .replay import DONE, END, STREAM, Replay, Step, answer, part
+from .wire import CHAT, GEMINI, MESSAGES, WIRES, Wire, google_error
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.models import Delta
+
+KEY = "sk-secret-of-the-test"
+
+every = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+
+
+def run(wire: Wire, *answers: list[Step], **options: Any) -> tuple[list[Delta], Replay]:
+    """Ask a replaying server once."""
+
+    async def inner() -> tuple[list[Delta], Replay]:
+        async with Replay(list(answers)) as server:
+            backend = make_backend(f"{server.url}#m", {"dialect": wire.name, "backoff_s": 0.02, **options})
+            try:
+                return await gather(backend, ask("hi", max_tokens=16)), server
+            finally:
+                await backend.close()
+
+    return asyncio.run(inner())
+
+
+def fails(error: type[ScaffoldError], wire: Wire, *answers: list[Step], **options: Any) -> str:
+    """Ask once, and give the message of the error that must come."""
+    with pytest.raises(error) as caught:
+        run(wire, *answers, **options)
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+@every
+def test_a_good_answer_is_read(wire: Wire) -> None:
+    """Text, ending and usage arrive, with the price of our own server."""
+    deltas, server = run(wire, wire.good("hello"))
+    assert texts(deltas) == ["hello"]
+    assert deltas[-1].finish == "stop"
+    assert usage(deltas) == Usage(input=7, output=2, usd=0.0)
+    assert len(server.requests) == 1
+
+
+@every
+def test_a_server_that_is_down(wire: Wire) -> None:
+    """A refused connection says the URL and what to do, after the bounded attempts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {"dialect": wire.name, "attempts": 2, "backoff_s": 0.01}
+    backend = make_backend(f"http://127.0.0.1:{port}/v1#m", options)
+    with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{port}/v1 could not be reached in 2 attempts"):
+        asyncio.run(gather(backend, ask("hi")))
+
+
+@every
+def test_a_key_echoed_by_a_server_is_shown_nowhere(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused key's message names its variable; the key is in no message, no cause, no repr, though it was sent."""
+    monkeypatch.setenv("MY_KEY", KEY)
+    echoes: list[list[Step]] = [
+        wire.refused("401 Unauthorized", f"bad key {KEY}"),
+        wire.refused("400 Bad Request", f"bad key {KEY}"),
+        wire.refused("500 Oops", f"bad key {KEY}"),
+        [STREAM, part(f"data: {{{KEY}\n\n".encode()), END],
+        [STREAM, part(b'data: {"error": {"message": "' + KEY.encode() + b'"}}\n\n'), END],
+        answer("200 OK", KEY.encode(), "text/plain"),
+        [f"HTTP/1.1 200 OK\r\nContent-Type: {KEY}\r\nContent-Length: 0\r\n\r\n".encode()],
+        [f"HTTP/1.1 {KEY}\r\n\r\n".encode()],
+    ]
+    for echo in echoes:
+
+        async def inner(echo: list[Step] = echo) -> Replay:
+            async with Replay([echo]) as server:
+                options = {"dialect": wire.name, "key_env": "MY_KEY", "attempts": 1}
+                backend = make_backend(f"{server.url}#m", options)
+                with pytest.raises(ScaffoldError) as caught:
+                    await gather(backend, ask("hi"))
+                error: BaseException | None = caught.value
+                while error is not None:
+                    assert KEY not in f"{error} {error!r} {vars(error)}"
+                    assert not hasattr(error, "request")
+                    error = error.__cause__ or error.__context__
+                assert KEY not in f"{vars(backend)} {vars(getattr(backend, '_inner', backend))} {backend.profile}"
+                return server
+
+        server = asyncio.run(inner())
+        name, before = wire.auth
+        assert server.requests[0][0][name] == before + KEY
+
+
+@every
+def test_a_refused_key_names_its_variable(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """401 is not asked again, and says where the key came from."""
+    monkeypatch.setenv("MY_KEY", KEY)
+    refused = wire.refused("401 Unauthorized", "no such key")
+    assert "MY_KEY" in fails(NotAuthorised, wire, refused, wire.good(), key_env="MY_KEY")
+
+
+def test_gemini_says_400_to_a_wrong_key() -> None:
+    """Google answers a key that is none with status 400, and that is not taken for a bad request."""
+    body = json.dumps(google_error(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."))
+    fails(NotAuthorised, GEMINI, answer("400 Bad Request", body.encode()))
+
+
+@every
+def test_retry_after_is_kept(wire: Wire) -> None:
+    """A 429 with Retry-After is asked again, and not before the time that the server asked for."""
+    begin = time.monotonic()
+    deltas, server = run(wire, wire.refused("429 Too Many Requests", Retry_After="0.5"), wire.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+    assert time.monotonic() - begin >= 0.5
+
+
+def test_google_says_in_the_body_how_long_to_wait() -> None:
+    """Gemini's `retryDelay` is kept like Retry-After."""
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"}
+    body = json.dumps(google_error(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", info)).encode()
+    assert "3600 s" in fails(BackendUnavailable, GEMINI, answer("429 Too Many Requests", body), GEMINI.good())
+
+
+@every
+@pytest.mark.parametrize("status", ["500 Oops", "529 Overloaded"])
+def test_passing_errors_are_asked_again(wire: Wire, status: str) -> None:
+    """500, then 200; and 529, which is Anthropic's for overloaded."""
+    deltas, server = run(wire, wire.refused(status), wire.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+
+
+@every
+def test_an_overload_inside_a_stream(wire: Wire) -> None:
+    """An error event before any text is asked again, also when the work had begun; after text it spoils the sample."""
+    deltas, server = run(wire, [STREAM, wire.busy, END], wire.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+    preamble = wire.begin[:1]  # of Gemini's answer, text is the first that comes
+    deltas, server = run(wire, [STREAM, *preamble, wire.busy, END], wire.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+    fails(BadResponse, wire, [STREAM, *wire.begin, wire.piece("hel"), wire.busy, END], wire.good())
+
+
+@every
+def test_a_stream_cut_in_the_middle_is_not_asked_again(wire: Wire) -> None:
+    """Once text has been handed on, a lost connection or an early end is a BadResponse, and nothing is sent twice."""
+    cut: list[Step] = [STREAM, *wire.begin, wire.piece("hel")]
+    assert "cut" in fails(BadResponse, wire, cut, wire.good())
+    assert "ended before" in fails(BadResponse, wire, [*cut, END], wire.good())
+
+
+@every
+def test_invalid_utf8_is_replaced(wire: Wire) -> None:
+    """Bytes that are no UTF-8, and lone surrogates, become U+FFFD; what stands around them is kept."""
+    raw = wire.piece("aXb Y c Z")
+    data = raw.partition(b"\r\n")[2].removesuffix(b"\r\n")
+    data = data.replace(b"X", b"\xff\xfe").replace(b"Y", b"\\ud83d").replace(b"Z", b"\\ud83d\\ude00")
+    deltas, _ = run(wire, [STREAM, *wire.begin, part(data), *wire.end])
+    assert texts(deltas) == ["a\ufffd\ufffdb \ufffd c \U0001f600"]
+
+
+@every
+def test_an_answer_of_ten_megabytes_is_broken_off(wire: Wire) -> None:
+    """An answer of 10 MB to a request of 16 tokens is read to the limit only, in many events or in one line."""
+    for piece in (wire.piece("x" * 65_000), part(b"x" * 65_000)):
+        message = fails(BadResponse, wire, [STREAM, *wire.begin, wire.piece("x"), *[piece] * 160, END])
+        assert "more than 1081344 bytes" in message
+
+
+@every
+def test_a_prompt_over_the_context(wire: Wire) -> None:
+    """Each API says in its own words that the prompt is too long; each becomes a ContextOverflow."""
+    assert wire.overflow in fails(ContextOverflow, wire, wire.refused("400 Bad Request", wire.overflow), wire.good())
+
+
+@every
+def test_a_stream_that_never_ends(wire: Wire) -> None:
+    """A stream that goes on for ever ends after `total_s`, whether it says something or only that it is alive."""
+    alive = wire.piece("a") if wire is not MESSAGES else MESSAGES.begin[2]
+    assert isinstance(alive, bytes)
+    for repeated in (alive, part(b": still here\n\n")):
+        steps: list[Step] = [repeated, 0.05]
+        trickle: list[Step] = [STREAM, *wire.begin, wire.piece("a"), *steps * 200]
+        begin = time.monotonic()
+        fails(BadResponse, wire, trickle, total_s=0.4)
+        assert time.monotonic() - begin < 4
+
+
+@every
+def test_comments_for_ever_before_an_answer(wire: Wire) -> None:
+    """A server that only ever says that it is alive is given up after `total_s`."""
+    steps: list[Step] = [part(b": still here\n\n"), 0.05]
+    fails(BackendUnavailable, wire, [STREAM, *steps * 200], total_s=0.4)
+
+
+@every
+def test_broken_events_are_bad_responses(wire: Wire) -> None:
+    """An event that is no JSON, or of no shape that the API has, is a BadResponse and not a crash."""
+    for data in (b"{not json", b"[1]", b'{"choices": 3, "type": 4, "candidates": 5}', b"[" * 100_000):
+        message = fails(
+            BadResponse, wire, [STREAM, *wire.begin, wire.piece("a"), part(b"data: " + data + b"\n\n"), END]
+        )
+        assert len(message) < 700
+
+
+SPOKEN = {
+    "chat": "openai:MODEL",
+    "responses": "responses:MODEL",
+    "messages": "anthropic:MODEL",
+    "gemini": "gemini:MODEL",
+}
+
+
+@every
+@pytest.mark.parametrize("other", WIRES, ids=lambda wire: wire.name)
+def test_the_wrong_dialect_is_recognised(wire: Wire, other: Wire) -> None:
+    """A server that answers in another API's stream is said to, and the right backend is named."""
+    if wire is other:
+        return
+    message = fails(BadResponse, wire, other.good())
+    assert SPOKEN[other.name] in message
+    assert f"dialect: {other.name}" in message
+
+
+@every
+def test_a_whole_answer_instead_of_a_stream_is_recognised(wire: Wire) -> None:
+    """A JSON body names the API that it is of, Ollama's own included; a web page is said to be one."""
+    bodies = {
+        "openai:MODEL": {"object": "chat.completion", "choices": []},
+        "responses:MODEL": {"object": "response", "output": []},
+        "anthropic:MODEL": {"type": "message", "content": []},
+        "gemini:MODEL": [{"candidates": []}],
+        "ollama:MODEL": {"model": "m", "message": {"content": "hi"}, "done": True},
+    }
+    for name, body in bodies.items():
+        message = fails(BadResponse, wire, answer("200 OK", json.dumps(body).encode()))
+        assert name in message or "answers whole" in message
+        assert ("answers whole" in message) == (name == SPOKEN[wire.name])
+    assert "text/html" in fails(BadResponse, wire, answer("200 OK", b"<html>Welcome</html>", "text/html"))
+
+
+def test_a_path_that_another_api_does_not_have_is_recognised() -> None:
+    """The 404 of another API's server is told apart from a wrong model's name."""
+    not_found = {"type": "error", "error": {"type": "not_found_error", "message": "Not found"}}
+    message = fails(BadRequest, CHAT, answer("404 Not Found", json.dumps(not_found).encode()))
+    assert "anthropic:MODEL" in message
+    message = fails(BadRequest, CHAT, answer("404 Not Found", json.dumps(google_error(404, "NOT_FOUND", "")).encode()))
+    assert "gemini:MODEL" in message
+    assert "speaks" not in fails(BadRequest, MESSAGES, answer("404 Not Found", json.dumps(not_found).encode()))
+
+
+@every
+def test_closing_the_iterator_closes_the_connection(wire: Wire) -> None:
+    """A reader that stops reading stops the server's work at once."""
+
+    async def inner() -> None:
+        async with Replay([[STREAM, *wire.begin, wire.piece("a"), 30.0]]) as server:
+            backend = make_backend(f"{server.url}#m", {"dialect": wire.name})
+            stream = backend.generate(ask("hi"))
+            assert (await anext(stream)).text == "a"
+            await stream.aclose()
+            await asyncio.wait_for(server.gone.wait(), 5)
+            await backend.close()
+
+    asyncio.run(inner())
+
+
+@every
+def test_connections_are_used_again(wire: Wire) -> None:
+    """Requests one after the other go over one connection, whatever ends an answer in that dialect."""
+
+    async def inner() -> int:
+        async with Replay([wire.good()]) as server:
+            backend = make_backend(f"{server.url}#m", {"dialect": wire.name})
+            for _ in range(3):
+                await gather(backend, ask("hi"))
+            await backend.close()
+            return server.connections
+
+    assert asyncio.run(inner()) == 1
+
+
+def test_a_server_that_keeps_its_stream_open_after_the_end_costs_no_time() -> None:
+    """After `[DONE]` the answer is whole, whether or not the server closes."""
+    begin = time.monotonic()
+    deltas, _ = run(CHAT, [*CHAT.good()[:-1], 30.0])
+    assert texts(deltas) == ["hello"]
+    assert time.monotonic() - begin < 2
+    assert CHAT.good()[-2] == DONE
