@@ -45,7 +45,12 @@ class Narrator:
             ev.StepCut: self._step_cut,
             ev.ProfileCorrected: lambda event, _: Told(
                 "quiet",
-                f"the reasoning of {plain(event.model)} is {event.reasoning}, not {event.believed} as was believed",
+                f"the reasoning of {plain(event.model)} is {event.reasoning}"
+                + (
+                    f", not {event.believed} as was believed"
+                    if event.reasoning != event.believed
+                    else " as was guessed"
+                ),
             ),
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,

@@ -230,7 +230,9 @@ class Steps:
             profile = source.backend.profile
             before = self._state.visibility.get((profile.backend, profile.model))
             now, believed = corrected(profile, before, shown), before or profile.reasoning
-            if now != believed:
+            # A guess that proves right is written down too: from then on it is known, and cannot turn out better.
+            settles = before is None and "reasoning" in profile.guessed
+            if now != believed or settles:
                 self._recorder.record(
                     ev.ProfileCorrected(
                         key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now

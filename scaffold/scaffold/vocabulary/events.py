@@ -109,7 +109,7 @@ class StepAnswered(Event, tag="step.answered", kw_only=True):
 
 
 class ProfileCorrected(Event, tag="profile.corrected", kw_only=True):
-    """A reply shows more, or less, of the reasoning than was believed of the backend. Content: none."""
+    """A reply shows more, or less, of the reasoning than was believed, or settles what was guessed. Content: none."""
 
     backend: str
     model: str
