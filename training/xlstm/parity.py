@@ -1,8 +1,8 @@
 """Trains the checkpoint `parity`: `python -m training.xlstm.parity`, seeded, on one thread.
 
-A prompt is a row of bits, `0 1 1 0 1`, and the answer `even` or `odd`: how many ones there are. Every beginning of a row
-is a prompt too, so each row of 40 bits teaches 40 of them. Longer rows are only looked at afterwards: what was learned
-is right for them if it is a way to keep track, and not a table.
+A prompt is a row of bits, `0 1 1 0 1`, and the answer `even` or `odd`: how many ones there are. Every beginning of a
+row is a prompt too, so each row of 40 bits teaches 40 of them. Longer rows are only looked at afterwards: what was
+learned is right for them if it is a way to keep track, and not a table.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def measure(model: XLSTM, length: int, generator: torch.Generator, count: int = 
 def main() -> None:
     """Train, measure and save."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--steps", type=int, default=1200)
+    options.add_argument("--steps", type=int, default=500)
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--rate", type=float, default=4e-3)
     options.add_argument("--seed", type=int, default=1)

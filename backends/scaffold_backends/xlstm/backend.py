@@ -74,9 +74,9 @@ class XLSTMBackend:
         config = checkpoint.config
         self._checkpoint, self._options = checkpoint, options
         self._vocabulary = Vocabulary(config.vocabulary, config.tokens)
-        self._loading = threading.Lock()
+        self._lock = threading.Lock()  # of its thread: it is used by tasks of any event loop
         self._loaded: tuple[XLSTM, States] | None = None
-        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="xlstm")
+        self._thread: ThreadPoolExecutor | None = None
         self._running: set[Generation] = set()
         self.profile = Profile(
             backend="xlstm",
@@ -98,12 +98,12 @@ class XLSTMBackend:
         say(f"{self._checkpoint.name} is ready", 1.0)
 
     def _load(self) -> tuple[XLSTM, States]:
-        with self._loading:
-            if self._loaded is None:
-                from scaffold_backends.xlstm.states import States
+        """Read the weights, unless they are there; in the one thread, so never twice at once."""
+        if self._loaded is None:
+            from scaffold_backends.xlstm.states import States
 
-                self._loaded = self._checkpoint.load(), States(self._options.cache)
-            return self._loaded
+            self._loaded = self._checkpoint.load(), States(self._options.cache)
+        return self._loaded
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it stops the work at the next token.
@@ -111,7 +111,7 @@ class XLSTMBackend:
         Raises:
             ModelFileError: the weights could not be read.
             BadRequest: the prompt or a choice has words outside of the vocabulary, or the prompt has several turns.
-            BackendUnavailable: it was closed.
+            BackendUnavailable: it was closed meanwhile.
         """
         generation = self._begin(request, *(self._loaded or await self._in_thread(self._load)))
         bursts = generation.run()
@@ -154,24 +154,21 @@ class XLSTMBackend:
         )
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        thread = self._thread
-        try:
-            if thread is not None:
-                return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
-        except RuntimeError as error:
-            if self._thread is not None:
-                raise
-            raise BackendUnavailable(f"the model {self._checkpoint.name} was closed") from error
-        raise BackendUnavailable(f"the model {self._checkpoint.name} was closed")
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="xlstm")
+            running = self._thread.submit(function, *arguments)
+        return await asyncio.wrap_future(running)
 
     async def close(self) -> None:
-        """Stop what runs, and free the model."""
-        thread, self._thread = self._thread, None
-        for generation in list(self._running):
-            generation.stop.set()
+        """Stop what runs, and free the model; a later use loads it again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            for generation in list(self._running):
+                generation.stop.set()
         if thread is not None:
             await asyncio.to_thread(thread.shutdown)
-        self._loaded = None
+            self._loaded = None
 
 
 def _next(bursts: Iterator[list[Delta]]) -> list[Delta] | None:

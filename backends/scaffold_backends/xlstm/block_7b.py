@@ -58,6 +58,10 @@ class MLSTM7BBlock:
         stream, memory = self.encode(x[:, None], memory)
         return stream[:, 0], memory
 
+    def absorb(self, x: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
+        stream, memory = self.encode(x, memory)
+        return stream[:, -1], memory
+
     def encode(self, x: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
         batch, length, width = x.shape
         flat = x.reshape(batch * length, width)

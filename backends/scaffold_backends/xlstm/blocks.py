@@ -38,6 +38,10 @@ class Block(Protocol):
         """Read T tokens of each sequence: x (B, T, D); give the stream (B, T, D) and the new memory."""
         ...
 
+    def absorb(self, x: Array, memory: Any) -> tuple[Array, Any]:
+        """As `encode`, for a last block: give the stream after the last token alone, (B, D)."""
+        ...
+
     def cell(self, memory: Any) -> mlstm.Memory | slstm.Memory:
         """Give the memory of the block's cell."""
         ...
@@ -169,6 +173,27 @@ class MLSTMBlock:
         h = h.swapaxes(1, 2).reshape(batch * length, heads, part)
         return x + self._out(h, c, z).reshape(x.shape), MLSTMBlockMemory(window, cell)
 
+    def absorb(self, x: Array, memory: MLSTMBlockMemory) -> tuple[Array, MLSTMBlockMemory]:
+        batch, length, width = x.shape
+        inner, heads, part = self.inner, self.heads, self.part
+        normed = layer_norm(x.reshape(batch * length, width), self.norm, self.eps)
+        a = normed @ self.up[:, :inner]
+        z = normed[length - 1 :: length] @ self.up[:, inner:]  # (B, I)
+        c, window = self.conv.encode(a.reshape(batch, length, inner), memory.window)
+        latest = c[:, -1]
+        k, v = c.reshape(batch * length, inner) @ self.from_c[:, inner:], a @ self.from_a
+        v += self.bias
+        gates = (k[:, inner:] + v[:, inner + heads :]).reshape(batch, length, 2 * heads).swapaxes(1, 2)
+        cell = mlstm.write(
+            k[:, :inner].reshape(batch, length, heads, part).swapaxes(1, 2),
+            v[:, : inner + heads].reshape(batch, length, heads, part + 1).swapaxes(1, 2),
+            gates[:, :heads],
+            gates[:, heads:],
+            memory.cell,
+        )
+        h = mlstm.read((latest @ self.from_c[:, :inner]).reshape(batch, heads, part), cell)
+        return x[:, -1] + self._out(h, latest, z), MLSTMBlockMemory(window, cell)
+
     def _out(self, h: Array, c: Array, z: Array) -> Array:
         """Norm h (N, H, P) by heads, add c (N, I), gate with z (N, I), and narrow to (N, D)."""
         normed = layer_norm(h, self.heads_norm, self.eps).reshape(c.shape)
@@ -218,6 +243,16 @@ class SLSTMBlock:
         return self._out(x, cell.hidden), SLSTMBlockMemory(window, cell)
 
     def encode(self, x: Array, memory: SLSTMBlockMemory) -> tuple[Array, SLSTMBlockMemory]:
+        h, memory = self._run(x, memory)
+        stream = self._out(x.reshape(-1, self.width), h.reshape(-1, self.width))
+        return stream.reshape(x.shape), memory
+
+    def absorb(self, x: Array, memory: SLSTMBlockMemory) -> tuple[Array, SLSTMBlockMemory]:
+        _, memory = self._run(x, memory)
+        return self._out(x[:, -1], memory.cell.hidden), memory
+
+    def _run(self, x: Array, memory: SLSTMBlockMemory) -> tuple[Array, SLSTMBlockMemory]:
+        """Run the cell over x (B, T, D); give what it read at each token, h (B, T, D)."""
         batch, length, width = x.shape
         c = a = layer_norm(x, self.norm, self.eps)
         window = memory.window
@@ -225,8 +260,7 @@ class SLSTMBlock:
             c, window = self.conv.encode(a, window)
         gates = self._gates(c.reshape(-1, width), a.reshape(-1, width)).reshape(batch, length, 4 * width)
         h, cell = slstm.run(gates, self.mixing, memory.cell)
-        stream = self._out(x.reshape(-1, width), h.reshape(-1, width))
-        return stream.reshape(x.shape), SLSTMBlockMemory(window, cell)
+        return h, SLSTMBlockMemory(window, cell)
 
     def _gates(self, c: Array, a: Array) -> Array:
         """What the tokens give to the gates i, f, z and o: (N, 4D)."""

@@ -2,71 +2,86 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scaffold.errors import BadRequest
-from scaffold_backends.xlstm.functions import Array, softmax
+from scaffold_backends.xlstm.functions import Array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scaffold_backends.xlstm.tokens import Vocabulary
 
-# SplitMix64 (Steele, Lea and Flood, 2014, doi 10.1145/2660193.2660195).
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
-_LAST = np.uint64(31)
-_TO_FLOAT = np.uint64(11)
-
-Seeds: TypeAlias = NDArray[np.uint64]
 Tokens: TypeAlias = NDArray[np.int64]
 Trie: TypeAlias = "dict[int, Trie]"
 
-
-def _mixed(x: Seeds) -> Seeds:
-    for shift, factor in _MIX:
-        x = (x ^ (x >> shift)) * factor
-    return x ^ (x >> _LAST)
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = 2**64 - 1
 
 
-def stream_seeds(seed: int, count: int) -> Seeds:
-    """Give the seeds of samples: sample i has the stream of seed + i, in whatever batch it is drawn."""
-    numbers = np.array([(seed + each) % 2**64 for each in range(count)], np.uint64)
-    return _mixed(numbers + _GAMMA)
+def _mixed(x: int) -> int:
+    """SplitMix64's mixing of 64 bits (Steele, Lea and Flood, 2014, doi 10.1145/2660193.2660195)."""
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
+    return x ^ (x >> 31)
 
 
-def uniforms(seeds: Seeds, place: int) -> NDArray[np.float64]:
-    """Give each stream's number at a place, in [0, 1): no state, so that a sample can be drawn again by itself."""
-    # In Python's whole numbers: numpy warns of what is meant to overflow when it multiplies two single numbers.
-    step = np.uint64((place + 1) * int(_GAMMA) % 2**64)
-    return (_mixed(seeds + step) >> _TO_FLOAT).astype(np.float64) * 2.0**-53
+def stream_of(seed: int) -> int:
+    """Give the stream of numbers that belongs to a seed; neighbouring seeds have streams that are not alike."""
+    return _mixed((seed + _GAMMA) & _MASK)
 
 
-def choose(logits: Array, temperature: float, u: NDArray[np.float64]) -> Tokens:
-    """Choose a token for each row.
-
-    Args:
-        logits: (B, V).
-        temperature: 0 takes the likeliest.
-        u: a number in [0, 1) for each row: the first token whose cumulative probability exceeds it is taken.
-    """
-    if temperature == 0:
-        likeliest: Tokens = np.argmax(logits, axis=1)
-        return likeliest
-    # From here on in float64: what is left of the sum after rounding would otherwise fall to the last word.
-    shifted = (logits - np.maximum.reduce(logits, axis=1, keepdims=True)).astype(np.float64) / temperature
-    cumulative = np.add.accumulate(np.exp(shifted), axis=1)
-    chosen: Tokens = np.argmax(cumulative > (u * cumulative[:, -1])[:, None], axis=1)
-    return chosen
+def uniform(stream: int, place: int) -> float:
+    """Give a stream's number at a place, in [0, 1): there is no state, so any sample can be drawn again by itself."""
+    return (_mixed((stream + (place + 1) * _GAMMA) & _MASK) >> 11) * 2.0**-53
 
 
-def log_probabilities(logits: Array, chosen: Tokens) -> Array:
-    """Give the logarithm of each chosen token's probability at temperature 1, (B,)."""
-    p: Array = np.take_along_axis(softmax(logits), chosen[:, None], axis=1)[:, 0]
-    return np.log(np.maximum(p, np.float32(1e-30)))
+class Weighed:
+    """The weights of the words that may come next, for each row of logits (B, V)."""
+
+    def __init__(self, logits: Array, temperature: float, places: Sequence[Trie] | None = None) -> None:
+        """Weigh all words, or with `places` only those that may follow there; temperature 0 leaves the likeliest."""
+        self._logits = logits
+        self._scaled = shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+        self._total: list[float] = np.log(np.add.reduce(np.exp(shifted), axis=1)).tolist()
+        if places is not None:
+            shifted = _only(shifted, places)
+        if temperature == 0:
+            self._likeliest: list[int] | None = np.argmax(shifted, axis=1).tolist()
+            return
+        self._likeliest = None
+        # In float64 from here on: what rounding leaves of the sum would otherwise fall to the last word.
+        wide: NDArray[np.float64] = shifted.astype(np.float64)
+        if places is not None:  # again from the largest: all choices could be what the model would never say
+            wide -= np.maximum.reduce(wide, axis=1, keepdims=True)
+        wide /= temperature
+        np.exp(wide, out=wide)
+        self._cumulative = np.add.accumulate(wide, axis=1)
+
+    def choose(self, row: int, u: float) -> int:
+        """Choose a row's word by a number in [0, 1): the first whose cumulative weight exceeds that share of all."""
+        if self._likeliest is not None:
+            return self._likeliest[row]
+        weights = self._cumulative[row]
+        total = weights[-1]
+        return int(weights.searchsorted(min(u * total, np.nextafter(total, 0)), side="right"))
+
+    def logprob(self, row: int, token: int) -> float:
+        """Give the logarithm of a word's probability at temperature 1, whatever may follow."""
+        return float(self._scaled[row, token]) - self._total[row]
+
+
+def _only(logits: Array, places: Sequence[Trie]) -> Array:
+    """Leave in each row of logits (B, V) only the words that may follow at its place."""
+    kept = np.full_like(logits, -np.inf)
+    for row, place in enumerate(places):
+        words = list(place)
+        kept[row, words] = logits[row, words]
+    return kept
 
 
 def trie_of(choices: Sequence[str], vocabulary: Vocabulary, *, end: int | None) -> Trie:
@@ -78,26 +93,22 @@ def trie_of(choices: Sequence[str], vocabulary: Vocabulary, *, end: int | None) 
     trie: Trie = {}
     known: dict[tuple[int, ...], str] = {}
     for choice in choices:
-        tokens = vocabulary.tokens(choice, f"the choice {choice!r}")
+        tokens = vocabulary.tokens(choice, "a choice")
         if not tokens:
             raise BadRequest("an empty text cannot be a choice")
         known[tuple(tokens)] = choice
         place = trie
         for token in [*tokens, end] if end is not None else tokens:
             place = place.setdefault(token, {})
-    for short, choice in known.items():
-        for long, longer in known.items():
-            if end is None and len(long) > len(short) and long[: len(short)] == short:
-                raise BadRequest(
-                    f"the choice {choice!r} begins the choice {longer!r}, and the model cannot say where it ends"
-                )
+    if end is None:
+        _no_beginnings(known)
     return trie
 
 
-def allow_only(logits: Array, places: Sequence[Trie]) -> Array:
-    """Give logits (B, V) in which each row has only the words that may follow at its place."""
-    kept = np.full_like(logits, -np.inf)
-    for row, place in enumerate(places):
-        words = list(place)
-        kept[row, words] = logits[row, words]
-    return kept
+def _no_beginnings(known: dict[tuple[int, ...], str]) -> None:
+    ordered = sorted(known)  # what another begins with stands right before one that it begins
+    for short, long in pairwise(ordered):
+        if long[: len(short)] == short:
+            raise BadRequest(
+                f"the choice {known[short]!r} begins the choice {known[long]!r}, and the model cannot say where it ends"
+            )

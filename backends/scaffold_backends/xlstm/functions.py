@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32]
 
+_ZERO = np.float32(0)
 _ONE = np.float32(1)
 _HALF = np.float32(0.5)
 
@@ -23,20 +24,18 @@ def sigmoid(x: Array) -> Array:
 
 
 def log_sigmoid(x: Array) -> Array:
-    """log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|)), exact for any x."""
-    small = np.abs(x)
-    np.negative(small, out=small)
-    np.exp(small, out=small)
-    np.log1p(small, out=small)
-    below: Array = np.minimum(x, np.float32(0))
-    below -= small
-    return below
+    """log(sigmoid(x)) = -log(exp(0) + exp(-x)), exact for any x."""
+    found: Array = np.logaddexp(_ZERO, -x)
+    np.negative(found, out=found)
+    return found
 
 
 def silu(x: Array) -> Array:
     """X * sigmoid(x), also called swish."""
-    gate = sigmoid(x)
-    gate *= x
+    half = x * _HALF
+    gate: Array = np.tanh(half)
+    gate += _ONE
+    gate *= half
     return gate
 
 
@@ -71,22 +70,28 @@ def soft_cap(x: Array, cap: float) -> Array:
 
 def layer_norm(x: Array, weight: Array, eps: float) -> Array:
     """(x - mean) / sqrt(variance + eps) * weight, over the last axis."""
-    width = np.float32(x.shape[-1])
     mean: Array = np.add.reduce(x, axis=-1, keepdims=True)
-    mean /= width
+    mean /= x.shape[-1]
     centred: Array = x - mean
-    variance = np.einsum("...i,...i->...", centred, centred)[..., None] / width
-    centred /= np.sqrt(variance + np.float32(eps))
+    centred /= _root_of_mean_square(centred, eps)
     centred *= weight
     return centred
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     """X / sqrt(mean(x^2) + eps) * weight, over the last axis (Zhang and Sennrich, arXiv 1910.07467)."""
-    square = np.einsum("...i,...i->...", x, x)[..., None] / np.float32(x.shape[-1])
-    normed: Array = x / np.sqrt(square + np.float32(eps))
+    normed: Array = x / _root_of_mean_square(x, eps)
     normed *= weight
     return normed
+
+
+def _root_of_mean_square(x: Array, eps: float) -> Array:
+    """sqrt(mean(x^2) + eps), over the last axis, which is kept."""
+    square: Array = np.vecdot(x, x)[..., None]
+    square /= x.shape[-1]
+    square += eps
+    np.sqrt(square, out=square)
+    return square
 
 
 def softmax(x: Array) -> Array:

@@ -1,4 +1,8 @@
-"""Answering one request: the prompt is read once, forked n ways, and stepped as one batch. Runs in a thread."""
+"""Answering one request: the prompt is read once, its state forks where samples part. Runs in a thread.
+
+Samples that have said the same so far have the same state, so they are one sequence of the batch until one says
+something else: n votes that agree cost little more than one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import numpy as np
 
 from scaffold.vocabulary.models import Delta, Usage
 from scaffold_backends.stops import StopFinder
-from scaffold_backends.xlstm.choosing import allow_only, choose, log_probabilities, stream_seeds, trie_of, uniforms
+from scaffold_backends.xlstm.choosing import Weighed, stream_of, trie_of, uniform
 from scaffold_backends.xlstm.signals import entropy_and_margin
 from scaffold_backends.xlstm.stopping import Stopped
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaffold.vocabulary.models import Finish, Request
-    from scaffold_backends.xlstm.choosing import Tokens, Trie
+    from scaffold_backends.xlstm.choosing import Trie
     from scaffold_backends.xlstm.functions import Array
     from scaffold_backends.xlstm.model import XLSTM, State
     from scaffold_backends.xlstm.specs import Config
@@ -34,10 +38,11 @@ _PIECE = 256  # tokens of a prompt read before somebody may stop us
 class _Sample:
     """One sample while it is generated."""
 
-    __slots__ = ("count", "entropy", "finish", "index", "logprob", "margin", "pending", "place", "stops")
+    __slots__ = ("count", "entropy", "finish", "index", "logprob", "margin", "pending", "place", "stops", "stream")
 
-    def __init__(self, index: int, stops: tuple[str, ...], place: Trie | None) -> None:
+    def __init__(self, index: int, seed: int, stops: tuple[str, ...], place: Trie | None) -> None:
         self.index = index
+        self.stream = stream_of(seed)  # of chance
         self.place = place  # in the trie of choices
         self.stops = StopFinder(stops) if stops else None
         self.count = 0  # tokens
@@ -95,8 +100,8 @@ class Generation:
         self._answer = None if config.answer is None else max(config.answer - len(begun), 1)
         self._end = None if config.end is None else vocabulary.words.index(config.end)
         trie = trie_of(request.choices, vocabulary, end=self._end) if request.choices else None
-        self._samples = [_Sample(index, request.stop, trie) for index in range(request.n)]
-        self._seeds = stream_seeds(request.seed or 0, request.n)
+        seed = request.seed or 0
+        self._samples = [_Sample(index, seed + index, request.stop, trie) for index in range(request.n)]
         self._signals = signals
         self._written = 0
 
@@ -106,27 +111,25 @@ class Generation:
         Raises:
             Stopped: somebody has set `stop`.
         """
-        read, cached = self._read()
-        state = read.fork(len(self._samples))
-        running = self._samples
+        state, cached = self._read()
+        rows = [self._samples]  # of the state, each with the samples that have said what it has read
         until = time.monotonic() + _BURST_S
         for place in itertools.count():
-            chosen = self._choose(state, running, place)
-            going = [row for row, sample in enumerate(running) if sample.finish is None]
-            pieces = self._ended(running, state) if len(going) < len(running) else []
-            if not going:
+            rows, following, ended = self._choose(state, rows, place)
+            pieces = self._last(ended, state)
+            if not following:
                 usage = Usage(input=len(self._prompt), output=self._written, cached=cached)
                 yield [*pieces[:-1], msgspec.structs.replace(pieces[-1], usage=usage)]
                 return
-            if pieces:
-                running = [running[row] for row in going]
-                state, chosen, self._seeds = state.take(going), chosen[going], self._seeds[going]
             if pieces or time.monotonic() > until:
-                yield pieces + [sample.delta(None) for sample in running]
+                yield pieces + [sample.delta(None) for row in rows for sample in row]
                 until = time.monotonic() + _BURST_S
             if self.stop.is_set():
                 raise Stopped
-            state = self._model.step(state, chosen)
+            before = [row for row, _ in following]
+            if before != list(range(state.batch)):
+                state = state.take(before)
+            state = self._model.step(state, np.array([token for _, token in following]))
 
     def _read(self) -> tuple[State, int]:
         """Read the prompt, or find it read; give its state, and how many tokens were not read anew."""
@@ -142,20 +145,32 @@ class Generation:
         self._states.put(self._prompt, state)
         return state, 0
 
-    def _choose(self, state: State, running: list[_Sample], place: int) -> Tokens:
-        """Choose a token for each running sample, and have each take it."""
-        logits = allowed = state.logits
-        if running[0].place is not None:
-            allowed = allow_only(logits, [sample.place or {} for sample in running])
-        chosen = choose(allowed, self._request.temperature, uniforms(self._seeds, place))
+    def _choose(
+        self, state: State, rows: list[list[_Sample]], place: int
+    ) -> tuple[list[list[_Sample]], list[tuple[int, int]], list[tuple[int, _Sample]]]:
+        """Choose a word for each sample, and have it take it.
+
+        Returns:
+            The samples that go on, by what they have said; of each such row the one before and the word that it
+            reads; and the samples that have ended, each with the row that it was in.
+        """
+        limits = None if rows[0][0].place is None else [row[0].place or {} for row in rows]
+        weighed = Weighed(state.logits, self._request.temperature, limits)
+        following: dict[tuple[int, int], list[_Sample]] = {}
+        ended = []
+        for row, samples in enumerate(rows):
+            for sample in samples:
+                token = weighed.choose(row, uniform(sample.stream, place))
+                sample.logprob += weighed.logprob(row, token)
+                sample.take(*self._word(sample, token))
+                if sample.finish is None:
+                    following.setdefault((row, token), []).append(sample)
+                else:
+                    ended.append((row, sample))
+            self._written += len(samples)
         if self._signals:
-            self._note(logits, running)
-        logprobs = log_probabilities(logits, chosen).tolist()
-        for sample, token, logprob in zip(running, chosen.tolist(), logprobs, strict=True):
-            sample.logprob += logprob
-            sample.take(*self._word(sample, token))
-        self._written += len(running)
-        return chosen
+            self._note(state.logits, rows)
+        return list(following.values()), list(following), ended
 
     def _word(self, sample: _Sample, token: int) -> tuple[str, Finish | None]:
         """Give a token's text, and how the sample ends with it."""
@@ -173,19 +188,18 @@ class Generation:
         return text, "length" if sample.count >= self._request.max_tokens else None
 
     @staticmethod
-    def _note(logits: Array, running: list[_Sample]) -> None:
+    def _note(logits: Array, rows: list[list[_Sample]]) -> None:
         entropy, margin = entropy_and_margin(logits)
-        for sample, high, low in zip(running, entropy.tolist(), margin.tolist(), strict=True):
-            sample.entropy, sample.margin = max(sample.entropy, high), min(sample.margin, low)
+        for row, high, low in zip(rows, entropy.tolist(), margin.tolist(), strict=True):
+            for sample in row:
+                sample.entropy, sample.margin = max(sample.entropy, high), min(sample.margin, low)
 
-    def _ended(self, running: list[_Sample], state: State) -> list[Delta]:
-        """Give the last pieces of the samples that have ended."""
-        if not self._signals:
-            return [sample.delta(None) for sample in running if sample.finish]
+    def _last(self, ended: list[tuple[int, _Sample]], state: State) -> list[Delta]:
+        """Give the last pieces of the samples that have ended, each with the row of the state that it was in."""
+        if not self._signals or not ended:
+            return [sample.delta(None) for _, sample in ended]
         # The answer is as sure as its least sure word; the memory is the one from which the last word was chosen.
         figures = self._model.signals(state)
         return [
-            sample.delta(figures[row] | {"entropy": sample.entropy, "margin": sample.margin})
-            for row, sample in enumerate(running)
-            if sample.finish
+            sample.delta(figures[row] | {"entropy": sample.entropy, "margin": sample.margin}) for row, sample in ended
         ]

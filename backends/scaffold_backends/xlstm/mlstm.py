@@ -73,8 +73,39 @@ def step(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tu
     written = k * np.exp(i - m)[..., None]  # (16)
     matrix = memory.matrix * kept[..., None, None]
     matrix += written[..., :, None] * v[..., None, :]  # (19) and, in the last column, (20)
-    read = (q[..., None, :] @ matrix)[..., 0, :]  # (B, H, V + 1)
-    return _normalised(read, m), Memory(matrix, m, log_f)
+    new = Memory(matrix, m, log_f)
+    return read(q, new), new
+
+
+def write(k: Array, v: Array, i: Array, f: Array, memory: Memory) -> Memory:
+    """Read several tokens at once of which nobody wants to know what is read before the last.
+
+    Token s stands in the memory after the last, T, with the weight i_s f_{s+1} ... f_T.
+
+    Args:
+        k: keys (B, H, T, P), already divided by sqrt(P).
+        v: values with a 1 at their end (B, H, T, V + 1).
+        i: pre-activation of the input gate (B, H, T).
+        f: pre-activation of the forget gate (B, H, T).
+    """
+    log_f = log_sigmoid(f)
+    b: Array = np.add.accumulate(log_f, axis=-1)
+    weights = b[..., -1:] - b
+    weights += i
+    before = b[..., -1] + memory.stabiliser  # (B, H)
+    m: Array = np.maximum(before, np.maximum.reduce(weights, axis=-1))
+    weights -= m[..., None]
+    np.exp(weights, out=weights)
+    before -= m
+    np.exp(before, out=before)
+    matrix: Array = memory.matrix * before[..., None, None]
+    matrix += np.swapaxes(k * weights[..., None], -1, -2) @ v
+    return Memory(matrix, m, log_f[..., -1])
+
+
+def read(q: Array, memory: Memory) -> Array:
+    """Read from the memory with queries q (B, H, P): equation 21. Gives h (B, H, V)."""
+    return _normalised((q[..., None, :] @ memory.matrix)[..., 0, :], memory.stabiliser)
 
 
 def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tuple[Array, Memory]:
@@ -105,22 +136,21 @@ def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> t
     np.exp(before, out=before)
     scores = q @ np.swapaxes(k, -1, -2)  # (B, H, T, T)
     scores *= weights
-    read: Array = q @ memory.matrix  # (B, H, T, V + 1)
-    read *= before[..., None]
-    read += scores @ v
+    found: Array = q @ memory.matrix  # (B, H, T, V + 1)
+    found *= before[..., None]
+    found += scores @ v
     # The weights of the last row are those with which the tokens stand in the memory at the end.
     written = k * weights[..., -1, :, None]  # (B, H, T, P)
     matrix: Array = memory.matrix * before[..., -1, None, None]
     matrix += np.swapaxes(written, -1, -2) @ v
-    return _normalised(read, m), Memory(matrix, m[..., -1], log_f[..., -1])
+    return _normalised(found, m), Memory(matrix, m[..., -1], log_f[..., -1])
 
 
-def _normalised(read: Array, m: Array) -> Array:
-    """(21): divide what was read by max(|n . q|, 1), the 1 being exp(-m) at this scale."""
-    bound = np.exp(-m)[..., None]
-    below: Array = np.maximum(np.abs(read[..., -1:]), bound)
+def _normalised(found: Array, m: Array) -> Array:
+    """Divide what was found by max(|n . q|, 1), the 1 being exp(-m) at this scale."""
+    below: Array = np.maximum(np.abs(found[..., -1]), np.exp(-m))
     below += EPS
-    return read[..., :-1] / below
+    return found[..., :-1] / below[..., None]
 
 
 _masks: dict[int, Array] = {}

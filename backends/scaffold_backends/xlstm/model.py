@@ -124,38 +124,47 @@ class XLSTM:
     def encode(self, tokens: Tokens, state: State | None = None) -> State:
         """Read tokens (B, T), after those that a state has read; at least one."""
         state = state or self.empty(len(tokens))
+        memories = state.memories
+        x = np.empty(0, np.float32)
         for first in range(0, tokens.shape[1], CHUNK):
-            _, state = self._encode(tokens[:, first : first + CHUNK], state)
-        return state
+            x, below = self._below_the_last(tokens[:, first : first + CHUNK], memories)
+            x, last = self.blocks[-1].absorb(x, memories[-1])
+            memories = (*below, last)
+        _freeze(memories)
+        return State(memories, _frozen(self._words(x)), state.read + tokens.shape[1])
 
     def logits(self, tokens: Tokens, state: State | None = None) -> tuple[Array, State]:
         """Read tokens (B, T), and give the logits after each (B, T, V) besides the state."""
         state = state or self.empty(len(tokens))
-        found = []
+        found, memories = [], state.memories
         for first in range(0, tokens.shape[1], CHUNK):
-            x, state = self._encode(tokens[:, first : first + CHUNK], state)
-            batch, length, width = x.shape
-            found.append(self._words(x.reshape(-1, width)).reshape(batch, length, -1))
-        return np.concatenate(found, axis=1), state
-
-    def _encode(self, tokens: Tokens, state: State) -> tuple[Array, State]:
-        x: Array = self._embedding[tokens]  # (B, T, D)
-        memories = []
-        for block, memory in zip(self.blocks, state.memories, strict=True):
-            x, new = block.encode(x, memory)
-            memories.append(new)
+            x, below = self._below_the_last(tokens[:, first : first + CHUNK], memories)
+            x, last = self.blocks[-1].encode(x, memories[-1])
+            memories = (*below, last)
+            found.append(self._words(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1))
+        logits = np.concatenate(found, axis=1)
         _freeze(memories)
-        return x, State(tuple(memories), _frozen(self._words(x[:, -1])), state.read + tokens.shape[1])
+        return logits, State(memories, _frozen(logits[:, -1].copy()), state.read + tokens.shape[1])
+
+    def _below_the_last(self, tokens: Tokens, memories: tuple[Any, ...]) -> tuple[Array, list[Any]]:
+        """Read tokens (B, T) with all blocks but the last; give the stream (B, T, D) and their memories."""
+        x: Array = self._embedding[tokens]
+        read = []
+        for block, memory in zip(self.blocks[:-1], memories[:-1], strict=True):
+            x, new = block.encode(x, memory)
+            read.append(new)
+        return x, read
 
     def step(self, state: State, tokens: Tokens) -> State:
         """Read one token more of each sequence: tokens (B,)."""
         x: Array = self._embedding[tokens]  # (B, D)
-        memories = []
+        read = []
         for block, memory in zip(self.blocks, state.memories, strict=True):
             x, new = block.step(x, memory)
-            memories.append(new)
+            read.append(new)
+        memories = tuple(read)
         _freeze(memories)
-        return State(tuple(memories), _frozen(self._words(x)), state.read + 1)
+        return State(memories, _frozen(self._words(x)), state.read + 1)
 
     def _words(self, x: Array) -> Array:
         """Give the words' logits (N, V) for the stream x (N, D)."""
