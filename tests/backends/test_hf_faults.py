@@ -157,7 +157,7 @@ def test_gguf_files_are_read(tmp_path: Path) -> None:
 
 
 def test_prompts_over_the_context_say_both_numbers(folder: str, llama: HuggingFace, tmp_path: Path) -> None:
-    """A prompt over n_ctx, or over the last position, is refused; one over what the model was trained for is warned of."""
+    """A prompt over n_ctx, or over the last position, is refused; one over what it was trained for is warned of."""
     small = load(folder, threads=1, n_ctx=40)
     with pytest.raises(ContextOverflow, match=r"has 78 tokens, and tiny-llama holds 40 .*n_ctx"):
         run(small, ask("x" * 60))
