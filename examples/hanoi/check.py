@@ -18,7 +18,7 @@ def folder_of(said: str) -> Path:
     """The folder of a run; `last` is the newest in the usual place."""
     if said != "last":
         return Path(said)
-    return max(path.parent for path in Path(".scaffold/runs").glob("*/trace.jsonl"))
+    return max((path.parent for path in Path(".scaffold/runs").glob("*/trace.jsonl")), default=Path(".scaffold/runs"))
 
 
 def moves_in(folder: Path) -> Iterator[list[str]]:
@@ -47,6 +47,8 @@ def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
 
 def play(folder: Path) -> str:
     """Play the moves by the rules; gives what went wrong, or nothing."""
+    if not (folder / "content.jsonl").is_file():
+        return f"{folder} is no run: name the folder that holds its trace.jsonl and content.jsonl"
     first = json.loads((folder / "content.jsonl").open("rb").readline())
     disks = first["body"]["task"]["inputs"]["disks"]
     pegs: dict[str, list[int]] = {"A": list(range(disks, 0, -1)), "B": [], "C": []}
