@@ -5,7 +5,7 @@
 
 One JSON line each, medians over interleaved rounds with one thread:
 
-- `decode`: a prompt of about 200 tokens and 100 more, greedily; `ratio` is our tokens a second over those of `generate`,
+- `decode`: a prompt of about 200 tokens and 100 more, greedily; `ratio` is our tokens a second over `generate`'s,
   which gives the same text. `cpu_ratio` is the same in processor time, which other programs disturb less.
 - `decode with signals and logprobs`: the same, with both options on.
 - `fork`: 8 samples of 8 tokens from one prompt; `ratio` is processor time of 8 requests over that of one request for 8.
