@@ -10,6 +10,7 @@ ScaffoldError
 │   └── UnknownRun           no such run
 ├── PlannerError             the planner's code broke a rule of planning
 │   ├── PlanError            a plan that is no DAG, or names what does not exist
+│   ├── PlannerStuck         a planner held on to control when the run's time was over
 │   └── PlanChanged          replay asked for something else than the trace records
 ├── GaveUp                   the planner says: unsolved                           (exit 1)
 │   ├── NoOptions            there is nothing to choose among
@@ -129,6 +130,13 @@ class PlannerError(ScaffoldError):
 
 class PlanError(PlannerError):
     """A plan that is no DAG, or that names an action or a step that does not exist."""
+
+
+class PlannerStuck(PlannerError):
+    """A planner did not give back control before the run's time was over."""
+
+    def __init__(self, message: str = "the planner did not give back control before the run's time was over") -> None:
+        super().__init__(message)
 
 
 class PlanChanged(PlannerError):

@@ -213,4 +213,5 @@ def test_rules_that_raise_fail_the_run_with_their_error(solve: Any, broken: str)
 
     setattr(domain, broken, raises)
     outcome = solve("march", Task(prompt="Count"), Scripted(right), options={"domain": domain})
-    assert (outcome.status, outcome.reason) == ("failed", "the planner raised KeyError: 'state'")
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("the planner raised KeyError: 'state'")

@@ -27,6 +27,7 @@ from scaffold.machinery.replay import Replay, deliver
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, thought_from
+from scaffold.machinery.watchdog import watching
 from scaffold.trace.chain import Chain
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
@@ -292,6 +293,10 @@ class Engine:
     async def _drive(self) -> None:
         seconds = self._task.budget.seconds
         left = None if seconds is None else max(0.0, seconds - self._recorder.active())
+        with watching(self._interpreter, left):
+            await self._drive_within(seconds, left)
+
+    async def _drive_within(self, seconds: float | None, left: float | None) -> None:
         try:
             async with asyncio.timeout(left) as self._deadline:
                 while not self._interpreter.done:
@@ -305,6 +310,8 @@ class Engine:
                     if not (self._parked or self._interpreter.has_ready or self._interpreter.done):
                         raise errors.Unavailable("a move was cancelled from within")
         except TimeoutError:
+            if isinstance(self._interpreter.error, errors.PlannerStuck):
+                return  # which says more
             used = self._recorder.active()
             raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0) from None
 
@@ -444,7 +451,7 @@ class Engine:
                 return await self._end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
         return await self._end("solved", answer=plain)
 
-    async def _ended_by(self, error: BaseException) -> Outcome:  # noqa: PLR0911 - one for each way to end
+    async def _ended_by(self, error: BaseException) -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
         match error:
             case PlanOnly():
                 planned = [
@@ -464,15 +471,22 @@ class Engine:
                 return self._outcome("unavailable", {"reason": str(error)})
             case errors.Stopped() | errors.ActionRefused() | errors.StepRefused() | errors.ObservationWithheld():
                 return await self._end("stopped", reason=str(error))
+            case errors.PlannerStuck():
+                return await self._end("failed", reason=f"{error}{self._after_its_move()}")
             case errors.ScaffoldError():
                 return await self._end("failed", reason=str(error))
             case asyncio.CancelledError():
                 return await self._pause("interrupted", "interrupted")
             case _:
                 trace = "".join(traceback.format_exception(error, limit=-8))
-                return await self._end(
-                    "failed", reason=f"the planner raised {type(error).__name__}: {error}", traceback=trace
-                )
+                said = f"the planner raised {type(error).__name__}: {error}{self._after_its_move()}"
+                if "'NoneType'" in str(error):
+                    said += "; a step that was begun, ended or closed before gives None: call its function again"
+                return await self._end("failed", reason=said, traceback=trace)
+
+    def _after_its_move(self) -> str:
+        key = self._interpreter.failed_at
+        return f" (after its move at {key})" if key else ""
 
     async def _end(self, status: RunStatus, **content: Any) -> Outcome:
         if status != "solved" and self._state.partial is not None:

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Move
 
 _LEAVES = frozenset({Think, Propose, Act, Ask, Note})
+_MOST_IDLE = 1000  # moves in a row that are none, or ask for nothing
 
 
 class Frame:
     """One generator: the root's, or a branch of a `together`."""
 
-    __slots__ = ("generator", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
+    __slots__ = ("asks", "generator", "idle", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
 
     def __init__(
         self, generator: Generator[Move, Any, Any], path: str, parent: Frame | None, index: int, *, tainted: bool
@@ -40,6 +41,8 @@ class Frame:
         self.index = index
         self.tainted = tainted
         self.ordinal = -1
+        self.asks = False
+        self.idle = 0
         self.waiting = 0
         self.results: list[Any] = []
 
@@ -97,6 +100,8 @@ class Interpreter:
         done: whether the root generator has ended.
         result: what it returned.
         error: what it raised.
+        failed_at: key of the last move of the generator that raised it; empty when it had made none.
+        advancing: counts up when a generator is given control, and when it gives it back; odd while it has it.
     """
 
     def __init__(self, planning: Generator[Move, Any, Any], *, tainted: bool = False) -> None:
@@ -104,6 +109,8 @@ class Interpreter:
         self.done = False
         self.result: Any = None
         self.error: Exception | None = None
+        self.failed_at = ""
+        self.advancing = 0
         root = Frame(planning, "", None, 0, tainted=tainted)
         # What has begun and not ended, outer ones first.
         self._begun: dict[Frame, None] = {root: None}
@@ -164,34 +171,56 @@ class Interpreter:
         generator = frame.generator
         if generator is None:
             raise PlannerError(f"the planner at {frame.path or 'its root'!r} has ended")
+        self.advancing += 1
         try:
             move = generator.send(value) if error is None else generator.throw(error)
         except StopIteration as stop:
             self._ended(frame, stop.value)
             return None
         except Exception as raised:  # noqa: BLE001 - whatever a planner raises belongs to its parent
+            if raised is not error:
+                self.failed_at = f"{frame.path}{frame.ordinal}" if frame.ordinal >= 0 else ""
             self._ended(frame, _Failure(raised))
             return None
+        finally:
+            self.advancing += 1
         frame.ordinal += 1
         key = f"{frame.path}{frame.ordinal}"
         kind = type(move)
         if kind in _LEAVES:
+            frame.asks = True
+            frame.idle = 0
             return Pending(key, move, frame)  # type: ignore[arg-type]  # _LEAVES holds just these
         if kind is Together:
             self._branch(frame, key, move)  # type: ignore[arg-type]  # as above
             return None
-        fault = PlannerError(
-            f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)` and the like"
-        )
-        self._ready.appendleft((frame, None, fault))
+        said = f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)`"
+        self._fault(frame, f"{said} and the like")
         return None
+
+    def _fault(self, frame: Frame, said: str) -> None:
+        """Throw a fault of its own into a generator; one that goes on like that all the same is ended."""
+        frame.idle += 1
+        if frame.idle > _MOST_IDLE:
+            self._give_up(frame, said)
+            return
+        self._ready.appendleft((frame, None, PlannerError(said)))
+
+    def _give_up(self, frame: Frame, said: str) -> None:
+        generator, self.failed_at = frame.generator, f"{frame.path}{frame.ordinal}"
+        self._ended(frame, _Failure(PlannerError(f"{said} (for the {frame.idle}th time in a row)")))
+        if generator is not None:
+            _close(generator)
 
     def _branch(self, frame: Frame, key: str, move: Together) -> None:
         branches = move.branches if type(move.branches) is list else list(move.branches)
         foreign = next((type(branch).__name__ for branch in branches if not isgenerator(branch)), "")
         if foreign:
-            fault = PlannerError(f"together at {key} was given a {foreign}: give it sub-planners, such as think(...)")
-            self._ready.appendleft((frame, None, fault))
+            self._fault(frame, f"together at {key} was given a {foreign}: give it sub-planners, such as think(...)")
+            return
+        frame.idle += 1
+        if frame.idle > _MOST_IDLE:
+            self._give_up(frame, f"together at {key} had nothing to ask")
             return
         if not branches:
             self._ready.appendleft((frame, (), None))
@@ -217,6 +246,9 @@ class Interpreter:
         parent.waiting -= 1
         if frame.tainted:
             parent.tainted = True
+        if frame.asks:
+            parent.asks = True
+            parent.idle = 0
         if parent.waiting == 0:
             results, parent.results = parent.results, []
             failure = next((item for item in results if isinstance(item, _Failure)), None)

@@ -1,0 +1,180 @@
+"""Planners that go wrong: each has an end of its own, which names the fault and the place, and a whole trace."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold import Planning, Task, note, think, together
+from scaffold.errors import PlannerError
+from scaffold.interfaces import Surroundings
+from scaffold.vocabulary.moves import Together
+
+if TYPE_CHECKING:
+    from tests.core.conftest import World
+
+
+def ended(world: World, planner: Any, **task: Any) -> tuple[str, str]:
+    """Status and reason of a run, whose trace has to be whole and to end with just that."""
+    outcome = world.solve(planner, task=task, surroundings=Surroundings())
+    last = world.story(outcome).events[-1]  # which has checked the chain
+    assert last["status"] == outcome.status
+    return outcome.status, outcome.reason
+
+
+def test_a_planner_that_loops_ends_with_its_steps(world: World) -> None:
+    """Asking the same for ever spends the budget of steps; the run can be resumed with another."""
+
+    def loops(_: Task) -> Planning[str]:
+        while True:
+            yield from think("solve", "again")
+
+    assert ended(world, loops, budget={"steps": 7}) == (
+        "exhausted",
+        "budget of 7 steps has no room for 1 more (7 spent)",
+    )
+
+
+def test_a_planner_that_only_takes_notes_ends_with_its_time(world: World) -> None:
+    """Moves that cost nothing cannot go on for ever either."""
+
+    def notes(_: Task) -> Planning[str]:
+        while True:
+            yield from note("still here")
+
+    status, reason = ended(world, notes, budget={"seconds": 0.3})
+    assert status == "exhausted"
+    assert reason.startswith("budget of 0.3 seconds")
+
+
+def test_a_planner_that_never_yields_ends_with_its_time(world: World) -> None:
+    """A turn that does not end holds up everything; it is ended when the run's time is over, and named."""
+
+    def never(_: Task) -> Planning[str]:
+        yield from think("solve", "once")
+        count = 0
+        while True:
+            count += 1
+
+    started = time.monotonic()
+    status, reason = ended(world, never, budget={"seconds": 0.2})
+    assert (status, reason) == (
+        "failed",
+        "the planner did not give back control before the run's time was over (after its move at 0)",
+    )
+    assert time.monotonic() - started < 20
+
+
+def test_a_planner_that_is_slow_within_its_time_is_left_alone(world: World) -> None:
+    """Long turns are no fault as long as there is time; a run after another is not mistaken for it."""
+
+    def slow(_: Task) -> Planning[str]:
+        thought = yield from think("solve", "once")
+        time.sleep(1.5)
+        return thought.value
+
+    assert ended(world, slow, budget={"seconds": 60})[0] == "solved"
+
+
+def _foreign(_: Task) -> Any:
+    while True:
+        try:
+            yield "think harder"
+        except PlannerError:
+            continue
+
+
+def _empty(_: Task) -> Any:
+    while True:
+        yield Together([])
+
+
+def _branches_of_nothing(_: Task) -> Any:
+    def nothing() -> Any:
+        return 1
+        yield
+
+    while True:
+        yield Together([nothing()])
+
+
+@pytest.mark.parametrize(
+    ("planner", "said"),
+    [
+        (_foreign, "the planner yielded a str at 1000: yield moves only"),
+        (_empty, "together at 1000 had nothing to ask"),
+        (_branches_of_nothing, "together at 1000 had nothing to ask"),
+    ],
+)
+def test_a_planner_that_insists_on_asking_nothing_is_ended(world: World, planner: Any, said: str) -> None:
+    """What is no move, or moves nothing, a thousand times in a row ends the planner, whatever it catches."""
+    status, reason = ended(world, planner)
+    assert status == "failed"
+    assert reason.startswith(said)
+    assert reason.endswith("(for the 1001th time in a row)")
+
+
+def test_together_after_together_is_no_idling(world: World) -> None:
+    """Branches that ask something count, however deep."""
+
+    def inner() -> Planning[int]:
+        yield from together(think("solve", "x"))
+        yield from together()
+        return 1
+
+    def planner(_: Task) -> Planning[int]:
+        for _round in range(1200):
+            yield from together(inner())
+        return 1200
+
+    assert ended(world, planner)[0] == "solved"
+
+
+def test_a_foreign_object_is_named_with_its_place(world: World) -> None:
+    """The run fails, and says what was yielded where, and what to yield."""
+
+    def foreign(_: Task) -> Any:
+        yield from think("solve", "x")
+        yield 42
+
+    status, reason = ended(world, foreign)
+    assert status == "failed"
+    assert reason == "the planner yielded a int at 1: yield moves only, by `yield from think(...)` and the like"
+
+
+def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
+    """The error's own words, and the key of the move after which it came, in a branch too."""
+
+    def branch() -> Planning[int]:
+        yield from think("solve", "x")
+        raise KeyError("no such thing")
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from together(think("solve", "y"), branch()))
+
+    assert ended(world, planner) == (
+        "failed",
+        "the planner raised KeyError: 'no such thing' (after its move at 0/1/0)",
+    )
+
+
+@pytest.mark.parametrize("how", ["ended", "closed"])
+def test_a_step_that_is_taken_up_again_gives_a_hint(world: World, how: str) -> None:
+    """Python gives None for a generator that has ended; the reason says what that may come from."""
+
+    def planner(_: Task) -> Planning[str]:
+        step = think("solve", "x")
+        if how == "ended":
+            yield from step
+        else:
+            yield from think("solve", "y")
+            step.close()
+        again = yield from step
+        return again.value
+
+    status, reason = ended(world, planner)
+    assert status == "failed"
+    assert "'NoneType' object has no attribute 'value' (after its move at 0)" in reason
+    assert reason.endswith("a step that was begun, ended or closed before gives None: call its function again")
