@@ -101,6 +101,8 @@ class Step(BaseModel):
         if isinstance(returns, str) and returns not in _TYPES:
             said = f"is none of {', '.join(_TYPES)}, and no list of choices{nearest(returns, _TYPES)}"
             raise PydanticCustomError("returns", "{said}", {"said": said})
+        if returns == ():
+            raise PydanticCustomError("returns", "is a list of no choices: name at least one")
         return returns
 
     @property

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
 from scaffold import Planning, Task, note, think, together
 from scaffold.errors import PlannerError
@@ -158,6 +159,12 @@ def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
         "failed",
         "the planner raised KeyError: 'no such thing' (after its move at 0/1/0)",
     )
+
+
+def test_an_answer_of_no_choices_is_refused() -> None:
+    """A list of nothing to choose from would restrict nothing."""
+    with pytest.raises(ValidationError, match="a list of no choices"):
+        Task(prompt="x", answer=())
 
 
 @pytest.mark.parametrize("how", ["ended", "closed"])

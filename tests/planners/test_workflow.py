@@ -82,6 +82,7 @@ def test_outputs_keep_where_they_came_from() -> None:
             "planner.options.answer: there is no step 'b'",
         ),
         ({"steps": [{"id": "a", "instruction": "x", "returns": "txt"}]}, "steps.0.returns: is none of text"),
+        ({"steps": [{"id": "a", "instruction": "x", "returns": []}]}, "steps.0.returns: is a list of no choices"),
         (
             {"steps": [{"id": "a", "instruction": "x", "sampling": "most"}]},
             "steps.0.sampling: is none of: once",
