@@ -22,6 +22,7 @@ _COMMANDS = {
     "resume": ("scaffold.cli.solving:resume", "Go on with a run that was paused or cut off."),
     "batch": ("scaffold.cli.batch:batch", "Solve many tasks, a few at once, and go on where it stopped."),
     "eval": ("scaffold.cli.evaluating:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
+    "estimate": ("scaffold.cli.estimating:estimate", "How likely a task comes out right, and what it will take."),
     "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, verify, export, key."),

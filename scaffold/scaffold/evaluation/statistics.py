@@ -16,7 +16,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(hits: int, of: int) -> Interval:
+def wilson(hits: float, of: float) -> Interval:
     """The score interval of a rate (Wilson 1927, JASA 22).
 
     It keeps its promise for few cases and for rates near 0 and 1. Of no cases nothing is known: 0 to 1.

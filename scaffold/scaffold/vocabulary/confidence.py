@@ -20,8 +20,13 @@ import msgspec
 from pydantic import BaseModel, Field
 
 _STATED = "scaffold: the step's own confidence"
+_MARK = "x-confidence"
 
-Confidence = Annotated[float, Field(ge=0, le=1, description="how likely this answer is right, from 0 to 1"), _STATED]
+Confidence = Annotated[
+    float,
+    Field(ge=0, le=1, description="how likely this answer is right, from 0 to 1", json_schema_extra={_MARK: True}),
+    _STATED,
+]
 """The type of a field in which an answer says how likely it is right; votes are counted without it."""
 
 
@@ -37,6 +42,12 @@ def confidence_field(returns: Any) -> str:
         hints = get_type_hints(returns, include_extras=True)
         said = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
     return next((name for name, metadata in said.items() if _STATED in metadata), "")
+
+
+def stated_by(schema: Any) -> str:
+    """The same, told from the JSON Schema of the type, which is what a trace holds."""
+    fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+    return next((name for name, said in fields.items() if isinstance(said, Mapping) and said.get(_MARK)), "")
 
 
 class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

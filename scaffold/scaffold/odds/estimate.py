@@ -1,0 +1,294 @@
+"""What a task will take, and how likely it comes out right, told from what was measured of its steps."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from scaffold.evaluation.statistics import wilson
+from scaffold.odds.formulas import Odds, Spread, correlation_of, effective_votes, once_odds
+from scaffold.odds.measured import Group, Key, Measured, Name, Taken
+
+MOST_LEAD = 30
+ENOUGH_SAMPLES = 3  # of a prompt, before their agreement tells anything
+_POLICY = re.compile(r"(ahead_by|majority)\((\d+), cap=(\d+)\)|once\(cap=(\d+)\)")
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Vote(NamedTuple):
+    """A policy whose odds are known."""
+
+    kind: str
+    number: int
+    cap: int
+
+
+class StepOdds(msgspec.Struct, kw_only=True):
+    """What is known of steps of one kind, template and backend, and what follows.
+
+    Attributes:
+        steps: how many of them a run has, on average.
+        prompts: how many different ones were compared, with `samples` accepted samples.
+        measured: `key` or `agreement`: against what; `nothing` where too few samples tell.
+        right: share of samples that are right; by agreement an upper bound.
+        accepted: share of samples that are not flagged.
+        correlation: how much samples of one prompt are right or wrong together, 0 to 1.
+        ceiling: share of prompts on which most samples are right: what endless votes would reach.
+        policy: how they are sampled now.
+        success: probability that one of these steps comes out right as it is sampled now.
+        samples_each: samples that a step takes as it is.
+        lead: the k that a vote ahead by k needs for the wanted success; None where none is enough.
+        lead_sure: the same if only the low end of `right` is true.
+        lead_samples: samples that a step then takes.
+        said: what a reader should know.
+    """
+
+    name: Name
+    steps: float
+    prompts: int
+    samples: int
+    measured: str
+    right: Range
+    accepted: float
+    correlation: float
+    ceiling: float
+    policy: str
+    success: Range
+    samples_each: float
+    lead: int | None
+    lead_sure: int | None
+    lead_samples: float
+    tokens: float
+    usd: float | None
+    seconds: float
+    said: tuple[str, ...] = ()
+
+
+class Total(msgspec.Struct, kw_only=True):
+    """What a whole task takes: all its steps right, and their cost."""
+
+    success: Range | None
+    samples: float
+    tokens: float
+    usd: float | None
+    seconds: float
+
+
+class Estimate(msgspec.Struct, kw_only=True):
+    """What to expect of a task.
+
+    Attributes:
+        as_it_is: with the sampling that it has.
+        with_votes: with the lead that each kind of step needs for `wanted`; None where one kind cannot reach it.
+        runs: from which runs this was measured.
+    """
+
+    wanted: float
+    steps: list[StepOdds]
+    as_it_is: Total
+    with_votes: Total | None
+    runs: list[str]
+    said: list[str]
+
+
+def estimate(measured: Measured, *, wanted: float, key: Key | None = None) -> Estimate:
+    """Say what to expect of one more run.
+
+    The success of a task is that of all its steps. Intervals come from how many samples were seen, each worth less
+    where samples of a prompt go together, and hold for each kind of step; taken together they are wider than 95 %.
+    """
+    runs = len(measured.runs)
+    asked = [group for group in measured.groups.values() if group.steps]
+    each = {group.name: group.steps / runs for group in asked}
+    share = wanted ** (1 / max(1.0, sum(each.values())))
+    steps = [_step(group, each[group.name], share, key) for group in asked]
+    thinking = sum(run.thinking for run in measured.runs)
+    beside = sum(run.seconds for run in measured.runs) / thinking if thinking else 1.0
+    voted = None
+    if steps and all(step.lead is not None for step in steps):
+        voted = _total(steps, beside, voted=True)
+    said = ["a task counts as right when every step is; a planner that checks or revises can do better"]
+    if any(step.measured == "agreement" for step in steps):
+        said.append("without a key, errors that all samples share cannot be seen: success is at most this (--key RUN)")
+    if measured.unreadable:
+        said.append(f"left out, for they cannot be read whole: {', '.join(measured.unreadable)}")
+    return Estimate(
+        wanted=wanted,
+        steps=steps,
+        as_it_is=_total(steps, beside, voted=False),
+        with_votes=voted,
+        runs=[run.run for run in measured.runs],
+        said=said,
+    )
+
+
+def policy_in(name: str) -> Vote | None:
+    """The policy of a name in the trace; None for one whose odds are not known."""
+    if not name:
+        return Vote("once", 1, 3)
+    found = _POLICY.fullmatch(name)
+    if found is None:
+        return None
+    if found[1] is None:
+        return Vote("once", 1, int(found[4]))
+    return Vote(found[1], int(found[2]), int(found[3]))
+
+
+def odds_of(policy: Vote, spread: Spread, accepted: float) -> Odds:
+    """What becomes of a step that is sampled so."""
+    match policy.kind:
+        case "ahead_by":
+            return spread.ahead_by(policy.number, policy.cap, accepted)
+        case "majority":
+            return spread.majority(policy.number, policy.cap, accepted)
+        case _:
+            return once_odds(spread.mean, policy.cap, accepted)
+
+
+def _step(group: Group, steps: float, share: float, key: Key | None) -> StepOdds:
+    counted, against = _counted(group, key)
+    right, of = sum(good for good, _ in counted), sum(n for _, n in counted)
+    flagged = sum(prompt.flagged for prompt in group.prompts.values())
+    drawn = flagged + sum(prompt.answers.total() for prompt in group.prompts.values())
+    accepted = (drawn - flagged) / drawn if drawn else 1.0
+    correlation = correlation_of(counted)
+    worth = effective_votes(of / len(counted), correlation) * len(counted) if counted else 0.0
+    rate = right / of if of else math.nan
+    low, high = wilson(rate * worth, worth) if of else (0.0, 1.0)
+    spread = Spread(rate, correlation) if of else None
+    name = group.policies.most_common(1)[0][0]
+    policy = policy_in(name)
+    success, samples_each = Range(math.nan, 0.0, 1.0), group.samples / group.steps
+    if spread is not None and policy is not None:
+        odds = [odds_of(policy, Spread(p, correlation), accepted) for p in (rate, low, high)]
+        success, samples_each = Range(*(each.right for each in odds)), odds[0].samples
+    lead = _lead(spread, share, accepted) if spread is not None else None
+    lead_sure = _lead(Spread(low, correlation), share, accepted) if spread is not None else None
+    drawing = max(1, group.samples)
+    return StepOdds(
+        name=group.name,
+        steps=steps,
+        prompts=len(counted),
+        samples=of,
+        measured=against,
+        right=Range(rate, low, high),
+        accepted=accepted,
+        correlation=correlation,
+        ceiling=spread.ceiling if spread is not None else math.nan,
+        policy=name or "once(cap=3)",
+        success=success,
+        samples_each=samples_each,
+        lead=lead[0] if lead else None,
+        lead_sure=lead_sure[0] if lead_sure else None,
+        lead_samples=lead[1] if lead else math.nan,
+        tokens=group.tokens / drawing,
+        usd=None if group.usd is None else group.usd / drawing,
+        seconds=group.seconds / drawing,
+        said=tuple(_remarks(counted, rate, correlation, spread, policy, share, lead)),
+    )
+
+
+def _counted(group: Group, key: Key | None) -> tuple[list[tuple[int, int]], str]:
+    """Right and all samples of each prompt that tells anything, and against what they were held."""
+    if key:
+        known = [prompt.right(key[digest]) for digest, prompt in group.prompts.items() if digest in key]
+        known = [(right, of) for right, of in known if of]
+        if known:
+            return known, "key"
+    agreeing = [prompt.right(None) for prompt in group.prompts.values()]
+    agreeing = [(right, of) for right, of in agreeing if of >= ENOUGH_SAMPLES]
+    return agreeing, "agreement" if agreeing else "nothing"
+
+
+def _lead(spread: Spread, share: float, accepted: float) -> tuple[int, float] | None:
+    """The smallest lead that reaches a success, and the samples it takes."""
+    if spread.ceiling < share:
+        return None
+    for k in range(1, MOST_LEAD + 1):
+        odds = spread.ahead_by(k, None, accepted)
+        if odds.right >= share:
+            return k, odds.samples
+    return None
+
+
+def _remarks(
+    counted: Sequence[tuple[int, int]],
+    rate: float,
+    correlation: float,
+    spread: Spread | None,
+    policy: Vote | None,
+    share: float,
+    lead: tuple[int, float] | None,
+) -> list[str]:
+    if spread is None:
+        return [f"too few samples of one prompt to compare: {ENOUGH_SAMPLES} are needed (--tries N, or a vote)"]
+    said = []
+    if rate <= 0.5:  # noqa: PLR2004 - one half
+        said.append("samples are right half the time or less: votes would settle on a wrong answer")
+    wrong = sum(1 for right, of in counted if right * 2 <= of)
+    if wrong and rate > 0.5:  # noqa: PLR2004 - as above
+        said.append(
+            f"errors repeat: on {wrong} of {len(counted)} prompts most samples are wrong, where votes cannot help"
+        )
+    if lead is None:
+        said.append(f"no vote reaches {share:.2%} a step; endless votes would reach {spread.ceiling:.2%}")
+    if correlation > 0.05:  # noqa: PLR2004 - less is noise
+        said.append(f"samples of a prompt go together: 10 of them are worth {effective_votes(10, correlation):.1f}")
+    if policy is None:
+        said.append("how it is sampled has no known odds: only its votes are estimated")
+    return said
+
+
+def _total(steps: Sequence[StepOdds], beside: float, *, voted: bool) -> Total:
+    samples = [step.steps * (step.lead_samples if voted else step.samples_each) for step in steps]
+    chances = [_with_lead(step) if voted else step.success for step in steps]
+    success = None
+    if chances and not any(math.isnan(chance.value) for chance in chances):
+        whole = [
+            math.prod(getattr(chance, bound) ** step.steps for chance, step in zip(chances, steps, strict=True))
+            for bound in ("value", "low", "high")
+        ]
+        success = Range(*whole)
+    usd = (
+        None
+        if any(step.usd is None for step in steps)
+        else math.fsum(n * (step.usd or 0.0) for n, step in zip(samples, steps, strict=True))
+    )
+    return Total(
+        success=success,
+        samples=math.fsum(samples),
+        tokens=math.fsum(n * step.tokens for n, step in zip(samples, steps, strict=True)),
+        usd=usd,
+        seconds=beside * math.fsum(n * step.seconds for n, step in zip(samples, steps, strict=True)),
+    )
+
+
+def _with_lead(step: StepOdds) -> Range:
+    lead = step.lead or 1
+    return Range(
+        *(Spread(p, step.correlation).ahead_by(lead).right for p in (step.right.value, step.right.low, step.right.high))
+    )
+
+
+def mean_taken(runs: Sequence[Taken]) -> Total:
+    """What runs took on average."""
+    n = len(runs)
+    usd = None if any(run.usd is None for run in runs) else sum(run.usd or 0.0 for run in runs) / n
+    return Total(
+        success=None,
+        samples=sum(run.samples for run in runs) / n,
+        tokens=sum(run.tokens for run in runs) / n,
+        usd=usd,
+        seconds=sum(run.seconds for run in runs) / n,
+    )

@@ -1,0 +1,225 @@
+"""What traces tell of a task's steps: for each prompt, what its samples said, what they cost, what they were sure of.
+
+Only traces are read; nothing else is kept. Steps of one kind, template and backend are one group. A prompt that was
+asked in several runs, or several times, is one prompt. Whether a sample is right is told by
+
+- a key: a run whose answers are taken for right, such as one by a stronger model, or one that a person has checked; or
+- agreement: the answer that most samples of a prompt give is taken for right. Of a prompt, no fixed answer, so neither
+  the right one, agrees with more of its samples: what this counts as errors is a lower bound.
+
+What was flagged is not wrong but discarded; it costs samples. What came after a vote was decided is not counted, since
+which samples that was depends on their speed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import ScaffoldError
+from scaffold.machinery.drawing import NOT_COUNTED
+from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.files import read_files
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.confidence import stated_by
+from scaffold.vocabulary.models import Sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scaffold.trace.chain import Link
+
+Key = Mapping[bytes, str]
+"""For each prompt, by its digest, the answer that is right, in canonical form."""
+
+
+class Name(msgspec.Struct, frozen=True, order=True):
+    """What a group of steps has in common."""
+
+    step: str
+    template: str
+    backend: str
+    model: str
+
+
+@dataclass
+class Prompt:
+    """What was said to one prompt.
+
+    Attributes:
+        answers: how many samples gave each answer.
+        stated: for each sample that stated a confidence: the answer, and the confidence.
+        flagged: how many samples were discarded.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    stated: list[tuple[str, float]] = field(default_factory=list)
+    flagged: int = 0
+
+    def right(self, known: str | None) -> tuple[int, int]:
+        """How many accepted samples were right, and how many there were; by agreement where nothing is known."""
+        of = self.answers.total()
+        return (self.answers[known] if known is not None else max(self.answers.values(), default=0)), of
+
+
+@dataclass
+class Group:
+    """Steps of one kind, template and backend."""
+
+    name: Name
+    prompts: dict[bytes, Prompt] = field(default_factory=dict)
+    policies: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+    unsettled: int = 0
+    samples: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Taken:
+    """What one run took.
+
+    Attributes:
+        seconds: while it was active; `thinking` is the sum over its steps, which may overlap.
+        oversampled: it drew more samples than its policies wanted, for measuring.
+    """
+
+    run: str
+    status: str = "cut off"
+    steps: Counter[Name] = field(default_factory=Counter)
+    unsettled: int = 0
+    samples: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+    thinking: float = 0.0
+    oversampled: bool = False
+
+
+@dataclass
+class Measured:
+    """What a number of runs tell together."""
+
+    groups: dict[Name, Group] = field(default_factory=dict)
+    runs: list[Taken] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def read(self, folders: Iterable[Path]) -> Measured:
+        """Take in the traces of runs; those that are damaged, or whose content is withheld, are named and left out."""
+        for folder in folders:
+            try:
+                links = list(_links(folder))
+            except (ScaffoldError, OSError):
+                links = []
+            if not links or any(link.content is None and link.event.content for link in links):
+                self.unreadable.append(folder.name)
+            else:
+                self._take(folder.name, links)
+        return self
+
+    def _take(self, run: str, links: list[Link]) -> None:
+        taken = Taken(run)
+        asked: dict[str, tuple[ev.StepAsked, dict[str, Any]]] = {}
+        for link in links:
+            event = link.event
+            taken.seconds = event.t
+            match event:
+                case ev.RunStarted():
+                    taken.oversampled = bool(body_of(link.content).get("config", {}).get("oversample"))
+                case ev.StepAsked(ledger="model"):
+                    asked[event.key] = (event, body_of(link.content))
+                case ev.StepAnswered(ledger="model") if event.key in asked:
+                    self._take_step(taken, *asked.pop(event.key), event, body_of(link.content))
+                case ev.Ended() | ev.Paused():
+                    taken.status = event.status
+                case _:
+                    pass
+        self.runs.append(taken)
+
+    def _take_step(
+        self, taken: Taken, opening: ev.StepAsked, said: dict[str, Any], event: ev.StepAnswered, content: dict[str, Any]
+    ) -> None:
+        asked = said["asked"]
+        samples = msgspec.convert(content["samples"], list[Sample])
+        own = Name(opening.step, asked[1] or opening.step, opening.backend, opening.model)
+        group = self.groups.setdefault(own, Group(own))
+        group.steps += 1
+        group.policies[opening.sampling] += 1
+        group.unsettled += not event.ok
+        group.samples += len(samples)
+        group.tokens += event.usage.tokens
+        group.usd = None if group.usd is None or event.usage.usd is None else group.usd + event.usage.usd
+        group.seconds += event.seconds
+        taken.steps[own] += 1
+        taken.unsettled += not event.ok
+        taken.samples += len(samples)
+        taken.tokens += event.usage.tokens
+        taken.usd = None if taken.usd is None or event.usage.usd is None else taken.usd + event.usage.usd
+        taken.thinking += event.seconds
+        digest = digest_of(asked)
+        for sample in samples:
+            if sample.flag == NOT_COUNTED:
+                continue
+            origin = sample.origin
+            name = own if origin is None else msgspec.structs.replace(own, backend=origin.backend, model=origin.model)
+            prompts = self.groups.setdefault(name, Group(name)).prompts
+            prompt = prompts.setdefault(digest, Prompt())
+            if sample.flag:
+                prompt.flagged += 1
+                continue
+            answer, sure = answer_in(sample.text, asked[4])
+            prompt.answers[answer] += 1
+            if sure is not None:
+                prompt.stated.append((answer, sure))
+
+
+def key_of(folder: Path) -> Key:
+    """The answers of a run, as a key.
+
+    Raises:
+        TraceError: it cannot be read.
+    """
+    asked: dict[str, list[Any]] = {}
+    key: dict[bytes, str] = {}
+    for link in _links(folder):
+        event = link.event
+        if isinstance(event, ev.StepAsked) and event.ledger == "model":
+            asked[event.key] = body_of(link.content)["asked"]
+        elif isinstance(event, ev.StepAnswered) and event.ok and event.key in asked:
+            what, content = asked.pop(event.key), body_of(link.content)
+            key[digest_of(what)] = answer_in(content["samples"][event.winner]["text"], what[4])[0]
+    return key
+
+
+def digest_of(asked: list[Any]) -> bytes:
+    """Names a prompt: what is asked, in which form, whoever answers."""
+    return sha256(canonical(asked)).digest()
+
+
+def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
+    """What an accepted sample says, in one form for one value, without the confidence that it states; and that."""
+    stripped = text.strip()
+    if schema == "text":
+        return stripped, None
+    try:
+        value = json.loads(stripped)
+    except ValueError:
+        return stripped, None
+    field_ = stated_by(schema)
+    sure = value.pop(field_, None) if field_ and isinstance(value, dict) else None
+    return canonical(value).decode(), sure if isinstance(sure, int | float) else None
+
+
+def _links(folder: Path) -> Iterator[Link]:
+    chain = Chain()
+    for record in read_files(folder):
+        yield chain.follow(record)
