@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 # One step of an answer: bytes to write, or seconds to wait.
@@ -62,6 +63,7 @@ class Replay:
         connections: how many were opened.
         gone: set once a client has closed its connection.
         port: to listen on; 0 takes a free one.
+        tls: to speak HTTPS with.
     """
 
     answers: list[list[Step]]
@@ -70,12 +72,13 @@ class Replay:
     connections: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+    tls: ssl.SSLContext | None = None
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}/v1"
         return self
 
     async def __aexit__(
@@ -92,16 +95,18 @@ class Replay:
         assert task is not None
         self._serving.add(task)
         try:
-            while await self._one(reader, writer):
-                pass
+            begun: bytes | None = b""
+            while begun is not None:
+                begun = await self._one(reader, writer, begun)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             self.gone.set()
         finally:
             self._serving.discard(task)
             writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes) -> bytes | None:
+        """Answer one request, of which so much was read; gives what was read of the next, None when there is none."""
+        head = (begun + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         script = self.answers[min(len(self.requests), len(self.answers) - 1)]
@@ -117,8 +122,11 @@ class Replay:
                     await asyncio.wait([leaving], timeout=step)
                 if leaving.done() and not leaving.result():
                     self.gone.set()
-                    return False
+                    return None
         finally:
             leaving.cancel()
+            await asyncio.wait([leaving])
         written = b"".join(step for step in script if isinstance(step, bytes))
-        return written.endswith(END) or b"Content-Length" in written
+        if not (written.endswith(END) or b"Content-Length" in written):
+            return None
+        return b"" if leaving.cancelled() else leaving.result()

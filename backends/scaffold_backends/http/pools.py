@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # httpx's pool looks at every connection, and polls the idle ones, for every request: with 512 streams on one client,
 # nine tenths of the time go there. Opening a client takes about a millisecond.
 _REQUESTS_EACH = 4
+_KEPT_S = 30  # how long a connection is kept that nobody uses; a server may close it sooner, and then it is opened anew
 
 
 @dataclass
@@ -84,9 +85,9 @@ class ClientPool:
                 await each.client.aclose()
 
     def _open(self) -> httpx.AsyncClient:
-        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=_REQUESTS_EACH)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_REQUESTS_EACH, keepalive_expiry=_KEPT_S)
         try:
-            return httpx.AsyncClient(timeout=self._timeout, verify=self._tls, limits=unlimited)
+            return httpx.AsyncClient(timeout=self._timeout, verify=self._tls, limits=limits)
         except (ValueError, httpx.InvalidURL, ImportError) as error:
             reason = "it needs `pip install httpx[socks]`" if isinstance(error, ImportError) else "it is no proxy's URL"
         raise BackendUnavailable(

@@ -44,7 +44,7 @@ _KEYWORDS = frozenset(
     {"$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems"}
     | {"minItems", "maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required"}
 )
-_REASONERS = re.compile(r"gemini-(2\.5|[3-9])")
+_SIGNS = re.compile(r"gemini-[3-9]")  # its thoughts always, shown or not; those before do so with tools only
 _MOST_STOPS = 5  # more are refused
 _OURS = "gemini"  # marks blocks as this API's, whose signatures no other would take
 
@@ -150,7 +150,7 @@ class Gemini:
         if options.thinking is not None:
             shown: ReasoningVisibility = "summary" if options.thinking.include else "redacted"
             self.reasoning = ("absent" if options.thinking.budget == 0 else shown, not official)
-        elif _REASONERS.match(model.removeprefix("models/")):
+        elif _SIGNS.match(model.removeprefix("models/")):
             self.reasoning = ("redacted", not official)
         abilities: dict[Ability, bool] = {
             "schema": options.constrain,
