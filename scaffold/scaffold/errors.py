@@ -3,6 +3,7 @@
 ScaffoldError
 ├── BadInput                 what the user gave cannot be used                    (exit 2)
 │   ├── TaskError            a task file: says the line, the key, the nearest valid name
+│   ├── MemoryTooSmall       a working memory has no room for what is pinned in it
 │   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
 │   ├── BrokenPlugin         it is installed, and does not import or fit
 │   ├── MissingExtra         an optional dependency is absent: names the pip command
@@ -88,6 +89,25 @@ class TaskError(BadInput):
     def __str__(self) -> str:
         place = ".".join(str(part) for part in self.path)
         return ": ".join(part for part in (self.where, place, super().__str__()) if part)
+
+
+class MemoryTooSmall(BadInput):
+    """A working memory's limit has no room for what is pinned in it.
+
+    Attributes:
+        limit: the limit, in tokens.
+        pinned: tokens of what is pinned.
+        room: tokens it needs beside that, at least.
+    """
+
+    def __init__(self, limit: int, pinned: int, room: int) -> None:
+        super().__init__(
+            f"a memory of {limit} tokens is too small: {pinned} are pinned, and {room} more are the least for what is "
+            f"observed; give it {pinned + room} or more"
+        )
+        self.limit = limit
+        self.pinned = pinned
+        self.room = room
 
 
 class UnknownPlugin(BadInput):
