@@ -50,7 +50,9 @@ def play(folder: Path) -> str:
     if not (folder / "content.jsonl").is_file():
         return f"{folder} is no run: name the folder that holds its trace.jsonl and content.jsonl"
     first = json.loads((folder / "content.jsonl").open("rb").readline())
-    disks = first["body"]["task"]["inputs"]["disks"]
+    disks = first["body"]["task"]["inputs"].get("disks")
+    if disks is None:
+        return f"{folder} is a run of another task"
     pegs: dict[str, list[int]] = {"A": list(range(disks, 0, -1)), "B": [], "C": []}
     number = 0
     for number, (disk, source, target) in enumerate(moves_in(folder), 1):
