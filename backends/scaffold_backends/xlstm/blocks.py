@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from scaffold_backends.xlstm import mlstm, slstm
-from scaffold_backends.xlstm.functions import Array, gelu, layer_norm, silu
+from scaffold_backends.xlstm.functions import Array, NormedProjection, gelu, layer_norm, rms_norm, silu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,39 +59,38 @@ def diagonal(weight: Array) -> Array:
 class Convolution:
     """A causal convolution of each feature by itself, then SiLU.
 
-    Its memory is the window (B, K - 1, I): the last inputs that later tokens still see.
+    Its memory is what the tokens that were read still add to the next K - 1 outputs: (B, K - 1, I).
     """
 
     def __init__(self, weight: Array, bias: Array) -> None:
-        self.weight = np.ascontiguousarray(weight.T)  # (K, I), the newest token last
+        self.weight = np.ascontiguousarray(weight.T[::-1])  # (K, I): what a token adds to now, next, ...
         self.bias = bias
 
     def empty(self, batch: int) -> Array:
         kernel, features = self.weight.shape
         return np.zeros((batch, kernel - 1, features), np.float32)
 
-    def step(self, x: Array, window: Array) -> tuple[Array, Array]:
+    def step(self, x: Array, pending: Array) -> tuple[Array, Array]:
         """Give c (B, I) for x (B, I)."""
-        seen = np.concatenate((window, x[:, None]), axis=1)  # (B, K, I)
-        convolved = np.einsum("bki,ki->bi", seen, self.weight)
-        convolved += self.bias
-        return silu(convolved), seen[:, 1:]
+        adds = x[:, None] * self.weight  # (B, K, I)
+        adds[:, :-1] += pending
+        return silu(adds[:, 0] + self.bias), adds[:, 1:]
 
-    def encode(self, x: Array, window: Array) -> tuple[Array, Array]:
+    def encode(self, x: Array, pending: Array) -> tuple[Array, Array]:
         """Give c (B, T, I) for x (B, T, I)."""
-        length = x.shape[1]
-        seen = np.concatenate((window, x), axis=1)  # (B, K - 1 + T, I)
-        convolved = seen[:, :length] * self.weight[0]
-        for back in range(1, len(self.weight)):
-            convolved += seen[:, back : back + length] * self.weight[back]
-        convolved += self.bias
-        return silu(convolved), seen[:, length:]
+        batch, length, features = x.shape
+        later = len(self.weight) - 1
+        out = np.zeros((batch, length + later, features), np.float32)
+        out[:, :later] = pending
+        for ahead, weight in enumerate(self.weight):
+            out[:, ahead : ahead + length] += x * weight
+        return silu(out[:, :length] + self.bias), out[:, length:]
 
 
 class MLSTMBlockMemory(NamedTuple):
-    """Memory of an mLSTM block: the convolution's window and the cell's memory."""
+    """Memory of an mLSTM block: what the convolution has pending, and the cell's memory."""
 
-    window: Array
+    pending: Array
     cell: mlstm.Memory
 
 
@@ -105,8 +104,8 @@ class MLSTMBlock:
     def __init__(self, spec: MLSTMSpec, weights: Weights, eps: float) -> None:
         self.heads, self.inner, self.eps = spec.heads, spec.inner, eps
         self.part = self.inner // self.heads
-        self.norm, self.skip = weights["norm.weight"], weights["skip.weight"]
-        self.up = np.ascontiguousarray(weights["up.weight"].T)  # (D, 2I)
+        self.skip = weights["skip.weight"]
+        self.widen = NormedProjection(weights["norm.weight"], weights["up.weight"].T, eps)  # to 2I
         self.down = np.ascontiguousarray(weights["down.weight"].T)  # (I, D)
         self.heads_norm = weights["heads_norm.weight"].reshape(self.heads, self.part)
         self.conv = Convolution(weights["conv.weight"], weights["conv.bias"])
@@ -117,7 +116,10 @@ class MLSTMBlock:
         self.from_c = np.concatenate((q, k / root, q @ to_gates[0] + k @ to_gates[1]), axis=1)  # (I, 2I + 2H)
         # Each head's value has a last entry that is always 1: no weight, and a bias of 1.
         values = np.zeros((self.inner, self.heads, self.part + 1), np.float32)
+        # What is read of a head is centred by its norm in any case, and reading is linear: so values are centred before
+        # they are written, and the norm need not do it.
         values[..., :-1] = v.reshape(self.inner, self.heads, self.part)
+        values[..., :-1] -= values[..., :-1].mean(axis=-1, keepdims=True)
         ones = np.zeros((self.heads, self.part + 1), np.float32)
         ones[:, -1] = 1
         self.from_a = np.concatenate((values.reshape(self.inner, -1), v @ to_gates[2]), axis=1)  # (I, I + H + 2H)
@@ -131,9 +133,9 @@ class MLSTMBlock:
 
     def step(self, x: Array, memory: MLSTMBlockMemory) -> tuple[Array, MLSTMBlockMemory]:
         inner, heads, part = self.inner, self.heads, self.part
-        widened = layer_norm(x, self.norm, self.eps) @ self.up
+        widened = self.widen(x)
         a, z = widened[:, :inner], widened[:, inner:]
-        c, window = self.conv.step(a, memory.window)
+        c, pending = self.conv.step(a, memory.pending)
         qk, v = c @ self.from_c, a @ self.from_a
         v += self.bias
         gates = qk[:, 2 * inner :] + v[:, inner + heads :]  # (B, 2H)
@@ -145,15 +147,15 @@ class MLSTMBlock:
             gates[:, heads:],
             memory.cell,
         )
-        return x + self._out(h, c, z), MLSTMBlockMemory(window, cell)
+        return x + self._out(h, c, z), MLSTMBlockMemory(pending, cell)
 
     def encode(self, x: Array, memory: MLSTMBlockMemory) -> tuple[Array, MLSTMBlockMemory]:
         batch, length, width = x.shape
         inner, heads, part = self.inner, self.heads, self.part
         flat = x.reshape(batch * length, width)  # one large product rather than one a sequence
-        widened = layer_norm(flat, self.norm, self.eps) @ self.up
+        widened = self.widen(flat)
         a, z = widened[:, :inner], widened[:, inner:]
-        c, window = self.conv.encode(a.reshape(batch, length, inner), memory.window)
+        c, pending = self.conv.encode(a.reshape(batch, length, inner), memory.pending)
         c = c.reshape(batch * length, inner)
         qk, v = c @ self.from_c, a @ self.from_a
         v += self.bias
@@ -171,15 +173,14 @@ class MLSTMBlock:
             memory.cell,
         )
         h = h.swapaxes(1, 2).reshape(batch * length, heads, part)
-        return x + self._out(h, c, z).reshape(x.shape), MLSTMBlockMemory(window, cell)
+        return x + self._out(h, c, z).reshape(x.shape), MLSTMBlockMemory(pending, cell)
 
     def absorb(self, x: Array, memory: MLSTMBlockMemory) -> tuple[Array, MLSTMBlockMemory]:
         batch, length, width = x.shape
         inner, heads, part = self.inner, self.heads, self.part
-        normed = layer_norm(x.reshape(batch * length, width), self.norm, self.eps)
-        a = normed @ self.up[:, :inner]
-        z = normed[length - 1 :: length] @ self.up[:, inner:]  # (B, I)
-        c, window = self.conv.encode(a.reshape(batch, length, inner), memory.window)
+        widened = self.widen(x.reshape(batch * length, width))
+        a, z = widened[:, :inner], widened[length - 1 :: length, inner:]
+        c, pending = self.conv.encode(a.reshape(batch, length, inner), memory.pending)
         latest = c[:, -1]
         k, v = c.reshape(batch * length, inner) @ self.from_c[:, inner:], a @ self.from_a
         v += self.bias
@@ -192,11 +193,11 @@ class MLSTMBlock:
             memory.cell,
         )
         h = mlstm.read((latest @ self.from_c[:, :inner]).reshape(batch, heads, part), cell)
-        return x[:, -1] + self._out(h, latest, z), MLSTMBlockMemory(window, cell)
+        return x[:, -1] + self._out(h, latest, z), MLSTMBlockMemory(pending, cell)
 
     def _out(self, h: Array, c: Array, z: Array) -> Array:
         """Norm h (N, H, P) by heads, add c (N, I), gate with z (N, I), and narrow to (N, D)."""
-        normed = layer_norm(h, self.heads_norm, self.eps).reshape(c.shape)
+        normed = rms_norm(h, self.heads_norm, self.eps).reshape(c.shape)
         normed += self.skip * c
         normed *= silu(z)
         narrowed: Array = normed @ self.down
@@ -204,9 +205,9 @@ class MLSTMBlock:
 
 
 class SLSTMBlockMemory(NamedTuple):
-    """Memory of an sLSTM block; the window has no tokens in it when the block does not convolve."""
+    """Memory of an sLSTM block; nothing is ever pending when the block does not convolve."""
 
-    window: Array
+    pending: Array
     cell: slstm.Memory
 
 
@@ -215,7 +216,7 @@ class SLSTMBlock:
 
     def __init__(self, spec: SLSTMSpec, weights: Weights, eps: float) -> None:
         self.heads, self.eps = spec.heads, eps
-        self.norm, self.ffn_norm = weights["norm.weight"], weights["ffn_norm.weight"]
+        self.norm = weights["norm.weight"]
         self.width = len(self.norm)
         self.heads_norm = weights["heads_norm.weight"].reshape(self.heads, -1)
         self.conv = Convolution(weights["conv.weight"], weights["conv.bias"]) if spec.kernel else None
@@ -224,23 +225,23 @@ class SLSTMBlock:
         self.from_a = np.concatenate(gates[2:], axis=1)  # (D, 2D)
         self.mixing = np.concatenate([diagonal(weight) for weight in weights["recurrent.weight"]], axis=1)  # (D, 4D)
         self.bias = weights["bias"].reshape(-1)
-        self.up = np.ascontiguousarray(weights["ffn.up.weight"].T)  # (D, 2F)
+        self.widen = NormedProjection(weights["ffn_norm.weight"], weights["ffn.up.weight"].T, eps)  # to 2F
         self.down = np.ascontiguousarray(weights["ffn.down.weight"].T)  # (F, D)
 
     def empty(self, batch: int) -> SLSTMBlockMemory:
-        window = self.conv.empty(batch) if self.conv else np.zeros((batch, 0, self.width), np.float32)
-        return SLSTMBlockMemory(window, slstm.empty(batch, self.width))
+        pending = self.conv.empty(batch) if self.conv else np.zeros((batch, 0, self.width), np.float32)
+        return SLSTMBlockMemory(pending, slstm.empty(batch, self.width))
 
     def cell(self, memory: SLSTMBlockMemory) -> slstm.Memory:
         return memory.cell
 
     def step(self, x: Array, memory: SLSTMBlockMemory) -> tuple[Array, SLSTMBlockMemory]:
         c = a = layer_norm(x, self.norm, self.eps)
-        window = memory.window
+        pending = memory.pending
         if self.conv:
-            c, window = self.conv.step(a, window)
+            c, pending = self.conv.step(a, pending)
         cell = slstm.step(self._gates(c, a), self.mixing, memory.cell)
-        return self._out(x, cell.hidden), SLSTMBlockMemory(window, cell)
+        return self._out(x, cell.hidden), SLSTMBlockMemory(pending, cell)
 
     def encode(self, x: Array, memory: SLSTMBlockMemory) -> tuple[Array, SLSTMBlockMemory]:
         h, memory = self._run(x, memory)
@@ -255,12 +256,12 @@ class SLSTMBlock:
         """Run the cell over x (B, T, D); give what it read at each token, h (B, T, D)."""
         batch, length, width = x.shape
         c = a = layer_norm(x, self.norm, self.eps)
-        window = memory.window
+        pending = memory.pending
         if self.conv:
-            c, window = self.conv.encode(a, window)
+            c, pending = self.conv.encode(a, pending)
         gates = self._gates(c.reshape(-1, width), a.reshape(-1, width)).reshape(batch, length, 4 * width)
         h, cell = slstm.run(gates, self.mixing, memory.cell)
-        return h, SLSTMBlockMemory(window, cell)
+        return h, SLSTMBlockMemory(pending, cell)
 
     def _gates(self, c: Array, a: Array) -> Array:
         """What the tokens give to the gates i, f, z and o: (N, 4D)."""
@@ -272,7 +273,7 @@ class SLSTMBlock:
         """Add what was read, h (N, D), to the stream x (N, D), then what the feed-forward network makes of it."""
         normed = layer_norm(h.reshape(len(h), self.heads, -1), self.heads_norm, self.eps)
         x = x + normed.reshape(x.shape)
-        gate, up = np.split(layer_norm(x, self.ffn_norm, self.eps) @ self.up, 2, axis=1)
+        gate, up = np.split(self.widen(x), 2, axis=1)
         widened = gelu(gate)
         widened *= up
         x += widened @ self.down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,7 +61,7 @@ class Weighed:
             wide -= np.maximum.reduce(wide, axis=1, keepdims=True)
         wide /= temperature
         np.exp(wide, out=wide)
-        self._cumulative = np.add.accumulate(wide, axis=1)
+        self._cumulative: list[list[float]] = np.add.accumulate(wide, axis=1).tolist()
 
     def choose(self, row: int, u: float) -> int:
         """Choose a row's word by a number in [0, 1): the first whose cumulative weight exceeds that share of all."""
@@ -68,7 +69,8 @@ class Weighed:
             return self._likeliest[row]
         weights = self._cumulative[row]
         total = weights[-1]
-        return int(weights.searchsorted(min(u * total, np.nextafter(total, 0)), side="right"))
+        # The product may be rounded up to the total: then it is the last word that has any weight.
+        return min(bisect_right(weights, u * total), bisect_left(weights, total))
 
     def logprob(self, row: int, token: int) -> float:
         """Give the logarithm of a word's probability at temperature 1, whatever may follow."""

@@ -71,11 +71,37 @@ def soft_cap(x: Array, cap: float) -> Array:
 def layer_norm(x: Array, weight: Array, eps: float) -> Array:
     """(x - mean) / sqrt(variance + eps) * weight, over the last axis."""
     mean: Array = np.add.reduce(x, axis=-1, keepdims=True)
-    mean /= x.shape[-1]
+    mean *= np.float32(1 / x.shape[-1])
     centred: Array = x - mean
     centred /= _root_of_mean_square(centred, eps)
     centred *= weight
     return centred
+
+
+class NormedProjection:
+    """A layer norm and the product after it, as one product.
+
+    Subtracting the mean is a matrix too, I - 1/D: it goes into the weights. Beside what is wanted, the product gives
+    the centred vector itself, of which the variance is taken; dividing by its root can wait until after the product.
+    """
+
+    def __init__(self, norm: Array, matrix: Array, eps: float) -> None:
+        """Put together the norm's weight (D,) and a matrix (D, N)."""
+        width, self._wanted = matrix.shape
+        centring = np.eye(width) - 1 / width
+        parts = (centring @ (norm[:, None] * matrix), centring / width**0.5)
+        self._matrix = np.concatenate(parts, axis=1).astype(np.float32)  # (D, N + D)
+        self._eps = np.float32(eps)
+
+    def __call__(self, x: Array) -> Array:
+        """Give (M, N) for x (M, D)."""
+        projected = x @ self._matrix
+        centred = projected[:, self._wanted :]
+        root: Array = np.vecdot(centred, centred)
+        root += self._eps
+        np.sqrt(root, out=root)
+        normed: Array = projected[:, : self._wanted] / root[:, None]
+        return normed
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
@@ -87,11 +113,11 @@ def rms_norm(x: Array, weight: Array, eps: float) -> Array:
 
 def _root_of_mean_square(x: Array, eps: float) -> Array:
     """sqrt(mean(x^2) + eps), over the last axis, which is kept."""
-    square: Array = np.vecdot(x, x)[..., None]
-    square /= x.shape[-1]
-    square += eps
+    square: Array = np.vecdot(x, x)
+    square *= np.float32(1 / x.shape[-1])
+    square += np.float32(eps)
     np.sqrt(square, out=square)
-    return square
+    return square[..., None]
 
 
 def softmax(x: Array) -> Array:

@@ -6,6 +6,7 @@ something else: n votes that agree cost little more than one.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import time
@@ -35,24 +36,36 @@ _BURST_S = 0.01  # what was generated is handed over this often; a short answer 
 _PIECE = 256  # tokens of a prompt read before somebody may stop us
 
 
-class _Sample:
-    """One sample while it is generated."""
+class _Branch:
+    """Samples that have said the same so far: one row of the state.
 
-    __slots__ = ("count", "entropy", "finish", "index", "logprob", "margin", "pending", "place", "stops", "stream")
+    Attributes:
+        samples: the index of each, and its stream of chance.
+        place: in the trie of choices, where there are choices.
+        count: tokens said.
+        pending: text that was not handed over yet, and its logarithm of probability.
+        entropy, margin: the highest and the lowest so far.
+    """
 
-    def __init__(self, index: int, seed: int, stops: tuple[str, ...], place: Trie | None) -> None:
-        self.index = index
-        self.stream = stream_of(seed)  # of chance
-        self.place = place  # in the trie of choices
-        self.stops = StopFinder(stops) if stops else None
-        self.count = 0  # tokens
-        self.pending = ""  # text that was not handed over yet
-        self.logprob = 0.0  # likewise
+    __slots__ = ("count", "entropy", "finish", "logprob", "margin", "pending", "place", "samples", "stops")
+
+    def __init__(self, samples: list[tuple[int, int]], stops: StopFinder | None, place: Trie | None) -> None:
+        self.samples, self.stops, self.place = samples, stops, place
+        self.count = 0
+        self.pending, self.logprob = "", 0.0
         self.finish: Finish | None = None
-        self.entropy, self.margin = 0.0, 1.0  # the highest and the lowest so far
+        self.entropy, self.margin = 0.0, 1.0
+
+    def part(self, samples: list[tuple[int, int]]) -> _Branch:
+        """Give those that part from the others."""
+        if len(samples) == len(self.samples):
+            return self
+        apart = copy.copy(self)
+        apart.samples, apart.stops = samples, copy.copy(self.stops)
+        return apart
 
     def take(self, text: str, finish: Finish | None) -> None:
-        """Take one more word, and how the sample ends with it."""
+        """Take one more word, and how the samples end with it."""
         if self.stops is not None:
             text, finish = self.stops.feed(text, finish)
             if self.stops.found:
@@ -60,11 +73,11 @@ class _Sample:
         self.pending += text
         self.finish = finish
 
-    def delta(self, signals: dict[str, float] | None) -> Delta:
-        """Hand over what it has said since the last time."""
-        piece = Delta(self.index, self.pending, finish=self.finish, logprob=self.logprob, signals=signals)
+    def deltas(self, signals: dict[str, float] | None = None) -> list[Delta]:
+        """Hand over what was said since the last time."""
+        text, logprob = self.pending, self.logprob
         self.pending, self.logprob = "", 0.0
-        return piece
+        return [Delta(index, text, finish=self.finish, logprob=logprob, signals=signals) for index, _ in self.samples]
 
 
 class Generation:
@@ -101,7 +114,8 @@ class Generation:
         self._end = None if config.end is None else vocabulary.words.index(config.end)
         trie = trie_of(request.choices, vocabulary, end=self._end) if request.choices else None
         seed = request.seed or 0
-        self._samples = [_Sample(index, seed + index, request.stop, trie) for index in range(request.n)]
+        samples = [(index, stream_of(seed + index)) for index in range(request.n)]
+        self._all = _Branch(samples, StopFinder(request.stop) if request.stop else None, trie)
         self._signals = signals
         self._written = 0
 
@@ -112,24 +126,26 @@ class Generation:
             Stopped: somebody has set `stop`.
         """
         state, cached = self._read()
-        rows = [self._samples]  # of the state, each with the samples that have said what it has read
+        branches = [self._all]  # one for each row of the state
         until = time.monotonic() + _BURST_S
         for place in itertools.count():
-            rows, following, ended = self._choose(state, rows, place)
-            pieces = self._last(ended, state)
-            if not following:
+            said = self._choose(state, branches, place)
+            pieces = self._last(state, [(row, branch) for row, _, branch in said if branch.finish])
+            said = [each for each in said if not each[2].finish]
+            branches = [branch for _, _, branch in said]
+            if not said:
                 usage = Usage(input=len(self._prompt), output=self._written, cached=cached)
                 yield [*pieces[:-1], msgspec.structs.replace(pieces[-1], usage=usage)]
                 return
             if pieces or time.monotonic() > until:
-                yield pieces + [sample.delta(None) for row in rows for sample in row]
+                yield pieces + [delta for branch in branches for delta in branch.deltas()]
                 until = time.monotonic() + _BURST_S
             if self.stop.is_set():
                 raise Stopped
-            before = [row for row, _ in following]
+            before = [row for row, _, _ in said]
             if before != list(range(state.batch)):
                 state = state.take(before)
-            state = self._model.step(state, np.array([token for _, token in following]))
+            state = self._model.step(state, np.array([token for _, token, _ in said]))
 
     def _read(self) -> tuple[State, int]:
         """Read the prompt, or find it read; give its state, and how many tokens were not read anew."""
@@ -145,61 +161,58 @@ class Generation:
         self._states.put(self._prompt, state)
         return state, 0
 
-    def _choose(
-        self, state: State, rows: list[list[_Sample]], place: int
-    ) -> tuple[list[list[_Sample]], list[tuple[int, int]], list[tuple[int, _Sample]]]:
-        """Choose a word for each sample, and have it take it.
+    def _choose(self, state: State, branches: list[_Branch], place: int) -> list[tuple[int, int, _Branch]]:
+        """Choose a word for each sample.
 
         Returns:
-            The samples that go on, by what they have said; of each such row the one before and the word that it
-            reads; and the samples that have ended, each with the row that it was in.
+            The branches after that, each with the row that it comes from and the word that it has said.
         """
-        limits = None if rows[0][0].place is None else [row[0].place or {} for row in rows]
+        limits = None if branches[0].place is None else [branch.place or {} for branch in branches]
         weighed = Weighed(state.logits, self._request.temperature, limits)
-        following: dict[tuple[int, int], list[_Sample]] = {}
-        ended = []
-        for row, samples in enumerate(rows):
-            for sample in samples:
-                token = weighed.choose(row, uniform(sample.stream, place))
-                sample.logprob += weighed.logprob(row, token)
-                sample.take(*self._word(sample, token))
-                if sample.finish is None:
-                    following.setdefault((row, token), []).append(sample)
-                else:
-                    ended.append((row, sample))
-            self._written += len(samples)
         if self._signals:
-            self._note(state.logits, rows)
-        return list(following.values()), list(following), ended
+            self._note(state.logits, branches)
+        said = []
+        for row, branch in enumerate(branches):
+            chosen: dict[int, list[tuple[int, int]]] = {}
+            for sample in branch.samples:
+                chosen.setdefault(weighed.choose(row, uniform(sample[1], place)), []).append(sample)
+            self._written += len(branch.samples)
+            parts = [(token, branch.part(samples)) for token, samples in chosen.items()]
+            for token, part in parts:
+                part.logprob += weighed.logprob(row, token)
+                part.take(*self._word(part, token))
+                said.append((row, token, part))
+        return said
 
-    def _word(self, sample: _Sample, token: int) -> tuple[str, Finish | None]:
-        """Give a token's text, and how the sample ends with it."""
+    def _word(self, branch: _Branch, token: int) -> tuple[str, Finish | None]:
+        """Give a token's text, and how the samples end with it."""
         if token == self._end:
             return "", "stop"
-        text = self._vocabulary.text([token], first=not (sample.count or self._begun))
-        sample.count += 1
-        if sample.place is not None:
-            sample.place = sample.place[token]
-            whole = not sample.place
+        text = self._vocabulary.text([token], first=not (branch.count or self._begun))
+        branch.count += 1
+        if branch.place is not None:
+            branch.place = branch.place[token]
+            whole = not branch.place
         else:
-            whole = self._answer is not None and sample.count >= self._answer
+            whole = self._answer is not None and branch.count >= self._answer
         if whole:
             return text, "stop"
-        return text, "length" if sample.count >= self._request.max_tokens else None
+        return text, "length" if branch.count >= self._request.max_tokens else None
 
     @staticmethod
-    def _note(logits: Array, rows: list[list[_Sample]]) -> None:
+    def _note(logits: Array, branches: list[_Branch]) -> None:
         entropy, margin = entropy_and_margin(logits)
-        for row, high, low in zip(rows, entropy.tolist(), margin.tolist(), strict=True):
-            for sample in row:
-                sample.entropy, sample.margin = max(sample.entropy, high), min(sample.margin, low)
+        for branch, high, low in zip(branches, entropy.tolist(), margin.tolist(), strict=True):
+            branch.entropy, branch.margin = max(branch.entropy, high), min(branch.margin, low)
 
-    def _last(self, ended: list[tuple[int, _Sample]], state: State) -> list[Delta]:
+    def _last(self, state: State, ended: list[tuple[int, _Branch]]) -> list[Delta]:
         """Give the last pieces of the samples that have ended, each with the row of the state that it was in."""
         if not self._signals or not ended:
-            return [sample.delta(None) for _, sample in ended]
+            return [delta for _, branch in ended for delta in branch.deltas()]
         # The answer is as sure as its least sure word; the memory is the one from which the last word was chosen.
         figures = self._model.signals(state)
         return [
-            sample.delta(figures[row] | {"entropy": sample.entropy, "margin": sample.margin}) for row, sample in ended
+            delta
+            for row, branch in ended
+            for delta in branch.deltas(figures[row] | {"entropy": branch.entropy, "margin": branch.margin})
         ]

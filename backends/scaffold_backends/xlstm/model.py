@@ -23,7 +23,7 @@ from scaffold.errors import ModelFileError
 from scaffold_backends.xlstm.block_7b import MLSTM7BBlock
 from scaffold_backends.xlstm.blocks import MLSTMBlock, SLSTMBlock
 from scaffold_backends.xlstm.choosing import Tokens
-from scaffold_backends.xlstm.functions import Array, layer_norm, rms_norm, soft_cap
+from scaffold_backends.xlstm.functions import Array, NormedProjection, rms_norm, soft_cap
 from scaffold_backends.xlstm.mlstm import CHUNK
 from scaffold_backends.xlstm.signals import signals_of
 from scaffold_backends.xlstm.specs import MLSTM7BSpec, MLSTMSpec
@@ -106,10 +106,14 @@ class XLSTM:
     def __init__(self, config: Config, weights: Weights, digest: str) -> None:
         """Make a model of weights that fit the config, which `checkpoint.read_weights` has checked."""
         self.digest = digest
-        self._norm, self._eps, self._cap = config.norm, config.norm_eps, config.logit_cap
+        self._cap = config.logit_cap
         self._embedding = weights["embedding.weight"]  # (V, D)
-        self._norm_weight = weights["norm.weight"]
-        self._head = np.ascontiguousarray(weights["head.weight"].T)  # (D, V)
+        norm, head = weights["norm.weight"], weights["head.weight"].T
+        self._head: Callable[[Array], Array]
+        if config.norm == "layer":
+            self._head = NormedProjection(norm, head, config.norm_eps)
+        else:
+            self._head = lambda x: rms_norm(x, norm, config.norm_eps) @ head
         self.blocks: list[Block] = [
             _block(spec, _below(weights, f"blocks.{number}."), config.norm_eps)
             for number, spec in enumerate(config.blocks)
@@ -119,7 +123,7 @@ class XLSTM:
         """Give the state before anything was read; its logits say nothing."""
         memories = tuple(block.empty(batch) for block in self.blocks)
         _freeze(memories)
-        return State(memories, _frozen(np.zeros((batch, self._head.shape[1]), np.float32)), 0)
+        return State(memories, _frozen(np.zeros((batch, len(self._embedding)), np.float32)), 0)
 
     def encode(self, tokens: Tokens, state: State | None = None) -> State:
         """Read tokens (B, T), after those that a state has read; at least one."""
@@ -168,8 +172,7 @@ class XLSTM:
 
     def _words(self, x: Array) -> Array:
         """Give the words' logits (N, V) for the stream x (N, D)."""
-        norm = layer_norm if self._norm == "layer" else rms_norm
-        logits: Array = norm(x, self._norm_weight, self._eps) @ self._head
+        logits = self._head(x)
         return logits if self._cap is None else soft_cap(logits, self._cap)
 
     def signals(self, state: State) -> list[dict[str, float]]:
