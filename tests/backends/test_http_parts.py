@@ -1,0 +1,201 @@
+"""The small parts that the HTTP backends are made of, by themselves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaffold.vocabulary.models import Delta, Request
+from scaffold_backends.chunks import ChunkReader
+from scaffold_backends.constraints import only_keywords
+from scaffold_backends.http.recognise import recognise
+from scaffold_backends.http.refusals import Origin, asked_to_wait
+from scaffold_backends.http.sse import EventDecoder
+from scaffold_backends.thinking import ThinkSplitter, ThinkTags
+
+from .conftest import ask
+
+
+def cut(whole: Any, places: list[int]) -> list[Any]:
+    """Cut bytes or text at places, which may be beyond its end."""
+    at = sorted({min(place, len(whole)) for place in places})
+    return [whole[begin:end] for begin, end in zip([0, *at], [*at, len(whole)], strict=True)]
+
+
+EVENTS = (
+    b"\xef\xbb\xbf: hello\nevent: x\ndata: {1}\n\ndata:two\ndata: lines\nid: 4\n\nretry: 3\n\ndata\n\ndata: last\n\n"
+)
+CUTS = st.lists(st.integers(0, len(EVENTS) + 9), max_size=6)
+
+
+@given(CUTS, st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_events_do_not_depend_on_how_bytes_are_cut(places: list[int], line_end: bytes) -> None:
+    """However a stream is cut, and whatever ends its lines, the same events come out of it."""
+    decoder = EventDecoder()
+    found = [event for piece in cut(EVENTS.replace(b"\n", line_end), places) for event in decoder.feed(piece)]
+    assert found + decoder.end() == [b"{1}", b"two\nlines", b"last"]
+
+
+def test_an_event_without_its_blank_line_is_read_at_the_end() -> None:
+    """A server that closes right after its last line has still said it."""
+    decoder = EventDecoder()
+    assert decoder.feed(b"data: a\n\ndata: b") == [b"a"]
+    assert decoder.end() == [b"b"]
+
+
+def split(tags: ThinkTags, pieces: list[str]) -> tuple[str, str]:
+    """Give the whole reasoning and text of a sample that came in pieces."""
+    splitter = ThinkSplitter(tags)
+    found = [splitter.feed(piece, last=False) for piece in pieces] + [splitter.feed("", last=True)]
+    return "".join(thought for thought, _ in found), "".join(text for _, text in found)
+
+
+THINKING = [
+    ("tags", "<think>\nLet me see.\n</think>\n\n4", ("Let me see.\n", "4")),
+    ("tags", " \n<think>a</think>b<think>c</think>", ("a", "b<think>c</think>")),
+    ("tags", "<think></think>4", ("", "4")),
+    ("tags", "<think>it never ends </th", ("it never ends </th", "")),
+    ("tags", "<thin ice> and </think>", ("", "<thin ice> and </think>")),
+    ("tags", "4, as <think> says", ("", "4, as <think> says")),
+    ("tags", "  plain", ("", "  plain")),
+    ("tags", "<thi", ("", "<thi")),
+    ("tags", "", ("", "")),
+    ("open", "Let me see.\n</think>\n\n4", ("Let me see.\n", "4")),
+    ("open", "<think>\nLet me see.</think>4", ("Let me see.", "4")),
+    ("open", "it never ends", ("it never ends", "")),
+    ("none", "<think>a</think>b", ("", "<think>a</think>b")),
+]
+
+
+@pytest.mark.parametrize(("tags", "whole", "expected"), THINKING)
+@given(places=st.lists(st.integers(0, 40), max_size=6))
+def test_think_tags_do_not_depend_on_how_text_is_cut(
+    tags: ThinkTags, whole: str, expected: tuple[str, str], places: list[int]
+) -> None:
+    """Reasoning between tags that a sample begins with is taken out of it, however its pieces cut the tags."""
+    if tags == "none":
+        reader = ChunkReader(ask("hi"), None)
+        choice = {"index": 0, "delta": {"content": whole}, "finish_reason": "stop"}
+        assert list(reader.read({"choices": [choice]})) == []
+        assert (reader.end().text, reader.end().reasoning) == (whole, "")
+        return
+    assert split(tags, cut(whole, places)) == expected
+
+
+def read(request: Request, *deltas: dict[str, Any], tags: ThinkTags = "none", stops: bool = False) -> list[Delta]:
+    """Fold the pieces of one sample of a chat completion."""
+    reader = ChunkReader(request, None, find_stops=stops, think_tags=tags)
+    found = []
+    for place, delta in enumerate(deltas):
+        finish = "stop" if place == len(deltas) - 1 else None
+        found += reader.read({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    return [*found, reader.end()]
+
+
+def test_stop_texts_are_looked_for_in_the_answer_only() -> None:
+    """A stop text inside the reasoning does not end a sample."""
+    pieces = [{"content": "<think>an END"}, {"content": " in it</think>one E"}, {"content": "ND two"}]
+    deltas = read(ask("hi", stop=("END",)), *pieces, tags="tags", stops=True)
+    assert "".join(delta.text for delta in deltas) == "one "
+    assert "".join(delta.reasoning for delta in deltas) == "an END in it"
+
+
+def test_reasoning_details_are_joined_and_kept() -> None:
+    """OpenRouter's details, which come in pieces, are one block: whole ones, in their order, and what can be read."""
+    deltas = read(
+        ask("hi"),
+        {"reasoning": "First", "reasoning_details": [{"type": "reasoning.text", "text": "First", "index": 0}]},
+        {
+            "reasoning": " this",
+            "reasoning_details": [
+                {"type": "reasoning.text", "text": " this", "index": 0, "signature": "sig", "format": None},
+            ],
+        },
+        {"content": "4"},
+    )
+    assert "".join(delta.reasoning for delta in deltas) == "First this"
+    (block,) = [delta.block for delta in deltas if delta.block]
+    assert (block.kind, block.text) == ("text", "First this")
+    assert json.loads(block.data) == [{"type": "reasoning.text", "text": "First this", "index": 0, "signature": "sig"}]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [
+        (["reasoning.encrypted"], "redacted"),
+        (["reasoning.summary", "reasoning.encrypted"], "summary"),
+        (["reasoning.text", "reasoning.encrypted"], "redacted"),
+    ],
+)
+def test_reasoning_details_say_what_can_be_read(kinds: list[str], kind: str) -> None:
+    """What is encrypted cannot be read, unless a summary stands for it."""
+    values = {
+        "reasoning.encrypted": {"data": "gA"},
+        "reasoning.summary": {"summary": "s"},
+        "reasoning.text": {"text": "t"},
+    }
+    details = [{"type": name, "index": place, **values[name]} for place, name in enumerate(kinds)]
+    deltas = read(ask("hi"), {"reasoning_details": details}, {"content": "4"})
+    assert [delta.block.kind for delta in deltas if delta.block] == [kind]
+
+
+def test_how_long_to_wait_is_read_wherever_it_is_said() -> None:
+    """In milliseconds, in seconds, or in Google's body; nonsense says nothing."""
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert asked_to_wait({"retry-after-ms": "1500", "retry-after": "9"}, b"", now) == 1.5
+    assert asked_to_wait({"retry-after": "9"}, b"", now) == 9
+    assert asked_to_wait({}, b'{"error":{"details":[{"retryDelay": "17.5s"}]}}', now) == 17.5
+    for body in (b"", b'{"retryDelay": "soon"}', b'{"retryDelay": "1.2.3s"}'):
+        assert asked_to_wait({"retry-after-ms": "-3"}, body, now) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ({"choices": []}, "chat"),
+        ({"object": "chat.completion.chunk"}, "chat"),
+        ({"type": "response.created"}, "responses"),
+        ({"type": "message_start"}, "messages"),
+        ({"type": "error", "error": {"type": "overloaded_error"}}, "messages"),
+        ({"usageMetadata": {}}, "gemini"),
+        ([{"candidates": []}], "gemini"),
+        ({"error": {"status": "NOT_FOUND"}}, "gemini"),
+        ({"message": {}, "done": False}, "ollama"),
+        ({"error": {"message": "no"}}, None),
+        ({"error": "no"}, None),
+        ([], None),
+        ([3], None),
+        ("choices", None),
+        (None, None),
+    ],
+)
+def test_apis_are_recognised_by_their_shape(value: Any, name: str | None) -> None:
+    """Each API has a shape of its own; what might be any is none."""
+    assert recognise(value) == name
+
+
+def test_an_origin_hides_its_key() -> None:
+    """Neither its repr nor the words that pass through it show the key."""
+    origin = Origin("it", "MY_KEY", "sk-secret")
+    assert "sk-secret" not in f"{origin!r} {origin}"
+    assert origin.hide("a sk-secret b") == "a *** b"
+
+
+def test_keywords_are_left_out_at_every_depth() -> None:
+    """Unknown keywords go; properties that are called like one stay."""
+    schema = {
+        "type": "object",
+        "properties": {"pattern": {"type": "string", "pattern": "x"}, "list": {"items": {"minLength": 3}}},
+        "$defs": {"D": {"anyOf": [{"minLength": 1, "type": "string"}]}},
+    }
+    kept = only_keywords(schema, frozenset({"type", "properties", "items", "$defs", "anyOf"}))
+    assert kept == {
+        "type": "object",
+        "properties": {"pattern": {"type": "string"}, "list": {"items": {}}},
+        "$defs": {"D": {"anyOf": [{"type": "string"}]}},
+    }
