@@ -56,6 +56,13 @@ def test_the_reasoning_comes_in_other_words_and_the_answer_as_it_is() -> None:
     assert not any(delta.logprob for delta in deltas)
 
 
+def test_a_piece_that_holds_both_is_taken_apart() -> None:
+    """Reasoning that comes with its answer in one piece is rewritten as well."""
+    inner = Scripted(lambda _: Sample(0, "42", reasoning=SECRET))
+    deltas = run(Paraphrase(inner, Scripted(upside_down)))
+    assert [(delta.reasoning, delta.text) for delta in deltas] == [("two forty is answer the", ""), ("", "42")]
+
+
 def test_sealed_originals_and_invisible_letters_are_dropped() -> None:
     """Neither blocks, which hold the original, nor what no reader sees in a rewriting is handed on."""
     block = ReasoningBlock(kind="text", text=SECRET, signature="seal")

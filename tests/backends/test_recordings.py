@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,48 @@ def test_several_processes_add_to_one_file(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     assert len(lines) == 1 + 4 * 25
     assert [usage(run(early, ask("question 7", seed=number))) for number in range(4)] == [Usage()] * 4
+
+
+FULL = """
+import asyncio, os, resource, sys, warnings
+from scaffold.testing import Scripted
+from scaffold.vocabulary.models import Message, Request
+from scaffold.wrapping import Cached
+
+async def ask(cached):
+    return [each.text async for each in cached.generate(Request(messages=(Message("user", "two"),), seed=1))]
+
+warnings.simplefilter("ignore")
+cached = Cached(Scripted("x" * 5000), sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1]) + 100,) * 2)
+print(len(asyncio.run(ask(cached))[0]))
+"""
+
+
+def test_what_a_full_disk_cuts_off_leaves_no_trace(tmp_path: Path) -> None:
+    """A write that stops in the middle is taken back: the file is as it was, and the answer is passed on."""
+    path = tmp_path / "said.jsonl"
+    run(Cached(Scripted("one"), path), ask("one", seed=1))
+    before = path.read_bytes()
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "5000\n"
+    assert path.read_bytes() == before
+
+
+def test_a_writer_waits_for_another_to_be_done(tmp_path: Path) -> None:
+    """While somebody holds the file's lock nothing is written; then it is."""
+    path = tmp_path / "said.jsonl"
+    asked(path, "one", seed=1)
+    size = path.stat().st_size
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        writing = threading.Thread(target=asked, args=(path, "two"), kwargs={"seed": 1})
+        writing.start()
+        writing.join(0.3)
+        assert writing.is_alive()
+        assert path.stat().st_size == size
+    writing.join(5)
+    assert path.stat().st_size > size
 
 
 def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
