@@ -17,20 +17,25 @@ from typing import Any
 from scaffold import GaveUp, MoveError, Options, Planning, Reference, apply, once, think, together
 
 AHEAD = 2
-MOST_VOTES = 8
+MOST_ROUNDS = 4  # of two votes, one in each direction
 UPWARD = ("count_to_fifty", "count_by_one")
 DIGITS = tuple(range(10))
 
 
-def add(amounts: Sequence[Reference[str]]) -> Planning[Reference[str]]:
-    """Add amounts that are written with the same number of decimals; the sum is written like them."""
+def add(amounts: Sequence[Reference[str]], *, ahead: int = AHEAD) -> Planning[Reference[str]]:
+    """Add amounts that are written with the same number of decimals; the sum is written like them.
+
+    Args:
+        amounts: what to add.
+        ahead: by how many votes a column's result has to lead.
+    """
     decimals = {len(amount.value.partition(".")[2]) for amount in amounts}
     if len(decimals) != 1:
         raise GaveUp(f"amounts with different decimals: {', '.join(amount.value for amount in amounts)}")
     columns = columns_of([amount.value for amount in amounts])
     carry, digits = 0, ""
     for column in columns:
-        result = yield from add_column([*column, carry])
+        result = yield from add_column([*column, carry], ahead=ahead)
         digits = str(result)[-1] + digits
         carry = int(str(result)[:-1] or "0")
     if carry:
@@ -52,7 +57,7 @@ def with_point(digits: str, decimals: int) -> str:
     return f"{digits[:-decimals].lstrip('0') or '0'}.{digits[-decimals:]}"
 
 
-def add_column(digits: Sequence[int]) -> Planning[int]:
+def add_column(digits: Sequence[int], *, ahead: int = AHEAD) -> Planning[int]:
     """Have the model count through one column until its votes agree."""
     counted = sorted((digit for digit in digits if digit), reverse=True)
     if len(counted) <= 1:
@@ -61,7 +66,7 @@ def add_column(digits: Sequence[int]) -> Planning[int]:
     votes: Counter[int] = Counter()
     directions: dict[int, set[int]] = {}
     beyond: dict[int, list[int]] = {}
-    for turn in range(MOST_VOTES // AHEAD):
+    for turn in range(MOST_ROUNDS):
         witnesses = [count_up(way, UPWARD[turn % len(UPWARD)]) for way in (there, back)]
         for direction, said in enumerate((yield from together(*witnesses))):
             if said:
@@ -69,7 +74,7 @@ def add_column(digits: Sequence[int]) -> Planning[int]:
                 directions.setdefault(said[0], set()).add(direction)
                 beyond[said[0]] = said
         leader, runner_up = (*votes.most_common(2), (None, 0), (None, 0))[:2]
-        if leader[0] is not None and leader[1] - runner_up[1] >= AHEAD and directions[leader[0]] == {0, 1}:
+        if leader[0] is not None and leader[1] - runner_up[1] >= ahead and directions[leader[0]] == {0, 1}:
             if (yield from count_down(beyond[leader[0]], counted[1:])) != counted[0]:
                 raise GaveUp(f"counting back from {leader[0]} does not lead to {counted[0]}")
             return leader[0]
