@@ -84,7 +84,7 @@ class Convolution:
         out[:, :later] = pending
         for ahead, weight in enumerate(self.weight):
             out[:, ahead : ahead + length] += x * weight
-        return silu(out[:, :length] + self.bias), out[:, length:]
+        return silu(out[:, :length] + self.bias), out[:, length:].copy()  # a view would keep all of it in memory
 
 
 class MLSTMBlockMemory(NamedTuple):
@@ -196,7 +196,7 @@ class MLSTMBlock:
         return x[:, -1] + self._out(h, latest, z), MLSTMBlockMemory(pending, cell)
 
     def _out(self, h: Array, c: Array, z: Array) -> Array:
-        """Norm h (N, H, P) by heads, add c (N, I), gate with z (N, I), and narrow to (N, D)."""
+        """Norm h (N, H, P) by heads (it is centred), add c (N, I), gate with z (N, I), and narrow to (N, D)."""
         normed = rms_norm(h, self.heads_norm, self.eps).reshape(c.shape)
         normed += self.skip * c
         normed *= silu(z)

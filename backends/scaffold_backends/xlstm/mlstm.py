@@ -100,7 +100,7 @@ def write(k: Array, v: Array, i: Array, f: Array, memory: Memory) -> Memory:
     np.exp(before, out=before)
     matrix: Array = memory.matrix * before[..., None, None]
     matrix += np.swapaxes(k * weights[..., None], -1, -2) @ v
-    return Memory(matrix, m, log_f[..., -1])
+    return Memory(matrix, m, log_f[..., -1].copy())
 
 
 def read(q: Array, memory: Memory) -> Array:
@@ -143,7 +143,8 @@ def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> t
     written = k * weights[..., -1, :, None]  # (B, H, T, P)
     matrix: Array = memory.matrix * before[..., -1, None, None]
     matrix += np.swapaxes(written, -1, -2) @ v
-    return _normalised(found, m), Memory(matrix, m[..., -1], log_f[..., -1])
+    # Copies, since views would keep the whole chunk in memory.
+    return _normalised(found, m), Memory(matrix, m[..., -1].copy(), log_f[..., -1].copy())
 
 
 def _normalised(found: Array, m: Array) -> Array:

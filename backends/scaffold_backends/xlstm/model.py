@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from scaffold_backends.xlstm.blocks import Block, Weights
     from scaffold_backends.xlstm.specs import BlockSpec, Config
 
+# While a memory holds next to nothing, the bound exp(-m) of what divides it overflows to infinity, and nothing is read:
+# that is the right limit, and no reason to warn.
+_quietly = np.errstate(over="ignore")
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -104,7 +108,7 @@ class XLSTM:
     """
 
     def __init__(self, config: Config, weights: Weights, digest: str) -> None:
-        """Make a model of weights that fit the config, which `checkpoint.read_weights` has checked."""
+        """Make a model of weights that fit the config, which `Checkpoint.load` has checked."""
         self.digest = digest
         self._cap = config.logit_cap
         self._embedding = weights["embedding.weight"]  # (V, D)
@@ -125,6 +129,7 @@ class XLSTM:
         _freeze(memories)
         return State(memories, _frozen(np.zeros((batch, len(self._embedding)), np.float32)), 0)
 
+    @_quietly
     def encode(self, tokens: Tokens, state: State | None = None) -> State:
         """Read tokens (B, T), after those that a state has read; at least one."""
         state = state or self.empty(len(tokens))
@@ -137,6 +142,7 @@ class XLSTM:
         _freeze(memories)
         return State(memories, _frozen(self._words(x)), state.read + tokens.shape[1])
 
+    @_quietly
     def logits(self, tokens: Tokens, state: State | None = None) -> tuple[Array, State]:
         """Read tokens (B, T), and give the logits after each (B, T, V) besides the state."""
         state = state or self.empty(len(tokens))
@@ -159,6 +165,7 @@ class XLSTM:
             read.append(new)
         return x, read
 
+    @_quietly
     def step(self, state: State, tokens: Tokens) -> State:
         """Read one token more of each sequence: tokens (B,)."""
         x: Array = self._embedding[tokens]  # (B, D)
