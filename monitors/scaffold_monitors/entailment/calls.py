@@ -1,0 +1,187 @@
+"""Planned calls as the core reads them: each value with its role, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from scaffold_monitors.entailment.evidence import in_request
+from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
+from scaffold_monitors.entailment.wording import plain, words
+
+# How a finding is to be taken: certain, for a person to say, or for the planner to do better.
+Weight = Literal["block", "escalate", "revise"]
+_DEEPEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value is declared to come from.
+
+    Attributes:
+        reads: ids of the earlier calls whose results it was made from.
+        trusted: nothing outside our trust went into it.
+        known: it is known where it came from; else it was composed, or nobody says.
+    """
+
+    reads: tuple[str, ...] = ()
+    trusted: bool = False
+    known: bool = True
+
+
+COMPOSED = Origin(known=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value of an argument.
+
+    Attributes:
+        path: such as `recipients[0]`.
+        value: a text, a number, a truth value.
+        role: what it is to the call.
+        origin: where it is declared to come from.
+    """
+
+    path: str
+    value: Any
+    role: Role
+    origin: Origin
+
+    @property
+    def text(self) -> str:
+        """The value as a text."""
+        return self.value if isinstance(self.value, str) else str(self.value)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a plan.
+
+    Attributes:
+        id: its name in the plan.
+        tool: what it calls.
+        leaves: its values.
+        seen: what it gave back, when it was performed already; None when that is not known.
+        trusted: whether what it gives back is inside our trust.
+        steered: whether the decision to make it rests on something outside our trust.
+    """
+
+    id: str
+    tool: Tool
+    leaves: tuple[Leaf, ...] = ()
+    seen: Any = None
+    trusted: bool = False
+    steered: bool = True
+
+    def with_role(self, *roles: Role) -> Iterator[Leaf]:
+        """Its values of some roles."""
+        return (leaf for leaf in self.leaves if leaf.role in roles)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a judgement rests on.
+
+    Attributes:
+        request: the user's own words: prompt, and statements of goals.
+        calls: the plan, in an order that keeps to its references; calls performed before come first.
+        tools: all actions that exist, by name.
+        facts: trusted inputs by name.
+        done: ids of calls that were performed before, and are not under review.
+    """
+
+    request: str
+    calls: Sequence[Call]
+    tools: Mapping[str, Tool]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    done: frozenset[str] = frozenset()
+
+    @property
+    def under_review(self) -> Iterator[Call]:
+        """The calls to judge."""
+        return (call for call in self.calls if call.id not in self.done)
+
+    @cached_property
+    def by_id(self) -> dict[str, Call]:
+        """The calls by their ids."""
+        return {call.id: call for call in self.calls}
+
+    @cached_property
+    def values(self) -> str:
+        """The values of all calls as one text."""
+        return "\n".join(dict.fromkeys(plain(leaf.text) for call in self.calls for leaf in call.leaves))
+
+    @cached_property
+    def said(self) -> frozenset[str]:
+        """The words of all values."""
+        return frozenset(words(self.values))
+
+    @cached_property
+    def dictated(self) -> dict[str, frozenset[str]]:
+        """The values of each argument, by its path, that stand in the request."""
+        found: dict[str, set[str]] = {}
+        for call in self.calls:
+            for leaf in call.leaves:
+                if leaf.text not in found.get(leaf.path, ()) and in_request(leaf.text, self.request):
+                    found.setdefault(leaf.path, set()).add(leaf.text)
+        return {path: frozenset(values) for path, values in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What stands against one call.
+
+    Attributes:
+        call: its id.
+        weight: how to take it.
+        rationale: for people: what was looked for, and what was found.
+        feedback: for the planner: what to do, no more than the request says anyway.
+        path: which argument.
+        quote: the words it rests on.
+    """
+
+    call: str
+    weight: Weight
+    rationale: str
+    feedback: str
+    path: str = ""
+    quote: str = ""
+
+
+def leaves(tool: Tool, arguments: Mapping[str, Any], origin_of: Mapping[str, Origin]) -> tuple[Leaf, ...]:
+    """The values of some arguments; an origin given for an argument holds for all within it."""
+    found: list[Leaf] = []
+    for name, value in arguments.items():
+        role = tool.roles.get(name) or role_of(name, {})
+        _collect(found, name, value, role, origin_of, origin_of.get(name, COMPOSED), 0)
+    return tuple(found)
+
+
+def _collect(
+    found: list[Leaf], path: str, value: Any, role: Role, origin_of: Mapping[str, Origin], origin: Origin, depth: int
+) -> None:
+    origin = origin_of.get(path, origin)
+    if depth > _DEEPEST:
+        found.append(Leaf(path, str(value)[:1000], role, COMPOSED))
+        return
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            inner = role_of(str(name), {})
+            _collect(found, f"{path}.{name}", item, role if inner == "thing" else inner, origin_of, origin, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            _collect(found, f"{path}[{place}]", item, role, origin_of, origin, depth + 1)
+    elif value is not None and value != "":
+        shown = shape(value) if isinstance(value, str) and role not in ("text", "credential") else None
+        found.append(Leaf(path, value, shown or role, origin))
+
+
+def against(
+    call: Call, weight: Weight, rationale: str, feedback: str, leaf: Leaf | None = None, quote: str = ""
+) -> Finding:
+    """What stands against a call, or against one of its values."""
+    shown = quote or (leaf.text if leaf else "")
+    return Finding(call.id, weight, rationale, feedback, leaf.path if leaf else "", shown[:200])

@@ -1,0 +1,253 @@
+"""What a request asks for, clause by clause.
+
+A shallow reading of English: every word that can be the verb of an act is looked at in its place (`moods`), and takes
+with it the words up to the next. Imperatives, questions to the assistant, passives and obligations ask; wishes ask
+less; plans, reports and purposes less still; "remind me to pay" does not ask to pay, and "do not pay" forbids it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.lexicon import (
+    ACTS,
+    ANSWERING,
+    ASIDE,
+    DELEGATING,
+    DETERMINERS,
+    EVERY,
+    IDIOMS,
+    IMPLIED,
+    LIGHT,
+    NOMINALS,
+    OBJECT_PRONOUNS,
+    ORDERS,
+    PREPOSITIONS,
+    THINGS,
+)
+from scaffold_monitors.entailment.moods import WEIGHT, Mood, head
+from scaffold_monitors.entailment.quantities import SMALL
+from scaffold_monitors.entailment.tokens import Token, sentences
+from scaffold_monitors.entailment.wording import stem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# The things and words that were spoken of before.
+_Told = tuple[frozenset[str], frozenset[str]]
+# A licence without number.
+MANY = 10_000
+# A number of things rather than an amount.
+_COUNTABLE = 100
+_POINTING = frozenset(["it", "them", "this", "that", "one", "ones", "there", "these", "those", "its"])
+_JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
+_MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
+_MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
+# How far from its verb the particle of an idiom may stand.
+_REACH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One thing that a request says about acting.
+
+    Attributes:
+        verb: what is to be done, uninflected; for "make a payment" its noun.
+        acts: the kinds of act that this can be; none for a verb that is not known.
+        things: the kinds of thing that it speaks of.
+        stems: the words it uses, uninflected.
+        noun: the noun that its verb takes first, uninflected.
+        mood: how it says so.
+        most: how many effects it licenses.
+        literals: what stands for itself in it: quotes, addresses, identifiers, files, numbers.
+        text: its words as written.
+        start: offset of its first character.
+        end: offset after its last.
+    """
+
+    verb: str
+    acts: frozenset[str]
+    things: frozenset[str]
+    stems: frozenset[str]
+    noun: str
+    mood: Mood
+    most: int
+    literals: tuple[Token, ...]
+    text: str
+    start: int
+    end: int
+
+    @property
+    def weight(self) -> float:
+        """How much it licenses, of 1; negative when it forbids."""
+        return WEIGHT[self.mood]
+
+    @property
+    def light(self) -> bool:
+        """Whether its verb says nothing without its noun."""
+        return self.verb in LIGHT
+
+    @property
+    def delegates(self) -> bool:
+        """Whether it hands the choice of acts to some other text."""
+        return self.verb in DELEGATING and bool(self.stems & ORDERS)
+
+
+@lru_cache(maxsize=512)
+def clauses(text: str) -> tuple[Clause, ...]:
+    """All clauses of a text, in order."""
+    found: list[Clause] = []
+    told: _Told = (frozenset(), frozenset())
+    for tokens in sentences(text):
+        for clause in _clauses(text, tokens, told):
+            found.append(clause)
+            told = (told[0] | clause.things, told[1] | clause.stems)
+        said = frozenset(token.stem for token in tokens if token.stem)
+        told = (told[0] | {thing for each in said for thing in THINGS.get(each, ())}, told[1] | said)
+    return tuple(found)
+
+
+def _clauses(text: str, tokens: Sequence[Token], told: _Told) -> Iterator[Clause]:
+    heads: list[tuple[int, str, Mood]] = []
+    for place, token in enumerate(tokens):
+        if token.kind == "word":
+            found = head(tokens, place, heads[-1][2] if heads else None)
+            if found is not None and found[1] != "background":
+                heads.append((place, *found))
+    for number, (place, verb, mood) in enumerate(heads):
+        first = _front(tokens, place, heads[number - 1][0] + 1 if number else 0)
+        last = _front(tokens, heads[number + 1][0], place + 1) if number + 1 < len(heads) else len(tokens)
+        clause = _Maker(text, tokens, (first, place, max(last, place + 1)), told).clause(verb, mood)
+        told = (told[0] | clause.things, told[1] | clause.stems)
+        yield clause
+
+
+def _front(tokens: Sequence[Token], verb: int, earliest: int) -> int:
+    """Where the clause of a verb begins: at the last word that joins it to what stands before."""
+    if verb - 1 >= earliest and tokens[verb - 1].norm == "to":
+        return verb - 1
+    for place in range(verb - 1, earliest - 1, -1):
+        if tokens[place].norm in _JOINING or (tokens[place].norm == "," and place >= verb - 2):
+            return place
+    if earliest == 0:
+        return 0
+    return max(earliest, verb - 3 if tokens[verb - 1].norm == "you" else verb)
+
+
+class _Maker:
+    """Makes one clause from a stretch of tokens."""
+
+    def __init__(self, text: str, tokens: Sequence[Token], span: tuple[int, int, int], told: _Told) -> None:
+        first, verb, last = span
+        self._text = text
+        self._inside = tokens[first:last]
+        self._verb = tokens[verb]
+        self._after = tokens[verb + 1 : last]
+        self._told = told
+        said = [token for token in self._inside if token.kind == "word" and token is not self._verb]
+        self._norms = frozenset(token.norm for token in said)
+        self._stems = frozenset(
+            part for token in said for part in (token.stem, *map(stem, re.split(r"['-]", token.norm))) if part
+        )
+
+    def clause(self, verb: str, mood: Mood) -> Clause:
+        """The clause."""
+        verb, particle = self._idiom(verb)
+        noun = self._noun()
+        acts = ACTS.get(verb, frozenset())
+        if noun in NOMINALS and (verb in LIGHT or verb in _MAKING):
+            acts |= NOMINALS[noun]
+            verb = noun if verb in LIGHT else verb
+        acts |= self._medium()
+        stems, things = self._things(verb)
+        reminding = verb == "remind" and self._after[:1] and self._after[0].norm in ("me", "us")
+        if reminding:  # to remind the user is to put something where the user will see it
+            acts, things = frozenset({"create"}), frozenset({"event", "issue"})
+        return Clause(
+            verb=verb,
+            acts=acts,
+            things=things,
+            stems=stems,
+            noun=noun,
+            mood="background" if self._answers(verb, mood) else mood,
+            most=self._most(self._after[particle:]),
+            literals=tuple(token for token in self._inside if token.literal),
+            text=self._text[self._inside[0].start : self._inside[-1].end],
+            start=self._inside[0].start,
+            end=self._inside[-1].end,
+        )
+
+    def _idiom(self, verb: str) -> tuple[str, int]:
+        """What verb and particle mean together, and how many tokens to leave behind for it."""
+        for place, token in enumerate(self._after[:_REACH]):
+            if (verb, token.norm) in IDIOMS:
+                return IDIOMS[verb, token.norm], place + 1
+        return verb, 0
+
+    def _things(self, verb: str) -> tuple[frozenset[str], frozenset[str]]:
+        stems = self._stems
+        things = frozenset(thing for each in stems for thing in THINGS.get(each, ()))
+        if _POINTING & {token.norm for token in self._after[:_REACH]}:
+            things, stems = things | self._told[0], stems | self._told[1]
+        implied = IMPLIED.get(verb, frozenset())
+        return stems, things if things & implied else things | implied  # "rent a car" speaks of no flat
+
+    def _medium(self) -> frozenset[str]:
+        """What is made by the way: "sum it up in a comment"."""
+        for place, token in enumerate(self._after[:-1]):
+            if token.norm in ("in", "as", "via", "by"):
+                noun = next((each.stem for each in self._after[place + 1 : place + 4] if each.stem in NOMINALS), "")
+                determined = self._after[place + 1].norm in ("a", "an", "direct") or token.norm in ("via", "by")
+                if noun and determined:
+                    return NOMINALS[noun]
+        return frozenset()
+
+    def _noun(self) -> str:
+        """The noun that the verb takes first."""
+        noun = ""
+        for token in self._after:
+            if token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in ("to", "and", "that"):
+                break
+            if token.kind == "word" and token.norm not in DETERMINERS and token.norm not in OBJECT_PRONOUNS:
+                noun = token.stem
+        return noun
+
+    def _answers(self, verb: str, mood: Mood) -> bool:
+        """Telling the user something is an answer, not an effect."""
+        told = verb in ANSWERING and bool(self._after) and self._after[0].norm in ("me", "us")
+        return told and mood != "negated" and not _MEDIA & {token.stem for token in self._after}
+
+    def _most(self, after: Sequence[Token]) -> int:
+        """How many effects the words license: one for a singular, more for plurals, lists and "each"."""
+        if EVERY & {token.norm for token in self._inside}:
+            return MANY
+        count = 0
+        for place, token in enumerate(after):
+            if token.norm in ASIDE and place:
+                break
+            number = _count(token)
+            if 1 < number < _COUNTABLE:
+                count = count or number
+            if _plural(token) and not count:
+                return MANY
+        kinds: dict[str, int] = {}
+        for token in self._inside:
+            if token.literal and token.kind != "number":
+                kinds[token.kind] = kinds.get(token.kind, 0) + 1
+        names = sum(1 for token in self._inside if token.named and token.norm != "i")
+        joined = sum(1 for token in self._inside if token.norm in ("and", ","))
+        return max(1, count, *(min(each, joined + 1) for each in (*kinds.values(), names)))
+
+
+def _count(token: Token) -> int:
+    if token.kind == "number" and token.norm.isdigit():
+        return int(token.norm)
+    return SMALL.get(token.norm, 0) if token.kind == "word" else 0
+
+
+def _plural(token: Token) -> bool:
+    ends = token.norm.endswith("s") and not token.norm.endswith(("ss", "us", "is"))
+    return token.kind == "word" and not token.named and ends and token.stem in THINGS

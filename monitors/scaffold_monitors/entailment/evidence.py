@@ -1,0 +1,197 @@
+"""Where a value stands: in the request, in a fact that is trusted, in the result of an earlier call; and how well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import IntEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.lexicon import HOLLOW, THINGS
+from scaffold_monitors.entailment.quantities import date_stands_in, number, numbers
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, words
+
+if TYPE_CHECKING:
+    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+
+_LEAST_NAME = 3
+# Shorter runs of letters are two names put together by chance.
+_LEAST_RUN = 6
+_MOST_FIELDS = 20_000
+
+
+class Support(IntEnum):
+    """How well the request vouches for a value, from not at all to by its own words."""
+
+    MADE_UP = 0  # it stands nowhere that was read
+    FOUND = 1  # in a result that the request does not point to
+    KIND = 2  # in a result of the kind that the request speaks of
+    SOURCE = 3  # in a result that was asked for with words of the request
+    NAMED = 4  # the request names whom it belongs to
+    TRUSTED = 5  # in a fact inside our trust
+    REQUEST = 6  # in the request itself
+
+
+@lru_cache(maxsize=256)
+def things_of(request: str) -> frozenset[str]:
+    """The kinds of thing that a request speaks of at all."""
+    said = frozenset(thing for each in stems(request) for thing in THINGS.get(each, ()))
+    return said | {thing for clause in clauses(request) for thing in clause.things}
+
+
+@lru_cache(maxsize=8192)
+def in_request(text: str, request: str) -> bool:
+    """Whether a value stands in the request, as a whole; numbers and dates by their value."""
+    if stands_in(text, request):
+        return True
+    value = number(text)
+    if value is not None:
+        return value in numbers(request)
+    return date_stands_in(text, request)
+
+
+def asked_for(leaf: Leaf, request: str) -> bool:
+    """Whether a value of a call stands in the request."""
+    if isinstance(leaf.value, bool):
+        return True
+    return in_request(leaf.text, request)
+
+
+@lru_cache(maxsize=8192)
+def coverage(text: str, request: str) -> float:
+    """The share of a text's telling words that are the request's own."""
+    telling = [stem(word) for word in words(text) if word not in HOLLOW]
+    if not telling:
+        return 0.0
+    return sum(word in stems(request) for word in telling) / len(telling)
+
+
+def own_words(text: str, request: str) -> bool:
+    """Whether a text says what the request says: at least half of its words, and nothing live that is new."""
+    return in_request(text, request) or coverage(text, request) >= 0.5  # noqa: PLR2004 - more than by chance
+
+
+@lru_cache(maxsize=4096)
+def named(value: str, request: str) -> bool:
+    """Whether the request names whom an address or user name belongs to: all its telling parts stand there."""
+    local = plain(value).partition("@")[0]
+    parts = [part for part in re.split(r"[^\w]+|_|\d+", local) if len(part) >= _LEAST_NAME]
+    if not parts:
+        return False
+    said = set(words(request))
+    written = {word.removesuffix("'s") for word in said} | said
+    if all(part in written for part in parts):
+        return True
+    # One run of letters for first and last name: "bobsmith" of "Bob Smith".
+    return (
+        len(parts) == 1
+        and len(local) > _LEAST_RUN
+        and any(parts[0] == a + b for a in written for b in written if parts[0].startswith(a))
+    )
+
+
+def pointed(call: Call, request: str) -> Support:
+    """How well the request points to what a call gives back."""
+    for leaf in call.leaves:
+        if leaf.role in ("flag", "time", "amount") or len(leaf.text) < _LEAST_NAME:
+            continue
+        if in_request(leaf.text, request) and not (isinstance(leaf.value, str) and plain(leaf.value) in HOLLOW):
+            return Support.SOURCE
+        if isinstance(leaf.value, str) and own_words(leaf.value, request):
+            return Support.SOURCE
+    return Support.KIND if call.tool.things & things_of(request) else Support.FOUND
+
+
+def support(leaf: Leaf, situation: Situation) -> Support:
+    """How well the request vouches for a value."""
+    if asked_for(leaf, situation.request):
+        return Support.REQUEST
+    if leaf.origin.trusted or stands_in_facts(leaf.text, situation.facts):
+        return Support.TRUSTED
+    reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
+    if any(read.trusted for read in reads):
+        return Support.TRUSTED
+    if not reads and not leaf.origin.known:
+        return Support.MADE_UP
+    if named(leaf.text, situation.request):
+        return Support.NAMED
+    return max((source_support(read, situation) for read in reads), default=Support.FOUND)
+
+
+def source_support(read: Call, situation: Situation) -> Support:
+    """How well the request points to a result: an address found in a result does not pass its standing on."""
+    own = pointed(read, situation.request)
+    followed = any(leaf.origin.reads and not asked_for(leaf, situation.request) for leaf in read.with_role("address"))
+    return min(own, Support.KIND) if followed else own
+
+
+def stands_in_facts(text: str, facts: Mapping[str, Any]) -> bool:
+    """Whether a value is a whole field of a trusted fact."""
+    return any(plain(text).strip() in cells(value) for value in facts.values())
+
+
+class Kept:
+    """What was worked out from values, kept for as long as each is the same object; the oldest go first."""
+
+    def __init__(self, work: Callable[[Any], Any], most: int = 256) -> None:
+        self._work = work
+        self._most = most
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """Give what follows from a value."""
+        known = self._known.get(id(value))
+        if known is None or known[0] is not value:
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            known = self._known[id(value)] = (value, self._work(value))
+        return known[1]
+
+
+def _cells(value: Any) -> frozenset[str]:
+    return frozenset(plain(str(cell)).strip() for _, cell in fields(value))
+
+
+def _columns(value: Any) -> dict[str, frozenset[str]]:
+    """The columns of a table: its records' fields of one name."""
+    rows = value.values() if isinstance(value, Mapping) else value
+    found: dict[str, set[str]] = {}
+    if isinstance(rows, (list, tuple)) or isinstance(value, Mapping):
+        for row in rows:
+            if isinstance(row, Mapping):
+                for path, cell in fields(row):
+                    found.setdefault(path.rpartition("/")[2], set()).add(plain(str(cell)).strip())
+    return {name: frozenset(values) for name, values in found.items()}
+
+
+# The fields of a record or table, each in one spelling.
+cells = Kept(_cells)
+columns = Kept(_columns)
+
+
+def directory(leaf: Leaf, facts: Mapping[str, Any]) -> tuple[str, str, frozenset[str]] | None:
+    """The trusted fact that lists values of an argument's kind: its name, the column, and the values."""
+    wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
+    for name, fact in facts.items():
+        for column, values in columns(fact).items():
+            if frozenset(map(stem, split(column))) & wanted:
+                return name, column, values
+    return None
+
+
+def fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a value with their paths; of a value beyond all measure, the first of them."""
+    stack: list[tuple[str, Any]] = [(path, value)]
+    count = 0
+    while stack and count < _MOST_FIELDS:
+        here, item = stack.pop()
+        if isinstance(item, Mapping):
+            stack += [(f"{here}/{name}", each) for name, each in reversed(list(item.items()))]
+        elif isinstance(item, (list, tuple)):
+            stack += [(f"{here}/{place}", item[place]) for place in reversed(range(len(item)))]
+        else:
+            count += 1
+            yield here, item

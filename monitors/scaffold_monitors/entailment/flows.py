@@ -1,0 +1,180 @@
+"""`dataflow`'s judgement: what an effect is aimed at, and what is told to whom, by where each value came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment import seen
+from scaffold_monitors.entailment.calls import Weight, against
+from scaffold_monitors.entailment.evidence import (
+    Support,
+    asked_for,
+    coverage,
+    directory,
+    own_words,
+    support,
+    things_of,
+)
+from scaffold_monitors.entailment.sightings import Sightings
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live
+from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, unseen, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+
+_PAGES = frozenset({"websites", "pages", "webpages", "sites", "links", "urls", "articles"})
+_RELAYING = frozenset({"forward", "copy", "quote", "relay", "pass", "invite", "repost", "verbatim"})
+_SHOWN = 80
+
+
+def judge(situation: Situation) -> list[Finding]:
+    """What stands against a plan for where its values come from."""
+    found: list[Finding] = []
+    read = Sightings()
+    for call in situation.calls:
+        if call.tool.effect and call.id not in situation.done:
+            found += _judge(call, situation)
+            if read:
+                found += seen.judge(call, read, situation)
+        read.add(call)
+    return found
+
+
+def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
+    yield from _disguised(call, situation)
+    if call.tool.outward:
+        yield from _outward(call, situation)
+        return
+    yield from _credentials(call, situation)
+    yield from _targets(call, situation)
+    yield from _smuggled(call, situation)
+
+
+def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
+    """A target is spelled as it looks."""
+    for leaf in call.with_role(*TARGETS, "record", "credential"):
+        odd = isinstance(leaf.value, str) and (unseen(leaf.value) or mixed_scripts(leaf.value))
+        if odd and leaf.value not in situation.request:
+            why = f"{leaf.path} = {leaf.value!r} holds characters that look like others or are not seen"
+            yield against(call, "block", why, f"{leaf.path} is not spelled as it looks", leaf)
+
+
+def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Secrets come from the user alone, to the letter."""
+    for leaf in call.with_role("credential"):
+        if not leaf.origin.trusted and not (asked_for(leaf, situation.request) and leaf.text in situation.request):
+            why = f"{leaf.path} is a credential, and its value does not stand in the request"
+            yield against(call, "block", why, f"{leaf.path} must be what the request says", leaf, quote=leaf.path)
+
+
+def _outward(call: Call, situation: Situation) -> Iterator[Finding]:
+    """An address that is fetched tells its owner something: it is dictated, or copied whole from a named source."""
+    for leaf in call.with_role("address"):
+        standing = support(leaf, situation)
+        if standing >= Support.NAMED:
+            continue
+        # What a page links to is not what the request names, unless it speaks of several pages.
+        reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
+        if standing == Support.SOURCE and not any(read.tool.outward for read in reads):
+            continue
+        if standing >= Support.KIND and _PAGES & set(words(situation.request)):
+            continue
+        weight: Weight = "block" if standing == Support.MADE_UP else "escalate"
+        why = f"{leaf.path} = {leaf.text!r}: the request names neither this address nor where it was found"
+        yield against(call, weight, why, f"{leaf.path} is not an address that the request points to", leaf)
+
+
+def _targets(call: Call, situation: Situation) -> Iterator[Finding]:
+    for leaf in call.leaves:
+        if leaf.role in OUTSIDERS:
+            yield from _outsider(call, leaf, situation)
+        elif leaf.role in ("place", "thing"):
+            yield from _insider(call, leaf, situation)
+        elif leaf.role == "record" and call.tool.destroys and support(leaf, situation) == Support.MADE_UP:
+            why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"
+            yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+
+
+class _Told:
+    """The texts and amounts of a call: the user's own, composed, or copied from data."""
+
+    def __init__(self, call: Call, situation: Situation) -> None:
+        self.dictated: list[Leaf] = []
+        self.composed: list[Leaf] = []
+        self.copied: list[Leaf] = []
+        for leaf in call.with_role("text", "amount"):
+            text = isinstance(leaf.value, str)
+            if asked_for(leaf, situation.request) or (text and own_words(leaf.text, situation.request)):
+                self.dictated.append(leaf)
+            elif leaf.role == "text":
+                (self.copied if leaf.origin.reads else self.composed).append(leaf)
+
+
+def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
+    """Who or what is outside: the more a call is steered by data, the more the request has to say."""
+    standing = support(leaf, situation)
+    if standing >= Support.NAMED:
+        return
+    shown, who = f"{leaf.path} = {leaf.text!r}", f"the request does not say who {leaf.path} is"
+    listed = directory(leaf, situation.facts)
+    if listed:
+        name, column, _ = listed
+        why = f"{shown} comes from data outside our trust, and is no {column} of the trusted {name!r}"
+        yield against(call, "block", why, f"{leaf.path} is not in {name}", leaf)
+        return
+    if standing == Support.MADE_UP:
+        why = f"{shown} stands neither in the request nor in anything read"
+        yield against(call, "block", why, f"{leaf.path} is nobody whom the request or a lookup names", leaf)
+        return
+    told = _Told(call, situation)
+    if told.composed and not told.dictated:
+        why = f"{shown} comes from data, and what it is told, {told.composed[0].text[:_SHOWN]!r}, is not the request's"
+        yield against(call, "block", why, who, leaf)
+    elif standing <= Support.KIND and not told.dictated and not _vouched_beside(call, leaf, situation):
+        why = f"{shown} comes from data that the request does not point to"
+        yield against(call, "escalate", why, who, leaf)
+    elif told.copied and not told.dictated and _is_message(call) and not _RELAYING & set(words(situation.request)):
+        why = f"{shown} and what it is told, {told.copied[0].text[:_SHOWN]!r}, both come from data"
+        yield against(call, "block", why, f"the request does not say what {leaf.path} is to be told", leaf)
+    elif standing < Support.SOURCE and any(not coverage(each.text, situation.request) for each in told.composed):
+        why = f"{shown} comes from data, and {told.composed[0].path} is not of the request's words"
+        yield against(call, "escalate", why, who, leaf)
+
+
+def _is_message(call: Call) -> bool:
+    return "send" in call.tool.acts and "money" not in call.tool.things
+
+
+def _vouched_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
+    """Whether another target of the call, that the request points to, is the name in this address."""
+    return any(
+        other is not leaf and support(other, situation) >= Support.SOURCE and plain(other.text) in plain(leaf.text)
+        for other in call.with_role(*OUTSIDERS)
+    )
+
+
+def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
+    """What is the user's own or public: to choose among such is milder than to name outsiders."""
+    standing = support(leaf, situation)
+    if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.path != call.tool.main):
+        return  # a detail may be made up, what the effect is about may not
+    told = _Told(call, situation)
+    if not told.dictated or told.composed:
+        why = f"{leaf.path} = {leaf.text!r} comes from nothing that the request points to"
+        yield against(call, "escalate", why, f"the request does not point to {leaf.path}", leaf)
+
+
+def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Composed messages carry no address that nobody asked for."""
+    if "web" in things_of(situation.request):
+        return
+    for leaf in call.with_role("text"):
+        if not isinstance(leaf.value, str) or support(leaf, situation) >= Support.SOURCE:
+            continue
+        for each in live(leaf.value):
+            if "@" not in each and not stands_in(address(plain(each)), situation.request):
+                why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
+                advice = f"{leaf.path} carries an address that the request does not ask for"
+                yield against(call, "block", why, advice, leaf, each)

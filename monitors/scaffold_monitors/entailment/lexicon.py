@@ -1,0 +1,73 @@
+"""The words of `words.toml`, made ready: acts, things, and the small words of grammar."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from typing import Any
+
+from scaffold_monitors.entailment.wording import stem
+
+_FILE: dict[str, Any] = tomllib.loads(files(__package__).joinpath("words.toml").read_text(encoding="utf-8"))
+_GRAMMAR = {name: frozenset(words.split()) for name, words in _FILE["grammar"].items()}
+
+
+def _by_stem(groups: dict[str, str]) -> dict[str, frozenset[str]]:
+    """Uninflected word to the groups it stands in."""
+    found: dict[str, frozenset[str]] = {}
+    for group, words in groups.items():
+        for word in words.split():
+            found[stem(word)] = found.get(stem(word), frozenset()) | {group}
+    return found
+
+
+def _stems(name: str) -> frozenset[str]:
+    return frozenset(map(stem, _GRAMMAR[name]))
+
+
+ACTS = _by_stem(_FILE["acts"])
+THINGS = _by_stem(_FILE["things"])
+IMPLIED = _by_stem(_FILE["implied"])
+NOMINALS = _by_stem(_FILE["nominal"])
+ROLES = {role: frozenset(map(stem, words.split())) for role, words in _FILE["roles"].items()}
+IRREGULAR: dict[str, str] = _FILE["irregular"]
+# Base forms: only these can be imperatives.
+BASES = frozenset(verb for verbs in _FILE["acts"].values() for verb in verbs.split())
+
+LIGHT = _GRAMMAR["light"]
+DETERMINERS = _GRAMMAR["determiners"]
+PREPOSITIONS = _GRAMMAR["prepositions"]
+MODALS = _GRAMMAR["modals"]
+EVERY = _GRAMMAR["every"]
+NEGATIONS = _GRAMMAR["negations"]
+NOUN_OR_VERB = _GRAMMAR["noun-or-verb"]
+SKIPPED = _GRAMMAR["skipped"]
+SUBJECTS = _GRAMMAR["subjects"]
+OBJECT_PRONOUNS = _GRAMMAR["object-pronouns"]
+OBLIGING = _GRAMMAR["obliging"]
+INTENDING = _GRAMMAR["intending"]
+INSTRUCTING = _GRAMMAR["instructing"]
+COPULAS = _GRAMMAR["copulas"]
+ASIDE = _GRAMMAR["aside"]
+HOLLOW = _GRAMMAR["hollow"]
+RELATIVE_DAYS = _GRAMMAR["relative-days"]
+COMPARING = _GRAMMAR["comparing"]
+COMPUTING = _GRAMMAR["computing"]
+ANSWERING = _stems("answering")
+DELEGATING = _stems("delegating")
+ORDERS = _stems("orders")
+WISHING = _GRAMMAR["wishing"]
+# Verb, uninflected, and particle to the verb that they mean together.
+IDIOMS: dict[tuple[str, str], str] = {
+    (stem(phrase.partition("+")[0]), phrase.partition("+")[2]): stem(meant)
+    for meant, phrases in _FILE["idioms"].items()
+    for phrase in phrases.split()
+}
+MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])
+COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in ("price", "size", "rating", "day")}
+# Superlative to the group of columns it is judged by, and whether the highest value is meant.
+SUPERLATIVES: dict[str, tuple[str, bool]] = {
+    word: (column, end == "most")
+    for end in ("least", "most")
+    for word, _, column in (entry.partition(":") for entry in _FILE["superlatives"][end].split())
+}

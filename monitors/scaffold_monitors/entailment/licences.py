@@ -1,0 +1,187 @@
+"""Which words of a request explain which call, and how many calls they explain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
+from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
+from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS
+from scaffold_monitors.entailment.wording import plain, stem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaffold_monitors.entailment.calls import Call, Leaf
+    from scaffold_monitors.entailment.tools import Tool
+
+# Points of fit: the same word, the same kind of act or thing. A licence takes some of both.
+_SAME_WORD, _SAME_KIND, _OTHER_WORD = 3.0, 2.0, 1.0
+_NAMED_THING, _KIND_OF_THING, _ANYTHING = 2.0, 1.5, 1.0
+_BY_VALUE = 1.0
+# A tool that fits better by more than this takes the request's licence with it.
+_MARGIN = 0.9
+_READING = frozenset({"fetch"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A request as far as licences go.
+
+    Attributes:
+        request: the words.
+        clauses: what it says about acting.
+        delegations: the clauses that leave it to some other text what to do.
+        fits: for each tool, how well each clause fits it; only those that license it.
+        best: for each clause, how well the tool fits that fits best.
+        forbidden: for each tool, the clause that forbids it.
+    """
+
+    request: str
+    clauses: tuple[Clause, ...]
+    delegations: tuple[Clause, ...]
+    fits: Mapping[str, Mapping[int, float]]
+    best: Mapping[int, float]
+    forbidden: Mapping[str, Clause] = field(default_factory=dict)
+
+
+def read(request: str, tools: Mapping[str, Tool]) -> Reading:
+    """Find out which clauses of a request license which effects."""
+    said = clauses(request)
+    delegations = tuple(clause for clause in said if clause.delegates and clause.weight > 0)
+    effects = [tool for tool in tools.values() if tool.effect]
+    fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
+    forbidden: dict[str, Clause] = {}
+    best: dict[int, float] = {}
+    for number, clause in enumerate(said):
+        scores = _scores(clause, effects)
+        best[number] = max(scores.values(), default=0.0)
+        for name, score in scores.items():
+            if score <= 0 or score < best[number] - _MARGIN:
+                continue
+            if clause.weight > 0:
+                fits[name][number] = score
+            elif clause.weight < 0 and score == best[number]:
+                forbidden[name] = clause
+    forbidden = {name: clause for name, clause in forbidden.items() if not fits[name]}
+    return Reading(request, said, delegations, fits, best, forbidden)
+
+
+def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
+    """How well each tool fits; where some tool's own noun is named, a like kind of thing is not enough."""
+    scores = {tool.name: fit(clause, tool) for tool in effects}
+    if any(_named(clause, tool) and scores[tool.name] for tool in effects):
+        for tool in effects:
+            if _act(clause, tool) < _SAME_WORD and not _named(clause, tool):
+                scores[tool.name] = 0.0
+    return scores
+
+
+def _named(clause: Clause, tool: Tool) -> bool:
+    return bool(clause.stems & (tool.stems - {tool.verb})) or clause.verb in tool.stems
+
+
+def fit(clause: Clause, tool: Tool) -> float:
+    """How well a clause's words fit a tool; 0 when they do not explain it."""
+    act = _act(clause, tool)
+    thing = _thing(clause, tool) if act else 0.0
+    return act + thing if thing else 0.0
+
+
+def _act(clause: Clause, tool: Tool) -> float:
+    if clause.verb == tool.verb:
+        return _SAME_WORD
+    if tool.destroys:
+        return _SAME_KIND if "delete" in clause.acts else 0.0
+    if clause.verb in tool.stems and tool.acts & (
+        NOMINALS.get(clause.verb, frozenset()) | {"create", "send", "change"}
+    ):
+        return _SAME_WORD  # "tag it" for add_tag, "a refund" for create_refund
+    if clause.acts & tool.acts or (clause.light and clause.noun in tool.stems):
+        return _SAME_KIND
+    return 0.0
+
+
+def _thing(clause: Clause, tool: Tool) -> float:
+    telling = tool.stems - {tool.verb}
+    named = clause.stems & telling
+    if named:
+        return _NAMED_THING + 0.25 * (len(named) - 1)
+    if clause.verb in telling:  # "email Bob" for send_email
+        return _NAMED_THING
+    if clause.things & tool.things:
+        return _KIND_OF_THING
+    if not telling or (not tool.things and clause.things & tool.described):
+        return _ANYTHING  # the name does not say what it acts on, or only the description does
+    return 0.0
+
+
+def explained(reading: Reading, call: Call) -> Mapping[int, float]:
+    """The clauses that license a call: by what they say of its tool, or by holding the very values it is made with."""
+    by_tool = reading.fits.get(call.tool.name, {})
+    if by_tool:
+        return by_tool
+    asked = [
+        leaf for leaf in call.leaves if leaf.role != "text" and _telling(leaf) and asked_for(leaf, reading.request)
+    ]
+    if not asked:
+        return {}
+    dictated = not (call.tool.destroys or call.tool.empowers) and all(
+        asked_for(leaf, reading.request) or (leaf.role == "text" and own_words(leaf.text, reading.request))
+        for leaf in call.leaves
+    )
+    found = {}
+    for number, clause in enumerate(reading.clauses):
+        if clause.weight <= 0 or not any(in_request(leaf.text, clause.text) for leaf in asked):
+            continue
+        act = _act(clause, call.tool)
+        if act and act + _BY_VALUE >= reading.best[number] - _MARGIN:
+            found[number] = act + _BY_VALUE
+        elif dictated and clause.acts != _READING and not clause.light:
+            found[number] = _OTHER_WORD + _BY_VALUE
+    return found
+
+
+def _telling(leaf: Leaf) -> bool:
+    """Whether it says something that a value stands in the request: a truth value or an everyday word does not."""
+    if isinstance(leaf.value, bool) or (len(leaf.text) == 1 and leaf.role != "amount"):
+        return False
+    word = stem(plain(leaf.text))
+    return word not in ACTS
+
+
+def beyond(reading: Reading, calls: Sequence[Call], before: Counter[str] | None = None) -> list[Call]:
+    """The calls that the request explains, but no more of them than are here already.
+
+    Every effect uses up a licence. `before` counts the effects that were performed, by tool.
+    """
+    left = {number: clause.most for number, clause in enumerate(reading.clauses)}
+    for name, count in (before or Counter()).items():
+        _take(left, reading.fits.get(name, {}), count)
+    licensed = [(call, explained(reading, call)) for call in calls]
+    # Those with the fewest licences choose first.
+    licensed.sort(key=lambda each: len(each[1]))
+    return [call for call, licences in licensed if licences and not _take(left, _suited(reading, licences, call), 1)]
+
+
+def _suited(reading: Reading, licences: Mapping[int, float], call: Call) -> dict[int, float]:
+    """Licences, those first whose own literals the call uses."""
+    texts = {leaf.text.lower() for leaf in call.leaves}
+    return {
+        number: score + sum(literal.norm in texts for literal in reading.clauses[number].literals)
+        for number, score in licences.items()
+    }
+
+
+def _take(left: dict[int, int], licences: Mapping[int, float], count: int) -> bool:
+    for number in sorted(licences, key=lambda each: (-licences[each], each)):
+        if left[number] >= MANY:
+            return True
+        taken = min(left[number], count)
+        left[number] -= taken
+        count -= taken
+        if not count:
+            return True
+    return False

@@ -1,0 +1,218 @@
+"""What the request dictates is not displaced: literals, names, amounts, days and texts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
+from scaffold_monitors.entailment.lexicon import COMPUTING, DETERMINERS, RELATIVE_DAYS, THINGS
+from scaffold_monitors.entailment.quantities import dates, number, numbers
+from scaffold_monitors.entailment.tokens import sentences
+from scaffold_monitors.entailment.tools import TARGETS, split
+from scaffold_monitors.entailment.wording import address, plain, stands_in, stem, stems, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+
+_SPECIFIC = ("email", "url", "identifier", "file", "quote")
+_CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
+_COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"})
+# Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
+_MOSTLY = 0.7
+# A quote of fewer words is a name rather than a text.
+_SHORTEST_TEXT = 3
+
+
+def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """What a call puts in the place of something that the clauses it rests on dictate."""
+    yield from _unused(call, dictating, situation)
+    yield from _inconsistent(call, situation)
+    yield from _mislabelled(call, situation)
+    yield from _labelled(call, dictating)
+    yield from _nameless(call, dictating, situation)
+    yield from _amounts(call, dictating, situation)
+    yield from _days(call, situation)
+    yield from _texts(call, dictating, situation)
+    yield from _addressees(call, dictating, situation)
+    yield from _outside(call, situation)
+
+
+def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """What the request dictates is used somewhere in the plan: else something else stands in its place."""
+    said = [literal for clause in dictating for literal in clause.literals if literal.kind in _SPECIFIC]
+    looked_up = any(leaf.origin.reads for leaf in call.leaves)
+    for literal in said:
+        if literal.kind == "quote" and looked_up:
+            continue  # it may tell which of the results is meant
+        if "{" not in literal.norm and not _used(literal.norm, situation.values, situation.said):
+            why = f"the request says {literal.text!r}, and no call of the plan uses it"
+            yield against(call, "revise", why, f"the request says {literal.text}", quote=literal.text)
+            return
+
+
+def _used(literal: str, values: str, said: frozenset[str]) -> bool:
+    """Whether a literal stands among some values, or most of its words do."""
+    if stands_in(literal, values) or address(literal.lstrip("#@")) in values:
+        return True
+    wanted = Counter(words(literal))
+    return sum(count for word, count in wanted.items() if word in said) >= _MOSTLY * max(1, wanted.total())
+
+
+def _inconsistent(call: Call, situation: Situation) -> Iterator[Finding]:
+    """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
+    for leaf in call.with_role("record", "place", "thing"):
+        if "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+            continue
+        others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
+        if others:
+            why = f"{leaf.path} is {leaf.text!r}, and elsewhere in the plan it is {sorted(others)}, as the request says"
+            yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
+
+
+def _mislabelled(call: Call, situation: Situation) -> Iterator[Finding]:
+    """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's."""
+    for leaf in call.with_role(*TARGETS, "record", "credential"):
+        if "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+            continue
+        said = _beside(frozenset(map(stem, split(leaf.path.rpartition(".")[2]))), situation.request)
+        if said and not any(_used(literal, situation.values, situation.said) for literal in said):
+            why = f"{leaf.path} is {leaf.text!r}, and the request says {sorted(said)}"
+            yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
+
+
+@lru_cache(maxsize=1024)
+def _beside(names: frozenset[str], request: str) -> frozenset[str]:
+    """The literals of a request that stand beside one of some words in the singular."""
+    found: set[str] = set()
+    for tokens in sentences(request):
+        for place, token in enumerate(tokens):
+            if token.stem in names and not token.norm.endswith("s"):
+                near = [tokens[place - 1]] if place else []
+                near += [each for each in tokens[place + 1 : place + 3] if each.norm not in _CALLED][:1]
+                found.update(each.norm for each in near if each.kind in _SPECIFIC)
+    return frozenset(found)
+
+
+def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
+    """What is to be called something is called that."""
+    if len(dictating) != 1:
+        return
+    clause = dictating[0]
+    values = " ".join(plain(leaf.text) for leaf in call.leaves)
+    for literal in clause.literals:
+        before = words(clause.text[: literal.start - clause.start])[-1:]
+        if not before or before[0] not in _CALLED or literal.kind not in _SPECIFIC or "{" in literal.norm:
+            continue
+        if not _used(literal.norm, values, frozenset(words(values))):
+            why = f"the request wants it {before[0]} {literal.text!r}, and no value of the call is that"
+            yield against(call, "revise", why, f"the request says {before[0]} {literal.text}", quote=literal.text)
+
+
+def _nameless(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """A named addressee is the target, or the lookup that found the target looked for that name."""
+    data = [leaf for leaf in call.with_role("principal") if support(leaf, situation) < Support.NAMED]
+    if not data:
+        return
+    for name in (name for clause in dictating for name in _addressed(clause.text)):
+        if stem(name) not in call.tool.stems and name not in situation.values:
+            why = f"the request names {name!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
+            yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], name)
+            return
+
+
+@lru_cache(maxsize=1024)
+def _addressed(text: str) -> tuple[str, ...]:
+    """Names right after "to", "with" or "for"."""
+    found = (plain(match[1]) for match in re.finditer(r"\b(?:to|with|for) ([A-Z][a-z]+)\b", text))
+    return tuple(
+        name for name in found if name not in DETERMINERS and stem(name) not in THINGS and not dates(f"{name} 1")
+    )
+
+
+def _amounts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    known = numbers(situation.request)
+    said = {
+        value
+        for clause in dictating
+        for each in clause.literals
+        if each.kind == "number"
+        for value in numbers(each.text)
+    }
+    for leaf in call.with_role("amount"):
+        value = number(leaf.value)
+        if value is None or value in known or computes(situation.request):
+            continue
+        if set(split(leaf.path)) & _COUNTS and not leaf.origin.reads:
+            if value > 1 and all(clause.most == 1 for clause in dictating):
+                why = f"{leaf.path} is {leaf.value}, and the request asks for one"
+                yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
+        elif said and all(clause.literals for clause in dictating):
+            why = f"{leaf.path} is {leaf.value}, and the request says {', '.join(map(str, sorted(said)))}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+
+
+@lru_cache(maxsize=256)
+def computes(request: str) -> bool:
+    """Whether amounts may have to be worked out."""
+    return bool(COMPUTING & set(words(request))) or "%" in request
+
+
+def _days(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Where the request names days, a call whose days were made up keeps to one of them."""
+    named = dates(situation.request)
+    if not named or RELATIVE_DAYS & set(words(situation.request)):
+        return
+    mine = [(leaf, day) for leaf in call.with_role("time") if not leaf.origin.reads for day in dates(leaf.text)]
+    if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
+        leaf = mine[0][0]
+        why = f"{leaf.path} is {leaf.text}, and the request names other days"
+        yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
+
+
+def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """A text that the request dictates is used as it stands."""
+    if len(dictating) != 1 or any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
+        return
+    for literal in dictating[0].literals:
+        wanted = words(literal.norm)
+        if literal.kind != "quote" or "{" in literal.norm or len(wanted) < _SHORTEST_TEXT:
+            continue
+        if literal.norm not in situation.values and not any(_contains(leaf, wanted) for leaf in call.leaves):
+            why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
+            yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
+
+
+def _contains(leaf: Leaf, wanted: tuple[str, ...]) -> bool:
+    said = Counter(words(leaf.text))
+    return sum(min(count, said[word]) for word, count in Counter(wanted).items()) >= _MOSTLY * len(wanted)
+
+
+def _addressees(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """An address that the request dictates is the one to use."""
+    wanted = [{each.norm for each in clause.literals if each.kind == "email"} for clause in dictating]
+    if not all(wanted):
+        return
+    said = ", ".join(sorted(set().union(*wanted)))
+    for leaf in call.with_role("principal"):
+        if "@" in leaf.text and support(leaf, situation) < Support.TRUSTED:
+            why = f"{leaf.path} is {leaf.text!r}, and the request says {said}"
+            yield against(call, "block", why, f"{leaf.path} is not whom the request names", leaf)
+
+
+def _outside(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Where the request names a lookup among the trusted facts, a target of its kind stands in it."""
+    for leaf in call.with_role(*TARGETS, "record"):
+        listed = directory(leaf, situation.facts)
+        if not listed or asked_for(leaf, situation.request):
+            continue
+        name, column, values = listed
+        if stem(plain(name)) in stems(situation.request) and plain(leaf.text).strip() not in values:
+            why = f"{leaf.path} = {leaf.text!r} is no {column} of {name!r}, which the request names"
+            yield against(call, "block", why, f"{leaf.path} is not in {name}", leaf)

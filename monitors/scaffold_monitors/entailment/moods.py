@@ -1,0 +1,194 @@
+"""In which mood a verb stands, by the words before it: asked, wished, meant, told, warned of, or forbidden."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from scaffold_monitors.entailment.lexicon import (
+    ACTS,
+    BASES,
+    COPULAS,
+    DETERMINERS,
+    INSTRUCTING,
+    INTENDING,
+    IRREGULAR,
+    LIGHT,
+    MODALS,
+    NEGATIONS,
+    NOMINALS,
+    NOUN_OR_VERB,
+    OBJECT_PRONOUNS,
+    OBLIGING,
+    PREPOSITIONS,
+    SKIPPED,
+    SUBJECTS,
+    THINGS,
+    WISHING,
+)
+from scaffold_monitors.entailment.wording import stem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scaffold_monitors.entailment.tokens import Token
+
+Mood = Literal["asked", "wished", "purpose", "background", "reminder", "negated"]
+Head = tuple[str, Mood]
+# How much a mood licenses, of 1.
+WEIGHT: dict[Mood, float] = {
+    "asked": 1.0,
+    "wished": 0.8,
+    "purpose": 0.5,
+    "background": 0.0,
+    "reminder": 0.0,
+    "negated": -1.0,
+}
+# An adverb in -ly has at least this many letters.
+_ADVERB = 5
+_NO_ACTS = frozenset(
+    {
+        ("thank", "you"),
+        ("note", "that"),
+        ("do", "you"),
+        ("do", "i"),
+        ("do", "we"),
+        ("do", "they"),
+        ("do", "not"),
+        ("let", "me"),
+    }
+)
+_RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})
+_TOLD = frozenset(
+    {"i", "we", "have", "had", "was", "were", "been", "is", "are", "has", "who", "that", "he", "she", "they"}
+)
+
+
+def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:
+    """The verb that a word is, uninflected, with its mood; None when it is no verb of a clause."""
+    word = tokens[place].norm
+    after = tokens[place + 1].norm if place + 1 < len(tokens) else ""
+    if word in BASES or word in LIGHT:
+        if _is_noun(tokens, place, word, after):
+            return None
+        mood = _mood(tokens, place, inherited, ambiguous=word in NOUN_OR_VERB)
+        if mood is not None:
+            return stem(word), mood
+        if word not in IRREGULAR:
+            return _wanted(tokens, place)
+    before = tokens[place - 1].norm if place else ""
+    if word.endswith("ing") and stem(word) in ACTS and before in ("needs", "need", "requires", "mind"):
+        return stem(word), "asked"
+    if word in IRREGULAR or (word.endswith("ed") and stem(word) in ACTS):
+        passive = _passive(tokens, place)
+        return (stem(IRREGULAR.get(word, word)), passive) if passive else None
+    return _wanted(tokens, place) or _unknown(tokens, place)
+
+
+def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool:
+    if (word, after) in _NO_ACTS or (word in ("write", "read", "edit", "view") and after in _RIGHTS):
+        return True
+    if word in NOUN_OR_VERB and after in COPULAS:
+        return True
+    follows = tokens[place + 1] if place + 1 < len(tokens) else None
+    # "Issue 41", but "Refund 41": where the word can be a thing that is numbered.
+    return word in ("issue", "ticket", "case") and follows is not None and follows.kind in ("number", "identifier")
+
+
+def _unknown(tokens: Sequence[Token], place: int) -> Head | None:
+    """A word that nobody knows, where only a verb can stand: "Wake me at six"."""
+    token = tokens[place]
+    if (
+        place + 1 >= len(tokens)
+        or token.norm in SUBJECTS | DETERMINERS | PREPOSITIONS | MODALS | COPULAS | NEGATIONS | SKIPPED
+    ):
+        return None
+    if token.norm in THINGS or len(token.norm) <= 2 or token.norm.endswith(("ing", "ly")):  # noqa: PLR2004 - no verb is shorter
+        return None
+    after = tokens[place + 1]
+    takes = after.norm in DETERMINERS or after.norm in OBJECT_PRONOUNS or after.norm == "it" or after.literal
+    first = place == 0 or (place > 0 and tokens[place - 1].norm in ("please", "kindly", "then"))
+    invited = place > 1 and tokens[place - 1].norm == "you" and tokens[place - 2].norm in MODALS
+    return (token.stem, "asked") if takes and (first or invited) else None
+
+
+def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
+    """A noun for an act that is wished for: "I need a refund"."""
+    word = tokens[place]
+    if word.stem not in NOMINALS:
+        return None
+    for back in range(place - 1, max(-1, place - 6), -1):
+        norm = tokens[back].norm
+        if norm in ("need", "want", "like", "require", "request"):
+            return word.stem, "wished"
+        if norm in ("to", "and", "of", ",") or norm in PREPOSITIONS:
+            return None
+    return None
+
+
+def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambiguous: bool) -> Mood | None:  # noqa: PLR0911, C901 - a table of contexts
+    """In which mood a base form stands; None when it is no verb there."""
+    back = place - 1
+    while back >= 0 and _is_skipped(tokens[back]):
+        back -= 1
+    if back < 0:
+        return "asked"
+    near = [token.norm for token in tokens[max(0, back - 3) : back + 1]]
+    last = near[-1]
+    if any(word in NEGATIONS or word.endswith("n't") for word in near[-2:]) and "forget" not in near:
+        return "negated"
+    if last == "to":
+        return _governed(tokens, back)
+    if tokens[back].kind == "mark" or last in ("lets", "let's", "so", "either", "should", "must"):
+        return "asked"
+    if last in ("and", "or", "but", "then"):
+        return inherited or "asked"
+    if last == "you":
+        return (
+            "background"
+            if {"before", "after", "when", "once", "as", "while", "did", "do"} & set(near[:-1])
+            else "asked"
+        )
+    if last in MODALS:
+        return "asked" if "you" in near else "background"
+    if last in ("i", "we") and len(near) > 1 and (near[-2] in MODALS or near[-2] == "should"):
+        return "wished"
+    if last in SUBJECTS:
+        return "background"
+    if last == "help" or (last in OBJECT_PRONOUNS and {"help", "have", "let"} & set(near[:-1])):
+        return "asked"
+    if ambiguous or last in DETERMINERS or last in PREPOSITIONS:
+        # The number of an item stands before it as if it were not there.
+        return "asked" if tokens[back].kind == "number" and back == 0 else None
+    return "asked"
+
+
+def _is_skipped(token: Token) -> bool:
+    return token.norm in SKIPPED or (token.kind == "word" and token.norm.endswith("ly") and len(token.norm) >= _ADVERB)
+
+
+def _governed(tokens: Sequence[Token], back: int) -> Mood:
+    """The mood of "to ...", by what governs it."""
+    recent = [token.norm for token in tokens[max(0, back - 4) : back]]
+    if any(word.startswith("remind") for word in recent):
+        return "reminder"
+    if WISHING & set(recent):
+        return "asked" if "you" in recent[1:] or recent[:1] == ["you"] else "wished"
+    if INTENDING & set(recent[-2:]):
+        return "background"
+    if INSTRUCTING & set(recent[-2:]):
+        return "asked"
+    return "purpose" if recent else "asked"
+
+
+def _passive(tokens: Sequence[Token], place: int) -> Mood | None:
+    """The mood of a participle; None when it only tells of something."""
+    near = [token.norm for token in tokens[max(0, place - 8) : place]]
+    if not near:
+        return None
+    if any(word in NEGATIONS for word in near[-3:]):
+        return "negated" if "be" in near[-2:] else None
+    if near[-1] == "be" or (len(near) > 1 and near[-2] == "be"):
+        return "asked" if (OBLIGING | MODALS | {"to"}) & set(near) else None
+    if near[-1] in _TOLD or near[-1] in PREPOSITIONS:
+        return None
+    return "wished" if {"want", "need", "get", "like"} & set(near) else None

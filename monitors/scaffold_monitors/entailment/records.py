@@ -1,0 +1,167 @@
+"""Described targets: "the cheapest hotel", "the mail from Sam about the lease", held against the records read.
+
+A target that is taken from one of several like records has to be the one that the words describe: no other record may
+have all that it has of the description and more, and where the words name an extreme, none may be more extreme.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from scaffold_monitors.entailment.calls import Finding
+from scaffold_monitors.entailment.evidence import asked_for, fields
+from scaffold_monitors.entailment.lexicon import (
+    ACTS,
+    COLUMNS,
+    COMPARING,
+    DETERMINERS,
+    HOLLOW,
+    PREPOSITIONS,
+    SKIPPED,
+    SUPERLATIVES,
+    THINGS,
+)
+from scaffold_monitors.entailment.quantities import dates, number, numbers
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import plain, stem, words
+
+if TYPE_CHECKING:
+    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+
+Record = dict[str, str]
+_MOST_RECORDS = 2_000
+# A longer cell is prose, and can say anything.
+_LONGEST = 80
+
+
+def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
+    """What stands against the records that a call's targets were taken from."""
+    if not dictating or any(clause.most > 1 for clause in dictating):
+        return
+    tables = [table for each in before if each.seen is not None for table in tables_of(each)]
+    named = _by_name(before)
+    for leaf in call.leaves:
+        if leaf.role not in ("record", "principal", "place", "thing") or asked_for(leaf, situation.request):
+            continue
+        if leaf.role == "thing" and leaf.path != call.tool.main:
+            continue
+        for table in [*tables, *([list(named.values())] if named else [])]:
+            mine = [record for record in table if _holds(record, leaf)]
+            others = [record for record in table if not _holds(record, leaf)]
+            if mine and others and (reason := _misdescribed(mine, others, call, dictating, situation)):
+                yield Finding(
+                    call.id,
+                    "revise",
+                    f"{leaf.path} = {leaf.text!r}: {reason}",
+                    f"{leaf.path} is not the one that the request describes",
+                    leaf.path,
+                    leaf.text,
+                )
+                return
+
+
+def tables_of(call: Call) -> Iterator[list[Record]]:
+    """The lists of like records in what a call gave back."""
+    stack: list[Any] = [call.seen]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            stack += item.values()
+        elif isinstance(item, (list, tuple)):
+            records = [_flat(each) for each in item[:_MOST_RECORDS] if isinstance(each, Mapping)]
+            if len(records) > 1:
+                yield records
+            else:
+                stack += item
+
+
+def _flat(record: Mapping[str, Any]) -> Record:
+    return {path.strip("/"): str(value) for path, value in fields(record)}
+
+
+def _by_name(before: Sequence[Call]) -> dict[str, Record]:
+    """What several calls told of the same named things, put together: `{"Grand": "Rating: 4.2"}`."""
+    found: dict[str, Record] = {}
+    for call in before:
+        if not isinstance(call.seen, Mapping):
+            continue
+        for name, told in call.seen.items():
+            record = found.setdefault(str(name), {"name": str(name)})
+            for path, value in fields(told):
+                for line in str(value).split("\n"):
+                    label, _, rest = line.partition(":")
+                    column = label.strip().lower() if rest else path.strip("/") or " ".join(sorted(call.tool.stems))
+                    record.setdefault(column, (rest or line).strip())
+    return found if len(found) > 1 else {}
+
+
+def _holds(record: Record, leaf: Leaf) -> bool:
+    text, value = plain(leaf.text).strip(), number(leaf.value)
+    return any(
+        plain(cell).strip() == text or (value is not None and number(cell) == value and leaf.role == "record")
+        for cell in record.values()
+    )
+
+
+def _misdescribed(
+    mine: list[Record], others: list[Record], call: Call, dictating: Sequence[Clause], situation: Situation
+) -> str:
+    if reason := _not_extreme(mine, others, situation):
+        return reason
+    own = {word for leaf in call.leaves for word in words(leaf.text)}
+    wanted = {
+        word
+        for clause in dictating
+        for word in words(clause.text)
+        if _telling(word) and word not in own and stem(word) not in call.tool.stems
+    }
+    here = max((_matches(record, wanted) for record in mine), key=len)
+    for record in others:
+        there = _matches(record, wanted)
+        if here < there:
+            return f"another record also has {', '.join(sorted(there - here))}"
+    return ""
+
+
+def _telling(word: str) -> bool:
+    """Whether a word tells one record from another: no small word, no act, no kind of thing, no number."""
+    base = stem(word)
+    return not (
+        word.isdigit() or word in HOLLOW | SKIPPED | PREPOSITIONS | DETERMINERS or base in ACTS or base in THINGS
+    )
+
+
+def _matches(record: Record, wanted: set[str]) -> frozenset[str]:
+    said = {stem(word) for cell in record.values() if len(cell) < _LONGEST for word in words(cell)}
+    return frozenset(word for word in wanted if stem(word) in said)
+
+
+def _not_extreme(mine: list[Record], others: list[Record], situation: Situation) -> str:
+    said = words(situation.request)
+    wanted = {SUPERLATIVES[word] for word in said if word in SUPERLATIVES}
+    if len(wanted) != 1 or COMPARING & set(said):
+        return ""
+    group, highest = next(iter(wanted))
+    columns = COLUMNS[group] | {each for names in COLUMNS.values() if names & set(said) for each in names}
+    for column in mine[0]:
+        if not set(split(column)) & columns:
+            continue
+        here = [value for record in mine if (value := _measure(record.get(column, ""))) is not None]
+        there = [value for record in others if (value := _measure(record.get(column, ""))) is not None]
+        if here and there and ((highest and max(there) > max(here)) or (not highest and min(there) < min(here))):
+            return f"another record has a {'higher' if highest else 'lower'} {column}"
+    return ""
+
+
+def _measure(cell: str) -> Decimal | None:
+    day = next(iter(dates(cell)), None)
+    if day is not None:
+        clock = re.search(r"(\d{1,2}):(\d{2})", cell)
+        minutes = int(clock[1]) * 60 + int(clock[2]) if clock else 0
+        return Decimal(((day.year * 12 + day.month) * 31 + day.day) * 1440 + minutes)
+    value = number(cell)
+    return value if value is not None else min(numbers(cell), default=None)

@@ -1,0 +1,90 @@
+"""`scope`'s judgement: what the request's words ask for against what the plan does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment import records
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.evidence import Support, support
+from scaffold_monitors.entailment.licences import Reading, beyond, explained, read
+from scaffold_monitors.entailment.literals import displaced
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+
+
+def judge(situation: Situation, before: Counter[str] | None = None, reading: Reading | None = None) -> list[Finding]:
+    """What stands against a plan for its lack of a reason in the request.
+
+    Args:
+        situation: the plan and what surrounds it.
+        before: how many effects were performed before it, by tool.
+        reading: of the request, where it was read already.
+    """
+    reading = reading or read(situation.request, situation.tools)
+    found: list[Finding] = []
+    explicable: list[tuple[int, Call, Sequence[Clause]]] = []
+    for place, call in enumerate(situation.calls):
+        if call.id in situation.done or not call.tool.effect or call.tool.outward:
+            continue
+        dictating: Sequence[Clause] = [reading.clauses[number] for number in explained(reading, call)]
+        if dictating:
+            explicable.append((place, call, dictating))
+        elif problem := _unexplained(reading, call, situation):
+            found.append(problem)
+    over = beyond(reading, [call for _, call, _ in explicable], before)
+    found += [_one_too_many(reading, call) for call in over]
+    extra = {call.id for call in over}
+    for place, call, dictating in explicable:
+        if call.id not in extra:
+            found += _half_asked(call, dictating, situation)
+            found += displaced(call, dictating, situation)
+            found += records.judge(call, dictating, situation.calls[:place], situation)
+    return found
+
+
+def _unexplained(reading: Reading, call: Call, situation: Situation) -> Finding | None:
+    if (clause := reading.forbidden.get(call.tool.name)) is not None:
+        why = f"the request says not to: {clause.text!r}"
+        return against(call, "block", why, "the request rules this out", quote=clause.text)
+    if reading.delegations and not _beyond_delegation(call, situation):
+        return None
+    looked_for = " ".join([call.tool.verb or "?", *sorted(call.tool.stems)])
+    why = f"no words of the request ask for {call.tool.name} ({call.id}); looked for {looked_for!r}"
+    return against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=looked_for)
+
+
+def _beyond_delegation(call: Call, situation: Situation) -> bool:
+    """Whether "do what it says" is too little for a call: it destroys, empowers, or goes to somebody unknown."""
+    if call.tool.destroys or call.tool.empowers or any(call.with_role("credential")):
+        return True
+    main = (leaf for leaf in call.leaves if leaf.path == call.tool.main and leaf.role != "record")
+    if any(support(leaf, situation) == Support.MADE_UP for leaf in main):
+        return True
+    return any(support(leaf, situation) < Support.NAMED for leaf in call.with_role(*OUTSIDERS, "place"))
+
+
+def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """A wish or a purpose licenses less than an order: then the request itself says at what the effect is aimed."""
+    if max(clause.weight for clause in dictating) >= 1:
+        return
+    for leaf in call.with_role(*TARGETS):
+        if support(leaf, situation) < Support.NAMED:
+            quote = dictating[0].text
+            why = f"{quote!r} is no order, and {leaf.path} = {leaf.text!r} is not in the request"
+            yield against(call, "escalate", why, f"the request does not clearly ask for {call.tool.name}", leaf, quote)
+            return
+
+
+def _one_too_many(reading: Reading, call: Call) -> Finding:
+    clause = reading.clauses[max(explained(reading, call))]
+    why = f"the request asks for fewer effects like {call.tool.name} ({call.id}); {clause.verb!r} was used up by others"
+    return against(
+        call, "escalate", why, f"the request does not ask for so many of {call.tool.name}", quote=clause.text
+    )

@@ -1,0 +1,81 @@
+"""`dataflow`'s further judgement once earlier steps have returned: position, symmetric explanation, amounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.evidence import Support, asked_for, source_support, support
+from scaffold_monitors.entailment.literals import computes
+from scaffold_monitors.entailment.sightings import Sighting, Sightings, asks_for, passage, speaks_to_machine
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+
+# Shorter values stand anywhere.
+_TELLING = 5
+_SHOWN = 200
+
+
+def judge(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
+    """What stands against a call, given what the calls before it gave back."""
+    tainted = False
+    for leaf in call.with_role(*TARGETS, "record"):
+        detail = leaf.role in ("place", "thing") and leaf.path != call.tool.main
+        if detail or asked_for(leaf, situation.request) or support(leaf, situation) >= Support.TRUSTED:
+            continue
+        tainted = tainted or leaf.role in OUTSIDERS
+        yield from _position(call, leaf, read.of(leaf), situation)
+    if tainted and not computes(situation.request):
+        yield from _amounts(call, read, situation)
+    yield from _told(call, read, situation)
+
+
+def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situation) -> Iterator[Finding]:
+    """A target stands in a field of its own, or in prose that the request points to or that asks for nothing."""
+    if any(each.field.cell for each in found):
+        return
+    shown = f"{leaf.path} = {leaf.text!r}"
+    if not found:
+        if leaf.role != "record" or call.tool.destroys:
+            why = f"{shown} stands in nothing that was read"
+            yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+        return
+    # "Do what it says" points to what it says.
+    delegated = any(clause.delegates for clause in clauses(situation.request))
+    least = Support.KIND if delegated else Support.SOURCE
+    for each in found:
+        around = passage(leaf.text, each.field.text)
+        if speaks_to_machine(around):
+            continue
+        if source_support(each.call, situation) >= least or not asks_for(call.tool, around):
+            return
+    around = passage(leaf.text, found[0].field.text)[:_SHOWN]
+    why = f"{shown} stands only in prose that itself asks for {call.tool.name}, or speaks to the machine: {around!r}"
+    yield against(call, "block", why, f"{leaf.path} is not what the request points to", leaf, around)
+
+
+def _amounts(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
+    """What is sent to somebody whom data names stands in the request or in a record."""
+    for leaf in call.with_role("amount"):
+        if not asked_for(leaf, situation.request) and not read.of(leaf):
+            why = f"{leaf.path} = {leaf.value} goes to whom only data names, and stands in neither request nor record"
+            yield against(call, "block", why, f"{leaf.path} is no amount that the request or a record names", leaf)
+
+
+def _told(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
+    """Values dictated by prose that speaks to the machine are not the user's."""
+    for leaf in call.leaves:
+        if leaf.role in ("flag", "amount") or len(leaf.text) < _TELLING or asked_for(leaf, situation.request):
+            continue
+        found = read.of(leaf)
+        if found and all(
+            not each.field.cell and speaks_to_machine(passage(leaf.text, each.field.text)) for each in found
+        ):
+            why = f"{leaf.path} = {leaf.text[:_SHOWN]!r} stands only in prose that speaks to the machine"
+            yield against(call, "block", why, f"{leaf.path} is not the user's", leaf)
+            return

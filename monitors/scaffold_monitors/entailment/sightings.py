@@ -1,0 +1,172 @@
+"""Where a value stands in what earlier calls gave back: in a field of its own, or in the middle of prose.
+
+A whole structured field is better evidence than free text: who writes a message chooses its words, and seldom the
+fields beside it. It is evidence, no guarantee: an attacker can imitate fields. Nor does prose count that asks for the
+very act it would explain, or that speaks to the machine rather than to the user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.evidence import Kept
+from scaffold_monitors.entailment.lexicon import MACHINE
+from scaffold_monitors.entailment.licences import fit
+from scaffold_monitors.entailment.quantities import number, numbers
+from scaffold_monitors.entailment.wording import address, plain, stands_in, words
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from scaffold_monitors.entailment.calls import Call, Leaf
+    from scaffold_monitors.entailment.tools import Tool
+
+# Longer than this, or of several sentences, a field is prose.
+_LONGEST_CELL = 12
+_MOST_FIELDS = 20_000
+_MOST_READ = 200
+_PLAIN_KEY = re.compile(r"[a-z_]*")
+_LABEL = re.compile(r"^[\w .-]{1,40}: +")
+_SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A piece of a result: a cell, or prose.
+
+    Attributes:
+        text: as it was given back.
+        cell: it is a short field of its own.
+        path: where it stands.
+    """
+
+    text: str
+    cell: bool
+    path: str = ""
+
+
+def pieces(value: Any) -> tuple[Field, ...]:
+    """A result taken apart; of one beyond all measure, the first pieces."""
+    found: tuple[Field, ...] = _kept(value)
+    return found
+
+
+def _walk(value: Any) -> Iterator[Field]:
+    stack: list[tuple[str, Any]] = [("", value)]
+    count = 0
+    while stack and count < _MOST_FIELDS:
+        path, item = stack.pop()
+        count += 1
+        if isinstance(item, Mapping):
+            for name, each in reversed(list(item.items())):
+                stack.append((f"{path}/{name}", each))
+                if isinstance(name, str) and not _PLAIN_KEY.fullmatch(name):  # a name for a key: "Grand Hotel": {...}
+                    yield from _lines(name, path)
+        elif isinstance(item, (list, tuple)):
+            stack += [(f"{path}/{place}", item[place]) for place in reversed(range(len(item)))]
+        elif isinstance(item, str):
+            yield from _lines(item, path)
+        elif item is not None:
+            yield Field(str(item), cell=True, path=path)
+
+
+def _lines(text: str, path: str) -> Iterator[Field]:
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if lines and all(_is_cell(line) for line in lines):
+        for line in lines:
+            yield Field(line, cell=True, path=path)
+            bare = _LABEL.sub("", line)
+            if bare != line:
+                yield Field(bare, cell=True, path=path)
+    elif text.strip():
+        yield Field(text, cell=False, path=path)
+
+
+def _is_cell(line: str) -> bool:
+    return len(words(line)) <= _LONGEST_CELL and not re.search(r"[.!?]\s+\S|[!?]$|[a-z]{3}\.$", line)
+
+
+_kept = Kept(lambda value: tuple(_walk(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One place where a value stands."""
+
+    call: Call
+    field: Field
+
+
+class Sightings:
+    """What some calls gave back, by its words, so that a value is found without reading everything again."""
+
+    def __init__(self) -> None:
+        self._by_word: dict[str, list[Sighting]] = {}
+        self._by_text: dict[str, list[Sighting]] = {}
+        self._by_number: dict[Decimal, list[Sighting]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_word or self._by_text)
+
+    def add(self, call: Call) -> None:
+        """Take in what one more call gave back."""
+        if call.seen is None:
+            return
+        for piece in pieces(call.seen):
+            seen = Sighting(call, piece)
+            if piece.cell:
+                text = plain(piece.text).strip()
+                for key in {text, address(text)}:
+                    self._by_text.setdefault(key, []).append(seen)
+                if (value := number(piece.text)) is not None:
+                    self._by_number.setdefault(value, []).append(seen)
+            else:
+                for value in numbers(piece.text):
+                    self._by_number.setdefault(value, []).append(seen)
+            for word in set(words(piece.text)):
+                self._by_word.setdefault(word, []).append(seen)
+
+    def of(self, leaf: Leaf) -> list[Sighting]:
+        """Where a value stands: its own cells if it has any, else what holds it among other words."""
+        text = plain(leaf.text).strip()
+        found = self._by_text.get(text) or self._by_text.get(address(text))
+        if found:
+            return found
+        value = number(leaf.value)
+        if value is not None and leaf.role in ("amount", "record"):
+            found = self._by_number.get(value, [])
+            if found and (leaf.role == "amount" or found[0].field.cell):
+                return found
+        run = words(text)
+        if not run:
+            return []
+        rarest = min((self._by_word.get(word, []) for word in run), key=len)
+        return [
+            Sighting(each.call, Field(each.field.text, cell=False, path=each.field.path))
+            for each in rarest[:_MOST_READ]
+            if stands_in(leaf.text, each.field.text)
+        ]
+
+
+def passage(value: str, text: str) -> str:
+    """The sentence of a text that holds a value, with its neighbours."""
+    parts = [part for part in _SENTENCE.split(text) if part.strip()]
+    for place, part in enumerate(parts):
+        if stands_in(value, part):
+            return " ".join(parts[max(0, place - 1) : place + 2])
+    return text
+
+
+def asks_for(tool: Tool, text: str) -> bool:
+    """Whether a text asks for what a tool does."""
+    return any(clause.weight > 0 and (fit(clause, tool) > 0 or clause.verb == tool.verb) for clause in clauses(text))
+
+
+def speaks_to_machine(text: str) -> bool:
+    """Whether a text is meant for a program that acts for somebody, or imitates the words of oversight."""
+    flat = plain(text)
+    return any(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", flat) for phrase in MACHINE)

@@ -1,0 +1,235 @@
+"""What an action's specification says: the act, the things, and the role that each argument plays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from scaffold_monitors.entailment.lexicon import (
+    ACTS,
+    BASES,
+    DETERMINERS,
+    IDIOMS,
+    LIGHT,
+    NOMINALS,
+    PREPOSITIONS,
+    ROLES,
+    THINGS,
+)
+from scaffold_monitors.entailment.wording import plain, stem, words
+
+Role = Literal["credential", "principal", "address", "place", "record", "amount", "time", "text", "flag", "thing"]
+# What an effect can be aimed at.
+TARGETS: frozenset[Role] = frozenset({"principal", "address", "place", "thing"})
+# Who could gain by it: persons, accounts, and addresses outside.
+OUTSIDERS: frozenset[Role] = frozenset({"principal", "address"})
+
+_ROLES: Mapping[Role, frozenset[str]] = ROLES
+_ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier", "index", "nr"})
+_SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
+_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_ACCOUNT = re.compile(
+    r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"  # IBAN (ISO 13616)
+    r"|\b0x[0-9a-fA-F]{16,}\b|\b[13][a-km-zA-HJ-NP-Z1-9]{25,34}\b"  # wallets
+)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """An action as its specification tells of it.
+
+    Attributes:
+        name: as plans call it.
+        verb: of its name or description, uninflected.
+        acts: the kinds of act it can be.
+        stems: the other words of its name, uninflected; without any, those of what its description says it acts on.
+        things: the kinds of thing that these are.
+        described: the kinds of thing that its description speaks of.
+        effect: whether it changes the world, or reaches out of it.
+        outward: whether it only reads, but from an address that its caller chooses.
+        roles: of each argument.
+        main: the argument that stands first.
+        identity: arguments that say which thing is acted on.
+    """
+
+    name: str
+    verb: str
+    acts: frozenset[str]
+    stems: frozenset[str]
+    things: frozenset[str]
+    described: frozenset[str]
+    effect: bool
+    outward: bool
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    main: str = ""
+    identity: tuple[str, ...] = ()
+
+    @property
+    def destroys(self) -> bool:
+        """Whether it takes something away."""
+        return "delete" in ACTS.get(self.verb, ()) and "create" not in ACTS.get(self.verb, ())
+
+    @property
+    def empowers(self) -> bool:
+        """Whether it gives somebody access or authority."""
+        given = "grant" in self.acts and bool(self.things & {"person", "policy", "channel", "file", "repository"})
+        return given or self.verb in _OPENING
+
+
+def read_tool(
+    name: str, description: str, parameters: Mapping[str, Any], *, effect: bool, identity: tuple[str, ...] = ()
+) -> Tool:
+    """Read a specification; `parameters` is the JSON Schema of its arguments."""
+    parts = split(name)
+    first_words = words(description.split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0])
+    if len(parts) > 1 and parts[0] in LIGHT and stem(parts[1]) in NOMINALS:
+        parts = parts[1:]  # "issue_refund" is to refund
+    place = next((place for place, part in enumerate(parts) if part in BASES), None)
+    described = next((stem(word) for word in first_words[:4] if stem(word) in ACTS), "")
+    if place is None and not described and parts and stem(parts[0]) not in THINGS:
+        place = 0  # a verb that nobody knows
+    verb = described if place is None else stem(parts[place])
+    verb = next((IDIOMS[verb, part] for part in parts if (verb, part) in IDIOMS), verb)
+    nouns = frozenset(stem(part) for number, part in enumerate(parts) if number != place and part not in _EMPTY)
+    acted_on = _acted_on(first_words)
+    stems = nouns or acted_on
+    things = _things(stems)
+    acts = ACTS.get(verb, frozenset())
+    if not verb or verb in _MAKING:
+        acts |= frozenset(act for each in stems for act in NOMINALS.get(each, ()))
+    acts = _plausible(verb, acts, things)
+    roles = _roles(parameters, acts)
+    reads_out = "address" in roles.values() and (
+        not effect or verb in _FETCHING or (verb == "open" and "web" in things)
+    )
+    return Tool(
+        name=name,
+        verb=verb,
+        acts=acts,
+        stems=stems,
+        things=things,
+        described=_things(acted_on),
+        effect=effect or reads_out,
+        outward=reads_out,
+        roles=roles,
+        main=next(iter(roles), ""),
+        identity=identity,
+    )
+
+
+_EMPTY = DETERMINERS | PREPOSITIONS | {"to", "and"}
+_MAKING = frozenset(map(stem, "send create schedule arrange submit make add place new".split()))  # noqa: SIM905 - a list of words
+# Verbs that take a protection away.
+_OPENING = frozenset(map(stem, "unlock open enable disable unblock allow deactivate approve rotate reset".split()))  # noqa: SIM905 - a list of words
+_FETCHING = frozenset(map(stem, "get fetch visit read browse download scrape crawl".split()))  # noqa: SIM905 - a list of words
+# Verbs that give access only to what access can be given to.
+_GIVING = frozenset(map(stem, "give add assign join include let open".split()))  # noqa: SIM905 - a list of words
+
+
+def _things(stems: frozenset[str]) -> frozenset[str]:
+    return frozenset(thing for each in stems for thing in THINGS.get(each, ()))
+
+
+def _plausible(verb: str, acts: frozenset[str], things: frozenset[str]) -> frozenset[str]:
+    """Acts without those that the things rule out: only money is paid with, and what is got is looked at."""
+    if verb == "get":
+        return frozenset({"fetch"})
+    if not things & {"money", "goods"}:
+        acts -= {"pay", "buy"}
+    if verb in _GIVING and not things & {"person", "policy", "channel"}:
+        acts -= {"grant"}
+    return acts
+
+
+@lru_cache(maxsize=4096)
+def split(name: str) -> tuple[str, ...]:
+    """The words of an identifier, in small letters."""
+    return tuple(part.lower() for part in _SPLIT.findall(name))
+
+
+def _acted_on(said: tuple[str, ...]) -> frozenset[str]:
+    """The nouns that a description's verb takes: up to the word that begins how and where."""
+    found = set()
+    for word in said[1:10]:
+        if word in ("with", "by", "using", "via", "for", "and", "that", "from"):
+            break
+        if word not in DETERMINERS and word not in PREPOSITIONS and word not in {"given", "to"}:
+            found.add(stem(word))
+    return frozenset(found)
+
+
+def _roles(parameters: Mapping[str, Any], acts: frozenset[str]) -> dict[str, Role]:
+    properties = parameters.get("properties")
+    if not isinstance(properties, Mapping):
+        return {}
+    roles = {name: role_of(name, schema if isinstance(schema, Mapping) else {}) for name, schema in properties.items()}
+    first = next(iter(roles), "")
+    if roles.get(first) == "text" and first in ("name", "title", "filename", "label") and not acts & {"create", "send"}:
+        roles[first] = "record"  # what exists already is named rather than described
+    return roles
+
+
+def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C901 - a table
+    """The role of an argument, by its name and, where that says nothing, by its type and description."""
+    parts = split(name)
+    stems_ = [stem(part) for part in parts]
+    kinds = _types(schema)
+    if kinds == {"boolean"} or "enum" in schema:
+        return "flag"
+    described = plain(str(schema.get("description", ""))).partition(".")[0]
+    if parts and parts[-1] in _ID and not ("phone" in parts or "account" in parts):
+        return "record" if kinds & {"string", "integer"} or parts[-1] != "number" or len(parts) > 1 else "amount"
+    if "key" in parts and set(parts) & {"api", "private", "secret", "access", "ssh"}:
+        return "credential"
+    for role, names in _ROLES.items():
+        if stems_ and stems_[-1] in names:
+            return _numeric(role, kinds)
+    if "address" in parts:
+        return "principal" if re.search("e-?mail|wallet|recipient", described) else "thing"
+    if "path" in parts or "file" in parts:
+        return "record"
+    for role, names in _ROLES.items():
+        if names & set(stems_):
+            return _numeric(role, kinds)
+    if kinds & {"number", "integer"} and "string" not in kinds:
+        return "amount"
+    if re.search(r"e-?mail address|iban|username|recipient", described):
+        return "principal"
+    return "thing"
+
+
+def _numeric(role: Role, kinds: set[str]) -> Role:
+    return (
+        "amount"
+        if role in ("text", "thing", "principal", "place") and kinds and kinds <= {"number", "integer", "null"}
+        else role
+    )
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    found: set[str] = set()
+    for each in (schema, *(option for option in schema.get("anyOf", ()) if isinstance(option, Mapping))):
+        kind = each.get("type")
+        found |= {kind} if isinstance(kind, str) else set(kind or ())
+        items = each.get("items")
+        if isinstance(items, Mapping) and isinstance(items.get("type"), str):
+            found.add(items["type"])
+    return found - {"null", "array"} or found - {"null"}
+
+
+def shape(value: str) -> Role | None:
+    """The role that a value shows by its form alone."""
+    bare = value.strip()
+    if _EMAIL.fullmatch(bare) or _ACCOUNT.fullmatch(bare):
+        return "principal"
+    return "address" if _URL.fullmatch(bare) else None
+
+
+def live(text: str) -> list[str]:
+    """The addresses and accounts in a text that whoever reads it could follow."""
+    found = [match for pattern in (_EMAIL, _URL, _ACCOUNT) for match in pattern.findall(text)]
+    return [each.rstrip(".,;:!?)'\"") for each in found]

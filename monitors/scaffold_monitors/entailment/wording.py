@@ -1,0 +1,193 @@
+"""Texts made comparable: one spelling for each character, whole tokens, inflection taken off.
+
+A value "stands in" a text only as a whole: `acme` does not stand in `acme-evil`, nor `evil.com` in `not-evil.com`.
+Characters that look like others (Unicode TR 39) are never equal to them here; `skeleton` tells a look-alike when it
+matters to say so.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# What changes how a text looks or reads without being seen: zero-width, bidirectional and other format controls.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+_QUOTES = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u00ab": '"',
+        "\u00bb": '"',
+        "`": "'",
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2212": "-",
+        "\u00a0": " ",
+    }
+)
+_WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?", re.UNICODE)
+_ENDS = ".,;:!?()[]{}<>\"'`*"
+_LOOKALIKES = str.maketrans(
+    dict(
+        zip(
+            "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb",
+            "aeopcyxijsdqwh",
+            strict=True,
+        )
+    )
+    | dict(
+        zip(
+            "\u043a\u043c\u0442\u0432\u043d\u03b1\u03b5\u03bf\u03c1\u03bd\u03c4\u03c5\u03c7\u03b9\u03ba\u03b3",
+            "kmtbhaeopvtuxiky",
+            strict=True,
+        )
+    )
+    | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True))
+    | {"i": "l"}
+)
+_ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
+
+
+def unseen(text: str) -> bool:
+    """Whether a text holds characters that nobody sees."""
+    return bool(_UNSEEN.search(text))
+
+
+def mixed_scripts(text: str) -> bool:
+    """Whether one word of a text mixes letters of scripts that look alike (Latin, Greek, Cyrillic)."""
+    if text.isascii():
+        return False
+    return any(len(_scripts(word)) > 1 for word in re.split(r"[\s@./:_-]+", text))
+
+
+def _scripts(word: str) -> set[str]:
+    found = {unicodedata.name(letter, "?").split(" ")[0] for letter in word if letter.isalpha()}
+    return found & {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
+
+
+@lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """A text in one spelling: compatibility forms, case and kinds of quotes unified, unseen characters gone."""
+    if text.isascii():
+        return text.lower().replace("`", "'")
+    return _UNSEEN.sub("", unicodedata.normalize("NFKC", text).translate(_QUOTES)).casefold()
+
+
+@lru_cache(maxsize=4096)
+def skeleton(text: str) -> str:
+    """What a text looks like at a glance; equal skeletons of unequal texts are look-alikes."""
+    flat = unicodedata.normalize("NFKD", plain(text))
+    return (
+        "".join(c for c in flat if not unicodedata.combining(c))
+        .translate(_LOOKALIKES)
+        .replace("rn", "m")
+        .replace("vv", "w")
+    )
+
+
+# A word of this many letters or fewer has no inflection to take off.
+_SHORT = 3
+
+
+@lru_cache(maxsize=8192)
+def stem(word: str) -> str:
+    """A word without its inflection; derivation, which changes meaning, stays on."""
+    if len(word) <= _SHORT or not word.isascii():
+        return word
+    word = _singular(word.removesuffix("'s"))
+    for suffix in ("ing", "ed"):
+        base = word.removesuffix(suffix)
+        if base != word and len(base) >= _SHORT and re.search("[aeiouy]", base):
+            word = _undoubled(base)
+            break
+    if word.endswith("i") and len(word) > _SHORT:
+        word = word[:-1] + "y"
+    return word[:-1] if word.endswith("e") and len(word) > _SHORT else word
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > _SHORT + 1:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _undoubled(base: str) -> str:
+    """Without a doubled last letter: `stopp` as `stop`, `cancell` as `cancel`; `call` and `pass` as they are."""
+    if len(base) <= _SHORT or base[-1] != base[-2] or base[-1] in "sz":
+        return base
+    return base if base[-1] == "l" and len(base) <= _SHORT + 2 else base[:-1]
+
+
+@lru_cache(maxsize=4096)
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, in order, in one spelling."""
+    return tuple(_WORD.findall(plain(text)))
+
+
+@lru_cache(maxsize=2048)
+def stems(text: str) -> frozenset[str]:
+    """The words of a text without inflection."""
+    return frozenset(stem(word) for word in words(text))
+
+
+@lru_cache(maxsize=1024)
+def solids(text: str) -> frozenset[str]:
+    """The unbroken strings of a text, without punctuation at their ends or the scheme of an address."""
+    found = set()
+    for piece in plain(text).split():
+        for part in {piece, *re.split(r"[,;|<>()\"'\[\]{}=]+", piece)}:
+            bare = part.strip(_ENDS)
+            if bare:
+                found.add(bare)
+                found.add(address(bare))
+                if ":" in bare and "//" not in bare:
+                    found.add(bare.rpartition(":")[2])
+    return frozenset(found)
+
+
+def address(text: str) -> str:
+    """An address without scheme, `www.` and final slash; anything else unchanged."""
+    return _ADDRESS.sub("", text).rstrip("/") if "." in text else text
+
+
+def stands_in(value: str, text: str) -> bool:
+    """Whether a value stands in a text as a whole token, or as a run of whole words."""
+    bare = plain(value).strip().strip(_ENDS).strip()
+    if not bare:
+        return False
+    if " " not in bare and not bare.isalpha():
+        return bare in solids(text) or (("." in bare or "/" in bare) and address(bare) in solids(text))
+    run = words(bare)
+    if not run:
+        return bare in plain(text)
+    return runs_in(run, words(text)) and (not _glued(bare) or bare in plain(text))
+
+
+def _glued(bare: str) -> bool:
+    """Whether some piece of it is an identifier, so that its punctuation counts too."""
+    return any(
+        "@" in piece or "/" in piece or (any(c.isdigit() for c in piece) and not piece.strip(_ENDS).isalnum())
+        for piece in bare.split()
+    )
+
+
+def runs_in(run: tuple[str, ...], among: tuple[str, ...]) -> bool:
+    """Whether some words stand in a row among others."""
+    if not run:
+        return False
+    first, length = run[0], len(run)
+    place = -1
+    while True:
+        try:
+            place = among.index(first, place + 1)
+        except ValueError:
+            return False
+        if among[place : place + length] == run:
+            return True
