@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 # Told apart by people who see no red or no green (Okabe and Ito's palette), and by their lightness in print.
 _COLOURS = {"right": "#009E73", "wrong": "#D55E00", "unsolved": "#E6E6E6", "stopped": "#56B4E9"}
-_LONGEST = 40
+_LONGEST = 36  # letters of a name on one line
 
 
 def need_matplotlib() -> None:
@@ -84,6 +85,6 @@ def _figure(bars: int) -> tuple[Any, Any]:
 
 
 def _label(axes: Any, summaries: dict[str, Summary]) -> None:
-    names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in summaries]
+    names = ["\n".join(textwrap.wrap(name, _LONGEST)) for name in summaries]
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()  # the first on top, as in the table
