@@ -77,10 +77,37 @@ def step(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tu
     return read(q, new), new
 
 
+def read(q: Array, memory: Memory) -> Array:
+    """Read from the memory with queries q (B, H, P): equation 21. Gives h (B, H, V)."""
+    return _normalised((q[..., None, :] @ memory.matrix)[..., 0, :], memory.stabiliser)
+
+
+class _Weights(NamedTuple):
+    """With what weights tokens are read together, as logarithms.
+
+    Token t reads what token s <= t wrote with the weight i_s f_{s+1} ... f_t, and the memory from before with
+    f_1 ... f_t. With b_t = log f_1 + ... + log f_t and g_s = i~_s - b_s, the logarithms of these are b_t + g_s and b_t;
+    the largest of them, together with the memory's own scale m_0, is the stabiliser m_t = b_t + c_t with
+    c_t = max(m_0, g_1, ..., g_t). Divided by exp(m_t) the weights are exp(g_s - c_t) and exp(m_0 - c_t).
+    """
+
+    forget: Array  # log f, (B, H, T)
+    sums: Array  # b
+    gains: Array  # g
+    largest: Array  # c
+
+
+def _weights(i: Array, f: Array, memory: Memory) -> _Weights:
+    forget = log_sigmoid(f)
+    sums: Array = np.add.accumulate(forget, axis=-1)
+    gains = i - sums
+    largest: Array = np.maximum.accumulate(gains, axis=-1)
+    np.maximum(largest, memory.stabiliser[..., None], out=largest)
+    return _Weights(forget, sums, gains, largest)
+
+
 def write(k: Array, v: Array, i: Array, f: Array, memory: Memory) -> Memory:
     """Read several tokens at once of which nobody wants to know what is read before the last.
-
-    Token s stands in the memory after the last, T, with the weight i_s f_{s+1} ... f_T.
 
     Args:
         k: keys (B, H, T, P), already divided by sqrt(P).
@@ -88,32 +115,22 @@ def write(k: Array, v: Array, i: Array, f: Array, memory: Memory) -> Memory:
         i: pre-activation of the input gate (B, H, T).
         f: pre-activation of the forget gate (B, H, T).
     """
-    log_f = log_sigmoid(f)
-    b: Array = np.add.accumulate(log_f, axis=-1)
-    weights = b[..., -1:] - b
-    weights += i
-    before = b[..., -1] + memory.stabiliser  # (B, H)
-    m: Array = np.maximum(before, np.maximum.reduce(weights, axis=-1))
-    weights -= m[..., None]
-    np.exp(weights, out=weights)
-    before -= m
-    np.exp(before, out=before)
-    matrix: Array = memory.matrix * before[..., None, None]
-    matrix += np.swapaxes(k * weights[..., None], -1, -2) @ v
-    return Memory(matrix, m, log_f[..., -1].copy())
+    return _written(k, v, _weights(i, f, memory), memory)
 
 
-def read(q: Array, memory: Memory) -> Array:
-    """Read from the memory with queries q (B, H, P): equation 21. Gives h (B, H, V)."""
-    return _normalised((q[..., None, :] @ memory.matrix)[..., 0, :], memory.stabiliser)
+def _written(k: Array, v: Array, by: _Weights, memory: Memory) -> Memory:
+    """Give the memory after the last token."""
+    largest = by.largest[..., -1]
+    kept = np.exp(memory.stabiliser - largest)
+    matrix: Array = memory.matrix * kept[..., None, None]
+    weighed = k * np.exp(by.gains - largest[..., None])[..., None]
+    matrix += np.swapaxes(weighed, -1, -2) @ v
+    # Sums and copies, since views would keep the whole chunk in memory.
+    return Memory(matrix, by.sums[..., -1] + largest, by.forget[..., -1].copy())
 
 
 def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tuple[Array, Memory]:
-    """Read several tokens at once: the same as `step` after `step`, as products of matrices.
-
-    Token t reads what token s <= t wrote with the weight i_s f_{s+1} ... f_t, and the memory from before with
-    f_1 ... f_t. With b_t = log f_1 + ... + log f_t these are exp(b_t - b_s + i~_s) and exp(b_t): the parallel form
-    (appendix A.3), inside a chunk.
+    """Read several tokens at once: the same as `step` after `step`, as products of matrices (appendix A.3).
 
     Args:
         q: queries (B, H, T, P).
@@ -125,26 +142,15 @@ def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> t
     Returns:
         What is read at each token, h (B, H, T, V), and the memory after the last.
     """
-    log_f = log_sigmoid(f)
-    b: Array = np.add.accumulate(log_f, axis=-1)  # (B, H, T)
-    weights = b[..., :, None] - b[..., None, :] + i[..., None, :] + _causal(q.shape[-2])  # (B, H, T, T), logarithms
-    before = b + memory.stabiliser[..., None]  # (B, H, T)
-    m: Array = np.maximum(before, np.maximum.reduce(weights, axis=-1))
-    weights -= m[..., None]
+    by = _weights(i, f, memory)
+    weights = by.gains[..., None, :] - by.largest[..., :, None]  # (B, H, T, T), logarithms
+    weights += _causal(q.shape[-2])
     np.exp(weights, out=weights)
-    before -= m
-    np.exp(before, out=before)
-    scores = q @ np.swapaxes(k, -1, -2)  # (B, H, T, T)
-    scores *= weights
+    weights *= q @ np.swapaxes(k, -1, -2)
     found: Array = q @ memory.matrix  # (B, H, T, V + 1)
-    found *= before[..., None]
-    found += scores @ v
-    # The weights of the last row are those with which the tokens stand in the memory at the end.
-    written = k * weights[..., -1, :, None]  # (B, H, T, P)
-    matrix: Array = memory.matrix * before[..., -1, None, None]
-    matrix += np.swapaxes(written, -1, -2) @ v
-    # Copies, since views would keep the whole chunk in memory.
-    return _normalised(found, m), Memory(matrix, m[..., -1].copy(), log_f[..., -1].copy())
+    found *= np.exp(memory.stabiliser[..., None] - by.largest)[..., None]
+    found += weights @ v
+    return _normalised(found, by.sums + by.largest), _written(k, v, by, memory)
 
 
 def _normalised(found: Array, m: Array) -> Array:
