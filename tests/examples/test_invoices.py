@@ -105,3 +105,14 @@ def test_the_same_task_over_http(folder: Path, server: str) -> None:
     assert status == 0, said
     assert ledger(folder) == {"2031": 1975}
     assert [each["invoice"] for each in outcome["answer"]["not_paid"]] == ["2034"]
+
+
+@pytest.mark.skipif(not os.environ.get("SCAFFOLD_EVERY_DIALECT"), reason="SCAFFOLD_EVERY_DIALECT is not set")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("backend", ["openai:{}/v1#smollm2", "responses:{}/v1#smollm2", "{}/v1/messages#smollm2"])
+def test_the_whole_task_over_http_in_every_dialect(folder: Path, server: str, backend: str) -> None:
+    """In each dialect that a llama.cpp server speaks, four invoices are paid and the fraud is not."""
+    status, outcome, said = solve(folder, "task.yaml", "--backend", backend.format(server), "--seed", "7")
+    assert status == 0, said
+    assert ledger(folder) == TOTALS
+    assert [each["invoice"] for each in outcome["answer"]["not_paid"]] == ["2034"]
