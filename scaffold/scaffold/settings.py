@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
+from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.sampling import Sampling, Way, ahead_by, majority, once, shorter_than
 
 if TYPE_CHECKING:
@@ -118,7 +121,7 @@ def show(value: Any) -> str:
 
 
 _POLICIES = ("once", "majority", "ahead_by")
-_AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure")
+_AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure", "calibration")
 _FORM = "is `once`, `majority: N` or `ahead_by: K`"
 
 
@@ -131,6 +134,7 @@ def read_sampling(said: Any) -> Sampling | None:
         cascade: strong                                      another backend, where its votes split
         cascade: {to: strong, majority: 3}                   the same, with a vote there too
         sure: 0.95                                           one sample, where corrected confidence is as high
+        calibration: calibration.json                        how it is corrected: a file beside the task file
 
     Raises:
         TaskError: it names none.
@@ -151,12 +155,34 @@ def read_sampling(said: Any) -> Sampling | None:
         policy = _rotated(policy, table["rotate"])
     if "cascade" in table:
         policy = _cascade(policy, table["cascade"])
-    if "sure" in table:
-        sure = table["sure"]
-        if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0.5 < sure <= 1:  # noqa: PLR2004 - as `unless_sure` says
-            raise TaskError(f"is a probability above 0.5, such as 0.95, not {show(sure)}", path=("sure",))
-        policy = unless_sure(policy, sure=float(sure))
-    return policy
+    return _unless_sure(policy, table) if "sure" in table else policy
+
+
+def _unless_sure(policy: Sampling, table: dict[str, Any]) -> Sampling:
+    sure = table["sure"]
+    if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0.5 < sure <= 1:  # noqa: PLR2004 - as `unless_sure` says
+        raise TaskError(f"is a probability above 0.5, such as 0.95, not {show(sure)}", path=("sure",))
+    if "calibration" not in table:
+        made = "`scaffold audit calibration --write FILE` makes it from past runs"
+        raise TaskError(f"needs `calibration: FILE` beside it: {made}", path=("sure",))
+    return unless_sure(policy, sure=float(sure))
+
+
+def read_calibration(document: Document) -> Calibration | None:
+    """How stated confidence is corrected: the file that `sampling` names; None where it names none."""
+    table = document.value.get("sampling")
+    said = table.get("calibration") if isinstance(table, dict) else None
+    if said is None:
+        return None
+    place = ("sampling", "calibration")
+    if not isinstance(said, str):
+        raise document.fault(f"is a file, not {show(said)}", place)
+    try:
+        return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Calibration)
+    except OSError as error:
+        raise document.fault(f"cannot read {said!r}: {error.strerror}", place) from None
+    except msgspec.MsgspecError as error:
+        raise document.fault(f"{said!r} is no calibration: {error}", place) from None
 
 
 def _vote(table: dict[str, Any]) -> Sampling:

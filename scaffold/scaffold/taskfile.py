@@ -34,6 +34,7 @@ from scaffold.inputs import read_inputs
 from scaffold.settings import (
     AGENT_KEYS,
     read_backends,
+    read_calibration,
     read_monitors,
     read_planner,
     read_prompts,
@@ -118,6 +119,7 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
     with document.locating():
         actions = _actions(config, document.locating)
         task = _task(document, *_inputs(document, changes), [action.spec.name for action in actions])
+        outside["calibration"] = read_calibration(document)
         agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
     return Built(agent, task, config, document)
 
@@ -150,6 +152,7 @@ class Template:
             actions = _actions(self.config, document.locating)
             self._actions = [action.spec.name for action in actions]
             self._inputs, self._tainted = _inputs(document, changes)
+            outside["calibration"] = read_calibration(document)
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:

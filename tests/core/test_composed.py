@@ -345,7 +345,7 @@ def test_oversampling_decides_as_the_policy_would(letters: list[bytes | None]) -
         ({"ahead_by": 2, "cascade": "strong"}, "ab" * 8, Draw(1, (Way(to="strong"),))),
         ({"majority": 2, "cap": 2, "cascade": {"to": "strong", "majority": 3}}, "ab", Draw(3, (Way(to="strong"),))),
         ({"majority": 3, "rotate": [{}, {"temperature": 1.0}]}, "", Draw(3, (Way(), Way(temperature=1.0)))),
-        ({"ahead_by": 2, "sure": 0.9}, "", Draw(1)),
+        ({"ahead_by": 2, "sure": 0.9, "calibration": "x"}, "", Draw(1)),
         ({"ahead_by": 2, "batch": 5}, "", Draw(5)),
     ],
 )

@@ -185,3 +185,44 @@ def key(file: Path) -> None:
 
     signer = new_key(file)
     click.echo(signer.verifier())
+
+
+@audit.command()
+@click.option("--key", metavar="RUN", help="A run whose answers are taken for right; else what most samples agree on.")
+@click.option("--write", metavar="FILE", type=click.Path(path_type=Path), help="Write corrections, for `sampling`.")
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw reliability diagrams (PNG, SVG).")
+@json_option
+@runs_option
+def calibration(key: str | None, write: Path | None, plot: Path | None, as_json: bool, runs: Path | None) -> None:
+    """Say how well the confidence that steps stated has fitted what was seen, per backend and kind of step.
+
+    All runs are read. Brier is 0 where every statement was so, 0.25 for a coin; the error is how far what was stated
+    lies from what was seen. `corrected` is what remains after correction, learned from other statements.
+    """
+    from scaffold.odds import calibration as odds
+    from scaffold.odds.measured import Measured, key_of
+
+    journal = journal_at(runs)
+    known = key_of(journal.root / journal.find(key)) if key else None
+    found = odds.statements(Measured().read(journal.root / run for run in journal.runs()), known)
+    told = odds.scores(found, by_key=known is not None)
+    if as_json:
+        import msgspec
+
+        click.echo(json.dumps(msgspec.to_builtins(told)))
+    elif not told:
+        click.echo(f"no step in {journal.root} has stated a confidence that can be held against anything")
+    for score in () if as_json else told:
+        after = ""
+        if score.corrected_brier is not None and score.corrected_error is not None:
+            after = f"; corrected: Brier {score.corrected_brier:.3f}, error {score.corrected_error:.3f}"
+        click.echo(
+            f"{score.step} by {score.backend}:{score.model}: {score.count} statements, {score.right:.1%} right by "
+            f"{score.measured}; Brier {score.brier:.3f}, error {score.error:.3f}{after}"
+        )
+    if write is not None:
+        made = odds.fit(found)
+        odds.save(made, write)
+        click.echo(f"wrote {len(made.curves)} corrections to {write}", err=True)
+    if plot is not None and told:
+        odds.draw(told, plot)

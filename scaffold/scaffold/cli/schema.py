@@ -9,13 +9,16 @@ import click
 
 
 @click.command()
-def schema() -> None:
+@click.option("--suite", is_flag=True, help="Of suites for `scaffold eval` instead.")
+def schema(suite: bool) -> None:
     """Print the JSON Schema of task files, for editors to complete and check them.
 
     For editors that use yaml-language-server: save it as task.schema.json, and begin the task file with
     `# yaml-language-server: $schema=task.schema.json`.
     """
-    click.echo(json.dumps(task_schema(), indent=2))
+    from scaffold.cli.suite_schema import suite_schema
+
+    click.echo(json.dumps(suite_schema() if suite else task_schema(), indent=2))
 
 
 def task_schema() -> dict[str, Any]:
@@ -90,6 +93,7 @@ def _agent() -> dict[str, Any]:
                 ]
             },
             "sure": {"type": "number", "exclusiveMinimum": 0.5, "maximum": 1},
+            "calibration": text,
         },
         "additionalProperties": False,
     }

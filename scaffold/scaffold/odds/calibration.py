@@ -1,0 +1,236 @@
+"""How well stated confidence has fitted what was seen, per backend and kind of step, and how it is corrected.
+
+Everything follows from traces: a sample that states a confidence, and whether it was right, by a key or by agreement,
+as `measured` has it. A `Calibration` fitted from them is a file that can be made anew at any time; a run that is given
+one writes it into its first event and uses nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from scaffold.errors import BadInput, MissingExtra
+from scaffold.vocabulary.confidence import Calibration, Curve
+
+if TYPE_CHECKING:
+    from scaffold.odds.measured import Key, Measured
+
+BINS = 10
+LEAST = 30  # statements, before anything is corrected by them
+FOLDS = 5
+Statement = tuple[float, bool]
+"""A confidence as it was stated, and whether the answer was right."""
+
+
+class Kind(NamedTuple):
+    """Whose statements, in steps of which kind."""
+
+    backend: str
+    model: str
+    step: str
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Statements of about the same confidence."""
+
+    stated: float
+    right: float
+    count: int
+
+
+class Score(msgspec.Struct, kw_only=True, frozen=True):
+    """How well the statements of one kind fitted.
+
+    Attributes:
+        brier: mean squared distance of what was stated from what was so (Brier 1950): 0 is perfect, 0.25 a coin's.
+        error: expected calibration error over ten bins (Naeini et al. 2015): how far stated and seen lie apart.
+        corrected_brier: the same after correction, each fifth corrected by what was learned from the others; None where
+            too little was seen.
+        corrected_error: likewise.
+        bins: the reliability diagram.
+        measured: `key` or `agreement`: how it was told what is right.
+    """
+
+    backend: str
+    model: str
+    step: str
+    count: int
+    right: float
+    brier: float
+    error: float
+    corrected_brier: float | None
+    corrected_error: float | None
+    bins: tuple[Bin, ...]
+    measured: str
+
+
+def statements(measured: Measured, key: Key | None = None) -> dict[Kind, list[Statement]]:
+    """What was stated, and whether it was right; only prompts with a known answer, or with several samples, tell."""
+    found: dict[Kind, list[Statement]] = {}
+    for name, group in measured.groups.items():
+        for digest, prompt in group.prompts.items():
+            if key is not None:
+                known = key.get(digest)
+            else:
+                known = prompt.answers.most_common(1)[0][0] if prompt.answers.total() > 1 else None
+            if known is not None and prompt.stated:
+                kind = Kind(name.backend, name.model, name.step)
+                found.setdefault(kind, []).extend((sure, answer == known) for answer, sure in prompt.stated)
+    return found
+
+
+def scores(found: dict[Kind, list[Statement]], *, by_key: bool) -> list[Score]:
+    """The score of each kind; with the corrected figures where enough was seen and the extra is there."""
+    told = []
+    for kind, said in sorted(found.items()):
+        after = _corrected(said) if len(said) >= LEAST else None
+        told.append(
+            Score(
+                backend=kind.backend,
+                model=kind.model,
+                step=kind.step,
+                count=len(said),
+                right=sum(right for _, right in said) / len(said),
+                brier=brier(said),
+                error=calibration_error(said),
+                corrected_brier=None if after is None else brier(after),
+                corrected_error=None if after is None else calibration_error(after),
+                bins=tuple(reliability(said)),
+                measured="key" if by_key else "agreement",
+            )
+        )
+    return told
+
+
+def brier(said: Sequence[Statement]) -> float:
+    """Mean squared distance between stated confidence and what was so (Brier 1950, Monthly Weather Review 78)."""
+    return math.fsum((sure - right) ** 2 for sure, right in said) / len(said)
+
+
+def reliability(said: Sequence[Statement], bins: int = BINS) -> list[Bin]:
+    """For each band of stated confidence: its mean, the share that was right, and how many there were."""
+    bands: dict[int, list[Statement]] = {}
+    for sure, right in said:
+        bands.setdefault(min(bins - 1, int(sure * bins)), []).append((sure, right))
+    return [
+        Bin(sum(sure for sure, _ in band) / len(band), sum(right for _, right in band) / len(band), len(band))
+        for _, band in sorted(bands.items())
+    ]
+
+
+def calibration_error(said: Sequence[Statement], bins: int = BINS) -> float:
+    """Mean distance of stated from seen over equal bands, weighted by count (Naeini, Cooper, Hauskrecht 2015, AAAI)."""
+    return math.fsum(abs(band.stated - band.right) * band.count for band in reliability(said, bins)) / len(said)
+
+
+def fit(found: dict[Kind, list[Statement]]) -> Calibration:
+    """A correction for each kind of which enough was seen, by isotonic regression (Zadrozny and Elkan 2002, KDD).
+
+    Raises:
+        MissingExtra: scipy is not installed.
+    """
+    kinds = [(kind, said) for kind, said in sorted(found.items()) if len(said) >= LEAST]
+    return Calibration(
+        tuple(
+            Curve(backend=kind.backend, model=kind.model, step=kind.step, seen=len(said), stated=stated, right=right)
+            for kind, said in kinds
+            for stated, right in [_isotonic(said)]
+        )
+    )
+
+
+def _isotonic(said: Sequence[Statement]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Points of the least-squares ascending curve; one wrong answer is put at its top and one right at its bottom.
+
+    Else a handful of right answers that state the most would count as certain: among n of them, all right, the
+    curve says n / (n + 1), which is not far from Laplace's rule of succession.
+    """
+    try:
+        from scipy.optimize import isotonic_regression
+    except ImportError:
+        raise MissingExtra("correcting stated confidence", "calibration") from None
+    levels = sorted({sure for sure, _ in said})
+    counts = {level: [0.0, 0.0] for level in levels}
+    for sure, right in [*said, (levels[-1], False), (levels[0], True)]:
+        counts[sure][0] += right
+        counts[sure][1] += 1
+    fitted = isotonic_regression([good / of for good, of in counts.values()], weights=[of for _, of in counts.values()])
+    return _turning_points(levels, [float(value) for value in fitted.x])
+
+
+def _turning_points(stated: list[float], right: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Without the points inside a level stretch, which say nothing that its ends do not."""
+    kept = [
+        place
+        for place in range(len(stated))
+        if place in {0, len(stated) - 1} or not right[place - 1] == right[place] == right[place + 1]
+    ]
+    return tuple(stated[place] for place in kept), tuple(right[place] for place in kept)
+
+
+def _corrected(said: Sequence[Statement]) -> list[Statement] | None:
+    """Statements as they would have been corrected by the others: every fifth by the other four fifths."""
+    after: list[Statement] = []
+    for fold in range(FOLDS):
+        others = [each for place, each in enumerate(said) if place % FOLDS != fold]
+        try:
+            stated, right = _isotonic(others)
+        except MissingExtra:
+            return None
+        curve = Curve(backend="", model="", step="", seen=len(others), stated=stated, right=right)
+        after += [(curve.correct(sure), so) for sure, so in said[fold::FOLDS]]
+    return after
+
+
+# --- as a file, and as a picture
+
+
+def save(calibration: Calibration, path: Path) -> None:
+    """Write a calibration, for `calibration:` in a task file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from error
+
+
+def draw(told: Sequence[Score], path: Path) -> None:
+    """Draw the reliability diagram of each kind into one picture: stated across, seen upward, perfect on the diagonal.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    from scaffold.evaluation.plots import need_matplotlib
+
+    need_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(figsize=(4 * max(1, len(told)), 4), layout="constrained")
+    for place, score in enumerate(told, 1):
+        axes = figure.add_subplot(1, len(told), place, aspect="equal")
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+        most = max(band.count for band in score.bins)
+        axes.scatter(
+            [band.stated for band in score.bins],
+            [band.right for band in score.bins],
+            s=[20 + 180 * band.count / most for band in score.bins],
+            color="#0072B2",
+        )
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="confidence as stated", ylabel=f"share {_seen(score)}")
+        axes.set_title(
+            f"{score.step} by {score.model}\nBrier {score.brier:.3f}, error {score.error:.3f}, n = {score.count}",
+            fontsize=9,
+        )
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot draw {path}: {error}") from error
+
+
+def _seen(score: Score) -> str:
+    return "right" if score.measured == "key" else "that agrees with most"
