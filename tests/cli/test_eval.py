@@ -1,6 +1,8 @@
 """Suites of cases: solved by every combination, scored, tabled, gone on with and compared."""
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,9 +235,19 @@ def test_without_matplotlib_the_extra_is_named(
 ) -> None:
     """It is told before anything runs."""
     suite()
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     ran = here("eval", "suite.yaml", "--plots", "drawn")
     assert ran.status == 2
     assert "pip install 'system2-scaffold[plots]'" in ran.err
     assert not (folder / ".scaffold").exists()
+
+
+def test_the_schema_of_suites_fits_them(here: Scaffold) -> None:
+    """`scaffold schema --suite` knows every key that a suite may have, and every scorer."""
+    said = here("schema", "--suite").json
+    assert set(said["properties"]) == {"task", "cases", "scorer", "matrix", "repeats"}
+    assert "json_subset" in said["properties"]["scorer"]["anyOf"][0]["enum"]
+    assert set(said["properties"]["matrix"]["properties"]) == {"planner", "backends", "monitors"}
+    references = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(said)))
+    assert references <= set(said["$defs"])

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from scaffold.batch.items import Item
     from scaffold.batch.runner import Tally
 
-_SHOWN = 3
-
 
 class Bar:
     """Shows a batch; `rich` draws it again a few times a second."""
@@ -33,17 +31,15 @@ class Bar:
             refresh_per_second=4,
         )
         self._bar = self._progress.add_task("", total=total)
-        self._running: dict[str, None] = {}
         self._progress.start()
 
     def preparing(self, what: str, fraction: float) -> None:
         self._progress.update(self._bar, description=f"{line(what)} {fraction:.0%}")
 
     def began(self, item: Item) -> None:
-        self._running[item.id] = None
+        """The bar counts what has ended."""
 
     def ended(self, item: Item, row: dict[str, Any], tally: Tally) -> None:
-        self._running.pop(item.id, None)
         if row["status"] != "solved" or row.get("outcome") == "wrong":
             self.say(told(row))
         self._draw(tally)
