@@ -9,7 +9,12 @@ _MAPS = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items",)
 
+_NUMBER_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+
 LONGEST_LIST = 64  # items, where the schema sets no bound
+# For llguidance, which would else allow any white space between the parts of an answer: half its tokens.
+COMPACT = {"whitespace_flexible": False}
+LARGEST = 10**15  # of a number, where the schema sets no bound: what every reader of JSON holds exactly
 LONGEST_PER_TOKEN = 3  # characters of a string: what `max_tokens` could hold at best, in English JSON
 
 
@@ -70,26 +75,39 @@ def only_keywords(schema: Any, known: frozenset[str]) -> Any:
     }
 
 
-def bounded(schema: Any, longest: int) -> Any:
+def bounded(schema: Any, longest: int, *, every: bool = False) -> Any:
     """Bound every string and list that the schema leaves open.
 
-    A small model in an open string writes until its tokens are spent and never closes it. Digits need no
-    bound of ours: llama.cpp's own grammar for numbers has one.
+    A small model in an open string, or among digits, writes until its tokens are spent and never comes to an end.
 
     Args:
         schema: a JSON Schema.
         longest: most characters of a string, where the schema sets no bound.
+        every: bound numbers too, and strings that have a pattern: not every decoder can hold an answer to both.
     """
     if not isinstance(schema, dict):
         return schema
-    copy = _each(schema, lambda inner: bounded(inner, longest))
+    copy = _each(schema, lambda inner: bounded(inner, longest, every=every))
     kinds = copy.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
-    if "string" in kinds and not copy.keys() & {"enum", "const", "pattern", "format"}:
+    if copy.keys() & {"enum", "const"}:
+        return copy
+    if "string" in kinds and not copy.keys() & ({"format"} if every else {"pattern", "format"}):
         copy.setdefault("maxLength", max(longest, copy.get("minLength", 0)))
+    if every and {"integer", "number"} & set(kinds):
+        _bound_number(copy)
     if "array" in kinds and "items" in copy:
         copy.setdefault("maxItems", max(LONGEST_LIST, copy.get("minItems", 0)))
     return copy
+
+
+def _bound_number(schema: dict[str, Any]) -> None:
+    """Set the bounds that a number lacks; one that the schema sets is left as it is."""
+    said = [value for key in _NUMBER_BOUNDS if isinstance(value := schema.get(key), int | float)]
+    if not schema.keys() & {"minimum", "exclusiveMinimum"}:
+        schema["minimum"] = min(-LARGEST, *said) if said else -LARGEST
+    if not schema.keys() & {"maximum", "exclusiveMaximum"}:
+        schema["maximum"] = max(LARGEST, *said) if said else LARGEST
 
 
 def choice_grammar(choices: tuple[str, ...]) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold.vocabulary.models import FREE, Delta, Message, Request
+from scaffold_backends.choices import normalised
 from scaffold_backends.hf.backend import HuggingFace, load
 from scaffold_backends.hf.prompts import render
-from scaffold_backends.hf.sampling import drawn, normalised
+from scaffold_backends.hf.sampling import drawn
 from scaffold_backends.hf.text import Characters, SampleText
 
 from . import tiny_hf

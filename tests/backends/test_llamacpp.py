@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold.errors import BackendUnavailable, ContextOverflow, ModelFileError, TaskError
-from scaffold.vocabulary.models import FREE
+from scaffold.errors import BackendUnavailable, BadRequest, ContextOverflow, ModelFileError, TaskError
+from scaffold.vocabulary.models import FREE, Delta, Message, Request
 from scaffold_backends.llamacpp.backend import load, load_smollm2
+from scaffold_backends.llamacpp.grammars import Held
+from scaffold_backends.llamacpp.scoring import scores_of
 from scaffold_backends.store import SMOLLM2
 
 from .conftest import ask, gather, texts, usage
@@ -20,7 +23,6 @@ from .conftest import ask, gather, texts, usage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scaffold.vocabulary.models import Delta, Request
     from scaffold_backends.llamacpp.backend import LlamaCpp
 
 
@@ -117,6 +119,135 @@ def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
 
     assert asyncio.run(inner()) < 6  # all of it would take 15 s and more
     assert comes_free(smollm2)
+
+
+def test_a_sample_of_several_says_its_probability_among_the_choices(smollm2: LlamaCpp) -> None:
+    """With choices, log-probabilities are those of whole texts among the choices: they add up to one."""
+    choices = ("red", "blue", "reddish", "\U0001f7e5")
+    told: dict[str, float] = {}
+    for choice in choices:  # each made to come, while all are allowed to the scoring
+        engine = smollm2._engine  # noqa: SLF001 - the one that scores
+        assert engine is not None
+        turns = [{"role": "user", "content": "Which colour?"}]
+        told[choice] = scores_of(engine, turns, choices, lambda: False).logprobs[choice]
+    assert math.fsum(map(math.exp, told.values())) == pytest.approx(1)
+    deltas = run(smollm2, ask("Which colour?", choices=choices, n=3, temperature=1.5, seed=2))
+    for index, text in enumerate(texts(deltas)):
+        scores = [delta.logprob for delta in deltas if delta.index == index and delta.logprob is not None]
+        assert scores == [pytest.approx(told[text], abs=0.02)]
+    assert run(smollm2, ask("Which colour?", choices=("red",)))[-1].logprob == 0
+
+
+def test_scores_are_those_of_the_tokens(smollm2: LlamaCpp) -> None:
+    """The ratio of two choices is that of the log-probabilities that llama.cpp gives the tokens when it says them."""
+    turns = [{"role": "user", "content": "Is water wet? Say yes or no."}]
+    engine = smollm2._engine  # noqa: SLF001 - the one that scores
+    assert engine is not None
+    prompt = engine.prompt(turns)
+    told = engine.complete({"prompt": prompt, "max_tokens": 1, "temperature": 0.0, "logprobs": 50})
+    entries = told["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    expected = {entry["token"]: entry["logprob"] for entry in entries if entry["token"] in {"Yes", "No"}}
+    scores = scores_of(engine, turns, ("Yes", "No"), lambda: False).logprobs
+    assert scores["Yes"] - scores["No"] == pytest.approx(expected["Yes"] - expected["No"], abs=0.01)
+
+
+def test_answers_to_a_schema_are_compact_and_bounded(smollm2: LlamaCpp) -> None:
+    """No token is spent on white space, and neither digits nor a pattern go on for ever."""
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "w": {"type": "string", "pattern": "^[a-z]+$"}},
+        "required": ["n", "w"],
+        "additionalProperties": False,
+    }
+    for seed in range(3):
+        deltas = run(
+            smollm2, ask("Digits!", "A number:", json_schema=schema, max_tokens=60, temperature=2.0, seed=seed)
+        )
+        text = texts(deltas)[0]
+        assert json.dumps(json.loads(text), separators=(",", ":")) == text
+        assert abs(json.loads(text)["n"]) <= 10**15
+        assert len(json.loads(text)["w"]) <= 180
+
+
+def test_schemas_that_are_none_are_refused(smollm2: LlamaCpp) -> None:
+    """A schema that llama.cpp cannot read, or silently leaves out, is the request's fault and said so."""
+    with pytest.raises(BadRequest, match="unrecognized type nonsense"):
+        run(smollm2, ask("x", json_schema={"type": "nonsense"}))
+    unheld = Request(messages=(), json_schema={"type": "object"})
+    held = Held(unheld)
+    held.check(Delta(0, '{"'))
+    held.check(Delta(0, "anything"))
+    with pytest.raises(BadRequest, match="leaves it out"):
+        held.check(Delta(1, "Sure! {"))
+
+
+def test_a_prompt_counts_once(smollm2: LlamaCpp) -> None:
+    """However many rounds its samples take, a prompt is one input; what follows finds it computed."""
+    prompt = "Tell me of the sea, of its ships and of their captains, in one word."
+    one = usage(run(smollm2, ask(prompt, max_tokens=2, temperature=1.5, seed=1)))
+    five = usage(run(smollm2, ask(prompt, n=5, max_tokens=2, temperature=1.5, seed=1)))
+    assert five.input == one.input
+    assert five.output > one.output
+    assert five.cached >= one.input - 1
+
+
+def test_characters_are_never_cut(smollm2: LlamaCpp) -> None:
+    """A character whose bytes are several tokens comes whole, also in pieces of a stream."""
+    emoji = "\U0001f9ff\U0001f600é\u4e2d"
+    deltas = run(smollm2, ask("Repeat.", choices=(emoji,), max_tokens=40))
+    assert texts(deltas) == [emoji]
+    assert not any("\ufffd" in delta.text for delta in deltas)
+
+
+def test_sixty_four_requests_at_once() -> None:
+    """They wait for two slots; none is lost, and each gets its own answer."""
+
+    async def inner() -> list[list[Delta]]:
+        requests = [ask("Say it.", choices=(str(i),), max_tokens=4) for i in range(64)]
+        return await asyncio.gather(*(gather(plain, request) for request in requests))
+
+    plain = load_smollm2(n_ctx=256, n_parallel=2, threads=1)
+    assert [texts(deltas) for deltas in asyncio.run(inner())] == [[str(i)] for i in range(64)]
+    asyncio.run(plain.close())
+
+
+def test_a_closed_stream_takes_no_more_of_the_processor(smollm2: LlamaCpp) -> None:
+    """Closed after its first piece, a long request stops computing within a token's time."""
+
+    async def inner() -> float:
+        stream = smollm2.generate(ask("Write a long story.", n=2, max_tokens=400))
+        await anext(stream)
+        await stream.aclose()
+        await asyncio.sleep(1)
+        begin = time.process_time()
+        await asyncio.sleep(1)
+        return time.process_time() - begin
+
+    assert asyncio.run(inner()) < 0.2
+
+
+def test_state_after_a_system_turn_is_kept_across_processes(tmp_path: Path) -> None:
+    """What one process computed the next one reads; a damaged file is written anew."""
+    turns = (Message("system", "You are careful. " + "Look at every word of it. " * 10), Message("user", "Hi."))
+    long = Request(messages=turns, max_tokens=1, temperature=0.0)
+    folder = tmp_path / "kept"
+
+    def cached() -> int:
+        backend = load_smollm2(n_ctx=256, n_parallel=1, threads=1, keep=str(folder))
+        deltas = run(backend, long)
+        asyncio.run(backend.close())
+        return usage(deltas).cached
+
+    assert cached() > 70  # the first process computes it aside, and keeps it
+    (kept,) = folder.iterdir()
+    whole, written = kept.read_bytes(), kept.stat().st_mtime_ns
+    assert cached() > 70
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(whole[: len(whole) // 2])
+    assert cached() > 70
+    assert len(kept.read_bytes()) == len(whole)
+    with pytest.raises(TaskError, match="cannot make the folder"):
+        run(load_smollm2(n_ctx=256, n_parallel=1, keep=str(kept / "x")), long)
 
 
 def test_many_tasks_at_once(smollm2: LlamaCpp) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from scaffold_backends.choices import share_a_beginning
 from scaffold_backends.hf.caches import fork
 from scaffold_backends.hf.sampling import checked
 
@@ -30,9 +30,7 @@ class Choices:
         self._texts = tuple(dict.fromkeys(texts))
         self._tokens = [model.encode(text) for text in self._texts]
         self._step = step
-        # Where one choice is the beginning of another, only the end tells them apart.
-        pairs = pairwise(sorted(self._tokens))
-        self._ended = bool(model.ends) and any(after[: len(before)] == before for before, after in pairs)
+        self._ended = bool(model.ends) and share_a_beginning(self._tokens)
         self._known: tuple[Any, dict[int, list[float]]] = (None, {})
 
     @property

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scaffold.vocabulary.models import Delta, Finish, Usage
+from scaffold_backends.choices import normalised
 from scaffold_backends.hf.caches import fork, memory_norms
 from scaffold_backends.hf.choices import Choices
-from scaffold_backends.hf.sampling import Sureness, checked, drawn, drawn_from, normalised, sureness_of
+from scaffold_backends.hf.sampling import Sureness, checked, drawn, drawn_from, sureness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -54,13 +54,6 @@ def _place(scores: Sequence[float], temperature: float, source: random.Random) -
     return weights.index(max(weights))  # rounding left a crumb
 
 
-def normalised(scores: Sequence[float]) -> list[float]:
-    """Log-probabilities among a few, from scores that are such up to a constant (log-softmax)."""
-    top = max(scores)
-    total = top + math.log(math.fsum(math.exp(score - top) for score in scores))
-    return [score - total for score in scores]
-
-
 def checked(logits: Any, model: str) -> Any:
     """Give logits back, once it is certain that one can choose by them.
 

@@ -14,18 +14,21 @@ import msgspec
 from pydantic import Field, PositiveInt
 
 from scaffold.errors import MissingExtra, TaskError
-from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility
+from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility, Usage
 from scaffold_backends.chunks import ChunkReader, clean
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
 from scaffold_backends.gguf import check_gguf
 from scaffold_backends.http.refusals import Origin, stream_refusal
-from scaffold_backends.llamacpp.engine import Engine
+from scaffold_backends.llamacpp.engine import Engine, Result
+from scaffold_backends.llamacpp.grammars import Grammars, Held
+from scaffold_backends.llamacpp.keeping import Kept
+from scaffold_backends.llamacpp.scoring import Scores, scores_of
 from scaffold_backends.llamacpp.slots import Slots
 from scaffold_backends.options import Options, read_options
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from scaffold.vocabulary.models import Ability, Delta, Request
     from scaffold_backends.store import LocalModel
@@ -38,7 +41,9 @@ class LlamaCppOptions(Options):
         n_ctx: most tokens of prompt and answer together, of one sample.
         n_parallel: how many samples are generated at once; each takes memory for `n_ctx` tokens.
         threads: of the processor; llama.cpp chooses when not set.
-        logprobs: give log-probabilities.
+        logprobs: give log-probabilities; with choices, of each among the choices.
+        keep: a folder in which the state after long system turns is kept, so that the next process need not compute
+            it. Who can write there can make this process read what it likes.
         reasoning: `full` for a model that reasons in `<think>` tags, which llama.cpp takes apart.
         trust: whether its answers may steer irreversible actions unseen.
     """
@@ -47,6 +52,7 @@ class LlamaCppOptions(Options):
     n_parallel: PositiveInt = Field(default=4, le=64)
     threads: PositiveInt | None = None
     logprobs: bool = False
+    keep: Path | None = None
     reasoning: ReasoningVisibility | None = None
     trust: Literal["trusted", "untrusted"] = "untrusted"
 
@@ -101,6 +107,8 @@ class LlamaCpp:
         self._slots = Slots(options.n_parallel)
         self._loading = threading.Lock()
         self._engine: Engine | None = None
+        self._kept: Kept | None = None
+        self._grammars: Grammars | None = None
         can: set[Ability] = {"schema", "choices", "seed", "n"}
         self.profile = Profile(
             backend="llamacpp",
@@ -139,7 +147,14 @@ class LlamaCpp:
                 path = self._file()
                 check_gguf(path)
                 say(f"loading {self.profile.model}", 1.0)
-                self._engine = Engine(path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads)
+                keep = None if options.keep is None else options.keep.expanduser().resolve()
+                if keep is not None:
+                    _make(keep)
+                self._engine = Engine(
+                    path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads, keep=keep
+                )
+                self._kept = Kept(keep, path, self._engine, options.n_parallel) if keep is not None else None
+                self._grammars = Grammars(self._engine)
             return self._engine
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
@@ -156,25 +171,62 @@ class LlamaCpp:
         engine = self._engine
         if engine is None:
             engine = await asyncio.to_thread(self._load, lambda _message, _fraction: None)
+        await self._keep(engine, request)
+        body = await asyncio.to_thread(self._body, engine, request)
+        scores = await self._scores(engine, body["messages"], request.choices)
         usage = NO_USAGE
         width = self._options.n_parallel
         for first in range(0, request.n, width):
             last = first + width >= request.n
-            seed = None if request.seed is None else request.seed + first
-            part = msgspec.structs.replace(request, n=min(width, request.n - first), seed=seed)
-            async with aclosing(self._round(engine, part, first)) as deltas:
-                async for delta in deltas:
+            part = msgspec.structs.replace(request, n=min(width, request.n - first))
+            async with aclosing(self._round(engine, body, part, first)) as deltas:
+                async for delta in _scored(deltas, scores) if scores is not None else deltas:
                     if delta.usage is None:
                         yield delta
                         continue
-                    usage += delta.usage
+                    usage = _together(usage, delta.usage, scores)
                     yield msgspec.structs.replace(delta, usage=usage if last else None)
 
-    async def _round(self, engine: Engine, request: Request, first: int) -> AsyncGenerator[Delta]:
+    async def _keep(self, engine: Engine, request: Request) -> None:
+        """Have the state after a request's system turn, where it is to be kept."""
+        kept, first = self._kept, next(iter(request.messages), None)
+        if kept is None or first is None or first.role != "system" or kept.knows(clean(first.content)):
+            return
+        await self._aside(engine, self._options.n_parallel, lambda: kept.see_to(clean(first.content)))
+
+    async def _scores(self, engine: Engine, messages: list[dict[str, str]], choices: tuple[str, ...]) -> Scores | None:
+        """How likely each choice is among the choices, where that is to be told."""
+        if not choices or not self._options.logprobs:
+            return None
+        stopped = threading.Event()
+
+        def work() -> Scores:
+            return scores_of(engine, messages, choices, lambda: stopped.is_set() or engine.closed.is_set())
+
+        try:
+            return await self._aside(engine, 1, work)
+        finally:
+            stopped.set()
+
+    async def _aside(self, engine: Engine, slots: int, work: Callable[[], Result]) -> Result:
+        """Do something that blocks, once it has so many slots to itself."""
+        await self._slots.take(slots)
+        try:
+            running = engine.aside(work, done=lambda: self._slots.give(slots))
+        except BaseException:
+            self._slots.give(slots)
+            raise
+        return await asyncio.wrap_future(running)
+
+    async def _round(self, engine: Engine, body: dict[str, Any], request: Request, first: int) -> AsyncGenerator[Delta]:
         reader = ChunkReader(request, FREE, first=first)
+        body = {**body, "n": request.n}
+        if request.seed is not None:
+            body["seed"] = (request.seed + first) % 2**32  # llama.cpp's seeds have 32 bits
+        held = Held(request) if "grammar" in body and request.json_schema is not None else None
         await self._slots.take(request.n)
         try:
-            call = engine.start(self._body(request), done=lambda: self._slots.give(request.n))
+            call = engine.start(body, done=lambda: self._slots.give(request.n))
         except BaseException:
             self._slots.give(request.n)
             raise
@@ -184,31 +236,31 @@ class LlamaCpp:
                     refused = stream_refusal(chunk["error"], Origin("llama.cpp"))
                     raise refused.error
                 for delta in reader.read(chunk):
+                    if held is not None:
+                        held.check(delta)
                     yield delta
         finally:
             call.stop()
         yield reader.end()
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, engine: Engine, request: Request) -> dict[str, Any]:
+        """What is asked of llama.cpp, but for how many samples and their seed; blocks while a grammar is written."""
         body: dict[str, Any] = {
             "messages": [{"role": turn.role, "content": clean(turn.content)} for turn in request.messages],
-            "n": request.n,
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
-            "stop": list(request.stop),
+            "stop": [stop for stop in request.stop if stop],
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if request.seed is not None:
-            body["seed"] = request.seed % 2**32  # llama.cpp's seeds have 32 bits
-        if self._options.logprobs:
-            body["logprobs"] = True
+        if self._options.logprobs and not request.choices:
+            body |= {"logprobs": True, "top_logprobs": 1}  # with none, it tells not even that of the token itself
         if request.json_schema is not None:
-            schema = bounded(request.json_schema, LONGEST_PER_TOKEN * request.max_tokens)
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema},
-            }
+            schema = bounded(request.json_schema, LONGEST_PER_TOKEN * request.max_tokens, every=True)
+            if self._options.reasoning == "full":  # it lets the model reason first; a grammar would not
+                body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            elif self._grammars is not None:
+                body["grammar"] = self._grammars.of(schema)
         elif request.choices:
             body["grammar"] = choice_grammar(request.choices)
         return body
@@ -220,5 +272,35 @@ class LlamaCpp:
     def _close(self) -> None:
         with self._loading:
             engine, self._engine = self._engine, None
+            self._kept = self._grammars = None
         if engine is not None:
             engine.close()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaskError(f"cannot make the folder {str(folder)!r}: {error.strerror}", path=("keep",)) from error
+
+
+async def _scored(deltas: AsyncIterator[Delta], scores: Scores) -> AsyncGenerator[Delta]:
+    """Tell with each sample's last piece how likely its text is among the choices."""
+    texts: dict[int, str] = {}
+    async for delta in deltas:
+        texts[delta.index] = texts.get(delta.index, "") + delta.text
+        logprob = None if delta.finish is None else scores.logprobs.get(texts[delta.index])
+        yield msgspec.structs.replace(delta, logprob=logprob)
+
+
+def _together(before: Usage, usage: Usage, scores: Scores | None) -> Usage:
+    """Add up rounds of one prompt, which counts once: what is computed again is a matter of llama.cpp's memory."""
+    cached = usage.cached if before == NO_USAGE else before.cached
+    if scores is not None and before == NO_USAGE:
+        cached = scores.cached  # scoring has read the prompt, so that the samples found it read
+    return Usage(
+        input=max(before.input, usage.input),
+        output=before.output + usage.output,
+        reasoning=before.reasoning + usage.reasoning,
+        cached=cached,
+    )

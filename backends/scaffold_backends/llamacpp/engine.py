@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scaffold.errors import BackendUnavailable, BadResponse, ModelFileError
+from scaffold.errors import BackendUnavailable, BadRequest, BadResponse, ModelFileError
+from scaffold_backends.crossing import Crossing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+Result = TypeVar("Result")
+
+_ANSWERS_WITHIN_S = 60.0  # what is asked over HTTP computes nothing, but waits for a slot that does
 
 
 class Engine:
-    """A loaded model and the threads that wait for it."""
+    """A loaded model and the threads that wait for it.
 
-    def __init__(self, path: Path, *, n_ctx: int, n_parallel: int, threads: int | None) -> None:
+    Attributes:
+        version: of xllamacpp, whose files of saved state are read by the same version only.
+        closed: nothing new is begun; what runs aside looks at it.
+    """
+
+    def __init__(
+        self, path: Path, *, n_ctx: int, n_parallel: int, threads: int | None, keep: Path | None = None
+    ) -> None:
         """Load a model; blocks.
 
         Args:
@@ -28,6 +39,7 @@ class Engine:
             n_ctx: most tokens of one sample, its prompt included.
             n_parallel: how many samples are generated at once.
             threads: of the processor; llama.cpp chooses when None.
+            keep: the folder into which state may be saved; none may when None.
 
         Raises:
             ModelFileError: llama.cpp cannot load it.
@@ -35,8 +47,9 @@ class Engine:
         # Before the import, which reads it: GNU OpenMP's threads would spin while they wait for each other,
         # which on a busy machine makes everything some thirty times slower.
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        xllamacpp = importlib.import_module("xllamacpp")
-        params = xllamacpp.CommonParams()
+        self._library: Any = importlib.import_module("xllamacpp")
+        self.version: str = self._library.__version__
+        params = self._library.CommonParams()
         params.model.path = str(path)
         params.n_ctx = n_ctx * n_parallel  # it is divided among the slots
         params.n_parallel = n_parallel
@@ -45,11 +58,14 @@ class Engine:
         # It always opens a port. Nobody is told the key.
         params.hostnames = ["127.0.0.1"]
         params.port = 0
-        params.api_keys = [secrets.token_urlsafe(32)]
+        self._key = secrets.token_urlsafe(32)
+        params.api_keys = [self._key]
         params.endpoint_slots = params.ui = False
         params.verbosity = -1
+        if keep is not None:
+            params.slot_save_path = f"{keep}/"  # it is put before the file's name as it is
         try:
-            self._server: Any = xllamacpp.Server(params)
+            self._server: Any = self._library.Server(params)
         except RuntimeError as error:
             message = (
                 f"llama.cpp could not load {str(path)!r} ({path.stat().st_size} bytes): it is cut short, "
@@ -59,32 +75,112 @@ class Engine:
             raise ModelFileError(message) from error
         self._threads = ThreadPoolExecutor(n_parallel, thread_name_prefix="llamacpp")
         self._calls: set[Call] = set()
+        self._closing = threading.Lock()
+        self.closed = threading.Event()
 
     def start(self, body: dict[str, Any], *, done: Callable[[], None]) -> Call:
         """Begin with a request; `done` is called, from some thread, once llama.cpp has let go of it."""
         call = Call(self._server, body)
 
-        def finished(_future: object) -> None:
+        def finished() -> None:
             self._calls.discard(call)
             done()
 
         self._calls.add(call)
         try:
-            running = self._threads.submit(call.run)
-        except RuntimeError as error:
+            self.aside(call.run, done=finished)
+        except BackendUnavailable:
             self._calls.discard(call)
-            message = "the model was closed"
-            raise BackendUnavailable(message) from error
-        running.add_done_callback(finished)
+            raise
         return call
+
+    def aside(self, work: Callable[[], Result], *, done: Callable[[], None]) -> Future[Result]:
+        """Do something that blocks in one of the model's threads; `done` is called once it is over, or will not be.
+
+        Raises:
+            BackendUnavailable: the model was closed.
+        """
+        try:
+            running = self._threads.submit(work)
+        except RuntimeError as error:
+            raise BackendUnavailable("the model was closed") from error
+        running.add_done_callback(lambda _future: done())
+        return running
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Complete tokens, without a template; blocks, so it is for a few tokens at most.
+
+        Raises:
+            BadRequest: llama.cpp calls it wrong.
+            BackendUnavailable: the model was closed.
+        """
+        with self._closing:
+            server = self._server
+        if server is None:
+            raise BackendUnavailable("the model was closed")
+        answer: dict[str, Any] = server.handle_completions(body)
+        if "error" in answer:
+            raise BadRequest(f"llama.cpp: {answer['error']}")
+        return answer
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask what llama.cpp tells over HTTP alone; blocks. Without a body, it is a GET.
+
+        Raises:
+            BadRequest: it calls the request wrong.
+            BackendUnavailable: it does not answer, or the model was closed.
+        """
+        import httpx
+
+        with self._closing:
+            address = self._server and self._server.listening_address
+        if not address:
+            raise BackendUnavailable("the model was closed")
+        headers = {"Authorization": f"Bearer {self._key}"}
+        try:
+            # No proxy of the environment may see what is said within this machine.
+            with httpx.Client(base_url=address, headers=headers, timeout=_ANSWERS_WITHIN_S, trust_env=False) as client:
+                response = client.get(path) if body is None else client.post(path, json=body)
+        except httpx.HTTPError as error:
+            raise BackendUnavailable(f"llama.cpp does not answer: {error}") from error
+        answer: dict[str, Any] = response.json()
+        if response.is_error:
+            raise BadRequest(f"llama.cpp: {answer.get('error', answer)}")
+        return answer
+
+    def tokens(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text, by the model's own tokenizer; `special` for a whole prompt that names special tokens."""
+        asked = {"content": text, "add_special": special, "parse_special": special}
+        return list(self.ask("/tokenize", asked)["tokens"])
+
+    def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Tokens of turns, written by the model's own chat template."""
+        return self.tokens(self.ask("/apply-template", {"messages": messages})["prompt"], special=True)
+
+    def end_of_turn(self) -> list[int]:
+        """The token that ends an answer; none where the model has none."""
+        return self.tokens(str(self.ask("/props").get("eos_token") or ""), special=True)[-1:]
+
+    def grammar(self, schema: dict[str, Any], options: dict[str, Any]) -> str:
+        """Write a JSON Schema as a grammar in the language that this build of llama.cpp reads.
+
+        Raises:
+            BadRequest: it is no schema; llama.cpp would leave it out without a word.
+        """
+        asked = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        self.ask("/apply-template", {"messages": [{"role": "user", "content": ""}], "response_format": asked})
+        grammar: str = self._library.json_schema_to_grammar({**schema, "x-guidance": options})
+        return grammar
 
     def close(self) -> None:
         """Stop all calls and free the model. Blocks until they have stopped."""
+        self.closed.set()
         self._threads.shutdown(wait=False)  # from here on, no call begins
         for call in list(self._calls):
             call.stop()
         self._threads.shutdown(wait=True)
-        self._server = None  # its last reference: the port is closed, the memory freed
+        with self._closing:
+            self._server = None  # its last reference: the port is closed, the memory freed
 
 
 class Call:
@@ -93,41 +189,34 @@ class Call:
     def __init__(self, server: Any, body: dict[str, Any]) -> None:
         self._server = server
         self._body = body
-        self._loop = asyncio.get_running_loop()
-        self._arriving: asyncio.Queue[dict[str, Any] | Exception | None] = asyncio.Queue()
-        self._stopped = threading.Event()
+        self._crossing: Crossing[dict[str, Any]] = Crossing()
 
     async def next(self) -> dict[str, Any] | None:
         """Give the next chunk; None after the last."""
-        arrived = await self._arriving.get()
-        if isinstance(arrived, Exception):
-            raise arrived
-        if arrived is None and self._stopped.is_set():
+        arrived = await self._crossing.next()
+        if arrived is None and self._crossing.stopped.is_set():
             message = "the model was closed while it answered"
             raise BackendUnavailable(message)
         return arrived
 
     def stop(self) -> None:
         """Ask llama.cpp to stop at the next token; from any thread."""
-        self._stopped.set()
+        self._crossing.stopped.set()
 
     def run(self) -> None:
         """Run the request to its end; in a thread."""
         end: Exception | None = None
         try:
-            if not self._stopped.is_set():
+            if not self._crossing.stopped.is_set():
                 self._server.handle_chat_completions(self._body, self._take)
+        except ValueError as error:  # what llama.cpp says of a request before it begins
+            end = BadRequest(f"llama.cpp: {error}")
         except Exception as error:  # noqa: BLE001 - handed to the one who waits
             end = BadResponse(f"llama.cpp failed: {error}")
-        self._hand_over(end)
+        finally:
+            del self._server  # a call that is still referred to must not keep a closed model in memory
+        self._crossing.put(end)
 
     def _take(self, chunk: dict[str, Any]) -> bool:
         """Take a chunk from llama.cpp; True makes it stop. What is raised in here would be lost."""
-        return self._stopped.is_set() or not self._hand_over(chunk)
-
-    def _hand_over(self, arrived: dict[str, Any] | Exception | None) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._arriving.put_nowait, arrived)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            return False
-        return True
+        return self._crossing.stopped.is_set() or not self._crossing.put(chunk)

@@ -1,0 +1,22 @@
+"""What holds for a few given answers, whichever model chooses among them."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def normalised(scores: Sequence[float]) -> list[float]:
+    """Log-probabilities among a few, from their log-probabilities among all there is (log-softmax)."""
+    top = max(scores)
+    total = top + math.log(math.fsum(math.exp(score - top) for score in scores))
+    return [score - total for score in scores]
+
+
+def share_a_beginning(choices: Iterable[Sequence[int]]) -> bool:
+    """Whether one choice's tokens are the beginning of another's, so that only its end tells them apart."""
+    return any(list(after[: len(before)]) == list(before) for before, after in pairwise(sorted(map(list, choices))))

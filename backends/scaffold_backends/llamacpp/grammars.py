@@ -1,0 +1,63 @@
+"""Holding answers to a JSON Schema in llama.cpp, with as few tokens as it takes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadRequest
+from scaffold_backends.constraints import COMPACT
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.models import Delta, Request
+    from scaffold_backends.llamacpp.engine import Engine
+
+_MOST = 256  # schemas remembered; a planner has a handful
+
+
+class Grammars:
+    """The grammars of one loaded model, each written once.
+
+    llama.cpp's own `response_format` lets an answer have any white space, which is half of its tokens.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def of(self, schema: dict[str, Any]) -> str:
+        """Give a schema's grammar; blocks for some milliseconds the first time.
+
+        Raises:
+            BadRequest: it is no schema that llama.cpp can hold an answer to.
+        """
+        key = json.dumps(schema, sort_keys=True)
+        with self._lock:
+            if key not in self._known:
+                if len(self._known) >= _MOST:
+                    self._known.clear()
+                self._known[key] = self._engine.grammar(schema, COMPACT | {"lenient": True})
+            return self._known[key]
+
+
+class Held:
+    """Notices a grammar that llama.cpp has left out: it says nothing of one that it could not use."""
+
+    def __init__(self, request: Request) -> None:
+        schema = request.json_schema or {}
+        self._begins = {"object": "{", "array": "[", "string": '"'}.get(str(schema.get("type")), "")
+        self._begun: set[int] = set()
+
+    def check(self, delta: Delta) -> None:
+        """Look at how a sample begins.
+
+        Raises:
+            BadRequest: not as its schema wants, so the grammar is not in use.
+        """
+        if not delta.text or delta.index in self._begun:
+            return
+        self._begun.add(delta.index)
+        if not delta.text.startswith(self._begins):
+            raise BadRequest("llama.cpp cannot hold an answer to this JSON Schema, and leaves it out: simplify it")

@@ -1,0 +1,100 @@
+"""The model's state after a long beginning of prompts, kept in a file, so that the next process need not compute it.
+
+The beginning is what all prompts with the same system turn have in common. llama.cpp gives a prompt to the slot whose
+text begins most alike, so that a state that was put into one slot is found again by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+from scaffold.errors import BadRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scaffold_backends.llamacpp.engine import Engine
+
+_LEAST = 64  # tokens; what is shorter is computed faster than it is worth a file
+_ENDS = 1024 * 1024  # bytes at either end of a model's file, by which it is known
+
+
+class Kept:
+    """The beginnings that are kept in one folder for one loaded model."""
+
+    def __init__(self, folder: Path, model: Path, engine: Engine, slots: int) -> None:
+        self._folder = folder
+        self._engine = engine
+        self._slots = slots
+        self._identity = _identity(model, engine.version)
+        self._known: set[str] = set()
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def knows(self, system: str) -> bool:
+        """Whether a system turn was seen to already."""
+        return system in self._known
+
+    def see_to(self, system: str) -> None:
+        """Have the state after a system turn in a slot: from its file, else computed, and then saved.
+
+        It blocks, and no other request may run meanwhile: it might be given the same slot.
+        """
+        with self._lock:
+            if system in self._known:
+                return
+            self._known.add(system)
+            tokens = self._beginning(system)
+            if len(tokens) < _LEAST:
+                return
+            slot = self._used % self._slots
+            self._used += 1
+            name = hashlib.sha256(json.dumps([self._identity, tokens]).encode()).hexdigest()[:32] + ".state"
+            if not self._restored(slot, name):
+                self._engine.complete({"prompt": tokens, "n_predict": 0, "id_slot": slot, "cache_prompt": True})
+                self._save(slot, name)
+
+    def _beginning(self, system: str) -> list[int]:
+        """The tokens that prompts with one system turn begin with, whatever the user says."""
+        one, other = (
+            self._engine.prompt([{"role": "system", "content": system}, {"role": "user", "content": said}])
+            for said in ("a", "1")
+        )
+        alike = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+        return one[:alike]
+
+    def _restored(self, slot: int, name: str) -> bool:
+        if not (self._folder / name).is_file():
+            return False
+        try:
+            self._engine.ask(f"/slots/{slot}?action=restore", {"filename": name})
+        except BadRequest:  # it is damaged: it is written anew
+            return False
+        return True
+
+    def _save(self, slot: int, name: str) -> None:
+        # Under another name first: a file in the folder is whole.
+        begun = f"{name}.{secrets.token_hex(8)}"
+        try:
+            self._engine.ask(f"/slots/{slot}?action=save", {"filename": begun})
+            (self._folder / begun).replace(self._folder / name)
+        except (BadRequest, OSError) as error:
+            (self._folder / begun).unlink(missing_ok=True)
+            warnings.warn(f"the state after a prompt could not be kept in {str(self._folder)!r}: {error}", stacklevel=2)
+
+
+def _identity(model: Path, version: str) -> Sequence[str]:
+    """What a state belongs to: one model, in one version of llama.cpp."""
+    with model.open("rb") as file:
+        digest = hashlib.sha256(file.read(_ENDS))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _ENDS))
+        digest.update(file.read(_ENDS))
+    return (version, str(size), digest.hexdigest())

@@ -1,0 +1,98 @@
+"""How likely each of a few given answers is, as a whole, after a prompt.
+
+llama.cpp tells log-probabilities of the tokens that it generates, among the whole vocabulary. So the tree of the
+choices' tokens is walked from the prompt on, and at each branch one token is generated only to be told the likeliest
+ones; one that is not among them is made to come, to be told its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BackendUnavailable, BadResponse
+from scaffold_backends.choices import normalised, share_a_beginning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scaffold_backends.llamacpp.engine import Engine
+
+_TOLD = 100  # likeliest tokens that are told at once
+_ALL = 2**20  # more than any vocabulary has
+_NEVER = -1e3  # log-probability of a token that is never told
+_FORCED = 1e4  # added to a token's logit: no other comes
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What scoring has found.
+
+    Attributes:
+        logprobs: of each choice among the choices.
+        cached: how many of the prompt's tokens had not to be computed.
+    """
+
+    logprobs: Mapping[str, float]
+    cached: int
+
+
+def scores_of(
+    engine: Engine, messages: Sequence[dict[str, str]], choices: Sequence[str], stopped: Callable[[], bool]
+) -> Scores:
+    """Log-probability of each choice after a prompt, among the choices; blocks, some milliseconds for each token.
+
+    Args:
+        engine: a loaded model.
+        messages: the prompt.
+        choices: the texts.
+        stopped: asked before each token.
+
+    Raises:
+        BackendUnavailable: it was stopped.
+        BadRequest: llama.cpp calls the request wrong.
+    """
+    prompt = engine.prompt(messages)
+    tokens = {choice: tuple(engine.tokens(choice, special=False)) for choice in choices}
+    if share_a_beginning(tokens.values()):
+        end = engine.end_of_turn()
+        tokens = {choice: (*path, *end) for choice, path in tokens.items()}
+    branches: dict[tuple[int, ...], set[int]] = {}
+    for path in tokens.values():
+        for place, token in enumerate(path):
+            branches.setdefault(path[:place], set()).add(token)
+    known: dict[tuple[int, ...], float] = {(): 0.0}
+    cached: int | None = None
+    # What is generated is made to be this, of which only the likelier ones matter: of a token that is part of a
+    # character llama.cpp would tell nothing.
+    plain = engine.tokens("a", special=False)[-1]
+    for branch in sorted(branches, key=len):
+        if stopped():
+            raise BackendUnavailable("the model was closed while it answered")
+        after = [*prompt, *branch]
+        told, had = _told(engine, after, plain, _TOLD)
+        cached = had if cached is None else cached
+        for token in sorted(branches[branch] - told.keys()):
+            told |= _told(engine, after, token, 1)[0]
+        if branches[branch] - told.keys():
+            told |= _told(engine, after, plain, _ALL)[0]
+        for token in branches[branch]:
+            known[(*branch, token)] = known[branch] + told.get(token, _NEVER)
+    among = normalised([known[path] for path in tokens.values()])
+    return Scores(dict(zip(tokens, among, strict=True)), cached or 0)
+
+
+def _told(engine: Engine, prompt: list[int], forced: int, most: int) -> tuple[dict[int, float], int]:
+    """Log-probabilities after a prompt: of a token that is made to come, and of the likeliest; and what was cached."""
+    bias = [[forced, _FORCED]]
+    answer = engine.complete(
+        {"prompt": prompt, "max_tokens": 1, "temperature": 0.0, "logprobs": most, "logit_bias": bias}
+    )
+    try:
+        entries: list[Any] = (answer["choices"][0]["logprobs"] or {"content": []})["content"]
+        pairs = [(one["id"], one["logprob"]) for entry in entries for one in (entry, *entry["top_logprobs"])]
+        cached = int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise BadResponse(f"llama.cpp told no log-probabilities: {str(answer)[:200]!r}") from error
+    return {int(token): float(logprob) for token, logprob in pairs if math.isfinite(logprob)}, cached
