@@ -152,9 +152,9 @@ def draw(cells: dict[str, dict[float, Cell]], path: Path) -> None:
             right.plot(list(known), [100 * share for share in known.values()], color=colour, marker=marker, label=label)
     left.set(xlabel="bad plans, %", ylabel="US cents an order", title=f"an action costs {100 * PRICE:g} cent")
     left.set_ylim(bottom=0)
-    right.set(
-        xlabel="an action costs, US dollars", ylabel="bad plans, %", xscale="log", title="above its line, checking pays"
-    )
+    right.set(xlabel="an action costs, US dollars", ylabel="bad plans, %", title="above its line, checking pays")
+    right.set_xscale("log")
+    right.set_xticks(PRICES, [f"{price:g}" for price in PRICES])
     right.set_ylim(bottom=-0.5)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
