@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from scaffold import Options, Planning, Task, Thought, ahead_by, majority, think
+from scaffold.errors import BackendError
 from scaffold.machinery.drawing import NOT_COUNTED
 from scaffold.vocabulary.models import Delta, Prices, Profile, Request, Usage
 
@@ -196,3 +197,36 @@ def test_a_stopped_vote_is_replayed_as_it_was(world: World) -> None:
     again = world.agent(planner, "done").resume_sync(outcome.run)
     assert (again.status, again.answer) == ("solved", ["a", 1.0])
     assert (told[0].value, told[0].confidence) == (told[1].value, told[1].confidence)
+
+
+def test_a_stream_that_breaks_once_all_is_decided_changes_nothing(world: World) -> None:
+    """Its sample had ended before; that its cost is never told only makes it cost the worst."""
+
+    class Breaks(Timed):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+            self.asked += 1
+            first = self.asked == 1
+            if not first:
+                await asyncio.sleep(0.02)
+            yield Delta(text="a", finish="stop")
+            if first:
+                await asyncio.sleep(0.1)
+                raise BackendError("gone")
+            yield Delta(usage=Usage(10, 1))
+
+    outcome = world.solve(voting(majority(3, cap=3)), Breaks())
+    assert outcome.answer == ["a", 1.0]
+
+
+def test_a_slow_check_in_one_stream_does_not_disturb_the_order(world: World) -> None:
+    """While the first sample is being checked others end: they are counted after it, and no sample twice."""
+    checked: list[str] = []
+
+    async def slowly(text: str) -> bool:
+        await asyncio.sleep(0.03 if not checked else 0.0)
+        checked.append(text)
+        return text != "bad"
+
+    backend = Timed((0.0, "bad"), (0.01, "b"), (0.0, "c"), (0.02, "b"), (0.0, "b"))
+    outcome = world.solve(voting(ahead_by(2, cap=5, batch=5, flags=(slowly,))), backend)
+    assert (outcome.answer, checked) == (["b", 0.75], ["bad", "b", "c", "b", "b"])

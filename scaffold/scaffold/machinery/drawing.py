@@ -307,7 +307,7 @@ async def _collect(asking: Asking, call: Call) -> None:
         if not call.cancelled:
             raise
     except BackendError:
-        if not call.stopped:
+        if not asking.decided:
             raise
 
 
