@@ -24,6 +24,8 @@ from scaffold_backends.wrappers.minute import Minute
 from scaffold_backends.wrappers.paraphrase import Paraphrase
 from scaffold_backends.wrappers.rate import RateLimited
 
+from . import tiny_hf
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -148,7 +150,7 @@ class TestCached(InAFile):
         return Cached(inner, self.file())
 
 
-# --- llama.cpp
+# --- models in this process
 
 
 class OnSmolLM2(BackendConformance):
@@ -175,6 +177,44 @@ class TestLlamaCpp(OnSmolLM2):
 
     def at_work(self, backend: Backend) -> int:
         return 2 - self.shared._slots.free  # noqa: SLF001 - nothing else tells what is under way
+
+
+class TestXLSTM(BackendConformance):
+    """`xlstm`, the shipped model of parity, which reads bits and answers in a word."""
+
+    prompt = "0 1 1"
+    longer_prompt = "0 1 1 0 1 0 0 1 1 1 0 1"
+    hard_prompt = "1 1 0 1"
+    choices = ("even", "odd")
+    max_tokens = 4
+
+    def variation(self, number: int) -> str:
+        return " ".join(f"{number + 16:b}")
+
+    def make(self) -> Backend:
+        return backend_of("xlstm:parity")
+
+
+class TestHuggingFace(BackendConformance):
+    """`hf`, a tiny model with random weights, whose tokens are bytes, and which writes any of them anywhere."""
+
+    long_tokens = 100
+    tags = ()
+
+    @pytest.fixture(autouse=True)
+    def _model(self, tiny_model: str) -> None:
+        self.folder = tiny_model
+
+    def make(self) -> Backend:
+        return backend_of({"use": f"hf:{self.folder}", "threads": 1, "n_ctx": 300})
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny llama, saved."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    return tiny_hf.save(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
 class TestChat(OnSmolLM2):

@@ -9,7 +9,7 @@
 
 pytest then runs every check on it. What the backend claims is read from its profile: the schema is checked if it `can`
 keep to one, and so on. A check that does not apply is skipped, and says why. What the kit cannot know, a
-subclass says: the attributes below, and the methods `release`, `failing` and `at_work`.
+subclass says: the attributes below, and the methods `variation`, `release`, `failing` and `at_work`.
 
 `make` is called for each check. A backend that is slow to make may be made once and given again, if `release` is
 overridden to leave it open.
@@ -51,7 +51,11 @@ class BackendConformance:
     """What every backend has to do; a subclass whose name begins with `Test` is run by pytest.
 
     Attributes:
-        prompt: what is asked; some checks add to it.
+        prompt: what is asked; `variation` gives others.
+        longer_prompt: one of more tokens.
+        hard_prompt: one that a model which reasons would reason about.
+        choices: texts that an answer is held to.
+        tags: what a model writes around its reasoning, and no answer may hold.
         max_tokens: most tokens of an ordinary answer.
         long_tokens: most tokens of an answer that is closed before its end.
         json_tokens: most tokens of an answer in JSON, or of one that is chosen.
@@ -62,6 +66,10 @@ class BackendConformance:
     """
 
     prompt = "Name an animal."
+    longer_prompt = "Name an animal. " + "It may be any animal at all. " * 8
+    hard_prompt = "How much is 17 times 3? Think first."
+    choices: tuple[str, ...] = ("to the left", 'to the "right"')
+    tags: tuple[str, ...] = ("<think>", "</think>")
     max_tokens = 16
     long_tokens = 200
     json_tokens = 120
@@ -75,6 +83,10 @@ class BackendConformance:
     def make(self) -> Backend:
         """Make the backend that is tested."""
         raise NotImplementedError("say which backend is tested: def make(self) -> Backend")
+
+    def variation(self, number: int) -> str:
+        """Give a prompt of its own for each number."""
+        return f"{self.prompt} ({number})"
 
     def release(self, backend: Backend) -> None:
         """Be done with a backend that `make` gave: it is closed."""
@@ -142,9 +154,8 @@ class BackendConformance:
     def test_choices_are_kept(self) -> None:
         """Each sample is one of the choices, to the letter."""
         with self._made("choices") as backend:
-            choices = ("to the left", 'to the "right"')
-            said = self._ask(backend, n=2, choices=choices, max_tokens=self.json_tokens)
-            _hold(set(said.texts) <= set(choices), f"none of the choices: {said.texts}")
+            said = self._ask(backend, n=2, choices=self.choices, max_tokens=self.json_tokens)
+            _hold(set(said.texts) <= set(self.choices), f"none of the choices: {said.texts}")
 
     def test_a_sample_ends_before_a_stop_text(self) -> None:
         """A stop text ends the sample and is no part of it."""
@@ -185,14 +196,14 @@ class BackendConformance:
     def test_usage_is_true(self) -> None:
         """Counts fit together, grow with what they count, and are priced as the profile says."""
         with self._made() as backend:
-            short = self._ask(backend, "Say one word.", seed=1)
-            longer = self._ask(backend, "Say one word. " + "It may be any word at all. " * 8, seed=1)
+            short = self._ask(backend, seed=1)
+            longer = self._ask(backend, self.longer_prompt, seed=1)
             for said in (short, longer):
                 self._check_usage(backend.profile, said)
             _hold(longer.charged.input > short.charged.input, "a longer prompt costs no more input")
             if "seed" in backend.profile.can:
-                pair = self._ask(backend, "Say one word.", seed=1, n=2)
-                other = self._ask(backend, "Say one word.", seed=2)
+                pair = self._ask(backend, seed=1, n=2)
+                other = self._ask(backend, seed=2)
                 parts = short.charged.output + other.charged.output
                 _hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, {parts} one by one")
 
@@ -223,9 +234,7 @@ class BackendConformance:
     def test_many_are_answered_at_once(self) -> None:
         """Requests of many tasks get each its own answer, the same as alone, also when one of them is given up."""
         with self._made() as backend:
-            requests = [
-                self._request(f"{self.prompt} ({number})", seed=number, n=1 + number % 2) for number in range(5)
-            ]
+            requests = [self._request(self.variation(each), seed=each, n=1 + each % 2) for each in range(5)]
             answers = self._run(self._at_once(backend, requests))
             if "seed" in backend.profile.can:
                 alone = [self._answer(backend, request).texts for request in requests[1:]]
@@ -254,11 +263,11 @@ class BackendConformance:
     def test_reasoning_is_as_visible_as_it_says(self) -> None:
         """No reply shows less of its reasoning than the profile declares, and none of it stands in the text."""
         with self._made() as backend:
-            said = self._ask(backend, "How much is 17 times 3? Think first.", max_tokens=self.long_tokens)
+            said = self._ask(backend, self.hard_prompt, max_tokens=self.long_tokens)
             profile = backend.profile
             shown = shown_by(said.samples, said.usage)
-            tags = [text for text in said.texts if "<think>" in text or "</think>" in text]
-            _hold(not tags, f"its reasoning stands in the text: {tags[:1]}")
+            tagged = [text for text in said.texts if any(tag in text for tag in self.tags)]
+            _hold(not tagged, f"its reasoning stands in the text: {tagged[:1]}")
             if shown is None or "reasoning" in profile.guessed:
                 return
             _hold(least((shown, profile.reasoning)) == profile.reasoning, f"it shows {shown}, not {profile.reasoning}")
