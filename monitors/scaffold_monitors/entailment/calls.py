@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.evidence import in_request
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, words
@@ -43,16 +44,20 @@ class Leaf:
         value: a text, a number, a truth value.
         role: what it is to the call.
         origin: where it is declared to come from.
+        pending: it is the result of a call that was not performed yet, and nobody knows it.
     """
 
     path: str
     value: Any
     role: Role
     origin: Origin
+    pending: bool = False
 
     @property
     def text(self) -> str:
-        """The value as a text."""
+        """The value as a text; empty as long as it is not known."""
+        if self.pending:
+            return ""
         return self.value if isinstance(self.value, str) else str(self.value)
 
 
@@ -167,7 +172,9 @@ def _collect(
     if depth > _DEEPEST:
         found.append(Leaf(path, str(value)[:1000], role, COMPOSED))
         return
-    if isinstance(value, Mapping):
+    if is_pending(value) and isinstance(value, Mapping) and len(value) == 1:
+        found.append(Leaf(path, value, role, origin, pending=True))
+    elif isinstance(value, Mapping):
         for name, item in value.items():
             inner = role_of(str(name), {})
             _collect(found, f"{path}.{name}", item, role if inner == "thing" else inner, origin_of, origin, depth + 1)

@@ -57,6 +57,8 @@ def asked_for(leaf: Leaf, request: str) -> bool:
     """Whether a value of a call stands in the request."""
     if isinstance(leaf.value, bool):
         return True
+    if leaf.pending:
+        return False
     return in_request(leaf.text, request)
 
 
@@ -109,7 +111,7 @@ def support(leaf: Leaf, situation: Situation) -> Support:
     """How well the request vouches for a value."""
     if asked_for(leaf, situation.request):
         return Support.REQUEST
-    if leaf.origin.trusted or stands_in_facts(leaf.text, situation.facts):
+    if leaf.origin.trusted or (not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
         return Support.TRUSTED
     reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
     if any(read.trusted for read in reads):
@@ -174,6 +176,8 @@ columns = Kept(_columns)
 
 def directory(leaf: Leaf, facts: Mapping[str, Any]) -> tuple[str, str, frozenset[str]] | None:
     """The trusted fact that lists values of an argument's kind: its name, the column, and the values."""
+    if leaf.pending:
+        return None
     wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
     for name, fact in facts.items():
         for column, values in columns(fact).items():

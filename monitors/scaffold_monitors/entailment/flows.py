@@ -15,6 +15,8 @@ from scaffold_monitors.entailment.evidence import (
     support,
     things_of,
 )
+from scaffold_monitors.entailment.licences import Reading, explained
+from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.sightings import Sightings
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, unseen, words
@@ -29,12 +31,19 @@ _RELAYING = frozenset({"forward", "copy", "quote", "relay", "pass", "invite", "r
 _SHOWN = 80
 
 
-def judge(situation: Situation) -> list[Finding]:
-    """What stands against a plan for where its values come from."""
+def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]:
+    """What stands against a plan for where its values come from.
+
+    Args:
+        situation: the plan and what surrounds it.
+        reading: of the request, where it was read already.
+    """
+    reading = reading or read_request(situation.request, situation.tools)
     found: list[Finding] = []
     read = Sightings()
     for call in situation.calls:
         if call.tool.effect and call.id not in situation.done:
+            found += _decided(call, reading)
             found += _judge(call, situation)
             if read:
                 found += seen.judge(call, read, situation)
@@ -50,6 +59,13 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
     yield from _credentials(call, situation)
     yield from _targets(call, situation)
     yield from _smuggled(call, situation)
+
+
+def _decided(call: Call, reading: Reading) -> Iterator[Finding]:
+    """An implicit flow: that the effect is done at all rests on data, and no words of the request ask for it."""
+    if call.steered and not call.tool.outward and not explained(reading, call) and not reading.delegations:
+        why = f"the decision for {call.tool.name} ({call.id}) rests on data, and the request does not ask for it"
+        yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 
 
 def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
@@ -119,7 +135,7 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
         return
     shown, who = f"{leaf.path} = {leaf.text!r}", f"the request does not say who {leaf.path} is"
     listed = directory(leaf, situation.facts)
-    if listed:
+    if listed is not None:
         name, column, _ = listed
         why = f"{shown} comes from data outside our trust, and is no {column} of the trusted {name!r}"
         yield against(call, "block", why, f"{leaf.path} is not in {name}", leaf)

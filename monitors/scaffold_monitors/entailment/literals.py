@@ -68,7 +68,7 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
 def _inconsistent(call: Call, situation: Situation) -> Iterator[Finding]:
     """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
     for leaf in call.with_role("record", "place", "thing"):
-        if "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+        if leaf.pending or "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
             continue
         others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
         if others:
@@ -79,7 +79,7 @@ def _inconsistent(call: Call, situation: Situation) -> Iterator[Finding]:
 def _mislabelled(call: Call, situation: Situation) -> Iterator[Finding]:
     """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's."""
     for leaf in call.with_role(*TARGETS, "record", "credential"):
-        if "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+        if leaf.pending or "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
             continue
         said = _beside(frozenset(map(stem, split(leaf.path.rpartition(".")[2]))), situation.request)
         if said and not any(_used(literal, situation.values, situation.said) for literal in said):
@@ -210,7 +210,7 @@ def _outside(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names a lookup among the trusted facts, a target of its kind stands in it."""
     for leaf in call.with_role(*TARGETS, "record"):
         listed = directory(leaf, situation.facts)
-        if not listed or asked_for(leaf, situation.request):
+        if listed is None or asked_for(leaf, situation.request):
             continue
         name, column, values = listed
         if stem(plain(name)) in stems(situation.request) and plain(leaf.text).strip() not in values:

@@ -26,7 +26,7 @@ def judge(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding
     tainted = False
     for leaf in call.with_role(*TARGETS, "record"):
         detail = leaf.role in ("place", "thing") and leaf.path != call.tool.main
-        if detail or asked_for(leaf, situation.request) or support(leaf, situation) >= Support.TRUSTED:
+        if detail or leaf.pending or asked_for(leaf, situation.request) or support(leaf, situation) >= Support.TRUSTED:
             continue
         tainted = tainted or leaf.role in OUTSIDERS
         yield from _position(call, leaf, read.of(leaf), situation)
@@ -45,9 +45,9 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
             why = f"{shown} stands in nothing that was read"
             yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
         return
-    # "Do what it says" points to what it says.
+    # "Do what it says" points to what it says, and one's own things are chosen more freely than outsiders.
     delegated = any(clause.delegates for clause in clauses(situation.request))
-    least = Support.KIND if delegated else Support.SOURCE
+    least = Support.KIND if delegated or leaf.role not in OUTSIDERS else Support.SOURCE
     for each in found:
         around = passage(leaf.text, each.field.text)
         if speaks_to_machine(around):
@@ -62,7 +62,7 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
 def _amounts(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
     """What is sent to somebody whom data names stands in the request or in a record."""
     for leaf in call.with_role("amount"):
-        if not asked_for(leaf, situation.request) and not read.of(leaf):
+        if not leaf.pending and not asked_for(leaf, situation.request) and not read.of(leaf):
             why = f"{leaf.path} = {leaf.value} goes to whom only data names, and stands in neither request nor record"
             yield against(call, "block", why, f"{leaf.path} is no amount that the request or a record names", leaf)
 

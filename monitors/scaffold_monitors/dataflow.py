@@ -1,0 +1,121 @@
+"""The monitor `dataflow`: where each value of a plan came from, and what may therefore be done with it.
+
+What an effect is aimed at must not come from tainted data unless the request itself points there; a trusted fact or
+a trusted lookup vouches for the values it holds. Effects are denied by default, reads that leak nothing are
+allowed, and fetching an address is an effect. Credentials come from the user alone. That an effect is done at all
+because of what data says (an implicit flow) needs words of the request too. After CaMeL (Debenedetti et al. 2025,
+arXiv:2503.18813), without its interpreter: taint comes from the references of the planner, by argument.
+
+Whole fields of a result are better evidence than its prose, and prose is none that asks for the very act it would
+explain; both are evidence rather than guarantees, since an attacker can imitate fields.
+
+A setting lets named arguments pass whatever their source. That is recorded with each verdict that it changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scaffold.errors import BadInput, TaskError, nearest
+from scaffold.vocabulary import events
+from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold_monitors.findings import unread
+from scaffold_monitors.objections import verdict
+from scaffold_monitors.recollection import Recollection
+from scaffold_monitors.situations import Surveyor, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scaffold.interfaces import ReviewContext, TraceView
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.review import Subject
+    from scaffold.vocabulary.task import Task
+    from scaffold_monitors.entailment.calls import Finding, Situation
+
+
+class Declassified(BaseModel):
+    """An argument that may come from anywhere, and why.
+
+    Attributes:
+        action: name of the action.
+        argument: name of the argument.
+        because: the reason, for the trace.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: str
+    argument: str
+    because: str
+
+
+class Dataflow:
+    """Follows values through the plan.
+
+    Args:
+        declassify: arguments that may come from anywhere, each with `action`, `argument` and `because`.
+
+    Raises:
+        BadInput: a setting is not what it should be.
+    """
+
+    folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered})
+
+    def __init__(self, *, declassify: Sequence[Mapping[str, Any]] = ()) -> None:
+        try:
+            self._free = [Declassified.model_validate(each) for each in declassify]
+        except ValidationError as error:
+            raise BadInput(f"the settings of monitor 'dataflow' do not fit: {error}") from None
+        self._surveyor = Surveyor()
+        settings = {"declassify": [each.model_dump() for each in self._free]} if self._free else {}
+        self.spec = MonitorSpec(name="dataflow", tier=1, settings=settings)
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Refuse settings that name no action.
+
+        Raises:
+            TaskError: an action of `declassify` does not exist.
+        """
+        for number, each in enumerate(self._free):
+            if actions and each.action not in actions:
+                path = ("monitors", "dataflow", "declassify", number, "action")
+                raise TaskError(f"there is no action {each.action!r}{nearest(each.action, actions)}", path=path)
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Recollection:
+        """Remember what was done and told."""
+        past = state if isinstance(state, Recollection) else Recollection()
+        past.follow(event, content)
+        return past
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Check a plan, or one action on its way."""
+        from scaffold_monitors.entailment import flows
+
+        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
+        if calls is None:
+            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+        past = view.state if isinstance(view.state, Recollection) else Recollection()
+        try:
+            situation = self._surveyor.situation(calls, view, past)
+        except Unreadable as error:
+            return unread(error.node, str(error))
+        findings, notes = self._declassified(flows.judge(situation, self._surveyor.request(view).reading), situation)
+        return verdict(findings, notes)
+
+    def _declassified(self, findings: list[Finding], situation: Situation) -> tuple[list[Finding], list[str]]:
+        """Leave out what the settings let pass, and say so."""
+        if not self._free:
+            return findings, []
+        because = {(each.action, each.argument): each.because for each in self._free}
+        kept, notes = [], []
+        for finding in findings:
+            reason = because.get((situation.by_id[finding.call].tool.name, finding.path.partition("[")[0]))
+            if reason is None:
+                kept.append(finding)
+            else:
+                notes.append(f"{finding.call}: {finding.path} is declassified, {reason!r}: {finding.rationale}")
+        return kept, notes

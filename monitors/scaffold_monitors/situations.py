@@ -1,0 +1,200 @@
+"""Makes of a plan under review, and of what the run was told before, the picture that `entailment` judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from scaffold.vocabulary.plan import is_pending
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.evidence import Kept
+from scaffold_monitors.entailment.licences import Reading, read
+from scaffold_monitors.entailment.sightings import Sightings
+from scaffold_monitors.entailment.tools import Tool, read_tool
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import TraceView
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.plan import ActionCall
+    from scaffold.vocabulary.references import Provenance
+    from scaffold.vocabulary.task import Task
+    from scaffold_monitors.recollection import Recollection
+
+# How many results are searched for a value of which nobody says where it came from.
+_RECENT = 64
+
+
+class Unreadable(ValueError):
+    """A plan about which nothing can be said.
+
+    Attributes:
+        node: the call at fault.
+    """
+
+    def __init__(self, node: str, problem: str) -> None:
+        super().__init__(problem)
+        self.node = node
+
+
+class Request:
+    """A task's own words and facts, read once."""
+
+    def __init__(self, task: Task, tools: Mapping[str, Tool]) -> None:
+        objectives = [goal.statement for goal in task.goals if goal.kind == "objective"]
+        self.words = "\n".join([task.prompt, *objectives])
+        self.facts = {name: value for name, value in task.inputs.items() if name not in task.untrusted}
+        self.foreign = {
+            f"input:{name}": Call(id=f"input:{name}", tool=_input(name), seen=task.inputs[name])
+            for name in task.untrusted
+        }
+        self.reading: Reading = read(self.words, tools)
+
+
+def _input(name: str) -> Tool:
+    return read_tool(f"get_{name}", "", {}, effect=False)
+
+
+def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
+    """All actions as the core reads them."""
+    return {
+        name: read_tool(name, spec.description, spec.parameters, effect=spec.effect != "read", identity=spec.identity)
+        for name, spec in actions.items()
+    }
+
+
+class Surveyor:
+    """Makes situations; keeps what follows from a task and its actions."""
+
+    def __init__(self) -> None:
+        self._tools = Kept(tools_of)
+        self._requests: dict[int, tuple[Task, Request]] = {}
+
+    def request(self, view: TraceView) -> Request:
+        """The request of a run."""
+        known = self._requests.get(id(view.task))
+        if known is None or known[0] is not view.task:
+            if len(self._requests) > _RECENT:
+                self._requests.clear()
+            known = self._requests[id(view.task)] = (view.task, Request(view.task, self._tools(view.actions)))
+        return known[1]
+
+    def situation(self, calls: Sequence[ActionCall], view: TraceView, past: Recollection) -> Situation:
+        """The picture of some calls.
+
+        Raises:
+            Unreadable: a call's action does not exist, or the plan's references lead nowhere or in a circle.
+        """
+        tools: dict[str, Tool] = self._tools(view.actions)
+        request = self.request(view)
+        ordered = _in_order(calls, tools)
+        own = frozenset(call.id for call in ordered)
+        tracer = _Tracer(past, own, request)
+        planned = [tracer.planned(call, tools[call.action], view) for call in ordered]
+        earlier = tracer.earlier(tools)
+        return Situation(
+            request=request.words,
+            calls=[*earlier, *planned],
+            tools=tools,
+            facts=request.facts,
+            done=frozenset(call.id for call in earlier),
+        )
+
+
+def _in_order(calls: Sequence[ActionCall], tools: Mapping[str, Tool]) -> list[ActionCall]:
+    by_id = {call.id: call for call in calls}
+    if len(calls) == 1:
+        ordered = [*by_id]
+    else:
+        for call in calls:
+            missing = next((node for node in call.after if node not in by_id), None)
+            if missing is not None:
+                raise Unreadable(call.id, f"it comes after {missing!r}, which the plan does not have")
+        try:
+            ordered = list(TopologicalSorter({call.id: call.after for call in calls}).static_order())
+        except CycleError as error:
+            raise Unreadable(error.args[1][0], f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
+    for call in calls:
+        if call.action not in tools:
+            raise Unreadable(call.id, f"there is no action {call.action!r}")
+    return [by_id[node] for node in ordered]
+
+
+class _Tracer:
+    """Follows values back to the results they were made from."""
+
+    def __init__(self, past: Recollection, own: frozenset[str], request: Request) -> None:
+        self._past = past
+        self._own = own
+        self._request = request
+        self._used: dict[str, None] = {}
+        self._sightings: Sightings | None = None
+
+    def planned(self, call: ActionCall, tool: Tool, view: TraceView) -> Call:
+        """A call under review."""
+        origins = {name: self._origin(call, name, call.provenance.get(name)) for name in call.arguments}
+        found = leaves(tool, call.arguments, origins)
+        if any(leaf.origin is _ANYWHERE for leaf in found):
+            found = tuple(self._found(leaf) if leaf.origin is _ANYWHERE else leaf for leaf in found)
+        return Call(
+            id=call.id,
+            tool=tool,
+            leaves=found,
+            trusted=view.actions[call.action].trusted,
+            steered=call.control.tainted,
+        )
+
+    def _origin(self, call: ActionCall, name: str, where: Provenance | None) -> Origin:
+        if where is None:
+            return COMPOSED
+        if not where.tainted:
+            return _TRUSTED
+        reads = []
+        for source in self._past.behind(where.sources):
+            kind, _, key = source.partition(":")
+            if kind == "action" and key in self._own and is_pending(call.arguments[name]):
+                reads.append(key)
+            elif source in self._request.foreign or (kind == "action" and key in self._past.told):
+                self._used[source] = None
+                reads.append(source)
+        return Origin(reads=tuple(reads)) if reads else _ANYWHERE
+
+    def _found(self, leaf: Any) -> Any:
+        """A value that depends on all that was told: it is looked for in what was told last."""
+        from dataclasses import replace
+
+        if self._sightings is None:
+            self._sightings = Sightings()
+            recent = list(self._past.told)[-_RECENT:]
+            for each in (*self._request.foreign, *(f"action:{key}" for key in recent)):
+                self._sightings.add(self._call(each, {}))
+        reads = tuple(dict.fromkeys(seen.call.id for seen in self._sightings.of(leaf)))
+        self._used.update(dict.fromkeys(reads))
+        return replace(leaf, origin=Origin(reads=reads) if reads else COMPOSED)
+
+    def earlier(self, tools: Mapping[str, Tool]) -> list[Call]:
+        """The calls performed before that the calls under review draw on."""
+        return [self._call(source, tools) for source in self._used]
+
+    def _call(self, source: str, tools: Mapping[str, Tool]) -> Call:
+        if source in self._request.foreign:
+            return self._request.foreign[source]
+        told = self._past.told[source.partition(":")[2]]
+        tool = tools.get(told.call.action) or read_tool(told.call.action, "", {}, effect=False)
+        return Call(
+            id=source,
+            tool=tool,
+            leaves=leaves(tool, told.call.arguments, dict(self._origins(told.call))),
+            seen=told.value,
+            trusted=told.trusted,
+        )
+
+    def _origins(self, call: ActionCall) -> Iterator[tuple[str, Origin]]:
+        for name, where in call.provenance.items():
+            reads = tuple(each for each in self._past.behind(where.sources) if each.startswith(("action:", "input:")))
+            yield name, Origin(reads=reads, trusted=not where.tainted, known=bool(reads))
+
+
+_TRUSTED = Origin(trusted=True)
+# Depends on all that its generator was told.
+_ANYWHERE = Origin(known=False)
