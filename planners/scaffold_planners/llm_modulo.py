@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from inspect import isawaitable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scaffold.critics import every
 from scaffold.errors import CheckFailed, GaveUp, StepFailed, StepRefused
 from scaffold.planning import think, together
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.code import Code, named
+from scaffold.vocabulary.code import Code
 from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import Check, once
@@ -73,6 +73,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
     Raises:
         GaveUp: none was accepted in so many rounds; says what stood against the last.
         CheckFailed: a critic raised or took too long.
+        StepFailed: there is no proposal at all: the prompt is too long, or the backend calls it wrong.
         StepRefused: oversight withheld a proposal.
     """
     form = form_of(task.answer, options.max_tokens)
@@ -94,7 +95,9 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
         except (StepRefused, CheckFailed):
             raise  # oversight's word; or nothing was criticised at all
         except StepFailed as error:
-            why = _said_against(error)
+            if not error.data.get("flags"):
+                raise  # there is no proposal to criticise
+            why = str(error.data["flags"][-1])
             criticised.append((labelled("Refused", why),))
             continue
         accepted = proposal
@@ -113,26 +116,16 @@ _AGAIN = "Propose a solution, against which none of this stands: the whole of it
 
 def all_of(critics: tuple[Callable[[Any], Any], ...]) -> Check:
     """Have every critic read a value, and give all that they object to, below the value itself."""
+    read = every(*critics)
 
     async def check(value: Any) -> str | bool:
-        objections = []
-        for critic in critics:
-            said = critic(value)
-            if isawaitable(said):
-                said = await said
-            if said is not True:
-                objections.append(f"- {said if isinstance(said, str) and said else f'refused by {named(critic)}'}")
-        if not objections:
+        objections = await read(value)
+        if objections is True:
             return True
         shown = value if isinstance(value, str) else canonical(value).decode()
-        return "\n".join([shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}...", *objections])
+        return f"{shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}...'}\n{objections}"
 
     return check
-
-
-def _said_against(error: StepFailed) -> str:
-    flags = error.data.get("flags") or [error.message]
-    return str(flags[-1])
 
 
 def _advise(task: Task, proposal: Thought[Any], options: LLMModuloOptions) -> Planning[list[Reference[str]]]:

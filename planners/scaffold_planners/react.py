@@ -81,9 +81,10 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
         made[same] = made.get(same, 0) + 1
         if made[same] > options.repeats:
             raise GaveUp(f"{turn.value.action!r} is called again and again with the same arguments (at {turn.key})")
-        if tools[turn.value.action].effect != "read":
+        happened, observation = yield from _do(turn, options)
+        seen.append(observation)
+        if happened and tools[turn.value.action].effect != "read":
             made = {same: made[same]}  # what was looked up before may have changed
-        seen.append((yield from _do(turn, options)))
     raise GaveUp(f"no answer after {options.steps} turns")
 
 
@@ -119,14 +120,15 @@ def _turn(task: Task, tools: Tools, seen: list[Reference[str]], options: ReactOp
     )
 
 
-def _do(turn: Thought[Turn], options: ReactOptions) -> Planning[Reference[str]]:
-    """Take an action whose arguments are references into the turn, and refer to what came of it."""
+def _do(turn: Thought[Turn], options: ReactOptions) -> Planning[tuple[bool, Reference[str]]]:
+    """Take an action whose arguments are references into the turn; say whether it happened, and what came of it."""
     arguments: Mapping[str, Reference[Any]] = {name: turn["arguments"][name] for name in turn.value.arguments}
     try:
         observed = yield from act(turn.value.action, arguments, because=(turn,))
     except (ActionRefused, ActionFailed, ObservationWithheld) as error:
-        return labelled("Observation", f"{error.code.replace('_', ' ')}: {error.message}")
-    return labelled("Observation", apply(lambda value: _cut(value, options.longest), observed))
+        happened = isinstance(error, ObservationWithheld)
+        return happened, labelled("Observation", f"{error.code.replace('_', ' ')}: {error.message}")
+    return True, labelled("Observation", apply(lambda value: _cut(value, options.longest), observed))
 
 
 def _call(turn: Turn) -> Call:

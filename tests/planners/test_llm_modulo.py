@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaffold import registry
-from scaffold.errors import TaskError
+from scaffold.errors import BadRequest, TaskError
 from scaffold.testing import Scripted
 from scaffold.vocabulary.task import Task
 from scaffold_planners.llm_modulo import llm_modulo
@@ -54,8 +54,8 @@ def test_all_critiques_go_into_the_next_proposal(solve: Any) -> None:
     outcome = solve("llm_modulo", TASK, backend, options={"critics": CRITICS})
     assert outcome.answer == 2
     _, second, third, fourth = prompts(backend)
-    assert "Refused: 101\n- 101 is odd\n- 101 is not small" in second
-    assert "Refused: 4\n- refused by " in third
+    assert "Refused: 101\n101 is odd\n101 is not small" in second
+    assert "Refused: 4\nrefused by " in third
     assert "not_four" in third
     assert "Refused: malformed: not a whole number" in fourth
     assert "101 is odd" in fourth
@@ -73,7 +73,14 @@ def test_rounds_are_bounded(solve: Any) -> None:
     """When nothing was accepted there is no answer; the reason says what stood against the last."""
     outcome = solve("llm_modulo", TASK, Scripted("3"), options={"critics": CRITICS, "rounds": 3})
     assert (outcome.status, outcome.answer, outcome.steps) == ("failed", None, 3)
-    assert outcome.reason == "no proposal of 3 was accepted by every critic; the last: 3\n- 3 is odd"
+    assert outcome.reason == "no proposal of 3 was accepted by every critic; the last: 3\n3 is odd"
+
+
+def test_without_a_proposal_there_is_nothing_to_criticise(solve: Any) -> None:
+    """A backend that calls the prompt wrong is not asked again in other words."""
+    outcome = solve("llm_modulo", TASK, Scripted(lambda _: BadRequest("no such option")), options={"critics": CRITICS})
+    assert (outcome.status, outcome.steps) == ("failed", 1)
+    assert "cannot answer: no such option" in outcome.reason
 
 
 ADVISED = {"critics": CRITICS, "advisers": [{"asks": "Is it round?", "backend": "judge"}], "rounds": 3}

@@ -55,7 +55,7 @@ def _found(wanted: Any, said: Any, info: ValidationInfo) -> Any:
     found = _find(said, info) if isinstance(said, str) else said
     if wanted is Any:
         return found
-    if get_origin(wanted) is Callable:
+    if wanted is Callable or get_origin(wanted) is Callable:
         if not callable(found):
             raise _fault(f"{_shown(said)} is a {type(found).__name__}, which cannot be called")
         return found
