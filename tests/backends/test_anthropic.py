@@ -149,6 +149,20 @@ def test_a_request_is_written_as_the_api_wants_it() -> None:
     assert server.paths == ["/v1/messages"]
 
 
+def test_a_stop_text_of_white_space_is_found_here() -> None:
+    """The API refuses one: it is not sent, and ends the sample all the same."""
+    stream = [*MESSAGES.good("one")[:-4], text_delta(" END\ntwo"), *MESSAGES.end]
+    deltas, server = run(stream, request=ask("hi", stop=("\n", "STOP")))
+    assert texts(deltas) == ["one END"]
+    assert server.requests[0][1]["stop_sequences"] == ["STOP"]
+
+
+def test_samples_cannot_be_asked_for_together() -> None:
+    """The API has no n, and an option that says otherwise is refused."""
+    with pytest.raises(TaskError, match="n"):
+        make_backend("anthropic:http://127.0.0.1:1/v1#m", {"n": True})
+
+
 @pytest.mark.parametrize(
     ("model", "takes"),
     [

@@ -17,6 +17,7 @@ from scaffold.registry import backend_of, make_backend
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Message, Request
 from scaffold_backends.http import presets
+from scaffold_backends.http.preset import Preset
 from scaffold_backends.store import SMOLLM2
 
 from .conftest import ask, gather, texts, usage
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Planning
 
 KEY = "sk-secret-of-the-test"
-PRESETS = [found for found in vars(presets).values() if isinstance(found, presets.Preset)]
+PRESETS = [found for found in vars(presets).values() if isinstance(found, Preset)]
 
 every = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 

@@ -88,6 +88,19 @@ def test_openai_reasoners_are_spoken_to_in_their_dialect() -> None:
     assert sent["gpt-4o-mini"].keys() >= {"temperature", "stop", "max_completion_tokens"}
 
 
+def test_openai_takes_four_stop_texts_and_no_more() -> None:
+    """Four are sent to OpenAI, and the others are found here; other servers get them all."""
+    stops = ("1", "2", "3", "4", "END")
+    official = Chat("gpt-4o-mini", ChatOptions(), official=True)
+    request = ask("hi", stop=stops)
+    assert official.body(request)["stop"] == ["1", "2", "3", "4"]
+    assert body(request)["stop"] == list(stops)
+    reader = official.reader(request, None)
+    choice = {"index": 0, "delta": {"content": "one END two"}, "finish_reason": "length"}
+    reader.read({"choices": [choice]})
+    assert (reader.end().text, reader.end().finish) == ("one ", "stop")
+
+
 def test_stops_are_found_here_where_the_server_does_not() -> None:
     """With `omit: [stop]` a sample ends at a stop text that comes in pieces, and its usage is known."""
 

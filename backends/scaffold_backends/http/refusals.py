@@ -134,21 +134,28 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
     said, code = _read(body)
     said = origin.hide(said)
     told = f"{origin.name} answered {status or 'with an error'}: {said or 'no reason given'}"
-    if status in {401, 403} or (status == HTTPStatus.BAD_REQUEST and _BAD_KEY.search(said)):
-        return Refused(NotAuthorised(f"{told}. {_cure(origin)}"), passing=False)
-    if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
-        return Refused(ContextOverflow(f"{told}. Shorten the prompt, or use a model with more context."), passing=False)
-    if "insufficient_quota" in code or status == HTTPStatus.PAYMENT_REQUIRED:
-        return Refused(BackendUnavailable(f"{told}. Check the account's plan and billing."), passing=False)
-    if status in _PASSING or status == 0:
-        return Refused(BackendUnavailable(told), passing=True, retry_after=wait)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Refused(BackendUnavailable(told), passing=False)
-    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-        told += ". Check the model's name and the URL, which usually ends in /v1"
+    kind, cure = _meaning(status, said, code, origin)
+    if kind is BadRequest and status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         hint = recognised(body, origin.dialect) if isinstance(body, bytes) else ""
-        told += hint if "speaks" in hint else ""
-    return Refused(BadRequest(told), passing=False)
+        cure += hint.removeprefix(".") if "speaks" in hint else ""
+    passing = kind is BackendUnavailable and not cure and (status in _PASSING or status == 0)
+    return Refused(kind(f"{told}. {cure}" if cure else told), passing=passing, retry_after=wait)
+
+
+def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[BackendError], str]:
+    """Which error it is, and what to do about it; nothing can be done about what passes, or is the server's fault."""
+    if status in {401, 403} or (status == HTTPStatus.BAD_REQUEST and _BAD_KEY.search(said)):
+        return NotAuthorised, _cure(origin)
+    if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
+        return ContextOverflow, "Shorten the prompt, or use a model with more context."
+    if "insufficient_quota" in code or status == HTTPStatus.PAYMENT_REQUIRED:
+        return BackendUnavailable, "Check the account's plan and billing."
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return BackendUnavailable, "The proxy wants a name and a password, in its URL in HTTPS_PROXY or HTTP_PROXY."
+    if status in _PASSING or status == 0 or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return BackendUnavailable, ""
+    lost = status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+    return BadRequest, "Check the model's name and the URL, which usually ends in /v1." if lost else ""
 
 
 def stream_refusal(error: Any, origin: Origin) -> Refused:

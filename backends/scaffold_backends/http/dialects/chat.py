@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 REASONERS = re.compile(r"(o\d|gpt-5)(?!.*chat)")
 _REASONERS_REFUSE = frozenset({"temperature", "stop", "logprobs"})
 
+_MOST_STOPS = 4  # more are refused
+
 Grammar = Literal["llamacpp", "vllm", "sglang"]
 
 _decoder = msgspec.json.Decoder(Chunk)
@@ -65,6 +67,7 @@ class Chat:
         self._official = official
         refuses = _REASONERS_REFUSE if official and REASONERS.match(model) else frozenset()
         self._omit = refuses if options.omit is None else options.omit
+        self._most_stops = _MOST_STOPS if official else None
         # OpenAI shows no reasoning in chat completions. Another server may; until somebody says so, assume the worse.
         self.reasoning: tuple[ReasoningVisibility, bool] = ("absent", not official)
         self.can = self._abilities()
@@ -83,7 +86,7 @@ class Chat:
         longest = "max_completion_tokens" if self._official else "max_tokens"
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [_turn(turn) for turn in request.messages],
+            "messages": [_turn(turn, with_details=not self._official) for turn in request.messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             "temperature": request.temperature,
@@ -94,7 +97,7 @@ class Chat:
         if request.seed is not None:
             body["seed"] = request.seed
         if request.stop:
-            body["stop"] = list(request.stop)
+            body["stop"] = list(request.stop[: self._most_stops])
         if self._options.logprobs:
             body["logprobs"] = True
         if self._options.effort:
@@ -127,8 +130,8 @@ class Chat:
         return False  # `[DONE]` is, or the end of the stream: the usage comes after all that has a finish
 
     def reader(self, request: Request, prices: Prices | None) -> ChunkReader:
-        tags = self._options.think_tags
-        return ChunkReader(request, prices, find_stops="stop" in self._omit, think_tags=tags)
+        finds = "stop" in self._omit or (self._most_stops is not None and len(request.stop) > self._most_stops)
+        return ChunkReader(request, prices, find_stops=finds, think_tags=self._options.think_tags)
 
 
 def choice_fields(choices: tuple[str, ...], grammar: bool | Grammar) -> dict[str, Any]:  # noqa: FBT001 - an option's value
@@ -144,9 +147,10 @@ def choice_fields(choices: tuple[str, ...], grammar: bool | Grammar) -> dict[str
     return {"grammar": choice_grammar(choices)} if grammar else {}
 
 
-def _turn(turn: Message) -> dict[str, Any]:
+def _turn(turn: Message, *, with_details: bool) -> dict[str, Any]:
     written: dict[str, Any] = {"role": turn.role, "content": clean(turn.content)}
-    details = [detail for block in turn.blocks if block.data for detail in _details(block.data)]
+    blocks = turn.blocks if with_details else ()
+    details = [detail for block in blocks if block.data for detail in _details(block.data)]
     if details:
         written["reasoning_details"] = details
     return written

@@ -142,7 +142,8 @@ class Gemini:
 
     def __init__(self, model: str, options: GeminiOptions, *, official: bool) -> None:
         """`official` is for Google's own server."""
-        self.path = f"/models/{quote(model.removeprefix('models/'), safe='')}:streamGenerateContent?alt=sse"
+        named = model if "/" in model else f"models/{model}"
+        self.path = f"/{quote(named)}:streamGenerateContent?alt=sse"
         self.headers: dict[str, str] = {}
         self._options = options
         self._omit = options.omit or frozenset()

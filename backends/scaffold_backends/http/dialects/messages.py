@@ -80,6 +80,7 @@ class MessagesOptions(HttpOptions):
     """
 
     dialect: Literal["messages"] = "messages"
+    n: Literal[False] = False
     thinking: Thinking | None = None
     effort: str | None = None
     cache: bool = False
@@ -180,7 +181,7 @@ class Messages:
         if thinking.get("type", "disabled") == "disabled":  # thinking goes with the API's own temperature only
             body["temperature"] = min(1.0, request.temperature)
         if request.stop:
-            body["stop_sequences"] = list(request.stop)
+            body["stop_sequences"] = [stop for stop in request.stop if stop.strip()]  # white space alone is refused
         output = {"effort": self._options.effort} if self._options.effort else {}
         if output or schema is not None:
             body["output_config"] = output | ({"format": {"type": "json_schema", "schema": schema}} if schema else {})
@@ -220,7 +221,8 @@ class Messages:
         return event.type == "message_stop"
 
     def reader(self, request: Request, prices: Prices | None) -> MessageReader:
-        samples = Samples(request, find_stops="stop_sequences" in self._omit, think_tags=self._options.think_tags)
+        finds = "stop_sequences" in self._omit or not all(stop.strip() for stop in request.stop)
+        samples = Samples(request, find_stops=finds, think_tags=self._options.think_tags)
         return MessageReader(samples, prices, "summary" if self._is_summarised else "text")
 
 

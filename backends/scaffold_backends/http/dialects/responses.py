@@ -44,6 +44,7 @@ class ResponsesOptions(HttpOptions):
     """
 
     dialect: Literal["responses"] = "responses"
+    n: Literal[False] = False
     effort: str | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     encrypted: bool | None = None

@@ -1,0 +1,172 @@
+"""From a spec and options to a backend: which URL, which dialect, which key."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from scaffold.errors import NotAuthorised, TaskError
+from scaffold_backends.http.backend import HttpBackend
+from scaffold_backends.http.dialects.chat import Chat, ChatOptions
+from scaffold_backends.http.dialects.gemini import Gemini, GeminiOptions
+from scaffold_backends.http.dialects.messages import Messages, MessagesOptions
+from scaffold_backends.http.dialects.responses import Responses, ResponsesOptions
+from scaffold_backends.http.options import DialectName, HttpOptions
+from scaffold_backends.http.refusals import Origin
+from scaffold_backends.options import read_options
+from scaffold_backends.wrappers.fan_out import FanOut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from scaffold_backends.http.dialect import Dialect
+
+_DIALECTS: dict[str, tuple[type[HttpOptions], Callable[..., Dialect]]] = {
+    "chat": (ChatOptions, Chat),
+    "responses": (ResponsesOptions, Responses),
+    "messages": (MessagesOptions, Messages),
+    "gemini": (GeminiOptions, Gemini),
+}
+# People paste the address of an endpoint as well as that of an API.
+_ENDPOINTS: dict[str, DialectName] = {
+    "/chat/completions": "chat",
+    "/responses": "responses",
+    "/messages": "messages",
+}
+_VENDORS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One server that is known by name; called with a model and options, it gives a backend.
+
+    Attributes:
+        name: as in specs.
+        url: where it is when nobody says otherwise; empty when it has to be said.
+        url_env: environment variable that says where it is.
+        url_ends: what its URL ends in, put behind what the variable says if that does not.
+        key_env: environment variables that may hold its key; the first that does counts.
+        needs_key: nothing works without one.
+        dialect: what it speaks unless option `dialect` says otherwise.
+        auth: the header its key goes into, where that is not the dialect's; most take a bearer's in every dialect.
+        options: what option it differs in from a server of which nothing is known.
+        is_openais: it takes what OpenAI's own server takes, wherever it is.
+        model: what an empty name of a model means; nothing when one has to be named.
+    """
+
+    name: str
+    url: str = ""
+    url_env: str = ""
+    url_ends: str = ""
+    key_env: tuple[str, ...] = ()
+    needs_key: bool = False
+    dialect: DialectName = "chat"
+    auth: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_openais: bool = False
+    model: str = ""
+
+    def __call__(self, model: str, **options: Any) -> HttpBackend | FanOut:
+        """Connect; nothing is sent yet.
+
+        Raises:
+            TaskError: an option or the URL is wrong, or no model is named.
+            NotAuthorised: a key is wanted, and its variable is empty.
+        """
+        url, model = _url_and_model(model, always=not (self.url or self.url_env))
+        base, spoken = _endpoint(url)
+        said = dict(options)
+        said.setdefault("dialect", spoken or self.dialect)
+        kind = _DIALECTS[said["dialect"]][0] if said["dialect"] in _DIALECTS else HttpOptions
+        fitting = {name: value for name, value in self.options.items() if _has(kind, name)}
+        read = read_options(kind, fitting | said, self.name)
+        if base and read.base_url is not None:
+            raise TaskError("a backend named by its URL takes no 'base_url'", path=("base_url",))
+        model = model or self.model
+        if not model:
+            raise TaskError(f"{self.name} needs a model, as in '{self.name}:MODEL' or '{self.name}:URL#MODEL'")
+        where = base or read.base_url or self._usual_url()
+        shown = shown_url(where)
+        key_env, key = self._key(read, shown, is_ours=not base)
+        official = self.is_openais or urlsplit(where).hostname in _VENDORS
+        dialect = _DIALECTS[read.dialect][1](model, read, official=official)
+        if self.auth:
+            dialect.auth = self.auth
+        origin = Origin(shown, key_env, key, dialect.name)
+        backend = HttpBackend(self.name, model, where, dialect, read, origin)
+        return backend if read.n else FanOut(backend)
+
+    def _usual_url(self) -> str:
+        told = os.environ.get(self.url_env, "").strip() if self.url_env else ""
+        if not told:
+            if not self.url:
+                raise TaskError(
+                    f"where is {self.name}? Set the environment variable {self.url_env} or the option 'base_url'",
+                    path=("base_url",),
+                )
+            return self.url
+        told = told if "://" in told else f"http://{told}"
+        return told if told.rstrip("/").endswith(self.url_ends) else told.rstrip("/") + self.url_ends
+
+    def _key(self, options: HttpOptions, shown: str, *, is_ours: bool) -> tuple[str, str]:
+        """The variable, and the key in it. A URL out of a spec is sent no key unless `key_env` names one.
+
+        Raises:
+            NotAuthorised: it is wanted and empty, or cannot be a key.
+        """
+        usual = self.key_env if is_ours else ()
+        names = (options.key_env,) if options.key_env else usual
+        name = next((each for each in names if os.environ.get(each, "").strip()), names[0] if names else "")
+        key = os.environ.get(name, "").strip() if name else ""
+        wanted = options.key_env or (self.needs_key and is_ours and shown == shown_url(self.url or shown))
+        if not key and wanted:
+            raise NotAuthorised(f"{shown} wants a key: set the environment variable {name}")
+        if not key.isprintable() or not key.isascii():
+            raise NotAuthorised(f"the key in the environment variable {name} has characters that no key has")
+        return name, key
+
+
+def _has(kind: type[HttpOptions], name: str) -> bool:
+    return any(name in {each, info.alias} for each, info in kind.model_fields.items())
+
+
+def _url_and_model(spec: str, *, always: bool) -> tuple[str, str]:
+    """Take `URL#MODEL` apart; anything else is a model, unless it is always a URL."""
+    if not always and not spec.startswith(("http://", "https://")):
+        return "", spec
+    url, _, model = spec.partition("#")
+    return url, model or "default"
+
+
+def _endpoint(url: str) -> tuple[str, DialectName | None]:
+    """Give the base of a URL that may be that of an endpoint, and the dialect that this tells."""
+    head, _, query = url.partition("?")
+    for path, dialect in _ENDPOINTS.items():
+        if head.rstrip("/").endswith(path):
+            base = head.rstrip("/").removesuffix(path)
+            return f"{base}?{query}" if query else base, dialect
+    return url, None
+
+
+def shown_url(url: str) -> str:
+    """Give a URL as it may be shown: without what stands before an @, which may be a password, and without a query.
+
+    Raises:
+        TaskError: it is no URL of a server.
+    """
+    told = re.sub(r"//[^/]*@", "//", url)
+    wrong = f"{told!r} is no URL of a server: it begins with http:// or https:// and names a host"
+    try:
+        httpx.URL(url)
+        parts = urlsplit(url)
+        _ = parts.port  # it is checked as it is read
+    except (ValueError, httpx.InvalidURL) as error:
+        raise TaskError(f"{wrong} ({error})", path=("base_url",)) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise TaskError(wrong, path=("base_url",))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
