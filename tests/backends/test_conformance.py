@@ -25,9 +25,10 @@ from scaffold_backends.wrappers.paraphrase import Paraphrase
 from scaffold_backends.wrappers.rate import RateLimited
 
 from . import tiny_hf
+from .speaking import CONTEXT, KEY, Speaker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from scaffold.interfaces import Backend
@@ -240,3 +241,63 @@ class TestChat(OnSmolLM2):
     def failing(self) -> Mapping[type[BackendError], Backend]:
         nobody = {"use": "http://127.0.0.1:9/v1#m", "attempts": 1}
         return {NotAuthorised: self.connect(key_env="WRONG_KEY"), BackendUnavailable: backend_of(nobody)}
+
+
+# --- the dialects, with a server that speaks as their documentation has it
+
+
+class OverHttp(BackendConformance):
+    """A dialect of HTTP."""
+
+    name = ""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.speaker = speaker
+        monkeypatch.setenv("RIGHT_KEY", KEY)
+        monkeypatch.setenv("WRONG_KEY", "sk-wrong")
+
+    def make(self) -> Backend:
+        return self.connect()
+
+    def connect(self, **more: Any) -> Backend:
+        spec = f"{self.name}:{self.speaker.url}#m"
+        return backend_of({"use": spec, "key_env": "RIGHT_KEY", "context": CONTEXT, "attempts": 1, **more})
+
+    def failing(self) -> Mapping[type[BackendError], Backend]:
+        nobody = backend_of({"use": f"{self.name}:http://127.0.0.1:9/v1#m", "attempts": 1})
+        return {NotAuthorised: self.connect(key_env="WRONG_KEY"), BackendUnavailable: nobody}
+
+    def at_work(self, backend: Backend) -> int:
+        return self.speaker.under_way
+
+
+@pytest.fixture(scope="session")
+def speaker() -> Iterator[Speaker]:
+    """A server that speaks all four dialects."""
+    with Speaker() as speaking:
+        yield speaking
+
+
+class TestChatDialect(OverHttp):
+    """`openai`, `openrouter`, `vllm` and the others that speak Chat Completions."""
+
+    name = "openai"
+
+
+class TestResponses(OverHttp):
+    """`responses`."""
+
+    name = "responses"
+
+
+class TestAnthropic(OverHttp):
+    """`anthropic`."""
+
+    name = "anthropic"
+
+
+class TestGemini(OverHttp):
+    """`gemini`."""
+
+    name = "gemini"
