@@ -38,15 +38,17 @@ class Source:
     Attributes:
         number: 0 for what the step itself says, then the ways that its policy asked for, in their order.
         spent: what its samples have cost.
+        curve: how the confidence that it states is corrected, where that is known.
     """
 
-    __slots__ = ("backend", "number", "request", "spent")
+    __slots__ = ("backend", "curve", "number", "request", "spent")
 
     def __init__(self, backend: Backend, request: Request, number: int = 0) -> None:
         self.backend = backend
         self.request = request
         self.number = number
         self.spent = NO_USAGE
+        self.curve: Curve | None = None
 
     def charge(self, usage: Usage) -> None:
         """Take in a cost; dollars follow from the prices where they are not told."""
@@ -82,14 +84,12 @@ class Asking:
         decision: what the policy said last.
         decided: the policy needs nothing more of what is under way.
         counting: samples that have ended are being counted.
-        several: more than one sample is under way.
     """
 
     __slots__ = (
         "by_way",
         "calls",
         "counting",
-        "curves",
         "decided",
         "decision",
         "drawn",
@@ -101,7 +101,6 @@ class Asking:
         "readings",
         "running",
         "samples",
-        "several",
         "sources",
         "values",
         "votes",
@@ -114,7 +113,6 @@ class Asking:
         self.ledger = ledger
         self.sources = [source]
         self.by_way: dict[Way, Source] = {}
-        self.curves: dict[int, Curve | None] = {}
         self.samples: list[Sample] = []
         self.votes: list[Vote | None] = []
         self.values: list[bytes] = []
@@ -126,7 +124,6 @@ class Asking:
         self.decision: Draw | Won | Lost = policy.decide(())
         self.decided = False
         self.counting = False
-        self.several = False
 
     @property
     def spent(self) -> Usage:
@@ -180,7 +177,7 @@ class Call:
     def __init__(self, source: Source, indexes: Sequence[int]) -> None:
         self.source = source
         self.indexes = indexes
-        self.partials = [_Partial(source) for _ in indexes]
+        self.partials = [_Partial(source)] if len(indexes) == 1 else [_Partial(source) for _ in indexes]
         self.begun = False
         self.charged = False
         self.stopped = False
@@ -278,13 +275,14 @@ async def draw(asking: Asking, calls: list[Call], n: int) -> None:
     """
     asking.calls = calls
     asking.decided = False
-    asking.several = n > 1
     asking.drawn += n
     if n == 1:  # most steps: nothing to stop early, nothing to wait for beside it
         call = calls[0]
         asking.running = {call.indexes[0]: call.partials[0]}
         call.begun = True
         await _stream(asking, call)
+        await _count(asking, call.partials[0])
+        asking.charge_uncharged()
     else:
         asking.running = {
             index: partial for call in calls for index, partial in zip(call.indexes, call.partials, strict=True)
@@ -293,7 +291,7 @@ async def draw(asking: Asking, calls: list[Call], n: int) -> None:
             await _collect(asking, calls[0])
         else:
             await at_once(_collect(asking, call) for call in calls)
-    await conclude(asking)
+        await conclude(asking)
 
 
 async def _collect(asking: Asking, call: Call) -> None:
@@ -332,7 +330,7 @@ async def _stream(asking: Asking, call: Call) -> None:
 
 async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> None:
     partials, readings, indexes = call.partials, asking.readings, call.indexes
-    n, several = len(partials), asking.several
+    n, several = len(partials), len(asking.running) > 1
     max_tokens = call.source.request.max_tokens
     most = min(_LARGEST_ANSWER, 256 * max_tokens + 4096)
     async for delta in stream:
@@ -408,7 +406,7 @@ async def _count(asking: Asking, partial: _Partial) -> None:
     else:
         said = recorded(returns, value)
         field = confidence_field(returns) if returns is not str else ""
-        vote = Vote(said) if not field else _without_confidence(asking, partial.source, said, field)
+        vote = Vote(said) if not field else _without_confidence(partial.source.curve, said, field)
     asking.samples.append(sample)
     asking.votes.append(vote)
     asking.values.append(said)
@@ -436,9 +434,9 @@ def _value_of(asking: Asking, sample: Sample) -> tuple[Any, str]:
     return value, ""
 
 
-def _without_confidence(asking: Asking, source: Source, said: bytes, field: str) -> Vote:
+def _without_confidence(curve: Curve | None, said: bytes, field: str) -> Vote:
     value = msgspec.json.decode(said)
-    stated, curve = value.pop(field, None), asking.curves.get(source.number)
+    stated = value.pop(field, None)
     known = curve is not None and isinstance(stated, int | float)
     return Vote(msgspec.json.encode(value), curve.correct(stated) if curve is not None and known else None)
 

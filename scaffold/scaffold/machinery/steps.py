@@ -83,7 +83,7 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         reasoning=winner.reasoning,
         confidence=event.confidence,
     )
-    if getattr(move.sampling, "keeps_all", False):
+    if move.sampling is not None and getattr(move.sampling, "keeps_all", False):
         thought.candidates = tuple(
             Thought(_value_in(sample, move), provenance, key=event.key, text=sample.text, reasoning=sample.reasoning)
             for sample in content.samples
@@ -185,7 +185,7 @@ class Steps:
         asking = Asking(key, move, source, policy, ledger)
         asking.readings = readings
         if self.curves:
-            asking.curves[0] = self._curve(source, move)
+            source.curve = self._curve(source, move)
         started = self._recorder.active()
         try:
             error = await self._draw_until_decided(asking, provenance)
@@ -387,7 +387,7 @@ class Steps:
             source = asking.by_way[way] = self._source(asking, way, provenance)
             asking.sources.append(source)
             if self.curves:
-                asking.curves[source.number] = self._curve(source, asking.move)
+                source.curve = self._curve(source, asking.move)
             profile = source.backend.profile
             said: dict[str, Any] = {"way": way, "backend": profile.backend, "model": profile.model}
             if source.request.messages != own.request.messages:

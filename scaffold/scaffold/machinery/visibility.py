@@ -25,6 +25,12 @@ def shown_by(samples: Sequence[Sample], usage: Usage) -> ReasoningVisibility | N
     A token is at least a character: a text with fewer characters than the reasoning tokens that were billed is
     not the whole of it. What a recorded answer was billed when it was given counts as if it were given now.
     """
+    for sample in samples:
+        if sample.reasoning or sample.blocks or sample.origin is not None:
+            break
+    else:  # as of most steps
+        if not usage.reasoning:
+            return None
     kinds = {block.kind for sample in samples for block in sample.blocks}
     length = sum(len(sample.reasoning) for sample in samples)
     saved = [sample.origin.saved for sample in samples if sample.origin is not None]
