@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scaffold import Scaffold, Task, registry
 from scaffold.taskfile import build
-from scaffold.testing import no_network
+from scaffold.testing import Scripted, no_network
 from scaffold.trace.files import FileJournal
 
+README = Path(__file__).parents[2] / "planners" / "README.md"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -21,6 +24,26 @@ def run(name: str, folder: Path) -> Any:
     built = build(EXAMPLES / name / "task.yaml", journal=FileJournal(folder))
     with no_network():
         return built.agent.solve_sync(built.task)
+
+
+def test_the_planner_in_the_readme_runs(tmp_path: Path) -> None:
+    """What planners/README.md composes is a planner, and solves its task."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - our own documentation
+    agent = Scaffold(names["planner"], backends={"default": Scripted("maybe")}, journal=FileJournal(tmp_path))
+    assert agent.solve_sync(Task(prompt="Shall we?")).answer == "maybe"
+
+
+def test_the_readme_lists_every_planner() -> None:
+    """Each installed planner of ours stands in the table, and has an example."""
+    ours = {
+        entry.name for entry in registry.installed("planner").values() if entry.value.startswith("scaffold_planners")
+    }
+    assert ours == set(
+        re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8").split("## Code")[0], re.MULTILINE)
+    )
+    assert all((EXAMPLES / name / "task.yaml").is_file() for name in ours)
 
 
 @pytest.mark.parametrize(
