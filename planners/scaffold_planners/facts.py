@@ -3,7 +3,8 @@
 Numbers, dates, names, quotations and sentences that bind. No model is asked, so the same text always has the same
 facts. The rules lean to finding too much: a fact that is wrongly called lost costs a few words when it is put back, one
 that is wrongly called kept is gone. Numbers, dates and quotations are found in any language; names where a script has
-capitals; sentences that bind by words of English, German, French, Spanish, Italian, Russian, Chinese and Japanese.
+capitals; sentences that bind by words of English, German, French, Spanish, Italian, Russian, Chinese and Japanese. A
+number is looked for by its value and unit, not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Runner:
         journal: where the agents keep their runs.
         watcher: told how it goes.
         at_once: most runs at once.
-        retry: begin anew what has failed.
+        retry: begin anew what has failed, or whose run is gone.
         fail_fast: stop at the first task that is not solved, or is none.
         finish: what a row says beside the outcome and the item's own.
     """
@@ -209,8 +209,8 @@ class Runner:
             ready = item.make()
             outcome = await self._solve(item, ready, run, begun=known is not None and known.status == "")
         except (BadInput, PlannerError, RunHeld, TraceDamaged) as error:
-            said = str(error)
-            self._fault(said if said.startswith(item.where) else f"{item.where}: {said}")
+            said = str(error) if str(error).startswith(item.where) else f"{item.where}: {error}"
+            self._fault(f"{said} (--retry begins it anew)" if isinstance(error, UnknownRun) else said)
             return
         if outcome is not None:
             self._end(item, outcome)
@@ -225,7 +225,7 @@ class Runner:
         self._agents[agent] += 1
         self._under_way += 1
         try:
-            if run and not (begun and await self._is_empty(run)):
+            if run and not ((begun or self._retry) and await self._is_empty(run)):
                 return await agent.resume(run)
             mark = {"id": item.id, "asked": item.asked}
             return await agent.solve(ready.task, config={**ready.config, _KEY: mark})

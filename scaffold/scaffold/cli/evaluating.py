@@ -15,6 +15,7 @@ from scaffold.cli.options import journal_at, json_option, key_option, runs_optio
 if TYPE_CHECKING:
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner
+    from scaffold.evaluation.suite import Cell
 
 
 class _SuiteOrCommand(click.Group):
@@ -101,7 +102,7 @@ def run(  # noqa: PLR0917 - click passes each by its name
 
             foreground.drive(runner, work)
             foreground.tell(runner, opened)
-            _show(path, [cell.name for cell in read.cells], plots, as_json=as_json)
+            _show(path, read.cells, plots, as_json=as_json)
             return _status(runner, opened)
 
 
@@ -116,11 +117,11 @@ def _status(runner: Runner, results: Results) -> int:
     return ending.UNAVAILABLE if "unavailable" in found else ending.WAITING if "waiting" in found else 0
 
 
-def _show(path: Path, order: list[str], plots: Path | None, *, as_json: bool) -> None:
+def _show(path: Path, order: list[Cell], plots: Path | None, *, as_json: bool) -> None:
     from scaffold.evaluation.summary import by_axis, by_cell, scored_rows, table
 
-    cells = by_cell(scored_rows(path), order)
-    axes = {axis: labels for axis, labels in by_axis(scored_rows(path)).items() if len(labels) > 1}
+    cells = by_cell(scored_rows(path), [cell.name for cell in order])
+    axes = by_axis(scored_rows(path), [cell.labels for cell in order])
     if as_json:
         _print_json(
             {

@@ -119,13 +119,22 @@ def by_cell(rows: Iterable[dict[str, Any]], order: Iterable[str] = ()) -> dict[s
     return {name: each for name, each in found.items() if each.runs}
 
 
-def by_axis(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, Summary]]:
-    """For each axis of the matrix one summary for each of its labels, over all else."""
+def by_axis(rows: Iterable[dict[str, Any]], order: Iterable[dict[str, str]] = ()) -> dict[str, dict[str, Summary]]:
+    """For each axis of the matrix that has several labels, one summary for each of these, over all else.
+
+    Args:
+        rows: scored rows.
+        order: labels of cells by axis, in the order they are to come.
+    """
     found: dict[str, dict[str, Summary]] = {}
+    for labels in order:
+        for axis, label in labels.items():
+            found.setdefault(axis, {}).setdefault(label, Summary())
     for row in rows:
         for axis, label in row["cell"].items():
             found.setdefault(axis, {}).setdefault(label, Summary()).add(row)
-    return found
+    kept = {axis: {label: each for label, each in labels.items() if each.runs} for axis, labels in found.items()}
+    return {axis: labels for axis, labels in kept.items() if len(labels) > 1}
 
 
 HEADER = (
