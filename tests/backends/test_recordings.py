@@ -384,6 +384,20 @@ def test_they_are_named_in_task_files(tmp_path: Path) -> None:
         backend_of({"use": "recording", "backend": "scripted", "fil": "x"})
 
 
+def test_what_is_wrong_deep_inside_is_said_to_be_there(tmp_path: Path) -> None:
+    """Through wrappers in wrappers, a fault keeps the keys that lead to it."""
+    file = str(tmp_path / "said.jsonl")
+    inner: dict[str, Any] = {"use": "fallback", "backends": ["scripted", {"use": "scripted", "replies": 7}]}
+    table = {"use": "cached", "file": file, "backend": {"use": "recording", "file": file, "backend": inner}}
+    with pytest.raises(TaskError) as caught:
+        backend_of(table)
+    assert caught.value.path == ("backend", "backend", "backends", 1, "replies")
+    inner["backends"][1] = {"use": "scripted", "reply": "x"}
+    with pytest.raises(TaskError, match="cannot be made with these settings") as caught:
+        backend_of(table)
+    assert caught.value.path == ("backend", "backend", "backends", 1)
+
+
 def test_a_cache_without_a_file_has_one_for_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's cache folder holds a file for each model."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -38,8 +38,12 @@ def inner_of(spec: str, options: WrapperOptions, name: str) -> Backend:
 def member_of(said: Any, path: tuple[str | int, ...]) -> Backend:
     """Make one backend of those inside; what is wrong with it is said to be there."""
     try:
-        return backend_of(said, path=path)
+        return backend_of(said)
     except TaskError as error:
-        if error.path[: len(path)] == path:
-            raise
-        raise TaskError(error.args[0], path=(*path, *error.path), where=error.where) from error
+        # Of a backend as a whole, the registry says its family and name: here its place says more.
+        match error.path:
+            case ("backends", str()):
+                beneath: tuple[str | int, ...] = ()
+            case _:
+                beneath = error.path
+        raise TaskError(error.args[0], path=(*path, *beneath), where=error.where) from error
