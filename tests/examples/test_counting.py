@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,3 +120,33 @@ def test_no_line_of_the_adding_adds() -> None:
         "[*said",
     )
     assert [line for line in pluses if not any(part in line for part in allowed)] == []
+
+
+def test_ahead_by_three_asks_for_more_votes_and_comes_out_the_same() -> None:
+    """A larger lead costs a round more in each column; the sum is the same."""
+    calls: list[str] = []
+
+    def answer(key: str, move: Any) -> Any:
+        calls.append(key)
+        return honest(key, move)
+
+    amounts = [Reference("12345", TAINTED), Reference("67890", TAINTED)]
+    assert Driver(add(amounts, ahead=2)).run(answer).value == "80235"
+    cheaper = len(calls)
+    assert Driver(add(amounts, ahead=3)).run(answer).value == "80235"
+    assert len(calls) - cheaper > cheaper
+
+
+def test_the_benchmark_is_not_fooled_by_a_model_that_skips_seven(tmp_path: Path) -> None:
+    """Through the whole framework: of twenty sums that come past seven everywhere, none is marked right."""
+    command = [
+        sys.executable,
+        FOLDER.parents[1] / "benchmarks" / "addition.py",
+        "--report",
+        "--results",
+        tmp_path / "no",
+    ]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    row = json.loads(printed)
+    assert row["right"] == 0
+    assert row["wrong"] + row["unsolved"] == row["cases"] == 20
