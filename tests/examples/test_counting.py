@@ -139,13 +139,8 @@ def test_ahead_by_three_asks_for_more_votes_and_comes_out_the_same() -> None:
 
 def test_the_benchmark_is_not_fooled_by_a_model_that_skips_seven(tmp_path: Path) -> None:
     """Through the whole framework: of twenty sums that come past seven everywhere, none is marked right."""
-    command = [
-        sys.executable,
-        FOLDER.parents[1] / "benchmarks" / "addition.py",
-        "--report",
-        "--results",
-        tmp_path / "no",
-    ]
+    benchmark = str(FOLDER.parents[1] / "benchmarks" / "addition.py")
+    command = [sys.executable, benchmark, "--report", "--results", str(tmp_path / "no")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     row = json.loads(printed)
     assert row["right"] == 0

@@ -116,17 +116,13 @@ class Measured:
     def read(self, folders: Iterable[Path]) -> Measured:
         """Take in the traces of runs; those that are damaged, or whose content is withheld, are named and left out."""
         for folder in folders:
-            try:
-                links = list(_links(folder))
-            except (ScaffoldError, OSError):
-                links = []
-            if not links or any(link.content is None and link.event.content for link in links):
-                self.unreadable.append(folder.name)
+            if _is_whole(folder):  # found first, so that half a run is never counted, and none is held in memory
+                self._take(folder.name, _links(folder))
             else:
-                self._take(folder.name, links)
+                self.unreadable.append(folder.name)
         return self
 
-    def _take(self, run: str, links: list[Link]) -> None:
+    def _take(self, run: str, links: Iterator[Link]) -> None:
         taken = Taken(run)
         asked: dict[str, tuple[ev.StepAsked, dict[str, Any]]] = {}
         for link in links:
@@ -170,7 +166,11 @@ class Measured:
             if sample.flag == NOT_COUNTED:
                 continue
             origin = sample.origin
-            name = own if origin is None else msgspec.structs.replace(own, backend=origin.backend, model=origin.model)
+            name = (
+                own
+                if origin is None or not origin.backend
+                else msgspec.structs.replace(own, backend=origin.backend, model=origin.model)
+            )
             prompts = self.groups.setdefault(name, Group(name)).prompts
             prompt = prompts.setdefault(digest, Prompt())
             if sample.flag:
@@ -217,6 +217,19 @@ def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
     field_ = stated_by(schema)
     sure = value.pop(field_, None) if field_ and isinstance(value, dict) else None
     return canonical(value).decode(), sure if isinstance(sure, int | float) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a trace can be read to its end, with all content."""
+    events = 0
+    try:
+        for link in _links(folder):
+            if link.content is None and link.event.content:
+                return False
+            events += 1
+    except (ScaffoldError, OSError):
+        return False
+    return events > 0
 
 
 def _links(folder: Path) -> Iterator[Link]:
