@@ -6,8 +6,8 @@ One JSON line each, medians over interleaved rounds with one thread:
 
 - `decode`: a prompt of about 200 tokens, 100 more; `ratio` is our tokens a second over those of xllamacpp called
   directly with the same request, on the same loaded model. `cpu_ratio` is the same in processor time.
-- `prefix`: 8 samples of 8 tokens from one prompt of about 1,000; `ratio` is processor time of 8 separate requests, each to a
-  slot that has forgotten the prompt, over that of one request for 8.
+- `prefix`: 8 samples of 8 tokens from one prompt of about 1,000; `ratio` is processor time of 8 separate requests, none
+  of which finds the prompt in memory, over that of one request for 8.
 - `schema`: tokens of one answer to a JSON Schema; `ratio` is llama.cpp's own `response_format` over ours.
 - `kept`: seconds until the first token after a long system turn, computed over read from a file.
 """
@@ -140,15 +140,16 @@ def schema(backend: LlamaCpp) -> None:
 def kept() -> None:
     """The first answer after a long system turn, in a process that has never seen it."""
     asked = Request(messages=(Message("system", BEGIN * 40), Message("user", "Hi.")), max_tokens=1)
-    seconds = []
+    seconds, prompt = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
             backend = load_smollm2(n_ctx=1200, n_parallel=1, threads=1, keep=folder)
             asyncio.run(backend.prepare(lambda _message, _fraction: None))
             used, wall, _ = timed(lambda backend=backend: asyncio.run(answered(backend, asked)))
             seconds.append(wall)
+            prompt = used.input
             asyncio.run(backend.close())
-    show(benchmark="kept", prompt=used.input, ratio=round(seconds[0] / seconds[1], 1), seconds=round(seconds[1], 2))
+    show(benchmark="kept", prompt=prompt, ratio=round(seconds[0] / seconds[1], 1), seconds=round(seconds[1], 2))
 
 
 def main() -> int:

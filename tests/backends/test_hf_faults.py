@@ -137,6 +137,7 @@ def test_options_and_missing_libraries_are_told(folder: str, monkeypatch: pytest
     with pytest.raises(TaskError, match="did you mean 'gguf_file'"):
         load(folder, gguf="x")
     assert isinstance(make_backend(f"hf:{folder}", {"dtype": "auto"}), HuggingFace)
+    assert make_backend("hf:smollm2", {}).profile.model == "SmolLM2-135M-Instruct.Q4_1"
     monkeypatch.setattr(loading, "_NEEDED", ("torch", "a_library_that_is_not_there"))
     with pytest.raises(MissingExtra, match=r"system2-scaffold\[hf\]"):
         load(folder)
@@ -167,6 +168,8 @@ def test_prompts_over_the_context_say_both_numbers(folder: str, llama: HuggingFa
     with pytest.raises(ContextOverflow, match=r"has 78 tokens, and gpt holds 50"):
         run(learned, ask("x" * 60))
     assert usage(run(learned, ask("x" * 20, max_tokens=90))).output <= 12
+    long = ("a" * 30, "b" * 40)  # of more tokens than there are positions
+    assert run(learned, ask("x" * 20, max_tokens=90, choices=long))[-1].finish == "length"
     with pytest.warns(UserWarning, match=r"has 718 tokens; tiny-llama was trained on texts of 512"):
         assert run(llama, ask("x" * 700, max_tokens=2))
 

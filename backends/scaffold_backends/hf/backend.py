@@ -66,7 +66,8 @@ class HfOptions(Options):
 def load(path: str = "", **options: Any) -> HuggingFace:
     """Use a model on this machine: `hf:FOLDER`, `hf:FILE.gguf`, or `hf:owner/name` if it was downloaded before.
 
-    It is loaded on first use.
+    It is loaded on first use. `hf:smollm2` is SmolLM2-135M-Instruct, which is downloaded on first use; reading its GGUF
+    file takes a minute and more each time, unless it is converted once (`scaffold_backends.hf.convert`).
 
     Raises:
         TaskError: an option is wrong.

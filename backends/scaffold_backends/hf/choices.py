@@ -33,22 +33,21 @@ class Choices:
         self._ended = bool(model.ends) and share_a_beginning(self._tokens)
         self._known: tuple[Any, dict[int, list[float]]] = (None, {})
 
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest choice."""
-        return max(map(len, self._tokens))
+    def scores(self, row: int, logits: Any, state: Any, room: int) -> list[float]:
+        """Log-probability of each choice after a row of a state, of which `logits` tells the next token.
 
-    def scores(self, row: int, logits: Any, state: Any) -> list[float]:
-        """Log-probability of each choice after a row of a state, of which `logits` tells the next token."""
+        Of a choice that is longer than there is room, only what fits is looked at.
+        """
         if self._known[0] is not logits:
             self._known = (logits, {})
         known = self._known[1]
         if row not in known:
             first = logits[row].log_softmax(-1)
+            fitting = [tokens[:room] for tokens in self._tokens]
             known[row] = [
                 score
-                for start in range(0, len(self._tokens), _TOGETHER)
-                for score in self._scored(self._tokens[start : start + _TOGETHER], first, row, state)
+                for start in range(0, len(fitting), _TOGETHER)
+                for score in self._scored(fitting[start : start + _TOGETHER], first, row, state)
             ]
         return known[row]
 

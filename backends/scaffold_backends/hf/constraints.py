@@ -31,7 +31,7 @@ class Grammars:
         self._library: Any = llguidance
         self._width = width
         self._vocabulary = llguidance.LLTokenizer(
-            tokenizer.backend_tokenizer.to_str(), n_vocab=width, eos_token=sorted(ends)
+            tokenizer.backend_tokenizer.to_str(), n_vocab=width, eos_token=sorted(ends) or None
         )
 
     def schema(self, schema: dict[str, Any], max_tokens: int) -> Constraint:
@@ -61,10 +61,16 @@ class Constraint:
         return Constraint(self._matcher.deep_copy(), self._width)
 
     def narrow(self, scores: Any) -> Any:
-        """Give logits of shape (tokens,) in which what may not come next is minus infinity."""
+        """Give logits of shape (tokens,) in which what may not come next is minus infinity.
+
+        Raises:
+            BadRequest: nothing may, since the schema was too much for llguidance on the way.
+        """
         import torch
 
         allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8)[: len(scores)]
+        if not allowed.any():
+            raise self._broken()
         return scores.masked_fill(allowed.to(scores.device) == 0, float("-inf"))
 
     def take(self, token: int) -> bool:
@@ -74,5 +80,8 @@ class Constraint:
             BadRequest: the schema was too much for llguidance on the way.
         """
         if not self._matcher.consume_token(token):
-            raise BadRequest(f"an answer could not be held to its JSON Schema: {self._matcher.get_error()[:300]}")
+            raise self._broken()
         return bool(self._matcher.is_stopped())
+
+    def _broken(self) -> BadRequest:
+        return BadRequest(f"an answer could not be held to its JSON Schema: {self._matcher.get_error()[:300]}")

@@ -74,7 +74,7 @@ class Sample:
         reasoning, answer = ("", "") if token in model.silent else self.text.feed(token)
         if not (whole or self.text.stopped or self.used >= self.limit):
             return reasoning, answer, None
-        more_reasoning, more_answer = self.text.end()
+        more_reasoning, more_answer = self.text.end()  # in which a stop text may stand
         finish: Finish = "stop" if whole or self.text.stopped else "length"
         return reasoning + more_reasoning, answer + more_answer, finish
 
@@ -192,7 +192,7 @@ class Decoding:
 
     def _choose(self, choices: Choices, sample: Sample, row: int, logits: Any, state: Any) -> tuple[str, Finish | None]:
         """End a sample with one of the choices, by the log-probability of each among them."""
-        scores = choices.scores(row, logits, state)
+        scores = choices.scores(row, logits, state, sample.limit - sample.used)
         place = drawn_from(scores, self._request.temperature, sample.source)
         sample.logprob = normalised(scores)[place]
         text, count, whole = choices.cut(place, sample.limit - sample.used)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scaffold.errors import MissingExtra, ModelFileError
 from scaffold_backends.gguf import check_gguf
 from scaffold_backends.hf.families import Family, family_of
+from scaffold_backends.store import SMOLLM2, LocalModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,10 +34,12 @@ class Place:
     Attributes:
         folder: with `config.json`, weights and tokenizer; or with the GGUF file.
         gguf: the GGUF file's name; empty when there is none.
+        source: whence the file comes, when it is one that we know where to get.
     """
 
     folder: Path
     gguf: str = ""
+    source: LocalModel | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ def installed() -> None:
 
 
 def place_of(path: str, gguf_file: str = "") -> Place:
-    """Find a model: a folder, a GGUF file, or the name of a model that was downloaded before (`owner/name`).
+    """Find a model: a folder, a GGUF file, `smollm2`, or the name of one that was downloaded before (`owner/name`).
 
     Raises:
         ModelFileError: there is none, or it is not one; says what to do.
@@ -97,6 +100,8 @@ def place_of(path: str, gguf_file: str = "") -> Place:
     if not path:
         raise ModelFileError("hf needs a model: hf:PATH, a folder with config.json or a GGUF file")
     given = Path(path).expanduser()
+    if path == SMOLLM2.name and not given.exists():
+        return Place(SMOLLM2.path().parent, SMOLLM2.path().name, SMOLLM2)
     if given.is_file() and not gguf_file:
         check_gguf(given)
         return Place(given.parent, given.name)
@@ -127,7 +132,7 @@ def _downloaded(name: str) -> Path:
 
 
 def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
-    """Load a model; blocks, from a second to a minute.
+    """Load a model; blocks, from a second to minutes: transformers is slow with GGUF files.
 
     Args:
         place: where it lies.
@@ -141,6 +146,8 @@ def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
     # Before torch, which reads it: OpenMP's threads would spin while they wait for each other, which on a busy machine
     # makes everything many times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if place.source is not None:
+        place.source.pull(say)
     say("loading the libraries", 0.0)
     with quietly():
         import torch

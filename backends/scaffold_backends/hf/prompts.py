@@ -42,10 +42,10 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
     if not tokenizer.chat_template:
         text = _APART.join(turn["content"] for turn in turns)
         text += _APART if turns and turns[-1]["role"] != "assistant" else ""
-        tokens = list(tokenizer(text)["input_ids"])
+        tokens = list(tokenizer(text, verbose=False)["input_ids"])
     else:
         text = _templated(tokenizer, turns)
-        tokens = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        tokens = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     if not tokens:
         raise BadRequest("the prompt is empty: a model needs at least one token to go on from")
     return Prompt(tokens, thinking=text.rstrip().endswith("<think>"))
