@@ -262,6 +262,33 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
     assert usage(run(cached, ask("two", seed=1))) == Usage()
 
 
+def test_another_file_of_the_same_layout_is_not_mistaken_for_it(tmp_path: Path) -> None:
+    """Where an answer stood there stands another of the same length: it is not given for the first one's question."""
+    path, other = tmp_path / "said.jsonl", tmp_path / "other.jsonl"
+    inner = Scripted({"one": "111", "two": "222"})
+    cached = Cached(inner, path)
+    run(cached, ask("one", seed=1))
+    run(cached, ask("one", seed=1))
+    run(Cached(inner, other), ask("two", seed=1))
+    assert path.stat().st_size == other.stat().st_size
+    path.write_bytes(other.read_bytes())
+    assert texts(run(cached, ask("one", seed=1))) == ["111"]
+    assert texts(run(cached, ask("two", seed=1))) == ["222"]
+
+
+def test_a_file_that_becomes_anothers_costs_the_cache_not_the_answer(tmp_path: Path) -> None:
+    """Replaced by the file of another model while it is in use: a warning, and the model is asked."""
+    path, other = tmp_path / "said.jsonl", tmp_path / "other.jsonl"
+    dice = Dice()
+    cached = Cached(dice, path)
+    run(cached, ask("one", seed=1))
+    run(Cached(Scripted("x"), other), ask("two", seed=1))
+    other.replace(path)
+    with pytest.warns(UserWarning, match="neither found nor kept"):
+        run(cached, ask("two", seed=1))
+    assert dice.asked == [1, 1]
+
+
 def test_the_file_grows_no_larger_than_it_may(tmp_path: Path) -> None:
     """At its bound, said once, the cache goes on answering and keeps nothing more; what is in it stays."""
     path = tmp_path / "said.jsonl"

@@ -63,7 +63,9 @@ class RateLimited(Around):
     """Has each request wait until it fits into the minute, first come, first served.
 
     The most that a request can cost is reserved, and what it turns out not to need is given back when its
-    usage is known. One that is larger than the limit by itself waits until nothing else is under way.
+    usage is known. One that is larger than the limit by itself waits until nothing else is under way. What the
+    backend sends again by itself, when at first it does not get through, is not seen from here and not counted.
+    A cache belongs around the limit: inside it, what it answers would count as a request.
 
     Args:
         inner: who answers.

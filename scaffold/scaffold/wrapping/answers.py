@@ -134,24 +134,44 @@ class AnswerFile:
         return self._header
 
     def find(self, request: str, sample: str) -> Answer | None:
-        """Give the first answer that was recorded for a sample; None when there is none."""
+        """Give the first answer that was recorded for a sample; None when there is none.
+
+        Raises:
+            BadInput: the file cannot be read, or has become another's.
+        """
         with self._lock:
             if (request, sample) not in self._by_sample:
                 self._look()
             span = self._by_sample.get((request, sample))
+            if span is None:
+                return None
+            found = self._at(span)
+            if found is not None and (found.request, found.sample) == (request, sample):
+                return found
+            self._forget()  # somebody has put another file in its place
+            self._look()
+            span = self._by_sample.get((request, sample))
             return None if span is None else self._at(span)
 
     def find_all(self, request: str) -> list[Answer]:
-        """Give every answer to a request, in the order of recording."""
+        """Give every answer to a request, in the order of recording.
+
+        Raises:
+            BadInput: the file cannot be read, or has become another's.
+        """
         with self._lock:
             self._look()
-            return [self._at(span) for span in self._by_request.get(request, ())]
+            found = [self._at(span) for span in self._by_request.get(request, ())]
+            return [answer for answer in found if answer is not None and answer.request == request]
 
-    def _at(self, span: _Span) -> Answer:
+    def _at(self, span: _Span) -> Answer | None:
         place, length = span
-        with self.path.open("rb") as file:
-            file.seek(place)
-            return _answer.decode(file.read(length))
+        try:
+            with self.path.open("rb") as file:
+                file.seek(place)
+                return _answer.decode(file.read(length))
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     def _look(self) -> None:
         """Take in what was added since the last look."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.errors import BackendUnavailable
+from scaffold.errors import BackendUnavailable, BadInput
 from scaffold.vocabulary.models import NO_USAGE, Origin
 from scaffold.wrapping.answers import Answer, AnswerFile, Piece
 from scaffold.wrapping.around import Around
@@ -86,10 +86,13 @@ class Recorded(Around):
         """Answer as recorded.
 
         Raises:
-            BackendUnavailable: the recording does not hold this request.
+            BackendUnavailable: the recording does not hold this request, or cannot be read any more.
         """
         name = request_name(request)
-        answers = [self._answer(request, name, index) for index in range(request.n)]
+        try:
+            answers = [self._answer(request, name, index) for index in range(request.n)]
+        except BadInput as error:
+            raise BackendUnavailable(str(error)) from error
         usage = sum((answer.usage for answer in answers if answer.usage is not None), NO_USAGE)
         for index, answer in enumerate(answers):
             last = index == request.n - 1
@@ -128,12 +131,12 @@ class Cached(Around):
         self.inner = inner
         self._of = f"{inner.profile.backend}:{inner.profile.model}:{of}"
         self._file = AnswerFile(path, inner.profile, most_bytes=most_bytes)
-        self._is_full = False
+        self._is_out = False  # of use: full, or not to be written or read
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Say again the samples that are known, and pass on the others as they come."""
         name = request_name(request, self._of)
-        known = {index: self._file.find(name, sample_name(request, index)) for index in range(request.n)}
+        known = self._known(name, request)
         parts = list(_runs([index for index, answer in known.items() if answer is None]))
         found = [(index, answer) for index, answer in known.items() if answer is not None]
         for number, (index, answer) in enumerate(found):
@@ -151,6 +154,15 @@ class Cached(Around):
                     usage += delta.usage
                     yield msgspec.structs.replace(delta, usage=usage if last else None)
 
+    def _known(self, name: str, request: Request) -> dict[int, Answer | None]:
+        try:
+            return {index: self._file.find(name, sample_name(request, index)) for index in range(request.n)}
+        except BadInput as error:
+            if not self._is_out:
+                warnings.warn(f"answers are neither found nor kept: {error}", stacklevel=2)
+            self._is_out = True
+            return dict.fromkeys(range(request.n))
+
     async def _ask(self, request: Request, name: str, first: int, count: int) -> AsyncGenerator[Delta]:
         """Ask for `count` samples from number `first` on, and keep them."""
         seed = None if request.seed is None else request.seed + first
@@ -166,15 +178,15 @@ class Cached(Around):
 
     def _keep(self, answers: Sequence[Answer]) -> None:
         fit = [answer for answer in answers if _without_secrets(answer) is answer]
-        if self._is_full or not fit:
+        if self._is_out or not fit:
             return
         try:
-            self._is_full = not self._file.add(fit)
+            self._is_out = not self._file.add(fit)
         except OSError as error:
             warnings.warn(f"answers are not kept in {str(self._file.path)!r}: {error.strerror}", stacklevel=2)
-            self._is_full = True
+            self._is_out = True
         else:
-            if self._is_full:
+            if self._is_out:
                 warnings.warn(f"{str(self._file.path)!r} is full: no further answers are kept", stacklevel=2)
 
 
