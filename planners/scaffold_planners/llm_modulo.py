@@ -79,7 +79,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
     form = form_of(task.answer, options.max_tokens)
     accepted: Thought[Any] | None = None
     criticised: list[tuple[Reference[str], ...]] = []
-    why = ""
+    why = key = ""
     for _ in range(options.rounds):
         try:
             proposal = yield from think(
@@ -97,7 +97,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
         except StepFailed as error:
             if not error.data.get("flags"):
                 raise  # there is no proposal to criticise
-            why = str(error.data["flags"][-1])
+            why, key = str(error.data["flags"][-1]), error.key
             criticised.append((labelled("Refused", why),))
             continue
         accepted = proposal
@@ -106,7 +106,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
             break
         criticised.append((labelled("Proposed", proposal), *(labelled("Advice", each) for each in advice)))
     if accepted is None:
-        raise GaveUp(f"no proposal of {options.rounds} was accepted by every critic; the last: {why}")
+        raise GaveUp(f"no proposal of {options.rounds} was accepted by every critic; the last (at {key}): {why}")
     return accepted.value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,7 +83,8 @@ def test_think_act_observe_answer(react: Any) -> None:
 def test_observations_stay_tainted_and_so_does_what_follows(react: Any) -> None:
     """What came back is data in the prompt, and the arguments of the next call depend on it."""
     watch = Watch()
-    react(turn("look", at="home"), turn("send", text="not home"), turn(answer="x"), monitors=[watch])
+    outcome = react(turn("look", at="home"), turn("send", text="not home"), turn(answer="x"), monitors=[watch])
+    assert _provenance(outcome, 1)[-1] == {"sources": ["action:1"], "tainted": True}
     assert "<data " in prompts(react)[1]
     calls = [subject.plan[0] for subject in watch.read]
     assert [call.provenance[name].tainted for call in calls for name in call.arguments if name in call.provenance] == [
@@ -90,6 +92,13 @@ def test_observations_stay_tainted_and_so_does_what_follows(react: Any) -> None:
         True,
     ]
     assert calls[1].provenance["text"].sources == ("step:2",)
+
+
+def _provenance(outcome: Any, turn: int) -> list[Any]:
+    """Where a turn's inputs came from, as recorded."""
+    lines = Path(outcome.trace).with_name("content.jsonl").read_text(encoding="utf-8").splitlines()
+    asked = [body for body in (json.loads(line)["body"] for line in lines) if "messages" in body]
+    return list(asked[turn]["provenance"])
 
 
 @pytest.mark.parametrize(
