@@ -10,7 +10,7 @@ import importlib.util
 import re
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,13 @@ def _entries(_path: tuple[str, ...]) -> list[EntryPoint]:
 
 def version_of(entry: EntryPoint) -> str:
     """Name and version of the distribution that brings a plug-in."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "unknown"
+    return "unknown" if entry.dist is None else _version(entry.dist)
+
+
+@cache
+def _version(distribution: Distribution) -> str:
+    """Name and version; each time they are asked for, the whole of the metadata is parsed."""
+    return f"{distribution.name} {distribution.version}"
 
 
 def load(family: Family, name: str) -> Any:
