@@ -11,8 +11,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment import flows, licences, records, requests
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
 from scaffold_monitors.entailment.tools import Tool, read_tool
 
 _TOOLS: dict[int, tuple[Any, dict[str, Tool]]] = {}
@@ -78,3 +78,19 @@ def gate(goal: str, plan: Sequence[Any], context: Any) -> str:
     """Allow or block."""
     situation = situation_of(goal, plan, context)
     return "block" if requests.judge(situation) or flows.judge(situation) else "allow"
+
+
+def licensed(situation: Situation, call: Call) -> int:
+    """How many effects the clauses that explain a call license; 0 when none does."""
+    reading = licences.read(situation.request, situation.tools)
+    return max((reading.clauses[number].most for number in licences.explained(reading, call)), default=0)
+
+
+def alternatives(situation: Situation, place: int, leaf: Leaf) -> set[Any]:
+    """What other records, read before a call, have in the column that a value of it was taken from."""
+    found: set[Any] = set()
+    for call in situation.calls[:place]:
+        for table in records.tables_of(call) if call.seen is not None else ():
+            columns = {name for record in table for name, cell in record.items() if cell == str(leaf.value)}
+            found |= {record[name] for record in table for name in columns if name in record}
+    return {type(leaf.value)(each) for each in found if each not in ("", "None") and each != str(leaf.value)}

@@ -112,8 +112,13 @@ def agent(planner: Callable[[Task], Planning[Any]], folder: Path, monitors: list
     return Scaffold(planner, backends={"default": Nothing()}, monitors=monitors, actions=[nothing], journal=journal)
 
 
+def overseen(n: int) -> Callable[[Task], Planning[int]]:
+    """The same, with `scope` and `dataflow` beside `rules`: each follows the trace and compares with the request."""
+    return gated(n)
+
+
 TASK = Task(
-    prompt="measure",
+    prompt="Do nothing with each number.",
     goals=(
         Goal(
             kind="constraint",
@@ -176,12 +181,15 @@ async def kept(shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, 
 
 async def main(most: int) -> None:
     """Measure all shapes."""
+    from scaffold_monitors.dataflow import Dataflow
     from scaffold_monitors.rules import Rules
+    from scaffold_monitors.scope import Scope
 
     shapes: list[tuple[Any, list[Any]]] = [
         (chain, [Rules(), Reader()]),
         (fan_out, [Rules(), Reader()]),
         (gated, [Rules()]),
+        (overseen, [Rules(), Scope(), Dataflow()]),
     ]
     for shape, monitors in shapes:
         lines = {}

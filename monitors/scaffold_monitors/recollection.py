@@ -15,8 +15,12 @@ import msgspec
 
 from scaffold.vocabulary import events
 from scaffold.vocabulary.plan import ActionCall
+from scaffold_monitors.entailment.sightings import pieces
+from scaffold_monitors.entailment.wording import plain, stands_in
 
 _MOST_TOLD = 512
+# How many results are searched for a value of which nobody says where it came from.
+_RECENT = 64
 _MOST_BYTES = 4_000_000
 _MOST_STEPS = 4_096
 # How many steps back a value is followed through thoughts that rest on thoughts.
@@ -43,6 +47,8 @@ class Recollection:
         told: what actions gave back, by key; the oldest go first.
         size: bytes of that, about.
         steps: what each thought rests on.
+        cells: the fields of what was told last, each in one spelling, to the key of the last result that has it.
+        prose: the free text of what was told last, by key.
     """
 
     effects: Counter[str] = field(default_factory=Counter)
@@ -51,6 +57,9 @@ class Recollection:
     told: OrderedDict[str, Told] = field(default_factory=OrderedDict)
     size: int = 0
     steps: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict)
+    cells: dict[str, str] = field(default_factory=dict)
+    prose: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict)
+    _recent: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict)
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
         """Take in one more event."""
@@ -83,8 +92,35 @@ class Recollection:
         asked = msgspec.convert(call, ActionCall)
         self.told[event.key] = Told(asked, value, trusted=not event.tainted, size=size)
         self.size += size
+        self._index(event.key, value)
         while len(self.told) > _MOST_TOLD or self.size > _MOST_BYTES:
             self.size -= self.told.popitem(last=False)[1].size
+
+    def _index(self, key: str, value: Any) -> None:
+        """Make what was told last findable by its fields."""
+        if isinstance(value, (int, float)):
+            cells: tuple[str, ...] = (str(value),)
+        else:
+            found = pieces(value)
+            cells = tuple({plain(piece.text).strip() for piece in found if piece.cell})
+            prose = tuple(piece.text for piece in found if not piece.cell)
+            if prose:
+                self.prose[key] = prose
+        for cell in cells:
+            self.cells[cell] = key
+        self._recent[key] = cells
+        if len(self._recent) > _RECENT:
+            old, gone = self._recent.popitem(last=False)
+            self.prose.pop(old, None)
+            for cell in gone:
+                if self.cells.get(cell) == old:
+                    del self.cells[cell]
+
+    def where(self, text: str) -> list[str]:
+        """The keys of the results told last that hold a value."""
+        key = self.cells.get(plain(text).strip())
+        found = [] if key is None or key not in self.told else [key]
+        return found + [other for other, prose in self.prose.items() if any(stands_in(text, each) for each in prose)]
 
     def before(self, key: str) -> Counter[str]:
         """How often each effect was done, or may have been, besides the plan or action of a key."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from scaffold.vocabulary.plan import is_pending
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
 from scaffold_monitors.entailment.evidence import Kept
 from scaffold_monitors.entailment.licences import Reading, read
-from scaffold_monitors.entailment.sightings import Sightings
+from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.entailment.tools import Tool, read_tool
+from scaffold_monitors.entailment.wording import stands_in
 
 if TYPE_CHECKING:
     from scaffold.interfaces import TraceView
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
     from scaffold_monitors.recollection import Recollection
 
-# How many results are searched for a value of which nobody says where it came from.
-_RECENT = 64
+# How many tasks are kept in mind.
+_TASKS = 64
 
 
 class Unreadable(ValueError):
@@ -74,7 +76,7 @@ class Surveyor:
         """The request of a run."""
         known = self._requests.get(id(view.task))
         if known is None or known[0] is not view.task:
-            if len(self._requests) > _RECENT:
+            if len(self._requests) > _TASKS:
                 self._requests.clear()
             known = self._requests[id(view.task)] = (view.task, Request(view.task, self._tools(view.actions)))
         return known[1]
@@ -128,7 +130,6 @@ class _Tracer:
         self._own = own
         self._request = request
         self._used: dict[str, None] = {}
-        self._sightings: Sightings | None = None
 
     def planned(self, call: ActionCall, tool: Tool, view: TraceView) -> Call:
         """A call under review."""
@@ -159,18 +160,16 @@ class _Tracer:
                 reads.append(source)
         return Origin(reads=tuple(reads)) if reads else _ANYWHERE
 
-    def _found(self, leaf: Any) -> Any:
+    def _found(self, leaf: Leaf) -> Leaf:
         """A value that depends on all that was told: it is looked for in what was told last."""
-        from dataclasses import replace
-
-        if self._sightings is None:
-            self._sightings = Sightings()
-            recent = list(self._past.told)[-_RECENT:]
-            for each in (*self._request.foreign, *(f"action:{key}" for key in recent)):
-                self._sightings.add(self._call(each, {}))
-        reads = tuple(dict.fromkeys(seen.call.id for seen in self._sightings.of(leaf)))
+        if leaf.pending or isinstance(leaf.value, bool):
+            return leaf
+        reads = [each for each, call in self._request.foreign.items() if _stands(leaf.text, call.seen)]
+        reads += [f"action:{key}" for key in self._past.where(leaf.text)]
+        if not reads:
+            return leaf
         self._used.update(dict.fromkeys(reads))
-        return replace(leaf, origin=Origin(reads=reads) if reads else COMPOSED)
+        return replace(leaf, origin=Origin(reads=tuple(reads)))
 
     def earlier(self, tools: Mapping[str, Tool]) -> list[Call]:
         """The calls performed before that the calls under review draw on."""
@@ -193,6 +192,11 @@ class _Tracer:
         for name, where in call.provenance.items():
             reads = tuple(each for each in self._past.behind(where.sources) if each.startswith(("action:", "input:")))
             yield name, Origin(reads=reads, trusted=not where.tainted, known=bool(reads))
+
+
+def _stands(text: str, told: Any) -> bool:
+    """Whether a value stands in what was told."""
+    return any(stands_in(text, piece.text) for piece in pieces(told))
 
 
 _TRUSTED = Origin(trusted=True)

@@ -32,16 +32,19 @@ _SHORTEST_TEXT = 3
 
 def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """What a call puts in the place of something that the clauses it rests on dictate."""
-    yield from _unused(call, dictating, situation)
-    yield from _inconsistent(call, situation)
-    yield from _mislabelled(call, situation)
-    yield from _labelled(call, dictating)
-    yield from _nameless(call, dictating, situation)
-    yield from _amounts(call, dictating, situation)
-    yield from _days(call, situation)
-    yield from _texts(call, dictating, situation)
-    yield from _addressees(call, dictating, situation)
-    yield from _outside(call, situation)
+    if any(clause.literals for clause in dictating):
+        yield from _unused(call, dictating, situation)
+        yield from _labelled(call, dictating)
+        yield from _texts(call, dictating, situation)
+    data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
+    if data:
+        yield from _inconsistent(call, data, situation)
+        yield from _mislabelled(call, data, situation)
+        yield from _misaddressed(call, data, dictating, situation)
+        yield from _amounts(call, data, dictating, situation)
+        yield from _days(call, data, situation)
+    if situation.facts:
+        yield from _outside(call, situation)
 
 
 def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
@@ -65,10 +68,10 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
     return sum(count for word, count in wanted.items() if word in said) >= _MOSTLY * max(1, wanted.total())
 
 
-def _inconsistent(call: Call, situation: Situation) -> Iterator[Finding]:
+def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
-    for leaf in call.with_role("record", "place", "thing"):
-        if leaf.pending or "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+    for leaf in data:
+        if leaf.role not in ("record", "place", "thing") or "[" in leaf.path:
             continue
         others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
         if others:
@@ -76,10 +79,10 @@ def _inconsistent(call: Call, situation: Situation) -> Iterator[Finding]:
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
-def _mislabelled(call: Call, situation: Situation) -> Iterator[Finding]:
+def _mislabelled(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's."""
-    for leaf in call.with_role(*TARGETS, "record", "credential"):
-        if leaf.pending or "[" in leaf.path or support(leaf, situation) >= Support.NAMED:
+    for leaf in data:
+        if leaf.role not in (*TARGETS, "record", "credential") or "[" in leaf.path:
             continue
         said = _beside(frozenset(map(stem, split(leaf.path.rpartition(".")[2]))), situation.request)
         if said and not any(_used(literal, situation.values, situation.said) for literal in said):
@@ -115,9 +118,11 @@ def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
             yield against(call, "revise", why, f"the request says {before[0]} {literal.text}", quote=literal.text)
 
 
-def _nameless(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """A named addressee is the target, or the lookup that found the target looked for that name."""
-    data = [leaf for leaf in call.with_role("principal") if support(leaf, situation) < Support.NAMED]
+def _misaddressed(
+    call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
+) -> Iterator[Finding]:
+    """A named addressee is the target, or the lookup that found it looked for that name; a dictated address is used."""
+    data = [leaf for leaf in data if leaf.role == "principal"]
     if not data:
         return
     for name in (name for clause in dictating for name in _addressed(clause.text)):
@@ -125,6 +130,13 @@ def _nameless(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
             why = f"the request names {name!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
             yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], name)
             return
+    wanted = [{each.norm for each in clause.literals if each.kind == "email"} for clause in dictating]
+    if all(wanted):
+        said = ", ".join(sorted(set().union(*wanted)))
+        for leaf in data:
+            if "@" in leaf.text:
+                why = f"{leaf.path} is {leaf.text!r}, and the request says {said}"
+                yield against(call, "block", why, f"{leaf.path} is not whom the request names", leaf)
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +148,7 @@ def _addressed(text: str) -> tuple[str, ...]:
     )
 
 
-def _amounts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     known = numbers(situation.request)
     said = {
         value
@@ -145,8 +157,8 @@ def _amounts(call: Call, dictating: Sequence[Clause], situation: Situation) -> I
         if each.kind == "number"
         for value in numbers(each.text)
     }
-    for leaf in call.with_role("amount"):
-        value = number(leaf.value)
+    for leaf in data:
+        value = number(leaf.value) if leaf.role == "amount" else None
         if value is None or value in known or computes(situation.request):
             continue
         if set(split(leaf.path)) & _COUNTS and not leaf.origin.reads:
@@ -164,12 +176,15 @@ def computes(request: str) -> bool:
     return bool(COMPUTING & set(words(request))) or "%" in request
 
 
-def _days(call: Call, situation: Situation) -> Iterator[Finding]:
+def _days(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """Where the request names days, a call whose days were made up keeps to one of them."""
     named = dates(situation.request)
     if not named or RELATIVE_DAYS & set(words(situation.request)):
         return
-    mine = [(leaf, day) for leaf in call.with_role("time") if not leaf.origin.reads for day in dates(leaf.text)]
+    times = [leaf for leaf in call.with_role("time") if not leaf.origin.reads]
+    if not any(leaf in data for leaf in times):
+        return
+    mine = [(leaf, day) for leaf in times for day in dates(leaf.text)]
     if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
         leaf = mine[0][0]
         why = f"{leaf.path} is {leaf.text}, and the request names other days"
@@ -192,18 +207,6 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
 def _contains(leaf: Leaf, wanted: tuple[str, ...]) -> bool:
     said = Counter(words(leaf.text))
     return sum(min(count, said[word]) for word, count in Counter(wanted).items()) >= _MOSTLY * len(wanted)
-
-
-def _addressees(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """An address that the request dictates is the one to use."""
-    wanted = [{each.norm for each in clause.literals if each.kind == "email"} for clause in dictating]
-    if not all(wanted):
-        return
-    said = ", ".join(sorted(set().union(*wanted)))
-    for leaf in call.with_role("principal"):
-        if "@" in leaf.text and support(leaf, situation) < Support.TRUSTED:
-            why = f"{leaf.path} is {leaf.text!r}, and the request says {said}"
-            yield against(call, "block", why, f"{leaf.path} is not whom the request names", leaf)
 
 
 def _outside(call: Call, situation: Situation) -> Iterator[Finding]:

@@ -119,9 +119,10 @@ def _misdescribed(
         for word in words(clause.text)
         if _telling(word) and word not in own and stem(word) not in call.tool.stems
     }
-    here = max((_matches(record, wanted) for record in mine), key=len)
+    amounts = {value for clause in dictating for each in clause.literals for value in numbers(each.text)}
+    here = max((_matches(record, wanted, amounts) for record in mine), key=len)
     for record in others:
-        there = _matches(record, wanted)
+        there = _matches(record, wanted, amounts)
         if here < there:
             return f"another record also has {', '.join(sorted(there - here))}"
     return ""
@@ -135,9 +136,11 @@ def _telling(word: str) -> bool:
     )
 
 
-def _matches(record: Record, wanted: set[str]) -> frozenset[str]:
+def _matches(record: Record, wanted: set[str], amounts: set[Decimal]) -> frozenset[str]:
+    """The words and numbers of a description that a record has."""
     said = {stem(word) for cell in record.values() if len(cell) < _LONGEST for word in words(cell)}
-    return frozenset(word for word in wanted if stem(word) in said)
+    values = {number(cell) for cell in record.values()}
+    return frozenset(word for word in wanted if stem(word) in said) | {str(each) for each in amounts if each in values}
 
 
 def _not_extreme(mine: list[Record], others: list[Record], situation: Situation) -> str:
