@@ -40,7 +40,10 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "invoices"
 AHEAD = 3
 VOTES = 8  # most votes on a column: four rounds of one in each direction
 SEED = "addition, 22 November 2026"
-NAIVE = {"whole": "[user]\n$sum\n[assistant]\n$sum =", "column": "[user]\n$sum\n[assistant]\n$sum ="}
+NAIVE = {
+    "whole": "[user]\nAdd.\n[assistant]\n12345 + 54321 = 66666\n20408 + 31794 = 52202\n$sum =",
+    "column": "[user]\nAdd.\n[assistant]\n2 + 3 + 0 = 5\n9 + 4 + 1 = 14\n6 + 6 + 0 = 12\n$sum =",
+}
 counted: Any = from_file("adding:add", EXAMPLE)
 columns_of: Any = from_file("adding:columns_of", EXAMPLE)
 GIVEN = Provenance(("task:prompt",))

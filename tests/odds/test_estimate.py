@@ -200,3 +200,15 @@ def test_a_task_without_steps_has_nothing_to_estimate(tmp_path: Path) -> None:
     from scaffold.cli import main
 
     assert main(["estimate", str(file), "--runs", str(tmp_path / "runs")]) == 2
+
+
+def test_too_few_samples_are_no_evidence(tmp_path: Path) -> None:
+    """A past run with one sample a step tells costs, and says that it takes more to tell odds."""
+    file, runs = tmp_path / "task.yaml", str(tmp_path / "runs")
+    file.write_text(TASK.replace("{majority: 3}", "once"))
+    CliRunner().invoke(cli, ["solve", str(file), "--runs", runs])
+    status, text = command(str(file), "--runs", runs)
+    assert status == 0
+    assert "too few samples of one prompt to compare" in text
+    assert "success not known; 1 samples" in text
+    assert "too little was seen to say which votes reach 95%" in text

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import by_role, journal_at, json_option, runs_option
-from scaffold.cli.speech import count
+from scaffold.cli.speech import count, plain
 
 if TYPE_CHECKING:
     from scaffold.odds.estimate import Estimate, Range, StepOdds, Total
@@ -119,7 +119,8 @@ async def _try(built: Built, tries: int) -> list[str]:
         for number in range(tries):
             sys.stderr.write(f"trying, {number + 1} of {tries}\n")
             outcome = await agent.solve(built.task, config=config)
-            sys.stderr.write(f"  run {outcome.run}: {outcome.status}{': ' if outcome.reason else ''}{outcome.reason}\n")
+            why = f": {plain(outcome.reason)}" if outcome.reason else ""
+            sys.stderr.write(f"  run {outcome.run}: {outcome.status}{why}\n")
             found.append(outcome.run)
     return found
 
@@ -134,7 +135,9 @@ def _text(found: Estimate, taken: Taken | None) -> list[str]:
     lines += ["", "A whole run, all steps right:", f"  as it is     {_total(found.as_it_is)}"]
     if found.with_votes is not None:
         lines.append(f"  with votes   {_total(found.with_votes)}")
-    elif found.steps:
+    elif any(step.measured == "nothing" for step in found.steps):
+        lines.append(f"  too little was seen to say which votes reach {found.wanted:.0%}")
+    else:
         lines.append(f"  no votes reach {found.wanted:.0%}")
     if taken is not None:
         more = " (with more samples than its policies want)" if taken.oversampled else ""
@@ -148,7 +151,7 @@ def _text(found: Estimate, taken: Taken | None) -> list[str]:
 def _step(step: StepOdds, wanted: float) -> list[str]:
     name = step.name
     template = f" ({name.template})" if name.template != name.step else ""
-    lines = [f"{step.steps:g} x {name.step}{template} by {name.backend}:{name.model}, {step.policy}"]
+    lines = [plain(f"{step.steps:g} x {name.step}{template} by {name.backend}:{name.model}, {step.policy}")]
     if step.measured == "nothing":
         return [*lines, *(f"  {said}" for said in step.said)]
     against = "right" if step.measured == "key" else "agreeing"
@@ -156,7 +159,8 @@ def _step(step: StepOdds, wanted: float) -> list[str]:
         f"  {_range(step.right)} of samples {against} ({step.samples} samples of {count(step.prompts, 'prompt')}), "
         f"{1 - step.accepted:.1%} flagged"
     )
-    lines.append(f"  a step comes out right: {_range(step.success)}, with {step.samples_each:.1f} samples")
+    drawn = "" if math.isnan(step.samples_each) else f", with {step.samples_each:.1f} samples"
+    lines.append(f"  a step comes out right: {_range(step.success)}{drawn}")
     if step.lead is not None:
         sure = f"ahead by {step.lead_sure}" if step.lead_sure else "none"
         lines.append(

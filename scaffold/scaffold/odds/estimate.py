@@ -47,7 +47,7 @@ class StepOdds(msgspec.Struct, kw_only=True):
         ceiling: share of prompts on which most samples are right: what endless votes would reach.
         policy: how they are sampled now.
         success: probability that one of these steps comes out right as it is sampled now.
-        samples_each: samples that a step takes as it is.
+        samples_each: samples that a step takes as it is; not a number where only tries tell, and its policy does not.
         lead: the k that a vote ahead by k needs for the wanted success; None where none is enough.
         lead_sure: the same if only the low end of `right` is true.
         lead_samples: samples that a step then takes.
@@ -169,7 +169,7 @@ def _step(group: Group, steps: float, share: float, key: Key | None) -> StepOdds
     spread = Spread(rate, correlation) if of else None
     name = group.policies.most_common(1)[0][0]
     policy = policy_in(name)
-    success, samples_each = Range(math.nan, 0.0, 1.0), group.samples / group.steps
+    success, samples_each = Range(math.nan, 0.0, 1.0), math.nan if group.oversampled else group.samples / group.steps
     if spread is not None and policy is not None:
         odds = [odds_of(policy, Spread(p, correlation), accepted) for p in (rate, low, high)]
         success, samples_each = Range(*(each.right for each in odds)), odds[0].samples

@@ -71,7 +71,14 @@ class Prompt:
 
 @dataclass
 class Group:
-    """Steps of one kind, template and backend."""
+    """Steps of one kind, template and backend.
+
+    Attributes:
+        policies: how often each policy sampled them, by its name in the trace.
+        unsettled: how many had no answer.
+        samples: how many were drawn, also those that did not count.
+        oversampled: some were given more samples than their policy wanted, for measuring.
+    """
 
     name: Name
     prompts: dict[bytes, Prompt] = field(default_factory=dict)
@@ -82,6 +89,7 @@ class Group:
     tokens: int = 0
     usd: float | None = 0.0
     seconds: float = 0.0
+    oversampled: bool = False
 
 
 @dataclass
@@ -152,6 +160,7 @@ class Measured:
         group.policies[opening.sampling] += 1
         group.unsettled += not event.ok
         group.samples += len(samples)
+        group.oversampled |= taken.oversampled
         group.tokens += event.usage.tokens
         group.usd = None if group.usd is None or event.usage.usd is None else group.usd + event.usage.usd
         group.seconds += event.seconds
