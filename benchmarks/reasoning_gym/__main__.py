@@ -77,6 +77,8 @@ async def measure(puzzle: Puzzle, given: argparse.Namespace, real: Backend | Non
             backend = real or erring(puzzle, given.rate, given.seed + number)
             domain = puzzle if real is None else Told(puzzle, entry["question"])
             options = {"domain": domain, "ahead": given.ahead, "max_tokens": 64}
+            if real is not None:
+                options |= {"max_tokens": 16, "stop": ["\n"], "temperature": 0.3}
             outcome = await agent("march", options, backend, Path(name)).solve(task)
             marched = outcome.answer or {}
             passed["march"] += entries.score_answer(marched.get("answer"), entry) >= PASS

@@ -74,6 +74,7 @@ class MarchOptions(PlannerOptions):
     cap: Annotated[int, Field(ge=1, description="most samples of one step")] = 48
     shorter_than: Annotated[int, Field(ge=1, description="characters from which on a decision is discarded")] = 750
     temperature: Annotated[float, Field(ge=0)] | None = None
+    stop: Annotated[tuple[str, ...], Field(description="texts that end a decision, such as a line feed")] = ()
     note_every: Annotated[int, Field(ge=1, description="steps after which a checkpoint is noted")] = 10_000
     max_tokens: Annotated[int, Field(ge=1)] = 256
 
@@ -109,7 +110,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
         StepRefused: oversight withheld a decision.
     """
     domain = options.domain
-    asked = Options(max_tokens=options.max_tokens, temperature=options.temperature)
+    asked = Options(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
     short = shorter_than(options.shorter_than)
     state, steps, mark = domain.start(task), 0, sha256()
     while not domain.done(state):

@@ -65,9 +65,13 @@ def right(request: Request) -> str:
 
 def test_a_step_sees_its_state_and_nothing_else() -> None:
     """Neither the request nor what was decided before is shown."""
-    driver = Driver(march(Task(prompt="Count"), MarchOptions(domain=Counting(3), instruction="Next?")))
+    options = MarchOptions(domain=Counting(3), instruction="Next?", stop=("\n",), temperature=0.5, max_tokens=9)
+    driver = Driver(march(Task(prompt="Count"), options))
     driver.run(lambda _key, move: int(move.inputs[0].split()[0]) + 1)
     asked = [move for _, move in driver.moves]
+    assert {(move.options.stop, move.options.temperature, move.options.max_tokens) for move in asked} == {
+        (("\n",), 0.5, 9)
+    }
     assert [(move.inputs, move.instruction) for move in asked] == [((f"{n} is reached",), "Next?") for n in range(3)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaffold.errors import GaveUp, StepFailed
@@ -204,6 +204,7 @@ laws = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(laws)
 def test_a_contradiction_is_told_exactly_where_every_way_breaks_something(weighed: list[Weighed]) -> None:
     """What is named is broken by every way in one part or another, and nothing is named while a way keeps to all."""
@@ -215,6 +216,7 @@ def test_a_contradiction_is_told_exactly_where_every_way_breaks_something(weighe
             assert all(any(name not in one.broken for one in weighed) for name in each.goals)
 
 
+@settings(deadline=None)
 @given(ways)
 def test_a_tension_is_told_exactly_where_no_way_meets_both_best(weighed: list[Weighed]) -> None:
     """Two objectives are in tension if the best for one is never the best for the other."""
