@@ -117,10 +117,10 @@ def _on_path(critic: Callable[[Any], Any], before: Sequence[str], thought: str) 
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
-    """Leave out paths that say the same as an earlier one, but for spaces and capitals."""
+    """Leave out paths that say the same as an earlier one, but for white space."""
     found: dict[tuple[str, ...], Path] = {}
     for path in paths:
-        found.setdefault(tuple(" ".join(thought.value.split()).casefold() for thought in path), path)
+        found.setdefault(tuple(" ".join(thought.value.split()) for thought in path), path)
     return list(found.values())
 
 

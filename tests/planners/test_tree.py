@@ -75,9 +75,9 @@ def test_breadth_bounds_each_level_and_none_keeps_all(breadth: int | None, kept:
 
 
 def test_what_says_the_same_counts_once() -> None:
-    """Thoughts that differ in spaces and capitals only are one state; a single state is not rated."""
+    """Thoughts that differ in white space only are one state; a single state is not rated."""
     asked: list[Think] = []
-    said = iter(["Go  left", "go left", "GO LEFT "])
+    said = iter(["go  left", "go left", " go\nleft "])
     answer = growing("-", likes("t"), asked)
     options = TreeOptions(depth=1, proposals=3)
     Driver(tree(TASK, options)).run(lambda key, move: next(said) if move.kind == "propose" else answer(key, move))
