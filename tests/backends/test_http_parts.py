@@ -41,6 +41,16 @@ def test_events_do_not_depend_on_how_bytes_are_cut(places: list[int], line_end: 
     assert found + decoder.end() == [b"{1}", b"two\nlines", b"last"]
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_events_may_be_cut_anywhere(line_end: bytes) -> None:
+    """Also between the two bytes of one line end."""
+    whole = EVENTS.replace(b"\n", line_end)
+    for place in range(len(whole)):
+        decoder = EventDecoder()
+        found = [*decoder.feed(whole[:place]), *decoder.feed(whole[place:]), *decoder.end()]
+        assert found == [b"{1}", b"two\nlines", b"last"]
+
+
 def test_an_event_without_its_blank_line_is_read_at_the_end() -> None:
     """A server that closes right after its last line has still said it."""
     decoder = EventDecoder()

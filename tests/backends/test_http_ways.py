@@ -89,16 +89,15 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
 def test_a_certificate_nobody_signed_is_said_with_its_cure(wire: Wire, certified: Certified) -> None:
     """It is not trusted, not asked again, and the message names `ca_file` and SSL_CERT_FILE."""
 
-    async def inner() -> int:
+    async def inner() -> None:
         async with Replay([wire.good()], tls=certified.context) as server:
-            backend = make_backend(f"{server.url}#m", {"dialect": wire.name, "backoff_s": 0.01})
+            backend = make_backend(f"{server.url}#m", {"dialect": wire.name, "backoff_s": 60})
             with pytest.raises(
                 BackendUnavailable, match=r"not trusted \(self.signed certificate\).*'ca_file'.*SSL_CERT"
             ):
-                await said(backend)
-            return server.connections
+                await asyncio.wait_for(said(backend), 5)
 
-    assert asyncio.run(inner()) <= 1
+    asyncio.run(inner())
 
 
 @every
