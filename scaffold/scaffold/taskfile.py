@@ -137,6 +137,7 @@ class Template:
         agent: solves the tasks.
         config: what is needed to build the agent again.
         document: the file.
+        inputs: what all tasks are given.
 
     Raises:
         TaskError: something in the file is wrong.
@@ -151,7 +152,7 @@ class Template:
         with document.locating():
             actions = _actions(self.config, document.locating)
             self._actions = [action.spec.name for action in actions]
-            self._inputs, self._tainted = _inputs(document, changes)
+            self.inputs, self._tainted = _inputs(document, changes)
             outside["calibration"] = read_calibration(document)
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
 
@@ -164,7 +165,7 @@ class Template:
         document = self.document
         if prompt is not None:
             document = Document(document.path, {**document.value, "prompt": prompt}, document.lines)
-        task = _task(document, {**self._inputs, **inputs}, self._tainted, self._actions)
+        task = _task(document, {**self.inputs, **inputs}, self._tainted, self._actions)
         with document.locating():
             self.agent.check(task)
         return task

@@ -38,19 +38,19 @@ class Quiet:
     def say(self, text: str) -> None: ...
 
 
-def test_ten_thousand_lines_are_read_as_a_stream(tmp_path: Path) -> None:
-    """Twenty megabytes of inputs take a tenth of that to read through."""
+def test_lines_are_read_as_a_stream(tmp_path: Path) -> None:
+    """Twenty megabytes of inputs take a tenth of that, or less, to read through."""
     path = tmp_path / "in.jsonl"
-    row = json.dumps({"text": "x" * 2_000})
-    path.write_text(f"{row}\n" * 10_000)
+    row = json.dumps({"text": "x" * 10_000})
+    path.write_text(f"{row}\n" * 2_000)
     tracemalloc.start()
     try:
         count = sum(isinstance(line, Line) for line in read_lines(path))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert count == 10_000
-    assert peak < 3_000_000
+    assert count == 2_000
+    assert peak < 2_000_000
 
 
 def test_no_task_is_made_before_its_turn(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Many tasks with one runner: what is written down, what is passed over, what goes on, and who is refused."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Scaffold, command, environment
+from tests.cli.conftest import Scaffold, command, environment, events_of
 
 ASKING = """
 prompt: What is the capital?
@@ -157,6 +158,8 @@ def test_results_of_another_batch_are_refused(here: Scaffold, lines: Callable[..
     ran = here("batch", "other.yaml", "--inputs", "in.jsonl", "--results", "r.jsonl")
     assert ran.status == 2
     assert "holds the results of another batch" in ran.err
+    ran = here("batch", "ask.yaml", "--inputs", "in.jsonl", "--results", "r.jsonl", "--input", "more=1")
+    assert "holds the results of another batch" in ran.err
     lines({"country": "Italy"})
     ran = here("batch", "ask.yaml", "--inputs", "in.jsonl", "--results", "r.jsonl")
     assert ran.status == 2
@@ -254,6 +257,22 @@ def test_a_batch_that_was_cut_off_goes_on(
     assert not (folder / "slow.results.jsonl.open").exists()
 
 
+def test_an_interrupt_pauses_what_is_under_way(lines: Callable[..., Path], folder: Path) -> None:
+    """Runs whose model would think for a minute are paused, in order, and nothing more is begun."""
+    (folder / "stuck.yaml").write_text(PAYING.replace("DELAY", "60"))
+    lines(*({"invoice": name} for name in "ABCD"))
+    process = begun(folder, "stuck.yaml", "--inputs", "in.jsonl", "-j", "2", paid=2)
+    time.sleep(0.3)
+    before = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, "pausing; once more to leave at once" in err) == (130, True)
+    assert time.monotonic() - before < 10
+    runs = list((folder / ".scaffold/runs").iterdir())
+    assert [events_of(run)[-1] for run in runs] == ["run.paused"] * 2
+    assert rows(folder, "stuck.results.jsonl") == []
+
+
 def test_a_second_interrupt_leaves_at_once(lines: Callable[..., Path], folder: Path) -> None:
     """Nothing is waited for after the second signal."""
     (folder / "stuck.yaml").write_text(PAYING.replace("DELAY", "60"))
@@ -328,3 +347,16 @@ def test_inputs_are_for_one_template(here: Scaffold, lines: Callable[..., Path])
     assert "one TASK.yaml" in here("batch", "ask.yaml", "odd.yaml", "--inputs", "in.jsonl").err
     ran = here("batch", "ask.yaml", "--inputs", "no.jsonl")
     assert (ran.status, ran.err) == (2, "error: cannot read inputs from no.jsonl: No such file or directory\n")
+
+
+def test_a_run_that_is_gone_is_begun_anew_on_request(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
+    """A task that waits, and whose run was deleted, is a fault that names the cure."""
+    (folder / "quick.yaml").write_text(PAYING.replace("DELAY", "0").replace("[rules]", "[rules, asker]"))
+    lines({"invoice": "A"})
+    here("batch", "quick.yaml", "--inputs", "in.jsonl")
+    shutil.rmtree(folder / ".scaffold/runs")
+    ran = here("batch", "quick.yaml", "--inputs", "in.jsonl")
+    assert ran.status == 2
+    assert "--retry begins it anew" in ran.err
+    assert here("batch", "quick.yaml", "--inputs", "in.jsonl", "--retry").status == 6
+    assert len({row["run"] for row in rows(folder, "quick.results.jsonl")}) == 2

@@ -219,9 +219,9 @@ def _itself(ready: Ready) -> Ready:
     return ready
 
 
-def batch_of_template(template: Template, changes: Changes) -> str:
+def batch_of_template(template: Template) -> str:
     """Digest of what all tasks of one template have in common."""
-    return digest_of("template", _portable(template.config), template.document.value, dict(changes.inputs))
+    return digest_of("template", _portable(template.config), template.document.value, template.inputs)
 
 
 def batch_of_files(changes: Changes) -> str:

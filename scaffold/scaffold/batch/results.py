@@ -3,9 +3,10 @@
     results.jsonl        {"id": "7", "status": "solved", "answer": ..., ...}
     results.jsonl.open   {"batch": ..., "id": "8", "run": ...}: runs that have begun, written before their first step
 
-Where an id stands in several lines (a run was resumed, or begun anew), the last one counts. With the second file a
-batch that was killed finds the runs it had under way, so that none of them does again what it has done. It goes once
-none is open any more.
+A line has the fields of `solve --json`, `id` and `input`, `reason` and `seconds`; and two digests, `batch` of what all
+tasks have in common and `asked` of this one, by which it is known again. Where an id stands in several lines (a run was
+resumed, or begun anew), the last one counts. With the second file a batch that was killed finds the runs it had under
+way, so that none of them does again what it has done. It goes once none is open any more.
 """
 
 from __future__ import annotations

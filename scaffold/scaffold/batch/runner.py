@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +17,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from scaffold.agent import Scaffold
     from scaffold.batch.results import Results
@@ -236,12 +237,15 @@ class Runner:
 
     async def _is_empty(self, run: str) -> bool:
         """Whether a run that was noted never came to write anything, so that nothing of it has happened."""
+        records: Any = self._journal.read(run)
         try:
-            records: AsyncIterator[Any] = self._journal.read(run)
             async for _ in records:
                 return False
         except UnknownRun:
             pass
+        finally:
+            with contextlib.suppress(AttributeError):  # generators have it
+                await records.aclose()
         return True
 
     def _end(self, item: Item, outcome: Outcome) -> None:

@@ -125,7 +125,7 @@ def _of_lines(
 
     template = taskfile.Template(taskfile.read(task), changes, shared=shared, **outside)
     items = items_of_lines(template, read_lines(lines))
-    return items, batch_of_template(template, changes), lambda: template.agent.prepare(shown.preparing)
+    return items, batch_of_template(template), lambda: template.agent.prepare(shown.preparing)
 
 
 def _of_files(tasks: tuple[Path, ...], path: Path, changes: Changes, shared: Shared, outside: dict[str, Any]) -> _Parts:

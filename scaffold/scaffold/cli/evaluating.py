@@ -90,7 +90,7 @@ def run(  # noqa: PLR0917 - click passes each by its name
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, finish=read.finish)
         templates = read.templates(shared, Changes(seed=seed), **outside_of(journal, runner, key))
         path = results or Path(f"{suite.stem}.results.jsonl")
-        with Results(path, digest_of(read.what, seed)) as opened:
+        with Results(path, digest_of(read.what, seed, templates[0].inputs)) as opened:
 
             async def work() -> None:
                 try:
