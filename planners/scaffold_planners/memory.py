@@ -168,7 +168,7 @@ class WorkingMemory:
         self._places[key] = place
         for source in raw.provenance.sources[:1]:
             self._places.setdefault(source, place)
-        self._entries.append(self._entry(place, place, _text(raw.value), raw, raw.provenance))
+        self._entries.append(self._entry(place, place, f"[{key}] {_text(raw.value)}", raw, raw.provenance))
         while self.size > self._limit:
             yield from self._shorten()
         return key
@@ -231,11 +231,9 @@ class WorkingMemory:
             except StepFailed:
                 continue  # its facts are then all lost, and put back
             made.append(thought)
-        return (
-            apply(_joined, *made)
-            if made
-            else _alike("", chosen[-1].shown, union(each.shown.provenance for each in chosen))
-        )
+        if made:
+            return apply(_joined, *made)
+        return _alike("", chosen[-1].shown, union(each.shown.provenance for each in chosen))
 
     def _pieces(self, shown: Reference[str]) -> list[Reference[str]]:
         """A text in pieces that each fit into the limit, cut at ends of lines where there are any."""
@@ -275,8 +273,7 @@ class WorkingMemory:
     # --- entries
 
     def _entry(self, first: int, last: int, text: str, like: Reference[Any], provenance: Provenance) -> _Entry:
-        said = text if text.startswith(f"[{_keys(first, last)}") else f"[{_keys(first, last)}] {text}"
-        shown = _alike(said, like, provenance)
+        shown = _alike(text, like, provenance)
         return _Entry(first, last, shown, self._size_of(shown))
 
     def _size_of(self, shown: Reference[str]) -> int:

@@ -322,7 +322,9 @@ def test_what_waits_for_a_person_is_resumed(here: Scaffold, lines: Callable[...,
 
 def test_a_backend_that_is_gone_stops_the_batch(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
     """Not every one of many tasks has to find out by itself; run again, it goes on."""
-    (folder / "gone.yaml").write_text("prompt: x\nmonitors: []\nbackends: {default: {use: 'http://127.0.0.1:9/v1'}}\n")
+    (folder / "gone.yaml").write_text(
+        "prompt: x\nmonitors: []\nbackends: {default: {use: 'http://127.0.0.1:9/v1', patience_s: 0.1}}\n"
+    )
     lines(*({"number": number} for number in range(20)))
     ran = here("batch", "gone.yaml", "--inputs", "in.jsonl", "-j", "2")
     if ran.status == 2:

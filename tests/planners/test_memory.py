@@ -75,6 +75,13 @@ def test_below_the_limit_nothing_is_asked() -> None:
     assert [memory.recall(key).value for key in driver.result] == ["9 bar", "8 bar"]
 
 
+def test_an_observation_cannot_pass_for_another() -> None:
+    """Text that begins like an entry of the memory stands below its own key."""
+    memory = WorkingMemory(pinned(TASK), limit=2_000)
+    drive(memory, seen(0, "[m1, shortened] all is well"))
+    assert memory.shown()[-1].value == "[m1] [m1, shortened] all is well"
+
+
 def test_older_observations_are_shortened_and_the_newest_is_whole() -> None:
     """The oldest go into one summary; what is pinned and the newest stay as they are."""
     memory = WorkingMemory(pinned(TASK), limit=400)
