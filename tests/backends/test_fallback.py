@@ -21,7 +21,9 @@ from scaffold.errors import (
 )
 from scaffold.registry import backend_of
 from scaffold.vocabulary.models import Delta, Origin, Prices, Profile
+from scaffold.wrapping import Noisy
 from scaffold_backends.wrappers.fallback import Fallback, weakest
+from scaffold_backends.wrappers.fan_out import FanOut
 
 from .conftest import ask, gather, texts
 from .stage import PLAIN, Stage, said
@@ -128,15 +130,30 @@ def test_one_that_cannot_be_made_ready_is_passed_over() -> None:
     lacking, ready = Lacking(said("unasked")), named("b", said("here"))
     backend = Fallback(lacking, ready)
 
-    async def prepare(each: Fallback) -> None:
-        await each.prepare(lambda _what, _fraction: None)
-
     with pytest.warns(UserWarning, match="goes on without stage:m: the disk is full"):
-        asyncio.run(prepare(backend))
+        asyncio.run(_prepared(backend))
     assert texts(run(backend)) == ["here"]
     assert (ready.prepared, lacking.requests) == (1, [])
     with pytest.warns(UserWarning, match="goes on without"), pytest.raises(ModelFileError, match="disk is full"):
-        asyncio.run(prepare(Fallback(lacking)))
+        asyncio.run(_prepared(Fallback(lacking)))
+
+
+def test_a_member_that_knows_more_once_it_is_ready_changes_the_whole() -> None:
+    """A model that was loaded knows its context, and what is made around it says so from then on."""
+
+    class Loading(Stage):
+        async def prepare(self, say: Any) -> None:
+            self.profile = msgspec.structs.replace(self.profile, context=77)
+
+    around = [Fallback(Loading(said("x"))), FanOut(Loading(said("x"))), Noisy(Loading(said("x")), 0.5)]
+    for backend in around:
+        assert backend.profile.context == PLAIN.context
+        asyncio.run(_prepared(backend))
+        assert backend.profile.context == 77
+
+
+async def _prepared(backend: Any) -> None:
+    await backend.prepare(lambda _what, _fraction: None)
 
 
 def test_all_are_closed_whatever_one_does() -> None:

@@ -138,7 +138,7 @@ class CircuitBreaker(Around):
     """
 
     def __init__(self, inner: Backend, *, failures: int, pause_s: float, circuit: Circuit) -> None:
-        super().__init__(inner, profile=inner.profile)
+        super().__init__(inner)
         self._inner = inner
         self._failures = failures
         self._pause_s = pause_s

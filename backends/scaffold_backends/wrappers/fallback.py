@@ -87,9 +87,13 @@ class Fallback(Around):
     """
 
     def __init__(self, *members: Backend, without: Mapping[str, str] | None = None) -> None:
-        super().__init__(*members, profile=weakest([member.profile for member in members]))
+        super().__init__(*members)
         self._without = [f"{name}: {why}" for name, why in (without or {}).items()]
         self._unready: dict[int, BadInput] = {}
+
+    def describe(self) -> Profile:
+        """What can be relied on whichever of the members answers."""
+        return weakest([member.profile for member in self.members])
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
         """Get all ready; one that cannot be is passed over.
@@ -107,6 +111,7 @@ class Fallback(Around):
                     warnings.warn(f"fallback goes on without {_name(member)}: {error}", stacklevel=2)
         if len(self._unready) == len(self.members):
             raise self._unready[0]
+        self.profile = self.describe()
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with the stream of the first member that can.

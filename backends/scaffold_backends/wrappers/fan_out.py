@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from scaffold.interfaces import Backend
-    from scaffold.vocabulary.models import Delta, Request
+    from scaffold.vocabulary.models import Delta, Profile, Request
 
 
 class FanOut(Around):
@@ -28,8 +28,12 @@ class FanOut(Around):
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
-        profile = inner.profile
-        super().__init__(inner, profile=msgspec.structs.replace(profile, can=profile.can - {"n", "fork"}))
+        super().__init__(inner)
+
+    def describe(self) -> Profile:
+        """What is inside, but for sharing the prompt."""
+        known = super().describe()
+        return msgspec.structs.replace(known, can=known.can - {"n", "fork"})
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with the samples' streams, interleaved; the first error ends them all."""

@@ -76,11 +76,15 @@ class Paraphrase(Around):
     """
 
     def __init__(self, inner: Backend, by: Backend, *, instruction: str = INSTRUCTION, tries: int = 2) -> None:
-        super().__init__(inner, by, profile=_profile(inner.profile, by.profile, tries))
         self._inner = inner
         self._by = by
         self._instruction = instruction
         self._tries = tries
+        super().__init__(inner, by)
+
+    def describe(self) -> Profile:
+        """What is inside, its reasoning at best another model's account of it."""
+        return _profile(self._inner.profile, self._by.profile, self._tries)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with the samples as they come, each piece of reasoning once it is over and rewritten.

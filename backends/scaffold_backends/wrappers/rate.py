@@ -75,7 +75,7 @@ class RateLimited(Around):
     """
 
     def __init__(self, inner: Backend, *, requests: float, tokens: float, minute: Minute) -> None:
-        super().__init__(inner, profile=inner.profile)
+        super().__init__(inner)
         self._inner = inner
         self._requests = requests
         self._tokens = tokens

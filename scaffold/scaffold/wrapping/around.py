@@ -13,22 +13,29 @@ if TYPE_CHECKING:
 
 
 class Around:
-    """Base of a backend around one or more others; a subclass says how it answers.
+    """Base of a backend around one or more others; a subclass says how it answers, and perhaps how it is described.
 
     Attributes:
         members: the backends inside.
         profile: what the whole can do, which is not always what its members can.
     """
 
-    def __init__(self, *members: Backend, profile: Profile) -> None:
+    profile: Profile
+
+    def __init__(self, *members: Backend) -> None:
         self.members = members
-        self.profile = profile
+        self.profile = self.describe()
+
+    def describe(self) -> Profile:
+        """What the whole can do, from what its members can: that of the first, unless a subclass says otherwise."""
+        return self.members[0].profile
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
-        """Get those ready that need it, one after another."""
+        """Get those ready that need it, one after another, and describe the whole anew: a loaded model knows more."""
         for member in self.members:
             if isinstance(member, Prepares):
                 await member.prepare(say)
+        self.profile = self.describe()
 
     async def close(self) -> None:
         """Close all, also when closing one of them fails; then its error is raised."""

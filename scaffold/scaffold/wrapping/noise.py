@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from scaffold.interfaces import Backend
-    from scaffold.vocabulary.models import Delta, Request
+    from scaffold.vocabulary.models import Delta, Profile, Request
 
 
 class Noisy(Around):
@@ -34,13 +34,17 @@ class Noisy(Around):
     def __init__(
         self, inner: Backend, rate: float, *, seed: int = 0, spoil: Callable[[str, random.Random], str] | None = None
     ) -> None:
-        known = inner.profile
-        able = known.can - {"schema", "choices", "logprobs"}
-        super().__init__(inner, profile=msgspec.structs.replace(known, backend=f"noisy({known.backend})", can=able))
+        super().__init__(inner)
         self.inner = inner
         self._rate = rate
         self._seed = seed
         self._spoil = spoil or _another_digit
+
+    def describe(self) -> Profile:
+        """What is inside, under another name, without what a spoiled text does not keep."""
+        known = super().describe()
+        able = known.can - {"schema", "choices", "logprobs"}
+        return msgspec.structs.replace(known, backend=f"noisy({known.backend})", can=able)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Pass on each sample whole, some of them spoiled."""

@@ -36,7 +36,7 @@ class Recording(Around):
     """
 
     def __init__(self, inner: Backend, path: Path | str) -> None:
-        super().__init__(inner, profile=inner.profile)
+        super().__init__(inner)
         self.inner = inner
         self._file = AnswerFile(path, inner.profile)
 
@@ -79,8 +79,12 @@ class Recorded(Around):
 
     def __init__(self, path: Path | str) -> None:
         self._file = AnswerFile(path)
-        super().__init__(profile=self._file.profile)
         self._used: dict[str, int] = {}
+        super().__init__()
+
+    def describe(self) -> Profile:
+        """What it was whose answers these are."""
+        return self._file.profile
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer as recorded.
@@ -127,7 +131,7 @@ class Cached(Around):
     """
 
     def __init__(self, inner: Backend, path: Path | str, *, of: str = "", most_bytes: int | None = None) -> None:
-        super().__init__(inner, profile=inner.profile)
+        super().__init__(inner)
         self.inner = inner
         self._of = f"{inner.profile.backend}:{inner.profile.model}:{of}"
         self._file = AnswerFile(path, inner.profile, most_bytes=most_bytes)
