@@ -89,7 +89,7 @@ VLLM = _own("The model of a vLLM server, here or where VLLM_BASE_URL says.", "vl
 SGLANG = _own("The model of an SGLang server, here or where SGLANG_BASE_URL says.", "sglang", choices=True)
 LMSTUDIO = _own("Models of LM Studio, here or where LMSTUDIO_BASE_URL says.", "lmstudio:qwen3-8b", n=False)
 LLAMA_SERVER = _own(
-    "The model of llama.cpp's server, here or where LLAMA_SERVER_URL says.", "llama-server", choices=True
+    "The model of llama.cpp's server, here or where LLAMA_SERVER_URL says.", "llama-server", choices=True, n=False
 )
 HTTP = Card(
     about="Any server that speaks one of these APIs, by its URL.",

@@ -93,7 +93,7 @@ llama_server = Preset(
     url_env="LLAMA_SERVER_URL",
     key_env=("LLAMA_API_KEY",),
     auth="Authorization",
-    options={"grammar": "llamacpp", **_LOCAL},
+    options={"grammar": "llamacpp", "n": False, **_LOCAL},  # it refuses more samples together than it has slots
     model="default",
 )
 http = Preset(name="http", model="default")

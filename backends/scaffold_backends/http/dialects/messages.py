@@ -101,17 +101,17 @@ class _Message(msgspec.Struct):
 
 class _Block(msgspec.Struct):
     type: str = ""
-    text: str = ""
-    thinking: str = ""
+    text: str | None = None
+    thinking: str | None = None
     signature: str | None = None
-    data: str = ""
+    data: Any = None
 
 
 class _Piece(msgspec.Struct):
     type: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
     stop_reason: str | None = None
 
 
@@ -180,8 +180,9 @@ class Messages:
             body["thinking"] = thinking
         if thinking.get("type", "disabled") == "disabled":  # thinking goes with the API's own temperature only
             body["temperature"] = min(1.0, request.temperature)
-        if request.stop:
-            body["stop_sequences"] = [stop for stop in request.stop if stop.strip()]  # white space alone is refused
+        stops = [stop for stop in request.stop if stop.strip()]  # white space alone is refused
+        if stops:
+            body["stop_sequences"] = stops
         output = {"effort": self._options.effort} if self._options.effort else {}
         if output or schema is not None:
             body["output_config"] = output | ({"format": {"type": "json_schema", "schema": schema}} if schema else {})
@@ -300,20 +301,20 @@ class MessageReader:
 
     def _begin(self, block: _Block) -> Delta | None:
         self._block, self._thought, self._signature = block, [], ""
-        return self._piece(_Piece("", block.text, block.thinking, block.signature or ""))
+        return self._piece(_Piece("", block.text, block.thinking, block.signature))
 
     def _piece(self, piece: _Piece) -> Delta | None:
-        self._signature += piece.signature
+        self._signature += piece.signature or ""
         if piece.thinking:
             self._thought.append(piece.thinking)
-        return self._samples.piece(text=piece.text, reasoning=piece.thinking)
+        return self._samples.piece(text=piece.text or "", reasoning=piece.thinking or "")
 
     def _block_over(self) -> Delta | None:
         block, self._block = self._block, None
         if block is None:
             return None
         if block.type == "redacted_thinking":
-            return self._samples.piece(block=ReasoningBlock(kind="redacted", data=block.data))
+            return self._samples.piece(block=ReasoningBlock(kind="redacted", data=str(block.data)))
         text = clean("".join(self._thought))
         if block.type != "thinking" or not (text or self._signature):
             return None
