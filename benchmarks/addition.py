@@ -172,6 +172,7 @@ async def solve(way: Way, amounts: list[str], backend: Any, prompts: Path) -> di
 
 async def record(results: Path, cases: dict[str, tuple[Way, list[list[str]]]], prompts: Path) -> None:
     """Solve what the file does not hold yet, one after another, and append each."""
+    results.parent.mkdir(parents=True, exist_ok=True)
     done = {(line["way"], tuple(line["amounts"])) for line in lines(results)}
     backend = backend_of("smollm2")
     try:
@@ -257,11 +258,17 @@ def predicted(found: list[dict[str, Any]]) -> dict[str, Any]:
     down = [right for prompt, right in heard if prompt == "count_down"]
     if not up or not down:
         return {}
-    expected = statistics.mean(_expected(line["amounts"], statistics.mean(up), statistics.mean(down)) for line in found)
+    ups, downs = wilson(sum(up), len(up)), wilson(sum(down), len(down))
+    low, middle, high = (
+        statistics.mean(_expected(line["amounts"], *rates) for line in found)
+        for rates in ((ups.low, downs.low), (statistics.mean(up), statistics.mean(down)), (ups.high, downs.high))
+    )
     return {
+        "recitals": len(up),
         "recital_right": round(statistics.mean(up), 4),
         "back_right": round(statistics.mean(down), 4),
-        "predicted_right": round(expected, 3),
+        "predicted_right": round(middle, 3),
+        "predicted_95": [round(low, 3), round(high, 3)],
     }
 
 
@@ -282,7 +289,7 @@ def main() -> None:
     parser.add_argument("--sums", type=int, default=100)
     parser.add_argument("--invoices", type=int, default=30)
     parser.add_argument("--naive", type=int, default=30, help="sums for each of the naive ways")
-    parser.add_argument("--results", type=Path, default=Path("addition.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path(".scaffold/addition.jsonl"))
     parser.add_argument("--report", action="store_true", help="solve nothing, only print what was recorded")
     said = parser.parse_args()
     cases: dict[str, tuple[Way, list[list[str]]]] = {
