@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from scaffold.cli.many import spent, told
-from scaffold.cli.speech import line, plain
+from scaffold.cli.speech import line
 
 if TYPE_CHECKING:
     from scaffold.batch.items import Item
@@ -48,7 +48,7 @@ class Bar:
         self._draw(tally)
 
     def fault(self, message: str, tally: Tally) -> None:
-        self.say(f"error: {plain(message)}")
+        self.say(f"error: {line(message)}")
         self._draw(tally)
 
     def say(self, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scaffold.cli import ending
 from scaffold.cli.faults import show_warnings
-from scaffold.cli.speech import count, line, plain
+from scaffold.cli.speech import count, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scaffold.batch.items import Item
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner, Tally
+    from scaffold.cli.bar import Bar
     from scaffold.interfaces import Journal
 
 # Which status a batch ends with when its tasks ended in several ways: the first of these that there is.
@@ -51,7 +52,7 @@ class Lines:
         """Nothing to say."""
 
     def fault(self, message: str, tally: Tally) -> None:
-        self.say(f"error: {plain(message)}")
+        self.say(f"error: {line(message)}")
 
     def say(self, text: str) -> None:
         sys.stderr.write(f"[{time.monotonic() - self._started:7.1f} s] {text}\n")
@@ -65,10 +66,11 @@ def told(row: dict[str, Any]) -> str:
     """One run in one line."""
     said = row["answer"] if row["status"] == "solved" else row["reason"]
     mark = f" ({row['outcome']})" if "outcome" in row else ""
-    return f"{plain(row['id'])} {row['status']}{mark}: {line(said, _WIDTH)}"
+    why = f" ({line(row['why'], _WIDTH)})" if row.get("outcome") == "wrong" else ""
+    return f"{line(row['id'])} {row['status']}{mark}: {line(said, _WIDTH)}{why}"
 
 
-def display(total: int) -> Any:
+def display(total: int) -> Lines | Bar:
     """What shows a batch: a bar where stderr is a terminal, else lines."""
     if not sys.stderr.isatty():
         return Lines(total)
@@ -84,7 +86,7 @@ class Foreground:
         shown: what shows it.
     """
 
-    def __init__(self, shown: Any) -> None:
+    def __init__(self, shown: Lines | Bar) -> None:
         self.shown = shown
         self._signals = 0
         self._warnings = warnings.catch_warnings()
@@ -172,7 +174,7 @@ def summary(statuses: Iterable[str], tally: Tally) -> list[str]:
     cost = spent(tally)
     lines += [cost] if cost else []
     if tally.stopped_early:
-        lines.append(f"stopped early: {plain(tally.stopped_early)}; run it again to go on")
+        lines.append(f"stopped early: {line(tally.stopped_early)}; run it again to go on")
     return lines
 
 
