@@ -265,6 +265,27 @@ def test_answers_are_checked_by_us_in_every_dialect(wire: Wire, tmp_path: Path) 
         assert "malformed" in outcome.reason
 
 
+@every
+def test_a_key_is_in_no_trace(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a run that went well nor one whose server echoed the key has it in any of its files."""
+    monkeypatch.setenv("MY_KEY", KEY)
+
+    async def inner(answer: list[Step]) -> tuple[str, str]:
+        async with Replay([answer]) as server:
+            table = {"use": f"{server.url}#m", "dialect": wire.name, "key_env": "MY_KEY", "attempts": 1}
+            journal = FileJournal(tmp_path)
+            agent = Scaffold(planner=answering(str), backends={"default": table}, monitors=[], journal=journal)
+            outcome = await agent.solve(Task(prompt="Hello?"))
+            return outcome.status, server.requests[0][0][wire.auth[0]]
+
+    echoes = wire.refused("401 Unauthorized", f"bad key {KEY}"), wire.refused("400 Bad Request", f"bad key {KEY}")
+    assert asyncio.run(inner(wire.good())) == ("solved", wire.auth[1] + KEY)
+    assert [asyncio.run(inner(echo))[0] for echo in echoes] == ["unavailable", "failed"]
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) >= 6
+    assert not [file for file in files if KEY.encode() in file.read_bytes()]
+
+
 # --- a real server
 
 
