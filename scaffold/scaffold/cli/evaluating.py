@@ -40,7 +40,18 @@ class _SuiteOrCommand(click.Group):
 def evaluate() -> None:
     """Solve every case of a suite with each planner, backend and monitor set it names, and score the answers.
 
-    `scaffold eval SUITE.yaml` is short for `scaffold eval run SUITE.yaml`.
+    `scaffold eval SUITE.yaml` is short for `scaffold eval run SUITE.yaml`. A suite:
+
+    \b
+        task: task.yaml       # or the task itself
+        cases: cases.jsonl    # a line each: {"question": "2 + 2?", "expected": 4}
+        scorer: number        # exact, one_of, contains, regex, number, json_subset,
+                              # blocked, or MODULE:FUNCTION
+        matrix:
+          planner: [direct, stepwise]
+          backends: {small: smollm2, large: "openai:gpt-5-mini"}
+          monitors: {none: [], rules: [rules]}
+        repeats: 3
     """
 
 
