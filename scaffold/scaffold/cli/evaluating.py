@@ -52,7 +52,7 @@ def evaluate() -> None:
           backends: {small: smollm2, large: "openai:gpt-5-mini"}
           monitors: {none: [], rules: [rules]}
         repeats: 3
-    """
+    """  # noqa: D301 - click's mark for a paragraph that is not wrapped is the letter, not its name
 
 
 @evaluate.command()
