@@ -8,8 +8,7 @@ repaired. Policies around a policy (`cascade`, `in_rotation`, `unless_sure`) sta
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
 from typing import Any, Protocol
 
@@ -129,13 +128,15 @@ class _Majority(msgspec.Struct, frozen=True):
         return f"majority({self.n}, cap={self.cap})"
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        tally: Counter[bytes] = Counter()
+        tally: dict[bytes, int] = {}
         counted = 0
-        for counted, (_, vote) in enumerate(_cast(votes), 1):
-            tally[vote.value] += 1
-            leader, count = tally.most_common(1)[0]
+        for vote in votes:
+            if vote is None:
+                continue
+            counted += 1
+            tally[vote.value] = count = tally.get(vote.value, 0) + 1
             if count * 2 > self.n:
-                return Won(_first(votes, leader), count / counted, counted)
+                return Won(_first(votes, vote.value), count / counted, counted)
             if counted == self.n:
                 break
         drawn, missing, most = len(votes), self.n - counted, max(tally.values(), default=0)
@@ -161,14 +162,19 @@ class _AheadBy(msgspec.Struct, frozen=True):
         return f"ahead_by({self.k}, cap={self.cap})"
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        tally: Counter[bytes] = Counter()
-        lead = 0
-        for counted, (_, vote) in enumerate(_cast(votes), 1):
-            tally[vote.value] += 1
-            ranks = tally.most_common(2)
-            lead = ranks[0][1] - (ranks[1][1] if len(ranks) > 1 else 0)
-            if lead >= self.k:
-                return Won(_first(votes, ranks[0][0]), ranks[0][1] / counted, counted)
+        tally: dict[bytes, int] = {}
+        counted = 0
+        for vote in votes:
+            if vote is None:
+                continue
+            counted += 1
+            tally[vote.value] = count = tally.get(vote.value, 0) + 1
+            if count >= self.k:  # only who was just voted for can have come to lead by k
+                others = max((each for value, each in tally.items() if value != vote.value), default=0)
+                if count - others >= self.k:
+                    return Won(_first(votes, vote.value), count / counted, counted)
+        ranks = sorted(tally.values(), reverse=True)
+        lead = ranks[0] - (ranks[1] if len(ranks) > 1 else 0) if ranks else 0
         drawn, left = len(votes), self.cap - len(votes)
         if left <= 0:
             return Lost(f"no answer leads by {self.k} after {drawn} samples")
@@ -191,7 +197,7 @@ class _Several(msgspec.Struct, frozen=True):
         return f"several({self.n}, cap={self.cap})"
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        drawn, accepted = len(votes), [vote.value for _, vote in _cast(votes)]
+        drawn, accepted = len(votes), [vote.value for vote in votes if vote is not None]
         if len(accepted) < self.n and drawn < self.cap:
             return Draw(min(self.n - len(accepted), self.cap - drawn))
         if not accepted:
@@ -199,12 +205,8 @@ class _Several(msgspec.Struct, frozen=True):
         return Won(_first(votes, accepted[0]), accepted.count(accepted[0]) / len(accepted), len(accepted))
 
 
-def _cast(votes: Votes) -> Iterator[tuple[int, Vote]]:
-    return ((place, vote) for place, vote in enumerate(votes) if vote is not None)
-
-
 def _first(votes: Votes, value: bytes) -> int:
-    return next(place for place, vote in _cast(votes) if vote.value == value)
+    return next(place for place, vote in enumerate(votes) if vote is not None and vote.value == value)
 
 
 def once(*, tries: int = 3, flags: tuple[Check, ...] = ()) -> Sampling:
