@@ -31,7 +31,7 @@ from scaffold import (
 from scaffold.errors import BackendError, TaskError
 from scaffold.machinery.drawing import NOT_COUNTED
 from scaffold.settings import read_sampling
-from scaffold.testing import Scripted
+from scaffold.testing import Driver, Scripted
 from scaffold.vocabulary.composed import oversampled
 from scaffold.vocabulary.confidence import Calibration, Curve, confidence_field
 from scaffold.vocabulary.models import Prices, Profile, Request
@@ -318,6 +318,17 @@ def test_several_gives_every_accepted_answer_live_and_replayed(world: World) -> 
     outcome = world.solve(planner, backends=backends)
     assert told == [[1, 2]]
     assert outcome.status == "failed"
+
+
+def test_best_of_is_driven_by_hand_too() -> None:
+    """A list in reply to the drafts is the candidates; then each is marked."""
+    driver = Driver(choosing()(Task(prompt="x")))
+    assert driver.next() is not None
+    driver.reply(["bad", "good"])
+    for mark in (2, 9):
+        driver.next()
+        driver.reply(mark)
+    assert driver.result == ["good", 0.9]
 
 
 # --- measuring

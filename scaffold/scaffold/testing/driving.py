@@ -72,7 +72,10 @@ class Driver:
         return self._interpreter.result
 
     def reply(self, value: Any, *, key: str | None = None, tainted: bool = False) -> None:
-        """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner."""
+        """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner.
+
+        A list, for a step that is sampled by `several`, holds its candidates.
+        """
         pending = self._waiting.pop(next(iter(self._waiting)) if key is None else key)
         deliver(
             self._interpreter,
@@ -94,7 +97,13 @@ def _told(pending: Pending, value: Any, *, tainted: bool) -> Any:
     match move:
         case Think() if not isinstance(value, Thought):
             taint = tainted or any(provenance_of(each, pending.history).tainted for each in move.inputs)
-            return Thought(value, Provenance((f"step:{key}",), taint), key=key, text=str(value))
+            provenance = Provenance((f"step:{key}",), taint)
+            if isinstance(value, list) and getattr(move.sampling, "keeps_all", False):
+                candidates = tuple(Thought(each, provenance, key=key, text=str(each)) for each in value)
+                thought = Thought(value[0], provenance, key=key, text=str(value[0]))
+                thought.candidates = candidates
+                return thought
+            return Thought(value, provenance, key=key, text=str(value))
         case Act() if not isinstance(value, Observation):
             return Observation(value, Provenance((f"action:{key}",), tainted), key=key, action=move.planned.action)
         case Propose() if not isinstance(value, Review):
