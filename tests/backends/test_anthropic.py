@@ -284,6 +284,8 @@ def test_profiles_say_what_claude_shows(monkeypatch: pytest.MonkeyPatch) -> None
     assert hidden.reasoning == "redacted"
     assert make_backend("anthropic:claude-3-7-sonnet-latest", {"thinking": {}}).profile.reasoning == "full"
     assert "n" not in quiet.can
+    elsewhere = make_backend("anthropic:http://127.0.0.1:1/v1#m", {}).profile
+    assert elsewhere.guessed == ("prices", "reasoning", "can")
 
 
 def test_samples_of_one_prompt_share_the_cache() -> None:

@@ -35,7 +35,18 @@ _BYTES_BESIDES = 1024 * 1024
 class HttpBackend:
     """One model of one server."""
 
-    def __init__(self, name: str, model: str, url: str, dialect: Dialect, options: HttpOptions, origin: Origin) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        url: str,
+        dialect: Dialect,
+        options: HttpOptions,
+        origin: Origin,
+        *,
+        is_known: bool,
+    ) -> None:
+        """`is_known` says that the server is the one that its name means, so that what it can do is no guess."""
         self._dialect = dialect
         self._options = options
         self._origin = origin
@@ -56,7 +67,7 @@ class HttpBackend:
         guesses = {
             "prices": is_guess and given is None,
             "reasoning": options.reasoning is None and is_reasoning_guess,
-            "can": name == "http",  # a server of which nothing is known but its address
+            "can": not is_known,
         }
         self.profile = Profile(
             backend=name,

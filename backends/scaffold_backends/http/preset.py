@@ -98,7 +98,8 @@ class Preset:
         if self.auth:
             dialect.auth = self.auth
         origin = Origin(shown, key_env, key, dialect.name)
-        backend = HttpBackend(self.name, model, where, dialect, read, origin)
+        is_known = bool(self.url_env or self.url) and (not self.needs_key or shown == shown_url(self.url or shown))
+        backend = HttpBackend(self.name, model, where, dialect, read, origin, is_known=is_known)
         return backend if read.n else FanOut(backend)
 
     def _usual_url(self) -> str:
