@@ -124,6 +124,6 @@ def test_it_flags_and_never_withholds(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("text", ["I will call " * 8_000, "`" * 50_000, '"name": ' * 9_000, "a_" * 40_000 + "("])
 def test_no_text_takes_long(text: str) -> None:
     """Repetitions that trouble patterns which go back and forth are read in well under a second."""
-    before = time.perf_counter()
+    before = time.process_time()
     claims(text, ACTIONS)
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 2
