@@ -334,6 +334,20 @@ def test_best_of_is_driven_by_hand_too() -> None:
 # --- measuring
 
 
+def test_measuring_gives_the_planner_no_more_candidates(world: World) -> None:
+    """Eight samples are drawn where three were wanted; the planner is sent three."""
+    told: list[int] = []
+
+    def planner(task: Task) -> Planning[int]:
+        drafts = yield from think("propose", task.request, sampling=several(3))
+        told.append(len(drafts.candidates))
+        return 0
+
+    outcome = world.solve(planner, Scripted(lambda _: "x", profile=CHEAP), oversample=8)
+    (step,) = world.facts(outcome, "step.answered")
+    assert (told, len(step["samples"])) == ([3], 8)
+
+
 @given(st.lists(st.sampled_from([b"a", b"b", None]), max_size=12))
 def test_oversampling_decides_as_the_policy_would(letters: list[bytes | None]) -> None:
     """More samples are drawn, and what is decided is decided by those that would have been drawn anyway."""
