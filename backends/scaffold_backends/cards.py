@@ -126,7 +126,7 @@ SMOLLM2 = Card(
 )
 XLSTM = Card(
     about="A recurrent model (xLSTM) in this process, shipped or one's own: reads on without end, forks for nothing.",
-    example="xlstm:parity",
+    example="xlstm:hanoi",
     can=_LOCAL | {"logprobs", "fork"},
     reasoning=("absent",),
     prices="free",
