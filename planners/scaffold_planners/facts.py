@@ -140,8 +140,9 @@ def _name(run: list[str], *, opens: bool) -> Iterator[Fact]:
 
 def _opens(text: str, start: int) -> bool:
     """Whether a sentence, a line or a quotation begins here."""
-    before = text[:start].rstrip(" \t")
-    return not before or before[-1] in '.!?:;\n"“„«(-*•'
+    while start and text[start - 1] in " \t":
+        start -= 1
+    return not start or text[start - 1] in '.!?:;\n"“„«(-*•'
 
 
 class _Kept:
