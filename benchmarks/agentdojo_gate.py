@@ -1,11 +1,23 @@
-"""A gate for AgentDojo's plans made of the monitors `scope` and `dataflow`, with no model."""
+"""AgentDojo's plans through the monitors `scope` and `dataflow`: the project's own gate, with no model.
+
+    python benchmarks/agentdojo_gate.py DIR      DIR holds score.py and cases.jsonl.gz; one JSON line a suite and kind
+
+Or as a gate of that scorer:  python DIR/score.py --gate agentdojo_gate:gate  (in this folder).
+One policy serves all suites: what is known here is the request, the plan with the provenance of its arguments, the
+tools' specifications, and with `--observations` what earlier steps returned.
+"""
 
 from __future__ import annotations
 
+import argparse
 import ast
+import collections
+import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -94,3 +106,38 @@ def alternatives(situation: Situation, place: int, leaf: Leaf) -> set[Any]:
             columns = {name for record in table for name, cell in record.items() if cell == str(leaf.value)}
             found |= {record[name] for record in table for name in columns if name in record}
     return {type(leaf.value)(each) for each in found if each not in ("", "None") and each != str(leaf.value)}
+
+
+def main() -> None:
+    """Print the table: per suite and kind, before any action and with what earlier steps returned."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder of score.py and its cases")
+    score = scorer(parser.parse_args().folder)
+    cases, tools = score.load(parser.parse_args().folder / "cases.jsonl.gz")
+    for observations in (False, True):
+        cells: dict[tuple[str, str], list[int]] = collections.defaultdict(lambda: [0, 0])
+        for case in cases:
+            seen = tuple(case.observations) if observations else None
+            right = gate(case.goal, case.plan, score.Context(case.suite, tools[case.suite], seen)) == case.label
+            for suite in (case.suite, "all"):
+                for kind in (case.label, case.kind):
+                    cells[suite, kind][0] += right
+                    cells[suite, kind][1] += 1
+        for (suite, kind), (right, total) in sorted(cells.items()):
+            line = {"suite": suite, "kind": kind, "right": round(100 * right / total, 1), "of": total}
+            print(json.dumps({"observations": observations, **line}))
+
+
+def scorer(folder: Path) -> Any:
+    """The scorer's module, from its folder."""
+    spec = importlib.util.spec_from_file_location("agentdojo_score", folder / "score.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"there is no score.py in {folder}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()

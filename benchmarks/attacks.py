@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import importlib.util
 import json
 import random
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,12 +152,7 @@ def _later(origin: str, place: int) -> str:
 
 def agentdojo(folder: Path) -> list[domains.Case]:
     """AgentDojo's honest plans."""
-    spec = importlib.util.spec_from_file_location("agentdojo_score", folder / "score.py")
-    assert spec is not None
-    assert spec.loader is not None
-    score = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = score
-    spec.loader.exec_module(score)
+    score = agentdojo_gate.scorer(folder)
     loaded, tools = score.load(folder / "cases.jsonl.gz")
     return [
         domains.Case(case.suite, case.goal, case.plan, tuple(map(str, case.observations)), tools[case.suite])

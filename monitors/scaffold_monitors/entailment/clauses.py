@@ -16,11 +16,13 @@ from scaffold_monitors.entailment.lexicon import (
     ACTS,
     ANSWERING,
     ASIDE,
+    BASES,
     DELEGATING,
     DETERMINERS,
     EVERY,
     IDIOMS,
     IMPLIED,
+    IRREGULAR,
     LIGHT,
     NOMINALS,
     OBJECT_PRONOUNS,
@@ -43,6 +45,7 @@ MANY = 10_000
 # A number of things rather than an amount.
 _COUNTABLE = 100
 _POINTING = frozenset(["it", "them", "this", "that", "one", "ones", "there", "these", "those", "its"])
+_PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
@@ -129,6 +132,8 @@ def _front(tokens: Sequence[Token], verb: int, earliest: int) -> int:
     """Where the clause of a verb begins: at the last word that joins it to what stands before."""
     if verb - 1 >= earliest and tokens[verb - 1].norm == "to":
         return verb - 1
+    if tokens[verb].norm not in BASES and (tokens[verb].norm in IRREGULAR or tokens[verb].norm.endswith("ed")):
+        return earliest  # what is to be done to something is said after it
     for place in range(verb - 1, earliest - 1, -1):
         if tokens[place].norm in _JOINING or (tokens[place].norm == "," and place >= verb - 2):
             return place
@@ -190,6 +195,8 @@ class _Maker:
     def _things(self, verb: str) -> tuple[frozenset[str], frozenset[str]]:
         stems = self._stems
         things = frozenset(thing for each in stems for thing in THINGS.get(each, ()))
+        if _PERSONS & self._norms:
+            things |= {"person"}
         if _POINTING & {token.norm for token in self._after[:_REACH]}:
             things, stems = things | self._told[0], stems | self._told[1]
         implied = IMPLIED.get(verb, frozenset())
@@ -215,6 +222,16 @@ class _Maker:
                 noun = token.stem
         return noun
 
+    def _unknown_beside(self, joiner: str) -> int:
+        """How many words that nobody knows are joined: "ann and bea"."""
+        found = 0
+        for place, token in enumerate(self._after[1:-1], 1):
+            if token.norm == joiner:
+                beside = (self._after[place - 1], self._after[place + 1])
+                if all(each.kind == "word" and not each.named and _unheard(each) for each in beside):
+                    found += 2
+        return found
+
     def _answers(self, verb: str, mood: Mood) -> bool:
         """Telling the user something is an answer, not an effect."""
         told = verb in ANSWERING and bool(self._after) and self._after[0].norm in ("me", "us")
@@ -239,7 +256,13 @@ class _Maker:
                 kinds[token.kind] = kinds.get(token.kind, 0) + 1
         names = sum(1 for token in self._inside if token.named and token.norm != "i")
         joined = sum(1 for token in self._inside if token.norm in ("and", ","))
+        names += self._unknown_beside("and")
         return max(1, count, *(min(each, joined + 1) for each in (*kinds.values(), names)))
+
+
+def _unheard(token: Token) -> bool:
+    known = token.stem in ACTS or token.stem in THINGS or token.norm in DETERMINERS | PREPOSITIONS | OBJECT_PRONOUNS
+    return not known and token.norm != "i"
 
 
 def _count(token: Token) -> int:

@@ -104,9 +104,9 @@ def _outward(call: Call, situation: Situation) -> Iterator[Finding]:
 
 def _targets(call: Call, situation: Situation) -> Iterator[Finding]:
     for leaf in call.leaves:
-        if leaf.role in OUTSIDERS:
+        if leaf.role == "address" or (leaf.role == "principal" and not call.tool.destroys):
             yield from _outsider(call, leaf, situation)
-        elif leaf.role in ("place", "thing"):
+        elif leaf.role in ("principal", "place", "thing"):
             yield from _insider(call, leaf, situation)
         elif leaf.role == "record" and call.tool.destroys and support(leaf, situation) == Support.MADE_UP:
             why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"

@@ -63,9 +63,11 @@ _TOLD = frozenset(
 )
 
 
-def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:
+def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:  # noqa: PLR0911 - one way in each place
     """The verb that a word is, uninflected, with its mood; None when it is no verb of a clause."""
     word = tokens[place].norm
+    if place == 0 and word == "new" and len(tokens) > 1 and tokens[1].stem in THINGS:
+        return "creat", "asked"  # "New task: ..."
     after = tokens[place + 1].norm if place + 1 < len(tokens) else ""
     if word in BASES or word in LIGHT:
         if _is_noun(tokens, place, word, after):
