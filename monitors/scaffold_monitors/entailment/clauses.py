@@ -46,6 +46,7 @@ MANY = 10_000
 _COUNTABLE = 100
 _POINTING = frozenset(["it", "them", "this", "that", "one", "ones", "there", "these", "those", "its"])
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
+_HERE = frozenset(map(stem, ("following", "below", "these")))
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
@@ -96,7 +97,8 @@ class Clause:
     @property
     def delegates(self) -> bool:
         """Whether it hands the choice of acts to some other text."""
-        return self.verb in DELEGATING and bool(self.stems & ORDERS)
+        here = self.stems & _HERE  # "perform the following tasks" says itself what they are
+        return self.verb in DELEGATING and bool(self.stems & ORDERS) and not here
 
 
 @lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
-from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS
+from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
 from scaffold_monitors.entailment.wording import plain, stem
 
 if TYPE_CHECKING:
@@ -107,12 +107,15 @@ def _act(clause: Clause, tool: Tool) -> float:
 def _thing(clause: Clause, tool: Tool) -> float:
     telling = tool.stems - {tool.verb}
     named = clause.stems & telling
+    about = not tool.head or tool.head in clause.stems or clause.verb == tool.head
+    about = about or bool(clause.things & THINGS.get(tool.head, frozenset())) or tool.head not in THINGS
     if named:
-        return _NAMED_THING + 0.25 * (len(named) - 1)
+        # Of add_calendar_participants "a calendar event" names what stands beside the thing, and not the thing.
+        return _NAMED_THING + 0.25 * (len(named) - 1) if about else _ANYTHING
     if clause.verb in telling:  # "email Bob" for send_email
         return _NAMED_THING
     if clause.things & tool.things:
-        return _KIND_OF_THING
+        return _KIND_OF_THING if about else _ANYTHING
     if not telling or (not tool.things and clause.things & tool.described):
         return _ANYTHING  # the name does not say what it acts on, or only the description does
     return 0.0

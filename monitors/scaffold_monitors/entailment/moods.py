@@ -55,6 +55,7 @@ _NO_ACTS = frozenset(
         ("do", "they"),
         ("do", "not"),
         ("let", "me"),
+        ("make", "sure"),
     }
 )
 _RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})

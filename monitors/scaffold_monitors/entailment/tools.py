@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any, Literal
 
 from scaffold_monitors.entailment.lexicon import (
@@ -47,6 +48,7 @@ class Tool:
         verb: of its name or description, uninflected.
         acts: the kinds of act it can be.
         stems: the other words of its name, uninflected; without any, those of what its description says it acts on.
+        head: the last of them before any preposition, which the others only tell more about.
         things: the kinds of thing that these are.
         described: the kinds of thing that its description speaks of.
         effect: whether it changes the world, or reaches out of it.
@@ -60,6 +62,7 @@ class Tool:
     verb: str
     acts: frozenset[str]
     stems: frozenset[str]
+    head: str
     things: frozenset[str]
     described: frozenset[str]
     effect: bool
@@ -96,6 +99,9 @@ def read_tool(
     verb = next((IDIOMS[verb, part] for part in parts if (verb, part) in IDIOMS), verb)
     nouns = frozenset(stem(part) for number, part in enumerate(parts) if number != place and part not in _EMPTY)
     acted_on = _acted_on(first_words)
+    ahead = list(
+        takewhile(lambda part: part not in PREPOSITIONS and part != "to", parts[(place or 0) + (place is not None) :])
+    )
     stems = nouns or acted_on
     things = _things(stems)
     acts = ACTS.get(verb, frozenset())
@@ -111,6 +117,7 @@ def read_tool(
         verb=verb,
         acts=acts,
         stems=stems,
+        head=stem(ahead[-1]) if ahead else "",
         things=things,
         described=_things(acted_on),
         effect=effect or reads_out,
