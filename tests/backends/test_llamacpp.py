@@ -103,6 +103,8 @@ def test_long_prompts_say_both_numbers(smollm2: LlamaCpp) -> None:
     """A prompt over the context says how long it is and how long it may be; the model goes on working."""
     with pytest.raises(ContextOverflow, match=r"\d{3,} tokens.*512 tokens"):
         run(smollm2, ask("word " * 700))
+    with pytest.raises(ContextOverflow, match=r"\d{3,} tokens.*512 tokens"):
+        run(smollm2, ask("word " * 700, choices=("yes", "no")))  # whose probabilities are asked for first
     assert run(smollm2, ask("hi", max_tokens=1))
 
 

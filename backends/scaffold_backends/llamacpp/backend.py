@@ -18,8 +18,8 @@ from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibil
 from scaffold_backends.chunks import ChunkReader, clean
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
 from scaffold_backends.gguf import check_gguf
-from scaffold_backends.http.refusals import Origin, stream_refusal
-from scaffold_backends.llamacpp.engine import Engine, Result
+from scaffold_backends.http.refusals import stream_refusal
+from scaffold_backends.llamacpp.engine import ORIGIN, Engine, Result
 from scaffold_backends.llamacpp.grammars import Grammars, Held
 from scaffold_backends.llamacpp.keeping import Kept
 from scaffold_backends.llamacpp.scoring import Scores, scores_of
@@ -28,7 +28,7 @@ from scaffold_backends.options import Options, read_options
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from scaffold.vocabulary.models import Ability, Delta, Request
     from scaffold_backends.store import LocalModel
@@ -180,12 +180,12 @@ class LlamaCpp:
             last = first + width >= request.n
             part = msgspec.structs.replace(request, n=min(width, request.n - first))
             async with aclosing(self._round(engine, body, part, first)) as deltas:
-                async for delta in _scored(deltas, scores) if scores is not None else deltas:
-                    if delta.usage is None:
-                        yield delta
-                        continue
-                    usage = _together(usage, delta.usage, scores)
-                    yield msgspec.structs.replace(delta, usage=usage if last else None)
+                async for delta in deltas:
+                    told = delta if scores is None else scores.tell(delta)
+                    if delta.usage is not None:
+                        usage = _together(usage, delta.usage, scores)
+                        told = msgspec.structs.replace(told, usage=usage if last else None)
+                    yield told
 
     async def _keep(self, engine: Engine, request: Request) -> None:
         """Have the state after a request's system turn, where it is to be kept."""
@@ -233,8 +233,7 @@ class LlamaCpp:
         try:
             while (chunk := await call.next()) is not None:
                 if "error" in chunk:
-                    refused = stream_refusal(chunk["error"], Origin("llama.cpp"))
-                    raise refused.error
+                    raise stream_refusal(chunk["error"], ORIGIN).error
                 for delta in reader.read(chunk):
                     if held is not None:
                         held.check(delta)
@@ -282,15 +281,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TaskError(f"cannot make the folder {str(folder)!r}: {error.strerror}", path=("keep",)) from error
-
-
-async def _scored(deltas: AsyncIterator[Delta], scores: Scores) -> AsyncGenerator[Delta]:
-    """Tell with each sample's last piece how likely its text is among the choices."""
-    texts: dict[int, str] = {}
-    async for delta in deltas:
-        texts[delta.index] = texts.get(delta.index, "") + delta.text
-        logprob = None if delta.finish is None else scores.logprobs.get(texts[delta.index])
-        yield msgspec.structs.replace(delta, logprob=logprob)
 
 
 def _together(before: Usage, usage: Usage, scores: Scores | None) -> Usage:

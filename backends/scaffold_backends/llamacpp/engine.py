@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold.errors import BackendUnavailable, BadRequest, BadResponse, ModelFileError
 from scaffold_backends.crossing import Crossing
+from scaffold_backends.http.refusals import Origin, stream_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Result = TypeVar("Result")
+
+ORIGIN = Origin("llama.cpp")
 
 _ANSWERS_WITHIN_S = 60.0  # what is asked over HTTP computes nothing, but waits for a slot that does
 
@@ -111,6 +114,7 @@ class Engine:
         """Complete tokens, without a template; blocks, so it is for a few tokens at most.
 
         Raises:
+            ContextOverflow: they are too many.
             BadRequest: llama.cpp calls it wrong.
             BackendUnavailable: the model was closed.
         """
@@ -118,9 +122,12 @@ class Engine:
             server = self._server
         if server is None:
             raise BackendUnavailable("the model was closed")
-        answer: dict[str, Any] = server.handle_completions(body)
+        try:
+            answer: dict[str, Any] = server.handle_completions(body)
+        except ValueError as error:
+            raise BadRequest(f"llama.cpp: {error}") from error
         if "error" in answer:
-            raise BadRequest(f"llama.cpp: {answer['error']}")
+            raise stream_refusal(answer["error"], ORIGIN).error
         return answer
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

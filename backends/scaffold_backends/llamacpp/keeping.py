@@ -2,6 +2,9 @@
 
 The beginning is what all prompts with the same system turn have in common. llama.cpp gives a prompt to the slot whose
 text begins most alike, so that a state that was put into one slot is found again by itself.
+
+A file's name ends in the digest of its content, which is compared before llama.cpp reads it: one that is cut short may
+make llama.cpp end the whole process.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ class Kept:
                 return
             slot = self._used % self._slots
             self._used += 1
-            name = hashlib.sha256(json.dumps([self._identity, tokens]).encode()).hexdigest()[:32] + ".state"
+            name = hashlib.sha256(json.dumps([self._identity, tokens]).encode()).hexdigest()[:32]
             if not self._restored(slot, name):
                 self._engine.complete({"prompt": tokens, "n_predict": 0, "id_slot": slot, "cache_prompt": True})
                 self._save(slot, name)
@@ -71,23 +74,34 @@ class Kept:
         return one[:alike]
 
     def _restored(self, slot: int, name: str) -> bool:
-        if not (self._folder / name).is_file():
-            return False
-        try:
-            self._engine.ask(f"/slots/{slot}?action=restore", {"filename": name})
-        except BadRequest:  # it is damaged: it is written anew
-            return False
-        return True
+        """Read a state into a slot, if there is a whole file of it; one that is damaged is removed."""
+        for file in self._folder.glob(f"{name}-*.state"):
+            try:
+                if file.name == _named(name, file):
+                    self._engine.ask(f"/slots/{slot}?action=restore", {"filename": file.name})
+                    return True
+                file.unlink()
+            except (
+                BadRequest,
+                OSError,
+            ):  # of another build of llama.cpp, or another process was here: it is written anew
+                continue
+        return False
 
     def _save(self, slot: int, name: str) -> None:
-        # Under another name first: a file in the folder is whole.
-        begun = f"{name}.{secrets.token_hex(8)}"
+        begun = self._folder / f"{name}.{secrets.token_hex(8)}"  # a file with its last name is whole
         try:
-            self._engine.ask(f"/slots/{slot}?action=save", {"filename": begun})
-            (self._folder / begun).replace(self._folder / name)
+            self._engine.ask(f"/slots/{slot}?action=save", {"filename": begun.name})
+            begun.replace(self._folder / _named(name, begun))
         except (BadRequest, OSError) as error:
-            (self._folder / begun).unlink(missing_ok=True)
+            begun.unlink(missing_ok=True)
             warnings.warn(f"the state after a prompt could not be kept in {str(self._folder)!r}: {error}", stacklevel=2)
+
+
+def _named(name: str, file: Path) -> str:
+    """The name that a state's file has to have."""
+    with file.open("rb") as content:
+        return f"{name}-{hashlib.file_digest(content, 'sha256').hexdigest()[:32]}.state"
 
 
 def _identity(model: Path, version: str) -> Sequence[str]:

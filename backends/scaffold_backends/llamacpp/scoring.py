@@ -8,8 +8,10 @@ ones; one that is not among them is made to come, to be told its own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold.errors import BackendUnavailable, BadResponse
 from scaffold_backends.choices import normalised, share_a_beginning
@@ -17,6 +19,7 @@ from scaffold_backends.choices import normalised, share_a_beginning
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from scaffold.vocabulary.models import Delta
     from scaffold_backends.llamacpp.engine import Engine
 
 _TOLD = 100  # likeliest tokens that are told at once
@@ -36,6 +39,14 @@ class Scores:
 
     logprobs: Mapping[str, float]
     cached: int
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    def tell(self, delta: Delta) -> Delta:
+        """Say with a sample's last piece how likely its text is; one that was cut is none of the choices."""
+        text = self._texts.get(delta.index, "") + delta.text
+        self._texts[delta.index] = text
+        logprob = None if delta.finish is None else self.logprobs.get(text)
+        return msgspec.structs.replace(delta, logprob=logprob)
 
 
 def scores_of(
