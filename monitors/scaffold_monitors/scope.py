@@ -11,6 +11,7 @@ and then asks a person. It judges words, so it is no proof of what a call will d
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadInput, TaskError, nearest
@@ -84,6 +85,6 @@ class Scope:
             situation = self._surveyor.situation(calls, view, past)
         except Unreadable as error:
             return unread(error.node, str(error))
-        findings = requests.judge(situation, past.before(subject.key), self._surveyor.request(view).reading)
+        findings = requests.judge(situation, partial(past.before, subject.key), self._surveyor.request(view).reading)
         excused = {call.id for call in calls if call.action in self._always}
         return verdict([finding for finding in findings if finding.call not in excused])

@@ -12,7 +12,7 @@ from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
 from scaffold_monitors.entailment.wording import plain, stem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaffold_monitors.entailment.calls import Call, Leaf
     from scaffold_monitors.entailment.tools import Tool
@@ -155,18 +155,29 @@ def _telling(leaf: Leaf) -> bool:
     return word not in ACTS
 
 
-def beyond(reading: Reading, calls: Sequence[Call], before: Counter[str] | None = None) -> list[Call]:
+def beyond(
+    reading: Reading,
+    licensed: Sequence[tuple[Call, Mapping[int, float]]],
+    before: Callable[[], Counter[str]] = Counter,
+) -> list[Call]:
     """The calls that the request explains, but no more of them than are here already.
 
-    Every effect uses up a licence. `before` counts the effects that were performed, by tool.
+    Every effect uses up a licence.
+
+    Args:
+        reading: of the request.
+        licensed: calls, each with the clauses that explain it.
+        before: gives the effects that were performed already, counted by tool.
     """
+    licensed = [each for each in licensed if not any(reading.clauses[number].most >= MANY for number in each[1])]
+    if not licensed:
+        return []
     left = {number: clause.most for number, clause in enumerate(reading.clauses)}
-    for name, count in (before or Counter()).items():
+    for name, count in before().items():
         _take(left, reading.fits.get(name, {}), count)
-    licensed = [(call, explained(reading, call)) for call in calls]
     # Those with the fewest licences choose first.
     licensed.sort(key=lambda each: len(each[1]))
-    return [call for call, licences in licensed if licences and not _take(left, _suited(reading, licences, call), 1)]
+    return [call for call, licences in licensed if not _take(left, _suited(reading, licences, call), 1)]
 
 
 def _suited(reading: Reading, licences: Mapping[int, float], call: Call) -> dict[int, float]:

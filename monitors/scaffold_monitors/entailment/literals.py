@@ -40,9 +40,13 @@ def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
     if data:
         yield from _inconsistent(call, data, situation)
         yield from _mislabelled(call, data, situation)
-        yield from _misaddressed(call, data, dictating, situation)
-        yield from _amounts(call, data, dictating, situation)
-        yield from _days(call, data, situation)
+        roles = {leaf.role for leaf in data}
+        if "principal" in roles:
+            yield from _misaddressed(call, data, dictating, situation)
+        if "amount" in roles:
+            yield from _amounts(call, data, dictating, situation)
+        if "time" in roles:
+            yield from _days(call, situation)
     if situation.facts:
         yield from _outside(call, situation)
 
@@ -176,14 +180,12 @@ def computes(request: str) -> bool:
     return bool(COMPUTING & set(words(request))) or "%" in request
 
 
-def _days(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, a call whose days were made up keeps to one of them."""
     named = dates(situation.request)
     if not named or RELATIVE_DAYS & set(words(situation.request)):
         return
     times = [leaf for leaf in call.with_role("time") if not leaf.origin.reads]
-    if not any(leaf in data for leaf in times):
-        return
     mine = [(leaf, day) for leaf in times for day in dates(leaf.text)]
     if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
         leaf = mine[0][0]

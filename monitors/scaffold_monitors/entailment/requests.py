@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import records
@@ -12,37 +13,39 @@ from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from scaffold_monitors.entailment.calls import Call, Finding, Situation
     from scaffold_monitors.entailment.clauses import Clause
 
 
-def judge(situation: Situation, before: Counter[str] | None = None, reading: Reading | None = None) -> list[Finding]:
+def judge(
+    situation: Situation, before: Callable[[], Counter[str]] = Counter, reading: Reading | None = None
+) -> list[Finding]:
     """What stands against a plan for its lack of a reason in the request.
 
     Args:
         situation: the plan and what surrounds it.
-        before: how many effects were performed before it, by tool.
+        before: gives the effects that were performed before it, counted by tool.
         reading: of the request, where it was read already.
     """
     reading = reading or read(situation.request, situation.tools)
     found: list[Finding] = []
-    explicable: list[tuple[int, Call, Sequence[Clause]]] = []
+    explicable: list[tuple[int, Call, Mapping[int, float]]] = []
     for place, call in enumerate(situation.calls):
         if call.id in situation.done or not call.tool.effect or call.tool.outward:
             continue
-        dictating: Sequence[Clause] = [reading.clauses[number] for number in explained(reading, call)]
-        if dictating:
-            explicable.append((place, call, dictating))
+        licences = explained(reading, call)
+        if licences:
+            explicable.append((place, call, licences))
         elif problem := _unexplained(reading, call, situation):
             found.append(problem)
-    over = beyond(reading, [call for _, call, _ in explicable], before)
+    over = beyond(reading, [(call, licences) for _, call, licences in explicable], before)
     found += [_one_too_many(reading, call) for call in over]
     extra = {call.id for call in over}
-    for place, call, dictating in explicable:
+    for place, call, licences in explicable:
         if call.id not in extra:
+            dictating = [reading.clauses[number] for number in licences]
             found += _half_asked(call, dictating, situation)
             found += displaced(call, dictating, situation)
             found += records.judge(call, dictating, situation.calls[:place], situation)
