@@ -74,17 +74,18 @@ class Kept:
         return one[:alike]
 
     def _restored(self, slot: int, name: str) -> bool:
-        """Read a state into a slot, if there is a whole file of it; one that is damaged is removed."""
+        """Read a state into a slot, if there is a whole file of it.
+
+        One that is damaged is removed. One that llama.cpp refuses, or that another process has just removed, is
+        passed over: it is written anew.
+        """
         for file in self._folder.glob(f"{name}-*.state"):
             try:
                 if file.name == _named(name, file):
                     self._engine.ask(f"/slots/{slot}?action=restore", {"filename": file.name})
                     return True
                 file.unlink()
-            except (
-                BadRequest,
-                OSError,
-            ):  # of another build of llama.cpp, or another process was here: it is written anew
+            except (BadRequest, OSError):
                 continue
         return False
 
