@@ -193,13 +193,13 @@ def _vote(table: dict[str, Any]) -> Sampling:
         number = table.get(key, 1)
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
-    if "batch" in table and named[0] != "ahead_by":
-        raise TaskError("goes with `ahead_by` alone", path=("batch",))
+    if "batch" in table and named[0] == "once":
+        raise TaskError("goes with `majority` and `ahead_by`", path=("batch",))
     flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
     cap = table.get("cap")
     match named[0]:
         case "majority":
-            return majority(table["majority"], cap=cap, flags=flags)
+            return majority(table["majority"], cap=cap, batch=table.get("batch", 1), flags=flags)
         case "ahead_by":
             return ahead_by(table["ahead_by"], cap=cap, batch=table.get("batch", 1), flags=flags)
         case _:

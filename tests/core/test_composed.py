@@ -81,7 +81,7 @@ def test_a_stronger_backend_is_asked_only_where_the_cheap_ones_votes_split(
 def test_each_backend_is_charged_by_its_own_prices_and_stands_in_the_trace(world: World) -> None:
     """Three cheap words and one dear one cost what each backend asks; the trace says who gave which sample."""
     outcome = world.solve(
-        voting(cascade(majority(3, cap=3), to="strong")),
+        voting(cascade(majority(3, cap=3, batch=3), to="strong")),
         backends={
             "default": Scripted(["a", "b", "c"], profile=CHEAP),
             "strong": Scripted(["z"], profile=DEAR),
@@ -136,7 +136,9 @@ def test_rotation_asks_each_way_in_turn_with_seeds_of_their_own(world: World) ->
 
     other = Scripted(say, profile=DEAR)
     outcome = world.solve(
-        voting(in_rotation(majority(5), Way(), Way(temperature=1.0, instruction="Think again."), Way(to="other"))),
+        voting(
+            in_rotation(majority(5, batch=5), Way(), Way(temperature=1.0, instruction="Think again."), Way(to="other"))
+        ),
         backends={"default": Scripted(say, profile=CHEAP), "other": other},
     )
     assert outcome.answer == "a"
@@ -368,8 +370,8 @@ def test_oversampling_decides_as_the_policy_would(letters: list[bytes | None]) -
     ("file", "votes", "expected"),
     [
         ({"ahead_by": 2, "cascade": "strong"}, "ab" * 8, Draw(1, (Way(to="strong"),))),
-        ({"majority": 2, "cap": 2, "cascade": {"to": "strong", "majority": 3}}, "ab", Draw(3, (Way(to="strong"),))),
-        ({"majority": 3, "rotate": [{}, {"temperature": 1.0}]}, "", Draw(3, (Way(), Way(temperature=1.0)))),
+        ({"majority": 2, "cap": 2, "cascade": {"to": "strong", "majority": 3}}, "ab", Draw(2, (Way(to="strong"),))),
+        ({"majority": 3, "rotate": [{}, {"temperature": 1.0}]}, "", Draw(2, (Way(), Way(temperature=1.0)))),
         ({"ahead_by": 2, "sure": 0.9, "calibration": "x"}, "", Draw(1)),
         ({"ahead_by": 2, "batch": 5}, "", Draw(5)),
     ],
@@ -393,7 +395,7 @@ def test_a_task_file_can_say_it(file: dict[str, Any], votes: str, expected: Draw
         ({"majority": 3, "cascade": {"to": "x", "majority": 0}}, "is a number from 1 up"),
         ({"majority": 3, "cascade": {"to": "x", "mayority": 2}}, "did you mean 'majority'"),
         ({"majority": 3, "sure": 95}, "is a probability above 0.5"),
-        ({"majority": 3, "batch": 4}, "goes with `ahead_by` alone"),
+        ({"once": None, "batch": 4}, "goes with `majority` and `ahead_by`"),
         ({"cascade": "strong"}, "names one of"),
     ],
 )

@@ -84,7 +84,7 @@ NEVER = 30.0
 def test_what_runs_beyond_the_decision_is_stopped_and_charged(world: World, profile: Profile) -> None:
     """Three of five agree: the other two are cut, their streams closed, and charged at the worst they may have cost."""
     backend = Timed((0.0, "a"), (0.0, "a"), (0.01, "a"), (NEVER, "a"), (NEVER, "b"), profile=profile)
-    outcome = world.solve(voting(majority(5)), backend)
+    outcome = world.solve(voting(majority(5, batch=5)), backend)
     assert outcome.answer == ["a", 1.0]
     (step,) = world.facts(outcome, "step.answered")
     assert [sample.get("flag", "") for sample in step["samples"]] == ["", "", "", NOT_COUNTED, NOT_COUNTED]
@@ -128,7 +128,7 @@ def test_the_outcome_is_the_same_for_every_speed_and_batch(world: World) -> None
 def test_what_is_certain_to_find_no_winner_stops_too(world: World) -> None:
     """Four different answers of five cannot become a majority: the fifth is not waited for."""
     backend = Timed((0.0, "a"), (0.0, "b"), (0.0, "c"), (0.0, "d"), (NEVER, "a"))
-    outcome = world.solve(voting(majority(5, cap=5)), backend)
+    outcome = world.solve(voting(majority(5, cap=5, batch=5)), backend)
     assert outcome.status == "failed"
     assert "no answer can still have more than half of 5 votes after 4 samples" in outcome.reason
     assert backend.closed == 1
@@ -143,7 +143,7 @@ def test_samples_that_have_not_begun_never_do(world: World) -> None:
             yield Delta(text="a", finish="stop", usage=Usage(10, 1))
 
     backend = AtOnce()
-    outcome = world.solve(voting(majority(9)), backend)
+    outcome = world.solve(voting(majority(9, batch=9)), backend)
     assert (outcome.answer, backend.begun) == (["a", 1.0], 5)
     assert outcome.usage["model"].tokens == 5 * 11
 
@@ -163,7 +163,7 @@ def test_interrupting_while_others_are_stopped_is_not_lost(world: World) -> None
                 await asyncio.sleep(0.2)
 
     closing = asyncio.Event()
-    agent = world.agent(voting(majority(3)), Slow(profile=MANY))
+    agent = world.agent(voting(majority(3, batch=3)), Slow(profile=MANY))
 
     async def interrupted() -> Any:
         solving = asyncio.create_task(agent.solve(Task(prompt="x")))
@@ -177,7 +177,7 @@ def test_interrupting_while_others_are_stopped_is_not_lost(world: World) -> None
 def test_a_stopped_vote_is_replayed_as_it_was(world: World) -> None:
     """A run that is resumed after a vote was stopped early is told the same, without asking again."""
     told: list[Thought[Any]] = []
-    first = voting(majority(3), told)
+    first = voting(majority(3, batch=3), told)
 
     def planner(task: Task) -> Planning[Any]:
         answer = yield from first(task)
@@ -214,7 +214,7 @@ def test_a_stream_that_breaks_once_all_is_decided_changes_nothing(world: World) 
                 raise BackendError("gone")
             yield Delta(usage=Usage(10, 1))
 
-    outcome = world.solve(voting(majority(3, cap=3)), Breaks())
+    outcome = world.solve(voting(majority(3, cap=3, batch=3)), Breaks())
     assert outcome.answer == ["a", 1.0]
 
 

@@ -118,7 +118,7 @@ def test_a_sample_is_the_sum_of_its_pieces(world: World) -> None:
 def test_n_samples_are_asked_in_one_request_where_the_backend_can(world: World, profile: Profile) -> None:
     """A backend with `n` is asked once for three; one without three times, each with its own seed."""
     backend = Scripted(["yes", "no", "yes"], profile=profile)
-    outcome = world.solve(thinking(sampling=majority(3)), backend)
+    outcome = world.solve(thinking(sampling=majority(3, batch=3)), backend)
     assert outcome.answer == "yes"
     seeds = [request.seed for request in backend.requests]
     assert seeds[0] is not None
@@ -226,7 +226,7 @@ def test_the_worst_is_charged_for_the_broken_one_of_several(world: World) -> Non
                 raise BadResponse("cut")
             yield whole("2", usage=Usage(1, 1, usd=0.0))
 
-    outcome = world.solve(thinking(sampling=majority(3, cap=3), options=Options(max_tokens=8)), Third())
+    outcome = world.solve(thinking(sampling=majority(3, cap=3, batch=3), options=Options(max_tokens=8)), Third())
     (asked,) = world.facts(outcome, "step.asked")
     assert outcome.usage["model"].tokens == 2 + 2 + asked["tokens"] // 3
 

@@ -121,6 +121,7 @@ class _Majority(msgspec.Struct, frozen=True):
 
     n: int
     cap: int
+    batch: int = 1
     flags: tuple[Check, ...] = ()
 
     @property
@@ -146,7 +147,8 @@ class _Majority(msgspec.Struct, frozen=True):
             return Lost(f"only {counted} of {drawn} samples are acceptable; {self.n} votes are needed")
         if (most + min(missing, self.cap - drawn)) * 2 <= self.n:
             return Lost(f"no answer can still have more than half of {self.n} votes after {drawn} samples")
-        return Draw(min(missing, self.cap - drawn))
+        # As many as could decide it, and no more: samples that nobody counts are paid for all the same.
+        return Draw(min(max(self.batch, self.n // 2 + 1 - most), missing, self.cap - drawn))
 
 
 class _AheadBy(msgspec.Struct, frozen=True):
@@ -214,9 +216,16 @@ def once(*, tries: int = 3, flags: tuple[Check, ...] = ()) -> Sampling:
     return _First(cap=at_least_one(tries, "tries"), flags=flags)
 
 
-def majority(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
-    """More than half of n acceptable samples; stops as soon as that is certain, or cannot be any more."""
-    return _Majority(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
+def majority(n: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
+    """More than half of n acceptable samples; stops as soon as that is certain, or cannot be any more.
+
+    Args:
+        n: how many votes there are.
+        cap: most samples; 2 n if None.
+        batch: draw so many at a time, where fewer could decide it: quicker, and dearer where they do.
+        flags: checks that each sample must pass.
+    """
+    return _Majority(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), batch=at_least_one(batch, "batch"), flags=flags)
 
 
 def ahead_by(k: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
