@@ -45,14 +45,20 @@ def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
             return
 
 
-def play(folder: Path) -> str:
-    """Play the moves by the rules; gives what went wrong, or nothing."""
+def disks_of(folder: Path) -> int:
+    """How many disks a run was to move."""
     if not (folder / "content.jsonl").is_file():
-        return f"{folder} is no run: name the folder that holds its trace.jsonl and content.jsonl"
+        sys.exit(f"{folder} is no run: name the folder that holds its trace.jsonl and content.jsonl")
     first = json.loads((folder / "content.jsonl").open("rb").readline())
     disks = first["body"]["task"]["inputs"].get("disks")
     if disks is None:
-        return f"{folder} is a run of another task"
+        sys.exit(f"{folder} is a run of another task")
+    return int(disks)
+
+
+def play(folder: Path) -> str:
+    """Play the moves by the rules; gives what went wrong, or nothing."""
+    disks = disks_of(folder)
     pegs: dict[str, list[int]] = {"A": list(range(disks, 0, -1)), "B": [], "C": []}
     number = 0
     for number, (disk, source, target) in enumerate(moves_in(folder), 1):
