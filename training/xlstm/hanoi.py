@@ -15,21 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812 - the name that torch's own documentation gives it
 
 from scaffold_backends.xlstm.towers import VOCABULARY
 from training.xlstm.hanoi_path import measure
-from training.xlstm.hanoi_states import ANSWER, LENGTH, draw, join, tokens
+from training.xlstm.hanoi_states import ANSWER, LENGTH, draw, draw_after, join, tokens
 from training.xlstm.network import XLSTM
 from training.xlstm.saving import Description, save
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from training.xlstm.hanoi_states import States
 
+    Drawing = Callable[[np.random.Generator, int], States]
+
 WIDTH = 64
 BLOCKS: list[dict[str, Any]] = [{"kind": "mlstm", "inner": 128, "heads": 4, "group": 16, "kernel": 4}] * 2
+BATCH = 64
 ENOUGH, LOOKS = 0.999, 3
 
 
@@ -54,7 +60,7 @@ def right(model: XLSTM, states: States, batch: int = 512) -> np.ndarray[Any, np.
     return np.concatenate(found)
 
 
-def train(model: XLSTM, *, steps: int, batch: int, rate: float, seed: int, mine: int) -> list[dict[str, float]]:
+def train(model: XLSTM, by: Drawing, *, steps: int, rate: float, seed: int, mine: int) -> list[dict[str, float]]:
     """Train, and tell how it went; every `mine` steps the worst states of a fresh draw become part of the batches.
 
     The weights that are kept are those of the look with the best worst state. Training ends after three looks in a row
@@ -63,11 +69,11 @@ def train(model: XLSTM, *, steps: int, batch: int, rate: float, seed: int, mine:
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
-    hard, log, started, losses = draw(rng, batch), [], time.process_time(), 0.0
+    hard, log, started, losses = by(rng, BATCH), [], time.process_time(), 0.0
     best, kept, enough = 0.0, model.state_dict(), 0
     for step in range(1, steps + 1):
-        fresh = draw(rng, batch - batch // 4)
-        again = hard[rng.integers(0, len(hard), batch // 4)]
+        fresh = by(rng, BATCH - BATCH // 4)
+        again = hard[rng.integers(0, len(hard), BATCH // 4)]
         inputs, end = map(torch.from_numpy, tokens(join(fresh, again)))
         logits, wanted = answer_logits(model, inputs, end)
         loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
@@ -78,7 +84,7 @@ def train(model: XLSTM, *, steps: int, batch: int, rate: float, seed: int, mine:
         schedule.step()
         losses += loss.item()
         if step % mine == 0:
-            looked = join(draw(rng, 6144), hard)
+            looked = join(by(rng, 6144), hard)
             found = right(model, looked)
             hard = looked[np.argsort(found)[:1024]]
             seen = {"step": step, "loss": losses / mine, "worst": float(found.min()), "mean": float(found.mean())}
@@ -98,25 +104,25 @@ def main() -> None:
     """Train, measure and save."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--steps", type=int, default=5000, help="at most; the rate falls as if all were taken")
-    options.add_argument("--batch", type=int, default=64)
     options.add_argument("--rate", type=float, default=3e-3)
     options.add_argument("--mine", type=int, default=500)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--start", type=Path, help="weights after the first stage, to begin with the second")
     options.add_argument("--out", type=Path, default=Path("backends/scaffold_backends/xlstm/checkpoints"))
     said = options.parse_args()
     torch.manual_seed(said.seed)
     torch.set_num_threads(1)
-    started = time.process_time()
     model = XLSTM(len(VOCABULARY), WIDTH, BLOCKS)
-    log = train(model, steps=said.steps, batch=said.batch, rate=said.rate, seed=said.seed, mine=said.mine)
-    metrics = {
-        "seed": said.seed,
-        "steps": said.steps,
-        "batch": said.batch,
-        "rate": said.rate,
-        "cpu_seconds": round(time.process_time() - started, 1),
-        "log": log,
-    }
+    metrics: dict[str, Any] = {"seed": said.seed, "batch": BATCH, "stages": []}
+    first = {"steps": said.steps, "rate": said.rate, "mine": said.mine}
+    second = {"steps": said.steps // 6, "rate": said.rate / 6, "mine": said.mine // 2}
+    for by, how in ((draw, first), (draw_after, second)):
+        if by is draw and said.start:
+            model.load_state_dict(load_file(said.start))
+            continue
+        started = time.process_time()
+        log = train(model, by, seed=said.seed, **how)
+        metrics["stages"].append({**how, "cpu_seconds": round(time.process_time() - started, 1), "log": log})
     description = Description(
         about="Tower of Hanoi of up to 20 disks, one move of the best path at a time",
         width=WIDTH,

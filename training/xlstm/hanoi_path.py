@@ -19,47 +19,50 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaffold_backends.xlstm.checkpoint import find
-from scaffold_backends.xlstm.towers import DISKS
-from training.xlstm.hanoi_states import ANSWER, path, tokens
+from scaffold_backends.xlstm.towers import DISKS, moves
+from training.xlstm.hanoi_states import ANSWER, States, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scaffold_backends.xlstm.functions import Array
     from scaffold_backends.xlstm.model import XLSTM
-    from training.xlstm.hanoi_states import Numbers, States
+    from training.xlstm.hanoi_states import Numbers
 
-BATCH = 64
+TOGETHER = 7  # disks: while these move, the others stand still, and are read once for all
 MAJORITY = 0.5  # a vote needs more
 
 
 def _log_p(logits: Array, wanted: Numbers) -> NDArray[np.float64]:
-    """Give the logarithm of the probability of each wanted word, (B,), for logits (B, V)."""
+    """Give the logarithm of the probability of the wanted words (B, A), together (B,), for logits (B, A, V)."""
     wide = logits.astype(np.float64)
-    found: NDArray[np.float64] = wide[np.arange(len(wanted)), wanted] - np.logaddexp.reduce(wide, axis=1)
+    wide -= np.logaddexp.reduce(wide, axis=-1, keepdims=True)
+    found: NDArray[np.float64] = np.take_along_axis(wide, wanted[..., None], axis=-1).sum(axis=(1, 2))
     return found
 
 
-def right(model: XLSTM, states: States) -> NDArray[np.float64]:
-    """Give the probability of the right move of each state of one tower, (N,)."""
-    length = int(states.disks[0]) + 3
-    found = []
-    for first in range(0, len(states), BATCH):
-        read, _ = tokens(states[first : first + BATCH])
-        state = model.encode(read[:, :length])
-        log_p = _log_p(state.logits, read[:, length])
-        for place in range(length + 1, length + ANSWER):
-            state = model.step(state, read[:, place - 1])
-            log_p += _log_p(state.logits, read[:, place])
-        found.append(np.exp(log_p))
-    return np.concatenate(found)
+def right(model: XLSTM, disks: int, first: int, last: int) -> NDArray[np.float64]:
+    """Give the probability of the right move in each state from move `first` to `last` of one tower, (N,).
+
+    All of them have the larger disks at the same places, so these differ only in which disk moved last.
+    """
+    numbers = np.arange(first, last + 1)
+    read, _ = tokens(States(np.full_like(numbers, disks), numbers))
+    shared = 2 + max(disks - TOGETHER, 0)  # how many disks, which moved last, and the larger ones
+    _, one_of_each, which = np.unique(read[:, 1], return_index=True, return_inverse=True)
+    state = model.encode(read[one_of_each, :shared]).take(which.tolist())
+    logits, _ = model.logits(read[:, shared : disks + 3 + ANSWER - 1], state)
+    return np.exp(_log_p(logits[:, -ANSWER:], read[:, disks + 3 : disks + 3 + ANSWER]))
 
 
 def look(model: XLSTM, disks: int) -> dict[str, Any]:
     """Look at one tower's path."""
-    found = right(model, path(disks))
+    size, count = 1 << min(TOGETHER, disks), moves(disks)
+    found = np.concatenate(
+        [right(model, disks, first, min(first + size - 1, count)) for first in range(1, count + 1, size)]
+    )
     worst = int(found.argmin())
-    row = {
+    return {
         "disks": disks,
         "states": len(found),
         "worst": float(found[worst]),
@@ -67,23 +70,24 @@ def look(model: XLSTM, disks: int) -> dict[str, Any]:
         "error": float((1 - found).mean()),
         "at_most_half": int((found <= MAJORITY).sum()),
     }
-    print(row, flush=True)
-    return row
 
 
 def measure(checkpoint: Path) -> None:
-    """Look at all towers, the tallest first, and write what was found beside the checkpoint."""
+    """Look at all towers, the tallest first, and write what was found beside the checkpoint as it comes."""
     model = find(str(checkpoint)).load()
-    rows = [look(model, disks) for disks in range(DISKS, 0, -1)]
-    paths = {
-        "temperature": 1.0,
-        "worst": min(row["worst"] for row in rows),
-        "of_20_disks": rows[0],
-        "by_disks": rows[::-1],
-    }
     file = checkpoint.with_suffix(".metrics.json")
-    metrics = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**metrics, "paths": paths}, indent=1) + "\n", encoding="utf-8")
+    rows: list[dict[str, Any]] = []
+    for disks in (DISKS, *range(1, DISKS)):
+        rows.append(look(model, disks))
+        print(rows[-1], flush=True)
+        paths = {
+            "temperature": 1.0,
+            "worst": min(row["worst"] for row in rows),
+            "of_20_disks": rows[0],
+            "by_disks": sorted(rows, key=lambda row: row["disks"]),
+        }
+        metrics = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps({**metrics, "paths": paths}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,20 @@ def draw(rng: np.random.Generator, count: int) -> States:
     return States(disks, (2 * number + 1) << (disk - 1))
 
 
+def draw_after(rng: np.random.Generator, count: int) -> States:
+    """Draw states as `draw` does, and as many again by the disk that moved last, any larger one or none alike.
+
+    Which disk moved last is a word of the prompt, and those of the largest disks stand in one state of a path each:
+    whoever draws by the disk that moves next never sees them.
+    """
+    by_next = draw(rng, count - count // 2)
+    disks = np.where(rng.random(count // 2) < 0.5, DISKS, rng.integers(1, DISKS + 1, count // 2))  # noqa: PLR2004 - half
+    last = rng.integers(1, DISKS + 1, count // 2) % disks + 1  # 1 stands for none: the first move
+    number = (rng.random(count // 2) * (1 << (disks - last))).astype(np.int64)  # of the moves of that disk
+    move = np.where(last == 1, 1, ((2 * number + 1) << (last - 1)) + 1)
+    return join(by_next, States(disks, move))
+
+
 def path(disks: int) -> States:
     """Give every move of a tower's best path."""
     count = moves(disks)
