@@ -125,8 +125,8 @@ def test_options_are_read_without_a_base_only_as_the_things_themselves() -> None
 
 def test_code_is_recorded_and_described_by_its_name() -> None:
     """A dump and the JSON Schema hold texts."""
-    options = Options(checks=(registry.version_of,))
-    assert options.model_dump(mode="json")["checks"] == ["scaffold.registry:version_of"]
+    options = Options(checks=(registry.load_all,))
+    assert options.model_dump(mode="json")["checks"] == ["scaffold.registry:load_all"]
     assert Options.model_json_schema()["properties"]["checks"]["items"]["type"] == "string"
 
 
