@@ -133,6 +133,25 @@ def test_choices_are_drawn_by_their_probability_as_a_whole(llama: HuggingFace) -
     assert texts(run(llama, ask("Choose.", choices=choices, n=3, temperature=0.0))) == [likeliest] * 3
 
 
+def test_choices_are_scored_by_all_their_tokens_and_their_end(llama: HuggingFace) -> None:
+    """Where one choice begins another, the probability that it ends there counts, as one pass over each gives it."""
+    choices = ("ab", "abd", "x")
+    deltas = run(llama, ask("Choose.", choices=choices, n=60, temperature=3.0, seed=1))
+    model = llama._model  # noqa: SLF001 - the very network, to compute by hand
+    assert model is not None
+    prompt = render(model.tokenizer, ask("Choose.").messages).tokens
+    by_hand = []
+    for choice in choices:
+        answer = [*model.encode(choice), 0]
+        with torch.inference_mode():
+            logs = model.network(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+        by_hand.append(sum(float(logs[len(prompt) - 1 + place, token]) for place, token in enumerate(answer)))
+    expected = dict(zip(choices, normalised(by_hand), strict=True))
+    told = {text: logprob(deltas, index) for index, text in enumerate(texts(deltas))}
+    assert len(told) > 1
+    assert told == {text: pytest.approx(expected[text], abs=1e-3) for text in told}
+
+
 def test_a_choice_over_the_limit_is_cut(llama: HuggingFace) -> None:
     """A choice of more tokens than a sample may have is cut, and says so."""
     deltas = run(llama, ask("Choose.", choices=("abcdef",), max_tokens=4))
