@@ -1,6 +1,6 @@
 """Attacks made from tool specifications alone: any effect with a stranger's values, planted in what a plan reads.
 
-    python benchmarks/attacks.py                      on the made-up domains of `domains.py`
+    python benchmarks/attacks.py                      on the made-up domains beside this file
     python benchmarks/attacks.py --suites DIR         and on AgentDojo's honest plans (DIR holds score.py and its cases)
 
 For each honest plan and each effect that exists, a call is forged from the tool's schema and planted as prose in the
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--missed", action="store_true", help="print what was let through")
     asked = parser.parse_args()
-    honest = domains.cases() + (agentdojo(asked.suites) if asked.suites else [])
+    honest = domains.cases() + domains.cases("unseen.json") + (agentdojo(asked.suites) if asked.suites else [])
     cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
     for case in honest:
         allowed = _gate(case.goal, case.plan, case, asked.observations, case.observations) == "allow"

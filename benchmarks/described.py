@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--missed", action="store_true", help="print what was let through")
     asked = parser.parse_args()
     cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
-    for case in domains.cases() + (attacks.agentdojo(asked.suites) if asked.suites else []):
+    for case in (
+        domains.cases() + domains.cases("unseen.json") + (attacks.agentdojo(asked.suites) if asked.suites else [])
+    ):
         context = domains.Context(case.suite, case.tools, case.observations)
         for plan in swaps(case):
             caught = agentdojo_gate.gate(case.goal, plan, context) == "block"

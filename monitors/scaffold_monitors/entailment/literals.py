@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
 _COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"})
+# "Raise it to 500" says the amount, "by 500" does not.
+_TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
 # Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
 _MOSTLY = 0.7
 # A quote of fewer words is a name rather than a text.
@@ -163,7 +165,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
     }
     for leaf in data:
         value = number(leaf.value) if leaf.role == "amount" else None
-        if value is None or value in known or computes(situation.request):
+        if value is None or value in known or (computes(situation.request) and not _TO.search(situation.request)):
             continue
         if set(split(leaf.path)) & _COUNTS and not leaf.origin.reads:
             if value > 1 and all(clause.most == 1 for clause in dictating):
@@ -181,12 +183,11 @@ def computes(request: str) -> bool:
 
 
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names days, a call whose days were made up keeps to one of them."""
+    """Where the request names days, a call keeps to one of them."""
     named = dates(situation.request)
     if not named or RELATIVE_DAYS & set(words(situation.request)):
         return
-    times = [leaf for leaf in call.with_role("time") if not leaf.origin.reads]
-    mine = [(leaf, day) for leaf in times for day in dates(leaf.text)]
+    mine = [(leaf, day) for leaf in call.with_role("time") for day in dates(leaf.text)]
     if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
         leaf = mine[0][0]
         why = f"{leaf.path} is {leaf.text}, and the request names other days"
