@@ -153,11 +153,12 @@ class Generation:
         if state is not None:
             return state, len(self._prompt)
         tokens = np.array([self._prompt])
-        state = self._model.empty()
+        state = None
         for first in range(0, len(self._prompt), _PIECE):
             if self.stop.is_set():
                 raise Stopped
             state = self._model.encode(tokens[:, first : first + _PIECE], state)
+        assert state is not None  # noqa: S101 - a prompt has at least one token
         self._states.put(self._prompt, state)
         return state, 0
 

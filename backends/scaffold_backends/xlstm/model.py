@@ -122,6 +122,7 @@ class XLSTM:
             _block(spec, _below(weights, f"blocks.{number}."), config.norm_eps)
             for number, spec in enumerate(config.blocks)
         ]
+        self._nothing = self.empty()
 
     def empty(self, batch: int = 1) -> State:
         """Give the state before anything was read; its logits say nothing."""
@@ -132,7 +133,7 @@ class XLSTM:
     @_quietly
     def encode(self, tokens: Tokens, state: State | None = None) -> State:
         """Read tokens (B, T), after those that a state has read; at least one."""
-        state = state or self.empty(len(tokens))
+        state = state or (self._nothing if len(tokens) == 1 else self.empty(len(tokens)))
         memories = state.memories
         x = np.empty(0, np.float32)
         for first in range(0, tokens.shape[1], CHUNK):
