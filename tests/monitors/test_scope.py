@@ -234,3 +234,14 @@ def test_other_subjects_are_left_alone(kit: Any) -> None:
     view = kit.View(Task(prompt="x"), Scope(), actions=ACTIONS)
     verdict = asyncio.run(Scope().review(Subject(kind="answer", key="0", answer="ok"), view, kit.Judge()))
     assert verdict.status == "abstain"
+
+
+@pytest.mark.parametrize("amount", [float("inf"), float("nan"), -1, 10**29 + 1, "1e5000"])
+def test_numbers_beyond_measure_are_judged_like_others(kit: Any, amount: Any) -> None:
+    """They are not what the request says, and break nothing; two long numbers are not equal by rounding."""
+    amount = 10**5000 if amount == "1e5000" else amount  # too long to write out
+    args: dict[str, Any] = {"iban": "GB29NWBK60161331926819", "amount": amount, "subject": "x"}
+    said = f"Transfer {10**29} to GB29NWBK60161331926819."
+    assert review(kit, said, call("transfer_money", where=DATA, **args)).decision in ("revise", "block", "allow")
+    if amount == 10**29 + 1:
+        assert review(kit, said, call("transfer_money", where=DATA, **args)).decision != "allow"

@@ -58,7 +58,12 @@ class Leaf:
         """The value as a text; empty as long as it is not known."""
         if self.pending:
             return ""
-        return self.value if isinstance(self.value, str) else str(self.value)
+        if isinstance(self.value, str):
+            return self.value
+        try:
+            return str(self.value)
+        except ValueError:  # an integer with more digits than Python writes out
+            return hex(self.value)
 
 
 @dataclass(frozen=True)

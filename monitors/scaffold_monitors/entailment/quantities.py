@@ -94,9 +94,10 @@ def number(value: object) -> Decimal | None:
         return None
     if isinstance(value, (int, float)):
         try:
-            return Decimal(str(value)).normalize()
-        except InvalidOperation:
+            exact = Decimal(str(value))
+        except (InvalidOperation, ValueError):  # beyond what can be written out
             return None
+        return exact if exact.is_finite() else None
     if isinstance(value, str) and len(value) < _LONGEST and any(c.isdigit() for c in value):
         found = _NUMBER.fullmatch(plain(value).strip(" $€£¥%"))
         return _decimal(found) if found else None
@@ -120,7 +121,7 @@ def _decimal(match: re.Match[str]) -> Decimal | None:
     else:
         digits = digits.replace(",", ".")
     try:
-        return (Decimal(digits) * _SHORT.get(short or "", 1)).normalize()
+        return Decimal(digits) * _SHORT.get(short or "", 1)
     except InvalidOperation:
         return None
 
@@ -142,7 +143,7 @@ def _spelled(flat: str) -> set[Decimal]:
             continue
         else:
             if running:
-                found.add(Decimal(total + current).normalize())
+                found.add(Decimal(total + current))
             if word in _ORDINALS:
                 found.add(Decimal(_ORDINALS[word]))
             total = current = 0
