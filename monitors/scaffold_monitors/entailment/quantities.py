@@ -121,7 +121,8 @@ def _decimal(match: re.Match[str]) -> Decimal | None:
     else:
         digits = digits.replace(",", ".")
     try:
-        return Decimal(digits) * _SHORT.get(short or "", 1)
+        value = Decimal(digits)  # exact; any arithmetic would round it to the context's digits
+        return value * _SHORT[short] if short else value
     except InvalidOperation:
         return None
 
