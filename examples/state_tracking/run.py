@@ -5,8 +5,8 @@ with its steps written out by a hand-coded planner. Both are trained on rows of 
 after each of them. It writes `accuracy.json` and `accuracy.png`, with the extras `train`, `local` and `plots`.
 
 What is there was made in 160 seconds of CPU time. Parity: the sLSTM is right at every length, the transformer in one
-breath is at chance from 32 bits on. The ball under five cups: the sLSTM, after its minute of training, follows it better
-than the transformer does, and not far; with the steps written out, the same transformer is right at every length.
+breath is at chance from 32 bits on. The ball under five cups: the sLSTM, after its minute of training, follows it
+better than the transformer does, and not far. With the steps written out, the same transformer is right throughout.
 """
 
 from __future__ import annotations
