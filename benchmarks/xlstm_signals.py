@@ -4,7 +4,7 @@
 
 On the best path the shipped model hardly errs, so there is nothing to tell apart. It is asked of legal states off the
 path, of which it has seen none: 20 disks on pegs drawn at random, after a move of disk 1 or of another. A move is right
-if it is the one that the rule of the best path asks for. One JSON line for each signal: 0.5 tells nothing, 1 everything;
+if it is the one that the rule of the best path asks for. One JSON line a signal: 0.5 tells nothing, 1 everything;
 of the two directions the better is given, `high` or `low` meaning wrong. The floor is the sampled answer's own
 probability, for which no inner state is needed.
 """
