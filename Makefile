@@ -11,10 +11,10 @@ LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-anno
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types imports test coverage check lock bench verifytypes clean
+.PHONY: help install format lint types imports test test-hf coverage check lock bench verifytypes clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: ## the locked tools and the project itself, editable, into $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ imports: ## the walls between the packages
 
 test: ## the test suite
 	$(BIN)/pytest
+
+test-hf: ## the backend `hf` and our xLSTM beside others' own code, with torch and transformers (large)
+	$(BIN)/pip install torch==2.13.0 -e '.[hf]'
+	$(BIN)/pytest tests/backends -k 'hf or xlstm'
 
 coverage: ## the test suite, with branches measured
 	$(BIN)/coverage erase
