@@ -7,6 +7,7 @@ LOCK_FLAGS ?=
 
 BIN := $(VENV)/bin
 PACKAGES := scaffold scaffold_planners scaffold_monitors scaffold_backends
+BENCHMARKS := engine start planners xlstm http_backend llamacpp checking_pays paraphrase
 LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
@@ -54,8 +55,8 @@ lock: ## resolve requirements/ anew; LOCK_FLAGS=--upgrade for the newest version
 	$(LOCK) --output-file requirements/base.txt
 	$(LOCK) --extra dev --constraints requirements/base.txt --output-file requirements/dev.txt
 
-bench: ## every benchmark, one JSON line each
-	@set -e; for benchmark in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$benchmark; done
+bench: ## the benchmarks that take minutes, one JSON line a row; benchmarks/README.md has the commands of the longer ones
+	@set -e; for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py; done
 
 verifytypes: ## is every public name of the packages fully typed?
 	@set -e; for package in $(PACKAGES); do \
