@@ -91,7 +91,7 @@ async def _run(
         except TimeoutError:
             late, output = True, b""
         _end(process)
-        await process.wait()
+        await _gone(process)
         os.set_blocking(receiver, False)
         verdict = _read(receiver)
     finally:
@@ -135,6 +135,18 @@ async def _talk(process: asyncio.subprocess.Process, said: bytes, most: int) -> 
         with contextlib.suppress(asyncio.CancelledError):
             await writing
     return output
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    """Wait until a process that was ended is gone.
+
+    What it had written has to be read for that: asyncio takes a process for gone once its pipes are at their end, and
+    does not look at a pipe whose reader has enough.
+    """
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    while await process.stdout.read(_MEGABYTE):
+        pass
+    await process.wait()
 
 
 def _read(receiver: int) -> str:
