@@ -188,7 +188,7 @@ def test_the_command_tries_then_tells_and_later_holds_it_against_a_run(tmp_path:
     status, text = command(str(file), "--runs", runs, "--run", "last", "--json")
     told = json.loads(text)
     assert told["runs"] == [tried]
-    assert told["taken"][0]["samples"] == 3
+    assert told["taken"][0]["samples"] == 2
     assert told["steps"][0]["policy"] == "majority(3, cap=6)"
 
 

@@ -86,10 +86,10 @@ def ahead_by_odds(p: float, k: int, cap: int, accepted: float = 1.0) -> Odds:
 
 
 def majority_odds(p: float, n: int, cap: int, accepted: float = 1.0) -> Odds:
-    """What becomes of a vote for more than half of n; n are drawn at once, and count as drawn when they are stopped."""
+    """What becomes of a vote for more than half of n; as many are drawn as it takes to settle it, either way."""
     counts = {(0, 0): 1.0}
     right = wrong = unsettled = 0.0
-    samples = float(n)
+    samples = 0.0
     for left in range(cap, -1, -1):
         going: dict[tuple[int, int], float] = {}
         for (good, bad), mass in counts.items():
@@ -101,7 +101,7 @@ def majority_odds(p: float, n: int, cap: int, accepted: float = 1.0) -> Odds:
                 unsettled += mass
             else:
                 going[good, bad] = mass
-        samples += sum(going.values()) if cap - left >= n else 0.0
+        samples += sum(going.values())
         counts = {}
         for (good, bad), mass in going.items():
             for state, part in (
