@@ -160,7 +160,7 @@ class OnSmolLM2(BackendConformance):
     prompt = "Tell me a story."
     max_tokens = 4
     long_tokens = 40
-    json_tokens = 40
+    json_tokens = 80
 
     def release(self, backend: Backend) -> None:
         """It is left open for the next check."""

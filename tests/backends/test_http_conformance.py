@@ -31,7 +31,7 @@ class OnServer(BackendConformance):
     prompt = "Tell me a story."
     max_tokens = 4
     long_tokens = 40
-    json_tokens = 40
+    json_tokens = 80
     options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
