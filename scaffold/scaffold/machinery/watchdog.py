@@ -7,7 +7,6 @@ outside Python (one huge multiplication, a system call) ends first.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from contextlib import contextmanager
@@ -38,6 +37,8 @@ class _Watched:
         """See whether the same turn still goes on as at the last look, and end it if so."""
         turn = self.interpreter.advancing
         if turn % 2 and turn == self.turn:
+            import ctypes  # hardly ever needed, and slow to import
+
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(PlannerStuck))
         self.turn = turn
         self.deadline = time.monotonic() + _GRACE

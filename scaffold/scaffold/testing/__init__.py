@@ -6,10 +6,36 @@ outcome = Scaffold(planner=mine, backends={"default": backend}, monitors=[]).sol
 
 from __future__ import annotations
 
-from scaffold.testing.backends import Scripted
-from scaffold.testing.clock import ManualClock
-from scaffold.testing.driving import Driver
-from scaffold.testing.network import no_network
-from scaffold.wrapping import Noisy, Recorded, Recording
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Driver", "ManualClock", "Noisy", "Recorded", "Recording", "Scripted", "no_network"]
+if TYPE_CHECKING:
+    from scaffold.testing.backends import Scripted as Scripted
+    from scaffold.testing.clock import ManualClock as ManualClock
+    from scaffold.testing.driving import Driver as Driver
+    from scaffold.testing.network import no_network as no_network
+    from scaffold.wrapping import Noisy as Noisy
+    from scaffold.wrapping import Recorded as Recorded
+    from scaffold.wrapping import Recording as Recording
+
+# Imported when first asked for: the backend `scripted`, which task files name, needs none of the others.
+_HOMES = {
+    "Driver": "testing.driving",
+    "ManualClock": "testing.clock",
+    "Noisy": "wrapping",
+    "Recorded": "wrapping",
+    "Recording": "wrapping",
+    "Scripted": "testing.backends",
+    "no_network": "testing.network",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'scaffold.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"scaffold.{home}"), name)
+    globals()[name] = value
+    return value
