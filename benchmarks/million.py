@@ -39,6 +39,8 @@ class Watched:
     def look(self, process: int, run: Path | None, started: float) -> None:
         """Take one reading."""
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        if not pages:
+            raise ProcessLookupError(process)
         self.seconds.append(round(time.monotonic() - started, 1))
         self.trace.append(_size(run) if run else 0)
         self.resident.append(round(pages * _PAGE / 1e6, 1))

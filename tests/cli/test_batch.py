@@ -244,6 +244,12 @@ def test_a_batch_that_was_cut_off_goes_on(
     """Interrupted or killed, its runs go on where they were: every invoice is paid once, in one run."""
     lines(*({"invoice": name} for name in "ABCD"))
     process = begun(folder, "slow.yaml", "--inputs", "in.jsonl", "-j", "2", paid=2)
+    # Killed between an effect and its record, a run could not tell whether it has paid, and would rightly say so.
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not all(
+        "action.outcome" in events_of(run) for run in (folder / ".scaffold/runs").iterdir()
+    ):
+        time.sleep(0.02)
     process.send_signal(how)
     _, err = process.communicate(timeout=30)
     if how == signal.SIGINT:

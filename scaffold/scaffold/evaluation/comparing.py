@@ -108,7 +108,7 @@ def compare(first: Path, second: Path, cells: tuple[str, str] = ("", "")) -> lis
     elif len(one) == len(two) == 1:
         pairs = [(next(iter(one)), next(iter(two)))]
     else:
-        pairs = [(name, name) for name in one if name in two]
+        pairs = [(name, name) for name in sorted(one) if name in two]
     if not pairs:
         raise BadInput(
             f"{first} has {', '.join(one)}; {second} has {', '.join(two)}: say which to compare with --cell and --with"
