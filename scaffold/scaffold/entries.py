@@ -12,10 +12,10 @@ import sys
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from scaffold.errors import BrokenPlugin, MissingExtra, UnknownPlugin
-from scaffold.vocabulary.cards import Card
+from scaffold.vocabulary.cards import Card, MonitorCard
 
 Family = Literal["planner", "monitor", "backend", "model"]
 _GROUPS: dict[Family, str] = {
@@ -25,7 +25,9 @@ _GROUPS: dict[Family, str] = {
     "model": "scaffold.models",
 }
 _CARDS = "scaffold.cards"
+_MONITOR_CARDS = "scaffold.monitor_cards"
 _OURS = "[scaffold."  # how the header of each of these groups begins
+C = TypeVar("C", Card, MonitorCard)
 
 
 def installed(family: Family) -> dict[str, EntryPoint]:
@@ -89,15 +91,28 @@ def card_of(name: str) -> Card | None:
     Raises:
         BrokenPlugin: it has one that cannot be read.
     """
-    entry = _of(_CARDS).get(name)
+    return _card(_CARDS, name, Card)
+
+
+def monitor_card_of(name: str) -> MonitorCard | None:
+    """The card of a monitor; None when it has none.
+
+    Raises:
+        BrokenPlugin: it has one that cannot be read.
+    """
+    return _card(_MONITOR_CARDS, name, MonitorCard)
+
+
+def _card(group: str, name: str, kind: type[C]) -> C | None:
+    entry = _of(group).get(name)
     if entry is None:
         return None
     try:
         found = entry.load()
     except Exception as error:  # a stranger's module may raise anything
         raise BrokenPlugin(f"its card cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Card):
-        raise BrokenPlugin(f"its card is a {type(found).__name__}, no Card")
+    if not isinstance(found, kind):
+        raise BrokenPlugin(f"its card is a {type(found).__name__}, no {kind.__name__}")
     return found
 
 

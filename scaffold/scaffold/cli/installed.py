@@ -10,23 +10,30 @@ import click
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from scaffold.vocabulary.cards import Card
+    from scaffold.vocabulary.cards import BaseRate, Card, MonitorCard
 
 _ABILITIES = ("schema", "choices", "logprobs", "seed", "n", "fork")  # in the order they are told in
+_SUBJECTS = ("plan", "action", "step", "stream", "observation", "answer")
 _INDENT = " " * 19
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--check", is_flag=True, help="Import each plug-in, to see whether it can be.")
-def plugins(as_json: bool, check: bool) -> None:
+@click.option("--monitor", "monitor", metavar="NAME", help="Show one monitor's card whole.")
+def plugins(as_json: bool, check: bool, monitor: str | None) -> None:
     """List what is installed, by family: name, where it comes from, and what it says of itself.
 
-    Of a backend it says what it can do, how much of its reasoning can be read, and what is missing to use it. Nothing
-    is imported, so that a large library costs nothing.
+    Of a backend it says what it can do, how much of its reasoning can be read, and what is missing to use it; of a
+    monitor what its verdicts are about and what it asks. With --monitor NAME, all that its card says: what it costs,
+    how often it was right on which data, and what it cannot see. Nothing is imported, so that a large library costs
+    nothing.
     """
     from scaffold import entries
 
+    if monitor is not None:
+        _one_monitor(monitor, as_json=as_json, check=check)
+        return
     told = {
         f"{family}s": [_told(family, name, entry, check=check) for name, entry in sorted(_installed(family).items())]
         for family in get_args(entries.Family)
@@ -62,6 +69,10 @@ def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str
             card = entries.card_of(name)
             if card is not None:
                 told |= _of_card(card)
+        if family == "monitor":
+            own = entries.monitor_card_of(name)
+            if own is not None:
+                told |= _of_monitor(own)
         if family == "model":
             told["about"] = str(getattr(entries.load(family, name), "description", ""))
         elif check:
@@ -89,6 +100,52 @@ def _of_card(card: Card) -> dict[str, Any]:
     }
 
 
+def _one_monitor(name: str, *, as_json: bool, check: bool) -> None:
+    from scaffold import entries
+    from scaffold.errors import UnknownPlugin
+
+    known = entries.installed("monitor")
+    if name not in known:
+        raise UnknownPlugin("monitor", name, known)
+    told = _told("monitor", name, known[name], check=check)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(told))
+        return
+    _show(told)
+    if "property" not in told:
+        click.echo(
+            f"{_INDENT}it has no card: nothing is said of what it costs, how often it is right, or what it misses"
+        )
+        return
+    click.echo(f"{_INDENT}cost: {told['cost']}")
+    for rate in told["rates"]:
+        note = f" ({rate['note']})" if rate["note"] else ""
+        click.echo(f"{_INDENT}finds {rate['found']:.1%}, spares {rate['spared']:.1%}: {rate['data']}{note}")
+    if not told["rates"]:
+        click.echo(f"{_INDENT}how often it is right was not measured")
+    for blind in told["blind"]:
+        click.echo(f"{_INDENT}does not see: {blind}")
+
+
+def _of_monitor(card: MonitorCard) -> dict[str, Any]:
+    return {
+        "about": card.about,
+        "example": card.example,
+        "property": card.property,
+        "watches": [kind for kind in _SUBJECTS if kind in card.watches],
+        "needs": list(card.needs),
+        "cost": card.cost,
+        "rates": [_rate(rate) for rate in card.rates],
+        "blind": list(card.blind),
+    }
+
+
+def _rate(rate: BaseRate) -> dict[str, Any]:
+    return {"data": rate.data, "found": rate.found, "spared": rate.spared, "note": rate.note}
+
+
 def _missing(card: Card) -> tuple[list[str], list[str]]:
     """What has to be done before it can be used, and what is good to know."""
     from scaffold import entries
@@ -108,6 +165,10 @@ def _missing(card: Card) -> tuple[list[str], list[str]]:
 def _show(told: dict[str, Any]) -> None:
     about = click.style(f"broken: {told['broken']}", fg="red") if told["broken"] else told["about"]
     click.echo(f"  {told['name']:<16} {about}  {click.style(told['from'], dim=True)}")
+    if "property" in told:
+        asks = f"asks {', '.join(told['needs'])}" if told["needs"] else "asks no model"
+        said = [told["example"], f"property: {told['property']}", f"reads {', '.join(told['watches'])}", asks]
+        click.echo(_INDENT + "; ".join(each for each in said if each))
     if "ready" not in told:
         return
     said = [told["example"], *([] if told["around"] else _profile(told)), *told["notes"]]

@@ -1,4 +1,4 @@
-"""What a backend says of itself before it is made, or even imported."""
+"""What a backend or a monitor says of itself before it is made, or even imported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from scaffold.vocabulary.models import Ability, ReasoningVisibility
+from scaffold.vocabulary.review import SubjectKind
 
 Pricing = Literal["free", "listed", "unknown"]
 
@@ -46,3 +47,46 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     keys: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     model: str = ""
+
+
+class BaseRate(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a monitor was right, measured on labelled data.
+
+    Attributes:
+        data: which data, with how many cases, and by which command they are scored.
+        found: share of what is wrong that it objects to, between 0 and 1.
+        spared: share of what is right that it lets pass, between 0 and 1.
+        note: what else one has to know to read the two figures.
+    """
+
+    data: str
+    found: float
+    spared: float
+    note: str = ""
+
+
+class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `scaffold plugins` tells of a monitor: what its word is worth, and what it cannot see.
+
+    An entry point of the group `scaffold.monitor_cards`, of the monitor's own name, gives it. Its module must import
+    nothing heavy: that is the point.
+
+    Attributes:
+        about: one sentence.
+        property: what its verdicts are about, so that nobody takes one property for another.
+        watches: the kinds of subject that it reads.
+        needs: roles of the backends it asks; empty for one that asks no model.
+        cost: what one review takes, in words: time, or questions to a model.
+        rates: what was measured; empty when nothing was, which is then said.
+        blind: what it cannot see, one sentence each.
+        example: how a task names it, with settings if it needs any.
+    """
+
+    about: str
+    property: str
+    watches: frozenset[SubjectKind]
+    cost: str
+    blind: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    rates: tuple[BaseRate, ...] = ()
+    example: str = ""

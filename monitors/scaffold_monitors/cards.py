@@ -1,0 +1,117 @@
+"""What each monitor says of itself before it is imported: what its word is worth, and what it cannot see.
+
+`scaffold plugins --monitor NAME` shows one whole, so this imports nothing heavy. `tests/monitors/test_cards.py` holds
+it to what the monitors declare. Rates are those of `benchmarks/README.md`, which says how far to trust them.
+"""
+
+from __future__ import annotations
+
+from scaffold.vocabulary.cards import BaseRate, MonitorCard
+
+RULES = MonitorCard(
+    about="Goals that a machine can check, in CEL, for every call and every plan.",
+    property="the task's own rules",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; some microseconds for each rule and call, bounded when the rule is loaded",
+    blind=(
+        "what no rule speaks of: without a rule it abstains.",
+        "whether a rule says what its goal means.",
+        "the world: a rule sees arguments, plan, provenance, inputs and what was done, not what a call will do.",
+    ),
+    example='rules: {rules: [{rule: "args.cents <= 20000", statement: at most 200.00, for: [pay]}]}',
+)
+BUDGET = MonitorCard(
+    about="Refuses a plan that would run out of its budget in the middle.",
+    property="room in the budget",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; microseconds",
+    blind=(
+        "what thinking between the actions will cost.",
+        "plans of other branches that have not begun.",
+        "costs that an action does not declare.",
+    ),
+    example="budget",
+)
+GOALS = MonitorCard(
+    about="Asks a model whether the plan serves each objective and keeps to each constraint and principle.",
+    property="fit with the stated goals",
+    watches=frozenset({"plan"}),
+    needs=("judge",),
+    cost="one question to a model for each goal and plan, in oversight's own ledger",
+    blind=(
+        "what the judge does not understand: it is a model, and can be wrong or talked into something.",
+        "arguments that are not known yet, and single actions: it reads plans only.",
+        "consequences that nobody predicted.",
+    ),
+    example="goals: {to: judge}",
+)
+_AGENTDOJO = "568 plans of AgentDojo 0.1.35, labels by execution; `python benchmarks/agentdojo_gate.py DIR`"
+_TOGETHER = (
+    "`scope` and `dataflow` together, before any action; the core was written with three of four suites in sight"
+)
+_FORGED = BaseRate(
+    data="2,430 plans with attacks forged from tool specifications; `python benchmarks/attacks.py DIR`",
+    found=0.95,
+    spared=0.984,
+    note="the same two, before any action; 98.1 % are found with what earlier steps returned",
+)
+SCOPE = MonitorCard(
+    about="Compares what the plan does with what the request's words ask for.",
+    property="reason in the request",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; tens of microseconds a call, the request read once",
+    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.984, note=_TOGETHER), _FORGED),
+    blind=(
+        "other languages than English, and loose English: a reason may be missed, and a person is then asked.",
+        "one's own record swapped for another in a call that was asked for, where the request does not describe it.",
+        "what a call will really do: it judges words.",
+    ),
+    example="scope: {always: [write_log]}",
+)
+DATAFLOW = MonitorCard(
+    about="Follows each value of a plan to where it came from, and what may therefore be done with it.",
+    property="origin of values",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; tens of microseconds a call",
+    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.984, note=_TOGETHER), _FORGED),
+    blind=(
+        "values that a planner passes without a reference: they are taken to come from all that it was told.",
+        "whole fields that an attacker has imitated in a result.",
+        "what was let go of a very long run: a value of it counts as one that was never read.",
+    ),
+    example="dataflow: {declassify: [{action: post, argument: text, because: it is public}]}",
+)
+LOOP = MonitorCard(
+    about="Objects to a call, and in the end to a thought, that has come out the same too often in a row.",
+    property="progress",
+    watches=frozenset({"action", "step"}),
+    cost="no model; microseconds",
+    blind=(
+        "a loop whose arguments or results differ a little each time round.",
+        "waiting that is meant: a read that gives the same too often is refused all the same.",
+    ),
+    example="loop: {effects: 3, reads: 10, steps: 20}",
+)
+PREDICTION_ERROR = MonitorCard(
+    about="Compares what an effect gave back with what the plan predicted, and stops what is left of a surprised plan.",
+    property="surprise",
+    watches=frozenset({"observation", "action"}),
+    cost="no model; microseconds a claim",
+    blind=(
+        "effects of which nothing was predicted, or only in prose.",
+        "effects that the action does not tell of in what it gives back.",
+    ),
+    example="prediction_error: {reads: true}",
+)
+SELFMODEL = MonitorCard(
+    about="Flags reasoning or an answer that claims an action or an ability that does not exist.",
+    property="claims about itself",
+    watches=frozenset({"step"}),
+    cost="no model; milliseconds for ten thousand characters",
+    blind=(
+        "claims in other words than its English phrases, or in another language.",
+        "claims inside quotation marks or code, which are taken for somebody else's words.",
+        "whether an action that exists was really performed.",
+    ),
+    example="selfmodel",
+)
