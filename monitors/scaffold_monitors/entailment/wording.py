@@ -70,6 +70,11 @@ def _scripts(word: str) -> set[str]:
     return found & {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
 
 
+def visible(text: str) -> str:
+    """A text as it is read: compatibility forms unified and unseen characters gone; case and quotes stay."""
+    return text if text.isascii() else _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+
+
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
     """A text in one spelling: compatibility forms, case and kinds of quotes unified, unseen characters gone."""

@@ -1,0 +1,304 @@
+"""The monitor `secrets`: credentials and personal data that would leave with a call.
+
+What goes outward (a message, a payment, a post, an address that is fetched, a search of the web) is read for what
+opens something (keys, tokens, passwords), for what identifies somebody (card, bank account and social security
+numbers) and for what reaches them (e-mail addresses, phone numbers), also where it is wrapped. So is what the run was
+told of under a name such as `password`, however it is spelled.
+
+Two things may leave: what the user's own words dictate, to a target that they name; and what goes back to where it
+came from: to somebody in the very record that held it, or to the place that it was read from.
+
+Nothing that was found is quoted, neither to the planner nor in the trace: a verdict says which argument, and what kind.
+Finding nothing means that nothing of a known form was seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from scaffold.errors import BadInput, nearest
+from scaffold.vocabulary import events
+from scaffold.vocabulary.plan import LATER
+from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Objection, Verdict
+from scaffold_monitors.entailment.evidence import Kept, Support, support
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, role_of
+from scaffold_monitors.entailment.wording import plain, stands_in
+from scaffold_monitors.findings import unread
+from scaffold_monitors.recollection import Recollection
+from scaffold_monitors.sensitive import Group, Hit, hits, is_credential, labelled, scanner
+from scaffold_monitors.situations import Surveyor, Unreadable
+from scaffold_monitors.wrappings import forms
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import ReviewContext, TraceView
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.review import Subject
+    from scaffold.vocabulary.task import Task
+    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+
+_SHOWN = 20
+# Characters of one plan that are read; more is said not to be.
+_MOST_READ = 1_000_000
+_MOST_FIELDS = 20_000
+_KNOWN = 1_000
+# Shorter values that were told as credentials would be found in any text.
+_TELLING = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Leak:
+    """Something sensitive in one argument of one call."""
+
+    call: str
+    path: str
+    hit: Hit
+    decision: Decision
+    why: str
+
+
+class Secrets:
+    """Reads what goes outward for credentials and personal data; needs the extra `secrets`.
+
+    Args:
+        credentials: the decision on keys, tokens and passwords.
+        numbers: the decision on card, bank account and social security numbers.
+        contacts: the decision on e-mail addresses and phone numbers. `allow` does not look for them.
+
+    Raises:
+        BadInput: a setting is no decision.
+    """
+
+    folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered})
+
+    def __init__(
+        self, *, credentials: Decision = "block", numbers: Decision = "escalate", contacts: Decision = "flag"
+    ) -> None:
+        self._decisions: dict[Group, Decision] = {
+            "credentials": credentials,
+            "numbers": numbers,
+            "contacts": contacts,
+        }
+        known = [each for each in SEVERITY if each != "resample"]
+        for name, decision in self._decisions.items():
+            if decision not in known:
+                said = f"the setting {name!r} of monitor 'secrets' is one of {', '.join(known)}, not {decision!r}"
+                raise BadInput(said + nearest(str(decision), known))
+        self._surveyor = Surveyor()
+        self._told_secrets = Kept(lambda value: tuple(_secrets_of(value)), _KNOWN)
+        self.spec = MonitorSpec(
+            name="secrets", tier=1, settings={str(each): said for each, said in self._decisions.items()}
+        )
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Load the libraries before anything begins.
+
+        Raises:
+            MissingExtra: they are not installed.
+        """
+        scanner()
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Recollection:
+        """Remember what was told."""
+        past = state if isinstance(state, Recollection) else Recollection()
+        past.follow(event, content)
+        return past
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Check a plan, or one action on its way."""
+        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
+        if calls is None:
+            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+        past = view.state if isinstance(view.state, Recollection) else Recollection()
+        try:
+            situation = self._surveyor.situation(calls, view, past)
+        except Unreadable as error:
+            return unread(error.node, str(error))
+        known = self._known(view, past)
+        left = _MOST_READ
+        leaks: list[_Leak] = []
+        for asked in calls:
+            call = situation.by_id[asked.id]
+            if not (call.tool.effect or _asks_outside(call)):
+                continue
+            for path, text in texts(asked.arguments):
+                left -= len(text)
+                if left < 0:
+                    said = f"{asked.id}: more than {_MOST_READ:,} characters would leave, and were not all read"
+                    return Verdict(decision="block", status="truncated", rationale=said, feedback=said)
+                leaks += self._leaks(call, path, text, known, situation, past)
+        return _verdict(leaks)
+
+    def _known(self, view: TraceView, past: Recollection) -> Mapping[str, str]:
+        """What the run was told under the name of a credential: the value to the name."""
+        found: dict[str, str] = {}
+        for value in (view.task.inputs, *(told.value for told in past.told.values())):
+            for name, secret in self._told_secrets(value):
+                if len(found) < _KNOWN:
+                    found.setdefault(secret, name)
+        return found
+
+    def _leaks(
+        self, call: Call, path: str, text: str, known: Mapping[str, str], situation: Situation, past: Recollection
+    ) -> Iterator[_Leak]:
+        leaf = next((each for each in call.leaves if each.path == path), None)
+        role = leaf.role if leaf else role_of(path, {})
+        for hit in [*hits(text), *_held(text, known)]:
+            decision = self._decisions[hit.group]
+            if decision == "allow" or (role == "principal" and hit.group != "credentials"):
+                continue  # an address is where it goes, not what goes there
+            if not _goes_out(call):
+                if hit.group != "credentials":
+                    continue
+                decision = "flag"
+            if role == "credential" and leaf is not None and _vouched(leaf, situation):
+                continue  # it is handed to what asks for it
+            if _dictated(hit, call, situation) or _returns(hit, call, past):
+                continue
+            yield _Leak(call.id, path, hit, decision, f"{hit.masked} would leave with {call.tool.name}")
+
+
+def texts(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """All texts and long numbers of some arguments with their paths, however deep; the keys of records too."""
+    stack: list[tuple[str, Any]] = [(name, value) for name, value in reversed(list(arguments.items()))]
+    while stack:
+        path, item = stack.pop()
+        if isinstance(item, Mapping):
+            if LATER in item and len(item) == 1:
+                continue
+            for name, each in reversed(list(item.items())):
+                stack += [(f"{path}.{name}"[:200], each), (path, str(name))]
+        elif isinstance(item, (list, tuple)):
+            stack += [(f"{path}[{place}]"[:200], item[place]) for place in reversed(range(len(item)))]
+        elif isinstance(item, str) and item:
+            yield path, item
+        elif isinstance(item, int) and not isinstance(item, bool):
+            yield path, format(item, "d") if abs(item) < 10**40 else hex(item)
+
+
+def _asks_outside(call: Call) -> bool:
+    """Whether it reads outside: an address that it is given, or the web."""
+    return call.tool.outward or "web" in call.tool.things
+
+
+def _goes_out(call: Call) -> bool:
+    """Whether somebody else may read what a call is given."""
+    tool = call.tool
+    somebody = any(role in OUTSIDERS for role in tool.roles.values()) or any(call.with_role(*OUTSIDERS))
+    return somebody or _asks_outside(call) or bool(tool.acts & {"send", "grant", "pay"})
+
+
+def _vouched(leaf: Leaf, situation: Situation) -> bool:
+    return leaf.origin.trusted or support(leaf, situation) >= Support.TRUSTED
+
+
+def _targets(call: Call) -> list[Leaf]:
+    return list(call.with_role(*TARGETS - {"thing"}))
+
+
+def _dictated(hit: Hit, call: Call, situation: Situation) -> bool:
+    """Whether the user's own words say this, and say where it goes."""
+    if hit.value not in situation.request and not stands_in(hit.value, situation.request):
+        return False
+    return all(support(leaf, situation) >= Support.NAMED for leaf in _targets(call))
+
+
+def _returns(hit: Hit, call: Call, past: Recollection) -> bool:
+    """Whether it goes back to where it came from, and nowhere else."""
+    targets = [_place(leaf.text) for leaf in _targets(call)]
+    if not targets:
+        return False
+    if hit.group != "credentials" and _squeezed(hit.value) in {_squeezed(target) for target in targets}:
+        return True  # whom it reaches knows it
+    for told in past.told.values():
+        readers = {_place(each) for each in _readers(hit.value, told.value)}
+        if readers:
+            readers |= {_place(text) for _, text in texts(told.call.arguments)}
+            if all(target in readers for target in targets):
+                return True
+    return False
+
+
+def _place(text: str) -> str:
+    """An address by its host, anything else in one spelling."""
+    try:
+        parts = urlsplit(plain(text).strip())
+    except ValueError:
+        return plain(text).strip()
+    return parts.hostname or plain(text).strip() if parts.scheme in ("http", "https") else plain(text).strip()
+
+
+def _readers(secret: str, value: Any) -> Iterator[str]:
+    """The fields beside a value in the records that hold it; nothing when none does."""
+    stack, count = [value], 0
+    while stack and count < _MOST_FIELDS:
+        item = stack.pop()
+        count += 1
+        if isinstance(item, str) and secret in item:
+            yield ""  # a result that is all text: it is known by whom it was asked from
+        elif isinstance(item, (list, tuple)):
+            stack += item
+        elif isinstance(item, Mapping):
+            own = [each for _, each in texts({"": [v for v in item.values() if not isinstance(v, Mapping)]})]
+            if any(secret in each for each in own):
+                yield from own
+            stack += [each for each in item.values() if not isinstance(each, str)]
+
+
+def _secrets_of(value: Any) -> Iterator[tuple[str, str]]:
+    """Values that stand under the name of a credential, in a field of it or in the text."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    count = 0
+    while stack and count < _MOST_FIELDS:
+        name, item = stack.pop()
+        count += 1
+        if isinstance(item, Mapping):
+            stack += [(str(key), each) for key, each in item.items()]
+        elif isinstance(item, (list, tuple)):
+            stack += [(name, each) for each in item]
+        elif isinstance(item, str) or (isinstance(item, int) and not isinstance(item, bool)):
+            text = str(item) if isinstance(item, str) or abs(item) < 10**40 else ""
+            if name and is_credential(name) and _TELLING <= len(text) <= 4_000:  # noqa: PLR2004 - a key, not a document
+                yield name, text
+            else:
+                yield from (found for found in labelled(text) if len(found[1]) >= _TELLING)
+
+
+def _squeezed(text: str) -> str:
+    """Letters and digits alone: spaces, dots or dashes put between them hide nothing."""
+    return re.sub(r"[\W_]+", "", plain(text))
+
+
+def _held(text: str, known: Mapping[str, str]) -> Iterator[Hit]:
+    """What was told as a credential and stands in a text, forwards or backwards, wrapped or not."""
+    if not known:
+        return
+    for how, form in forms(text):
+        solid = _squeezed(form)
+        for secret, name in known.items():
+            bare = _squeezed(secret)
+            if len(bare) >= _TELLING and (bare in solid or bare[::-1] in solid):
+                yield Hit(name, "credentials", secret, how)
+
+
+def _verdict(leaks: Sequence[_Leak]) -> Verdict:
+    """The strictest finding decides; nothing that was found is quoted."""
+    if not leaks:
+        return Verdict(decision="allow")
+    told = dict.fromkeys((leak.call, f"{leak.path} holds what may not leave: {leak.hit.group}") for leak in leaks)
+    more = f"\nand {len(leaks) - _SHOWN} more" if len(leaks) > _SHOWN else ""
+    lines = list(dict.fromkeys(f"{leak.call}: {leak.path}: {leak.why}" for leak in leaks))
+    return Verdict(
+        decision=max((leak.decision for leak in leaks), key=SEVERITY.__getitem__),
+        rationale="\n".join(lines[:_SHOWN]) + more,
+        feedback="; ".join(f"{advice} ({node})" for node, advice in list(told)[:_SHOWN]),
+        objections=tuple(Objection(node, advice) for node, advice in told),
+        evidence=tuple(
+            Evidence(quote=f"[{leak.hit.masked}]", path=f"plan/{leak.call}/arguments/{leak.path}")
+            for leak in leaks[:_SHOWN]
+        ),
+    )

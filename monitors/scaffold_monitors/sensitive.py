@@ -1,0 +1,151 @@
+"""Finds credentials and personal data in a text, by libraries that are kept for it.
+
+Credentials by the rules of Kingfisher (MongoDB, Apache-2.0), whose matching takes linear time; they are compiled once
+for each machine, which takes seconds, and are then loaded in about one. Card numbers, bank accounts and social
+security numbers by python-stdnum (LGPL-2.1+), phone numbers by phonenumbers (Apache-2.0): what merely has the form is
+none, its check digits or its plan of numbers have to hold. What a text itself calls a password or token
+(`password: ...`) counts by its label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from scaffold.errors import MissingExtra
+from scaffold_monitors.entailment.tools import live, role_of, split
+from scaffold_monitors.wrappings import forms
+
+Group = Literal["credentials", "numbers", "contacts"]
+
+_LABELLED = re.compile(
+    r"""(?<![\w-])([A-Za-z][\w-]{1,40}+)["']?\s{0,3}(?:[:=]|\bis\b)(?=\s{0,3}["']?([^\s"',;&<>]{4,200}))"""
+)
+_ONLY_WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
+_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
+# How the numbers of each issuer begin and how long they are (ISO/IEC 7812-1 and the issuers' own ranges).
+_ISSUED = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7]|35|6[045])\d{14}|3[47]\d{13}|3[068]\d{12}")
+_SOCIAL = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+_PHONE = re.compile(r"\+[\d ().-]{7,24}")
+_AROUND = 100
+# So many e-mail addresses or phone numbers of one text are looked at.
+_MOST_OF_A_KIND = 200
+# A shorter credential stands anywhere.
+_SHORTEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Something that should not leave.
+
+    Attributes:
+        kind: what it is, in words.
+        group: whether it opens something, identifies somebody, or only reaches them.
+        value: the thing itself; not for any message.
+        how: how it was wrapped; empty when it stands there openly.
+    """
+
+    kind: str
+    group: Group
+    value: str = field(repr=False)
+    how: str = ""
+
+    @property
+    def masked(self) -> str:
+        """What may be said of it."""
+        return f"{self.kind} of {len(self.value)} characters{', ' + self.how if self.how else ''}"
+
+
+def hits(text: str) -> list[Hit]:
+    """What a text holds, wrapped or not; each value once.
+
+    Raises:
+        MissingExtra: the libraries are not installed.
+    """
+    found: dict[str, Hit] = {}
+    for how, form in forms(text):
+        for hit in _in_form(form, how):
+            found.setdefault(hit.value, hit)
+    return list(found.values())
+
+
+def _in_form(text: str, how: str) -> Iterator[Hit]:
+    for finding in scanner().scan(text.encode("utf-8", "replace")):
+        kind = finding.rule_id.rpartition("/")[2].rpartition(".")[2]
+        if finding.visible and len(finding.secret) >= _SHORTEST:
+            yield Hit(kind, "credentials", finding.secret, how)
+    yield from (Hit(kind, "credentials", value, how) for kind, value in labelled(text))
+    yield from (Hit(kind, "numbers", value, how) for kind, value in _numbers(text))
+    yield from (Hit("e-mail address", "contacts", each, how) for each in _emails(text))
+    yield from (Hit("phone number", "contacts", each, how) for each in _phones(text))
+
+
+def labelled(text: str) -> Iterator[tuple[str, str]]:
+    """What a text calls a credential: the label, and the value; a plain word is none."""
+    for label, value in _LABELLED.findall(text):
+        bare = value.rstrip(".!?)")
+        if len(bare) >= _SHORTEST and not _ONLY_WORD.fullmatch(bare) and is_credential(label):
+            yield label, bare
+
+
+@lru_cache(maxsize=4096)
+def is_credential(name: str) -> bool:
+    """Whether a field of this name holds what opens something."""
+    return bool(split(name)) and role_of(name, {}) == "credential"
+
+
+def _numbers(text: str) -> Iterator[tuple[str, str]]:
+    if not any(letter.isdigit() for letter in text):
+        return
+    try:
+        from stdnum import iban, luhn
+        from stdnum.us import ssn
+    except ImportError:
+        raise MissingExtra("the monitor 'secrets'", "secrets") from None
+    yield from (("bank account", each) for each in _IBAN.findall(text) if iban.is_valid(each))
+    for each in _CARD.findall(text):
+        digits = "".join(filter(str.isdigit, each))
+        if _ISSUED.fullmatch(digits) and luhn.is_valid(digits):
+            yield "card number", each
+    yield from (("social security number", each) for each in _SOCIAL.findall(text) if ssn.is_valid(each))
+
+
+def _emails(text: str) -> Iterator[str]:
+    """E-mail addresses, looked for around their sign alone: a pattern over a long run of letters takes its square."""
+    place = -1
+    for _ in range(min(text.count("@"), _MOST_OF_A_KIND)):
+        place = text.index("@", place + 1)
+        around = text[max(0, place - _AROUND) : place + _AROUND]
+        yield from (each for each in live(around) if "@" in each)
+
+
+def _phones(text: str) -> Iterator[str]:
+    """International numbers only: others are not told from any other number."""
+    for candidate in _PHONE.findall(text)[:_MOST_OF_A_KIND]:
+        try:
+            from phonenumbers import PhoneNumberMatcher
+        except ImportError:
+            raise MissingExtra("the monitor 'secrets'", "secrets") from None
+        yield from (match.raw_string for match in PhoneNumberMatcher(candidate, None))
+
+
+@lru_cache(maxsize=1)
+def scanner() -> Any:
+    """Kingfisher's rules, compiled.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        from kingfisher_sdk import Rules, Scanner
+    except ImportError:
+        raise MissingExtra("the monitor 'secrets'", "secrets") from None
+    import platformdirs
+
+    folder = Path(platformdirs.user_cache_dir("scaffold")) / "kingfisher"
+    return Scanner(Rules(confidence="low", cache_dir=str(folder)))
