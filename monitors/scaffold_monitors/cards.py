@@ -115,3 +115,17 @@ SELFMODEL = MonitorCard(
     ),
     example="selfmodel",
 )
+SECRETS = MonitorCard(
+    about="Reads what goes outward for credentials and personal data; needs the extra `secrets`.",
+    property="nothing that opens or identifies leaves",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; a tenth of a millisecond for a short text, in proportion to its length; "
+    "a second to load, once for each machine ten",
+    blind=(
+        "secrets of no known form that were not told under a name such as password.",
+        "what is encrypted, or wrapped more than twice.",
+        "names, addresses and other personal data without check digits; local phone numbers.",
+        "what leaves through calls whose specification does not show that they go outward: it only notes those.",
+    ),
+    example="secrets: {numbers: block, contacts: allow}",
+)
