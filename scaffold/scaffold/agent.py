@@ -22,7 +22,7 @@ from scaffold.machinery.engine import Engine, Outcome, Setting
 from scaffold.machinery.prompts import Templates
 from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
-from scaffold.vocabulary.canonical import canonical, digest
+from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.code import named
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
@@ -242,6 +242,7 @@ class Scaffold:
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
+        _check_recordable(task)
         self._check_sampling()
         for monitor in self._monitors:
             if isinstance(monitor, ChecksTask):
@@ -370,6 +371,18 @@ def _live_export(*, resumed: bool) -> LiveExport | None:
     from scaffold.projections.otlp import live_from_environment
 
     return live_from_environment(resumed=resumed)
+
+
+def _check_recordable(task: Task) -> None:
+    """What the trace could not hold is found before the run begins, and by its name."""
+    inputs: list[tuple[tuple[str, ...], Any]] = [(("inputs", name), value) for name, value in task.inputs.items()]
+    for path, value in [(("prompt",), task.prompt), *inputs]:
+        try:
+            canonical(adapter(Any).dump_python(value, mode="json"))
+        except UnicodeEncodeError:
+            raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise TaskError(f"cannot be recorded: {error}", path=path) from None
 
 
 def _host_span() -> str:

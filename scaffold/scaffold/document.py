@@ -176,8 +176,13 @@ class _Reader:
         match node.tag.rpartition(":")[2]:
             case "str" | "timestamp":  # a date is text: JSON has no dates
                 return str(node.value)
-            case "null" | "bool" | "int":
+            case "null" | "bool":
                 return self._constructor.construct_object(node)
+            case "int":
+                try:
+                    return self._constructor.construct_object(node)
+                except ValueError:  # Python's own bound on digits
+                    raise self._fault("is a number of too many digits", place, node) from None
             case "float":
                 number = float(self._constructor.construct_object(node))
                 if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - true of NaN alone

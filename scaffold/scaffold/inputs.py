@@ -97,10 +97,15 @@ def _json(path: Path) -> Any:
     def refuse(name: str) -> None:
         raise TaskError(f"{name} is no number that can be recorded", where=str(path))
 
+    text = _text(path)
     try:
-        return json.loads(_text(path), parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise TaskError(f"is not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
+    except ValueError:  # Python's own bound on digits
+        raise TaskError("has a number of too many digits", where=str(path)) from None
+    except RecursionError:
+        raise TaskError("is nested too deeply", where=str(path)) from None
 
 
 def _yaml(path: Path) -> Any:

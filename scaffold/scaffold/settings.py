@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 AGENT_KEYS = ("planner", "backends", "monitors", "actions", "prompts", "sampling")
 _SHOWN = 60
+_MOST_SAMPLES = 10_000  # of one step
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
@@ -193,6 +194,8 @@ def _vote(table: dict[str, Any]) -> Sampling:
         number = table.get(key, 1)
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
+        if number > _MOST_SAMPLES and key != "shorter_than":
+            raise TaskError(f"is {_MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
     if "batch" in table and named[0] == "once":
         raise TaskError("goes with `majority` and `ahead_by`", path=("batch",))
     flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()

@@ -351,6 +351,7 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
             )
         return document.fault("is missing: say what is asked" if place == ("prompt",) else "is missing", place)
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    message = _IN_YAML.get(fault["type"], message)
     _, found = document.where(place)
     if found == ("answer",):
         message = "should be text, integer, number, boolean or a list of texts to choose from"
@@ -360,6 +361,15 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
         else ""
     )
     return document.fault(message + shown, found)
+
+
+# What pydantic calls its own types by is not what a file's author knows them by.
+_IN_YAML = {
+    "tuple_type": "is a list",
+    "model_type": "is a mapping",
+    "dict_type": "is a mapping",
+    "string_type": "is text",
+}
 
 
 def _known_at(place: Place) -> list[str]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import PAYING, THINKING, Scaffold, only_run
+from tests.cli.conftest import PAYING, THINKING, Scaffold, command, environment, lines_of, only_run
 
 
 def test_a_solved_task_prints_its_answer_alone(scaffold: Scaffold) -> None:
@@ -111,6 +111,25 @@ def test_an_unexpected_fault_is_one_line(here: Scaffold, monkeypatch: pytest.Mon
     assert ran.status == 1
     assert ran.err.splitlines()[-1].startswith("error: RuntimeError: the floor is gone")
     assert "SCAFFOLD_DEBUG=1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status"), [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 1)]
+)
+def test_closed_and_full_streams_are_no_fault_of_our_own(folder: Path, redirection: str, status: int) -> None:
+    """Started without standard streams, as by a daemon, a task is solved; an answer that fits nowhere is said so."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *command("solve", "think.yaml")],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert "fault of scaffold" not in done.stdout + done.stderr
+    assert status == 0 or done.stderr.splitlines()[-1] == "error: No space left on device"
+    assert b'"status":"solved"' in lines_of(only_run(folder))[-1]
 
 
 def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:

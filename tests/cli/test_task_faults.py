@@ -17,6 +17,9 @@ FAULTS = {
     "two documents": ("prompt: a\n---\nprompt: b\n", ":2: a second document"),
     "unknown alias": ("prompt: a\ninputs: {a: *x}\n", ":2: is not YAML"),
     "refers to itself": ("prompt: a\ninputs: &x {a: *x}\n", "refers to itself"),
+    "too many digits": (f"prompt: a\ninputs: {{n: {'9' * 5000}}}\n", ":2: inputs.n: is a number of too many digits"),
+    "half a letter": ('prompt: "\\ud800"\n', ":1: prompt: holds half of a surrogate pair"),
+    "too deep to record": ("prompt: a\ninputs: {n: {file: deep.json}}\n", "deep.json: is nested too deeply"),
     "foreign tag": ("prompt: !py x\n", ":1: prompt: the tag '!py'"),
     "not a number": ("prompt: a\ninputs: {n: .nan}\n", ":2: inputs.n: .nan is no number"),
     "unknown key": ("prompt: a\nplaner: x\n", ":2: planer: is not known; did you mean 'planner'?"),
@@ -57,6 +60,7 @@ FAULTS = {
     "broken JSON": ("prompt: a\ninputs:\n  s: {file: broken.json}\n", "broken.json:2: is not JSON"),
     "sampling": ("prompt: a\nsampling:\n  ahed_by: 2\n", ":3: sampling.ahed_by: is not known; did you mean 'ahead_by'?"),
     "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: is a number"),
+    "more samples than memory": ("prompt: a\nsampling: {majority: 100000000000}\n", ":2: sampling.majority: is 10,000 at most"),
     "prompts": ("prompt: a\nprompts: here\n", ":2: prompts: there is no folder 'here'"),
     "judge without a model": ("prompt: a\nmonitors: [goals]\ngoals: [x]\n", "the monitor 'goals' needs a backend"),
 }  # fmt: skip
@@ -70,6 +74,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
     (folder / "broken.py").write_text("1 / 0\n")
     (folder / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
     (folder / "broken.json").write_text('{\n"a": }')
+    (folder / "deep.json").write_text("[" * 100_000)
     ran = here("solve", "task.yaml")
     assert (ran.status, ran.out) == (2, "")
     (line,) = (line for line in ran.err.splitlines() if line.startswith("error: "))
@@ -129,6 +134,22 @@ def test_inputs_are_read_by_their_ending(folder: Path) -> None:
         "v": {"w": 1},
     }
     assert task.untrusted == ("t",)
+
+
+def test_an_input_on_the_command_line_that_is_no_json_is_text() -> None:
+    """What only Python would read as JSON, or cannot read at all, is taken as it was typed."""
+    from scaffold.cli.options import by_name
+
+    deep = "[" * 100_000
+    assert by_name(["a=NaN", f"b={deep}", "c=[1]"]) == {"a": "NaN", "b": deep, "c": [1]}
+
+
+def test_an_input_that_the_trace_cannot_hold_begins_no_run(here: Scaffold, folder: Path) -> None:
+    """It is named with its line, with status 2, and nothing is left behind."""
+    ran = here("solve", "think.yaml", "--input", "x=" + "[" * 900 + "]" * 900)
+    assert ran.status == 2
+    assert "inputs.x: cannot be recorded" in ran.err
+    assert not (folder / ".scaffold").exists()
 
 
 def test_the_schema_accepts_what_the_reader_accepts(here: Scaffold) -> None:

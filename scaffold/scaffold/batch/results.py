@@ -197,7 +197,7 @@ def _row(line: bytes, needed: tuple[str, ...] = _NEEDED) -> dict[str, Any] | Non
     """A line as a row; None when it is none."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = isinstance(row, dict) and all(isinstance(row.get(name), str) for name in needed)
     return row if whole else None

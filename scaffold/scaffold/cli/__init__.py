@@ -90,8 +90,16 @@ def process() -> int:
         gc.freeze()
 
 
+def _open_what_is_closed() -> None:
+    """Have all three standard streams: a daemon may start us without, and the next file would take their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and give its exit status; a user's mistake is one line, never a traceback."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know few letters

@@ -26,6 +26,9 @@ def explain(error: Exception) -> int:
             status = UNAVAILABLE
         case ScaffoldError():
             status = FAILED
+        case OSError() if error.strerror:
+            status = FAILED
+            said = f"{plain(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
         case _:
             status = FAILED
             said = f"{type(error).__name__}: {said} (a fault of scaffold's own; {DEBUG}=1 shows where)"

@@ -87,7 +87,11 @@ def by_name(pairs: Sequence[str]) -> dict[str, Any]:
         if not name or not equals:
             raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--input")
         try:
-            values[name] = json.loads(text)
-        except ValueError:
+            values[name] = json.loads(text, parse_constant=_no_json)
+        except (ValueError, RecursionError):
             values[name] = text
     return values
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no JSON, whatever Python's reader says")

@@ -212,7 +212,7 @@ def json_subset(answer: Any, expected: Any) -> str:
     if isinstance(answer, str) and not isinstance(expected, str):
         try:
             answer = json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return "is not JSON"
     return _subset(answer, expected)
 

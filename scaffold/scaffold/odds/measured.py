@@ -221,7 +221,7 @@ def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
         return stripped, None
     try:
         value = json.loads(stripped)
-    except ValueError:
+    except (ValueError, RecursionError):
         return stripped, None
     field_ = stated_by(schema)
     sure = value.pop(field_, None) if field_ and isinstance(value, dict) else None
