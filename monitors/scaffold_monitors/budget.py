@@ -14,6 +14,7 @@ from typing import Any
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
+from scaffold_monitors.findings import unread
 
 # Sums of floats differ in their last digits; a millionth of a dollar is less than any price.
 _TOLERANCE = 1e-6
@@ -92,6 +93,9 @@ class BudgetMonitor:
         budget = view.task.budget
         if calls is None or (budget.actions is None and budget.usd is None):
             return Verdict(decision="allow", status="abstain", rationale="no budget bounds this")
+        unknown = next((call for call in calls if call.action not in view.actions), None)
+        if unknown is not None:
+            return unread(unknown.id, f"there is no action {unknown.action!r}")
         spent = view.state if isinstance(view.state, Spent) else Spent()
         cost = sum(view.actions[call.action].cost for call in calls)
         lacking = []

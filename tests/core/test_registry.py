@@ -50,22 +50,45 @@ def test_a_strangers_plugins_work_like_the_built_in_ones(world: World) -> None:
         world.agent("parrot", backends={"default": {"use": "echo:polly", "loudly": True}})
 
 
-def test_a_strangers_backend_passes_the_kit_where_it_is_installed(site: Path, tmp_path: Path) -> None:
-    """A stranger tests their installed backend with the kit alone, and is told what does not apply to it."""
+def put_to_the_kit(module: str, site: Path, folder: Path) -> str:
+    """Run a stranger's own tests of what they have installed; gives what pytest prints."""
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:randomly"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *(path for path in sys.path if path)])}
     done = subprocess.run(
-        [*pytest_, "--pyargs", "strangers_plugins.checked"],
-        cwd=tmp_path,
+        [*pytest_, "--pyargs", f"strangers_plugins.{module}"],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b1[0-9] passed, 2 skipped", done.stdout)
-    assert "its profile does not say that it can 'schema'" in done.stdout
-    assert "it has nothing to prepare" in done.stdout
+    return done.stdout
+
+
+def test_a_strangers_backend_passes_the_kit_where_it_is_installed(site: Path, tmp_path: Path) -> None:
+    """A stranger tests their installed backend with the kit alone, and is told what does not apply to it."""
+    said = put_to_the_kit("checked", site, tmp_path)
+    assert re.search(r"\b1[0-9] passed, 2 skipped", said)
+    assert "its profile does not say that it can 'schema'" in said
+    assert "it has nothing to prepare" in said
+
+
+def test_a_strangers_monitor_passes_the_kit_where_it_is_installed(site: Path, tmp_path: Path) -> None:
+    """The same for a monitor of theirs."""
+    said = put_to_the_kit("checked_monitor", site, tmp_path)
+    assert re.search(r"\b1[0-9] passed, 5 skipped", said)
+    assert "it asks no model" in said
+    assert "no case says by its `aims` which texts make it bad" in said
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_strangers_monitor_may_have_a_card() -> None:
+    """Its card is found by its name; what has none says so."""
+    card = entries.monitor_card_of("ceiling")
+    assert card is not None
+    assert (card.property, card.blind) == ("sums by account", ("sums over several runs.",))
+    assert entries.monitor_card_of("optimist") is None
 
 
 @pytest.mark.usefixtures("strangers")
