@@ -13,6 +13,14 @@ RULES = MonitorCard(
     property="the task's own rules",
     watches=frozenset({"plan", "action"}),
     cost="no model; some microseconds for each rule and call, bounded when the rule is loaded",
+    rates=(
+        BaseRate(
+            data="100 requests of Mind2Web-SC, six rules; `python benchmarks/mind2web_sc.py DIR`",
+            found=0.96,
+            spared=0.90,
+            note="how good rules are is up to who writes them: these go by everyday words, at first sight",
+        ),
+    ),
     blind=(
         "what no rule speaks of: without a rule it abstains.",
         "whether a rule says what its goal means.",
@@ -128,4 +136,32 @@ SECRETS = MonitorCard(
         "what leaves through calls whose specification does not show that they go outward: it only notes those.",
     ),
     example="secrets: {numbers: block, contacts: allow}",
+)
+_SUITES = "`python benchmarks/injection.py DIR`"
+INJECTION = MonitorCard(
+    about="Flags text from outside that speaks to the machine, and asks a person before an effect follows it.",
+    property="injection",
+    watches=frozenset({"plan", "action", "observation"}),
+    cost="no model unless a classifier is plugged in; some milliseconds for a thousand words that come back",
+    rates=(
+        BaseRate(
+            data=f"520 of AgentDojo's cases whose reads show an injection, 96 clean results; {_SUITES}",
+            found=1.0,
+            spared=1.0,
+            note="all of its attacks are one template, which imitates markup: another may show no sign",
+        ),
+        BaseRate(
+            data=f"259 attackers' instructions of InjecAgent, the same clean results; {_SUITES}",
+            found=0.015,
+            spared=1.0,
+            note="they are plain requests without any sign of speaking to a machine",
+        ),
+    ),
+    blind=(
+        "plain requests, such as anybody writes to anybody: `dataflow` is what they have to get past.",
+        "whoever knows the rules and writes around them; languages that the word list does not have.",
+        "values that were rewritten on their way from the flagged passage into a call.",
+        "pictures, and whatever the model reads otherwise than as text.",
+    ),
+    example="injection: {classifier: guard:score, threshold: 0.8}",
 )
