@@ -30,7 +30,7 @@ READING = frozenset(
 
 def tool_of(name: str, arguments: list[str]) -> Tool:
     """A tool of which only the name and the names of its arguments are known."""
-    parameters = {"properties": {argument: {} for argument in arguments}}
+    parameters: dict[str, Any] = {"properties": {argument: {} for argument in arguments}}
     return read_tool(name, "", parameters, effect=not set(split(name)) & READING)
 
 
