@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from scaffold.entries import Family, installed, load
-from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, TaskError, nearest
+from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
 from scaffold.interfaces import Action, Backend, Monitor
 from scaffold.vocabulary.code import FIND, Find
 
@@ -136,9 +136,19 @@ def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str
         raise TaskError(str(fault["msg"]), path=(*path, *fault["loc"])) from None
 
 
-def make_monitor(name: str, settings: Mapping[str, Any]) -> Monitor:
-    """Make an installed monitor with settings."""
+def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:
+    """Make an installed monitor with settings.
+
+    Args:
+        name: its name.
+        settings: what is said of it. A monitor that takes `find` as well can be given code by `module:name`.
+        base: folder that `module:name` refers to.
+    """
     factory = load("monitor", name)
+    if "find" in settings:
+        raise TaskError(f"the monitor {name!r} has no setting 'find'", path=("monitors", name, "find"))
+    if "find" in inspect.signature(factory).parameters:
+        settings = {**settings, "find": partial(from_file, base=base or Path.cwd())}
     monitor = _made(factory, "monitor", name, settings)
     if not isinstance(monitor, Monitor):
         raise BrokenPlugin(f"the monitor {name!r} has no `spec` or no `review`")
@@ -213,6 +223,8 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         return factory(*positional, **settings)
     except BadInput:
         raise
+    except ScaffoldError as error:  # in our own words already, such as which key is wanted
+        raise BrokenPlugin(f"the {family} {name!r} cannot be made: {error}") from error
     except Exception as error:
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {type(error).__name__}: {error}") from error
 

@@ -219,6 +219,15 @@ def _nowhere(**_: Any) -> Any:
     yield
 
 
+@contextlib.contextmanager
+def _on_the_command_line(spec: Any) -> Any:
+    """What was said there is at fault, and no line of the file."""
+    try:
+        yield
+    except TaskError as error:
+        raise BadInput(f"the backend {spec!r}: {error}") from error
+
+
 # --- the agent
 
 
@@ -256,7 +265,7 @@ def _assemble(
 ) -> Scaffold:
     base = Path(config["base"])
     backends = _make_backends(config["backends"], locate, given, shared or Shared())
-    monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate)
+    monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate, base)
     with locate(within=("sampling",)):
         sampling = read_sampling(config["sampling"])
     with locate(within=("planner",)):
@@ -282,17 +291,17 @@ def _make_backends(
     """Make the backend of each role."""
     backends = {}
     for role, spec in said.items():
-        with _nowhere() if role in given else locate(within=("backends", role)):
+        with _on_the_command_line(spec) if role in given else locate(within=("backends", role)):
             backends[role] = shared.backend(spec)
     return backends
 
 
-def _make_monitors(said: list[Any], locate: Locate) -> list[Monitor]:
+def _make_monitors(said: list[Any], locate: Locate, base: Path) -> list[Monitor]:
     monitors = []
     for number, each in enumerate(said):
         name, settings = (each, {}) if isinstance(each, str) else next(iter(each.items()))
         with locate(within=("monitors", number)):
-            monitors.append(registry.make_monitor(name, settings or {}))
+            monitors.append(registry.make_monitor(name, settings or {}, base))
     return monitors
 
 
