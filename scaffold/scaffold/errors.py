@@ -306,7 +306,8 @@ class BudgetSpent(RunEnding):
     """
 
     def __init__(self, resource: str, *, limit: float, spent: float, wanted: float) -> None:
-        super().__init__(f"budget of {limit:g} {resource} has no room for {wanted:g} more ({spent:g} spent)")
+        said = f"budget of {limit:,.10g} {resource} has no room for {wanted:,.10g} more ({spent:,.10g} spent)"
+        super().__init__(said)
         self.resource = resource
         self.limit = limit
         self.spent = spent

@@ -95,6 +95,14 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
             ("solve", "think.yaml", "--backend", "scriptd"),
             "error: no backend named 'scriptd'; did you mean 'scripted'?",
         ),
+        (
+            ("solve", "think.yaml", "--backend", "openai:http://127.0.0.1:99999/v1#m"),
+            "error: the backend 'openai:http://127.0.0.1:99999/v1#m': base_url: ",
+        ),
+        (
+            ("solve", "think.yaml", "--backend", "openai:gpt-5-mini"),
+            "cannot be made: https://api.openai.com/v1 wants a key",
+        ),
         (("solve", "think.yaml", "--monitor", "ruls"), "no monitor named 'ruls'"),
         (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),
         (("resume", "last"), "no run 'last'"),
@@ -106,9 +114,10 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_mistake_on_the_command_line_is_bad_input(
-    here: Scaffold, folder: Path, arguments: tuple[str, ...], said: str
+    here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     """What is wrong on the command line is told in words, with status 2."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     (folder / "latin.yaml").write_bytes(b"prompt: \xff\n")
     ran = here(*arguments)
     assert ran.status == 2
