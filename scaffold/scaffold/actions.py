@@ -32,7 +32,9 @@ class FunctionAction:
         self.spec = spec
         self.__doc__ = function.__doc__
         self._function = function
+        self._waits = inspect.iscoroutinefunction(function)
         self._arguments = arguments
+        self._names = tuple(arguments.model_fields)
         self._told = told
         self._reconcile: Callable[..., Any] | None = None
 
@@ -55,7 +57,10 @@ class FunctionAction:
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
         """Redeem the clearance on exactly these arguments, then do it."""
         call = clearance.redeem(self.spec.name, canonical(arguments))
-        return await self._call(self._function, arguments, call)
+        values = self._values(arguments, call)
+        if self._waits:
+            return await self._function(**values)
+        return await asyncio.to_thread(self._function, **values)
 
     def reconciler(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Name the function that asks the target whether a call had its effect.
@@ -69,17 +74,20 @@ class FunctionAction:
         """Ask the target whether a call happened."""
         if self._reconcile is None:
             raise TypeError(f"{self.spec.name} declares idempotency='reconcile' and names no reconciler")
-        found = await self._call(self._reconcile, arguments, call)
+        values = self._values(arguments, call)
+        if inspect.iscoroutinefunction(self._reconcile):
+            found = await self._reconcile(**values)
+        else:
+            found = await asyncio.to_thread(self._reconcile, **values)
         return found is not None, found
 
-    async def _call(self, function: Callable[..., Any], arguments: Mapping[str, Any], call: Call) -> Any:
+    def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
+        """The function's arguments, of the types that its annotations name."""
         checked = self._arguments.model_validate(dict(arguments))
-        values = {name: getattr(checked, name) for name in self._arguments.model_fields}
+        values = {name: getattr(checked, name) for name in self._names}
         if self._told:
             values[_CALL] = call
-        if inspect.iscoroutinefunction(function):
-            return await function(**values)
-        return await asyncio.to_thread(function, **values)
+        return values
 
 
 @overload

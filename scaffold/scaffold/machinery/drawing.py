@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -209,8 +208,8 @@ class _Partial:
         self.finish: Any = None
         self.logprob: float | None = None
         self.cut = ""
-        self.blocks: list[ReasoningBlock] = []
-        self.signals: dict[str, float] = {}
+        self.blocks: tuple[ReasoningBlock, ...] = ()
+        self.signals: dict[str, float] | None = None
         self.origin: Origin | None = None
 
     @property
@@ -229,10 +228,10 @@ class _Partial:
         if delta.finish is not None:
             self.finish = delta.finish
         if delta.block is not None:
-            self.blocks.append(delta.block)
+            self.blocks = (*self.blocks, delta.block)
             self.size += len(delta.block.text) + len(delta.block.data) + len(delta.block.signature)
         if delta.signals is not None:
-            self.signals |= delta.signals
+            self.signals = {**(self.signals or {}), **delta.signals}
         if delta.origin is not None:
             self.origin = delta.origin
         self.size += len(delta.text) + len(delta.reasoning)
@@ -245,8 +244,8 @@ class _Partial:
             finish="cut" if self.cut else self.finish or "cut",
             logprob=self.logprob,
             flag=flag or self.cut,
-            blocks=tuple(self.blocks),
-            signals=self.signals,
+            blocks=self.blocks,
+            signals=self.signals or {},
             origin=self.origin,
             way=self.source.number,
         )
@@ -316,8 +315,11 @@ async def _stream(asking: Asking, call: Call) -> None:
         seed = None if request.seed is None else request.seed + first
         request = msgspec.structs.replace(request, n=n, seed=seed)
     try:
-        async with aclosing(call.source.backend.generate(request)) as stream:
+        stream = call.source.backend.generate(request)
+        try:
             await _read(asking, call, stream)
+        finally:
+            await stream.aclose()
     except asyncio.CancelledError:
         if is_from_within():
             raise BackendError("it was cancelled from within") from None
@@ -332,7 +334,8 @@ async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> Non
     partials, readings, indexes = call.partials, asking.readings, call.indexes
     n, several = len(partials), len(asking.running) > 1
     max_tokens = call.source.request.max_tokens
-    most = min(_LARGEST_ANSWER, 256 * max_tokens + 4096)
+    most = 256 * max_tokens + 4096
+    most = min(most, _LARGEST_ANSWER)
     async for delta in stream:
         if not 0 <= delta.index < n:
             raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")

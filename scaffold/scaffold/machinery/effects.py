@@ -17,6 +17,7 @@ from scaffold.errors import (
     Stopped,
 )
 from scaffold.interfaces import Reconciles
+from scaffold.machinery.recorder import microseconds
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode
@@ -85,7 +86,7 @@ class Effects:
             raise
         started = self._recorder.active()
         status, value, reason, cancelled = await self._run(action, clearance)
-        seconds = round(self._recorder.active() - started, 6)
+        seconds = microseconds(self._recorder.active() - started)
         if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
             # This attempt did nothing; the one that was interrupted may have.
             status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
@@ -101,10 +102,14 @@ class Effects:
         task = asyncio.ensure_future(action.perform(decode(clearance.arguments), clearance))
         now = asyncio.get_running_loop().time
         deadline = now() + spec.timeout_s
-        cancelled = False
+        cancelled = begun = False
         while not task.done() and now() < deadline:
             try:
-                await asyncio.wait({task}, timeout=max(0.0, deadline - now()))
+                if begun:
+                    await asyncio.wait({task}, timeout=max(0.0, deadline - now()))
+                else:
+                    begun = True
+                    await asyncio.sleep(0)  # what waits for nothing is done by then, without a timer
             except asyncio.CancelledError:
                 cancelled = True
         self._reach("action.effect:after")

@@ -367,7 +367,7 @@ class Engine:
 
     async def _think(self, pending: Pending, move: Think) -> Any:
         key = pending.key
-        if not self._reviews.watches("step") and not self._reviews.watches("stream"):
+        if not self._reviews.reads_steps:
             return thought_from(*await self._steps.ask(key, move, pending.history), move)
         while True:
             answered = self._state.at(key).answered

@@ -215,14 +215,13 @@ class Gate:
             settled = await self._effects.recover(call, progress, key)
             if settled is not None:
                 return settled
-        self._check_stop()
         reviewed = canonical(call)
         planned = self._in_plan(move.plan, key, call)
         decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
         call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
             return refusal
-        self._check_stop()  # again: reviews and people take their time
+        self._check_stop()
         if self._plan_only and self._actions[call.action].spec.effect != "read":
             raise PlanOnly
         return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))

@@ -21,6 +21,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
+import msgspec
+
 from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.canonical import canonical, schema_of
 from scaffold.vocabulary.models import Message
@@ -42,9 +44,9 @@ _DATA_NOTE = (
 
 
 class Template:
-    """A parsed template: for each message its role, and literals and places in turn."""
+    """A parsed template."""
 
-    __slots__ = ("_fixed", "name", "sections")
+    __slots__ = ("name", "sections")
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -52,34 +54,56 @@ class Template:
         if pieces[0].strip() or len(pieces) < 3:  # noqa: PLR2004 - text before, a role, its text
             raise TaskError(f"the template {name!r} has to begin with [system] or [user] on a line of its own")
         roles = cast("list[Role]", pieces[1::2])  # the pattern admits no other words
-        self.sections = [(role, _parts(body.strip("\n"))) for role, body in zip(roles, pieces[2::2], strict=True)]
-        self._fixed = [Message(role, parts[0].strip()) if len(parts) == 1 else None for role, parts in self.sections]
+        sections = zip(roles, pieces[2::2], strict=True)
+        self.sections = [_section(role, body.strip("\n")) for role, body in sections]
 
     def fill(self, values: dict[str, str]) -> tuple[Message, ...]:
         """Put values in their places; what stands in a value is never read as a place."""
         messages = []
-        for (role, parts), fixed in zip(self.sections, self._fixed, strict=True):
-            if fixed is not None and role != "assistant":
-                if fixed.content:
-                    messages.append(fixed)
+        for section in self.sections:
+            if section.fixed is not None:
+                messages.append(section.fixed)
                 continue
-            text = parts[0]
-            for place in range(1, len(parts), 2):
-                value = values.get(parts[place])
+            role, text = section.role, section.opening
+            for name, after, after_nothing in section.places:
+                value = values.get(name)
                 if value is None:
                     raise TaskError(
-                        f"the template {self.name!r} has a place ${parts[place]}, which the step does not fill"
-                        f"{nearest(parts[place], values)}"
+                        f"the template {self.name!r} has a place ${name}, which the step does not fill"
+                        f"{nearest(name, values)}"
                     )
-                after = parts[place + 1]
-                # A paragraph that turns out empty takes no room.
-                text += value + (after if value or not after.startswith("\n\n") else after[2:])
+                text += value + after if value else after_nothing
             if role == "assistant" or (text := text.strip()):
                 messages.append(Message(role, text))
         return tuple(messages)
 
 
+class _Section(msgspec.Struct, frozen=True):
+    """One message of a template.
+
+    Attributes:
+        opening: text before the first place.
+        places: for each place its name, the text after it, and that text where the value is empty.
+        fixed: the message, where it has no places.
+    """
+
+    role: Role
+    opening: str
+    places: tuple[tuple[str, str, str], ...]
+    fixed: Message | None
+
+
+def _section(role: Role, body: str) -> _Section:
+    opening, *parts = _parts(body)
+    # A paragraph that turns out empty takes no room.
+    places = [(name, after, after.removeprefix("\n\n")) for name, after in zip(parts[::2], parts[1::2], strict=True)]
+    text = opening if role == "assistant" else opening.strip()
+    fixed = Message(role, text) if not places and (text or role == "assistant") else None
+    return _Section(role, opening, tuple(places), fixed)
+
+
 def _parts(body: str) -> list[str]:
+    """Literals and the names of places in turn."""
     parts, literal, end = [], "", 0
     for match in _PLACE.finditer(body):
         literal += body[end : match.start()]

@@ -57,6 +57,11 @@ def _encodable(value: Any) -> Any:
             return value
 
 
+def microseconds(seconds: float) -> float:
+    """Seconds to the microsecond, which is as much as the trace holds."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
 Fold = Callable[["Event", bytes], None]
 """Something whose state follows from the events alone: called with each, and the bytes of its content, if any."""
 
@@ -106,10 +111,8 @@ class Recorder:
         self._folds_of.clear()
 
     def _folding(self, kind: type[Event]) -> tuple[Fold, ...]:
-        folding = self._folds_of.get(kind)
-        if folding is None:
-            partial = [folds[kind] for folds in self._partial_folds if kind in folds]
-            folding = self._folds_of[kind] = (*partial, *self._folds)
+        partial = [folds[kind] for folds in self._partial_folds if kind in folds]
+        folding = self._folds_of[kind] = (*partial, *self._folds)
         return folding
 
     def adopt(self, link: Link) -> None:
@@ -131,23 +134,22 @@ class Recorder:
             content: what the spine must not hold.
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
-        self.seq = event.seq = self.seq + 1
+        seq = self.seq = event.seq = self.seq + 1
         event.at = self._now()
-        until = self._paused_at
-        event.t = self.t = round((self._monotonic() if until is None else until) - self._started, 6)
+        event.t = self.t = microseconds(self.active())
         line = body = b""
         if content is not None or asked is not None:
             salt = self._salt()
-            self.secret = self.secret or salt
             if asked is not None:
                 event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
             if content is not None:
                 body = _encode_content(content)
                 event.content = sha256(salt + body).hexdigest()
-                line = content_line(event.seq, salt, body)
+                line = content_line(seq, salt, body)
         sealed, self.hash = seal(self.hash, events.encode(event))
-        self._waiting.append(Record(event.seq, sealed, line))
-        for fold in self._folding(type(event)):
+        self._waiting.append(Record(seq, sealed, line))
+        kind = type(event)
+        for fold in self._folds_of.get(kind) or self._folding(kind):
             fold(event, body)
         return body
 
@@ -189,5 +191,6 @@ class Recorder:
         start = self._salted
         if start == len(self._salts):
             self._salts, start = self._random.randbytes(_SALTS), 0
+            self.secret = self.secret or self._salts[:16]
         self._salted = start + 16
         return self._salts[start : start + 16]

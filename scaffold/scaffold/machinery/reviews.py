@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +13,7 @@ from scaffold.interfaces import Folds, ReadsStreams
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.effects import reason_of
+from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.streams import Reading, whole
 from scaffold.machinery.views import Context, View
 from scaffold.machinery.within import within
@@ -96,6 +97,11 @@ class Reviews:
     def guards(self) -> bool:
         """Whether any monitor can close the gate on a plan or an action."""
         return any(each.spec.mode == "gate" and each.spec.watches & {"plan", "action"} for each in self._watching)
+
+    @cached_property
+    def reads_steps(self) -> bool:
+        """Whether any monitor reads steps, as they come or as a whole."""
+        return self.watches("step") or self.watches("stream")
 
     def watches(self, kind: str) -> bool:
         """Whether any monitor reads subjects of a kind."""
@@ -273,7 +279,7 @@ class Reviews:
             monitor=each.name,
             settings=each.settings,
             usage=context.usage + verdict.usage,
-            seconds=round(self._recorder.active() - started, 6),
+            seconds=microseconds(self._recorder.active() - started),
         )
 
     def write(

@@ -83,7 +83,18 @@ class Asked(msgspec.Struct):
     asked: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Called(msgspec.Struct):
+    arguments: dict[str, Any]
+
+
+class _Proposed(Asked, kw_only=True):
+    """The parts of an action's proposal that are remembered."""
+
+    call: _Called
+
+
 _asked = msgspec.json.Decoder(Asked)
+_proposed = msgspec.json.Decoder(_Proposed)
 _json = msgspec.json.Decoder()
 
 
@@ -187,15 +198,18 @@ class RunState:
         self.oversight.forfeit()
 
     def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
-        self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, steps=1)
+        ledger = self.model if event.ledger == "model" else self.oversight
+        ledger.reserve(event.key, event.tokens, event.usd, steps=1)
 
     def _step_reserved(self, event: ev.StepReserved, _body: bytes) -> None:
         self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, spent=event.spent)
 
     def _step_answered(self, event: ev.StepAnswered, body: bytes) -> None:
-        self.ledger(event.ledger).settle(event.key, event.usage)
         if event.ledger == "model":
+            self.model.settle(event.key, event.usage)
             self.steps += 1
+        else:
+            self.oversight.settle(event.key, event.usage)
         if not event.final:
             progress = self.at(event.key)
             progress.answered = (event, body)
@@ -246,12 +260,12 @@ class RunState:
         return identity_of(summary.name, summary.arguments, spec.identity) if spec is not None else ""
 
     def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
-        content = _json.decode(body)
+        content = _proposed.decode(body)
         progress = self.at(event.key)
-        progress.asked = asked_in(body)
+        progress.asked = bytes(content.asked)
         progress.digest = event.digest
         progress.action = summary = ActionSummary(
-            key=event.key, name=event.action, arguments=content["call"]["arguments"], cost=event.cost
+            key=event.key, name=event.action, arguments=content.call.arguments, cost=event.cost
         )
         self.actions[event.key] = summary
         if event.plan:

@@ -25,6 +25,7 @@ from scaffold.errors import (
 from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
 from scaffold.machinery.checking import FAILED
 from scaffold.machinery.drawing import NOT_COUNTED, Asking, Source, draw, give_up, worst_of
+from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.visibility import corrected, least, shown_by
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
@@ -199,7 +200,7 @@ class Steps:
             ok=not isinstance(error, MoveError),
             ledger=ledger,
             usage=asking.spent,
-            seconds=round(self._recorder.active() - started, 6),
+            seconds=microseconds(self._recorder.active() - started),
             samples=len(asking.samples),
             discarded=asking.votes.count(None),
             sources=depends.sources,

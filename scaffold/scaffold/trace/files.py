@@ -282,7 +282,7 @@ class _Writer:
         return self._failed
 
     def _write_all(self, descriptor: int, data: bytes) -> None:
-        written = self._write(descriptor, data)
+        written = self._write(descriptor, data)  # all of it, as a rule
         while written < len(data):
             written += self._write(descriptor, data[written:])
 

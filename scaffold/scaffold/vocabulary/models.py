@@ -100,6 +100,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.input + self.output
 
     def __add__(self, other: Usage) -> Usage:
+        if self is NO_USAGE:
+            return other
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
         return Usage(
             self.input + other.input,
@@ -202,6 +204,8 @@ class Prices(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def cost(self, input_tokens: int, output_tokens: int, cached: int = 0, written: int = 0) -> float:
         """Cost in US dollars; cached and written tokens are among the input tokens."""
+        if not (cached or written):
+            return (input_tokens * self.input + output_tokens * self.output) / 1e6
         plain = max(0, input_tokens - cached - written)
         read = self.input if self.cached is None else self.cached
         kept = self.input if self.written is None else self.written

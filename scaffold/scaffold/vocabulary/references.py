@@ -34,6 +34,8 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
         """Depend on both."""
         if other.sources == self.sources and other.tainted == self.tainted:
             return self
+        if not self.sources and not self.tainted:
+            return other
         merged = dict.fromkeys(self.sources)
         merged.update(dict.fromkeys(other.sources))
         return Provenance(tuple(merged), self.tainted or other.tainted)
@@ -112,8 +114,13 @@ class Mixed(Reference[T_co]):
         return Mixed(_part(self.value, part), self.provenance)
 
 
+_BARE = frozenset({str, int, float, bool, type(None)})  # asked first: what most values are
+
+
 def unwrap(value: Any) -> Any:
     """Give the bare value of a reference, or of a container that holds references."""
+    if type(value) in _BARE:
+        return value
     match value:
         case Reference():
             return value.value
@@ -127,6 +134,8 @@ def unwrap(value: Any) -> Any:
 
 def provenance_of(value: Any, history: Provenance) -> Provenance:
     """Say what a value depends on; whatever holds no reference depends on the history."""
+    if type(value) in _BARE:
+        return history
     match value:
         case Mixed():
             return value.provenance | history
