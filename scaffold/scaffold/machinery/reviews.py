@@ -71,6 +71,7 @@ class Reviews:
     ) -> None:
         self._task = task
         self._watching = [Watching(monitor) for monitor in monitors]
+        self._by_name = {each.name: each for each in reversed(self._watching)}
         self._folding: dict[type[Event], list[Watching]] = {}
         for each in self._watching:
             for kind in each.folds:
@@ -145,7 +146,7 @@ class Reviews:
         verdicts: list[Verdict] = []
         fresh: list[Verdict] = []
         known = self._state.at(subject.key).verdicts
-        wire = canonical(subject)  # each reader decodes a copy of its own: what one does to it reaches nobody else
+        wire = b""
         for tier in tiers:
             asked = []
             for each in tier:
@@ -160,6 +161,8 @@ class Reviews:
                     fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
             if not asked:
                 continue
+            # Each reader decodes a copy of its own: what one does to it reaches nobody else.
+            wire = wire or canonical(subject)
             if len(asked) == 1 or tier[0].spec.tier == 0:
                 said = [await self._ask(each, subject, wire, stakes) for each in asked]  # rules are quicker than tasks
             else:
@@ -218,7 +221,7 @@ class Reviews:
         return strictest(verdict for verdict in verdicts if self._binds(verdict))
 
     def _binds(self, verdict: Verdict) -> bool:
-        each = next((each for each in self._watching if each.name == verdict.monitor), None)
+        each = self._by_name.get(verdict.monitor)
         return each is not None and self._can_close(each)
 
     def _can_close(self, each: Watching) -> bool:

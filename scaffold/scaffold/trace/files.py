@@ -201,7 +201,8 @@ class _Writer:
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self._written = 0
         self._synced = 0
-        self._syncing: asyncio.Future[None] | None = None
+        self._syncing = False
+        self._waiting: list[asyncio.Future[None]] = []  # for the sync under way to be over
         self._failed: JournalFailed | None = None
 
     def close(self) -> None:
@@ -257,15 +258,20 @@ class _Writer:
         while self._synced < target:
             if self._failed is not None:
                 raise self._failed
-            if self._syncing is not None:
-                await asyncio.wait({self._syncing})
+            if self._syncing:
+                over = asyncio.get_running_loop().create_future()
+                self._waiting.append(over)
+                await over
                 continue
-            self._syncing = done = asyncio.get_running_loop().create_future()
+            self._syncing = True
             try:
                 await self._sync_files(fsync)
             finally:
-                self._syncing = None
-                done.set_result(None)
+                self._syncing = False
+                waiting, self._waiting = self._waiting, []
+                for over in waiting:
+                    if not over.done():  # whoever was cancelled waits no more
+                        over.set_result(None)
 
     async def _sync_files(self, fsync: Sync) -> None:
         covered = self._written
