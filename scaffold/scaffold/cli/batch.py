@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.many import outside_of
-from scaffold.cli.options import by_name, by_role, journal_at, key_option, runs_option
+from scaffold.cli.options import changes_options, journal_at, key_option, runs_option
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -39,12 +39,7 @@ at_once_option = click.option(
 @at_once_option
 @click.option("--retry", is_flag=True, help="Begin anew what has failed.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first task that is not solved, or is none.")
-@click.option("--plan-only", is_flag=True, help="Run no action that changes anything.")
-@click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it.")
-@click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="Backend of a role, for all tasks.")
-@click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside those of the files.")
-@click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input of every task, as JSON or text.")
-@click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can.")
+@changes_options
 @runs_option
 @key_option
 def batch(  # noqa: PLR0917 - click passes each by its name
@@ -54,12 +49,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     at_once: int,
     retry: bool,
     fail_fast: bool,
-    plan_only: bool,
-    observe: bool,
-    backends: tuple[str, ...],
-    monitors: tuple[str, ...],
-    inputs: tuple[str, ...],
-    seed: int | None,
+    said: dict[str, Any],
     runs: Path | None,
     key: Path | None,
 ) -> int:
@@ -76,24 +66,15 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     """
     if lines is not None and len(tasks) > 1:
         raise click.UsageError("--inputs goes with one TASK.yaml")
-    given_backends, given_inputs = by_role(backends), by_name(inputs)
     from scaffold.batch.items import count_lines
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner
-    from scaffold.cli.many import Foreground, display
+    from scaffold.cli.many import ManyRuns, display
     from scaffold.taskfile import Changes, Shared
 
-    changes = Changes(
-        backends=given_backends,
-        monitors=monitors,
-        inputs=given_inputs,
-        seed=seed,
-        observe=observe,
-        plan_only=plan_only,
-    )
-    journal, shared = journal_at(runs), Shared()
+    changes, journal, shared = Changes(**said), journal_at(runs), Shared()
     path = results or Path(f"{tasks[0].stem}.results.jsonl")
-    with Foreground(display(count_lines(lines) if lines is not None else len(tasks))) as foreground:
+    with ManyRuns(display(count_lines(lines) if lines is not None else len(tasks))) as foreground:
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, fail_fast=fail_fast)
         outside = outside_of(journal, runner, key)
         if lines is not None:

@@ -91,13 +91,13 @@ def run(  # noqa: PLR0917 - click passes each by its name
         need_matplotlib()
     from scaffold.batch.results import Results, digest_of
     from scaffold.batch.runner import Runner
-    from scaffold.cli.many import Foreground, display
+    from scaffold.cli.many import ManyRuns, display
     from scaffold.evaluation.suite import Suite
     from scaffold.taskfile import Changes, Shared
 
     read = Suite(suite)
     journal, shared = journal_at(runs), Shared()
-    with Foreground(display(read.count())) as foreground:
+    with ManyRuns(display(read.count())) as foreground:
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, finish=read.finish)
         templates = read.templates(shared, Changes(seed=seed), **outside_of(journal, runner, key))
         path = results or Path(f"{suite.stem}.results.jsonl")

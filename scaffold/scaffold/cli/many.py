@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
-import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
-from scaffold.cli.faults import show_warnings
+from scaffold.cli.foreground import Foreground
 from scaffold.cli.speech import count, line
 
 if TYPE_CHECKING:
@@ -79,26 +77,8 @@ def display(total: int) -> Lines | Bar:
     return Bar(total)
 
 
-class Foreground:
-    """Runs a batch to its end: the first signal pauses it, the second leaves at once.
-
-    Attributes:
-        shown: what shows it.
-    """
-
-    def __init__(self, shown: Lines | Bar) -> None:
-        self.shown = shown
-        self._signals = 0
-        self._warnings = warnings.catch_warnings()
-
-    def __enter__(self) -> Self:
-        self._warnings.__enter__()
-        show_warnings()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shown.close()
-        self._warnings.__exit__(None, None, None)
+class ManyRuns(Foreground["Lines | Bar"]):
+    """Runs a batch to its end."""
 
     def drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work`; at a signal `runner` stops, or, if it does not run yet, the work is given up."""
@@ -111,16 +91,12 @@ class Foreground:
         try:
             await working
         except asyncio.CancelledError:
-            if not self._signals:
+            if not self.signals:
                 raise
             runner.stop("interrupted")
 
     def _interrupt(self, runner: Runner, working: asyncio.Task[None]) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            self.shown.close()
-            sys.stderr.flush()
-            os._exit(ending.INTERRUPTED)
+        self.count_signal()
         self.shown.say("pausing; once more to leave at once")
         if runner.begun:
             runner.stop("interrupted")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -39,6 +40,36 @@ def key_option(command: Command) -> Command:
         envvar="SCAFFOLD_SIGNING_KEY",
         help="Private key that signs the trace's heads [$SCAFFOLD_SIGNING_KEY].",
     )(command)
+
+
+def changes_options(command: Command) -> Command:
+    """What is said of a run beside its task file; the command gets it as `said`, the fields of `taskfile.Changes`."""
+
+    @functools.wraps(command)
+    def gathering(*, backends: Sequence[str], inputs: Sequence[str], **given: Any) -> Any:
+        said = {"backends": by_role(backends), "inputs": by_name(inputs)}
+        said |= {name: given.pop(name) for name in ("monitors", "seed", "observe", "plan_only")}
+        return command(said=said, **given)
+
+    for option in reversed(_CHANGES):
+        gathering = option(gathering)
+    return cast("Command", gathering)
+
+
+_CHANGES = (
+    click.option("--plan-only", is_flag=True, help="Run no action that changes anything; say what was planned."),
+    click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it."),
+    click.option(
+        "--backend",
+        "backends",
+        metavar="[ROLE=]SPEC",
+        multiple=True,
+        help="Backend of a role, in place of the file's.",
+    ),
+    click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside the file's."),
+    click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text."),
+    click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can."),
+)
 
 
 def json_option(command: Command) -> Command:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
-import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
-from scaffold.cli.faults import show_warnings
+from scaffold.cli.foreground import Foreground
 from scaffold.cli.options import runs_said
 from scaffold.cli.progress import display, guarded
 from scaffold.cli.terminal import TerminalApprover, somebody_is_there
@@ -25,31 +23,20 @@ if TYPE_CHECKING:
     from scaffold.trace.files import FileJournal
 
 
-class Session:
+class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(self, journal: FileJournal, key: Path | None, *, verbose: bool, as_json: bool) -> None:
+        super().__init__(display(verbose=verbose))
         self._journal = journal
         self._key = key
         self._as_json = as_json
-        self._display = display(verbose=verbose)
-        self._signals = 0
-        self._warnings = warnings.catch_warnings()
-
-    def __enter__(self) -> Self:
-        self._warnings.__enter__()
-        show_warnings()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._display.close()
-        self._warnings.__exit__(None, None, None)
 
     def outside(self) -> dict[str, Any]:
         """What an agent is given by the command rather than by a task file."""
-        given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self._display)}
+        given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self.shown)}
         if somebody_is_there():
-            given["approvers"] = (TerminalApprover(self._display),)
+            given["approvers"] = (TerminalApprover(self.shown),)
         if self._key is not None:
             from scaffold.trace.heads import load_signer
 
@@ -62,11 +49,11 @@ class Session:
         try:
             outcome = asyncio.run(self._drive(agent, start))
         except asyncio.CancelledError:
-            self._display.close()
+            self.shown.close()
             sys.stderr.write("interrupted before the run began\n")
             return ending.INTERRUPTED
         finally:
-            self._display.close()
+            self.shown.close()
         self._tell(outcome, time.monotonic() - began)
         return ending.STATUSES[outcome.status]
 
@@ -75,18 +62,13 @@ class Session:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, agent, driving)
         async with agent:
-            await agent.prepare(self._display.preparing)
+            await agent.prepare(self.shown.preparing)
             return await start()
 
     def _interrupt(self, agent: Scaffold, driving: asyncio.Task[Any] | None) -> None:
-        """Pause at the first signal; at the second leave at once: the trace says how far it came."""
-        self._signals += 1
-        if self._signals > 1:
-            self._display.close()
-            sys.stderr.flush()
-            os._exit(ending.INTERRUPTED)
+        self.count_signal()
         if agent.interrupt():
-            self._display.say("pausing; once more to leave at once")
+            self.shown.say("pausing; once more to leave at once")
         elif driving is not None:
             driving.cancel()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from scaffold.cli.options import by_name, by_role, journal_at, json_option, key_option, run_argument, runs_option
+from scaffold.cli.options import changes_options, journal_at, json_option, key_option, run_argument, runs_option
 
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step and review.")
 
@@ -16,53 +16,21 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step a
 @click.command()
 @click.argument("task", metavar="TASK.yaml", type=click.Path(path_type=Path))
 @json_option
-@click.option("--plan-only", is_flag=True, help="Run no action that changes anything; answer with what was planned.")
-@click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it.")
-@click.option(
-    "--backend",
-    "backends",
-    metavar="[ROLE=]SPEC",
-    multiple=True,
-    help="Backend of a role, in place of the file's.",
-)
-@click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside the file's.")
-@click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text.")
-@click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can.")
+@changes_options
 @runs_option
 @key_option
 @_verbose
-def solve(  # noqa: PLR0917 - click passes each by its name
-    task: Path,
-    as_json: bool,
-    plan_only: bool,
-    observe: bool,
-    backends: tuple[str, ...],
-    monitors: tuple[str, ...],
-    inputs: tuple[str, ...],
-    seed: int | None,
-    runs: Path | None,
-    key: Path | None,
-    verbose: bool,
-) -> int:
+def solve(task: Path, as_json: bool, said: dict[str, Any], runs: Path | None, key: Path | None, verbose: bool) -> int:
     """Solve the task of a file: the answer goes to stdout, progress to stderr.
 
     No option approves anything: what needs a person is asked at the terminal, or the run pauses.
     """
-    given_backends, given_inputs = by_role(backends), by_name(inputs)
     from scaffold.cli.session import Session
 
     with Session(journal_at(runs), key, verbose=verbose, as_json=as_json) as session:
         from scaffold import taskfile
 
-        changes = taskfile.Changes(
-            backends=given_backends,
-            monitors=monitors,
-            inputs=given_inputs,
-            seed=seed,
-            observe=observe,
-            plan_only=plan_only,
-        )
-        built = taskfile.build(task, changes, **session.outside())
+        built = taskfile.build(task, taskfile.Changes(**said), **session.outside())
         with built.document.locating():
             built.agent.check(built.task)
         return session.run(built.agent, lambda: built.agent.solve(built.task, config=built.config))
