@@ -99,8 +99,9 @@ class Effects:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
-        task = asyncio.ensure_future(action.perform(decode(clearance.arguments), clearance))
-        now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(action.perform(decode(clearance.arguments), clearance))
+        now = loop.time
         deadline = now() + spec.timeout_s
         cancelled = begun = False
         while not task.done() and now() < deadline:

@@ -257,9 +257,9 @@ class Gate:
         if not planned or checked:
             alone = Subject(kind="plan", key=key, plan=(call,))
             decision, verdicts = await self._judge(alone, progress.digest, stakes, checked)
-        if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action"):
+        beside = "" if planned else "plan"
+        if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action", beside=beside):
             subject = Subject(kind="action", key=key, plan=(call,), call=call)
-            beside = "" if planned else "plan"
             then, said = await self._reviews.review(subject, progress.digest, stakes, beside=beside)
             decision = max(decision, then, key=SEVERITY.__getitem__)
             verdicts = verdicts + said

@@ -94,7 +94,7 @@ class Reviews:
         for each in self._folding[type(event)]:
             each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
 
-    @property
+    @cached_property
     def guards(self) -> bool:
         """Whether any monitor can close the gate on a plan or an action."""
         return any(each.spec.mode == "gate" and each.spec.watches & {"plan", "action"} for each in self._watching)
@@ -104,9 +104,9 @@ class Reviews:
         """Whether any monitor reads steps, as they come or as a whole."""
         return self.watches("step") or self.watches("stream")
 
-    def watches(self, kind: str) -> bool:
-        """Whether any monitor reads subjects of a kind."""
-        return bool(self._tiers(kind))
+    def watches(self, kind: str, *, beside: str = "") -> bool:
+        """Whether any monitor reads subjects of a kind, other than those that also read ones of the kind `beside`."""
+        return any(beside not in each.spec.watches for tier in self._tiers(kind) for each in tier)
 
     def _tiers(self, kind: str) -> list[list[Watching]]:
         tiers = self._by_subject.get(kind)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import MoveError
 from scaffold.machinery.steps import thought_from
 from scaffold.trace.chain import body_of, read_content
+from scaffold.trace.elsewhere import elsewhere
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
@@ -16,7 +18,7 @@ from scaffold.vocabulary.references import Provenance
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from scaffold.interfaces import Journal
+    from scaffold.interfaces import Elsewhere, Journal
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.steps import Steps
     from scaffold.vocabulary.actions import ActionSpec
@@ -54,6 +56,15 @@ class View:
         async for record in self._journal.read(self.run, after):
             body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
             yield ev.decode(body), body_of(read_content(record.content)) if record.content else {}
+
+    def now(self) -> float:
+        """The run's clock."""
+        return self._recorder._now()  # noqa: SLF001 - the recorder stamps events by the same clock
+
+    async def elsewhere(self, since: float) -> list[Elsewhere]:
+        """What all runs of the journal did; this run's own proposals are stored first, so that others see them."""
+        await self._recorder.flush()
+        return await asyncio.to_thread(elsewhere, self._journal, since)
 
 
 class Context:

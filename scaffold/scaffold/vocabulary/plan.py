@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import PlanError, nearest
-from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, provenance_of, unwrap
+from scaffold.vocabulary.references import BARE, NOWHERE, Provenance, Reference, provenance_of, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -224,6 +224,8 @@ def resolve(value: Any, results: Mapping[str, Reference[Any]]) -> Any:
 
 def is_pending(value: Any) -> bool:
     """Whether a recorded argument still waits for another action's result."""
+    if type(value) in BARE:
+        return False
     match value:
         case dict():
             return LATER in value or any(is_pending(item) for item in value.values())
@@ -239,13 +241,16 @@ def _laters(value: Any) -> Iterator[Later]:
             yield value
         case dict():
             for item in value.values():
-                yield from _laters(item)
+                if type(item) not in BARE:
+                    yield from _laters(item)
         case list() | tuple():
             for item in value:
                 yield from _laters(item)
 
 
 def _recorded(value: Any) -> Any:
+    if type(value) in BARE:
+        return value
     match value:
         case Later():
             return value.record()
@@ -260,6 +265,8 @@ def _recorded(value: Any) -> Any:
 
 
 def _where_from(value: Any, history: Provenance) -> Provenance:
+    if type(value) in BARE:
+        return history
     pending = [f"action:{later.node}" for later in _laters(value)]
     if not pending:
         return provenance_of(value, history)

@@ -114,12 +114,13 @@ class Mixed(Reference[T_co]):
         return Mixed(_part(self.value, part), self.provenance)
 
 
-_BARE = frozenset({str, int, float, bool, type(None)})  # asked first: what most values are
+BARE = frozenset({str, int, float, bool, type(None)})
+"""Types whose values hold nothing: asked first, since most values are of them."""
 
 
 def unwrap(value: Any) -> Any:
     """Give the bare value of a reference, or of a container that holds references."""
-    if type(value) in _BARE:
+    if type(value) in BARE:
         return value
     match value:
         case Reference():
@@ -134,7 +135,7 @@ def unwrap(value: Any) -> Any:
 
 def provenance_of(value: Any, history: Provenance) -> Provenance:
     """Say what a value depends on; whatever holds no reference depends on the history."""
-    if type(value) in _BARE:
+    if type(value) in BARE:
         return history
     match value:
         case Mixed():
