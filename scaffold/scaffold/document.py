@@ -6,16 +6,29 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaffold.errors import BadInput, TaskError
+from scaffold.errors import BadInput, TaskError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Place = tuple[str | int, ...]
 
 # More values than a person writes, and few enough that aliases of aliases cannot fill the memory.
 _MOST_VALUES = 1_000_000
 _DEEPEST = 100
+_SHOWN = 60  # letters of a value in a message
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """Say that a key is not known, and which one may have been meant."""
+    known = list(dict.fromkeys(known))
+    return f"is not known{nearest(key, known) or '; known are ' + ', '.join(known)}"
+
+
+def show(value: Any) -> str:
+    """A value, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 class Document:

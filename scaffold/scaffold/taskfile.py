@@ -28,20 +28,17 @@ from pydantic import BaseModel, ValidationError
 from scaffold import document as documents
 from scaffold import registry
 from scaffold.agent import Scaffold
-from scaffold.document import Document, Place
+from scaffold.document import Document, Place, show, unknown
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
+from scaffold.sampling_setting import read_calibration, read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
     read_backends,
-    read_calibration,
     read_monitors,
     read_planner,
     read_prompts,
-    read_sampling,
     read_texts,
-    show,
-    unknown,
 )
 from scaffold.vocabulary.task import Goal, Task
 

@@ -7,6 +7,7 @@ made once, by a fixture, and given again.
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,8 +67,9 @@ class TestScripted(BackendConformance):
 class Wrapping(BackendConformance):
     """Any wrapper: what fails inside it fails as the same."""
 
+    @abstractmethod
     def wrap(self, inner: Backend) -> Backend:
-        raise NotImplementedError
+        """Put the wrapper around a backend."""
 
     def make(self) -> Backend:
         return self.wrap(Scripted(by_seed))

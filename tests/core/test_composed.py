@@ -30,7 +30,7 @@ from scaffold import (
 )
 from scaffold.errors import BackendError, TaskError
 from scaffold.machinery.drawing import NOT_COUNTED
-from scaffold.settings import read_sampling
+from scaffold.sampling_setting import read_sampling
 from scaffold.testing import Driver, Scripted
 from scaffold.vocabulary.composed import oversampled
 from scaffold.vocabulary.confidence import Calibration, Curve, confidence_field

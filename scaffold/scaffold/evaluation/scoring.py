@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -74,7 +75,7 @@ def _table(said: Any) -> tuple[str, dict[str, Any]]:
     raise BadInput("a scorer is NAME, {NAME: {options}} or MODULE:FUNCTION")
 
 
-class _Answered:
+class _Answered(ABC):
     """What all scorers share that look at answers: only a solved run has one, however good its partial one may be."""
 
     def judge(self, outcome: Outcome, expected: Any) -> Judged:
@@ -85,8 +86,9 @@ class _Answered:
         why = self._wrong(outcome, expected)
         return Judged("wrong", why) if why else Judged("right")
 
+    @abstractmethod
     def _wrong(self, outcome: Outcome, expected: Any) -> str:
-        raise NotImplementedError
+        """Say what is wrong with the answer; nothing when it is right."""
 
 
 class _Compared(_Answered):

@@ -24,10 +24,9 @@ from scaffold import document as documents
 from scaffold import registry, taskfile
 from scaffold.batch.items import Fault, Item, Line, line_of, made_of, read_lines
 from scaffold.batch.results import digest_of
-from scaffold.document import Document
+from scaffold.document import Document, show, unknown
 from scaffold.errors import BadInput, TaskError
 from scaffold.evaluation.scoring import NOTHING, Scorer, make_scorer
-from scaffold.settings import show, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

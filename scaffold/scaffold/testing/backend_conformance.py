@@ -21,6 +21,7 @@ import asyncio
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ _IDLE = 0.15  # of a processor; who waits needs a hundredth
 _QUIET_TICKS = 2
 
 
-class BackendConformance:
+class BackendConformance(ABC):
     """What every backend has to do; a subclass whose name begins with `Test` is run by pytest.
 
     Attributes:
@@ -80,9 +81,9 @@ class BackendConformance:
 
     # --- what a subclass says
 
+    @abstractmethod
     def make(self) -> Backend:
         """Make the backend that is tested."""
-        raise NotImplementedError("say which backend is tested: def make(self) -> Backend")
 
     def variation(self, number: int) -> str:
         """Give a prompt of its own for each number."""

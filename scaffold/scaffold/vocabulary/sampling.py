@@ -116,6 +116,24 @@ class _First(msgspec.Struct, frozen=True):
         return Draw(1)
 
 
+class _Tally:
+    """Votes for each answer, counted one after another."""
+
+    def __init__(self) -> None:
+        self.votes: dict[bytes, int] = {}
+        self.counted = 0
+
+    def add(self, vote: Vote) -> int:
+        """Count one more; give how many there are now for its answer."""
+        self.counted += 1
+        self.votes[vote.value] = count = self.votes.get(vote.value, 0) + 1
+        return count
+
+    def won(self, votes: Votes, winner: Vote) -> Won:
+        """Say that an answer has won, with its share of what was counted so far."""
+        return Won(_first(votes, winner.value), self.votes[winner.value] / self.counted, self.counted)
+
+
 class _Majority(msgspec.Struct, frozen=True):
     """More than half of n votes."""
 
@@ -129,18 +147,14 @@ class _Majority(msgspec.Struct, frozen=True):
         return f"majority({self.n}, cap={self.cap})"
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        tally: dict[bytes, int] = {}
-        counted = 0
-        for vote in votes:
-            if vote is None:
-                continue
-            counted += 1
-            tally[vote.value] = count = tally.get(vote.value, 0) + 1
-            if count * 2 > self.n:
-                return Won(_first(votes, vote.value), count / counted, counted)
-            if counted == self.n:
+        tally = _Tally()
+        for vote in filter(None, votes):
+            if tally.add(vote) * 2 > self.n:
+                return tally.won(votes, vote)
+            if tally.counted == self.n:
                 break
-        drawn, missing, most = len(votes), self.n - counted, max(tally.values(), default=0)
+        counted, drawn = tally.counted, len(votes)
+        missing, most = self.n - counted, max(tally.votes.values(), default=0)
         if not missing:
             return Lost(f"no answer has more than half of {self.n} votes")
         if drawn >= self.cap:
@@ -164,18 +178,14 @@ class _AheadBy(msgspec.Struct, frozen=True):
         return f"ahead_by({self.k}, cap={self.cap})"
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        tally: dict[bytes, int] = {}
-        counted = 0
-        for vote in votes:
-            if vote is None:
-                continue
-            counted += 1
-            tally[vote.value] = count = tally.get(vote.value, 0) + 1
+        tally = _Tally()
+        for vote in filter(None, votes):
+            count = tally.add(vote)
             if count >= self.k:  # only who was just voted for can have come to lead by k
-                others = max((each for value, each in tally.items() if value != vote.value), default=0)
+                others = max((each for value, each in tally.votes.items() if value != vote.value), default=0)
                 if count - others >= self.k:
-                    return Won(_first(votes, vote.value), count / counted, counted)
-        ranks = sorted(tally.values(), reverse=True)
+                    return tally.won(votes, vote)
+        ranks = sorted(tally.votes.values(), reverse=True)
         lead = ranks[0] - (ranks[1] if len(ranks) > 1 else 0) if ranks else 0
         drawn, left = len(votes), self.cap - len(votes)
         if left <= 0:
