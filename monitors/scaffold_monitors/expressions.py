@@ -17,7 +17,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors._cel import compile_cel
-from scaffold_monitors.reading import FUNCTIONS, Fault, Mention, Reading
+from scaffold_monitors.reading import ACROSS, CLOCK, FUNCTIONS, Fault, Mention, Reading
+from scaffold_monitors.ready import expand
 
 if TYPE_CHECKING:
     import cel  # slow to import: see `_cel`
@@ -33,6 +34,7 @@ class Expression:
 
     Attributes:
         source: as the user wrote it.
+        expanded: with what each ready rule stands for in its place.
         fields: variable of the compiled program to the path it stands for, such as `("args", "account")`.
         whole: records that are used undivided.
         probed: for each record, the fields asked for with `has()`.
@@ -40,9 +42,11 @@ class Expression:
         mentions: names to check against the actions there are.
         certain: arguments of planned calls are only ever selected, so that missing ones cannot mislead.
         depth: how deep comprehensions are nested.
+        days: how far back it looks, over all runs; 0 when it does not.
     """
 
     source: str
+    expanded: str
     program: cel.Program
     fields: Mapping[str, tuple[str, ...]]
     whole: frozenset[str]
@@ -53,6 +57,7 @@ class Expression:
     depth: int
     operations: Mapping[int, int]
     copies: Mapping[int, int]
+    days: int = 0
 
     @cached_property
     def arguments(self) -> frozenset[str]:
@@ -64,6 +69,11 @@ class Expression:
         """It speaks of single calls."""
         roots = {path[0] for path in self.fields.values()} | self.whole | set(self.probed)
         return bool(roots & {"action", "args", "provenance"}) or "before" in self.functions
+
+    @cached_property
+    def looks_around(self) -> bool:
+        """It asks what time it is, or what other runs did."""
+        return bool(self.functions & (ACROSS | CLOCK))
 
     @cached_property
     def of_plan(self) -> bool:
@@ -83,7 +93,7 @@ class Expression:
 
     def fault(self, message: str, position: int) -> Fault:
         """Say what is wrong with the expression, and where."""
-        return Fault(message, self.source, position)
+        return Fault(message, self.expanded, position)
 
 
 @lru_cache(maxsize=1024)
@@ -96,17 +106,19 @@ def read(source: str) -> Expression:
     if len(source) > MOST_CHARACTERS:
         message = f"is {len(source):,} characters long, and {MOST_CHARACTERS:,} is the most: make it several goals"
         raise Fault(message, source, MOST_CHARACTERS)
-    program = _compiled(source)
-    reading = Reading(source)
+    expanded = expand(source)
+    program = _compiled(expanded)
+    reading = Reading(expanded)
     reading.run()
     if set(program.variables()) != reading.seen:
-        raise Fault("is written in a way that cannot be checked: put it more simply", source, 0)
+        raise Fault("is written in a way that cannot be checked: put it more simply", expanded, 0)
     unknown = {name for name in program.functions() if name[0].isalpha()} - FUNCTIONS
     for token in reading.tokens:
         if token.text in unknown:
-            raise Fault(f"{token.text!r} is not called with the arguments it takes", source, token.start)
+            raise Fault(f"{token.text!r} is not called with the arguments it takes", expanded, token.start)
     return Expression(
         source=source,
+        expanded=expanded,
         program=_compiled(reading.rewritten()),
         fields={variable: path for path, variable in reading.fields.items()},
         whole=frozenset(reading.whole),
@@ -117,6 +129,7 @@ def read(source: str) -> Expression:
         depth=max(reading.operations),
         operations=dict(reading.operations),
         copies=dict(reading.copies),
+        days=reading.days,
     )
 
 

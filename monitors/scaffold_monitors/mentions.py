@@ -48,6 +48,9 @@ def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, Act
         case "total":
             spec = actions.get(mention.of)
             return _argument(name, [spec]) or _number(name, spec) if spec else ""
+        case "of":
+            spec = actions.get(mention.of)
+            return _argument(name, [spec]) if spec else ""
         case _:
             assert_never(mention.kind)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.plan import ActionCall
+    from scaffold_monitors.around import Around
     from scaffold_monitors.tally import Pending
 
 # The library turns a function's exception into an error of the expression, but prints it as well; a value
@@ -130,6 +131,7 @@ class Moment:
         planned: it is a plan that is under review.
         others: what may happen besides it.
         history: what has happened.
+        around: the time, and what all runs did besides; None when no rule asks.
         node: id of the call that is looked at; empty for the plan as a whole.
         unknown: a sum was asked for that depends on a result to come.
     """
@@ -138,6 +140,7 @@ class Moment:
     planned: bool
     others: Sequence[Pending]
     history: History
+    around: Around | None = None
     node: str = ""
     unknown: bool = field(default=False, init=False)
 
@@ -169,6 +172,46 @@ class Moment:
             return _NO_VALUE
         amount = past + ahead
         return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
+
+    def count_in(self, action: str, days: int) -> Any:
+        """How often an action will have been done in the last days, in this run and all others."""
+        if self.around is None:
+            return _NO_VALUE
+        here = sum(facts.call.action == action for facts in self.calls)
+        return here + self.around.count(action, days)
+
+    def total_in(self, action: str, argument: str, days: int) -> Any:
+        """What a numeric argument of it will have come to in the last days, in this run and all others."""
+        past = None if self.around is None else self.around.total(action, argument, days)
+        if past is None:
+            return _NO_VALUE
+        ahead = Tally()
+        for facts in self.calls:
+            ahead.add(facts.call.action, numbers(facts.known))
+        coming = ahead.total(action, argument)
+        if coming is None:
+            self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
+            return _NO_VALUE
+        amount = past + coming
+        return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
+
+    def count_to(self, action: str, argument: str, days: int, value: Any) -> Any:
+        """How often an action will have been done with one value of an argument, in this run and all others."""
+        past = None if self.around is None else self.around.count_to(action, argument, days, value)
+        if past is None:
+            return _NO_VALUE
+        if any(facts.call.action == action and argument in facts.later for facts in self.calls):
+            self.unknown = True
+            return _NO_VALUE
+        return past + sum(facts.call.action == action and facts.known.get(argument) == value for facts in self.calls)
+
+    def clock(self, zone: str = "UTC") -> Any:
+        """Minutes since midnight in a time zone."""
+        return _NO_VALUE if self.around is None else self.around.clock(zone)
+
+    def weekday(self, zone: str = "UTC") -> Any:
+        """Day of the week in a time zone, 0 for Monday."""
+        return _NO_VALUE if self.around is None else self.around.weekday(zone)
 
     def before(self, action: str) -> int:
         """How often an action was performed, or will have been, before the call that is looked at."""

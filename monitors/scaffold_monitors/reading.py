@@ -33,7 +33,12 @@ FIELDS: Mapping[str, frozenset[str] | None] = {
     "plan": None,
 }
 PLANNED = frozenset({"id", "action", "args", "effect", "cost", "after"})
-OWN_FUNCTIONS = frozenset({"total", "count", "before"})
+# What was done in this run and others; how many days back stands in the rule itself.
+ACROSS = frozenset({"count_in", "total_in", "count_to"})
+# What time it is where.
+CLOCK = frozenset({"clock", "weekday"})
+OWN_FUNCTIONS = frozenset({"total", "count", "before"}) | ACROSS | CLOCK
+MOST_DAYS = 366
 _TYPES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
 _STRINGS = frozenset({"contains", "endsWith", "matches", "size", "startsWith"})
 _CONVERSIONS = frozenset({"bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"})
@@ -41,10 +46,29 @@ _DATES = frozenset({"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", 
 _TIMES = frozenset({"getHours", "getMilliseconds", "getMinutes", "getSeconds"})
 FUNCTIONS = _STRINGS | _CONVERSIONS | _DATES | _TIMES | OWN_FUNCTIONS
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})
-_CALLABLE = FUNCTIONS | MACROS | {"has"}
+# Ready rules: `ready` puts what they stand for in their place before anything is read here.
+READY = frozenset(
+    {
+        "at_most",
+        "at_most_in",
+        "at_most_times",
+        "at_most_times_in",
+        "at_most_times_to",
+        "business_hours",
+        "each_at_most",
+        "in_order",
+        "never_after",
+        "never_both",
+        "only",
+        "only_each",
+        "untainted",
+        "within_hours",
+    }
+)
+_CALLABLE = FUNCTIONS | MACROS | READY | {"has"}
 _WORDS = frozenset({"true", "false", "null", "in"})
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
     |(?P<string>[bB]?[rR](?:\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|"[^"\n]*"|'[^'\n]*')
       |[bB]?(?:\"{3}(?s:[^\\]|\\.)*?\"{3}|'{3}(?s:[^\\]|\\.)*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
@@ -70,7 +94,7 @@ class Fault(ValueError):
 class Mention(NamedTuple):
     """A name that can be checked once it is known what actions there are."""
 
-    kind: Literal["action", "argument", "total", "effect", "input"]
+    kind: Literal["action", "argument", "total", "of", "effect", "input"]
     name: str
     position: int
     of: str = ""
@@ -108,11 +132,12 @@ class Reading:
     mentions: list[Mention] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     certain: bool = True
+    days: int = 0
     operations: Counter[int] = field(default_factory=Counter)
     copies: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        for found in _TOKEN.finditer(self.source):
+        for found in TOKEN.finditer(self.source):
             if found.lastgroup != "space":
                 self.tokens.append(_Token(found.lastgroup or "", found[0], found.start()))
         self._open: list[_Bracket] = []
@@ -244,11 +269,26 @@ class Reading:
             raise Fault(message, self.source, token.start)
         self.functions.add(token.text)
         action, comma, argument = (self._at(place + step) for step in (2, 3, 4))
+        if token.text in CLOCK:
+            _check_zone(action, self.source)
+            return
+        if token.text in ACROSS:
+            self._looks_back(place)
         if token.text not in OWN_FUNCTIONS or action.kind != "string":
             return
         self.mentions.append(Mention("action", _text(action), action.start))
         if comma.text == "," and argument.kind == "string":
-            self.mentions.append(Mention("total", _text(argument), argument.start, of=_text(action)))
+            kind: Literal["total", "of"] = "of" if token.text == "count_to" else "total"
+            self.mentions.append(Mention(kind, _text(argument), argument.start, of=_text(action)))
+
+    def _looks_back(self, place: int) -> None:
+        """A function that looks back: how many days must stand in the rule, so that it is known what to look up."""
+        token = self._at(place)
+        days = self._at(place + (4 if token.text == "count_in" else 6))
+        if days.kind != "number" or not days.text.isdigit() or not 1 <= int(days.text) <= MOST_DAYS:
+            message = f"how many days {token.text}() looks back is a number from 1 to {MOST_DAYS}, written here"
+            raise Fault(message, self.source, days.start if days.kind != "end" else token.start)
+        self.days = max(self.days, int(days.text))
 
     def _member(self, place: int) -> None:
         """A field of something; `.args` of a planned call must be followed by one argument."""
@@ -339,6 +379,21 @@ class Reading:
                 texts += [self._at(step)] if self._at(step).kind == "string" else []
                 step += 1
         self.mentions += [Mention(kind, _text(text), text.start) for text in texts]
+
+
+def _check_zone(token: _Token, source: str) -> None:
+    """The time zone of `clock` and `weekday` is a name of the tz database, or left out for UTC."""
+    if token.text == ")":
+        return
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+    if token.kind != "string":
+        raise Fault("a time zone stands in the rule itself, such as 'Europe/Berlin'", source, token.start)
+    try:
+        ZoneInfo(_text(token))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        known = nearest(_text(token), available_timezones())
+        raise Fault(f"there is no time zone {_text(token)!r}{known}", source, token.start) from None
 
 
 def _text(token: _Token) -> str:

@@ -20,6 +20,13 @@ What an expression may use:
 | `count(action)` | how often the action will have been done in this run, with this plan or call |
 | `total(action, argument)` | what a numeric argument of it will have come to |
 | `before(action)` | how often it was performed before this call, or will have been by what it comes after |
+| `count_in(action, days)` | how often it will have been done in the last days, in this run and all others |
+| `total_in(action, argument, days)` | what a numeric argument of it will have come to in that time |
+| `count_to(action, argument, days, value)` | how often it will have been done with this value of an argument |
+| `clock(zone)` | minutes since midnight, in UTC or a time zone such as `'Europe/Berlin'` |
+| `weekday(zone)` | day of the week, 0 for Monday |
+
+Ready rules, which stand for such expressions, are in `scaffold_monitors.ready`.
 
 An expression that mentions `action`, `args`, `provenance` or `before` is checked for each call: when the plan
 is proposed, and again with the real arguments when the call is about to run; arguments that wait for another
@@ -30,6 +37,10 @@ that belongs to no plan, as a plan of one.
 `count` and `total` count what was performed, what may have been (an unknown outcome, a call that waits for a
 person) and what is under review. They are for "at most"; for "at least" ask the plan:
 `plan.exists(c, c.action == 'backup')`.
+
+What is asked about other runs and the time is looked up when a plan or a call is reviewed, and written down with the
+verdict. The last days are so many times 24 hours. Runs are those of the same folder; a call counts that was performed,
+may have been, or is on its way, so that of two runs at the same time both may be refused, and never both let through.
 
 CEL's `&&` and `||` need not know both sides: `false && e` is false even if `e` is an error. Any other error,
 such as an argument that is missing, and any result but true or false, is a check that was not made, and
@@ -42,11 +53,14 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaffold.errors import BadInput, TaskError
+from scaffold.interfaces import LooksAround
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold_monitors.around import DAY_S, Around
 from scaffold_monitors.expressions import read
 from scaffold_monitors.findings import Findings, unread
 from scaffold_monitors.mentions import check_mentions
@@ -157,13 +171,16 @@ class Rules:
             except ValueError as error:
                 return unread(call.id, str(error))
         moment = Moment(facts, planned, history.beside(subject.key), history)
+        if any(sheet.rule.expression.looks_around for sheet in sheets):
+            moment.around = await _look_around(sheets, view, subject)
         of_plan = subject.kind == "plan" or not (own and own.plan)
         findings = Findings()
         for number, (sheet, target) in enumerate(_checks(sheets, moment, of_plan=of_plan)):
             _check(sheet, moment, target, findings)
             if number % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)
-        return findings.verdict()
+        verdict = findings.verdict()
+        return verdict if moment.around is None else _with_what_was_asked(verdict, moment.around)
 
     def _rules(self, task: Task) -> Iterator[Rule]:
         yield from self._extra
@@ -192,6 +209,24 @@ def _rule(
     if only is not None and not expression.per_call:
         raise TaskError("'for' is for rules about single calls: mention action or args", path=path)
     return Rule(name, statement, expression, path, None if only is None else frozenset(only))
+
+
+async def _look_around(sheets: Sequence[Sheet], view: TraceView, subject: Subject) -> Around | None:
+    """The time, and what all runs did as far back as rules ask; None when the view cannot tell."""
+    if not isinstance(view, LooksAround):
+        return None
+    now, days = view.now(), max(sheet.rule.expression.days for sheet in sheets)
+    acts = await view.elsewhere(now - days * DAY_S) if days else ()
+    return Around(now, [act for act in acts if (act.run, act.key) != (view.run, subject.key)])
+
+
+def _with_what_was_asked(verdict: Verdict, around: Around) -> Verdict:
+    """A verdict that says what it found around it, so that the trace does."""
+    if not around.asked:
+        return verdict
+    told = "; ".join(f"{question} = {answer}" for question, answer in around.asked.items())
+    rationale = f"{verdict.rationale}\nlooked up: {told}".strip()
+    return msgspec.structs.replace(verdict, rationale=rationale, evidence=verdict.evidence + around.evidence())
 
 
 def _checks(sheets: Sequence[Sheet], moment: Moment, *, of_plan: bool) -> Iterator[tuple[Sheet, Facts | None]]:

@@ -90,6 +90,44 @@ class TraceView(Protocol):
         ...
 
 
+class Elsewhere(msgspec.Struct, frozen=True):
+    """An action that some run of the same journal has performed, or may perform or have performed.
+
+    Attributes:
+        run: which run.
+        key: where in that run.
+        at: when it was proposed, in seconds since the epoch.
+        action: its name.
+        arguments: its arguments; None when they are withheld.
+    """
+
+    run: str
+    key: str
+    at: float
+    action: str
+    arguments: dict[str, Any] | None
+
+
+@runtime_checkable
+class LooksAround(Protocol):
+    """A view that can tell the time, and what other runs did. A verdict that rests on either says what it was.
+
+    A recorded verdict is final across resumes, so a run that is resumed decides the same whatever has changed since.
+    """
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the run's clock."""
+        ...
+
+    async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
+        """What all runs did, this one included, from a time on.
+
+        Raises:
+            BadInput: the journal cannot be looked through, or a run in it is damaged.
+        """
+        ...
+
+
 class ReviewContext(Protocol):
     """What a monitor may use while it reviews."""
 

@@ -1,0 +1,88 @@
+"""What rules ask about beyond their run: the time, and what all runs did in the last days.
+
+What was asked for is kept with the verdict that rests on it, and a recorded verdict is final: a run that is resumed
+decides the same, whatever the time is then and whatever others have done since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from scaffold.vocabulary.review import Evidence
+from scaffold_monitors.tally import Amount, Tally, numbers
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Elsewhere
+
+DAY_S = 86_400.0
+
+
+@dataclass
+class Around:
+    """The time, and what all runs did; remembers what it was asked for.
+
+    Attributes:
+        now: seconds since the epoch.
+        acts: what all runs did or may do, without what is under review.
+        asked: each question, as it stands in a rule, and its answer.
+    """
+
+    now: float
+    acts: Sequence[Elsewhere]
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, action: str, days: int) -> int:
+        """How often an action was done in the last days."""
+        question = f"count_in({action!r}, {days})"
+        if question not in self.asked:
+            self.asked[question] = len(self._of(action, days))
+        count: int = self.asked[question]
+        return count
+
+    def total(self, action: str, argument: str, days: int) -> Amount | None:
+        """What an argument of it came to; None when some call has no such number, or its arguments are withheld."""
+        question = f"total_in({action!r}, {argument!r}, {days})"
+        if question not in self.asked:
+            tally = Tally()
+            for act in self._of(action, days):
+                tally.add(action, numbers(act.arguments or {}))
+            self.asked[question] = tally.total(action, argument)
+        total: Amount | None = self.asked[question]
+        return total
+
+    def count_to(self, action: str, argument: str, days: int, value: Any) -> int | None:
+        """How often it was done with one value of an argument; None when the arguments of some call are withheld."""
+        question = f"count_to({action!r}, {argument!r}, {days}, {value!r})"
+        if question not in self.asked:
+            acts = self._of(action, days)
+            withheld = any(act.arguments is None for act in acts)
+            same = sum(act.arguments is not None and act.arguments.get(argument) == value for act in acts)
+            self.asked[question] = None if withheld else same
+        count: int | None = self.asked[question]
+        return count
+
+    def _of(self, action: str, days: int) -> list[Elsewhere]:
+        since = self.now - days * DAY_S
+        return [act for act in self.acts if act.action == action and act.at >= since]
+
+    def clock(self, zone: str) -> int:
+        """Minutes since midnight."""
+        here = self._here(zone)
+        return here.hour * 60 + here.minute
+
+    def weekday(self, zone: str) -> int:
+        """0 for Monday."""
+        return self._here(zone).weekday()
+
+    def _here(self, zone: str) -> datetime:
+        here = datetime.fromtimestamp(self.now, ZoneInfo(zone))
+        self.asked[f"now in {zone}"] = here.isoformat(timespec="seconds")
+        return here
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What was looked up, for the trace."""
+        return tuple(Evidence(quote=f"{answer}", path=f"around/{question}") for question, answer in self.asked.items())

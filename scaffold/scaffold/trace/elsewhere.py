@@ -1,0 +1,184 @@
+"""What all runs of a folder did, by an index that is kept beside them: for limits that hold across runs.
+
+    ROOT/.elsewhere.sqlite    each action that was performed or may have been: run, key, when, which, its arguments
+
+The traces stay the only source of truth: the index follows from them, can be deleted, and is brought up to date before
+each look by reading what was appended since, its chain checked. A run that has ended is not looked at again, so that a
+look costs what has changed and what it finds, not what is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from scaffold.errors import BadInput, TraceError
+from scaffold.interfaces import Elsewhere, Record
+from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.files import CONTENT, SPINE, FileJournal
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Journal
+
+INDEX = ".elsewhere.sqlite"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    run TEXT PRIMARY KEY, spine INTEGER NOT NULL, content INTEGER NOT NULL, seq INTEGER NOT NULL, hash BLOB NOT NULL,
+    ended INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS acts (
+    run TEXT NOT NULL, key TEXT NOT NULL, at REAL NOT NULL, action TEXT NOT NULL, arguments BLOB,
+    PRIMARY KEY (run, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_time ON acts (at);
+"""
+_WAIT_S = 10.0
+
+
+class _Numbered(msgspec.Struct):
+    """The part of a content line that says which event it belongs to."""
+
+    seq: int
+
+
+_numbered = msgspec.json.Decoder(_Numbered)
+
+
+def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
+    """The actions of all runs that were proposed at or after a time, and not refused or known to have failed.
+
+    Raises:
+        BadInput: the journal keeps its runs otherwise than in files, a run that was written to since then is damaged,
+            or the index cannot be kept.
+    """
+    if not isinstance(journal, FileJournal):
+        raise BadInput(f"a {type(journal).__name__} cannot be looked through for what other runs did")
+    try:
+        with closing(sqlite3.connect(journal.root / INDEX, timeout=_WAIT_S, isolation_level=None)) as index:
+            (journal.root / INDEX).chmod(0o600)
+            index.executescript(_TABLES)
+            index.execute("BEGIN IMMEDIATE")
+            _follow_all(index, journal.root, since)
+            index.execute("COMMIT")
+            rows = index.execute("SELECT run, key, at, action, arguments FROM acts WHERE at >= ? ORDER BY at", (since,))
+            return [_row(*row) for row in rows]
+    except (sqlite3.Error, OSError) as error:
+        raise BadInput(
+            f"the index of runs {journal.root / INDEX} cannot be kept: {error}; deleting it is safe"
+        ) from error
+
+
+def _row(run: str, key: str, at: float, action: str, arguments: bytes | None) -> Elsewhere:
+    return Elsewhere(run, key, at, action, None if arguments is None else msgspec.json.decode(arguments))
+
+
+def _follow_all(index: sqlite3.Connection, root: Path, since: float) -> None:
+    known = {run: rest for run, *rest in index.execute("SELECT run, spine, content, seq, hash, ended FROM runs")}
+    for run in os.listdir(root):  # noqa: PTH208 - names alone, of perhaps very many runs
+        state = known.get(run)
+        if state is not None and state[4]:
+            continue
+        try:
+            stat = (root / run / SPINE).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if state is None and stat.st_mtime < since:
+            continue  # nothing in it is as new
+        if state is None or stat.st_size != state[0]:
+            _follow(index, root / run, state if state is not None and stat.st_size > state[0] else None)
+
+
+def _follow(index: sqlite3.Connection, folder: Path, state: list[Any] | None) -> None:
+    """Take in what was appended to one run; from its beginning where that does not continue what is known."""
+    run, chain = folder.name, Chain()
+    if state is None:
+        index.execute("DELETE FROM acts WHERE run = ?", (run,))
+        spine_at = content_at = 0
+    else:
+        spine_at, content_at, chain.seq, chain.hash = state[:4]
+    ended = False
+    contents = _Contents(folder, content_at)
+    with closing(contents), (folder / SPINE).open("rb") as spine:
+        spine.seek(spine_at)
+        for line in spine:
+            if not line.endswith(b"\n"):
+                break
+            body = line.rstrip(b"\n")
+            wanted = b'"kind":"action.proposed"' in body[:40]
+            try:
+                link = chain.follow(Record(chain.seq + 1, body, contents.of(chain.seq + 1) if wanted else b""))
+            except TraceError as error:
+                if state is None:
+                    raise BadInput(f"what run {run} did cannot be told: {error}") from error
+                return _follow(index, folder, None)
+            spine_at += len(line)
+            _take(index, run, link.event, body_of(link.content) if link.content is not None else None)
+            ended = isinstance(link.event, ev.Ended) and link.event.status in ev.ENDED
+        row = (run, spine_at, contents.at, chain.seq, chain.hash, ended)
+    index.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)
+    return None
+
+
+def _take(index: sqlite3.Connection, run: str, event: ev.Event, content: dict[str, Any] | None) -> None:
+    match event:
+        case ev.ActionProposed():
+            arguments = None if content is None else msgspec.json.encode(content["call"]["arguments"])
+            row = (run, event.key, event.at, event.action, arguments)
+            index.execute("INSERT OR REPLACE INTO acts VALUES (?, ?, ?, ?, ?)", row)
+        case ev.ActionRefused() | ev.ActionOutcome(status="failed"):
+            index.execute("DELETE FROM acts WHERE run = ? AND key = ?", (run, event.key))
+        case _:
+            pass
+
+
+class _Contents:
+    """The content lines of a run from some place on; each is asked for by a number that only grows.
+
+    Attributes:
+        at: where the first line stands that was not asked for yet.
+    """
+
+    def __init__(self, folder: Path, at: int) -> None:
+        self.at = at
+        path = folder / CONTENT
+        self._file: BinaryIO = path.open("rb") if path.exists() else io.BytesIO()  # it may be withheld
+        self._file.seek(at)
+        self._lines = self._numbered()
+        self._ahead: tuple[int, bytes] | None = None
+
+    def _numbered(self) -> Iterator[tuple[int, bytes]]:
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                return
+            yield _seq_of(line), line
+
+    def of(self, seq: int) -> bytes:
+        """The content of one event; empty when it is withheld."""
+        while True:
+            found = self._ahead or next(self._lines, None)
+            self._ahead = None
+            if found is None:
+                return b""
+            if found[0] > seq:
+                self._ahead = found
+                return b""
+            self.at += len(found[1])
+            if found[0] == seq:
+                return found[1].rstrip(b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _seq_of(line: bytes) -> int:
+    try:
+        return _numbered.decode(line).seq
+    except msgspec.MsgspecError:
+        return -1  # no content of any event
