@@ -34,6 +34,11 @@ async def gather(backend: Backend, request: Request) -> list[Delta]:
     return deltas
 
 
+async def gather_at_once(backend: Backend, requests: list[Request]) -> list[list[Delta]]:
+    """The whole answers to requests that are all under way at the same time, in their order."""
+    return await asyncio.gather(*(gather(backend, request) for request in requests))
+
+
 def texts(deltas: list[Delta]) -> list[str]:
     """Join the pieces of each sample."""
     count = 1 + max(delta.index for delta in deltas)

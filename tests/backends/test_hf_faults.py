@@ -27,7 +27,7 @@ from scaffold_backends.hf.backend import HuggingFace, load
 from scaffold_backends.hf.convert import convert
 
 from . import tiny_hf
-from .conftest import ask, gather, texts, usage
+from .conftest import ask, gather, gather_at_once, texts, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,7 +218,7 @@ def test_sixty_four_requests_at_once(llama: HuggingFace) -> None:
     async def inner() -> list[list[Delta]]:
         watcher = asyncio.create_task(watch())
         requests = [ask("x", choices=(f"answer {i}",), n=1 + i % 2) for i in range(64)]
-        answers = await asyncio.gather(*(gather(llama, request) for request in requests))
+        answers = await gather_at_once(llama, requests)
         watcher.cancel()
         return answers
 

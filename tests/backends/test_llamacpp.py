@@ -18,7 +18,7 @@ from scaffold_backends.llamacpp.grammars import Held
 from scaffold_backends.llamacpp.scoring import scores_of
 from scaffold_backends.store import SMOLLM2
 
-from .conftest import ask, gather, texts, usage
+from .conftest import ask, gather, gather_at_once, texts, usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,13 +203,10 @@ def test_characters_are_never_cut(smollm2: LlamaCpp) -> None:
 
 def test_sixty_four_requests_at_once() -> None:
     """They wait for two slots; none is lost, and each gets its own answer."""
-
-    async def inner() -> list[list[Delta]]:
-        requests = [ask("Say it.", choices=(str(i),), max_tokens=4) for i in range(64)]
-        return await asyncio.gather(*(gather(plain, request) for request in requests))
-
     plain = load_smollm2(n_ctx=256, n_parallel=2, threads=1)
-    assert [texts(deltas) for deltas in asyncio.run(inner())] == [[str(i)] for i in range(64)]
+    requests = [ask("Say it.", choices=(str(i),), max_tokens=4) for i in range(64)]
+    answers = asyncio.run(gather_at_once(plain, requests))
+    assert [texts(deltas) for deltas in answers] == [[str(i)] for i in range(64)]
     asyncio.run(plain.close())
 
 
