@@ -74,7 +74,7 @@ def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
     narrator = Narrator()
     for link in links:
         event = link.event
-        told = narrator.tell(event, bytes(link.content.body) if link.content is not None else b"")
+        told = narrator.tell(event, link.content.body if link.content is not None else b"")
         if told is not None and not (brief and told.tone == "quiet"):
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
             text = click.style(told.text, fg=_STYLES[told.tone], dim=told.tone == "quiet")

@@ -240,7 +240,7 @@ class Engine:
             if isinstance(link.event, ev.RunStarted):
                 self._compare_pins(link.event)
                 self._steps.seed = link.event.seed or self._claim.run
-            body = bytes(link.content.body) if link.content is not None else b""
+            body = link.content.body if link.content is not None else b""
             if isinstance(link.event, ev.RunStarted) and body:
                 self._steps.curves = _opening.decode(body).calibration.by_kind()
             replay.feed(link.event, body)

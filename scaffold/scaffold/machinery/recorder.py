@@ -121,9 +121,10 @@ class Recorder:
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
         self._started = self._monotonic() - event.t
         if link.content is not None and not self.secret:
-            self.secret = bytes.fromhex(link.content.salt)
-        body = bytes(link.content.body) if link.content is not None else b""
-        for fold in self._folding(type(event)):
+            self.secret = link.content.salt
+        body = link.content.body if link.content is not None else b""
+        kind = type(event)
+        for fold in self._folds_of.get(kind) or self._folding(kind):
             fold(event, body)
 
     def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:

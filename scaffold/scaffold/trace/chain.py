@@ -37,19 +37,25 @@ def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
     return b'{"seq":%d,"salt":"%s","body":%s}' % (seq, salt.hex().encode(), body)
 
 
-class Content(msgspec.Struct, frozen=True):
-    """A content line, its body still as bytes."""
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """A content line, its body still as it is written."""
 
+    seq: int
+    salt: bytes
+    body: bytes
+
+    def digest(self) -> str:
+        """What the event's `content` field must say."""
+        return sha256(self.salt + self.body).hexdigest()
+
+
+class _Line(msgspec.Struct, gc=False):
     seq: int
     salt: str
     body: msgspec.Raw
 
-    def digest(self) -> str:
-        """What the event's `content` field must say."""
-        return sha256(bytes.fromhex(self.salt) + bytes(self.body)).hexdigest()
 
-
-_content_decoder = msgspec.json.Decoder(Content)
+_line = msgspec.json.Decoder(_Line)
 _json = msgspec.json.Decoder()
 
 
@@ -59,10 +65,11 @@ def read_content(line: bytes) -> Content:
     Raises:
         ValueError: it is not one, or not written as one is: one content has one line.
     """
-    content = _content_decoder.decode(line)
-    if content_line(content.seq, bytes.fromhex(content.salt), bytes(content.body)) != line:
+    told = _line.decode(line)
+    salt, body = bytes.fromhex(told.salt), bytes(told.body)
+    if content_line(told.seq, salt, body) != line:
         raise ValueError("not written as content is")
-    return content
+    return Content(told.seq, salt, body)
 
 
 def body_of(content: Content | None) -> dict[str, Any]:

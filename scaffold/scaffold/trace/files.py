@@ -26,7 +26,7 @@ from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.heads import without_torn_note
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
 
@@ -300,17 +300,32 @@ class _Writer:
 
 def read_files(folder: Path) -> Iterator[Record]:
     """Give the records of a run's folder, without a lock; a line still being written is left out."""
-    with (folder / SPINE).open("rb") as spine, _open_content(folder) as contents:
-        waiting = contents.readline()
+    with (folder / SPINE).open("rb") as spine, _open_content(folder) as lines:
+        # What is written to the spine later may have content that was not there yet when content was read.
+        left = os.fstat(spine.fileno()).st_size
+        contents = _numbered(lines)
+        waiting, belongs_to = next(contents, _NO_MORE)
         for number, line in enumerate(spine, start=1):
-            if not line.endswith(b"\n"):
+            left -= len(line)
+            if left < 0 or not line.endswith(b"\n"):
                 return
             content = b""
-            while waiting.endswith(b"\n") and (seq := _seq_of(waiting)) <= number:
-                if seq == number:
-                    content = waiting[:-1]
-                waiting = contents.readline()
+            while belongs_to <= number:
+                if belongs_to == number:
+                    content = waiting
+                waiting, belongs_to = next(contents, _NO_MORE)
             yield Record(number, line[:-1], content)
+
+
+_NO_MORE = (b"", 1 << 62)
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Content lines without their newlines, and the events they belong to; a line still being written ends them."""
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
+        yield line[:-1], _seq_of(line)
 
 
 def _open_content(folder: Path) -> BinaryIO:
