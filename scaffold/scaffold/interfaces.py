@@ -199,6 +199,18 @@ class Folds(Protocol):
         ...
 
 
+@runtime_checkable
+class Describes(Protocol):
+    """A monitor that knows better what an action is: all monitors of the run, and the stakes, read what it gives.
+
+    What the action itself promises (its schema, its effect in the trace) stays as it declares.
+    """
+
+    def describe(self, spec: ActionSpec) -> ActionSpec:
+        """Give what monitors are to read of an action; `x-role` in an argument's schema says its role."""
+        ...
+
+
 class StreamSession(Protocol):
     """Reads one step's samples while they are generated."""
 

@@ -141,14 +141,17 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
 
     Args:
         name: its name.
-        settings: what is said of it. A monitor that takes `find` as well can be given code by `module:name`.
-        base: folder that `module:name` refers to.
+        settings: what is said of it. A monitor that takes `find` as well can be given code by `module:name`, and one
+            that takes `base` knows the folder.
+        base: folder that `module:name`, and files, refer to.
     """
     factory = load("monitor", name)
-    if "find" in settings:
-        raise TaskError(f"the monitor {name!r} has no setting 'find'", path=("monitors", name, "find"))
-    if "find" in inspect.signature(factory).parameters:
-        settings = {**settings, "find": partial(from_file, base=base or Path.cwd())}
+    place = base or Path.cwd()
+    for given, value in {"find": partial(from_file, base=place), "base": place}.items():
+        if given in settings:
+            raise TaskError(f"the monitor {name!r} has no setting {given!r}", path=("monitors", name, given))
+        if given in inspect.signature(factory).parameters:
+            settings = {**settings, given: value}
     monitor = _made(factory, "monitor", name, settings)
     if not isinstance(monitor, Monitor):
         raise BrokenPlugin(f"the monitor {name!r} has no `spec` or no `review`")

@@ -9,7 +9,7 @@ from scaffold.document import show, unknown
 if TYPE_CHECKING:
     from scaffold.document import Document, Place
 
-AGENT_KEYS = ("planner", "backends", "monitors", "actions", "prompts", "sampling")
+AGENT_KEYS = ("planner", "backends", "monitors", "policy", "actions", "prompts", "sampling")
 
 
 def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
@@ -60,6 +60,19 @@ def read_monitors(document: Document) -> list[Any] | None:
         elif not isinstance(each, str):
             raise document.fault("is a monitor's name, or `name: {settings}`", place)
     return list(said)
+
+
+def read_policy(document: Document) -> str | None:
+    """The file of the policy, as the file names it."""
+    said = document.value.get("policy")
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise document.fault(f"is a file, such as policy.yaml, not {show(said)}", ("policy",))
+    for number, each in enumerate(document.value.get("monitors") or ()):
+        if each == "policy" or (isinstance(each, dict) and "policy" in each):
+            raise document.fault("the task has a `policy` already: leave it out here", ("monitors", number))
+    return said
 
 
 def read_texts(document: Document, key: str) -> list[str]:

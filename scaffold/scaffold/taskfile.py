@@ -37,6 +37,7 @@ from scaffold.settings import (
     read_backends,
     read_monitors,
     read_planner,
+    read_policy,
     read_prompts,
     read_texts,
 )
@@ -236,6 +237,10 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
     if changes.monitors:
         named = [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
         monitors = [*named, *(name for name in changes.monitors if name not in named)]
+    policy = read_policy(document)
+    if policy is not None:
+        named = [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
+        monitors = [*named, {"policy": {"file": policy}}]
     return {
         "file": document.path.name,
         "base": str(document.path.resolve().parent),
@@ -297,7 +302,7 @@ def _make_monitors(said: list[Any], locate: Locate, base: Path) -> list[Monitor]
     monitors = []
     for number, each in enumerate(said):
         name, settings = (each, {}) if isinstance(each, str) else next(iter(each.items()))
-        with locate(within=("monitors", number)):
+        with locate(within=("policy",) if name == "policy" else ("monitors", number)):
             monitors.append(registry.make_monitor(name, settings or {}, base))
     return monitors
 

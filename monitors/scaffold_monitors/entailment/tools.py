@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from scaffold_monitors.entailment.lexicon import (
     ACTS,
@@ -28,6 +28,9 @@ TARGETS: frozenset[Role] = frozenset({"principal", "address", "place", "thing"})
 # Who could gain by it: persons, accounts, and addresses outside.
 OUTSIDERS: frozenset[Role] = frozenset({"principal", "address"})
 
+ALL_ROLES: tuple[Role, ...] = get_args(Role)
+# In an argument's schema: its role, said by hand.
+STATED = "x-role"
 _ROLES: Mapping[Role, frozenset[str]] = ROLES
 _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier", "index", "nr"})
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -175,13 +178,17 @@ def _roles(parameters: Mapping[str, Any], acts: frozenset[str]) -> dict[str, Rol
         return {}
     roles = {name: role_of(name, schema if isinstance(schema, Mapping) else {}) for name, schema in properties.items()}
     first = next(iter(roles), "")
-    if roles.get(first) == "text" and first in ("name", "title", "filename", "label") and not acts & {"create", "send"}:
+    named = first in ("name", "title", "filename", "label") and STATED not in (properties.get(first) or {})
+    if roles.get(first) == "text" and named and not acts & {"create", "send"}:
         roles[first] = "record"  # what exists already is named rather than described
     return roles
 
 
 def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C901 - a table
-    """The role of an argument, by its name and, where that says nothing, by its type and description."""
+    """The role of an argument: what its schema says, else by its name, else by its type and description."""
+    stated: Role | None = schema.get(STATED)
+    if stated in ALL_ROLES:
+        return stated
     parts = split(name)
     stems_ = [stem(part) for part in parts]
     kinds = _types(schema)

@@ -119,6 +119,7 @@ def _agent() -> dict[str, Any]:
             "type": "array",
             "items": monitor,
         },
+        "policy": {"description": "A file of rules for the actions, shared by tasks.", "type": "string"},
         "actions": {
             "description": "MODULE:NAME of each action allowed, beside this file.",
             "type": "array",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, Stopped, TraceError, Unavailable
-from scaffold.interfaces import Folds, ReadsStreams
+from scaffold.interfaces import Describes, Folds, ReadsStreams
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.effects import reason_of
@@ -54,6 +54,14 @@ class Watching:
         self.folds = monitor.folds if isinstance(monitor, Folds) else frozenset()
 
 
+def _described(actions: Mapping[str, ActionSpec], monitors: Sequence[Monitor]) -> Mapping[str, ActionSpec]:
+    """The actions as monitors are to read them."""
+    for monitor in monitors:
+        if isinstance(monitor, Describes):
+            actions = {name: monitor.describe(spec) for name, spec in actions.items()}
+    return actions
+
+
 class Reviews:
     """Has the monitors of one run read what comes up."""
 
@@ -76,7 +84,7 @@ class Reviews:
         for each in self._watching:
             for kind in each.folds:
                 self._folding.setdefault(kind, []).append(each)
-        self._actions = actions
+        self._actions = _described(actions, monitors)
         self._recorder = recorder
         self._state = state
         self._steps = steps
