@@ -9,10 +9,11 @@ import pytest
 np = pytest.importorskip("numpy")
 
 from scaffold.errors import ModelFileError  # noqa: E402 - below what may skip this file
-from scaffold_backends.xlstm import mlstm, slstm  # noqa: E402 - as above
-from scaffold_backends.xlstm.functions import gelu, log_sigmoid, sigmoid  # noqa: E402 - as above
+from scaffold_backends.xlstm import mlstm, plain, slstm  # noqa: E402 - as above
+from scaffold_backends.xlstm.block_mlstm import MLSTMBlock  # noqa: E402 - as above
+from scaffold_backends.xlstm.functions import gelu, layer_norm, log_sigmoid, sigmoid  # noqa: E402 - as above
 from scaffold_backends.xlstm.model import XLSTM, State  # noqa: E402 - as above
-from scaffold_backends.xlstm.specs import Config  # noqa: E402 - as above
+from scaffold_backends.xlstm.specs import Config, MLSTMSpec  # noqa: E402 - as above
 
 BLOCKS = {
     "mlstm": {"kind": "mlstm", "inner": 32, "heads": 2, "group": 4, "kernel": 4},
@@ -140,6 +141,37 @@ def test_reading_at_once_is_reading_token_by_token(kind: str) -> None:
         stepped = made.step(stepped, tokens[:, place])
     alike(whole, in_pieces)
     alike(whole, stepped)
+
+
+@pytest.mark.parametrize(("heads", "group"), [(2, 4), (4, 16), (4, 2), (2, 32), (4, 32), (1, 8)])
+def test_the_block_that_runs_is_the_plain_one(heads: int, group: int) -> None:
+    """The mLSTM block, its work rearranged, gives at every token what the definition gives, at once and stepwise."""
+    spec = MLSTMSpec(inner=32, heads=heads, group=group, kernel=4)
+    rng = np.random.default_rng(5)
+    weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in spec.shapes(16).items()}
+    x = rng.normal(size=(3, 40, 16)).astype(np.float32)
+    wanted = plain.read(spec, weights, 1e-5, x)
+    block = MLSTMBlock(spec, weights, 1e-5, layer_norm)
+    flat = x.reshape(-1, 16)
+    at_once, memory = block.encode(flat, block.local(flat), block.empty(3))
+    np.testing.assert_allclose(at_once.reshape(x.shape), wanted, atol=2e-5, rtol=2e-4)
+    last, absorbed = block.absorb(flat, block.local(flat), block.empty(3))
+    np.testing.assert_allclose(last, wanted[:, -1], atol=2e-5, rtol=2e-4)
+    stepped = block.empty(3)
+    for place in range(40):
+        stream, stepped = block.step(x[:, place], block.local(x[:, place]), stepped)
+        np.testing.assert_allclose(stream, wanted[:, place], atol=2e-5, rtol=2e-4)
+    for one, other, third in zip(stepped.cell, memory.cell, absorbed.cell, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5, rtol=2e-4)
+        np.testing.assert_allclose(other, third, atol=2e-5, rtol=2e-4)
+
+
+@pytest.mark.parametrize("kinds", [("mlstm", "mlstm"), ("mlstm", "slstm"), ("mlstm",), ("mlstm7b", "mlstm")])
+def test_a_table_of_words_changes_nothing(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a vocabulary too large for a table, the first block computes what it else looks up."""
+    looked_up = model(*kinds)
+    monkeypatch.setattr("scaffold_backends.xlstm.model.TABLED", WORDS - 1)
+    alike(looked_up.encode(some(2, 30)), model(*kinds).encode(some(2, 30)))
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

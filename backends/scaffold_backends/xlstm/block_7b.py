@@ -3,7 +3,7 @@
 It differs from the first paper's mLSTM block: nothing is convolved or widened before the cell, an output gate follows
 it, and a SwiGLU network stands after it, with norms that do not centre. The cell is the same.
 
-Shapes: B sequences, T tokens, D width, H heads, P and V widths of a head's keys and values.
+Shapes: B sequences, T tokens, N = B * T, D width, H heads, P and V widths of a head's keys and values.
 """
 
 from __future__ import annotations
@@ -54,33 +54,38 @@ class MLSTM7BBlock:
     def cell(self, memory: mlstm.Memory) -> mlstm.Memory:
         return memory
 
-    def step(self, x: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
-        stream, memory = self.encode(x[:, None], memory)
-        return stream[:, 0], memory
+    def local(self, x: Array) -> Array:
+        """Give queries, keys, values with a 1 for each head, gates, and the output gate: side by side."""
+        local: Array = rms_norm(x, self.norm, self.eps) @ self.projection
+        local += self.bias
+        gates = local[:, self.places[2] : self.places[3]]
+        gates[...] = soft_cap(gates, self.cap)
+        return local
 
-    def absorb(self, x: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
-        stream, memory = self.encode(x, memory)
-        return stream[:, -1], memory
+    def step(self, x: Array, local: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
+        return self.encode(x, local, memory)
 
-    def encode(self, x: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
-        batch, length, width = x.shape
-        flat = x.reshape(batch * length, width)
-        projected = rms_norm(flat, self.norm, self.eps) @ self.projection
-        projected += self.bias
-        q, k, v, gates, o = np.split(projected, self.places, axis=1)
+    def absorb(self, x: Array, local: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
+        stream, memory = self.encode(x, local, memory)
+        length = len(stream) // len(memory.stabiliser)
+        return stream[length - 1 :: length], memory
+
+    def encode(self, x: Array, local: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
+        batch = len(memory.stabiliser)
+        q, k, v, gates, o = np.split(local, self.places, axis=1)
 
         def by_head(flat: Array) -> Array:  # (B * T, H * p) to (B, H, T, p)
-            return flat.reshape(batch, length, self.heads, -1).swapaxes(1, 2)
+            return flat.reshape(batch, len(x) // batch, self.heads, -1).swapaxes(1, 2)
 
-        gates = soft_cap(gates, self.cap).reshape(batch, length, -1).swapaxes(1, 2)  # (B, 2H, T)
+        gates = gates.reshape(batch, -1, 2 * self.heads).swapaxes(1, 2)  # (B, 2H, T)
         i, f = gates[:, : self.heads], gates[:, self.heads :]
         h, memory = mlstm.chunk(by_head(q), by_head(k), by_head(v), i, f, memory)
-        h = h.swapaxes(1, 2).reshape(batch * length, self.heads, self.values)
-        normed = layer_norm(h, self.heads_norm, self.eps).reshape(batch * length, -1)
+        h = h.swapaxes(1, 2).reshape(len(x), self.heads, self.values)
+        normed = layer_norm(h, self.heads_norm, self.eps).reshape(len(x), -1)
         normed *= sigmoid(o)
-        flat = flat + normed @ self.out
-        gate, up = np.split(rms_norm(flat, self.ffn_norm, self.eps) @ self.up, 2, axis=1)
+        stream = x + normed @ self.out
+        gate, up = np.split(rms_norm(stream, self.ffn_norm, self.eps) @ self.up, 2, axis=1)
         widened = silu(gate)
         widened *= up
-        flat += widened @ self.down
-        return flat.reshape(x.shape), memory
+        stream += widened @ self.down
+        return stream, memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
+from math import log
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -42,26 +43,28 @@ def uniform(stream: int, place: int) -> float:
 
 
 class Weighed:
-    """The weights of the words that may come next, for each row of logits (B, V)."""
+    """The weights of the words that may come next, for each row of logits (B, V).
+
+    In float64, since what rounding leaves of the sum would otherwise fall to the last word.
+    """
 
     def __init__(self, logits: Array, temperature: float, places: Sequence[Trie] | None = None) -> None:
         """Weigh all words, or with `places` only those that may follow there; temperature 0 leaves the likeliest."""
-        self._logits = logits
-        self._scaled = shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
-        self._total: list[float] = np.log(np.add.reduce(np.exp(shifted), axis=1)).tolist()
-        if places is not None:
-            shifted = _only(shifted, places)
-        if temperature == 0:
-            self._likeliest: list[int] | None = np.argmax(shifted, axis=1).tolist()
-            return
-        self._likeliest = None
-        # In float64 from here on: what rounding leaves of the sum would otherwise fall to the last word.
-        wide: NDArray[np.float64] = shifted.astype(np.float64)
-        if places is not None:  # again from the largest: all choices could be what the model would never say
-            wide -= np.maximum.reduce(wide, axis=1, keepdims=True)
-        wide /= temperature
-        np.exp(wide, out=wide)
-        self._cumulative: list[list[float]] = np.add.accumulate(wide, axis=1).tolist()
+        self._scaled: NDArray[np.float64] = logits.astype(np.float64)
+        self._scaled -= np.maximum.reduce(self._scaled, axis=1, keepdims=True)
+        weights = np.exp(self._scaled)
+        cumulative = np.add.accumulate(weights, axis=1)
+        self._totals: list[float] = cumulative[:, -1].tolist()
+        self._likeliest: list[int] | None = None
+        if temperature != 1 or places is not None:
+            shifted = self._scaled if places is None else _only(self._scaled, places)
+            if temperature == 0:
+                self._likeliest = np.argmax(shifted, axis=1).tolist()
+                return
+            # Again from the largest: all choices could be what the model would never say.
+            shifted = (shifted - np.maximum.reduce(shifted, axis=1, keepdims=True)) / temperature
+            cumulative = np.add.accumulate(np.exp(shifted), axis=1)
+        self._cumulative: list[list[float]] = cumulative.tolist()
 
     def choose(self, row: int, u: float) -> int:
         """Choose a row's word by a number in [0, 1): the first whose cumulative weight exceeds that share of all."""
@@ -74,10 +77,10 @@ class Weighed:
 
     def logprob(self, row: int, token: int) -> float:
         """Give the logarithm of a word's probability at temperature 1, whatever may follow."""
-        return float(self._scaled[row, token]) - self._total[row]
+        return float(self._scaled[row, token]) - log(self._totals[row])
 
 
-def _only(logits: Array, places: Sequence[Trie]) -> Array:
+def _only(logits: NDArray[np.float64], places: Sequence[Trie]) -> NDArray[np.float64]:
     """Leave in each row of logits (B, V) only the words that may follow at its place."""
     kept = np.full_like(logits, -np.inf)
     for row, place in enumerate(places):

@@ -32,7 +32,11 @@ def log_sigmoid(x: Array) -> Array:
 
 def silu(x: Array) -> Array:
     """X * sigmoid(x), also called swish."""
-    half = x * _HALF
+    return silu_of_half(x * _HALF)
+
+
+def silu_of_half(half: Array) -> Array:
+    """SiLU of x, given x/2: x * sigmoid(x) = x/2 + x/2 * tanh(x/2)."""
     gate: Array = np.tanh(half)
     gate += _ONE
     gate *= half

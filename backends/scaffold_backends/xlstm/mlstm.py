@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaffold_backends.xlstm.functions import Array, log_sigmoid
+from scaffold_backends.xlstm.functions import Array
 
 STABILISER_START = -1e4
 EPS = np.float32(1e-6)  # keeps a memory that holds nothing for a query from dividing by nothing
+_ZERO = np.float32(0)
 CHUNK = 64  # tokens read at once: the work inside a chunk grows with its square
 
 
@@ -35,21 +36,31 @@ class Memory(NamedTuple):
     Attributes:
         matrix: memory and, in its last column, normaliser, divided by exp(stabiliser): (B, H, P, V + 1).
         stabiliser: (B, H).
-        forget: the forget gate of the last token, its logarithm: (B, H).
+        decay: -log f of the last token: (B, H).
     """
 
     matrix: Array
     stabiliser: Array
-    forget: Array
+    decay: Array
+
+    @property
+    def forget(self) -> Array:
+        """The forget gate of the last token, its logarithm."""
+        return -self.decay
 
 
 def empty(batch: int, heads: int, keys: int, values: int) -> Memory:
-    """Give the memory before the first token."""
+    """Give the memory before the first token: one zero, seen from everywhere, until something is written."""
     return Memory(
-        np.zeros((batch, heads, keys, values + 1), np.float32),
+        np.broadcast_to(np.float32(0), (batch, heads, keys, values + 1)),
         np.full((batch, heads), STABILISER_START, np.float32),
         np.zeros((batch, heads), np.float32),
     )
+
+
+def is_empty(memory: Memory) -> bool:
+    """Whether it is known that nothing was written, so that there is nothing to keep or to read."""
+    return memory.matrix.strides[-1] == 0
 
 
 def step(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tuple[Array, Memory]:
@@ -65,72 +76,90 @@ def step(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tu
     Returns:
         What is read, h (B, H, V), and the new memory.
     """
-    log_f = log_sigmoid(f)
-    kept = log_f + memory.stabiliser
-    m = np.maximum(kept, i)  # (15)
-    kept -= m
-    np.exp(kept, out=kept)  # (17)
-    written = k * np.exp(i - m)[..., None]  # (16)
-    matrix = memory.matrix * kept[..., None, None]
-    matrix += written[..., :, None] * v[..., None, :]  # (19) and, in the last column, (20)
-    new = Memory(matrix, m, log_f)
-    return read(q, new), new
+    new = write(k[..., None, :], v[..., None, :], np.stack((i, -f), axis=1), memory)
+    found: Array = (q[..., None, :] @ new.matrix)[..., 0, :]
+    return normalised(found, new.stabiliser), new
 
 
-def read(q: Array, memory: Memory) -> Array:
-    """Read from the memory with queries q (B, H, P): equation 21. Gives h (B, H, V)."""
-    return _normalised((q[..., None, :] @ memory.matrix)[..., 0, :], memory.stabiliser)
+def write(k: Array, v: Array, gates: Array, memory: Memory) -> Memory:
+    """Write one token.
+
+    Args:
+        k: keys (B, H, 1, P), already divided by sqrt(P).
+        v: values with a last entry for the normaliser (B, H, 1, V + 1).
+        gates: pre-activations i and -f, (B, 2, H), which are used up.
+    """
+    decay: Array = np.logaddexp(_ZERO, gates[:, 1])  # -log sigmoid(f)
+    np.subtract(memory.stabiliser, decay, out=gates[:, 1])
+    m: Array = np.maximum.reduce(gates, axis=1)  # (15)
+    gates -= m[:, None]
+    np.exp(gates, out=gates)  # (16) and (17)
+    weighed = gates[..., None, None]
+    matrix = memory.matrix * weighed[:, 1]
+    matrix += (k * weighed[:, 0]).swapaxes(-1, -2) * v  # (19) and, in the last column, (20)
+    return Memory(matrix, m, decay)
 
 
-class _Weights(NamedTuple):
+def normalised(found: Array, m: Array) -> Array:
+    """Divide what was found (..., V + 1) by max(|n . q|, 1), the 1 being exp(-m) at this scale: equation 21."""
+    below: Array = np.maximum(np.abs(found[..., -1]), np.exp(-m))
+    below += EPS
+    return found[..., :-1] / below[..., None]
+
+
+class Weights(NamedTuple):
     """With what weights tokens are read together, as logarithms.
 
     Token t reads what token s <= t wrote with the weight i_s f_{s+1} ... f_t, and the memory from before with
-    f_1 ... f_t. With b_t = log f_1 + ... + log f_t and g_s = i~_s - b_s, the logarithms of these are b_t + g_s and b_t;
-    the largest of them, together with the memory's own scale m_0, is the stabiliser m_t = b_t + c_t with
+    f_1 ... f_t. With d_t = -log f_t, b_t = d_1 + ... + d_t and g_s = i~_s + b_s, the logarithms of these are g_s - b_t
+    and -b_t; the largest of them, together with the memory's own scale m_0, is the stabiliser m_t = c_t - b_t with
     c_t = max(m_0, g_1, ..., g_t). Divided by exp(m_t) the weights are exp(g_s - c_t) and exp(m_0 - c_t).
     """
 
-    forget: Array  # log f, (B, H, T)
+    decay: Array  # d, (B, H, T)
     sums: Array  # b
     gains: Array  # g
     largest: Array  # c
 
 
-def _weights(i: Array, f: Array, memory: Memory) -> _Weights:
-    forget = log_sigmoid(f)
-    sums: Array = np.add.accumulate(forget, axis=-1)
-    gains = i - sums
+def weights_of(i: Array, minus_f: Array, memory: Memory) -> Weights:
+    """Give the weights of tokens with the gates' pre-activations i and -f, both (B, H, T)."""
+    decay: Array = np.logaddexp(_ZERO, minus_f)
+    sums: Array = np.add.accumulate(decay, axis=-1)
+    gains = i + sums
     largest: Array = np.maximum.accumulate(gains, axis=-1)
     np.maximum(largest, memory.stabiliser[..., None], out=largest)
-    return _Weights(forget, sums, gains, largest)
+    return Weights(decay, sums, gains, largest)
 
 
-def write(k: Array, v: Array, i: Array, f: Array, memory: Memory) -> Memory:
-    """Read several tokens at once of which nobody wants to know what is read before the last.
-
-    Args:
-        k: keys (B, H, T, P), already divided by sqrt(P).
-        v: values with a 1 at their end (B, H, T, V + 1).
-        i: pre-activation of the input gate (B, H, T).
-        f: pre-activation of the forget gate (B, H, T).
-    """
-    return _written(k, v, _weights(i, f, memory), memory)
-
-
-def _written(k: Array, v: Array, by: _Weights, memory: Memory) -> Memory:
-    """Give the memory after the last token."""
+def write_all(k: Array, v: Array, by: Weights, memory: Memory) -> Memory:
+    """Write several tokens at once: keys (B, H, T, P) with values (B, H, T, V + 1)."""
     largest = by.largest[..., -1]
-    kept = np.exp(memory.stabiliser - largest)
-    matrix: Array = memory.matrix * kept[..., None, None]
-    weighed = k * np.exp(by.gains - largest[..., None])[..., None]
-    matrix += np.swapaxes(weighed, -1, -2) @ v
-    # Sums and copies, since views would keep the whole chunk in memory.
-    return Memory(matrix, by.sums[..., -1] + largest, by.forget[..., -1].copy())
+    last = by.gains - largest[..., None]
+    np.exp(last, out=last)
+    matrix: Array = (k * last[..., None]).swapaxes(-1, -2) @ v
+    if not is_empty(memory):
+        matrix += memory.matrix * np.exp(memory.stabiliser - largest)[..., None, None]
+    # A difference and a copy, since views would keep the whole chunk in memory.
+    return Memory(matrix, largest - by.sums[..., -1], by.decay[..., -1].copy())
+
+
+def find_all(q: Array, k: Array, v: Array, by: Weights, memory: Memory) -> Array:
+    """Give C q and, in the last column, n . q after each token, (B, H, T, V + 1), as products (appendix A.3)."""
+    weights: Array = by.gains[..., None, :] - by.largest[..., None]  # (B, H, T, T), logarithms
+    weights += _causal(q.shape[-2])
+    np.exp(weights, out=weights)
+    weights *= q @ k.swapaxes(-1, -2)
+    found: Array = weights @ v
+    if not is_empty(memory):
+        before = q @ memory.matrix  # (B, H, T, V + 1)
+        before *= np.exp(memory.stabiliser[..., None] - by.largest)[..., None]
+        found += before
+    return found
 
 
 def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> tuple[Array, Memory]:
-    """Read several tokens at once: the same as `step` after `step`, as products of matrices (appendix A.3).
+    """Read several tokens at once: the same as `step` after `step`.
 
     Args:
         q: queries (B, H, T, P).
@@ -142,22 +171,9 @@ def chunk(q: Array, k: Array, v: Array, i: Array, f: Array, memory: Memory) -> t
     Returns:
         What is read at each token, h (B, H, T, V), and the memory after the last.
     """
-    by = _weights(i, f, memory)
-    weights = by.gains[..., None, :] - by.largest[..., :, None]  # (B, H, T, T), logarithms
-    weights += _causal(q.shape[-2])
-    np.exp(weights, out=weights)
-    weights *= q @ np.swapaxes(k, -1, -2)
-    found: Array = q @ memory.matrix  # (B, H, T, V + 1)
-    found *= np.exp(memory.stabiliser[..., None] - by.largest)[..., None]
-    found += weights @ v
-    return _normalised(found, by.sums + by.largest), _written(k, v, by, memory)
-
-
-def _normalised(found: Array, m: Array) -> Array:
-    """Divide what was found by max(|n . q|, 1), the 1 being exp(-m) at this scale."""
-    below: Array = np.maximum(np.abs(found[..., -1]), np.exp(-m))
-    below += EPS
-    return found[..., :-1] / below[..., None]
+    by = weights_of(i, -f, memory)
+    found = find_all(q, k, v, by, memory)
+    return normalised(found, by.largest - by.sums), write_all(k, v, by, memory)
 
 
 _masks: dict[int, Array] = {}

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from scaffold.errors import ModelFileError
 from scaffold_backends.xlstm.block_7b import MLSTM7BBlock
-from scaffold_backends.xlstm.blocks import MLSTMBlock, SLSTMBlock
+from scaffold_backends.xlstm.block_mlstm import MLSTMBlock
+from scaffold_backends.xlstm.blocks import SLSTMBlock
 from scaffold_backends.xlstm.choosing import Tokens
-from scaffold_backends.xlstm.functions import Array, NormedProjection, rms_norm, soft_cap
+from scaffold_backends.xlstm.functions import Array, layer_norm, rms_norm, soft_cap
 from scaffold_backends.xlstm.mlstm import CHUNK
 from scaffold_backends.xlstm.signals import signals_of
 from scaffold_backends.xlstm.specs import MLSTM7BSpec, MLSTMSpec
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 # While a memory holds next to nothing, the bound exp(-m) of what divides it overflows to infinity, and nothing is read:
 # that is the right limit, and no reason to warn.
 _quietly = np.errstate(over="ignore")
+
+TABLED = 4096  # words of a vocabulary that is still small
+_LAYOUT = "2"  # of a state's arrays: raised when they come to mean something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,11 @@ def _mapped(memory: Any, change: Callable[[Array], Array]) -> Any:
 
 
 def _freeze(memory: Any) -> None:
-    if isinstance(memory, np.ndarray):
-        memory.flags.writeable = False
-    else:
-        for part in memory:
+    for part in memory:
+        if isinstance(part, tuple):
             _freeze(part)
+        else:
+            part.setflags(write=False)
 
 
 class XLSTM:
@@ -111,17 +115,20 @@ class XLSTM:
         """Make a model of weights that fit the config, which `Checkpoint.load` has checked."""
         self.digest = digest
         self._cap = config.logit_cap
+        centred = config.norm == "layer" and all(isinstance(spec, MLSTMSpec) for spec in config.blocks)
+        if centred:
+            weights = _centred(weights)
+        self._norm = rms_norm if centred or config.norm == "rms" else layer_norm
         self._embedding = weights["embedding.weight"]  # (V, D)
-        norm, head = weights["norm.weight"], weights["head.weight"].T
-        self._head: Callable[[Array], Array]
-        if config.norm == "layer":
-            self._head = NormedProjection(norm, head, config.norm_eps)
-        else:
-            self._head = lambda x: rms_norm(x, norm, config.norm_eps) @ head
+        self._norm_weight, self._eps = weights["norm.weight"], config.norm_eps
+        self._head = np.ascontiguousarray(weights["head.weight"].T)  # (D, V)
         self.blocks: list[Block] = [
-            _block(spec, _below(weights, f"blocks.{number}."), config.norm_eps)
+            _block(spec, _below(weights, f"blocks.{number}."), config.norm_eps, centred=centred)
             for number, spec in enumerate(config.blocks)
         ]
+        # What the first block makes of a token by itself hangs on the word alone: of a small vocabulary, a table.
+        local = self.blocks[0].local(self._embedding[:TABLED])
+        self._table = local if len(local) == len(self._embedding) else None  # (V, L)
         self._nothing = self.empty()
 
     def empty(self, batch: int = 1) -> State:
@@ -137,8 +144,8 @@ class XLSTM:
         memories = state.memories
         x = np.empty(0, np.float32)
         for first in range(0, tokens.shape[1], CHUNK):
-            x, below = self._below_the_last(tokens[:, first : first + CHUNK], memories)
-            x, last = self.blocks[-1].absorb(x, memories[-1])
+            x, local, below = self._below_the_last(tokens[:, first : first + CHUNK], memories)
+            x, last = self.blocks[-1].absorb(x, local, memories[-1])
             memories = (*below, last)
         _freeze(memories)
         return State(memories, _frozen(self._words(x)), state.read + tokens.shape[1])
@@ -149,38 +156,49 @@ class XLSTM:
         state = state or self.empty(len(tokens))
         found, memories = [], state.memories
         for first in range(0, tokens.shape[1], CHUNK):
-            x, below = self._below_the_last(tokens[:, first : first + CHUNK], memories)
-            x, last = self.blocks[-1].encode(x, memories[-1])
+            piece = tokens[:, first : first + CHUNK]
+            x, local, below = self._below_the_last(piece, memories)
+            x, last = self.blocks[-1].encode(x, local, memories[-1])
             memories = (*below, last)
-            found.append(self._words(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1))
+            found.append(self._words(x).reshape(*piece.shape, -1))
         logits = np.concatenate(found, axis=1)
         _freeze(memories)
         return logits, State(memories, _frozen(logits[:, -1].copy()), state.read + tokens.shape[1])
 
-    def _below_the_last(self, tokens: Tokens, memories: tuple[Any, ...]) -> tuple[Array, list[Any]]:
-        """Read tokens (B, T) with all blocks but the last; give the stream (B, T, D) and their memories."""
-        x: Array = self._embedding[tokens]
-        read = []
-        for block, memory in zip(self.blocks[:-1], memories[:-1], strict=True):
-            x, new = block.encode(x, memory)
-            read.append(new)
-        return x, read
-
     @_quietly
     def step(self, state: State, tokens: Tokens) -> State:
         """Read one token more of each sequence: tokens (B,)."""
-        x: Array = self._embedding[tokens]  # (B, D)
-        read = []
+        x, local = self._begun(tokens)
+        read: list[Any] = []
         for block, memory in zip(self.blocks, state.memories, strict=True):
-            x, new = block.step(x, memory)
+            x, new = block.step(x, block.local(x) if read else local, memory)
             read.append(new)
         memories = tuple(read)
         _freeze(memories)
         return State(memories, _frozen(self._words(x)), state.read + 1)
 
+    def _begun(self, tokens: Tokens) -> tuple[Array, Array]:
+        """Give the stream (N, D) that tokens (N,) begin, and what the first block makes of each by itself."""
+        x = self._embedding.take(tokens, axis=0)
+        return x, self.blocks[0].local(x) if self._table is None else self._table.take(tokens, axis=0)
+
+    def _below_the_last(self, tokens: Tokens, memories: tuple[Any, ...]) -> tuple[Array, Array, list[Any]]:
+        """Read tokens (B, T) with all blocks but the last.
+
+        Returns:
+            The stream (B * T, D), what the last block makes of it by itself, and the memories of the others.
+        """
+        x, local = self._begun(tokens.reshape(-1))
+        read = []
+        for number, memory in enumerate(memories[:-1]):
+            x, new = self.blocks[number].encode(x, local, memory)
+            local = self.blocks[number + 1].local(x)
+            read.append(new)
+        return x, local, read
+
     def _words(self, x: Array) -> Array:
         """Give the words' logits (N, V) for the stream x (N, D)."""
-        logits = self._head(x)
+        logits: Array = self._norm(x, self._norm_weight, self._eps) @ self._head
         return logits if self._cap is None else soft_cap(logits, self._cap)
 
     def signals(self, state: State) -> list[dict[str, float]]:
@@ -193,7 +211,7 @@ class XLSTM:
         from safetensors.numpy import save
 
         arrays = {f"{number:04}": np.ascontiguousarray(array) for number, array in enumerate(state.arrays())}
-        return save({**arrays, "read": np.array([state.read]), "model": _digits(self.digest)})
+        return save({**arrays, "read": np.array([state.read]), "model": _digits(self.digest + _LAYOUT)})
 
     def restore(self, stored: bytes) -> State:
         """Read a state that `snapshot` has written.
@@ -208,9 +226,10 @@ class XLSTM:
             arrays = load(stored)
         except SafetensorError as error:
             raise ModelFileError(f"these {len(stored)} bytes are no snapshot of a state: {error}") from error
-        if not np.array_equal(arrays.pop("model", _digits("")), _digits(self.digest)):
+        if not np.array_equal(arrays.pop("model", _digits("")), _digits(self.digest + _LAYOUT)):
             raise ModelFileError(
-                "this snapshot is of another model's state: restore it with the weights it was made by"
+                "this snapshot is of another model's state, or another version's: restore it with the weights and the "
+                "version it was made by"
             )
         read = int(arrays.pop("read")[0])
         ordered = [arrays[name] for name in sorted(arrays)]
@@ -226,9 +245,20 @@ def _below(weights: Weights, prefix: str) -> Weights:
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def _block(spec: BlockSpec, weights: Weights, eps: float) -> Block:
+def _centred(weights: Weights) -> Weights:
+    """Centre all that is added to the stream, so that no norm has to.
+
+    Where every reader of the stream centres it first, a mean that is added to it is of no effect; without one, a layer
+    norm is a division by the root of the mean square. Sums over D: the embedding's rows, the columns of what narrows.
+    """
+    centred = {name: weight - weight.mean(axis=0) for name, weight in weights.items() if name.endswith(".down.weight")}
+    embedding = weights["embedding.weight"]
+    return {**weights, **centred, "embedding.weight": embedding - embedding.mean(axis=1, keepdims=True)}
+
+
+def _block(spec: BlockSpec, weights: Weights, eps: float, *, centred: bool) -> Block:
     if isinstance(spec, MLSTMSpec):
-        return MLSTMBlock(spec, weights, eps)
+        return MLSTMBlock(spec, weights, eps, rms_norm if centred else layer_norm)
     if isinstance(spec, MLSTM7BSpec):
         return MLSTM7BBlock(spec, weights, eps)
     return SLSTMBlock(spec, weights, eps)
