@@ -247,7 +247,7 @@ class Scaffold:
         for monitor in self._monitors:
             if isinstance(monitor, ChecksTask):
                 monitor.check(task, specs)
-            for role in monitor.spec.needs:
+            for role in monitor.spec.needs if monitor.spec.role == "restrict" else ():
                 self._check_role(monitor, role)
         ruled = [place for place, goal in enumerate(task.goals) if goal.rule is not None]
         if ruled and not any(monitor.spec.reads_rules for monitor in self._monitors):

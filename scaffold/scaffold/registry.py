@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import warnings
 import zlib
@@ -13,12 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from scaffold.entries import Family, installed, load
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
 from scaffold.interfaces import Action, Backend, Monitor
 from scaffold.vocabulary.code import FIND, Find
+from scaffold.vocabulary.review import MonitorSpec
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Planning
@@ -141,11 +144,16 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
 
     Args:
         name: its name.
-        settings: what is said of it. A monitor that takes `find` as well can be given code by `module:name`, and one
-            that takes `base` knows the folder.
+        settings: what is said of it; under `spec`, what the gate is to make of it, such as its time. A monitor that
+            takes `find` as well can be given code by `module:name`, and one that takes `base` knows the folder.
         base: folder that `module:name`, and files, refer to.
+
+    Raises:
+        TaskError: it does not take these settings, or `spec` says what cannot be said.
     """
     factory = load("monitor", name)
+    changes = settings.get("spec")
+    settings = {each: said for each, said in settings.items() if each != "spec"}
     place = base or Path.cwd()
     for given, value in {"find": partial(from_file, base=place), "base": place}.items():
         if given in settings:
@@ -155,7 +163,32 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
     monitor = _made(factory, "monitor", name, settings)
     if not isinstance(monitor, Monitor):
         raise BrokenPlugin(f"the monitor {name!r} has no `spec` or no `review`")
+    if changes is not None:
+        monitor.spec = _changed(monitor.spec, changes, ("monitors", name, "spec"))
     return monitor
+
+
+_SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "tier", "timeout_s")
+
+
+def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorSpec:
+    """A monitor's spec with what a task says; what it reads, and whether it restricts or waives, is its own."""
+    if not isinstance(changes, Mapping):
+        raise TaskError(f"is a mapping with any of {', '.join(_SAYABLE)}", path=path)
+    for key in changes:
+        if key not in _SAYABLE:
+            raise TaskError(f"no setting {key!r}{nearest(key, _SAYABLE)}; there are {', '.join(_SAYABLE)}", path=path)
+    if spec.tier == 0 and {"mode", "sample", "tier"} & set(changes):
+        raise TaskError(
+            "a monitor of tier 0 always binds: `mode`, `sample` and `tier` are not to be changed", path=path
+        )
+    try:
+        changed = msgspec.convert({**msgspec.to_builtins(spec), **changes}, MonitorSpec)
+    except msgspec.ValidationError as error:
+        raise TaskError(str(error), path=path) from None
+    if not 0 < changed.timeout_s < math.inf:
+        raise TaskError("is a number of seconds above 0", path=(*path, "timeout_s"))
+    return changed
 
 
 def default_monitors() -> list[Monitor]:

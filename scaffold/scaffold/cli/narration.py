@@ -154,7 +154,10 @@ class Narrator:
                 else ""
             )
             parts.append(f"{plain(fact.monitor)} says {fact.decision}{status}{score}{why}")
-        return Told("quiet", f"review of the {event.subject}: {'; '.join(parts)}")
+        what = (
+            f"whether a person is asked about the {event.subject}" if event.waives else f"review of the {event.subject}"
+        )
+        return Told("quiet", f"{what}: {'; '.join(parts)}")
 
     def _proposed(self, event: ev.ActionProposed, content: dict[str, Any]) -> Told:
         known = content.get("call")

@@ -309,6 +309,8 @@ class Gate:
         standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
         if SEVERITY[standing] >= NOT_CLEARED:
             return standing, list(verdicts)  # a person lifts an escalation and nothing else: none is asked in vain
+        if self._state.at(subject.key).approval is None and await self._is_waived(subject, subject_digest):
+            return "allow", list(verdicts)
         reasons = [
             f"{verdict.monitor}: {verdict.rationale or verdict.feedback}"
             for verdict in verdicts
@@ -324,6 +326,11 @@ class Gate:
             return "allow", list(verdicts)
         said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
+
+    async def _is_waived(self, subject: Subject, subject_digest: str) -> bool:
+        """Whether reviewers spare a person this question; once a person was asked, nobody answers in their place."""
+        calls = subject.plan or ((subject.call,) if subject.call is not None else ())
+        return await self._reviews.waive(subject, subject_digest, self._reviews.stakes(calls))
 
     async def _refuse(
         self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: Sequence[Verdict]

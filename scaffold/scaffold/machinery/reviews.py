@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import msgspec
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, Stopped, TraceError, Unavailable
 from scaffold.interfaces import Describes, Folds, ReadsStreams
 from scaffold.machinery.at_once import at_once
+from scaffold.machinery.bounds import bounded
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.recorder import microseconds
@@ -19,6 +21,7 @@ from scaffold.machinery.views import Context, View
 from scaffold.machinery.within import within
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
+from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 _json = msgspec.json.Decoder()
-_BAND = (0.3, 0.7)
 _TIER_STAKES: dict[int, tuple[str, ...]] = {2: ("medium", "high"), 3: ("high",)}
 _COSTLY_USD = 100.0
 
@@ -78,10 +80,12 @@ class Reviews:
         observe: bool,
     ) -> None:
         self._task = task
-        self._watching = [Watching(monitor) for monitor in monitors]
+        watching = [Watching(monitor) for monitor in monitors]
+        self._watching = [each for each in watching if each.spec.role == "restrict"]
+        self._waiving = [each for each in watching if each.spec.role == "waive" and each.spec.mode == "gate"]
         self._by_name = {each.name: each for each in reversed(self._watching)}
         self._folding: dict[type[Event], list[Watching]] = {}
-        for each in self._watching:
+        for each in watching:
             for kind in each.folds:
                 self._folding.setdefault(kind, []).append(each)
         self._actions = _described(actions, monitors)
@@ -163,7 +167,7 @@ class Reviews:
                 recorded = known.get((subject.kind, subject_digest, each.name, each.settings))
                 if recorded is not None:
                     verdicts.append(recorded)
-                elif self._is_due(each, stakes, verdicts):
+                elif self._is_due(each, subject.key, stakes, verdicts):
                     asked.append(each)
                 else:
                     fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
@@ -216,13 +220,42 @@ class Reviews:
                 await self._recorder.flush()
                 raise Stopped(reason_of(verdicts, "halt"))
 
-    @staticmethod
-    def _is_due(each: Watching, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
-        """Cheap tiers always; a dearer one if the stakes ask for it, or a score so far is neither low nor high."""
+    def _is_due(self, each: Watching, key: str, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
+        """Cheap tiers always; a dearer one if the stakes ask for it, or a score so far leaves it open."""
+        if each.spec.sample < 1 and stakes != "high" and not self._is_drawn(each, key):
+            return False
         needed = _TIER_STAKES.get(each.spec.tier)
-        if needed is None or stakes in needed:
-            return True
-        return any(verdict.score is not None and _BAND[0] <= verdict.score <= _BAND[1] for verdict in verdicts)
+        return needed is None or stakes in needed or any(self._leaves_open(verdict) for verdict in verdicts)
+
+    def _is_drawn(self, each: Watching, key: str) -> bool:
+        """Whether a monitor that reads a sample reads this one: the same whenever it is asked."""
+        source = random.Random(f"{self._recorder.claim.run}:{key}:{each.name}:sample")  # noqa: S311 - repeatable on purpose
+        return source.random() < each.spec.sample
+
+    def _leaves_open(self, verdict: Verdict) -> bool:
+        if verdict.score is None:
+            return False
+        least, most = self._by_name[verdict.monitor].spec.band
+        return least <= verdict.score <= most
+
+    async def waive(self, subject: Subject, subject_digest: str, stakes: Stakes) -> bool:
+        """Whether all who may spare a person this question do so; with nobody who may, or any failure, they do not."""
+        asked = [each for each in self._waiving if subject.kind in each.spec.watches]
+        if not asked or self._observe:
+            return False
+        known = self._state.at(subject.key).verdicts
+        wire = canonical(subject)
+        verdicts, fresh = [], []
+        for each in asked:
+            verdict = known.get((subject.kind, subject_digest, each.name, each.settings))
+            if verdict is None and self._is_due(each, subject.key, stakes, ()):
+                verdict = await self._ask(each, subject, wire, stakes)
+                fresh.append(verdict)
+            verdicts.append(verdict)
+        spared = all(each is not None and (each.decision, each.status) == ("allow", "ok") for each in verdicts)
+        if fresh:
+            self.write(subject, subject_digest, "allow" if spared else "escalate", stakes, fresh, waives=True)
+        return spared
 
     def decide(self, verdicts: Iterable[Verdict]) -> Decision:
         """The strictest decision among those that bind."""
@@ -261,7 +294,7 @@ class Reviews:
             if lacking:
                 return self._without(each, lacking[0])
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
-            verdict = whole(await within(spec.timeout_s, review))
+            verdict = bounded(whole(await within(spec.timeout_s, review)))
         except TimeoutError:
             verdict = Verdict(
                 decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s"
@@ -288,13 +321,21 @@ class Reviews:
         return msgspec.structs.replace(
             verdict,
             monitor=each.name,
+            version=spec.version,
             settings=each.settings,
             usage=context.usage + verdict.usage,
             seconds=microseconds(self._recorder.active() - started),
         )
 
     def write(
-        self, subject: Subject, subject_digest: str, decision: Decision, stakes: Stakes, verdicts: Sequence[Verdict]
+        self,
+        subject: Subject,
+        subject_digest: str,
+        decision: Decision,
+        stakes: Stakes,
+        verdicts: Sequence[Verdict],
+        *,
+        waives: bool = False,
     ) -> None:
         facts = tuple(
             [
@@ -305,6 +346,7 @@ class Reviews:
                     settings=verdict.settings,
                     score=verdict.score,
                     property=verdict.property,
+                    calibrated=verdict.calibrated,
                     seconds=verdict.seconds,
                 )
                 for verdict in verdicts
@@ -317,9 +359,11 @@ class Reviews:
             decision=decision,
             stakes=stakes,
             verdicts=facts,
+            waives=waives,
         )
         telling = any(
-            verdict.decision != "allow" or verdict.rationale or verdict.score is not None for verdict in verdicts
+            verdict.decision != "allow" or verdict.rationale or verdict.score is not None or verdict.usage != NO_USAGE
+            for verdict in verdicts
         )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
 

@@ -208,7 +208,7 @@ def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
     yield from open_steps.values()
 
 
-def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901 - one case for each kind of event
+def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one case for each kind of event
     """What oversight refused for good stays refused, and what it left to a person was granted in time."""
     refused: dict[tuple[str, str], int] = {}
     escalated: dict[tuple[str, str], int] = {}
@@ -217,6 +217,9 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901 - one case for
     for event in story.events:
         call = (event.get("key", ""), event.get("digest", ""))
         match event["kind"]:
+            case "reviewed" if event.get("waives"):
+                if event["decision"] == "allow":
+                    escalated.pop(call, None)
             case "reviewed" if event["subject"] in {"plan", "action"} and _is_firm(event):
                 if event["decision"] in {"block", "halt", "revise", "resample"}:
                     refused[call] = event["seq"]

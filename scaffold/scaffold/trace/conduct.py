@@ -23,12 +23,13 @@ _SLACK_S = 5.0
 class _Open:
     """What is known of one plan or action that is not settled."""
 
-    __slots__ = ("asked", "cleared", "digest", "given", "intent", "plan", "reviews")
+    __slots__ = ("asked", "cleared", "digest", "given", "intent", "plan", "reviews", "waived")
 
     def __init__(self) -> None:
         self.digest = ""
         self.plan = ""
         self.reviews: dict[str, tuple[str, Decision]] = {}
+        self.waived = ""
         self.asked: ev.ApprovalAsked | None = None
         self.given: ev.ApprovalGiven | None = None
         self.cleared: ev.ActionCleared | None = None
@@ -88,7 +89,11 @@ class Conduct:
     # --- what is said of a plan or an action
 
     def _reviewed(self, event: ev.Reviewed) -> str:
-        if event.subject in {"plan", "action"}:
+        if event.subject not in {"plan", "action"}:
+            return ""
+        if event.waives:
+            self._at(event.key).waived = event.digest if event.decision == "allow" else ""
+        else:
             self._at(event.key).reviews[event.subject] = (event.digest, event.decision)
         return ""
 
@@ -108,7 +113,7 @@ class Conduct:
         return ""
 
     def _stands_against(self, known: _Open, digest: str, at: float) -> str:
-        """Say which review forbids what is to be allowed; nothing when none does or a person lifted it."""
+        """Say which review forbids what is to be allowed; nothing when none does, or it was lifted."""
         for subject, (reviewed, decision) in known.reviews.items():
             if reviewed != digest:
                 return f"the review of the {subject} was of something else"
@@ -116,6 +121,8 @@ class Conduct:
                 continue
             if decision != "escalate":
                 return f"the review of the {subject} said {decision}"
+            if known.waived == digest:
+                continue
             given, asked = known.given, known.asked
             if given is None or asked is None or not given.granted or given.digest != digest:
                 return f"the review of the {subject} asked for a person, and nobody approved"

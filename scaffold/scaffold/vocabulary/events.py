@@ -156,17 +156,22 @@ class VerdictFact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     settings: str = ""
     score: float | None = None
     property: str = ""
+    calibrated: bool = False
     seconds: float = 0.0
 
 
 class Reviewed(Event, tag="reviewed", kw_only=True):
-    """Monitors have read something. Content: `verdicts`, whole, when any of them says more than `allow`."""
+    """Monitors have read something. Content: `verdicts`, whole, when any of them says more than `allow`.
+
+    With `waives` they were those who may spare a person the question: `allow` means that nobody is asked.
+    """
 
     subject: SubjectKind
     digest: str
     decision: Decision
     stakes: str = "low"
     verdicts: tuple[VerdictFact, ...] = ()
+    waives: bool = False
 
 
 class ActionProposed(Event, tag="action.proposed", kw_only=True):

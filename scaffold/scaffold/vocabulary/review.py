@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
         path: where in it (`plan/1/arguments/account`).
         start: offset of the first character.
         end: offset after the last character.
+        sha256: of the words, in hex, so that they can be checked where they are withheld; filled in by the gate.
     """
 
     quote: str
@@ -51,6 +52,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str = ""
     start: int = 0
     end: int = 0
+    sha256: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +69,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         calibrated: whether the score is a probability checked against outcomes.
         evidence: what it rests on.
         monitor: who says it; filled in by the gate.
+        version: the monitor's; filled in by the gate.
         settings: digest of the monitor's version and settings; filled in by the gate.
         usage: what asking models for it cost.
         seconds: how long it took.
@@ -82,6 +85,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     calibrated: bool = False
     evidence: tuple[Evidence, ...] = ()
     monitor: str = ""
+    version: str = ""
     settings: str = ""
     usage: Usage = NO_USAGE
     seconds: float = 0.0
@@ -153,6 +157,11 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         needs: roles of the backends it asks, such as `judge`.
         tier: 0 for rules, which always bind; higher tiers run if the stakes ask for it.
         mode: whether its verdicts close the gate or are only recorded.
+        role: `restrict` can only make a decision stricter. `waive` is asked only when something would be put to a
+            person, and can only spare them the question: when all who may waive it say `allow`. Anything else, a
+            failure above all, means to ask.
+        sample: share of the subjects that it reads where the stakes are not high, drawn by run and key.
+        band: scores of this monitor, from and up to, that leave it open and have the dearer tiers asked.
         on_error: the decision when it raises or answers nonsense.
         on_timeout: the decision when it takes too long.
         on_missing: the decision when no backend answers for a role it needs; `block` refuses to begin at all.
@@ -168,6 +177,9 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     tier: int = 1
     mode: Literal["gate", "observe"] = "gate"
+    role: Literal["restrict", "waive"] = "restrict"
+    sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    band: tuple[float, float] = (0.3, 0.7)
     on_error: Decision = "block"
     on_timeout: Decision = "block"
     on_missing: Decision = "block"

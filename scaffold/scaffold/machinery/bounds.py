@@ -1,0 +1,46 @@
+"""How much a verdict may hold. Of a flood a beginning is kept, and the check counts as cut off."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.review import Evidence, Verdict
+
+_MOST_SPANS = 100
+_MOST_OBJECTIONS = 10_000
+_MOST_TEXT = 20_000  # characters
+
+
+def bounded(verdict: Verdict) -> Verdict:
+    """A verdict that is no flood, each span of whose evidence has the hash of its words.
+
+    What is cut decides no less than it did; but nobody can say of what it let pass why, so it is `truncated`.
+    """
+    evidence, objections = verdict.evidence, verdict.objections
+    if (
+        len(verdict.rationale) > _MOST_TEXT
+        or len(verdict.feedback) > _MOST_TEXT
+        or len(objections) > _MOST_OBJECTIONS
+        or len(evidence) > _MOST_SPANS
+        or (evidence and any(len(span.quote) > _MOST_TEXT for span in evidence))
+    ):
+        verdict = msgspec.structs.replace(
+            verdict,
+            status="truncated" if verdict.status == "ok" else verdict.status,
+            rationale=verdict.rationale[:_MOST_TEXT],
+            feedback=verdict.feedback[:_MOST_TEXT],
+            objections=objections[:_MOST_OBJECTIONS],
+        )
+    if not evidence:
+        return verdict
+    return msgspec.structs.replace(verdict, evidence=tuple([_hashed(span) for span in evidence[:_MOST_SPANS]]))
+
+
+def _hashed(span: Evidence) -> Evidence:
+    """The same with the hash of all its words, of which no more are kept than may be."""
+    known = span.sha256 or sha256(span.quote.encode("utf-8", "surrogatepass")).hexdigest()
+    return msgspec.structs.replace(span, quote=span.quote[:_MOST_TEXT], sha256=known)
