@@ -224,6 +224,27 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
     assert waited < took / 3
 
 
+def test_a_short_prompt_of_a_small_model_is_read_at_once(hanoi: XLSTMBackend) -> None:
+    """What takes a few milliseconds is not handed to a thread: the answer is there without a turn of the event loop."""
+    run(hanoi, ask(PROMPT))  # so that it is loaded
+
+    async def turns_taken() -> int:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        assert texts(await gather(hanoi, ask(PROMPT, n=5, temperature=0))) == [ANSWER] * 5
+        counting.cancel()
+        return turns
+
+    assert asyncio.run(turns_taken()) == 0
+
+
 def test_closing_ends_what_runs() -> None:
     """Closing the backend ends an answer under way as unavailable; it may be done twice, and used again."""
     parity = load("parity")

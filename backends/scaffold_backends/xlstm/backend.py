@@ -8,6 +8,7 @@ import secrets
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,17 +18,21 @@ from scaffold.errors import BackendUnavailable, BadRequest, MissingExtra, TaskEr
 from scaffold.vocabulary.models import FREE, Profile
 from scaffold_backends.options import Options, read_options
 from scaffold_backends.xlstm.checkpoint import find, shipped
+from scaffold_backends.xlstm.specs import SLSTMSpec
 from scaffold_backends.xlstm.stopping import Stopped
 from scaffold_backends.xlstm.tokens import Vocabulary, bare_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable
 
     from scaffold.vocabulary.models import Delta, Request
     from scaffold_backends.xlstm.checkpoint import Checkpoint
     from scaffold_backends.xlstm.generation import Generation
     from scaffold_backends.xlstm.model import XLSTM
+    from scaffold_backends.xlstm.specs import Config
     from scaffold_backends.xlstm.states import States
+
+_FEW, _SHORT = 1_000_000, 64  # weights of a small model, tokens of a short prompt
 
 
 class BeyondTraining(UserWarning):
@@ -67,13 +72,15 @@ def load(model: str, **options: Any) -> XLSTMBackend:
 class XLSTMBackend:
     """A model in this process: a prompt is read once and forked for its samples, which are stepped as one batch.
 
-    It computes in one thread of its own, so the event loop goes on meanwhile; requests take turns, a burst each.
+    It computes in one thread of its own, so the event loop goes on meanwhile; requests take turns, a burst each. Only
+    what a small model reads in a few milliseconds is read at once, where it was asked.
     """
 
     def __init__(self, checkpoint: Checkpoint, options: XLSTMOptions) -> None:
         config = checkpoint.config
         self._checkpoint, self._options = checkpoint, options
         self._vocabulary = Vocabulary(config.vocabulary, config.tokens)
+        self._at_once = _at_once(config)
         self._lock = threading.Lock()  # of its thread: it is used by tasks of any event loop
         self._loaded: tuple[XLSTM, States] | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -117,13 +124,19 @@ class XLSTMBackend:
         bursts = generation.run()
         self._running.add(generation)
         try:
-            while (burst := await self._in_thread(_next, bursts)) is not None:
+            # Handing a few milliseconds of work to a thread, and waiting for its answer, costs a good part of them.
+            quick = len(generation.prompt) <= self._at_once
+            burst = next(bursts) if quick else await self._in_thread(next, bursts)
+            while True:
                 for delta in burst:
                     yield delta
+                if burst[-1].usage is not None:
+                    return
+                burst = await self._in_thread(next, bursts)
         except Stopped as stopped:
             raise BackendUnavailable(f"the model {self._checkpoint.name} was closed while it answered") from stopped
         finally:
-            generation.stop.set()
+            generation.stopped = True
             self._running.discard(generation)
 
     def _begin(self, request: Request, model: XLSTM, states: States) -> Generation:
@@ -165,12 +178,14 @@ class XLSTMBackend:
         with self._lock:
             thread, self._thread = self._thread, None
             for generation in list(self._running):
-                generation.stop.set()
+                generation.stopped = True
         if thread is not None:
             await asyncio.to_thread(thread.shutdown)
-            self._loaded = None
+        self._loaded = None
 
 
-def _next(bursts: Iterator[list[Delta]]) -> list[Delta] | None:
-    """Give the next burst; None after the last. A StopIteration could not pass through a future."""
-    return next(bursts, None)
+def _at_once(config: Config) -> int:
+    """Give how many tokens are read in next to no time; none where they are read one by one, or have many weights."""
+    one_by_one = any(isinstance(block, SLSTMSpec) for block in config.blocks)
+    weights = sum(prod(shape) for shape in config.shapes().values())
+    return 0 if one_by_one or weights > _FEW else _SHORT

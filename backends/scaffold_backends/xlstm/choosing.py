@@ -65,15 +65,15 @@ class Weighed:
             shifted = (shifted - np.maximum.reduce(shifted, axis=1, keepdims=True)) / temperature
             cumulative = np.add.accumulate(np.exp(shifted), axis=1)
         self._cumulative: list[list[float]] = cumulative.tolist()
+        self._last = [bisect_left(weights, weights[-1]) for weights in self._cumulative]  # that have any weight
 
     def choose(self, row: int, u: float) -> int:
         """Choose a row's word by a number in [0, 1): the first whose cumulative weight exceeds that share of all."""
         if self._likeliest is not None:
             return self._likeliest[row]
         weights = self._cumulative[row]
-        total = weights[-1]
         # The product may be rounded up to the total: then it is the last word that has any weight.
-        return min(bisect_right(weights, u * total), bisect_left(weights, total))
+        return min(bisect_right(weights, u * weights[-1]), self._last[row])
 
     def logprob(self, row: int, token: int) -> float:
         """Give the logarithm of a word's probability at temperature 1, whatever may follow."""

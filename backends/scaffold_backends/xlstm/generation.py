@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -84,7 +83,8 @@ class Generation:
     """One request under way.
 
     Attributes:
-        stop: set by whoever no longer wants it; from any thread.
+        stopped: set by whoever no longer wants it; from any thread.
+        prompt: the tokens that are read.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class Generation:
             states: prompts that were read before.
             signals: give figures about the inner state.
         """
-        self.stop = threading.Event()
-        self._request, self._prompt, self._begun = request, [*prompt, *begun], bool(begun)
+        self.stopped = False
+        self._request, self.prompt, self._begun = request, [*prompt, *begun], bool(begun)
         self._model, self._vocabulary, self._states = model, vocabulary, states
         self._answer = None if config.answer is None else max(config.answer - len(begun), 1)
         self._end = None if config.end is None else vocabulary.words.index(config.end)
@@ -123,7 +123,7 @@ class Generation:
         """Generate, in bursts; the last Delta has the usage.
 
         Raises:
-            Stopped: somebody has set `stop`.
+            Stopped: somebody has set `stopped`.
         """
         state, cached = self._read()
         branches = [self._all]  # one for each row of the state
@@ -134,13 +134,13 @@ class Generation:
             said = [each for each in said if not each[2].finish]
             branches = [branch for _, _, branch in said]
             if not said:
-                usage = Usage(input=len(self._prompt), output=self._written, cached=cached)
+                usage = Usage(input=len(self.prompt), output=self._written, cached=cached)
                 yield [*pieces[:-1], msgspec.structs.replace(pieces[-1], usage=usage)]
                 return
             if pieces or time.monotonic() > until:
                 yield pieces + [delta for branch in branches for delta in branch.deltas()]
                 until = time.monotonic() + _BURST_S
-            if self.stop.is_set():
+            if self.stopped:
                 raise Stopped
             before = [row for row, _, _ in said]
             if before != list(range(state.batch)):
@@ -149,17 +149,17 @@ class Generation:
 
     def _read(self) -> tuple[State, int]:
         """Read the prompt, or find it read; give its state, and how many tokens were not read anew."""
-        state = self._states.get(self._prompt)
+        state = self._states.get(self.prompt)
         if state is not None:
-            return state, len(self._prompt)
-        tokens = np.array([self._prompt])
+            return state, len(self.prompt)
+        tokens = np.array([self.prompt])
         state = None
-        for first in range(0, len(self._prompt), _PIECE):
-            if self.stop.is_set():
+        for first in range(0, len(self.prompt), _PIECE):
+            if self.stopped:
                 raise Stopped
             state = self._model.encode(tokens[:, first : first + _PIECE], state)
         assert state is not None  # noqa: S101 - a prompt has at least one token
-        self._states.put(self._prompt, state)
+        self._states.put(self.prompt, state)
         return state, 0
 
     def _choose(self, state: State, branches: list[_Branch], place: int) -> list[tuple[int, int, _Branch]]:
