@@ -83,17 +83,22 @@ class Facts:
         Raises:
             KeyError: the call has no such argument, or it is not known yet.
         """
-        match path:
-            case ("args", name):
-                return self.known[name]
-            case ("action", name):
-                return self.action[name]
-            case ("provenance", name):
-                return self.provenance[name]
-            case ("provenance", name, leaf):
-                return self.provenance[name][leaf]
+        root, name = path[0], path[1]
+        if root == "args":
+            return self.known[name]
+        if root == "action":
+            return self._action_field(name)
+        record = self.provenance[name]
+        return record if len(path) == 2 else record[path[2]]  # noqa: PLR2004 - a record, or one field of it
+
+    def _action_field(self, name: str) -> Any:
+        match name:
+            case "name":
+                return self.call.action
+            case "effect" | "cost":
+                return getattr(self.spec, name)
             case _:
-                raise KeyError(path)
+                return self.action[name]
 
     def whole(self, root: str) -> Mapping[str, Any]:
         """A record undivided."""

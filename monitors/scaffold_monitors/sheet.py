@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaffold_monitors.expressions import Expression
     from scaffold_monitors.moments import Facts, Moment
 
+_NONE: frozenset[str] = frozenset()
 _CONTEXTS_KEPT = 32
 _NOT_KNOWN = (
     "it needs a result that is not known before the plan runs; "
@@ -152,7 +153,9 @@ class Sheet:
             raise Unclear(f"it could take {cost:,} steps here, and {MOST_COST:,} is the most: {advice}")
 
     def _execute(self, values: dict[str, Any], moment: Moment) -> Any:
-        nulls = frozenset(name for name, value in values.items() if value is None)
+        nulls = _NONE
+        if None in values.values():
+            nulls = frozenset(name for name, value in values.items() if value is None)
         context = self._contexts.get(nulls)
         if context is None:
             if len(self._contexts) >= _CONTEXTS_KEPT:

@@ -89,20 +89,18 @@ class History:
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
         """Take in one more event."""
-        match event:
-            case events.ActionProposed():
-                arguments = content.get("call", {}).get("arguments", {})
-                self.pending[event.key] = Pending(
-                    event.action, numbers(arguments), event.seq, event.plan, mark(event.action, arguments)
-                )
-            case events.ActionOutcome(status="performed"):
-                if done := self.pending.pop(event.key, None):
-                    self.settled.add(done.action, done.amounts)
-                    self.performed.add(done.mark)
-            case events.ActionOutcome(status="failed") | events.ActionRefused():
-                self.pending.pop(event.key, None)
-            case _:
-                pass
+        if isinstance(event, events.ActionProposed):
+            arguments = content.get("call", {}).get("arguments", {})
+            self.pending[event.key] = Pending(
+                event.action, numbers(arguments), event.seq, event.plan, mark(event.action, arguments)
+            )
+        elif isinstance(event, events.ActionOutcome) and event.status != "unknown":
+            done = self.pending.pop(event.key, None)
+            if done is not None and event.status == "performed":
+                self.settled.add(done.action, done.amounts)
+                self.performed.add(done.mark)
+        elif isinstance(event, events.ActionRefused):
+            self.pending.pop(event.key, None)
 
     def beside(self, key: str) -> list[Pending]:
         """What may happen besides the plan or action of that key, and has precedence over it."""

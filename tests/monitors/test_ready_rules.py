@@ -263,7 +263,8 @@ def test_what_was_looked_up_stands_in_the_trace(tmp_path: Path) -> None:
     assert status == "solved"
     contents = (tmp_path / second / "content.jsonl").read_text().splitlines()
     (verdict,) = [each for line in contents for each in json.loads(line)["body"].get("verdicts", [])]
-    assert verdict["evidence"] == [{"quote": "600", "path": "around/total_in('pay', 'cents', 1)"}]
+    (evidence,) = verdict["evidence"]
+    assert (evidence["quote"], evidence["path"]) == ("600", "around/total_in('pay', 'cents', 1)")
 
     async def resume() -> Any:
         async with Scaffold(paying(300), monitors=["rules"], actions=[pay], journal=FileJournal(tmp_path)) as agent:

@@ -264,24 +264,20 @@ class _Writer:
                 await over
                 continue
             self._syncing = True
+            covered = self._written
             try:
-                await self._sync_files(fsync)
+                await fsync(self.content)
+                await fsync(self.spine)
+                self._synced = covered
+            except OSError as error:
+                # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
+                raise self._fail(f"cannot sync {self._folder}: {error.strerror}") from error
             finally:
                 self._syncing = False
                 waiting, self._waiting = self._waiting, []
                 for over in waiting:
                     if not over.done():  # whoever was cancelled waits no more
                         over.set_result(None)
-
-    async def _sync_files(self, fsync: Sync) -> None:
-        covered = self._written
-        try:
-            await fsync(self.content)
-            await fsync(self.spine)
-        except OSError as error:
-            # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
-            raise self._fail(f"cannot sync {self._folder}: {error.strerror}") from error
-        self._synced = covered
 
     def _fail(self, message: str) -> JournalFailed:
         self._failed = JournalFailed(message)
