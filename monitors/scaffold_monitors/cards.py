@@ -165,3 +165,14 @@ INJECTION = MonitorCard(
     ),
     example="injection: {classifier: guard:score, threshold: 0.8}",
 )
+POLICY = MonitorCard(
+    about="Decides by a policy file: kinds of act as specifications show them, decisions for actions, rules in CEL.",
+    property="the policy of a file",
+    watches=frozenset({"plan", "action"}),
+    cost="no model; as `rules`, and a look-up for each call",
+    blind=(
+        "what a specification does not show: an action that is misnamed is of the wrong kind, unless the file says so.",
+        "whether a call was asked for, and where its values came from: `scope` and `dataflow` see those.",
+    ),
+    example="policy: {file: policy.yaml}",
+)

@@ -212,6 +212,23 @@ def checked(document: Document) -> Document:
     return document
 
 
+def actions_of(path: Path) -> list[Action]:
+    """The actions that a task file names.
+
+    Raises:
+        TaskError: one of them is not there, or no action.
+    """
+    document = read(path)
+    with document.locating():
+        base = str(path.resolve().parent)
+        return _actions({"base": base, "actions": read_texts(document, "actions")}, document.locating)
+
+
+def inputs_of(path: Path) -> dict[str, Any]:
+    """The inputs that a task file gives."""
+    return read_inputs(read(path))[0]
+
+
 @contextlib.contextmanager
 def _nowhere(**_: Any) -> Any:
     yield

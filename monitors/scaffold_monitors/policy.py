@@ -1,0 +1,377 @@
+"""The monitor `policy`: a file that says what may be done with the actions there are, shared by many tasks.
+
+What an action is follows from its specification: what it does, at what, with what (`entailment.tools`, the one home of
+that reading). Each call is of one or more kinds: `read`; `fetch`, which tells an address something; `send`, to somebody
+else; `pay`; `destroy`; `empower`, which gives access; `credential`, which takes one; `change`, which can be taken back;
+`other`. The strictest decision of its kinds counts, unless the policy has one for the action; and no rule may break.
+
+What the file says of actions (`roles`, `effect`) is what every monitor of the run reads. `scaffold policy check`,
+`test` and `explain` say what a file means before it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import BadInput, TaskError, nearest
+from scaffold.vocabulary import events
+from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.plan import ActionCall
+from scaffold.vocabulary.references import Provenance
+from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Objection, Subject, Verdict
+from scaffold.vocabulary.task import Task
+from scaffold_monitors.entailment.evidence import Kept
+from scaffold_monitors.entailment.lexicon import ACTS
+from scaffold_monitors.entailment.tools import OUTSIDERS, STATED, Tool
+from scaffold_monitors.mentions import check_mentions
+from scaffold_monitors.policy_file import DEFAULT, Case, Kind, Override, PolicyFile, read
+from scaffold_monitors.reading import Fault
+from scaffold_monitors.rules import Rules
+from scaffold_monitors.situations import tools_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold.document import Document
+    from scaffold.interfaces import Elsewhere, ReviewContext, TraceView
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.review import Stakes
+    from scaffold_monitors.sheet import Rule
+
+_SHOWN = 20
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that the policy says of a call.
+
+    Attributes:
+        decision: what follows from it alone.
+        where: line of the file, or `default`.
+        why: in words.
+    """
+
+    decision: Decision
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the policy makes of one call.
+
+    Attributes:
+        decision: of the strictest reason.
+        reasons: all of them, the one that decides first.
+        kinds: what kinds of act it is.
+        roles: of its arguments.
+        status: of the check of the rules.
+    """
+
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    kinds: tuple[Kind, ...]
+    roles: Mapping[str, str]
+    status: str = "ok"
+
+
+class _OwnRules(Rules):
+    """The rules of the file alone; those of goals are another monitor's."""
+
+    def _rules(self, task: Task) -> Iterator[Rule]:
+        yield from self._extra
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Check the rules that are about actions of this task: a policy is shared by tasks that have others."""
+        for rule in self._extra:
+            if not self.missing(rule, actions):
+                try:
+                    check_mentions(rule, task, actions)
+                except Fault as fault:
+                    raise TaskError(str(fault), path=rule.path) from None
+
+    @staticmethod
+    def missing(rule: Rule, actions: Mapping[str, ActionSpec]) -> list[str]:
+        """The actions that a rule names and a task does not have."""
+        named = [mention.name for mention in rule.expression.mentions if mention.kind == "action"]
+        return [name for name in [*named, *(rule.only or ())] if actions and name not in actions]
+
+    def unknown(self, actions: Mapping[str, ActionSpec]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Where rules name such actions."""
+        for rule in self._extra:
+            yield from ((rule.path, name) for name in self.missing(rule, actions))
+
+
+class Policy:
+    """Decides by a policy file.
+
+    Args:
+        file: the file.
+        base: folder that it is looked for in.
+
+    Raises:
+        TaskError: the file is no policy; names its line.
+    """
+
+    folds = Rules.folds
+
+    def __init__(self, *, file: str = "", base: Path | None = None) -> None:
+        self.document: Document | None = None
+        self.file = PolicyFile()
+        if not isinstance(file, str):
+            raise BadInput(f"the setting 'file' of monitor 'policy' is a file's name, not {file!r}")
+        if file:
+            self.document, self.file = read((base or Path.cwd()) / file)
+        try:
+            self._rules = _OwnRules(rules=self.file.extra_rules())
+        except TaskError as error:
+            raise self._located(error) from None
+        self._decisions: dict[Kind, Decision] = {**DEFAULT, **self.file.decisions}
+        self._tools = Kept(tools_of)
+        settings = self.file.model_dump(mode="json", by_alias=True, exclude={"tests"}, exclude_defaults=True)
+        self.spec = MonitorSpec(name="policy", tier=0, settings=settings)
+
+    def describe(self, spec: ActionSpec) -> ActionSpec:
+        """An action as the policy says it is."""
+        said = self.file.actions.get(spec.name)
+        if said is None or not (said.roles or said.effect):
+            return spec
+        properties = dict(spec.parameters.get("properties") or {})
+        for name, role in said.roles.items():
+            schema = properties.get(name)
+            properties[name] = {**(schema if isinstance(schema, Mapping) else {}), STATED: role}
+        parameters = {**spec.parameters, "properties": properties}
+        return msgspec.structs.replace(spec, parameters=parameters, effect=said.effect or spec.effect)
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Refuse a policy that speaks of what does not exist.
+
+        Raises:
+            TaskError: names the line, and the nearest name.
+        """
+        for name, said in self.file.actions.items() if actions else ():
+            if name not in actions:
+                continue  # a policy is shared by tasks that have other actions
+            known = actions[name].parameters.get("properties")
+            for argument in said.roles:
+                if known is not None and argument not in known:
+                    problem = f"is no argument of {name!r}{nearest(argument, known)}"
+                    raise self._fault(problem, ("actions", name, "roles", argument))
+        try:
+            self._rules.check(task, actions)
+        except TaskError as error:
+            raise self._located(error) from None
+
+    def unknown(self, actions: Mapping[str, ActionSpec]) -> list[TaskError]:
+        """What the file says of actions that a task does not have: right for another task, or a typo."""
+        places: list[tuple[tuple[str | int, ...], str]] = [(("actions", name), name) for name in self.file.actions]
+        places += [(path[2:], name) for path, name in self._rules.unknown(actions)]
+        return [
+            self._fault(f"there is no action {name!r}{nearest(name, actions)}", place)
+            for place, name in places
+            if name not in actions
+        ]
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
+        """Remember what was done, for the rules."""
+        return self._rules.fold(state, event, content)
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Check a plan, or one action on its way."""
+        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
+        if calls is None:
+            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+        ruled = await self._rules.review(subject, view, context)
+        if ruled.decision == "block" and ruled.status != "ok":
+            return ruled
+        tools: dict[str, Tool] = self._tools(view.actions)
+        found = [(call, self.reason(call.action, tools[call.action], view.actions[call.action])) for call in calls]
+        telling = [(call, reason) for call, reason in found if reason.decision != "allow"]
+        if not telling:
+            return ruled if ruled.decision != "allow" or ruled.rationale else Verdict(decision="allow")
+        decision = max((reason.decision for _, reason in telling), key=SEVERITY.__getitem__)
+        advice = {call.id: f"the policy does not let {call.action} run by itself" for call, _ in telling}
+        lines = [f"{call.id}: {reason.why} ({reason.where}): {reason.decision}" for call, reason in telling]
+        return Verdict(
+            decision=max((decision, ruled.decision), key=SEVERITY.__getitem__),
+            rationale="\n".join([*([ruled.rationale] if ruled.rationale else []), *lines[:_SHOWN]]),
+            feedback="; ".join([*([ruled.feedback] if ruled.feedback else []), *dict.fromkeys(advice.values())]),
+            objections=(*ruled.objections, *(Objection(node, said) for node, said in advice.items())),
+            evidence=ruled.evidence,
+        )
+
+    def reason(self, name: str, tool: Tool, spec: ActionSpec) -> Reason:
+        """What is decided of an action whatever its arguments."""
+        said = self.file.actions.get(name)
+        if said is not None and said.decision is not None:
+            why = said.because or f"the policy has a decision for {name}"
+            return Reason(said.decision, self._line(("actions", name, "decision")), why)
+        kinds = kinds_of(tool, spec, said)
+        worst = max(kinds, key=lambda kind: SEVERITY[self._decisions[kind]])
+        why = f"{name} is of the kind {worst!r}"
+        return Reason(self._decisions[worst], self._line(("decisions", worst)), why)
+
+    # --- before it is used
+
+    @staticmethod
+    def case(**said: Any) -> Case:
+        """A call to explain, of which nothing is wanted."""
+        return Case.model_validate({**said, "wants": "allow"})
+
+    def explain(self, case: Case, actions: Mapping[str, ActionSpec] | None = None) -> Explanation:
+        """Say what the policy makes of a call, and why; without specifications, by the names in the call alone.
+
+        Raises:
+            TaskError: there is no such action.
+        """
+        known = actions or _made_up(case)
+        if case.call not in known:
+            raise TaskError(f"there is no action {case.call!r}{nearest(case.call, known)}")
+        described = {name: self.describe(spec) for name, spec in known.items()}
+        task = Task(prompt="policy", inputs=case.inputs)
+        tool: Tool = self._tools(described)[case.call]
+        own = self.reason(case.call, tool, described[case.call])
+        verdict = asyncio.run(self._ruled(case, task, described))
+        reasons = [own, *self._broken(verdict)]
+        reasons.sort(key=lambda reason: -SEVERITY[reason.decision])
+        roles = {leaf: tool.roles.get(leaf, "thing") for leaf in case.arguments}
+        kinds = kinds_of(tool, described[case.call], self.file.actions.get(case.call))
+        return Explanation(reasons[0].decision, tuple(reasons), kinds, roles, verdict.status)
+
+    async def _ruled(self, case: Case, task: Task, actions: Mapping[str, ActionSpec]) -> Verdict:
+        view = _Alone(task, actions, _when(case.at))
+        for number, (name, arguments) in enumerate(pair for each in case.before for pair in each.items()):
+            key = f"before/{number}"
+            done = {"action": name, "arguments": arguments}
+            proposed = events.ActionProposed(key=key, action=name, effect="irreversible", digest="", seq=number + 1)
+            view.state = self._rules.fold(view.state, proposed, {"call": done})
+            outcome = events.ActionOutcome(key=key, action=name, digest="", status="performed")
+            view.state = self._rules.fold(view.state, outcome, {})
+        where = {name: Provenance(("history:@0",), name in case.tainted) for name in case.arguments}
+        call = ActionCall(id=case.call, action=case.call, arguments=case.arguments, provenance=where)
+        return await self._rules.review(Subject(kind="action", key="0", call=call), view, _NoContext())
+
+    def _broken(self, verdict: Verdict) -> list[Reason]:
+        """The rules that stand against a call, each with its line."""
+        if verdict.decision == "allow":
+            return []
+        found = []
+        for number, rule in enumerate(self.file.rules):
+            for line in verdict.rationale.split("\n"):
+                if line.startswith((f"rules.{number}:", f"rules.{number},")):
+                    told = rule.statement or rule.rule
+                    found.append(Reason("block", self._line(("rules", number, "rule")), f"{told}: {line}"))
+        return found or [Reason("block", self._line(("rules",)), verdict.rationale)]
+
+    def failures(self, actions: Mapping[str, ActionSpec] | None = None) -> list[TaskError]:
+        """The lines of the file's table that come out otherwise than wanted."""
+        found = []
+        for number, case in enumerate(self.file.tests):
+            try:
+                said = self.explain(case, actions)
+            except TaskError as error:
+                found.append(error if error.where else self._fault(str(error.args[0]), ("tests", number, "call")))
+                continue
+            told = "; ".join(f"{each.decision}: {each.why} ({each.where})" for each in said.reasons)
+            if said.decision != case.wants:
+                found.append(self._fault(f"wants {case.wants}, and gets {told}", ("tests", number, "wants")))
+            elif case.because not in told:
+                found.append(
+                    self._fault(f"wants {case.because!r} among the reasons: {told}", ("tests", number, "because"))
+                )
+        return found
+
+    def _line(self, place: tuple[str | int, ...]) -> str:
+        if self.document is None or place not in self.document.lines:
+            return "default"
+        return f"{self.document.path.name}:{self.document.lines[place]}"
+
+    def _fault(self, message: str, place: tuple[str | int, ...]) -> TaskError:
+        return TaskError(message, path=place) if self.document is None else self.document.fault(message, place)
+
+    def _located(self, error: TaskError) -> TaskError:
+        """A fault of a rule at its line of the file."""
+        at = error.path.index("rules", 2) if error.path[:2] == ("monitors", "rules") else 0
+        return self._fault(error.args[0], error.path[at:])
+
+
+def kinds_of(tool: Tool, spec: ActionSpec, said: Override | None = None) -> tuple[Kind, ...]:
+    """What kinds of act an action is, by its specification or as the policy says."""
+    if said is not None and said.kinds is not None:
+        return said.kinds or ("other",)
+    if tool.outward:
+        return ("fetch",)
+    if not tool.effect:
+        return ("read",)
+    roles = set(tool.roles.values())
+    kinds: list[Kind] = []
+    if "pay" in tool.acts or ("amount" in roles and ("money" in tool.things or "pay" in ACTS.get(tool.verb, ()))):
+        kinds.append("pay")
+    if roles & OUTSIDERS or "send" in tool.acts:
+        kinds.append("send")
+    if tool.destroys:
+        kinds.append("destroy")
+    if tool.empowers:
+        kinds.append("empower")
+    if "credential" in roles:
+        kinds.append("credential")
+    return tuple(kinds) or (("change",) if spec.effect == "reversible" else ("other",))
+
+
+def _made_up(case: Case) -> dict[str, ActionSpec]:
+    """A specification that follows from the call alone."""
+    found: dict[str, ActionSpec] = {}
+    for name, arguments in [(case.call, case.arguments), *(pair for each in case.before for pair in each.items())]:
+        properties = {each: {"type": _TYPES.get(type(value), "string")} for each, value in arguments.items()}
+        found.setdefault(name, ActionSpec(name=name, parameters={"type": "object", "properties": properties}))
+    return found
+
+
+def _when(text: str) -> float:
+    if not text:
+        return datetime.now(tz=UTC).timestamp()
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise TaskError(f"{text!r} is no time: write 2026-11-23T12:00:00+00:00", path=("at",)) from None
+
+
+@dataclass
+class _Alone:
+    """A view of a run that has done nothing but what the case says, among no others."""
+
+    task: Task
+    actions: Mapping[str, ActionSpec]
+    at: float
+    state: Any = None
+    run: str = field(default="policy", init=False)
+
+    def now(self) -> float:
+        return self.at
+
+    async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
+        return ()
+
+    async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        nothing: tuple[tuple[Event, dict[str, Any]], ...] = ()
+        for each in nothing:
+            yield each
+
+
+class _NoContext:
+    """Rules ask nobody."""
+
+    stakes: Stakes = "low"
+    random = random.Random(0)  # noqa: S311 - never drawn from
+
+    async def think(self, *_: Any, **__: Any) -> Any:
+        raise BadInput("a policy asks no model")

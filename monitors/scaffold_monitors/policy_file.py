@@ -1,0 +1,158 @@
+"""A policy file: what may be done with the actions there are, for many tasks; read, and checked line by line.
+
+decisions: {send: allow, pay: escalate}          # by kind of act; what is left out is as by default
+actions:
+  wire:                                          # what its specification does not show, or a decision of its own
+    kinds: [pay]
+    roles: {dest: principal, note: text}
+    decision: block
+    because: wires are made by hand
+rules:
+  - rule: only('pay', 'account', inputs.accounts)
+    statement: pay only to accounts on the list
+tests:                                           # run by `scaffold policy test`
+  - {call: pay, arguments: {account: A1, cents: 900}, inputs: {accounts: [A1]}, wants: escalate}
+  - {call: pay, arguments: {account: X, cents: 900}, inputs: {accounts: [A1]}, wants: block, because: on the list}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaffold import document as documents
+from scaffold.document import Document, Place
+from scaffold.errors import TaskError, nearest
+from scaffold.vocabulary.actions import Effect
+from scaffold.vocabulary.review import Decision
+from scaffold_monitors.entailment.tools import Role
+
+Kind = Literal["read", "fetch", "send", "pay", "destroy", "empower", "credential", "change", "other"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# What is asked about when a policy does not say: whatever reaches somebody, or cannot be taken back.
+DEFAULT: dict[Kind, Decision] = {
+    "read": "allow",
+    "fetch": "flag",
+    "change": "allow",
+    "send": "escalate",
+    "pay": "escalate",
+    "destroy": "escalate",
+    "empower": "escalate",
+    "credential": "escalate",
+    "other": "escalate",
+}
+_DECIDING = Literal["allow", "flag", "revise", "escalate", "block", "halt"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Override(_Strict):
+    """What the policy says of one action.
+
+    Attributes:
+        decision: whatever its kinds; None leaves it to them.
+        because: why, for people.
+        kinds: what kinds of act it is, in place of what its specification shows.
+        effect: what monitors take its effect for.
+        roles: of arguments, in place of what their names and schemas show.
+    """
+
+    decision: _DECIDING | None = None
+    because: str = ""
+    kinds: tuple[Kind, ...] | None = None
+    effect: Effect | None = None
+    roles: dict[str, Role] = {}
+
+
+class PolicyRule(_Strict):
+    """A rule in CEL, as goals have them.
+
+    Attributes:
+        rule: the expression.
+        statement: what the planner is told when it is broken; the expression itself when left out.
+        only: names of the actions it is about; written `for`.
+    """
+
+    rule: str
+    statement: str = ""
+    only: tuple[str, ...] | None = Field(default=None, alias="for")
+
+
+class Case(_Strict):
+    """One line of the table of calls and wanted verdicts.
+
+    Attributes:
+        call: the action.
+        arguments: of the call.
+        tainted: names of arguments that come from outside our trust.
+        inputs: of the task.
+        before: calls that were performed earlier in the run, each `{action: {arguments}}`.
+        at: when, as `2026-11-23T12:00:00+00:00`; now when left out.
+        wants: the decision.
+        because: words that the explanation holds.
+    """
+
+    call: str
+    arguments: dict[str, Any] = {}
+    tainted: tuple[str, ...] = ()
+    inputs: dict[str, Any] = {}
+    before: tuple[dict[str, dict[str, Any]], ...] = ()
+    at: str = ""
+    wants: _DECIDING
+    because: str = ""
+
+
+class PolicyFile(_Strict):
+    """What a policy file holds."""
+
+    decisions: dict[Kind, _DECIDING] = {}
+    actions: dict[str, Override] = {}
+    rules: tuple[PolicyRule, ...] = ()
+    tests: tuple[Case, ...] = ()
+
+    def extra_rules(self) -> list[dict[str, Any]]:
+        """The rules as the monitor `rules` takes them."""
+        return [{"rule": each.rule, "statement": each.statement or each.rule, "for": each.only} for each in self.rules]
+
+
+def read(path: Path) -> tuple[Document, PolicyFile]:
+    """Read a policy file.
+
+    Raises:
+        TaskError: it is no policy; names the line, the key, and the nearest name where one was meant.
+    """
+    document = documents.read(path)
+    if not isinstance(document.value, dict):
+        raise document.fault("a policy is a mapping: `decisions:`, `actions:`, `rules:`, `tests:`")
+    try:
+        return document, PolicyFile.model_validate(document.value)
+    except ValidationError as error:
+        raise _fault(document, error) from None
+
+
+def _fault(document: Document, error: ValidationError) -> TaskError:
+    faults = error.errors(include_url=False)
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    place: Place = tuple(part for part in fault["loc"] if part != "[key]")
+    if fault["type"] == "extra_forbidden":
+        known = _known_at(place[:-1])
+        return document.fault(
+            f"is not known{nearest(str(place[-1]), known) or '; known are ' + ', '.join(known)}", place
+        )
+    if fault["type"] == "missing":
+        return document.fault(f"lacks `{place[-1]}`", place[:-1])
+    if fault["type"] == "literal_error":
+        wanted = [each.strip("' ") for each in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        said = f"is {fault['input']!r}, and should be one of {', '.join(wanted)}{nearest(str(fault['input']), wanted)}"
+        return document.fault(said, place)
+    return document.fault(str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input "), place)
+
+
+def _known_at(place: Place) -> list[str]:
+    parts: dict[str, type[BaseModel]] = {"actions": Override, "rules": PolicyRule, "tests": Case}
+    model = parts.get(str(place[0]) if place else "", PolicyFile)
+    return [each.alias or name for name, each in model.model_fields.items()]

@@ -1,0 +1,180 @@
+"""`scaffold policy`: what a policy file means, before it is used."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from scaffold.cli.options import by_name, json_option
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.actions import ActionSpec
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_CALL = re.compile(r"\s*([\w.:-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_ARGUMENT = re.compile(r"""\s*([\w-]+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^,]*)\s*(?:,|$)""")
+
+
+@click.group(invoke_without_command=False)
+def policy() -> None:
+    """Check a policy file, run the table of calls in it, or ask what it makes of a call."""
+
+
+def _known_by(command: _Command) -> _Command:
+    """`--task TASK.yaml` and `--action MODULE:NAME`: where the specifications of the actions come from."""
+    for decorate in (
+        click.option("--action", "references", metavar="MODULE:NAME", multiple=True, help="An action, by its code."),
+        click.option(
+            "--task", metavar="TASK.yaml", type=click.Path(path_type=Path), help="A task that has the actions."
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+@policy.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@_known_by
+def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
+    """Check FILE: its keys, names and rules, and the table of calls in it."""
+    from scaffold.errors import TaskError
+
+    made, actions = _policy(file), _actions(task, references)
+    faults = [*(made.unknown(actions) if actions else ()), *made.failures(actions)]
+    if actions and task is not None:
+        from scaffold.vocabulary.task import Task
+
+        try:
+            made.check(Task(prompt="policy", inputs=_inputs_of(task)), actions)
+        except TaskError as error:
+            faults.insert(0, error)
+    _say(faults)
+    if faults:
+        return 1
+    click.echo(f"{file}: {len(made.file.rules)} rules, {len(made.file.tests)} tests: all right")
+    return 0
+
+
+@policy.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@_known_by
+def test(file: Path, task: Path | None, references: Sequence[str]) -> int:
+    """Run the table of calls in FILE."""
+    made = _policy(file)
+    faults = made.failures(_actions(task, references))
+    _say(faults)
+    total = len(made.file.tests)
+    click.echo(f"{total - len(faults)} passed, {len(faults)} failed")
+    return 1 if faults else 0
+
+
+@policy.command()
+@click.argument("call")
+@click.option("--policy", "file", metavar="FILE", type=click.Path(path_type=Path), help="The policy [the default one].")
+@click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input of the task.")
+@click.option("--tainted", metavar="ARGUMENT", multiple=True, help="This argument comes from outside our trust.")
+@click.option("--at", default="", metavar="TIME", help="When, such as 2026-11-23T12:00:00+00:00 [now].")
+@_known_by
+@json_option
+def explain(
+    call: str,
+    file: Path | None,
+    inputs: Sequence[str],
+    tainted: Sequence[str],
+    at: str,
+    task: Path | None,
+    references: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Say what a policy makes of CALL, such as `pay(account=A1, cents=500)`, and which of its lines decides.
+
+    Without --task or --action, what the action is follows from the call's own names alone.
+    """
+    from scaffold import entries
+
+    name, arguments = _read_call(call)
+    made = _policy(file)
+    case = entries.load("monitor", "policy").case(
+        call=name,
+        arguments=arguments,
+        inputs={**_inputs_of(task), **by_name(inputs)},
+        tainted=tainted,
+        at=at,
+    )
+    said = made.explain(case, _actions(task, references))
+    if as_json:
+        reasons = [{"decision": each.decision, "where": each.where, "why": each.why} for each in said.reasons]
+        told = {"call": name, "decision": said.decision, "kinds": said.kinds, "roles": said.roles, "reasons": reasons}
+        click.echo(json.dumps(told))
+        return
+    from scaffold.cli.speech import line, plain
+
+    click.echo(f"{said.decision}: {plain(name)} is {', '.join(said.kinds)}")
+    for each in said.reasons:
+        click.echo(f"  {each.decision:<9} {line(each.why)}  ({plain(each.where)})")
+    for argument, role in said.roles.items():
+        click.echo(f"  {plain(argument)}: {role}")
+
+
+def _policy(file: Path | None) -> Any:
+    from scaffold import registry
+
+    if file is None:
+        return registry.make_monitor("policy", {})
+    return registry.make_monitor("policy", {"file": str(file)}, Path.cwd())
+
+
+def _actions(task: Path | None, references: Sequence[str]) -> Mapping[str, ActionSpec] | None:
+    """The specifications of the actions that a task or the command names; None when neither names any."""
+    from scaffold import registry, taskfile
+
+    found = list(taskfile.actions_of(task)) if task is not None else []
+    for reference in references:
+        made = registry.from_file(reference, Path.cwd())
+        found.append(registry.make_action(made, reference, ()))
+    return {action.spec.name: action.spec for action in found} or None
+
+
+def _inputs_of(task: Path | None) -> dict[str, Any]:
+    from scaffold import taskfile
+
+    return taskfile.inputs_of(task) if task is not None else {}
+
+
+def _say(faults: Sequence[Exception]) -> None:
+    from scaffold.cli.speech import plain
+
+    for fault in faults:
+        click.echo(plain(str(fault)), err=True)
+
+
+def _read_call(text: str) -> tuple[str, dict[str, Any]]:
+    """`pay(account=A1, cents=500)`, or JSON: `{"pay": {"account": "A1"}}`."""
+    from scaffold.errors import BadInput
+
+    if text.lstrip().startswith("{"):
+        try:
+            ((name, arguments),) = json.loads(text).items()
+        except (ValueError, AttributeError):
+            name, arguments = "", None
+        if not isinstance(arguments, dict):
+            raise BadInput(f'{text!r} is no call: write {{"pay": {{"cents": 500}}}}')
+        return name, arguments
+    found = _CALL.fullmatch(text)
+    if found is None:
+        raise BadInput(f"{text!r} is no call: write pay(account=A1, cents=500)")
+    inner, place = found[2] or "", 0
+    pairs = []
+    while inner[place:].strip():
+        part = _ARGUMENT.match(inner, place)
+        if part is None or part.end() == place:
+            raise BadInput(f"{inner[place:]!r} is no argument: write name=value")
+        value = part[2].strip()
+        pairs.append(f"{part[1]}={value[1:-1] if value[:1] == value[-1:] == chr(39) else value}")
+        place = part.end()
+    return found[1], by_name(pairs)
