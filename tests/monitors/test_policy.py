@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scaffold import taskfile
+from scaffold import Scaffold, taskfile
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Describes, Folds, Monitor
 from scaffold.registry import make_monitor
@@ -329,7 +329,7 @@ def test_a_task_names_its_policy(tmp_path: Path) -> None:
     built = taskfile.build(tmp_path / "task.yaml")
     assert built.config["monitors"] == ["budget", "rules", {"policy": {"file": "policy.yaml"}}]
     built.agent.check(built.task)
-    assert taskfile.rebuild(built.config)
+    assert isinstance(taskfile.rebuild(built.config), Scaffold)
     done = command(tmp_path, "check", "policy.yaml", "--task", "task.yaml")
     assert "there is no action 'frobnicate'" in done.stderr
     for text, problem in (
