@@ -11,7 +11,7 @@ np = pytest.importorskip("numpy")
 from scaffold.errors import ModelFileError  # noqa: E402 - below what may skip this file
 from scaffold_backends.xlstm import mlstm, plain, slstm  # noqa: E402 - as above
 from scaffold_backends.xlstm.block_mlstm import MLSTMBlock  # noqa: E402 - as above
-from scaffold_backends.xlstm.functions import gelu, layer_norm, log_sigmoid, sigmoid  # noqa: E402 - as above
+from scaffold_backends.xlstm.functions import gelu, log_sigmoid, sigmoid, unit_layer  # noqa: E402 - as above
 from scaffold_backends.xlstm.model import XLSTM, State  # noqa: E402 - as above
 from scaffold_backends.xlstm.specs import Config, MLSTMSpec  # noqa: E402 - as above
 
@@ -151,7 +151,7 @@ def test_the_block_that_runs_is_the_plain_one(heads: int, group: int) -> None:
     weights = {name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in spec.shapes(16).items()}
     x = rng.normal(size=(3, 40, 16)).astype(np.float32)
     wanted = plain.read(spec, weights, 1e-5, x)
-    block = MLSTMBlock(spec, weights, 1e-5, layer_norm)
+    block = MLSTMBlock(spec, weights, 1e-5, unit_layer)
     flat = x.reshape(-1, 16)
     at_once, memory = block.encode(flat, block.local(flat), block.empty(3))
     np.testing.assert_allclose(at_once.reshape(x.shape), wanted, atol=2e-5, rtol=2e-4)

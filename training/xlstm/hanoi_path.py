@@ -2,7 +2,7 @@
 
 It is the model as it ships that is looked at, in numpy, on one core: the probability, sampled at temperature 1, of the
 right move in all 1,048,575 states of 20 disks and in those of every smaller tower. What it finds becomes
-`paths` in the checkpoint's metrics.
+`paths` in the checkpoint's metrics. With `--disks 18 19` it looks at these towers alone, and keeps the other rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from scaffold_backends.xlstm.towers import DISKS, moves
 from training.xlstm.hanoi_states import ANSWER, States, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scaffold_backends.xlstm.functions import Array
@@ -72,19 +74,25 @@ def look(model: XLSTM, disks: int) -> dict[str, Any]:
     }
 
 
-def measure(checkpoint: Path) -> None:
-    """Look at all towers, the tallest first, and write what was found beside the checkpoint as it comes."""
+def measure(checkpoint: Path, towers: Sequence[int] = ()) -> None:
+    """Look at towers, the tallest first, and write what was found beside the checkpoint as it comes.
+
+    Args:
+        checkpoint: the weights.
+        towers: these alone, beside what the metrics hold of the others; all afresh if none.
+    """
     model = find(str(checkpoint)).load()
     file = checkpoint.with_suffix(".metrics.json")
-    rows: list[dict[str, Any]] = []
-    for disks in (DISKS, *range(1, DISKS)):
-        rows.append(look(model, disks))
-        print(rows[-1], flush=True)
+    known = json.loads(file.read_text(encoding="utf-8")).get("paths", {}).get("by_disks", []) if towers else []
+    rows: dict[int, dict[str, Any]] = {row["disks"]: row for row in known}
+    for disks in towers or (DISKS, *range(1, DISKS)):
+        rows[disks] = look(model, disks)
+        print(rows[disks], flush=True)
         paths = {
             "temperature": 1.0,
-            "worst": min(row["worst"] for row in rows),
-            "of_20_disks": rows[0],
-            "by_disks": sorted(rows, key=lambda row: row["disks"]),
+            "worst": min(row["worst"] for row in rows.values()),
+            "of_20_disks": rows.get(DISKS),
+            "by_disks": [rows[each] for each in sorted(rows)],
         }
         metrics = json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps({**metrics, "paths": paths}, indent=1) + "\n", encoding="utf-8")
@@ -94,4 +102,6 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     shipped = Path("backends/scaffold_backends/xlstm/checkpoints/hanoi.safetensors")
     options.add_argument("checkpoint", type=Path, nargs="?", default=shipped)
-    measure(options.parse_args().checkpoint)
+    options.add_argument("--disks", type=int, nargs="+", choices=range(1, DISKS + 1), default=(), metavar="N")
+    said = options.parse_args()
+    measure(said.checkpoint, said.disks)

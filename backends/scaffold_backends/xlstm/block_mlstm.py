@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scaffold_backends.xlstm.blocks import Weights
     from scaffold_backends.xlstm.specs import MLSTMSpec
 
-    Norm: TypeAlias = Callable[[Array, Array, float], Array]
+    Norm: TypeAlias = Callable[[Array, float], Array]
 
 _ONE = np.float32(1)
 
@@ -53,11 +53,11 @@ class MLSTMBlock:
     """
 
     def __init__(self, spec: MLSTMSpec, weights: Weights, eps: float, norm: Norm) -> None:
-        """Arrange the weights; `norm` is that of the stream."""
+        """Arrange the weights; `norm` is that of the stream, without its weight."""
         self.heads, self.inner, self.eps, self.norm = spec.heads, spec.inner, eps, norm
         self.part = self.inner // self.heads
         self.one = np.float32((self.part * eps) ** 0.5)
-        self.log_one = np.log(self.one)
+        self.log_one, self.tiny = np.log(self.one), self.one * mlstm.EPS
         self.conv = Convolution(weights["conv.weight"], weights["conv.bias"])
         q, k, v = (diagonal(weights[f"{name}.weight"]) for name in "qkv")  # each (I, I)
         k = k / np.float32(self.part**0.5)
@@ -72,8 +72,7 @@ class MLSTMBlock:
         ones[:, -1] = self.one  # the last entry of a head's value: no weight, only a bias
         up_a, up_z = np.split(weights["up.weight"].T, 2, axis=1)  # each (D, I)
         local = (up_a, up_a @ values.reshape(self.inner, -1), up_a @ (v @ of_v), up_z / 2)
-        self.norm_weight = weights["norm.weight"]
-        self.up = np.concatenate(local, axis=1)  # (D, L)
+        self.up = weights["norm.weight"][:, None] * np.concatenate(local, axis=1)  # (D, L)
         self.bias = np.concatenate((ones.reshape(-1), weights["gates.bias"] * signs))
         self.places = np.cumsum([part.shape[1] for part in local])[:-1].tolist()
         self.down = np.ascontiguousarray(weights["down.weight"].T)  # (I, D)
@@ -94,7 +93,7 @@ class MLSTMBlock:
 
     def local(self, x: Array) -> Array:
         values, _, gate = self.places
-        local: Array = self.norm(x, self.norm_weight, self.eps) @ self.up
+        local: Array = self.norm(x, self.eps) @ self.up
         biased = local[:, values:gate]
         biased += self.bias
         half = local[:, gate:]
@@ -168,7 +167,7 @@ class MLSTMBlock:
         """Norm by heads what was found (..., H, P + 1), add c (N, I), gate it (N, I), and add it to x (N, D)."""
         bound: Array = np.exp(self.log_one - m)
         np.maximum(np.abs(found[..., -1]), bound, out=bound)
-        np.add(bound, self.one * mlstm.EPS, out=found[..., -1])
+        np.add(bound, self.tiny, out=found[..., -1])
         root: Array = np.vecdot(found, found)
         np.sqrt(root, out=root)
         values = found[..., :-1]

@@ -23,6 +23,7 @@ Trie: TypeAlias = "dict[int, Trie]"
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
+_STEP = 2.0**-53
 
 
 def _mixed(x: int) -> int:
@@ -39,7 +40,7 @@ def stream_of(seed: int) -> int:
 
 def uniform(stream: int, place: int) -> float:
     """Give a stream's number at a place, in [0, 1): there is no state, so any sample can be drawn again by itself."""
-    return (_mixed((stream + (place + 1) * _GAMMA) & _MASK) >> 11) * 2.0**-53
+    return (_mixed((stream + (place + 1) * _GAMMA) & _MASK) >> 11) * _STEP
 
 
 class Weighed:

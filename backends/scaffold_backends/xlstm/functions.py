@@ -74,12 +74,16 @@ def soft_cap(x: Array, cap: float) -> Array:
 
 def layer_norm(x: Array, weight: Array, eps: float) -> Array:
     """(x - mean) / sqrt(variance + eps) * weight, over the last axis."""
+    normed = unit_layer(x, eps)
+    normed *= weight
+    return normed
+
+
+def unit_layer(x: Array, eps: float) -> Array:
+    """(x - mean) / sqrt(variance + eps), over the last axis: a layer norm whose weight went into the next product."""
     mean: Array = np.add.reduce(x, axis=-1, keepdims=True)
-    mean *= np.float32(1 / x.shape[-1])
-    centred: Array = x - mean
-    centred /= _root_of_mean_square(centred, eps)
-    centred *= weight
-    return centred
+    mean /= x.shape[-1]
+    return unit_rms(x - mean, eps)
 
 
 class NormedProjection:
@@ -110,18 +114,19 @@ class NormedProjection:
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
     """X / sqrt(mean(x^2) + eps) * weight, over the last axis (Zhang and Sennrich, arXiv 1910.07467)."""
-    normed: Array = x / _root_of_mean_square(x, eps)
+    normed = unit_rms(x, eps)
     normed *= weight
     return normed
 
 
-def _root_of_mean_square(x: Array, eps: float) -> Array:
-    """sqrt(mean(x^2) + eps), over the last axis, which is kept."""
+def unit_rms(x: Array, eps: float) -> Array:
+    """X / sqrt(mean(x^2) + eps), over the last axis."""
     square: Array = np.vecdot(x, x)
-    square *= np.float32(1 / x.shape[-1])
-    square += np.float32(eps)
+    square /= x.shape[-1]
+    square += eps
     np.sqrt(square, out=square)
-    return square[..., None]
+    normed: Array = x / square[..., None]
+    return normed
 
 
 def softmax(x: Array) -> Array:

@@ -24,13 +24,13 @@ from scaffold_backends.xlstm.block_7b import MLSTM7BBlock
 from scaffold_backends.xlstm.block_mlstm import MLSTMBlock
 from scaffold_backends.xlstm.blocks import SLSTMBlock
 from scaffold_backends.xlstm.choosing import Tokens
-from scaffold_backends.xlstm.functions import Array, layer_norm, rms_norm, soft_cap
+from scaffold_backends.xlstm.functions import Array, soft_cap, unit_layer, unit_rms
 from scaffold_backends.xlstm.mlstm import CHUNK
 from scaffold_backends.xlstm.signals import signals_of
 from scaffold_backends.xlstm.specs import MLSTM7BSpec, MLSTMSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scaffold_backends.xlstm.blocks import Block, Weights
     from scaffold_backends.xlstm.specs import BlockSpec, Config
@@ -96,12 +96,11 @@ def _mapped(memory: Any, change: Callable[[Array], Array]) -> Any:
     return type(memory)(*parts) if hasattr(memory, "_fields") else tuple(parts)
 
 
-def _freeze(memory: Any) -> None:
-    for part in memory:
-        if isinstance(part, tuple):
-            _freeze(part)
-        else:
-            part.setflags(write=False)
+def _freeze(memories: Sequence[Any]) -> None:
+    for memory in memories:
+        for part in memory:
+            for array in part if isinstance(part, tuple) else (part,):
+                array.setflags(write=False)
 
 
 class XLSTM:
@@ -118,10 +117,10 @@ class XLSTM:
         centred = config.norm == "layer" and all(isinstance(spec, MLSTMSpec) for spec in config.blocks)
         if centred:
             weights = _centred(weights)
-        self._norm = rms_norm if centred or config.norm == "rms" else layer_norm
+        self._norm = unit_rms if centred or config.norm == "rms" else unit_layer
         self._embedding = weights["embedding.weight"]  # (V, D)
-        self._norm_weight, self._eps = weights["norm.weight"], config.norm_eps
-        self._head = np.ascontiguousarray(weights["head.weight"].T)  # (D, V)
+        self._eps = config.norm_eps
+        self._head = weights["norm.weight"][:, None] * weights["head.weight"].T  # (D, V)
         self.blocks: list[Block] = [
             _block(spec, _below(weights, f"blocks.{number}."), config.norm_eps, centred=centred)
             for number, spec in enumerate(config.blocks)
@@ -198,7 +197,7 @@ class XLSTM:
 
     def _words(self, x: Array) -> Array:
         """Give the words' logits (N, V) for the stream x (N, D)."""
-        logits: Array = self._norm(x, self._norm_weight, self._eps) @ self._head
+        logits: Array = self._norm(x, self._eps) @ self._head
         return logits if self._cap is None else soft_cap(logits, self._cap)
 
     def signals(self, state: State) -> list[dict[str, float]]:
@@ -258,7 +257,7 @@ def _centred(weights: Weights) -> Weights:
 
 def _block(spec: BlockSpec, weights: Weights, eps: float, *, centred: bool) -> Block:
     if isinstance(spec, MLSTMSpec):
-        return MLSTMBlock(spec, weights, eps, rms_norm if centred else layer_norm)
+        return MLSTMBlock(spec, weights, eps, unit_rms if centred else unit_layer)
     if isinstance(spec, MLSTM7BSpec):
         return MLSTM7BBlock(spec, weights, eps)
     return SLSTMBlock(spec, weights, eps)
