@@ -27,7 +27,6 @@ from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec
 from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.findings import unread
 from scaffold_monitors.recollection import Recollection
-from scaffold_monitors.signs import score, signs
 from scaffold_monitors.situations import Surveyor, Unreadable
 from scaffold_monitors.steering import Suspect, span, steered
 
@@ -152,6 +151,8 @@ class Injection:
     # --- what came back
 
     async def _read(self, value: Any, actions: Mapping[str, ActionSpec]) -> Verdict:
+        from scaffold_monitors.signs import score, signs  # its patterns take a while to compile
+
         left, highest = _MOST_READ, 0.0
         evidence: list[Evidence] = []
         kinds: dict[str, None] = {}

@@ -15,8 +15,9 @@ Finding nothing means that nothing of a known form was seen.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,9 +30,7 @@ from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, role_of
 from scaffold_monitors.entailment.wording import plain, stands_in
 from scaffold_monitors.findings import unread
 from scaffold_monitors.recollection import Recollection
-from scaffold_monitors.sensitive import Group, Hit, hits, is_credential, labelled, scanner
 from scaffold_monitors.situations import Surveyor, Unreadable
-from scaffold_monitors.wrappings import forms
 
 if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+    from scaffold_monitors.sensitive import Group, Hit
 
 _SHOWN = 20
 # Characters of one plan that are read; more is said not to be.
@@ -48,6 +48,28 @@ _MOST_FIELDS = 20_000
 _KNOWN = 1_000
 # Shorter values that were told as credentials would be found in any text.
 _TELLING = 6
+
+
+@dataclass(slots=True)
+class Memory:
+    """A fold over a run's trace: what was told, and what of it stood under the name of a credential.
+
+    Attributes:
+        past: what was done and told.
+        secrets: the newest values told as credentials, to the name of each.
+    """
+
+    past: Recollection = field(default_factory=Recollection)
+    secrets: OrderedDict[str, str] = field(default_factory=OrderedDict)
+
+    def follow(self, event: Event, content: Mapping[str, Any]) -> None:
+        """Take in one more event."""
+        self.past.follow(event, content)
+        if isinstance(event, events.ActionOutcome) and event.status == "performed":
+            for name, secret in _secrets_of(content.get("value")):
+                self.secrets[secret] = name
+            while len(self.secrets) > _KNOWN:
+                self.secrets.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +111,7 @@ class Secrets:
                 said = f"the setting {name!r} of monitor 'secrets' is one of {', '.join(known)}, not {decision!r}"
                 raise BadInput(said + nearest(str(decision), known))
         self._surveyor = Surveyor()
-        self._told_secrets = Kept(lambda value: tuple(_secrets_of(value)), _KNOWN)
+        self._of_inputs = Kept(lambda inputs: {secret: name for name, secret in _secrets_of(inputs)})
         self.spec = MonitorSpec(
             name="secrets", tier=1, settings={str(each): said for each, said in self._decisions.items()}
         )
@@ -100,25 +122,28 @@ class Secrets:
         Raises:
             MissingExtra: they are not installed.
         """
+        from scaffold_monitors.sensitive import scanner
+
         scanner()
 
-    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Recollection:
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Memory:
         """Remember what was told."""
-        past = state if isinstance(state, Recollection) else Recollection()
-        past.follow(event, content)
-        return past
+        memory = state if isinstance(state, Memory) else Memory()
+        memory.follow(event, content)
+        return memory
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check a plan, or one action on its way."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
             return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
-        past = view.state if isinstance(view.state, Recollection) else Recollection()
+        memory = view.state if isinstance(view.state, Memory) else Memory()
+        past = memory.past
         try:
             situation = self._surveyor.situation(calls, view, past)
         except Unreadable as error:
             return unread(error.node, str(error))
-        known = self._known(view, past)
+        known: Mapping[str, str] = {**self._of_inputs(view.task.inputs), **memory.secrets}
         left = _MOST_READ
         leaks: list[_Leak] = []
         for asked in calls:
@@ -133,18 +158,11 @@ class Secrets:
                 leaks += self._leaks(call, path, text, known, situation, past)
         return _verdict(leaks)
 
-    def _known(self, view: TraceView, past: Recollection) -> Mapping[str, str]:
-        """What the run was told under the name of a credential: the value to the name."""
-        found: dict[str, str] = {}
-        for value in (view.task.inputs, *(told.value for told in past.told.values())):
-            for name, secret in self._told_secrets(value):
-                if len(found) < _KNOWN:
-                    found.setdefault(secret, name)
-        return found
-
     def _leaks(
         self, call: Call, path: str, text: str, known: Mapping[str, str], situation: Situation, past: Recollection
     ) -> Iterator[_Leak]:
+        from scaffold_monitors.sensitive import hits
+
         leaf = next((each for each in call.leaves if each.path == path), None)
         role = leaf.role if leaf else role_of(path, {})
         for hit in [*hits(text), *_held(text, known)]:
@@ -251,6 +269,8 @@ def _readers(secret: str, value: Any) -> Iterator[str]:
 
 def _secrets_of(value: Any) -> Iterator[tuple[str, str]]:
     """Values that stand under the name of a credential, in a field of it or in the text."""
+    from scaffold_monitors.sensitive import is_credential, labelled
+
     stack: list[tuple[str, Any]] = [("", value)]
     count = 0
     while stack and count < _MOST_FIELDS:
@@ -277,6 +297,9 @@ def _held(text: str, known: Mapping[str, str]) -> Iterator[Hit]:
     """What was told as a credential and stands in a text, forwards or backwards, wrapped or not."""
     if not known:
         return
+    from scaffold_monitors.sensitive import Hit
+    from scaffold_monitors.wrappings import forms
+
     for how, form in forms(text):
         solid = _squeezed(form)
         for secret, name in known.items():

@@ -93,7 +93,7 @@ def said(kit: Any, monitor: Any, *calls: ActionCall, **inputs: Any) -> Verdict:
 
 def test_is_a_monitor() -> None:
     """It keeps to the interfaces that it claims to keep to, and is not on by default."""
-    monitor = make_monitor("policy", {})
+    monitor = make_monitor("policy", {"file": ""})
     for interface in (Monitor, ChecksTask, Folds, Describes):
         assert isinstance(monitor, interface)
     assert not monitor.spec.default

@@ -95,11 +95,9 @@ def explain(
 
     Without --task or --action, what the action is follows from the call's own names alone.
     """
-    from scaffold import entries
-
     name, arguments = _read_call(call)
     made = _policy(file)
-    case = entries.load("monitor", "policy").case(
+    case = made.case(
         call=name,
         arguments=arguments,
         inputs={**_inputs_of(task), **by_name(inputs)},
@@ -125,7 +123,7 @@ def _policy(file: Path | None) -> Any:
     from scaffold import registry
 
     if file is None:
-        return registry.make_monitor("policy", {})
+        return registry.make_monitor("policy", {"file": ""})
     return registry.make_monitor("policy", {"file": str(file)}, Path.cwd())
 
 
