@@ -97,7 +97,9 @@ class Scaffold:
         self._backends = {
             role: registry.backend_of(said, path=("backends", role)) for role, said in (backends or {}).items()
         }
-        self._monitors = registry.default_monitors() if monitors is None else [_monitor(said) for said in monitors]
+        self._monitors = (
+            registry.default_monitors() if monitors is None else [_monitor(said, base) for said in monitors]
+        )
         named = [each.spec.name for each in self._monitors]
         if len(set(named)) != len(named):
             raise TaskError(
@@ -351,14 +353,14 @@ def _plain(option: Any) -> Any:
             return named(option)
 
 
-def _monitor(said: str | Mapping[str, Any] | Monitor) -> Monitor:
+def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Monitor:
     if isinstance(said, str):
-        return registry.make_monitor(said, {})
+        return registry.make_monitor(said, {}, base)
     if isinstance(said, Mapping):
         if len(said) != 1:
             raise TaskError("one monitor at a time: `- name: {settings}`", path=("monitors",))
         name, settings = next(iter(said.items()))
-        return registry.make_monitor(name, settings or {})
+        return registry.make_monitor(name, settings or {}, base)
     if isinstance(said, Monitor):
         return said
     raise TaskError(f"a {type(said).__name__} is no monitor", path=("monitors",))
