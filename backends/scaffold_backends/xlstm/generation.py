@@ -55,10 +55,16 @@ class _Branch:
         self.finish: Finish | None = None
         self.entropy, self.margin = 0.0, 1.0
 
-    def part(self, samples: list[tuple[int, int]]) -> _Branch:
-        """Give those that part from the others."""
-        if len(samples) == len(self.samples):
-            return self
+    def parts(self, chosen: list[int]) -> list[tuple[int, _Branch]]:
+        """Give the words that samples have chosen, each word once, with those that have."""
+        if chosen.count(chosen[0]) == len(chosen):
+            return [(chosen[0], self)]
+        samples: dict[int, list[tuple[int, int]]] = {}
+        for token, sample in zip(chosen, self.samples, strict=True):
+            samples.setdefault(token, []).append(sample)
+        return [(token, self._with(those)) for token, those in samples.items()]
+
+    def _with(self, samples: list[tuple[int, int]]) -> _Branch:
         apart = copy.copy(self)
         apart.samples, apart.stops = samples, copy.copy(self.stops)
         return apart
@@ -174,12 +180,9 @@ class Generation:
             self._note(state.logits, branches)
         said = []
         for row, branch in enumerate(branches):
-            chosen: dict[int, list[tuple[int, int]]] = {}
-            for sample in branch.samples:
-                chosen.setdefault(weighed.choose(row, uniform(sample[1], place)), []).append(sample)
-            self._written += len(branch.samples)
-            parts = [(token, branch.part(samples)) for token, samples in chosen.items()]
-            for token, part in parts:
+            chosen = [weighed.choose(row, uniform(stream, place)) for _, stream in branch.samples]
+            self._written += len(chosen)
+            for token, part in branch.parts(chosen):
                 part.logprob += weighed.logprob(row, token)
                 part.take(*self._word(part, token))
                 said.append((row, token, part))
