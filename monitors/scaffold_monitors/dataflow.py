@@ -19,19 +19,15 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scaffold.errors import BadInput, TaskError, nearest
-from scaffold.vocabulary import events
 from scaffold.vocabulary.review import MonitorSpec, Verdict
-from scaffold_monitors.findings import unread
+from scaffold_monitors.following import Follows, picture
 from scaffold_monitors.objections import verdict
-from scaffold_monitors.recollection import Recollection
-from scaffold_monitors.situations import Surveyor, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaffold.interfaces import ReviewContext, TraceView
     from scaffold.vocabulary.actions import ActionSpec
-    from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
     from scaffold_monitors.entailment.calls import Finding, Situation
@@ -53,7 +49,7 @@ class Declassified(BaseModel):
     because: str
 
 
-class Dataflow:
+class Dataflow(Follows):
     """Follows values through the plan.
 
     Args:
@@ -63,14 +59,11 @@ class Dataflow:
         BadInput: a setting is not what it should be.
     """
 
-    folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered})
-
     def __init__(self, *, declassify: Sequence[Mapping[str, Any]] = ()) -> None:
         try:
             self._free = [Declassified.model_validate(each) for each in declassify]
         except ValidationError as error:
             raise BadInput(f"the settings of monitor 'dataflow' do not fit: {error}") from None
-        self._surveyor = Surveyor()
         settings = {"declassify": [each.model_dump() for each in self._free]} if self._free else {}
         self.spec = MonitorSpec(name="dataflow", tier=1, settings=settings)
 
@@ -85,25 +78,14 @@ class Dataflow:
                 path = ("monitors", "dataflow", "declassify", number, "action")
                 raise TaskError(f"there is no action {each.action!r}{nearest(each.action, actions)}", path=path)
 
-    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Recollection:
-        """Remember what was done and told."""
-        past = state if isinstance(state, Recollection) else Recollection()
-        past.follow(event, content)
-        return past
-
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check a plan, or one action on its way."""
         from scaffold_monitors.entailment import flows
 
-        calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
-        if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
-        past = view.state if isinstance(view.state, Recollection) else Recollection()
-        try:
-            situation = self._surveyor.situation(calls, view, past)
-        except Unreadable as error:
-            return unread(error.node, str(error))
-        findings, notes = self._declassified(flows.judge(situation, self._surveyor.request(view).reading), situation)
+        seen = picture(subject, view)
+        if isinstance(seen, Verdict):
+            return seen
+        findings, notes = self._declassified(flows.judge(seen.situation, seen.reading), seen.situation)
         return verdict(findings, notes)
 
     def _declassified(self, findings: list[Finding], situation: Situation) -> tuple[list[Finding], list[str]]:

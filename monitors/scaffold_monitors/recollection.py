@@ -36,11 +36,18 @@ class Told(msgspec.Struct, frozen=True):
     size: int
 
 
+FOLLOWED: frozenset[type[events.Event]] = frozenset(
+    {events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered}
+)
+"""The kinds of event that it takes in."""
+
+
 @dataclass(slots=True)
 class Recollection:
     """A fold over a run's trace.
 
     Attributes:
+        seen: how many events it has taken in.
         effects: how often each action was done, or may have been.
         pending: actions on their way, by key; those that only read are none.
         asked: the calls on their way, by key.
@@ -51,6 +58,7 @@ class Recollection:
         prose: the free text of what was told last, by key.
     """
 
+    seen: int = 0
     effects: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)
     asked: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -63,6 +71,7 @@ class Recollection:
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
         """Take in one more event."""
+        self.seen += 1
         match event:
             case events.ActionProposed():
                 self.asked[event.key] = content.get("call", {})
@@ -143,3 +152,10 @@ class Recollection:
                 seen.add(source)
                 found[source] = None
         return tuple(found)
+
+
+def recollect(state: Any, event: events.Event, content: dict[str, Any]) -> Recollection:
+    """The fold of every monitor that follows a run so; a plain function, so that one is kept for all of them."""
+    past = state if isinstance(state, Recollection) else Recollection()
+    past.follow(event, content)
+    return past

@@ -7,6 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
 from scaffold_monitors.entailment.evidence import Kept
@@ -66,20 +67,22 @@ def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
 
 
 class Surveyor:
-    """Makes situations; keeps what follows from a task and its actions."""
+    """Makes situations; keeps what follows from a task and its actions, and the last picture, which others ask for."""
 
     def __init__(self) -> None:
         self._tools = Kept(tools_of)
-        self._requests: dict[int, tuple[Task, Request]] = {}
+        self._requests: dict[int, tuple[Task, Mapping[str, Tool], Request]] = {}
+        self._last: tuple[Recollection, int, TraceView, bytes, Situation] | None = None
 
     def request(self, view: TraceView) -> Request:
         """The request of a run."""
+        tools = self._tools(view.actions)
         known = self._requests.get(id(view.task))
-        if known is None or known[0] is not view.task:
+        if known is None or known[0] is not view.task or known[1] is not tools:
             if len(self._requests) > _TASKS:
                 self._requests.clear()
-            known = self._requests[id(view.task)] = (view.task, Request(view.task, self._tools(view.actions)))
-        return known[1]
+            known = self._requests[id(view.task)] = (view.task, tools, Request(view.task, tools))
+        return known[2]
 
     def situation(self, calls: Sequence[ActionCall], view: TraceView, past: Recollection) -> Situation:
         """The picture of some calls.
@@ -87,6 +90,20 @@ class Surveyor:
         Raises:
             Unreadable: a call's action does not exist, or the plan's references lead nowhere or in a circle.
         """
+        try:
+            asked = canonical(calls)
+        except (ValueError, RecursionError):  # what cannot be written down is looked at each time
+            return self._made(calls, view, past)
+        last = self._last
+        if last is not None and last[0] is past and last[1] == past.seen and last[3] == asked:
+            before = last[2]
+            if before.task is view.task and before.actions is view.actions:
+                return last[4]
+        made = self._made(calls, view, past)
+        self._last = past, past.seen, view, asked, made
+        return made
+
+    def _made(self, calls: Sequence[ActionCall], view: TraceView, past: Recollection) -> Situation:
         tools: dict[str, Tool] = self._tools(view.actions)
         request = self.request(view)
         ordered = _in_order(calls, tools)

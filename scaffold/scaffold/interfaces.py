@@ -188,6 +188,9 @@ class ChecksTask(Protocol):
 class Folds(Protocol):
     """A monitor whose state is a fold over the trace, rebuilt on resume.
 
+    Reviewing does not change the state. Where several monitors have one plain function as their `fold` (a static
+    method), and want the same events, the run is followed once for all of them, and they are given one state.
+
     Attributes:
         folds: the kinds of event it wants; others are not decoded for it.
     """

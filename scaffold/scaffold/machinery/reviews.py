@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import cached_property, partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -42,18 +43,45 @@ _TIER_STAKES: dict[int, tuple[str, ...]] = {2: ("medium", "high"), 3: ("high",)}
 _COSTLY_USD = 100.0
 
 
-class Watching:
-    """One monitor in one run: its settings' digest, and its fold."""
+class Memory:
+    """What one monitor remembers of a run, or several that fold it alike."""
 
-    __slots__ = ("folds", "monitor", "name", "settings", "spec", "state")
+    __slots__ = ("fold", "folds", "state")
 
     def __init__(self, monitor: Monitor) -> None:
+        self.state: Any = None
+        self.fold = monitor.fold if isinstance(monitor, Folds) else None
+        self.folds: frozenset[type[Event]] = monitor.folds if isinstance(monitor, Folds) else frozenset()
+
+
+def _memories(monitors: Sequence[Monitor]) -> list[Memory]:
+    """One for each monitor. What is a plain function knows no monitor, so it need not be called for each of them."""
+    shared: dict[tuple[Any, frozenset[type[Event]]], Memory] = {}
+    memories = []
+    for monitor in monitors:
+        memory = Memory(monitor)
+        if isinstance(memory.fold, FunctionType):
+            memory = shared.setdefault((memory.fold, memory.folds), memory)
+        memories.append(memory)
+    return memories
+
+
+class Watching:
+    """One monitor in one run: its settings' digest, its memory, and whether it has had to wait for anything."""
+
+    __slots__ = ("memory", "monitor", "name", "settings", "spec", "waits")
+
+    def __init__(self, monitor: Monitor, memory: Memory) -> None:
         self.monitor = monitor
         self.spec = monitor.spec
         self.name = monitor.spec.name
         self.settings = digest(canonical([self.spec.version, self.spec.settings]))[:16]
-        self.state: Any = None
-        self.folds = monitor.folds if isinstance(monitor, Folds) else frozenset()
+        self.memory = memory
+        self.waits = bool(monitor.spec.needs)
+
+    def has_waited(self) -> None:
+        """It is one of those that are worth a task of their own."""
+        self.waits = True
 
 
 def _described(actions: Mapping[str, ActionSpec], monitors: Sequence[Monitor]) -> Mapping[str, ActionSpec]:
@@ -80,14 +108,15 @@ class Reviews:
         observe: bool,
     ) -> None:
         self._task = task
-        watching = [Watching(monitor) for monitor in monitors]
+        memories = _memories(monitors)
+        watching = [Watching(monitor, memory) for monitor, memory in zip(monitors, memories, strict=True)]
         self._watching = [each for each in watching if each.spec.role == "restrict"]
         self._waiving = [each for each in watching if each.spec.role == "waive" and each.spec.mode == "gate"]
         self._by_name = {each.name: each for each in reversed(self._watching)}
-        self._folding: dict[type[Event], list[Watching]] = {}
-        for each in watching:
-            for kind in each.folds:
-                self._folding.setdefault(kind, []).append(each)
+        self._folding: dict[type[Event], list[Memory]] = {}
+        for memory in dict.fromkeys(memories):
+            for kind in memory.folds:
+                self._folding.setdefault(kind, []).append(memory)
         self._actions = _described(actions, monitors)
         self._recorder = recorder
         self._state = state
@@ -104,7 +133,7 @@ class Reviews:
     def _fold(self, event: Event, body: bytes) -> None:
         content = _json.decode(body) if body else {}
         for each in self._folding[type(event)]:
-            each.state = each.monitor.fold(each.state, event, content)  # type: ignore[attr-defined]  # it Folds
+            each.state = each.fold(each.state, event, content)  # type: ignore[misc]  # only what folds is in there
 
     @cached_property
     def guards(self) -> bool:
@@ -175,8 +204,8 @@ class Reviews:
                 continue
             # Each reader decodes a copy of its own: what one does to it reaches nobody else.
             wire = wire or canonical(subject)
-            if len(asked) == 1 or tier[0].spec.tier == 0:
-                said = [await self._ask(each, subject, wire, stakes) for each in asked]  # rules are quicker than tasks
+            if len(asked) == 1 or tier[0].spec.tier == 0 or not any(each.waits for each in asked):
+                said = [await self._ask(each, subject, wire, stakes) for each in asked]  # they are quicker than tasks
             else:
                 said = await self._ask_at_once(asked, subject, wire, stakes)
             verdicts += said
@@ -187,7 +216,7 @@ class Reviews:
         return decision, verdicts
 
     def _view(self, each: Watching) -> View:
-        return View(self._task, self._actions, self._recorder, self._journal, each.state)
+        return View(self._task, self._actions, self._recorder, self._journal, each.memory.state)
 
     def _context(self, each: Watching, subject: Subject, stakes: Stakes) -> Context:
         return Context(self._recorder.claim.run, subject.key, each.name, self._steps, stakes)
@@ -294,7 +323,7 @@ class Reviews:
             if lacking:
                 return self._without(each, lacking[0])
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
-            verdict = bounded(whole(await within(spec.timeout_s, review)))
+            verdict = bounded(whole(await within(spec.timeout_s, review, each.has_waited)))
         except TimeoutError:
             verdict = Verdict(
                 decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s"

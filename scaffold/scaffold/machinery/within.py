@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
 T = TypeVar("T")
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Await work in this task, and cancel it when it takes longer.
+async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[], None] = lambda: None) -> T:
+    """Await work in this task, and cancel it when it takes longer; `waits` is called if it has to wait for anything.
 
     Most monitors never wait for anything. A timer costs several times what they do, so it is set only for one that does
     wait, after its first step: until then nothing could have stopped it anyway.
@@ -26,6 +26,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         waits_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # StopIteration does not say of what
+    waits()
     async with asyncio.timeout(seconds) as limit:
         result = await _rest(work, waits_for)
     if limit.expired():
