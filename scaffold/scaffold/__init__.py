@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaffold.errors import MoveError as MoveError
     from scaffold.errors import NotPerformed as NotPerformed
     from scaffold.errors import ScaffoldError as ScaffoldError
-    from scaffold.machinery.engine import Outcome as Outcome
+    from scaffold.machinery.run import Outcome as Outcome
     from scaffold.planning import act as act
     from scaffold.planning import ask as ask
     from scaffold.planning import best_of as best_of
@@ -62,7 +62,7 @@ _HOMES = {
     "MoveError": "errors",
     "NotPerformed": "errors",
     "ScaffoldError": "errors",
-    "Outcome": "machinery.engine",
+    "Outcome": "machinery.run",
     "act": "planning",
     "ask": "planning",
     "best_of": "planning",

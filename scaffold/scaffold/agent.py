@@ -18,8 +18,9 @@ from pydantic import BaseModel
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
-from scaffold.machinery.engine import Engine, Outcome, Setting
+from scaffold.machinery.engine import Engine
 from scaffold.machinery.prompts import Templates
+from scaffold.machinery.run import Outcome, Setting
 from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.canonical import adapter, canonical, digest
@@ -202,7 +203,6 @@ class Scaffold:
         try:
             setting = Setting(
                 task=task,
-                planner=self._planner,
                 name=self._planner_name,
                 backends=self._backends,
                 monitors=self._monitors,
@@ -226,7 +226,7 @@ class Scaffold:
                     *(() if self._on_event is None else (self._on_event,)),
                 ),
             )
-            engine = self._running[claim.run] = Engine(setting, claim)
+            engine = self._running[claim.run] = Engine(setting, claim, self._planner)
             return await (engine.resume() if resume else engine.start())
         finally:
             self._running.pop(claim.run, None)

@@ -7,7 +7,7 @@ import pytest
 
 from scaffold.errors import BadInput
 from scaffold.evaluation.scoring import NOTHING, make_scorer
-from scaffold.machinery.engine import Outcome
+from scaffold.machinery.run import Outcome
 from scaffold.machinery.state import ActionSummary
 from scaffold.vocabulary.events import RunStatus
 from scaffold.vocabulary.models import NO_USAGE

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.batch.results import Results
     from scaffold.interfaces import Journal
-    from scaffold.machinery.engine import Outcome
+    from scaffold.machinery.run import Outcome
     from scaffold.vocabulary.events import Event
 
 _KEY = "batch"

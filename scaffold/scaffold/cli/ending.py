@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scaffold.machinery.engine import Outcome
+    from scaffold.machinery.run import Outcome
     from scaffold.vocabulary.models import Usage
 
 FAILED, BAD_INPUT, STOPPED, EXHAUSTED, UNAVAILABLE, WAITING, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scaffold.agent import Scaffold
-    from scaffold.machinery.engine import Outcome
+    from scaffold.machinery.run import Outcome
     from scaffold.trace.files import FileJournal
 
 

@@ -46,7 +46,7 @@ from scaffold.vocabulary.task import Budget, Oversight, Task
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from scaffold.machinery.engine import Outcome
+    from scaffold.machinery.run import Outcome
 
 _LIVES = 6
 _ACTIONS = ("look", "put", "move", "send")

@@ -1,0 +1,426 @@
+"""What one run is made of, whoever drives it: carries out moves, and writes down how it began and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold import errors
+from scaffold.machinery.effects import reason_of
+from scaffold.machinery.gate import Gate, PlanOnly
+from scaffold.machinery.people import Parked, People
+from scaffold.machinery.prompts import Templates
+from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.reviews import Reviews
+from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
+from scaffold.machinery.steps import Steps, thought_from
+from scaffold.trace.chain import Chain
+from scaffold.version import VERSION
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.confidence import Calibration
+from scaffold.vocabulary.models import Usage
+from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
+from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings
+    from scaffold.machinery.interpreter import Pending
+    from scaffold.trace.heads import Signer
+    from scaffold.vocabulary.events import Event, RunStatus
+    from scaffold.vocabulary.sampling import Sampling
+    from scaffold.vocabulary.task import Task
+
+_ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """How a run ended, or why it stands still.
+
+    Attributes:
+        run: the run's id.
+        status: `solved`, `failed`, `stopped`, or why it is paused.
+        answer: what the planner answered; when it was cut short, what it had so far.
+        reason: why it is not solved.
+        usage: tokens and dollars of the work and of oversight.
+        steps: steps answered for the work.
+        actions: what became of each action.
+        verdicts: verdicts that said more than `allow`.
+        saved: actions that the gate refused, and their declared cost in dollars.
+        trace: where the trace is.
+        repaired: what was mended when the run was opened.
+        seconds: how long the run has been active, over all its resumes; waiting for people does not count.
+    """
+
+    run: str
+    status: RunStatus
+    answer: Any = None
+    reason: str = ""
+    usage: dict[str, Usage]
+    steps: int
+    actions: list[ActionSummary]
+    verdicts: list[VerdictSummary]
+    saved: dict[str, float]
+    trace: str
+    repaired: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Setting:
+    """All that a run is made of.
+
+    Attributes:
+        name: who makes the moves: the planner, as pinned in the trace.
+        plugins: what else is pinned: versions and settings, by name.
+        seed: what the seeds of samples follow from; the run's id when empty.
+        oversample: how many samples of each step are drawn at least, for measuring how they agree.
+        calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
+        config: what is needed to build this setting again; kept in the trace's content.
+        followers: called with each event and its content's bytes, on resume from the first one on.
+        listeners: the same, but only for what happens now.
+    """
+
+    task: Task
+    name: str
+    backends: Mapping[str, Backend]
+    monitors: Sequence[Monitor]
+    actions: Mapping[str, Action]
+    templates: Templates
+    journal: Journal
+    surroundings: Surroundings
+    plugins: dict[str, str] = field(default_factory=dict)
+    approvers: Sequence[Approver] = ()
+    signer: Signer | None = None
+    sampling: Sampling | None = None
+    observe: bool = False
+    plan_only: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    followers: Sequence[Callable[[Event, bytes], None]] = ()
+    listeners: Sequence[Callable[[Event, bytes], None]] = ()
+    seed: str = ""
+    oversample: int = 0
+    calibration: Calibration | None = None
+
+
+class Run:
+    """One run: its recorder, its memory, and who carries out its moves.
+
+    Attributes:
+        setting: what it is made of.
+        claim: the right to write it.
+        task: the task, with the actions' specifications.
+    """
+
+    def __init__(self, setting: Setting, claim: Claim, aside: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self.setting = setting
+        self.claim = claim
+        self.task = task = setting.task.with_tools(tuple(action.spec for action in setting.actions.values()))
+        specs = {name: action.spec for name, action in setting.actions.items()}
+        self._journal = setting.journal
+        self._reach = setting.surroundings.reach
+        self.state = RunState(task, specs)
+        self.recorder = Recorder(setting.journal, claim, setting.surroundings, signer=setting.signer)
+        self._steps = Steps(
+            run=claim.run,
+            seed=setting.seed,
+            backends=setting.backends,
+            templates=setting.templates,
+            recorder=self.recorder,
+            state=self.state,
+            surroundings=setting.surroundings,
+            sampling=setting.sampling,
+        )
+        self._steps.oversample = setting.oversample
+        self._reviews = Reviews(
+            task=task,
+            monitors=setting.monitors,
+            actions=specs,
+            recorder=self.recorder,
+            state=self.state,
+            steps=self._steps,
+            journal=setting.journal,
+            observe=setting.observe,
+        )
+        self.people = People(
+            approvers=setting.approvers,
+            journal=setting.journal,
+            recorder=self.recorder,
+            state=self.state,
+            surroundings=setting.surroundings,
+            open_seconds=task.oversight.approval_seconds,
+            aside=aside,
+        )
+        self._gate = Gate(
+            task=task,
+            actions=setting.actions,
+            reviews=self._reviews,
+            people=self.people,
+            recorder=self.recorder,
+            state=self.state,
+            surroundings=setting.surroundings,
+            observe=setting.observe,
+            plan_only=setting.plan_only,
+        )
+        self.recorder.follow_kinds(self.state.takers)
+        self.recorder.follow_kinds(self._reviews.folds)
+        for follower in setting.followers:
+            self.recorder.follow(follower)
+
+    # --- the beginning
+
+    async def begin(self) -> None:
+        """Write down what the run is; from here on it keeps to what its first event says."""
+        setting = self.setting
+        self._listen()
+        self._reach("run.started:before")
+        self.recorder.record(
+            ev.RunStarted(
+                format=ev.FORMAT,
+                run=self.claim.run,
+                scaffold=VERSION,
+                planner=setting.name,
+                plugins=setting.plugins,
+                seed=setting.seed,
+            ),
+            self._opening(),
+        )
+        await self.recorder.flush()  # a run that dies before its first step still says what it was
+        self._reach("run.started:after")
+
+    def _opening(self) -> dict[str, Any]:
+        """What the first event holds beside its facts; from here on a run keeps to what that says."""
+        setting = self.setting
+        content: dict[str, Any] = {"task": setting.task.model_dump(mode="json"), "config": setting.config}
+        if setting.calibration is not None:
+            content["calibration"] = setting.calibration
+            self._steps.curves = setting.calibration.by_kind()
+        return content
+
+    async def read_back(self, take: Callable[[Event, bytes], None]) -> Outcome | None:
+        """Take in all that is recorded; gives how the run ended, if it did.
+
+        Args:
+            take: told each event and its content's bytes before the run's own memory takes it in.
+
+        Raises:
+            PlanChanged: the run was started with something else.
+            TraceDamaged: the trace was altered.
+        """
+        chain = Chain()
+        async for record in self._journal.read(self.claim.run):
+            link = chain.follow(record)
+            body = link.content.body if link.content is not None else b""
+            if isinstance(link.event, ev.RunStarted):
+                self._compare_pins(link.event)
+                self._steps.seed = link.event.seed or self.claim.run
+                if body:
+                    self._steps.curves = _opening.decode(body).calibration.by_kind()
+            take(link.event, body)
+            self.recorder.adopt(link)
+        if self.state.ended is not None:
+            return self.outcome(self.state.ended[0].status, self.state.ended[1])
+        self._listen()
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._reach("run.resumed:before")
+        self.recorder.record(ev.RunResumed(owner=owner, repaired=self.claim.repaired))
+        self._reach("run.resumed:after")
+        return None
+
+    def _listen(self) -> None:
+        for listener in self.setting.listeners:
+            self.recorder.follow(listener)
+
+    def _compare_pins(self, event: ev.RunStarted) -> None:
+        if event.format > ev.FORMAT:
+            raise errors.NewerTrace(f"the trace is of format {event.format}; this version reads up to {ev.FORMAT}")
+        now = {"planner": self.setting.name, **self.setting.plugins}
+        then = {"planner": event.planner, **event.plugins}
+        changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+        if changed:
+            said = ", ".join(f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in changed)
+            raise errors.PlanChanged(f"the run was started with something else: {said}")
+
+    # --- moves
+
+    async def carry_out(self, pending: Pending) -> Any:
+        """Carry out a move other than a step; gives what whoever made it is sent."""
+        move = pending.move
+        match move:
+            case Act():
+                return await self._gate.act(pending, move)
+            case Propose():
+                return await self._gate.propose(pending, move)
+            case Ask():
+                return await self.people.ask(pending.key, move, pending.history)
+            case Note():
+                self.recorder.record(ev.Noted(key=pending.key), {"text": move.text, "partial": move.partial})
+                return None
+
+    async def think(self, pending: Pending, move: Think) -> Any:
+        """Ask a step, and have it read where monitors read steps."""
+        key = pending.key
+        if not self._reviews.reads_steps:
+            return thought_from(*await self._steps.ask(key, move, pending.history), move)
+        while True:
+            answered = self.state.at(key).answered
+            if answered is None:
+                readings = self._reviews.read_stream(key)
+                answered = await self._steps.ask(key, move, pending.history, final=False, readings=readings)
+                await self._reviews.conclude_stream(key, readings)
+            thought = thought_from(*answered, move)
+            if isinstance(thought, Exception):
+                return thought
+            record = StepRecord(
+                kind=move.kind,
+                inputs=json.loads(canonical(move.inputs)),
+                value=json.loads(canonical(thought.value)),
+                text=thought.text,
+                reasoning=thought.reasoning,
+            )
+            subject = Subject(kind="step", key=key, step=record)
+            decision, verdicts = await self._reviews.review(subject, answered[0].content, "low")
+            if decision == "halt":
+                raise errors.Stopped(reason_of(verdicts, "halt"))
+            progress = self.state.at(key)
+            if decision == "resample" and progress.tries <= self.task.oversight.resamples:
+                progress.answered = None
+                continue
+            withheld = SEVERITY[decision] >= SEVERITY["revise"]
+            feedback = next(
+                (verdict.feedback for verdict in verdicts if verdict.feedback), "oversight withheld this thought"
+            )
+            self._reach("released:before")
+            self.recorder.record(
+                ev.Released(key=key, subject="step", ok=not withheld), {"feedback": feedback} if withheld else None
+            )
+            self._reach("released:after")
+            return errors.StepRefused(feedback, key) if withheld else thought
+
+    # --- the end
+
+    async def answered(self, answer: Any) -> Outcome:
+        """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
+        try:
+            plain = json.loads(canonical(answer))
+        except (TypeError, ValueError) as problem:
+            return await self.end("failed", reason=f"the planner's answer cannot be recorded: {problem}")
+        problem_said = _misfit(self.task, plain)
+        if problem_said:
+            return await self.end("failed", reason=problem_said, partial=plain)
+        if self._reviews.watches("answer"):
+            subject = Subject(kind="answer", key="answer", answer=plain)
+            what = digest(canonical(plain), self.recorder.secret)
+            decision, verdicts = await self._reviews.review(subject, what, "low")
+            if SEVERITY[decision] >= SEVERITY["revise"]:
+                reasons = [
+                    verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision
+                ]
+                return await self.end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
+        return await self.end("solved", answer=plain)
+
+    async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
+        """End, or pause, for a reason.
+
+        Args:
+            error: the reason.
+            where: where the planner was, for those that are its fault.
+        """
+        match error:
+            case PlanOnly():
+                planned = [
+                    msgspec.to_builtins(summary)
+                    for summary in self.state.actions.values()
+                    if summary.status == "planned"
+                ]
+                return await self.end("solved", answer={"planned": planned})
+            case Parked():
+                return await self.pause("waiting", "waits for a person")
+            case errors.BudgetSpent():
+                return await self.pause("exhausted", str(error))
+            case errors.Unavailable():
+                return await self.pause("unavailable", str(error))
+            case errors.TraceError():
+                # Nothing more can be written: the trace is left as it is, cut off or someone else's.
+                return self.outcome("unavailable", {"reason": str(error)})
+            case errors.Stopped() | errors.ActionRefused() | errors.StepRefused() | errors.ObservationWithheld():
+                return await self.end("stopped", reason=str(error))
+            case errors.PlannerStuck():
+                return await self.end("failed", reason=f"{error}{where}")
+            case errors.ScaffoldError():
+                return await self.end("failed", reason=str(error))
+            case asyncio.CancelledError():
+                return await self.pause("interrupted", "interrupted")
+            case _:
+                trace = "".join(traceback.format_exception(error, limit=-8))
+                said = f"the planner raised {type(error).__name__}: {error}{where}"
+                if "'NoneType'" in str(error):
+                    said += "; a step that was begun, ended or closed before gives None: call its function again"
+                return await self.end("failed", reason=said, traceback=trace)
+
+    async def end(self, status: RunStatus, **content: Any) -> Outcome:
+        if status != "solved" and self.state.partial is not None:
+            content.setdefault("partial", self.state.partial)
+        return await self._close(ev.Ended(status=status), status, content)
+
+    async def pause(self, status: RunStatus, reason: str) -> Outcome:
+        return await self._close(ev.Paused(status=status), status, {"reason": reason, "partial": self.state.partial})
+
+    async def _close(self, event: Event, status: RunStatus, content: dict[str, Any]) -> Outcome:
+        try:
+            self._reach("run.ended:before")
+            self.recorder.record(event, content)
+            await self.recorder.flush(durable=True)
+            await self.recorder.sign()
+            self._reach("run.ended:after")
+        except errors.TraceError as error:
+            return self.outcome("unavailable", {"reason": str(error), "partial": self.state.partial})
+        return self.outcome(status, content)
+
+    def outcome(self, status: RunStatus, content: dict[str, Any]) -> Outcome:
+        state = self.state
+        return Outcome(
+            run=self.claim.run,
+            status=status,
+            answer=content.get("answer", content.get("partial")),
+            reason=content.get("reason", ""),
+            usage=state.usage(),
+            steps=state.steps,
+            actions=list(state.actions.values()),
+            verdicts=state.verdicts,
+            saved=state.saved(),
+            trace=self._journal.location(self.claim.run),
+            repaired=self.claim.repaired,
+            seconds=self.recorder.t,
+        )
+
+
+class _Opening(msgspec.Struct):
+    calibration: Calibration = Calibration()
+
+
+_opening = msgspec.json.Decoder(_Opening)
+
+
+def _misfit(task: Task, answer: Any) -> str:
+    """Say why an answer is not of the kind that the task wants; empty when it is, or any will do."""
+    if isinstance(task.answer, tuple):
+        return "" if answer in task.answer else f"the answer {answer!r} is none of {', '.join(task.answer)}"
+    wanted = _ANSWER_TYPES.get(task.answer)
+    if wanted is None:
+        return ""
+    try:
+        adapter(wanted).validate_python(answer, strict=True)
+    except ValueError:
+        return f"the answer {answer!r} is not of the kind the task wants: {task.answer}"
+    return ""
