@@ -5,8 +5,8 @@
 
 One JSON line a row, each the median of interleaved rounds of CPU time. `step` rows ask for one move of 20 disks with
 five votes: the prompt of 23 tokens is read, forked, and three tokens are drawn for each vote. Their floor is the
-matrix products of the same tokens by themselves: what no implementation over the same library goes below. The floor of
-`fork` is the same prefix read eight times over.
+matrix products of the same tokens by themselves, every projection as one whole matrix and five rows for the votes. The
+floor of `fork` is the same prefix read eight times over.
 """
 
 from __future__ import annotations
