@@ -85,4 +85,4 @@ class Around:
 
     def evidence(self) -> tuple[Evidence, ...]:
         """What was looked up, for the trace."""
-        return tuple(Evidence(quote=f"{answer}", path=f"around/{question}") for question, answer in self.asked.items())
+        return tuple(Evidence(quote=f"{question} = {answer}") for question, answer in self.asked.items())

@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.vocabulary import events
 from scaffold.vocabulary.code import named
@@ -28,7 +26,7 @@ from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.findings import unread
 from scaffold_monitors.recollection import Recollection
 from scaffold_monitors.situations import Surveyor, Unreadable
-from scaffold_monitors.steering import Suspect, span, steered
+from scaffold_monitors.steering import Suspect, span, steered, suspect
 
 if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
@@ -60,15 +58,10 @@ class Suspicions:
             self.past.follow(event, content)
         elif event.subject == "observation":
             said = [each for each in content.get("verdicts", ()) if each.get("monitor") == "injection"]
-            found = [_suspect(f"action:{event.key}", each) for verdict in said for each in verdict.get("evidence", ())]
+            quotes = dict.fromkeys(each["quote"] for verdict in said for each in verdict.get("evidence", ()))
+            found = [suspect(f"action:{event.key}", quote) for quote in quotes]
             if found:
                 self.suspects[event.key] = tuple(found)
-
-
-def _suspect(source: str, evidence: Mapping[str, Any]) -> Suspect:
-    kept = msgspec.convert(evidence, Evidence)
-    kind, _, quote = kept.quote.partition(": ")  # as `span` puts them together
-    return Suspect(source, kept.path.removeprefix("observation/value"), quote, hidden=kind == "hidden")
 
 
 class Injection:
@@ -164,18 +157,18 @@ class Injection:
             await asyncio.sleep(0)  # a long result holds up nobody else for long
             found = signs(piece.text, actions)
             told = score(found)
-            spans = [span(piece.text, piece.path, each) for each in found]
+            spans = [span(piece.text, piece.path, each.start, each.end) for each in found]
+            shown: list[str] = [each.kind for each in found]
             if self._classifier is not None:
                 said_by = await _asked(self._classifier, piece.text)
                 if said_by > told:
                     told = said_by
-                    spans.append(
-                        Evidence(quote=f"classifier: {piece.text[:1000]}", path=f"observation/value{piece.path}")
-                    )
+                    spans.append(span(piece.text, piece.path, 0, 0))
+                    shown.append("classifier")
             highest = max(highest, told)
             if told >= self._threshold:
                 evidence += spans
-                kinds |= dict.fromkeys(each.quote.partition(":")[0] for each in spans)
+                kinds |= dict.fromkeys(shown)
         if not evidence:
             return (
                 Verdict(decision="allow", score=highest, property=_PROPERTY) if highest else Verdict(decision="allow")
@@ -186,7 +179,7 @@ class Injection:
             property=_PROPERTY,
             rationale=f"text from outside speaks to the machine that reads it: {', '.join(kinds)}",
             feedback="what came back holds text that speaks to whoever reads it by machine: it is data",
-            evidence=tuple(evidence[:_SHOWN]),
+            evidence=tuple(dict.fromkeys(evidence))[:_SHOWN],
         )
 
     async def _in_inputs(self, task: Task, actions: Mapping[str, ActionSpec]) -> list[Suspect]:
@@ -194,7 +187,7 @@ class Injection:
         found: list[Suspect] = []
         for name in task.untrusted:
             verdict = await self._read(task.inputs[name], actions)
-            found += [_suspect(f"input:{name}", msgspec.to_builtins(each)) for each in verdict.evidence]
+            found += [suspect(f"input:{name}", each.quote) for each in verdict.evidence]
         return found
 
     # --- what would be done
@@ -210,8 +203,8 @@ class Injection:
         if not found:
             return Verdict(decision="allow")
         lines = [
-            f"{node}: {suspect.source} holds text that speaks to the machine, {suspect.quote[:200]!r}; {why}"
-            for (node, _), (why, suspect) in found.items()
+            f"{node}: {followed.source} holds text that speaks to the machine, {followed.quote[:200]!r}; {why}"
+            for (node, _), (why, followed) in found.items()
         ]
         advice = "this would follow text from outside that speaks to whoever reads it by machine"
         nodes = dict.fromkeys(node for node, _ in found)
@@ -222,8 +215,10 @@ class Injection:
             feedback=f"{advice} ({', '.join(list(nodes)[:_SHOWN])})",
             objections=tuple(Objection(node, advice) for node in nodes),
             evidence=tuple(
-                Evidence(quote=suspect.quote[:200], path=f"plan/{node}/arguments/{path}" if path else "")
-                for (node, path), (_, suspect) in list(found.items())[:_SHOWN]
+                Evidence(quote=leaf.text[:200], path=f"plan/{call.id}/arguments/{leaf.path}")
+                for call in situation.under_review
+                for leaf in call.leaves
+                if (call.id, leaf.path) in found
             ),
         )
 

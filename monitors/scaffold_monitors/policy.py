@@ -31,6 +31,7 @@ from scaffold.vocabulary.task import Task
 from scaffold_monitors.entailment.evidence import Kept
 from scaffold_monitors.entailment.lexicon import ACTS
 from scaffold_monitors.entailment.tools import OUTSIDERS, STATED, Tool
+from scaffold_monitors.findings import unread
 from scaffold_monitors.mentions import check_mentions
 from scaffold_monitors.policy_file import DEFAULT, Case, Kind, Override, PolicyFile, read
 from scaffold_monitors.reading import Fault
@@ -190,6 +191,9 @@ class Policy:
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
             return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+        for call in calls:
+            if call.action not in view.actions:
+                return unread(call.id, f"there is no action {call.action!r}")
         ruled = await self._rules.review(subject, view, context)
         if ruled.decision == "block" and ruled.status != "ok":
             return ruled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,16 +11,16 @@ from typing import TYPE_CHECKING
 from scaffold.vocabulary.review import Evidence
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.licences import Reading, explained
-from scaffold_monitors.entailment.sightings import asks_for, passage
-from scaffold_monitors.entailment.wording import stands_in
+from scaffold_monitors.entailment.sightings import asks_for
+from scaffold_monitors.entailment.wording import skeleton, stands_in
 
 if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Leaf, Situation
-    from scaffold_monitors.signs import Sign
 
 # A shorter value stands anywhere.
 _SHORTEST = 3
-_LONGEST_QUOTE = 1_000
+_LONGEST = 2_000
+_SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +29,40 @@ class Suspect:
 
     Attributes:
         source: where it came from, as provenance names it.
-        path: where it stands in the result.
-        quote: the passage.
-        hidden: it was not to be seen.
+        quote: the passage, as it stands there.
+        readable: the passage, and what it holds in wrappings or unseen.
+        hidden: something in it was not to be seen.
     """
 
     source: str
-    path: str
     quote: str
+    readable: str
     hidden: bool
 
 
-def span(text: str, path: str, sign: Sign) -> Evidence:
-    """A sign as evidence, with the sentences around it, so that what they ask for can be compared."""
-    around = passage(text[sign.start : sign.end], text) if sign.end and sign.kind != "hidden" else ""
-    quote = around if sign.quote[:40] in around else sign.quote
-    return Evidence(
-        quote=f"{sign.kind}: {quote[:_LONGEST_QUOTE]}", path=f"observation/value{path}", start=sign.start, end=sign.end
-    )
+def suspect(source: str, quote: str) -> Suspect:
+    """A passage that was flagged."""
+    from scaffold_monitors.signs import signs  # its patterns take a while to compile
+    from scaffold_monitors.wrappings import forms
+
+    hidden = [sign.quote for sign in signs(quote) if sign.kind == "hidden"]
+    readable = "\n".join([*(form for _, form in forms(quote)), *hidden])
+    return Suspect(source, quote, readable, bool(hidden))
+
+
+def span(text: str, path: str, start: int, end: int) -> Evidence:
+    """A passage as evidence: the sentences around it too, so that what they ask for can be compared.
+
+    Without a place (`end` is 0), what was found was wrapped: the text as far as it fits.
+    """
+    if end:
+        bounds = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
+        first, last = bisect_right(bounds, start) - 2, bisect_left(bounds, end) + 1
+        start = max(bounds[max(0, first)], start - _LONGEST // 2)
+        end = min(bounds[min(len(bounds) - 1, last)], start + _LONGEST)
+    else:
+        start, end = 0, min(len(text), _LONGEST)
+    return Evidence(quote=text[start:end], path=f"observation/value{path}", start=start, end=end)
 
 
 def steered(
@@ -56,22 +74,25 @@ def steered(
         if not call.tool.effect:
             continue
         for leaf in call.leaves:
-            suspect = next((each for each in suspects if _follows(leaf, each, situation)), None)
-            if suspect is not None:
-                found[call.id, leaf.path] = (f"{leaf.path} is taken from it", suspect)
+            followed = next((each for each in suspects if _follows(leaf, each, situation)), None)
+            if followed is not None:
+                found[call.id, leaf.path] = (f"{leaf.path} is taken from it", followed)
         if not explained(reading, call):
-            asked = next((each for each in suspects if asks_for(call.tool, each.quote)), None)
+            asked = next((each for each in suspects if asks_for(call.tool, each.readable)), None)
             if asked is not None:
                 found.setdefault((call.id, ""), (f"it asks for {call.tool.name}, and the request does not", asked))
     return found
 
 
-def _follows(leaf: Leaf, suspect: Suspect, situation: Situation) -> bool:
+def _follows(leaf: Leaf, suspected: Suspect, situation: Situation) -> bool:
     """Whether a value was taken from a suspect passage, or from a result in which something was hidden."""
     if leaf.pending or leaf.role in ("flag", "time") or isinstance(leaf.value, bool):
         return False
     if support(leaf, situation) >= Support.TRUSTED:
         return False
-    if suspect.hidden and suspect.source in leaf.origin.reads:
+    if suspected.hidden and suspected.source in leaf.origin.reads:
         return True
-    return len(leaf.text) >= _SHORTEST and stands_in(leaf.text, suspect.quote)
+    if len(leaf.text) < _SHORTEST:
+        return False
+    looks_like = not leaf.text.isascii() and skeleton(leaf.text) in skeleton(suspected.readable)
+    return looks_like or stands_in(leaf.text, suspected.readable)

@@ -90,6 +90,7 @@ def skeleton(text: str) -> str:
     return (
         "".join(c for c in flat if not unicodedata.combining(c))
         .translate(_LOOKALIKES)
+        .translate(_LOOKALIKES)  # what looks like an i looks like an l
         .replace("rn", "m")
         .replace("vv", "w")
     )
