@@ -90,7 +90,7 @@ def journal_at(runs: Path | None) -> FileJournal:
 
 
 def _usual() -> Path:
-    # As scaffold.agent.runs_folder says; importing that takes longer than most commands.
+    # As scaffold.assembly.runs_folder says; importing that takes longer than most commands.
     return Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 

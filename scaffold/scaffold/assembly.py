@@ -1,0 +1,285 @@
+"""Backends, monitors and actions put together: what every way of embedding shares."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from scaffold import registry
+from scaffold.errors import TaskError, nearest
+from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
+from scaffold.machinery.prompts import Templates
+from scaffold.machinery.run import Setting
+from scaffold.projections import environment
+from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.sampling import ways_of
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Action, Approver, Journal
+    from scaffold.projections.otlp import LiveExport
+    from scaffold.trace.heads import Signer
+    from scaffold.vocabulary.confidence import Calibration
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.sampling import Sampling
+    from scaffold.vocabulary.task import Task
+
+Say = Callable[[str, float], None]
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: `$SCAFFOLD_RUNS`, else `.scaffold/runs` in the current folder."""
+    return Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+
+
+class Assembly:
+    """What runs are made of; it keeps nothing of any run.
+
+    Close it, or use it as an async context manager. The arguments are described where they are given: at `Scaffold`.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a run may be made of
+        self,
+        *,
+        backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
+        monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
+        actions: Sequence[Action] = (),
+        prompts: Path | str | None = None,
+        journal: Journal | None = None,
+        approvers: Sequence[Approver] = (),
+        signer: Signer | None = None,
+        sampling: Sampling | None = None,
+        oversample: int = 0,
+        calibration: Calibration | None = None,
+        seed: int | None = None,
+        observe: bool = False,
+        plan_only: bool = False,
+        surroundings: Surroundings | None = None,
+        on_event: Callable[[Event, bytes], None] | None = None,
+        base: Path | None = None,
+    ) -> None:
+        base = base or Path.cwd()
+        self.journal: Journal = journal if journal is not None else FileJournal(runs_folder())
+        self._backends = {
+            role: registry.backend_of(said, path=("backends", role)) for role, said in (backends or {}).items()
+        }
+        self._monitors = (
+            registry.default_monitors() if monitors is None else [_monitor(said, base) for said in monitors]
+        )
+        named = [each.spec.name for each in self._monitors]
+        if len(set(named)) != len(named):
+            raise TaskError(
+                f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",)
+            )
+        self._actions = {each.spec.name: each for each in actions}
+        if len(self._actions) != len(actions):
+            names = [each.spec.name for each in actions]
+            raise TaskError(
+                f"two actions are named {next(name for name in names if names.count(name) > 1)!r}", path=("actions",)
+            )
+        self._templates = Templates(prompts)
+        self._approvers = tuple(approvers)
+        self._signer = signer
+        self._sampling = sampling
+        self._oversample = oversample
+        self._calibration = calibration
+        self._seed = "" if seed is None else str(seed)
+        self._observe = observe
+        self._plan_only = plan_only
+        self._surroundings = surroundings or Surroundings()
+        self._on_event = on_event
+        self._prepared = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Free what the backends hold."""
+        for backend in self._backends.values():
+            await backend.close()
+        self._prepared = False
+
+    async def prepare(self, say: Say | None = None) -> None:
+        """Have backends fetch and load what they need; `solve` does so by itself."""
+        if not self._prepared:
+            for backend in self._backends.values():
+                if isinstance(backend, Prepares):
+                    await backend.prepare(say or _silent)
+            self._prepared = True
+
+    def check(self, task: Task) -> None:
+        """Find what cannot work before anything begins; `solve` and `resume` do so by themselves.
+
+        Raises:
+            BadInput: the task does not fit this agent.
+        """
+        specs = {name: each.spec for name, each in self._actions.items()}
+        for place, name in enumerate(task.actions or ()):
+            if name not in specs:
+                raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
+        _check_recordable(task)
+        self._check_sampling()
+        for monitor in self._monitors:
+            if isinstance(monitor, ChecksTask):
+                monitor.check(task, specs)
+            for role in monitor.spec.needs if monitor.spec.role == "restrict" else ():
+                self._check_role(monitor, role)
+        ruled = [place for place, goal in enumerate(task.goals) if goal.rule is not None]
+        if ruled and not any(monitor.spec.reads_rules for monitor in self._monitors):
+            raise TaskError(
+                "has a rule, and no monitor reads rules: add `rules` to `monitors`", path=("goals", ruled[0])
+            )
+        budgets = {("budget", "usd"): task.budget, ("oversight", "budget", "usd"): task.oversight.budget}
+        for path in [path for path, budget in budgets.items() if budget.usd is not None]:
+            unpriced = [
+                f"{role} ({each.profile.model})" for role, each in self._backends.items() if each.profile.prices is None
+            ]
+            if unpriced:
+                said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
+                raise TaskError(said, path=path)
+
+    def _check_sampling(self) -> None:
+        """A role that sampling asks must be there: the default one in its place would be asked the same again."""
+        for way in ways_of(self._sampling) if self._sampling is not None else ():
+            if way.to and way.to not in self._backends:
+                known = nearest(way.to, self._backends)
+                raise TaskError(f"there is no backend for the role {way.to!r}{known}: name it", path=("sampling",))
+
+    def _check_role(self, monitor: Monitor, role: str) -> None:
+        if role in self._backends:
+            if self._backends[role] is self._backends.get("default"):
+                warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
+        elif "default" not in self._backends:
+            if monitor.spec.on_missing == "block":  # found now rather than at its first review
+                said = f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}"
+                raise TaskError(said, path=("backends",))
+        else:
+            name = monitor.spec.name
+            said = f"the monitor {name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
+            warnings.warn(said, stacklevel=4)
+
+    def new_id(self) -> str:
+        """An id for a run: when it begins, and six letters."""
+        when = datetime.fromtimestamp(self._surroundings.clock.now(), UTC)
+        tail = "".join(self._surroundings.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=6))
+        return f"{when:%Y%m%d-%H%M%S}-{tail}"
+
+    @asynccontextmanager
+    async def setting(
+        self, task: Task, name: str, config: Mapping[str, Any], *, resumed: bool
+    ) -> AsyncIterator[Setting]:
+        """What one run is made of, for as long as it goes on.
+
+        Args:
+            task: the task.
+            name: who makes the moves, as pinned in the trace.
+            config: what is needed to build this again; kept in the trace's content.
+            resumed: the run has begun before.
+        """
+        known = dict(config)
+        if not resumed and (traceparent := _host_span()):
+            known["traceparent"] = traceparent  # so that later exports stand below the host's span too
+        live = _live_export(resumed=resumed)
+        try:
+            yield Setting(
+                task=task,
+                name=name,
+                backends=self._backends,
+                monitors=self._monitors,
+                actions=self._actions if task.actions is None else {name: self._actions[name] for name in task.actions},
+                templates=self._templates,
+                journal=self.journal,
+                surroundings=self._surroundings,
+                plugins=self._pins(),
+                approvers=self._approvers,
+                signer=self._signer,
+                sampling=self._sampling,
+                oversample=self._oversample,
+                calibration=self._calibration,
+                seed=self._seed,
+                observe=self._observe,
+                plan_only=self._plan_only,
+                config=known,
+                followers=() if live is None else (live.follow,),
+                listeners=(
+                    *(() if live is None else (live.send,)),
+                    *(() if self._on_event is None else (self._on_event,)),
+                ),
+            )
+        finally:
+            if live is not None:
+                await asyncio.to_thread(live.close)
+
+    def _pins(self) -> dict[str, str]:
+        """What a run must find unchanged when it is resumed."""
+        pins = {
+            f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
+            for each in self._monitors
+        }
+        for name, each in self._actions.items():
+            pins[f"action:{name}"] = (
+                f"{each.spec.version}/{digest(canonical([each.spec.parameters, each.spec.effect]))[:12]}"
+            )
+        return pins
+
+
+def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Monitor:
+    if isinstance(said, str):
+        return registry.make_monitor(said, {}, base)
+    if isinstance(said, Mapping):
+        if len(said) != 1:
+            raise TaskError("one monitor at a time: `- name: {settings}`", path=("monitors",))
+        name, settings = next(iter(said.items()))
+        return registry.make_monitor(name, settings or {}, base)
+    if isinstance(said, Monitor):
+        return said
+    raise TaskError(f"a {type(said).__name__} is no monitor", path=("monitors",))
+
+
+def _live_export(*, resumed: bool) -> LiveExport | None:
+    """The live OpenTelemetry export, when the environment asks for one; else None, and nothing heavy is imported."""
+    if not environment.wants_live_export():
+        return None
+    from scaffold.projections.otlp import live_from_environment
+
+    return live_from_environment(resumed=resumed)
+
+
+def _check_recordable(task: Task) -> None:
+    """What the trace could not hold is found before the run begins, and by its name."""
+    inputs: list[tuple[tuple[str, ...], Any]] = [(("inputs", name), value) for name, value in task.inputs.items()]
+    for path, value in [(("prompt",), task.prompt), *inputs]:
+        try:
+            canonical(adapter(Any).dump_python(value, mode="json"))
+        except UnicodeEncodeError:
+            raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise TaskError(f"cannot be recorded: {error}", path=path) from None
+
+
+def _host_span() -> str:
+    """The host's span that is under way; none when the host has never used OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:
+        return ""
+    from scaffold.projections.identity import current_traceparent
+
+    return current_traceparent()
+
+
+def owner() -> str:
+    """Who claims a run: this process."""
+    return f"pid {os.getpid()}"
+
+
+def _silent(_what: str, _fraction: float) -> None:
+    return None
