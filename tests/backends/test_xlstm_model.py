@@ -11,7 +11,7 @@ np = pytest.importorskip("numpy")
 from scaffold.errors import ModelFileError  # noqa: E402 - below what may skip this file
 from scaffold_backends.xlstm import mlstm, plain, slstm  # noqa: E402 - as above
 from scaffold_backends.xlstm.block_mlstm import MLSTMBlock  # noqa: E402 - as above
-from scaffold_backends.xlstm.functions import gelu, log_sigmoid, sigmoid, unit_layer  # noqa: E402 - as above
+from scaffold_backends.xlstm.functions import gelu, layer_norm, log_sigmoid, sigmoid, unit_layer  # noqa: E402 - as above
 from scaffold_backends.xlstm.model import XLSTM, State  # noqa: E402 - as above
 from scaffold_backends.xlstm.specs import Config, MLSTMSpec  # noqa: E402 - as above
 
@@ -164,6 +164,25 @@ def test_the_block_that_runs_is_the_plain_one(heads: int, group: int) -> None:
     for one, other, third in zip(stepped.cell, memory.cell, absorbed.cell, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5, rtol=2e-4)
         np.testing.assert_allclose(other, third, atol=2e-5, rtol=2e-4)
+
+
+def test_a_model_that_centres_its_weights_is_the_plain_one() -> None:
+    """Embedding, plain blocks, norm and head give the logits of the model, which has all means taken out beforehand."""
+    block = MLSTMSpec.model_validate(BLOCKS["mlstm"])
+    words = [f"w{number}" for number in range(WORDS)]
+    said = {"width": 16, "blocks": [block, block], "tokens": "words", "vocabulary": words, "longest": 10}
+    config = Config.model_validate({"format": 1, **said})
+    rng = np.random.default_rng(4)
+    weights = {name: rng.normal(0.2, 0.4, shape).astype(np.float32) for name, shape in config.shapes().items()}
+    tokens = some(2, 25)
+    x = weights["embedding.weight"][tokens]
+    for number in range(2):
+        prefix = f"blocks.{number}."
+        below = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
+        x = plain.read(block, below, config.norm_eps, x)
+    wanted = layer_norm(x, weights["norm.weight"], config.norm_eps) @ weights["head.weight"].T
+    found, _ = XLSTM(config, weights, digest="").logits(tokens)
+    np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kinds", [("mlstm", "mlstm"), ("mlstm", "slstm"), ("mlstm",), ("mlstm7b", "mlstm")])
