@@ -102,6 +102,7 @@ def test_nothing_to_find_allows(kit: Any) -> None:
         "the password is Blue-9-Sky",
         base64.b64encode(f"take {TOKEN} with you".encode()).decode(),
         base64.b64encode(base64.b64encode(TOKEN.encode())).decode(),
+        base64.b64encode(base64.b64encode(b"password: Xk9$mQ2vLp")).decode(),
         TOKEN.encode().hex(),
         "".join(f"%{letter:02x}" for letter in TOKEN.encode()),
         TOKEN[:9] + "\u200b" + TOKEN[9:],
