@@ -63,7 +63,10 @@ def test_the_wheel_declares_the_command_and_the_plugins(wheel: ZipFile) -> None:
     """What ships with the project is found by the same entry points as a stranger's plug-in."""
     (declared,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
     sections = set(re.findall(r"^\[(.+)\]$", wheel.read(declared).decode(), re.MULTILINE))
-    families = {f"scaffold.{name}" for name in ("planners", "monitors", "backends", "models", "cards", "monitor_cards")}
+    families = {
+        f"scaffold.{name}"
+        for name in ("planners", "monitors", "backends", "sources", "models", "cards", "monitor_cards")
+    }
     assert sections == {"console_scripts", *families}
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from scaffold import registry
 from scaffold.assembly import Assembly, owner
-from scaffold.interfaces import Backend, Monitor, Surroundings
+from scaffold.interfaces import ActionSource, Backend, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome
 from scaffold.vocabulary.canonical import canonical, digest
@@ -38,7 +38,7 @@ class Scaffold(Assembly):
         planner: the name of an installed planner, `module:function`, or a generator function.
         backends: for each role a spec (`smollm2`, `openai:MODEL`), a table with `use` and options, or a Backend.
         monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
-        actions: what the planner may propose.
+        actions: what the planner may propose; a source of actions, such as an MCP server, brings all of its own.
         options: the planner's options.
         prompts: a folder of templates that replace the built-in ones.
         journal: where runs are kept; files below `runs_folder()` if None.
@@ -61,7 +61,7 @@ class Scaffold(Assembly):
         *,
         backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
-        actions: Sequence[Action] = (),
+        actions: Sequence[Action | ActionSource] = (),
         options: Mapping[str, Any] | None = None,
         prompts: Path | str | None = None,
         journal: Journal | None = None,

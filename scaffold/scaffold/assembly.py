@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scaffold import registry
 from scaffold.errors import TaskError, nearest
-from scaffold.interfaces import Backend, ChecksTask, Monitor, Prepares, Surroundings
+from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
 from scaffold.projections import environment
@@ -50,7 +50,7 @@ class Assembly:
         *,
         backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
-        actions: Sequence[Action] = (),
+        actions: Sequence[Action | ActionSource] = (),
         prompts: Path | str | None = None,
         journal: Journal | None = None,
         approvers: Sequence[Approver] = (),
@@ -78,9 +78,11 @@ class Assembly:
             raise TaskError(
                 f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",)
             )
-        self._actions = {each.spec.name: each for each in actions}
-        if len(self._actions) != len(actions):
-            names = [each.spec.name for each in actions]
+        self._sources = [each for each in actions if isinstance(each, ActionSource)]
+        performed = registry.each_action(actions)
+        self._actions = {each.spec.name: each for each in performed}
+        if len(self._actions) != len(performed):
+            names = [each.spec.name for each in performed]
             raise TaskError(
                 f"two actions are named {next(name for name in names if names.count(name) > 1)!r}", path=("actions",)
             )
@@ -104,17 +106,19 @@ class Assembly:
         await self.close()
 
     async def close(self) -> None:
-        """Free what the backends hold."""
+        """Free what the backends hold, and end the sources of actions."""
+        for source in self._sources:
+            await source.close()
         for backend in self._backends.values():
             await backend.close()
         self._prepared = False
 
     async def prepare(self, say: Say | None = None) -> None:
-        """Have backends fetch and load what they need; `solve` does so by itself."""
+        """Have backends fetch and load what they need, and start the sources of actions; `solve` does so by itself."""
         if not self._prepared:
-            for backend in self._backends.values():
-                if isinstance(backend, Prepares):
-                    await backend.prepare(say or _silent)
+            for each in (*self._backends.values(), *self._sources):
+                if isinstance(each, Prepares):
+                    await each.prepare(say or _silent)
             self._prepared = True
 
     def check(self, task: Task) -> None:

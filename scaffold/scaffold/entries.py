@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar
 from scaffold.errors import BrokenPlugin, MissingExtra, UnknownPlugin
 from scaffold.vocabulary.cards import Card, MonitorCard
 
-Family = Literal["planner", "monitor", "backend", "model"]
+Family = Literal["planner", "monitor", "backend", "source", "model"]
 _GROUPS: dict[Family, str] = {
     "planner": "scaffold.planners",
     "monitor": "scaffold.monitors",
     "backend": "scaffold.backends",
+    "source": "scaffold.sources",
     "model": "scaffold.models",
 }
 _CARDS = "scaffold.cards"

@@ -44,6 +44,7 @@ ScaffoldError
 │   ├── TraceDamaged         altered, torn in the middle, or out of order
 │   └── NewerTrace           written by a later version
 ├── ClearanceError           an action was attempted without a fitting, unspent clearance
+├── ToolFailed               an MCP server's tool, in the middle of a call: it may have happened
 └── NotPerformed             raised by an action: known not to have happened
 """
 
@@ -389,6 +390,10 @@ class NewerTrace(TraceError):
 
 class ClearanceError(ScaffoldError):
     """An action was attempted without a fitting, unspent clearance."""
+
+
+class ToolFailed(ScaffoldError):
+    """A tool of an MCP server, or the server, failed in the middle of a call: it may have been performed."""
 
 
 class NotPerformed(ScaffoldError):

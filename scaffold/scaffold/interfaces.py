@@ -271,6 +271,37 @@ class Reconciles(Protocol):
         ...
 
 
+@runtime_checkable
+class ActionSource(Protocol):
+    """Something outside that brings actions, and has to be started before they are performed, such as an MCP server.
+
+    What its actions declare is known before it is started, and does not change while it lives. One instance serves many
+    runs. `prepare` starts it unless it runs; `close` ends it and all it started, and may be called twice.
+    """
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """What it brings.
+
+        Raises:
+            BadInput: it is not known what that is; the message names the cure.
+        """
+        ...
+
+    async def prepare(self, say: Callable[[str, float], None]) -> None:
+        """Start it; see `Prepares`.
+
+        Raises:
+            BadInput: it cannot be started, or is not what it was said to be.
+            Unavailable: it is not there now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+
 # --- people
 
 

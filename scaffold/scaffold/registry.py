@@ -9,7 +9,7 @@ import math
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from scaffold.entries import Family, installed, load
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
-from scaffold.interfaces import Action, Backend, Monitor
+from scaffold.interfaces import Action, ActionSource, Backend, Monitor
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
 
@@ -265,16 +265,35 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
-def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Action:
-    """Check that something is an action."""
-    if isinstance(found, Action):
+def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Action | ActionSource:
+    """Check that something is an action, or a source of some."""
+    if isinstance(found, Action | ActionSource):
         return found
     raise TaskError(f"{reference!r} is no action: decorate the function with @action(effect=...)", path=path)
+
+
+def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
+    """Make the sources of actions that a table of a task file describes; none is started.
+
+    Raises:
+        UnknownPlugin: there are no sources of that kind.
+        TaskError: the table does not fit.
+    """
+    made = _made(load("source", kind), "source", kind, {"base": base}, said)
+    if not isinstance(made, list) or not all(isinstance(each, ActionSource) for each in made):
+        raise BrokenPlugin(f"the source {kind!r} gives no list of sources with `actions`, `prepare` and `close`")
+    return made
+
+
+def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
+    """The actions among these, and those that their sources bring."""
+    return [one for each in given for one in (each.actions if isinstance(each, ActionSource) else (each,))]
 
 
 __all__ = [
     "backend_of",
     "default_monitors",
+    "each_action",
     "from_file",
     "installed",
     "load",
@@ -282,5 +301,6 @@ __all__ = [
     "make_action",
     "make_backend",
     "make_monitor",
+    "make_sources",
     "planner",
 ]

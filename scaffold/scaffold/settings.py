@@ -84,6 +84,19 @@ def read_texts(document: Document, key: str) -> list[str]:
     return said
 
 
+def read_actions(document: Document) -> list[Any]:
+    """The actions: MODULE:NAME, or `kind: {...}` for sources of actions, such as `mcp: {time: {command: [...]}}`."""
+    said = _list(document, "actions")
+    for number, each in enumerate(said):
+        if isinstance(each, dict):
+            if len(each) != 1:
+                raise document.fault("is one kind of source and its table: `mcp: {NAME: {...}}`", ("actions", number))
+        elif not isinstance(each, str):
+            said_so = f"is MODULE:NAME, or a source such as `mcp: ...`, not {show(each)}"
+            raise document.fault(said_so, ("actions", number))
+    return said
+
+
 def read_prompts(document: Document) -> str | None:
     """The folder of templates, as the file names it."""
     said = document.value.get("prompts")

@@ -34,6 +34,7 @@ from scaffold.inputs import read_inputs
 from scaffold.sampling_setting import read_calibration, read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
+    read_actions,
     read_backends,
     read_monitors,
     read_planner,
@@ -44,7 +45,7 @@ from scaffold.settings import (
 from scaffold.vocabulary.task import Goal, Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Backend, Monitor
+    from scaffold.interfaces import Action, ActionSource, Backend, Monitor
 
 
 Locate = Callable[..., AbstractContextManager[None]]
@@ -78,10 +79,11 @@ class Built(NamedTuple):
 
 
 class Shared:
-    """Backends that several agents have in common: one for each spec, so that a model is loaded once."""
+    """What several agents have in common: backends and sources of actions, one for each way they are described."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, Backend]] = []
+        self._sources: list[tuple[Any, list[ActionSource]]] = []
 
     def backend(self, spec: Any) -> Backend:
         """The backend of a spec, or of a table with `use` and options."""
@@ -93,8 +95,20 @@ class Shared:
         self._made.append((spec, backend))
         return backend
 
+    def sources(self, kind: str, said: Any, base: Path) -> list[ActionSource]:
+        """The sources of a kind that a table describes."""
+        for other, sources in self._sources:
+            if other == (kind, said, base):
+                return sources
+        sources = registry.make_sources(kind, said, base)
+        self._sources.append(((kind, said, base), sources))
+        return sources
+
     async def close(self) -> None:
-        """Free what they hold."""
+        """Free what they hold, and end what they started."""
+        for _, sources in self._sources:
+            for source in sources:
+                await source.close()
         for _, backend in self._made:
             await backend.close()
 
@@ -115,8 +129,10 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
     document = read(Path(path))
     config = _config(document, changes)
     with document.locating():
-        actions = _actions(config, document.locating)
-        task = _task(document, *_inputs(document, changes), [action.spec.name for action in actions])
+        shared = shared or Shared()
+        actions = _actions(config, document.locating, shared)
+        names = [action.spec.name for action in registry.each_action(actions)]
+        task = _task(document, *_inputs(document, changes), names)
         outside["calibration"] = read_calibration(document)
         agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
     return Built(agent, task, config, document)
@@ -148,8 +164,9 @@ class Template:
         self.document = document
         self.config = _config(document, changes)
         with document.locating():
-            actions = _actions(self.config, document.locating)
-            self._actions = [action.spec.name for action in actions]
+            shared = shared or Shared()
+            actions = _actions(self.config, document.locating, shared)
+            self._actions = [action.spec.name for action in registry.each_action(actions)]
             self.inputs, self._tainted = _inputs(document, changes)
             outside["calibration"] = read_calibration(document)
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
@@ -179,7 +196,7 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
         raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
-    return _assemble(config, _actions(config, _nowhere), _nowhere, {}, None, outside)
+    return _assemble(config, _actions(config, _nowhere, Shared()), _nowhere, {}, None, outside)
 
 
 def read(path: Path) -> Document:
@@ -220,8 +237,23 @@ def actions_of(path: Path) -> list[Action]:
     """
     document = read(path)
     with document.locating():
-        base = str(path.resolve().parent)
-        return _actions({"base": base, "actions": read_texts(document, "actions")}, document.locating)
+        config = {"base": str(path.resolve().parent), "actions": read_actions(document)}
+        return registry.each_action(_actions(config, document.locating, Shared()))
+
+
+def sources_of(path: Path) -> list[ActionSource]:
+    """The sources of actions that a task file describes; what they bring need not be known yet.
+
+    Raises:
+        TaskError: a table does not fit.
+    """
+    document = read(path)
+    found: list[ActionSource] = []
+    for number, each in enumerate(read_actions(document)):
+        for kind, said in each.items() if isinstance(each, dict) else ():
+            with document.locating(within=("actions", number, kind)):
+                found += registry.make_sources(kind, said, path.resolve().parent)
+    return found
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
@@ -265,7 +297,7 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
         "options": options,
         "backends": {**read_backends(document), **changes.backends},
         "monitors": monitors,
-        "actions": read_texts(document, "actions"),
+        "actions": read_actions(document),
         "prompts": read_prompts(document),
         "sampling": value.get("sampling"),
         "seed": changes.seed,
@@ -276,7 +308,7 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
 
 def _assemble(
     config: Mapping[str, Any],
-    actions: list[Action],
+    actions: list[Action | ActionSource],
     locate: Locate,
     given: Mapping[str, str],
     shared: Shared | None,
@@ -324,11 +356,18 @@ def _make_monitors(said: list[Any], locate: Locate, base: Path) -> list[Monitor]
     return monitors
 
 
-def _actions(config: Mapping[str, Any], locate: Locate) -> list[Action]:
+def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[Action | ActionSource]:
     base = Path(config["base"])
-    actions = []
+    actions: list[Action | ActionSource] = []
     for number, reference in enumerate(config["actions"] or ()):
         path = ("actions", number)
+        for kind, said in reference.items() if isinstance(reference, dict) else ():
+            with locate(within=(*path, kind)):
+                sources = shared.sources(kind, said, base)
+                registry.each_action(sources)  # what they bring has to be known: found now, where it can be located
+                actions += sources
+        if isinstance(reference, dict):
+            continue
         with locate(within=path):
             module, _, name = reference.partition(":")
             if not name:

@@ -13,6 +13,7 @@ import click
 from scaffold.cli.options import by_name, json_option
 
 if TYPE_CHECKING:
+    from scaffold.interfaces import Action, ActionSource
     from scaffold.vocabulary.actions import ActionSpec
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -131,11 +132,11 @@ def _actions(task: Path | None, references: Sequence[str]) -> Mapping[str, Actio
     """The specifications of the actions that a task or the command names; None when neither names any."""
     from scaffold import registry, taskfile
 
-    found = list(taskfile.actions_of(task)) if task is not None else []
+    found: list[Action | ActionSource] = list(taskfile.actions_of(task)) if task is not None else []
     for reference in references:
         made = registry.from_file(reference, Path.cwd())
         found.append(registry.make_action(made, reference, ()))
-    return {action.spec.name: action.spec for action in found} or None
+    return {action.spec.name: action.spec for action in registry.each_action(found)} or None
 
 
 def _inputs_of(task: Path | None) -> dict[str, Any]:

@@ -58,6 +58,22 @@ def _goal(full: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [{"type": "string"}, *short, full], "description": full.get("description", "")}
 
 
+def _sources() -> dict[str, Any]:
+    """Sources of actions: MCP servers in full, other kinds by their names."""
+    from scaffold import entries
+    from scaffold.mcp.settings import ServerSettings
+
+    kinds: dict[str, Any] = {kind: {} for kind in sorted(entries.installed("source"))}
+    kinds["mcp"] = {"type": "object", "additionalProperties": ServerSettings.model_json_schema()}
+    return {
+        "type": "object",
+        "properties": kinds,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
+
+
 def _agent() -> dict[str, Any]:
     """The keys that say who solves the task, with the names that are installed here."""
     from scaffold import entries
@@ -121,9 +137,9 @@ def _agent() -> dict[str, Any]:
         },
         "policy": {"description": "A file of rules for the actions, shared by tasks.", "type": "string"},
         "actions": {
-            "description": "MODULE:NAME of each action allowed, beside this file.",
+            "description": "MODULE:NAME of each action allowed, beside this file; or MCP servers, by name.",
             "type": "array",
-            "items": {"type": "string", "pattern": ":"},
+            "items": {"anyOf": [{"type": "string", "pattern": ":"}, _sources()]},
         },
         "prompts": {"description": "A folder of templates that replace the built-in ones.", "type": "string"},
         "sampling": {

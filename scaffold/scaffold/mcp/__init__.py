@@ -1,0 +1,19 @@
+"""MCP servers as sources of actions, through the official SDK (extra `mcp`).
+
+What a server says of its tools counts for nothing until somebody has read and accepted it: accepted descriptions stand
+in a file of pins, and the actions are made from that file alone. So a task is read, checked and reviewed without its
+servers, and a server whose tools have changed since is refused.
+
+    clock = McpServer("time", ServerSettings(command=["mcp-server-time"], effects={"get_current_time": "read"}))
+    agent = Scaffold("react", backends={"default": "smollm2"}, actions=[clock])
+
+Nothing here imports the SDK before a server is started.
+"""
+
+from __future__ import annotations
+
+from scaffold.mcp.pins import Change, Pins, Tool
+from scaffold.mcp.server import McpServer
+from scaffold.mcp.settings import ServerSettings, servers
+
+__all__ = ["Change", "McpServer", "Pins", "ServerSettings", "Tool", "servers"]

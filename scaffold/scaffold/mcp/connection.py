@@ -1,0 +1,220 @@
+"""One connection to a server, in a task of its own: the SDK wants to be left where it was entered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadInput, ToolFailed
+from scaffold.mcp.pins import Tool
+from scaffold.mcp.transport import Ending
+from scaffold.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mcp.client import Client
+    from mcp.client.session import IncomingMessage
+    from mcp_types import CallToolResult
+
+_MOST_PAGES = 100
+_MOST_TOOLS = 1000
+
+# Without a handler Python would print what the SDK logs onto the terminal; a host's own handlers hear it all the same.
+for _name in ("mcp", "client"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class Connection:
+    """A server that is spoken to, until it or we end it.
+
+    Args:
+        server: its name, for messages.
+        streams: opens the streams of messages.
+        ending: what the transport says of its end.
+
+    Attributes:
+        stale: it says that its tools have changed since they were listed.
+        listed: when they were, by the monotonic clock.
+    """
+
+    def __init__(self, server: str, streams: Callable[[], AbstractAsyncContextManager[Any]], ending: Ending) -> None:
+        self.stale = False
+        self.listed = 0.0
+        self.ending = ending
+        self._server = server
+        self._streams = streams
+        self._client: Client
+        self._task: asyncio.Task[None]
+        self._leave = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        ending.told = self._leave.set
+
+    @property
+    def gone(self) -> bool:
+        """Whether it can no longer be spoken to, or only from an event loop that is over."""
+        return self._leave.is_set() or self._task.done() or asyncio.get_running_loop() is not self._loop
+
+    async def open(self, seconds: float) -> None:
+        """Connect, and agree on the protocol.
+
+        Raises:
+            TimeoutError: it took too long.
+            Exception: whatever went wrong.
+        """
+        ready = self._loop.create_future()
+        self._task = self._loop.create_task(self._hold(ready), name=f"mcp {self._server}")
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(ready)
+        except BaseException:
+            ready.cancel()
+            await self.close()
+            raise
+
+    async def _hold(self, ready: asyncio.Future[None]) -> None:
+        from mcp.client import Client
+        from mcp_types import Implementation
+
+        client = Client(
+            self._streams(),
+            cache=None,
+            message_handler=self._hear,
+            client_info=Implementation(name="scaffold", version=VERSION),
+        )
+        try:
+            async with client:
+                self._client = client
+                if not ready.done():
+                    ready.set_result(None)
+                hearing = asyncio.create_task(self._subscribe())
+                try:
+                    await self._leave.wait()
+                finally:
+                    hearing.cancel()
+                    await asyncio.gather(hearing, return_exceptions=True)
+        except Exception as error:  # noqa: BLE001 - handed to who waits, or kept as the reason
+            found = _innermost(error)
+            if not ready.done():
+                ready.set_exception(found)
+            self.ending.set(f"{type(found).__name__}: {found}")
+        finally:
+            self._leave.set()
+            if not ready.done():
+                ready.cancel()
+
+    async def _hear(self, message: IncomingMessage) -> None:
+        """Servers up to the protocol's version of 2025 say unasked that their tools have changed."""
+        from mcp_types import ToolListChangedNotification
+
+        if isinstance(message, ToolListChangedNotification):
+            self.stale = True
+
+    async def _subscribe(self) -> None:
+        """Later ones say so to who has asked to be told."""
+        from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+        tools = self._client.server_capabilities.tools
+        if self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS or not (tools and tools.list_changed):
+            return
+        with suppress(Exception):  # whatever ends it, its tools are listed again before the next call
+            async with self._client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self.stale = True
+        self.stale = True
+
+    async def tools(self, seconds: float) -> list[Tool]:
+        """What the server says of its tools now.
+
+        Raises:
+            BadInput: it says nothing that can be used: too many of them, or two of one name.
+            Exception: it could not be asked.
+        """
+        from mcp_types import PaginatedRequestParams
+
+        self.stale = False  # first, so that a change while they are listed is not lost
+        found: dict[str, Tool] = {}
+        cursor = None
+        async with asyncio.timeout(seconds):
+            for _ in range(_MOST_PAGES):
+                page = await self._client.session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+                for each in page.tools:
+                    if each.name in found:
+                        raise BadInput(f"the MCP server {self._server!r} has two tools named {each.name!r}")
+                    found[each.name] = _described(each)
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        if cursor is not None or len(found) > _MOST_TOOLS:
+            raise BadInput(
+                f"the MCP server {self._server!r} lists more than {_MOST_TOOLS:,} tools, or never ends listing"
+            )
+        self.listed = time.monotonic()
+        return list(found.values())
+
+    async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
+        """Call a tool, once.
+
+        Raises:
+            ToolFailed: no result came back, or none that fits what the tool promises; it may have been performed.
+        """
+        from mcp import MCPError
+        from mcp_types import REQUEST_TIMEOUT
+
+        try:
+            # The session itself: the SDK's client around it sends a call again when a server objects to its headers.
+            return await self._client.session.call_tool(tool, arguments, seconds)
+        except MCPError as error:
+            if error.code == REQUEST_TIMEOUT:
+                raise ToolFailed(f"no answer within {seconds:g} s") from None
+            await asyncio.sleep(0)  # its transport may know more
+            if _ends(error.code, error.message):
+                self.ending.set(error.message)
+                raise ToolFailed(f"its server went away in the middle of the call: {self.why()}") from None
+            raise ToolFailed(f"its server answered with the error {error.code}: {error.message}") from None
+        except Exception as error:  # noqa: BLE001 - what the SDK raises for what a server sends is open-ended
+            said = (
+                "it asks for more input, and nobody is there to give it"
+                if "InputRequired" in str(error)
+                else str(error)
+            )
+            raise ToolFailed(f"what its server answered cannot be used: {said}") from None
+
+    def why(self) -> str:
+        """Why it ended, in words."""
+        return self.ending.reason or "the connection was closed"
+
+    async def close(self) -> None:
+        """End it, and the program behind it."""
+        self._leave.set()
+        if self._task.get_loop() is asyncio.get_running_loop():
+            if not hasattr(self, "_client"):
+                self._task.cancel()  # it never came to wait for us
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _ends(code: int, message: str) -> bool:
+    from mcp_types import CONNECTION_CLOSED
+
+    return code == CONNECTION_CLOSED or message == "Session terminated"
+
+
+def _described(tool: Any) -> Tool:
+    annotations = tool.annotations.model_dump(by_alias=True, exclude_none=True, mode="json") if tool.annotations else {}
+    return Tool(
+        name=tool.name,
+        title=tool.title or "",
+        description=tool.description or "",
+        input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        annotations=annotations,
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

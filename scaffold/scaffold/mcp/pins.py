@@ -1,0 +1,151 @@
+"""What tools say of themselves as somebody accepted it, in a file beside the task."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from scaffold.errors import BadInput
+from scaffold.vocabulary.canonical import canonical, digest
+
+FORMAT = "scaffold mcp pins 1"
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """All that a server says of one tool and that a model, a person or a check may rest on.
+
+    Attributes:
+        name: the server's own name for it.
+        title: its name for people.
+        description: what it says it does.
+        input_schema: JSON Schema of its arguments.
+        output_schema: JSON Schema of its structured result; None when it promises none.
+        annotations: the server's claims, such as `readOnlyHint`; shown, and never believed.
+    """
+
+    name: str
+    title: str = ""
+    description: str = ""
+    input_schema: dict[str, Any] = {}
+    output_schema: dict[str, Any] | None = None
+    annotations: dict[str, Any] = {}
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all of it."""
+        return digest(canonical(self))
+
+    def lines(self) -> list[str]:
+        """All of it as lines of JSON, for people to compare."""
+        return json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True, ensure_ascii=False).splitlines()
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one tool differs from what was accepted.
+
+    Attributes:
+        tool: its name.
+        kind: it was not there before, says something else, or is gone.
+        diff: the lines that differ, as `diff -u` shows them.
+    """
+
+    tool: str
+    kind: Literal["new", "changed", "gone"]
+    diff: tuple[str, ...]
+
+
+def compare(accepted: Mapping[str, Tool], found: Iterable[Tool]) -> list[Change]:
+    """Say how the tools that a server has now differ from those that were accepted, by name."""
+    now = {tool.name: tool for tool in found}
+    changes = []
+    for name in sorted({*accepted, *now}):
+        before, after = accepted.get(name), now.get(name)
+        if before is not None and after is not None and before.sha256 == after.sha256:
+            continue
+        kind: Literal["new", "changed", "gone"] = "new" if before is None else "gone" if after is None else "changed"
+        old, new = before.lines() if before else [], after.lines() if after else []
+        changes.append(Change(name, kind, tuple(difflib.unified_diff(old, new, "accepted", "now", lineterm=""))))
+    return changes
+
+
+class Pins:
+    """The accepted descriptions of some servers' tools.
+
+    Args:
+        path: the file they stand in.
+        servers: tools by server and name.
+    """
+
+    def __init__(self, path: Path, servers: Mapping[str, Mapping[str, Tool]] | None = None) -> None:
+        self.path = path
+        self._servers = {name: dict(tools) for name, tools in (servers or {}).items()}
+
+    @classmethod
+    def read(cls, path: Path) -> Pins:
+        """Read a file of pins; one that is not there holds none.
+
+        Raises:
+            BadInput: it is no such file, or a description in it does not fit its hash.
+        """
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, ValueError, RecursionError) as error:
+            raise BadInput(f"{path} cannot be read as pins of MCP tools: {error}") from None
+        if not isinstance(said, dict) or said.get("format") != FORMAT:
+            raise BadInput(f"{path} is no file of pins: it does not say `format: {FORMAT!r}`")
+        try:
+            entries = msgspec.convert(said.get("servers"), dict[str, dict[str, _Entry]])
+        except msgspec.ValidationError as error:
+            raise BadInput(f"{path} is no file of pins: {error}") from None
+        for server, tools in entries.items():
+            for name, entry in tools.items():
+                if entry.sha256 != entry.tool.sha256 or name != entry.tool.name:
+                    said_so = f"what {path} says of {server}.{name} was changed by hand: its hash does not fit"
+                    raise BadInput(f"{said_so}; accept the server's own words with `scaffold mcp pin`")
+        return cls(
+            path, {server: {name: entry.tool for name, entry in tools.items()} for server, tools in entries.items()}
+        )
+
+    def of(self, server: str) -> dict[str, Tool]:
+        """The accepted tools of a server, by name."""
+        return dict(self._servers.get(server, {}))
+
+    def accepting(self, server: str, tools: Iterable[Tool]) -> Pins:
+        """These pins, with a server's tools as they are now in place of what was accepted of it before."""
+        return Pins(self.path, {**self._servers, server: {tool.name: tool for tool in tools}})
+
+    def write(self) -> None:
+        """Put them into their file, whole or not at all.
+
+        Raises:
+            BadInput: the file cannot be written.
+        """
+        entries = {
+            server: {name: _Entry(tool.sha256, tool) for name, tool in sorted(tools.items())}
+            for server, tools in sorted(self._servers.items())
+        }
+        whole = {"format": FORMAT, "servers": msgspec.to_builtins(entries)}
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            beside.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            beside.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise BadInput(f"cannot write {self.path}: {error.strerror}") from None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    sha256: str
+    tool: Tool

@@ -1,0 +1,91 @@
+"""What a tool gave back, as JSON values for the trace and the planner."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import ToolFailed
+from scaffold.vocabulary.canonical import digest
+from scaffold.wrapping.scrubbing import REMOVED
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult
+
+_SHORTEST = 4  # letters; a shorter credential would be found by chance everywhere
+_MOST_SAID = 2000  # letters of a tool's own account of an error
+
+
+def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
+    """The value of a result: its structured content, else its text, else a list of its parts.
+
+    Images, sounds and other bytes stand there by their digest; links are named, and not followed.
+
+    Args:
+        result: what the server sent.
+        secrets: credentials it was given, which must not come back into the trace.
+
+    Raises:
+        ToolFailed: the tool says that it failed.
+    """
+    parts = [_part(block) for block in result.content]
+    if result.is_error:
+        said = "\n".join(each for each in parts if isinstance(each, str)) or "it does not say why"
+        raise ToolFailed(f"the tool says that it failed: {without(secrets, shortened(said))}")
+    if result.structured_content is not None:
+        return without(secrets, result.structured_content)
+    if all(isinstance(each, str) for each in parts):
+        return without(secrets, "\n".join(parts))
+    return without(secrets, parts)
+
+
+def _part(block: Any) -> Any:
+    match block.type:
+        case "text":
+            return block.text
+        case "image" | "audio":
+            return {block.type: _bytes(block.data), "type": block.mime_type}
+        case "resource_link":
+            return {"link": str(block.uri), "name": block.name, "type": block.mime_type}
+        case "resource":
+            inside = block.resource
+            held = {"text": inside.text} if hasattr(inside, "text") else {"bytes": _bytes(inside.blob)}
+            return {"resource": str(inside.uri), "type": inside.mime_type, **held}
+        case other:
+            return {"unknown": str(other)}
+
+
+def _bytes(encoded: str) -> dict[str, Any]:
+    """Which bytes they were: their SHA-256, and how many."""
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        data = encoded.encode(errors="replace")  # what was sent, then
+    return {"sha256": digest(data), "size": len(data)}
+
+
+def without(secrets: Sequence[str], value: Any) -> Any:
+    """A value in which none of these credentials stands."""
+    sought = [each for each in secrets if len(each) >= _SHORTEST]
+    return _cleaned(sought, value) if sought else value
+
+
+def _cleaned(secrets: Sequence[str], value: Any) -> Any:
+    match value:
+        case str():
+            for each in secrets:
+                value = value.replace(each, REMOVED)
+            return value
+        case list():
+            return [_cleaned(secrets, each) for each in value]
+        case dict():
+            return {_cleaned(secrets, name): _cleaned(secrets, each) for name, each in value.items()}
+        case _:
+            return value
+
+
+def shortened(text: str) -> str:
+    """A text that is no longer than a message may be."""
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}… ({len(text):,} letters in all)"

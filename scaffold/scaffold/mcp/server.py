@@ -1,0 +1,327 @@
+"""An MCP server as a source of actions: pinned, started, called once for each clearance, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from scaffold.errors import (
+    BadInput,
+    MissingExtra,
+    NotPerformed,
+    ScaffoldError,
+    TaskError,
+    ToolFailed,
+    Unavailable,
+    nearest,
+)
+from scaffold.mcp.pins import Pins, Tool, compare
+from scaffold.mcp.results import shortened, value_of, without
+from scaffold.mcp.settings import ServerSettings, expanded
+from scaffold.mcp.transport import Ending, address, as_transport, program
+from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.wrapping.scrubbing import scrubbed
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+    from scaffold.interfaces import Action
+    from scaffold.mcp.connection import Connection
+    from scaffold.mcp.pins import Change
+    from scaffold.vocabulary.clearance import Clearance
+
+_FRESH_S = 60.0  # how long a list of tools counts when the server has not said that it changed
+
+
+class McpServer:
+    """A server whose tools are actions, as they were accepted.
+
+    It is started by `prepare`, which Scaffold calls, and again when it has died between two calls. One instance serves
+    many runs.
+
+    Args:
+        name: what its actions' names begin with: `NAME.TOOL`.
+        settings: how it is reached, and what is made of its tools.
+        base: the folder that paths in the settings refer to.
+
+    Raises:
+        MissingExtra: the extra `mcp` is not installed.
+    """
+
+    def __init__(self, name: str, settings: ServerSettings, *, base: Path | None = None) -> None:
+        if find_spec("mcp") is None:
+            raise MissingExtra(f"the MCP server {name!r}", "mcp")
+        self.name = name
+        self.settings = settings
+        self._base = base or Path.cwd()
+        self._opening = asyncio.Lock()
+        self._live: Connection | None = None
+        self._refused: dict[str, str] = {}
+        self._secrets: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        await self.prepare()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def pins_file(self) -> Path:
+        """Where the accepted descriptions of its tools stand."""
+        return self._base / self.settings.pins
+
+    @cached_property
+    def accepted(self) -> dict[str, Tool]:
+        """The tools that are offered, by their own names, as they were accepted.
+
+        Raises:
+            TaskError: none were, or the settings name one that was not.
+        """
+        pinned = Pins.read(self.pins_file).of(self.name)
+        if not pinned:
+            raise TaskError(
+                "nobody has accepted its tools yet: look at them, and accept them, with `scaffold mcp pin`",
+                path=(self.name,),
+            )
+        offered = pinned if self.settings.only is None else dict.fromkeys(self.settings.only)
+        for setting, tools in self.settings.tools_named().items():
+            for tool in tools:
+                known = pinned if setting == "only" else offered
+                if tool not in known:
+                    hint = nearest(tool, known) or f"; there are {', '.join(known)}"
+                    raise TaskError(f"it has no tool {tool!r} that was accepted{hint}", path=(self.name, setting))
+        for tool, names in self.settings.identity.items():
+            for each in names:
+                if each not in pinned[tool].input_schema.get("properties", {}):
+                    raise TaskError(f"{tool!r} has no argument {each!r}", path=(self.name, "identity", tool))
+        return {name: pinned[name] for name in offered}
+
+    @cached_property
+    def actions(self) -> tuple[Action, ...]:
+        """Its tools as actions; known without the server.
+
+        Raises:
+            TaskError: nobody has accepted them.
+        """
+        return tuple(McpAction(self, tool, self._spec(tool)) for tool in self.accepted.values())
+
+    def _spec(self, tool: Tool) -> ActionSpec:
+        said = self.settings
+        return ActionSpec(
+            name=f"{self.name}.{tool.name}",
+            description=" ".join((tool.description or tool.title).split()),
+            version=tool.sha256[:16],
+            parameters=tool.input_schema,
+            effect=said.effects.get(tool.name, "irreversible"),
+            cost=said.costs.get(tool.name, 0.0),
+            trusted=said.trusted if isinstance(said.trusted, bool) else tool.name in said.trusted,
+            identity=said.identity.get(tool.name, ()),
+            timeout_s=said.timeout_s,
+        )
+
+    # --- its life
+
+    async def prepare(self, say: Callable[[str, float], None] | None = None) -> None:
+        """Start it, and see that its tools are what was accepted.
+
+        Raises:
+            BadInput: it cannot be started, or its tools have changed.
+            Unavailable: it is not there.
+        """
+        if say is not None:
+            say(f"starting the MCP server {self.name}", 0.0)
+        await self._ready()
+        if self._refused:
+            raise BadInput("; ".join(self._refused.values()))
+        if say is not None:
+            say(f"starting the MCP server {self.name}", 1.0)
+
+    async def close(self) -> None:
+        """End it, and whatever it started."""
+        live, self._live = self._live, None
+        if live is not None:
+            await live.close()
+
+    async def tools(self) -> list[Tool]:
+        """What it says of its tools now, accepted or not; starts it if need be.
+
+        Raises:
+            BadInput: it cannot be started, or lists no tools that can be used.
+            Unavailable: it is not there.
+        """
+        async with self._opening:
+            if self._live is None or self._live.gone:
+                self._live = await self._open()
+            return await self._list(self._live)
+
+    async def changes(self) -> list[Change]:
+        """How its tools differ from what was accepted."""
+        found = await self.tools()
+        return compare(Pins.read(self.pins_file).of(self.name), found)
+
+    async def accept(self) -> list[Change]:
+        """Accept its tools as they are, in its file of pins; gives what is different now."""
+        found = await self.tools()
+        pins = Pins.read(self.pins_file)
+        changes = compare(pins.of(self.name), found)
+        pins.accepting(self.name, found).write()
+        for made in ("accepted", "actions"):
+            self.__dict__.pop(made, None)
+        self._refused = {}
+        return changes
+
+    async def _ready(self) -> Connection:
+        """The connection to a server that is there and whose tools were looked at.
+
+        Raises:
+            BadInput: it cannot be started.
+            Unavailable: it is not there.
+        """
+        live = self._live
+        if live is not None and not live.gone and not live.stale and time.monotonic() - live.listed < _FRESH_S:
+            return live
+        async with self._opening:
+            if self._live is None or self._live.gone:
+                self._live = await self._open()
+            live = self._live
+            if live.stale or time.monotonic() - live.listed >= _FRESH_S:
+                self._look_at(await self._list(live))
+            return live
+
+    def _look_at(self, found: list[Tool]) -> None:
+        """Refuse each offered tool that is not what was accepted; what else there is now is not offered anyway."""
+        now = {tool.name: tool for tool in found}
+        offered = {name: now[name] for name in self.accepted if name in now}
+        self._refused = {
+            change.tool: f"the MCP server {self.name!r} has changed its tool {change.tool!r} since it was accepted"
+            f"{' (it is gone)' if change.kind == 'gone' else ''}: look at it with `scaffold mcp pin`"
+            for change in compare(self.accepted, offered.values())
+        }
+
+    async def _open(self) -> Connection:
+        from scaffold.mcp.connection import Connection
+
+        ending = Ending()
+        said = self.settings
+        if said.command is not None:
+            env, self._secrets = expanded(said.env, self.name)
+            log = self._base / said.log if said.log else None
+            opening: Any = lambda: program(  # noqa: E731 - two ways to make one thing
+                said.command or (), env=env, base=self._base, most=said.max_bytes, log=log, ending=ending
+            )
+        else:
+            headers, self._secrets = expanded(said.headers, self.name)
+            opening = lambda: address(  # noqa: E731 - as above
+                said.url or "", headers=headers, most=said.max_bytes, timeout_s=said.timeout_s
+            )
+        live = Connection(self.name, lambda: as_transport(opening()), ending)
+        try:
+            await live.open(said.start_s)
+        except BadInput as error:
+            raise BadInput(f"the MCP server {self.name!r}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - what the SDK raises for what is not there is open-ended
+            raise self._not_there(error, ending) from None
+        return live
+
+    async def _list(self, live: Connection) -> list[Tool]:
+        try:
+            return await live.tools(self.settings.start_s)
+        except BadInput:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in `_open`
+            await live.close()
+            raise self._not_there(error, live.ending) from None
+
+    def _not_there(self, error: Exception, ending: Ending) -> ScaffoldError:
+        waited = f"it did not answer within {self.settings.start_s:g} s"
+        why = waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {error}"
+        if self.settings.url is not None:
+            return Unavailable(self._clean(f"the MCP server {self.name!r} at {self.settings.url} is not there: {why}"))
+        words = ending.last_words.decode(errors="replace").strip()
+        last = f"; its last words: {words[-400:]!r}" if words else ""
+        return BadInput(self._clean(f"the MCP server {self.name!r} cannot be used: {why}{last}"))
+
+    def _clean(self, text: str) -> str:
+        return scrubbed(str(without(self._secrets, shortened(text))))
+
+    # --- calls
+
+    def refusal(self, tool: str) -> str:
+        """Why a tool may not be called; empty when it may."""
+        return self._refused.get(tool, "")
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
+        """Call a tool, once; only its action does so, with a clearance.
+
+        Raises:
+            NotPerformed: nothing was sent.
+            ToolFailed: what came of it is not known.
+        """
+        try:
+            live = await self._ready()
+        except (BadInput, Unavailable) as error:
+            raise NotPerformed(f"{error}; nothing was sent") from None
+        refused = self.refusal(tool)
+        if refused:
+            raise NotPerformed(refused)
+        try:
+            return value_of(await live.call(tool, arguments, self.settings.timeout_s), self._secrets)
+        except ToolFailed as error:
+            raise ToolFailed(self._clean(str(error))) from None
+
+
+class McpAction:
+    """One tool of a server.
+
+    Args:
+        server: whose tool it is.
+        tool: its accepted description.
+        spec: what the action declares.
+    """
+
+    def __init__(self, server: McpServer, tool: Tool, spec: ActionSpec) -> None:
+        self.spec = spec
+        self._server = server
+        self._tool = tool
+
+    @cached_property
+    def _validator(self) -> Validator:
+        from jsonschema import SchemaError
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+
+        kind = validator_for(self._tool.input_schema)
+        try:
+            kind.check_schema(self._tool.input_schema)
+        except SchemaError as error:
+            raise ValueError(f"the schema of {self.spec.name} is none: {error.message}") from None
+        made: Validator = kind(
+            self._tool.input_schema, registry=Registry()
+        )  # nothing is fetched that a schema refers to
+        return made
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments against the accepted schema; a tool that has changed since takes none."""
+        refused = self._server.refusal(self._tool.name)
+        if refused:
+            raise ValueError(refused)
+        values: dict[str, Any] = decode(canonical(dict(arguments)))
+        faults = [
+            f"{'.'.join(str(part) for part in fault.absolute_path) or 'arguments'}: {shortened(fault.message)}"
+            for fault in self._validator.iter_errors(values)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults[:5]))
+        return values
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
+        """Redeem the clearance on exactly these arguments, then call the tool."""
+        clearance.redeem(self.spec.name, canonical(arguments))
+        return await self._server.call(self._tool.name, dict(arguments))

@@ -1,0 +1,269 @@
+"""How a server is spoken to: a program by its pipes, or an address over HTTP; what comes in is bounded either way.
+
+The SDK's own client for programs reads a line however long it is, so the pipes are read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+from typing import IO, TYPE_CHECKING, Any
+
+from scaffold.errors import BadInput
+
+if TYPE_CHECKING:
+    from mcp.client import Transport
+
+_GRACE_S = 2.0  # that a program has to end by itself, and again after SIGTERM
+_KEPT = 8192  # bytes of the end of a program's standard error
+_SHOWN = 120  # letters of a line that is no message
+
+
+@dataclass
+class Ending:
+    """Why a server can no longer be spoken to, as far as its transport knows.
+
+    Attributes:
+        reason: in words; empty while it can be.
+        last_words: the end of what the program wrote on its standard error.
+        status: the program's exit status.
+    """
+
+    reason: str = ""
+    last_words: bytes = b""
+    status: int | None = None
+    told: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def set(self, reason: str) -> None:
+        """Take note of the first reason, and have the connection taken down."""
+        self.reason = self.reason or reason
+        self.told()
+
+
+def find_program(name: str, base: Path) -> str:
+    """Where a program is: beside this Python, on the PATH, or a path from the task's folder.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if os.sep in name:
+        found = which(str((base / name).resolve()) if not Path(name).is_absolute() else name)
+    else:  # what is installed with us is found without its environment being activated
+        found = which(name, path=str(Path(sys.executable).parent)) or which(name)
+    if found is None:
+        raise BadInput(f"there is no program {name!r} to start: name one that is installed, or its path")
+    return found
+
+
+# --- programs
+
+
+@asynccontextmanager
+async def program(
+    command: tuple[str, ...],
+    *,
+    env: Mapping[str, str],
+    base: Path,
+    most: int,
+    log: Path | None,
+    ending: Ending,
+) -> AsyncGenerator[Any]:
+    """Start a program, and give the streams of messages from and to it; at the end it is gone, and what it started.
+
+    Args:
+        command: the program and its arguments.
+        env: its variables beside the few that every program gets.
+        base: its working folder.
+        most: bytes of the longest line that is read.
+        log: file for what it writes on its standard error.
+        ending: told why it ended.
+
+    Raises:
+        BadInput: it cannot be started.
+    """
+    import anyio
+    from mcp.client.stdio import get_default_environment
+    from mcp.shared.message import SessionMessage
+
+    kept = _open_log(log)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            find_program(command[0], base),
+            *command[1:],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**get_default_environment(), **env},
+            cwd=base,
+            limit=most,
+            start_new_session=True,  # so that Ctrl-C at our terminal is ours alone, and all it starts can be ended
+        )
+    except (OSError, ValueError) as error:
+        _close(kept)
+        raise BadInput(f"{command[0]!r} cannot be started: {error}") from None
+    incoming_in, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    outgoing, outgoing_out = anyio.create_memory_object_stream[SessionMessage](0)
+    workers = [
+        asyncio.create_task(_read(process, incoming_in, most, ending)),
+        asyncio.create_task(_write(process, outgoing_out, ending)),
+        asyncio.create_task(_listen(process, kept, ending)),
+    ]
+    try:
+        yield incoming, outgoing
+    finally:
+        await asyncio.shield(asyncio.ensure_future(_end(process, workers, ending)))
+        for stream in (incoming_in, incoming, outgoing, outgoing_out):
+            stream.close()
+        _close(kept)
+
+
+async def _read(process: asyncio.subprocess.Process, into: Any, most: int, ending: Ending) -> None:
+    """Turn lines into messages, until there are no more, or one is none."""
+    from anyio import BrokenResourceError, ClosedResourceError
+    from mcp.shared.message import SessionMessage
+    from mcp_types import jsonrpc_message_adapter
+
+    reason = "it closed its output"
+    line = b""
+    try:
+        while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
+            try:
+                message = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+            except ValueError:
+                shown = line[:_SHOWN].decode(errors="replace").strip()
+                reason = f"it wrote what is no message of JSON-RPC: {shown!r}"
+                break
+            await into.send(message)
+    except ValueError:  # asyncio's word for a line over its limit
+        reason = f"it sent a message of more than {most:,} bytes"
+    except (BrokenResourceError, ClosedResourceError):
+        return
+    finally:
+        into.close()
+    with suppress(TimeoutError):  # an exit status says more than a closed pipe
+        await asyncio.wait_for(process.wait(), 0.2)
+    if not line and process.returncode is not None:
+        reason = "it was killed" if process.returncode < 0 else f"it ended with status {process.returncode}"
+    ending.set(reason)
+
+
+async def _write(process: asyncio.subprocess.Process, messages: AsyncIterator[Any], ending: Ending) -> None:
+    stdin = process.stdin
+    try:
+        async for each in messages:
+            text = each.message.model_dump_json(by_alias=True, exclude_unset=True)
+            stdin.write(text.encode() + b"\n")  # type: ignore[union-attr]  # it is a pipe
+            await stdin.drain()  # type: ignore[union-attr]  # as above
+    except OSError:
+        ending.set("it no longer reads its input")
+
+
+async def _listen(process: asyncio.subprocess.Process, log: IO[bytes] | None, ending: Ending) -> None:
+    """Read the program's standard error, so that it never fills, and never reaches the terminal."""
+    while chunk := await process.stderr.read(_KEPT):  # type: ignore[union-attr]  # it is a pipe
+        ending.last_words = (ending.last_words + chunk)[-_KEPT:]
+        if log is not None:
+            with suppress(OSError):  # a full disk is no reason for the server to stop
+                log.write(chunk)
+
+
+async def _end(process: asyncio.subprocess.Process, workers: list[asyncio.Task[None]], ending: Ending) -> None:
+    """Close the program's input, as the protocol asks, then end what is left of it and of what it started."""
+    with suppress(OSError):
+        process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+    for number in (None, signal.SIGTERM):
+        if number is not None:
+            _signal(process.pid, number)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _GRACE_S)
+            break
+    _signal(process.pid, signal.SIGKILL)  # children it left behind; itself, if it would not end
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _GRACE_S)
+    ending.status = process.returncode
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _open_log(path: Path | None) -> IO[bytes] | None:
+    if path is None:
+        return None
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise BadInput(f"the log {path} cannot be written: {error.strerror}") from None
+
+
+def _close(file: IO[bytes] | None) -> None:
+    if file is not None:
+        file.close()
+
+
+# --- addresses
+
+
+@asynccontextmanager
+async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s: float) -> AsyncGenerator[Any]:
+    """Speak streamable HTTP to an address, and give the streams of messages from and to it.
+
+    Args:
+        url: the address.
+        headers: sent with each request.
+        most: bytes of the longest message that is read.
+        timeout_s: seconds between two bytes of an answer, at most.
+    """
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    async def bound(response: httpx2.Response) -> None:
+        kind = response.headers.get("content-type", "")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise httpx2.DecodingError("it packed its answer, which was not asked for", request=response.request)
+        if not kind.startswith("text/event-stream"):  # of those the SDK bounds each event
+            response.stream = _bounded(response.stream, most)
+
+    client = httpx2.AsyncClient(
+        headers={**headers, "accept-encoding": "identity"},  # so that few bytes are not many
+        timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+        event_hooks={"response": [bound]},
+    )
+    async with client, streamable_http_client(url, http_client=client, max_sse_event_size=most) as streams:
+        yield streams
+
+
+def _bounded(stream: Any, most: int) -> Any:
+    """The same bytes, up to so many."""
+    import httpx2
+
+    class Bounded(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            seen = 0
+            async for chunk in stream:
+                seen += len(chunk)
+                if seen > most:
+                    raise httpx2.StreamError(f"it is longer than {most:,} bytes")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return Bounded()
+
+
+def as_transport(streams: Any) -> Transport:
+    """The SDK's name for a context manager that gives streams."""
+    transport: Transport = streams
+    return transport
