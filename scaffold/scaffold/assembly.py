@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from scaffold import registry
-from scaffold.errors import TaskError, nearest
+from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
 from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
+from scaffold.trace.heads import check_verifier
 from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.sampling import ways_of
 
@@ -132,6 +133,7 @@ class Assembly:
             if name not in specs:
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
         _check_recordable(task)
+        _check_approvers(task)
         self._check_sampling()
         for monitor in self._monitors:
             if isinstance(monitor, ChecksTask):
@@ -257,6 +259,15 @@ def _live_export(*, resumed: bool) -> LiveExport | None:
     from scaffold.projections.otlp import live_from_environment
 
     return live_from_environment(resumed=resumed)
+
+
+def _check_approvers(task: Task) -> None:
+    for name, key in task.oversight.approvers.items():
+        if key:
+            try:
+                check_verifier(key)
+            except BadInput as error:
+                raise TaskError(str(error), path=("oversight", "approvers", name)) from None
 
 
 def _check_recordable(task: Task) -> None:

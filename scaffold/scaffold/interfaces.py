@@ -279,7 +279,6 @@ class ActionSource(Protocol):
     runs. `prepare` starts it unless it runs; `close` ends it and all it started, and may be called twice.
     """
 
-    @property
     def actions(self) -> Sequence[Action]:
         """What it brings.
 
@@ -316,6 +315,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         expires: seconds since the epoch, after which an approval means no.
         title: one line.
         detail: the exact call, the reasons, as JSON values.
+        needs: how many people have to approve.
+        approvers: who may, by name, each with the verifier line of their key, or nothing; nobody named: anybody may.
     """
 
     id: str
@@ -325,6 +326,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     expires: float
     title: str
     detail: dict[str, Any] = {}
+    needs: int = 1
+    approvers: dict[str, str] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -336,6 +339,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         granted: for an approval.
         value: for a question, as text.
         by: who.
+        comment: kept in the trace.
+        scope: for a plan: its calls are approved with it, each as long as it is exactly as shown.
+        signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
     """
 
     id: str
@@ -344,6 +350,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     value: str = ""
     by: str = ""
     comment: str = ""
+    scope: bool = False
+    signature: str = ""
 
 
 @runtime_checkable
@@ -422,7 +430,7 @@ class Journal(Protocol):
         ...
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into a run's inbox."""
+        """Put an answer into a run's inbox, in place of what the same person said to the same question."""
         ...
 
     def inbox(self, run: str) -> Sequence[Answer]:
@@ -468,8 +476,10 @@ class Surroundings:
         clock: tells the time.
         random: for run ids and salts; unpredictable unless a test says otherwise.
         reach: called at each named point of a transition, such as `action.intent:after`.
+        look_seconds: how often whoever waits for a person looks into the run's inbox.
     """
 
     clock: Clock = field(default_factory=HostClock)
     random: random.Random = field(default_factory=random.SystemRandom)
     reach: Callable[[str], None] = _nowhere
+    look_seconds: float = 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
@@ -76,8 +77,8 @@ def test_an_approval_of_something_else_counts_for_nothing(
     assert agent.resume_sync(waiting.run).status == "waiting"
 
     def other(question: Question) -> Answer:
-        said = {"id": question.id, "digest": question.digest, **change}
-        return Answer(**said, granted=True)
+        said = Answer(id=question.id, digest=question.digest, granted=True)
+        return msgspec.structs.replace(said, **change)
 
     assert world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[person(other)]).status == "waiting"
     assert world.done == []

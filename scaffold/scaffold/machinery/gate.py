@@ -109,7 +109,7 @@ class Gate:
                 event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what
             )
             self._reach("plan.proposed:after")
-        calls = msgspec.json.decode(canonical(calls), type=tuple[ActionCall, ...])
+        calls = tuple(self._filled_in(call) for call in msgspec.json.decode(canonical(calls), type=list[ActionCall]))
         subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
         stakes = self._reviews.stakes(calls)
         decision, verdicts = await self._judge(subject, progress.digest, stakes, self._check_plan(calls))
@@ -126,6 +126,11 @@ class Gate:
         if objections and self._state.insists:
             raise Stopped(self._state.insists)
         return review_from(decided, body)
+
+    def _filled_in(self, call: ActionCall) -> ActionCall:
+        """A call as it would be performed: with the defaults of its action."""
+        _, arguments = self._fit(call)
+        return call if arguments is None else msgspec.structs.replace(call, arguments=arguments)
 
     def _check_plan(self, calls: Sequence[ActionCall]) -> list[Verdict]:
         """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room."""
@@ -216,8 +221,8 @@ class Gate:
             if settled is not None:
                 return settled
         reviewed = canonical(call)
-        planned = self._in_plan(move.plan, key, call)
-        decision, refusal = await self._clear(key, call, progress, problem, planned=planned)
+        plan = move.plan if self._in_plan(move.plan, key, call) else ""
+        decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
         call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
             return refusal
@@ -246,18 +251,26 @@ class Gate:
             raise Stopped(f"stopped by {by}")
 
     async def _clear(
-        self, key: str, call: ActionCall, progress: Progress, problem: str, *, planned: bool
+        self, key: str, call: ActionCall, progress: Progress, problem: str, *, plan: str
     ) -> tuple[Decision, ActionError | None]:
-        """Take a call through schema, rules, monitors and people; without a refusal it is cleared."""
+        """Take a call through schema, rules, monitors and people; without a refusal it is cleared.
+
+        Args:
+            key: where the call stands.
+            call: what is to be done.
+            progress: what is known of it.
+            problem: why it cannot be done, if that is known already.
+            plan: the allowed proposal that holds exactly this call; empty when none does.
+        """
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
         checked = [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)] if problem else []
         stakes = self._reviews.stakes((call,))
         decision: Decision = "allow"
-        if not planned or checked:
+        if not plan or checked:
             alone = Subject(kind="plan", key=key, plan=(call,))
             decision, verdicts = await self._judge(alone, progress.digest, stakes, checked)
-        beside = "" if planned else "plan"
+        beside = "" if plan else "plan"
         if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action", beside=beside):
             subject = Subject(kind="action", key=key, plan=(call,), call=call)
             then, said = await self._reviews.review(subject, progress.digest, stakes, beside=beside)
@@ -266,6 +279,8 @@ class Gate:
             if decision == "halt":
                 await self._recorder.flush()
                 raise Stopped(reason_of(verdicts, "halt"))
+        if decision == "escalate" and self._is_in_scope(plan, progress, verdicts):
+            decision = "allow"
         if decision == "escalate":
             subject = Subject(kind="action", key=key, plan=(call,), call=call)
             decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
@@ -278,6 +293,15 @@ class Gate:
                 [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)],
             )
         return decision, await self._refuse(key, call, progress, decision, verdicts)
+
+    def _is_in_scope(self, plan: str, progress: Progress, verdicts: Sequence[Verdict]) -> bool:
+        """Whether a person has approved this very call with its plan; a person lifts escalations and nothing else."""
+        approval, expires = self._state.scopes.get(plan, ("", 0.0))
+        standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
+        if not approval or SEVERITY[standing] >= NOT_CLEARED or self._clock.now() >= expires:
+            return False
+        progress.covered = approval
+        return True
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
         spec = self._actions[call.action].spec
@@ -363,7 +387,7 @@ class Gate:
                 action=call.action,
                 digest=progress.digest,
                 decision=decision,
-                approval=progress.approved.id if progress.approved is not None else "",
+                approval=progress.approved.id if progress.approved is not None else progress.covered,
                 observed=self._observe,
             )
         )

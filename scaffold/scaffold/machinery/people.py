@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scaffold.errors import Stopped
 from scaffold.interfaces import Answer, Question
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.cancelling import is_from_within
+from scaffold.trace.answers import decided_by, why_not
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.state import RunState
     from scaffold.vocabulary.moves import Ask
     from scaffold.vocabulary.review import SubjectKind
+    from scaffold.vocabulary.task import Oversight
 
 STOP = "stop"
 _log = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ class People:
         recorder: Recorder,
         state: RunState,
         surroundings: Surroundings,
-        open_seconds: float,
+        oversight: Oversight,
         aside: Callable[[], Any],
     ) -> None:
         self._approvers = approvers
@@ -54,7 +57,9 @@ class People:
         self._state = state
         self._clock = surroundings.clock
         self._reach = surroundings.reach
-        self._open_seconds = open_seconds
+        self._look_seconds = surroundings.look_seconds
+        self._oversight = oversight
+        self._posted: set[tuple[str, int]] = set()  # questions, with approvers who have said what did not settle them
         self._aside = aside
 
     def stop_asked(self) -> str:
@@ -76,28 +81,32 @@ class People:
 
         Raises:
             Parked: nobody can be asked now; the question stays open.
+            Stopped: somebody stopped the run while it waited.
         """
         progress = self._state.at(key)
         asked = progress.approval
         if asked is None or (asked.subject, asked.digest) != (subject, digest):
-            expires = round(self._clock.now() + self._open_seconds, 3)
+            expires = round(self._clock.now() + self._oversight.approval_seconds, 3)
             asked = ev.ApprovalAsked(
                 key=key,
                 id=_name(self._recorder.claim.run, key, f"{subject} {digest}"),
                 subject=subject,
                 digest=digest,
                 expires=expires,
+                needs=self._oversight.needs,
+                approvers=tuple(self._oversight.approvers),
             )
+            keys = {name: key for name, key in self._oversight.approvers.items() if key}
             self._reach("approval.asked:before")
-            self._recorder.record(asked, {"title": title, **detail})
+            self._recorder.record(asked, {"title": title, **detail, **({"keys": keys} if keys else {})})
             await self._recorder.flush(durable=True)
             self._reach("approval.asked:after")
         given = progress.approved
         if given is not None and (not given.granted or self._clock.now() < asked.expires):
             return given
-        answer = None
+        answers: list[Answer] = []
         if self._clock.now() < asked.expires:
-            answer = await self._put(
+            answers = await self._put(
                 Question(
                     id=asked.id,
                     run=self._recorder.claim.run,
@@ -106,15 +115,18 @@ class People:
                     expires=asked.expires,
                     title=title,
                     detail=detail,
+                    needs=asked.needs,
+                    approvers={name: self._oversight.approvers.get(name, "") for name in asked.approvers},
                 )
             )
-            if answer is None and self._clock.now() < asked.expires:
+            if not answers and self._clock.now() < asked.expires:
                 raise Parked
-        if answer is None or self._clock.now() >= asked.expires:
-            answer = Answer(id=asked.id, digest=digest, granted=False, by="expiry")
+        if not answers or self._clock.now() >= asked.expires:
+            answers = [Answer(id=asked.id, digest=digest, granted=False, by="expiry")]
         self._reach("approval.given:before")
-        event = ev.ApprovalGiven(key=key, id=asked.id, digest=digest, granted=answer.granted, by=answer.by)
-        self._recorder.record(event, {"comment": answer.comment} if answer.comment else None)
+        event = _given(key, answers)
+        comment = _comments(answers)
+        self._recorder.record(event, {"comment": comment} if comment else None)
         await self._recorder.flush(durable=True)
         self._reach("approval.given:after")
         return event
@@ -124,6 +136,7 @@ class People:
 
         Raises:
             Parked: nobody can be asked now.
+            Stopped: somebody stopped the run while it waited.
         """
         progress = self._state.at(key)
         asked = progress.question
@@ -137,7 +150,7 @@ class People:
             self._recorder.record(asked, content, asked=what)
             await self._recorder.flush(durable=True)
             self._reach("question.asked:after")
-        answer = await self._put(
+        answers = await self._put(
             Question(
                 id=asked.id,
                 run=self._recorder.claim.run,
@@ -149,8 +162,9 @@ class People:
             ),
             lambda said: _fits(move.returns, said.value),
         )
-        if answer is None:
+        if not answers:
             raise Parked
+        answer = answers[0]
         value = read_answer(move.returns, answer.value)
         event = ev.QuestionAnswered(key=key, id=asked.id, by=answer.by)
         self._reach("question.answered:before")
@@ -159,17 +173,56 @@ class People:
         self._reach("question.answered:after")
         return answer_from(event, body, move)
 
-    async def _put(self, question: Question, fits: Callable[[Answer], bool] = lambda _: True) -> Answer | None:
-        """Look into the inbox, then ask whoever can be reached; an answer to something else counts for nothing."""
-        for answer in self._journal.inbox(question.run):
-            if answer.id == question.id and answer.digest == question.digest and fits(answer):
-                return answer
-        for approver in self._approvers:
+    async def _put(self, question: Question, fits: Callable[[Answer], bool] = lambda _: True) -> list[Answer]:
+        """Look into the inbox, then ask whoever can be reached; gives the answers that settle it, or none.
+
+        An answer to something else, or from somebody who may not give it, counts for nothing.
+        """
+        settling = self._lying(question, fits)
+        if settling:
+            return settling
+        for number, approver in enumerate(self._approvers):
+            if (question.id, number) in self._posted:
+                continue
             async with self._aside():
-                said = await self._reach_out(approver, question)
-            if said is not None and said.id == question.id and said.digest == question.digest and fits(said):
-                return said
-        return None
+                said = await self._ask_and_listen(approver, question, fits)
+            if said is not None and not why_not(question, said) and fits(said):
+                settling = self._lying(question, fits, said)
+                if settling:
+                    return settling
+                self._posted.add((question.id, number))
+                await self._journal.post(question.run, said)  # one of several that are needed
+            settling = self._lying(question, fits)
+            if settling:
+                return settling
+        return []
+
+    def _lying(self, question: Question, fits: Callable[[Answer], bool], *said: Answer) -> list[Answer]:
+        """The answers that settle a question, of those in the inbox and what was said just now."""
+        lying = [answer for answer in self._journal.inbox(question.run) if answer.id == question.id and fits(answer)]
+        return decided_by(question, [*lying, *said])
+
+    async def _ask_and_listen(
+        self, approver: Approver, question: Question, fits: Callable[[Answer], bool]
+    ) -> Answer | None:
+        """Ask one approver, until the inbox settles the question.
+
+        Raises:
+            Stopped: somebody has stopped the run.
+        """
+        asking = asyncio.ensure_future(self._reach_out(approver, question))
+        try:
+            while not (await asyncio.wait({asking}, timeout=self._look_seconds))[0]:
+                if self._lying(question, fits):
+                    return None
+                by = self.stop_asked()
+                if by:
+                    raise Stopped(f"stopped by {by}")
+            return asking.result()
+        finally:
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait({asking})
 
     async def _reach_out(self, approver: Approver, question: Question) -> Answer | None:
         """Ask one approver, until the question expires; one that fails has reached nobody."""
@@ -184,6 +237,25 @@ class People:
         except Exception:  # noqa: BLE001 - whatever it is, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
+
+
+def _given(key: str, answers: list[Answer]) -> ev.ApprovalGiven:
+    first, *others = answers
+    return ev.ApprovalGiven(
+        key=key,
+        id=first.id,
+        digest=first.digest,
+        granted=first.granted,
+        by=first.by,
+        beside=tuple(answer.by for answer in others),
+        scope=first.granted and all(answer.scope for answer in answers),
+    )
+
+
+def _comments(answers: list[Answer]) -> str:
+    if len(answers) == 1:
+        return answers[0].comment
+    return "; ".join(f"{answer.by}: {answer.comment}" for answer in answers if answer.comment)
 
 
 def question_asked(move: Ask) -> bytes:

@@ -158,7 +158,7 @@ class Run:
             recorder=self.recorder,
             state=self.state,
             surroundings=setting.surroundings,
-            open_seconds=task.oversight.approval_seconds,
+            oversight=task.oversight,
             aside=aside,
         )
         self._gate = Gate(

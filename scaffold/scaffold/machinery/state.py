@@ -53,6 +53,7 @@ class Progress:
         "approval",
         "approved",
         "asked",
+        "covered",
         "digest",
         "fingerprint",
         "intent",
@@ -69,6 +70,7 @@ class Progress:
         self.verdicts: dict[tuple[str, str, str, str], Verdict] = {}
         self.approval: ev.ApprovalAsked | None = None
         self.approved: ev.ApprovalGiven | None = None
+        self.covered = ""
         self.question: ev.QuestionAsked | None = None
         self.action: ActionSummary | None = None
         self.intent: ev.ActionIntent | None = None
@@ -116,6 +118,7 @@ class RunState:
         oversight: oversight's own ledger.
         progress: what is under way, by key; forgotten once settled.
         plans: allowed proposals: for each key, the canonical arguments of its nodes.
+        scopes: allowed proposals that a person approved with all their calls: the approval's id, and until when.
         callers: for each node of an allowed plan, the key of the first action that was proposed as it.
         taken: for each thing acted on, the key of the action that did, or may have.
         refused: how often each proposal was refused, by fingerprint.
@@ -138,6 +141,7 @@ class RunState:
         self.oversight = Ledger(task.oversight.budget)
         self.progress: dict[str, Progress] = {}
         self.plans: dict[str, dict[str, bytes]] = {}
+        self.scopes: dict[str, tuple[str, float]] = {}
         self.callers: dict[tuple[str, str], str] = {}
         self.taken: dict[str, str] = {}
         self.refused: dict[str, int] = {}
@@ -239,6 +243,9 @@ class RunState:
         if event.allowed:
             nodes = json.loads(progress.asked)
             self.plans[event.key] = {node[0]: canonical([node[1], node[2]]) for node in nodes}
+            asked, given = progress.approval, progress.approved
+            if asked is not None and given is not None and given.granted and given.scope:
+                self.scopes[event.key] = (given.id, asked.expires)
         else:
             objections = _json.decode(body)["objections"]
             self._count_refusal(progress.fingerprint, objections[0]["feedback"])

@@ -23,11 +23,12 @@ _SLACK_S = 5.0
 class _Open:
     """What is known of one plan or action that is not settled."""
 
-    __slots__ = ("asked", "cleared", "digest", "given", "intent", "plan", "reviews", "waived")
+    __slots__ = ("asked", "cleared", "digest", "given", "intent", "node", "plan", "reviews", "waived")
 
     def __init__(self) -> None:
         self.digest = ""
         self.plan = ""
+        self.node = ""
         self.reviews: dict[str, tuple[str, Decision]] = {}
         self.waived = ""
         self.asked: ev.ApprovalAsked | None = None
@@ -53,6 +54,8 @@ class Conduct:
         self.ended = False
         self._open: dict[str, _Open] = {}
         self._plans_read: set[str] = set()
+        self._scopes: dict[str, tuple[str, float]] = {}  # of plans approved with all their calls: by what, until when
+        self._spent: dict[tuple[str, str], str] = {}  # the first call of each node of such a plan
         self._checks: dict[type[Event], Callable[..., str]] = {
             ev.Reviewed: self._reviewed,
             ev.ApprovalAsked: self._approval_asked,
@@ -109,10 +112,13 @@ class Conduct:
             return f"the approval {event.id} answers nothing that was asked"
         if event.granted and event.at > asked.expires + _SLACK_S:
             return f"the approval {event.id} was given after it had expired"
+        people = {event.by, *event.beside}
+        if event.granted and (len(people) < asked.needs or (asked.approvers and not people <= set(asked.approvers))):
+            return f"the approval {event.id} was not given by those who may, or by too few of them"
         known.given = event
         return ""
 
-    def _stands_against(self, known: _Open, digest: str, at: float) -> str:
+    def _stands_against(self, known: _Open, digest: str, at: float, *, in_scope: bool = False) -> str:
         """Say which review forbids what is to be allowed; nothing when none does, or it was lifted."""
         for subject, (reviewed, decision) in known.reviews.items():
             if reviewed != digest:
@@ -121,7 +127,7 @@ class Conduct:
                 continue
             if decision != "escalate":
                 return f"the review of the {subject} said {decision}"
-            if known.waived == digest:
+            if known.waived == digest or (subject == "action" and in_scope):
                 continue
             given, asked = known.given, known.asked
             if given is None or asked is None or not given.granted or given.digest != digest:
@@ -145,22 +151,36 @@ class Conduct:
         if known.reviews:
             self._plans_read.add(event.key)
         against = self._stands_against(known, event.digest, event.at)
-        return f"a plan was allowed, and {against}" if against else ""
+        if against:
+            return f"a plan was allowed, and {against}"
+        if known.given is not None and known.asked is not None and known.given.granted and known.given.scope:
+            self._scopes[event.key] = (known.given.id, known.asked.expires)
+        return ""
 
     # --- actions
 
     def _proposed(self, event: ev.ActionProposed) -> str:
         known = self._at(event.key)
-        known.digest, known.plan = event.digest, event.plan
+        known.digest, known.plan, known.node = event.digest, event.plan, event.node
+        if event.plan in self._scopes:
+            self._spent.setdefault((event.plan, event.node), event.key)
         return ""
+
+    def _is_in_scope(self, known: _Open, event: ev.ActionCleared) -> bool:
+        """Whether an approval of a plan with all its calls is spent on the first call of one of its nodes."""
+        approval, expires = self._scopes.get(known.plan, ("", 0.0))
+        first = self._spent.get((known.plan, known.node)) == event.key
+        return bool(approval) and event.approval == approval and first and event.at <= expires + _SLACK_S
 
     def _cleared(self, event: ev.ActionCleared) -> str:
         known = self._at(event.key)
         if known.digest != event.digest:
             return f"{event.action} was cleared for another call than the one proposed"
-        if event.approval and (known.given is None or known.given.id != event.approval or not known.given.granted):
+        in_scope = self._is_in_scope(known, event)
+        given = known.given if known.given is not None and known.given.granted else None
+        if event.approval and not in_scope and (given is None or given.id != event.approval):
             return f"{event.action} was cleared by an approval that nobody gave"
-        against = self._stands_against(known, event.digest, event.at)
+        against = self._stands_against(known, event.digest, event.at, in_scope=in_scope)
         if against:
             return f"{event.action} was cleared, and {against}"
         known.cleared = event

@@ -15,7 +15,9 @@ import contextlib
 import fcntl
 import io
 import os
+import time
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
+_SETTLED_NS = 1_000_000_000
 
 
 Sync = Callable[[int], Awaitable[None]]
@@ -47,6 +50,7 @@ class FileJournal:
         self._fsync = fsync
         self._write = write
         self._open: dict[str, _Writer] = {}
+        self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's time
 
     def runs(self) -> list[str]:
         """Ids of the runs kept here, oldest first."""
@@ -111,6 +115,7 @@ class FileJournal:
     async def release(self, claim: Claim) -> None:
         """Unlock the run."""
         writer = self._open.pop(claim.run, None)
+        self._inboxes.pop(claim.run, None)
         if writer is not None:
             writer.close()
 
@@ -145,11 +150,12 @@ class FileJournal:
             raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into the run's inbox; the last one for a question counts."""
+        """Put an answer into the run's inbox; the last one of each person for a question counts."""
         inbox = self.root / run / INBOX
         inbox.mkdir(mode=0o700, exist_ok=True)
-        target = inbox / f"{answer.id}.json"
-        draft = inbox / f".{answer.id}.{os.getpid()}.draft"
+        person = f".{sha256(answer.by.encode()).hexdigest()[:16]}" if answer.by else ""
+        target = inbox / f"{answer.id}{person}.json"
+        draft = inbox / f".{target.name}.{os.getpid()}.draft"
         draft.write_bytes(msgspec.json.encode(answer))
         draft.replace(target)
 
@@ -159,6 +165,12 @@ class FileJournal:
         if not os.access(folder, os.F_OK):  # most runs are never spoken to
             return []
         try:
+            # Whoever waits looks twenty times a second. What was changed in this tick of the file system's clock
+            # may be changed again without a trace in the time of the folder.
+            changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - as below
+            known = self._inboxes.get(run)
+            if known is not None and known[0] == changed:
+                return known[1]
             names = os.listdir(folder)  # noqa: PTH208 - asked before every action; pathlib would take most of its time
         except FileNotFoundError:
             return []
@@ -167,6 +179,8 @@ class FileJournal:
             if name.endswith(".json"):
                 with contextlib.suppress(msgspec.MsgspecError, OSError):
                     answers.append(msgspec.json.decode(Path(folder, name).read_bytes(), type=Answer))
+        if time.time_ns() - changed > _SETTLED_NS:
+            self._inboxes[run] = (changed, answers)
         return answers
 
 

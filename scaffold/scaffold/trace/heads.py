@@ -19,7 +19,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from scaffold.errors import BadInput
 
@@ -44,6 +44,14 @@ class Head:
         return f"{ORIGIN}{self.run}\n{self.seq}\n{base64.b64encode(self.hash).decode()}\n"
 
 
+class Says(Protocol):
+    """Something that can be signed. Its text names what kind of thing it is in its first line."""
+
+    def text(self) -> str:
+        """The text of the note, which ends with a newline and has no empty line."""
+        ...
+
+
 class Signer:
     """Signs heads with a private key.
 
@@ -56,9 +64,9 @@ class Signer:
         self.name = name
         self._id = key_id(name, public_bytes(key.public_key()))
 
-    def sign(self, head: Head) -> str:
-        """Give the signed note."""
-        text = head.text()
+    def sign(self, said: Says) -> str:
+        """Give the signed note of a head, or of anything else that is a note's text."""
+        text = said.text()
         signature = base64.b64encode(self._id + self._key.sign(text.encode())).decode()
         return f"{text}\n\N{EM DASH} {self.name} {signature}\n"
 

@@ -186,21 +186,32 @@ class ActionProposed(Event, tag="action.proposed", kw_only=True):
 
 
 class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
-    """A person is asked. Content: `call` or `calls`, `reasons`."""
+    """A person is asked. Content: `title`, `calls`, `reasons`, `value` of an observation, `keys` of approvers.
+
+    So many of `approvers`, or of anybody when none is named, have to approve as `needs` says.
+    """
 
     id: str
     subject: SubjectKind
     digest: str
     expires: float
+    needs: int = 1
+    approvers: tuple[str, ...] = ()
 
 
 class ApprovalGiven(Event, tag="approval.given", kw_only=True):
-    """A person has answered, or time has. Content: `comment` when there is one."""
+    """A person has answered, or time has. Content: `comment` when there is one.
+
+    `beside` names the others where more than one had to approve. `scope` says that the calls of a plan are approved
+    with it, each as long as it is exactly as in the plan.
+    """
 
     id: str
     digest: str
     granted: bool
     by: str
+    beside: tuple[str, ...] = ()
+    scope: bool = False
 
 
 class QuestionAsked(Event, tag="question.asked", kw_only=True):

@@ -78,6 +78,8 @@ class Oversight(_Strict):
         rounds: how often plans or actions may be refused before the run is stopped.
         resamples: how often a step may be drawn again on suspicion.
         approval_seconds: how long a question to a person stays open; then it means no.
+        approvers: who may approve: names, or names with the verifier line of each one's key; anybody when empty.
+        needs: how many of them have to.
         budget: what oversight itself may use; its own ledger.
     """
 
@@ -85,7 +87,34 @@ class Oversight(_Strict):
     rounds: Annotated[int, Field(gt=0)] = 5
     resamples: Annotated[int, Field(ge=0)] = 2
     approval_seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    approvers: dict[str, str] = {}
+    needs: Annotated[int, Field(gt=0)] = 1
     budget: Budget = Budget(steps=None, actions=None)
+
+    @field_validator("approvers", mode="before")
+    @classmethod
+    def _names_or_keys(cls, approvers: Any) -> Any:
+        if isinstance(approvers, str):
+            raise ValueError(f"is a list of names, such as [{approvers}]")  # noqa: TRY004 - pydantic reads ValueErrors
+        if isinstance(approvers, list | tuple):
+            if not all(isinstance(name, str) for name in approvers):
+                raise ValueError("is a list of names, or a mapping of names to keys")
+            if len(set(approvers)) != len(approvers):
+                raise ValueError(f"names {max(approvers, key=approvers.count)!r} twice")
+            if not approvers:
+                raise ValueError("names nobody: leave it out to let anybody approve")
+            return dict.fromkeys(approvers, "")
+        return approvers
+
+    @model_validator(mode="after")
+    def _enough_of_them(self) -> Oversight:
+        if any(not name.strip() for name in self.approvers):
+            raise ValueError("approvers has an empty name")
+        if self.approvers and self.needs > len(self.approvers):
+            raise ValueError(
+                f"needs {self.needs} approvals, and approvers names {len(self.approvers)}: name more, or need fewer"
+            )
+        return self
 
 
 class Task(_Strict):
