@@ -1,0 +1,307 @@
+"""Who may approve, how many have to, under which key, and what an approved plan covers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tests.core.doing import doing
+
+from scaffold import Plan, Planned, Planning, Task, Verdict, act, carry_out, propose
+from scaffold.errors import ActionError, TaskError
+from scaffold.interfaces import Answer, Question
+from scaffold.trace.answers import signed
+from scaffold.trace.conduct import Conduct
+from scaffold.trace.heads import load_signer, new_key
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.core.conftest import Person, Watcher, World
+
+    from scaffold.machinery.run import Outcome
+
+ESCALATE = Verdict(decision="escalate", rationale="it is much")
+
+
+def asked_for(world: World, outcome: Outcome) -> dict[str, Any]:
+    """The last approval that a run has asked for."""
+    return list(world.facts(outcome, "approval.asked"))[-1]
+
+
+def answer_to(world: World, outcome: Outcome, by: str, *, granted: bool = True, **more: Any) -> Answer:
+    """What somebody says to the run's last question."""
+    asked = asked_for(world, outcome)
+    return Answer(id=asked["id"], digest=asked["digest"], granted=granted, by=by, **more)
+
+
+def say(world: World, outcome: Outcome, answer: Answer) -> None:
+    """Put an answer into a run's inbox."""
+    asyncio.run(world.journal.post(outcome.run, answer))
+
+
+def waiting(world: World, watcher: type[Watcher], **oversight: Any) -> tuple[Any, Outcome]:
+    """A run that waits for an approval, and its agent."""
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)])
+    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": oversight}))
+    assert outcome.status == "waiting"
+    return agent, outcome
+
+
+def test_two_of_three_have_to_approve(world: World, watcher: type[Watcher]) -> None:
+    """One yes is not enough, nor the same person's twice; the second person's is, and the trace names both."""
+    agent, outcome = waiting(world, watcher, approvers=["ann", "ben", "cy"], needs=2)
+    say(world, outcome, answer_to(world, outcome, "ben"))
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    say(world, outcome, answer_to(world, outcome, "ben", comment="again"))
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    say(world, outcome, answer_to(world, outcome, "cy", comment="fine"))
+    assert agent.resume_sync(outcome.run).answer == "paid i1"
+    (given,) = world.facts(outcome, "approval.given")
+    assert sorted([given["by"], *given["beside"]]) == ["ben", "cy"]
+    assert given["comment"] in {"ben: again; cy: fine", "cy: fine; ben: again"}
+
+
+def test_one_no_is_a_no_whoever_says_yes(world: World, watcher: type[Watcher]) -> None:
+    """Where two people answer at once and disagree, nothing is done."""
+    agent, outcome = waiting(world, watcher, approvers=["ann", "ben"])
+    say(world, outcome, answer_to(world, outcome, "ann"))
+    say(world, outcome, answer_to(world, outcome, "ben", granted=False))
+    assert agent.resume_sync(outcome.run).answer.endswith("ben said no")
+    assert world.done == []
+
+
+@pytest.mark.parametrize("by", ["mallory", "", "Ann"])
+def test_the_wrong_person_approves_nothing(world: World, watcher: type[Watcher], by: str) -> None:
+    """Only those who are named may approve, and deny."""
+    agent, outcome = waiting(world, watcher, approvers=["ann"])
+    say(world, outcome, answer_to(world, outcome, by))
+    say(world, outcome, answer_to(world, outcome, by, granted=False))
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    assert world.done == []
+
+
+def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher], tmp_path: Path) -> None:
+    """What has no signature, another key's, or a signature of something else is forged and counts for nothing."""
+    key, other = new_key(tmp_path / "ann"), new_key(tmp_path / "mallory")
+    agent, outcome = waiting(world, watcher, approvers={"ann": key.verifier()})
+    plain = answer_to(world, outcome, "ann")
+    no = signed(outcome.run, msgspec.structs.replace(plain, granted=False), key)
+    forged = {
+        "unsigned": plain,
+        "another key": signed(outcome.run, plain, other),
+        "another run": signed("another", plain, key),
+        "a no made a yes": msgspec.structs.replace(no, granted=True),
+        "a plan's scope added": msgspec.structs.replace(signed(outcome.run, plain, key), scope=True),
+        "rubbish": msgspec.structs.replace(plain, signature="\n\n\N{EM DASH} scaffold ???"),
+    }
+    for what, answer in forged.items():
+        say(world, outcome, answer)
+        assert agent.resume_sync(outcome.run).status == "waiting", what
+    say(world, outcome, signed(outcome.run, plain, load_signer(tmp_path / "ann")))
+    assert agent.resume_sync(outcome.run).answer == "paid i1"
+
+
+def test_an_answer_that_was_spent_is_spent_for_good(world: World, watcher: type[Watcher]) -> None:
+    """Replayed for the same call at another place, an approval counts for nothing."""
+
+    def twice(_: Task) -> Planning[None]:
+        yield from act("post", {"text": "hi"})
+        yield from act("post", {"text": "hi"})
+
+    agent = world.agent(twice, monitors=[watcher(ESCALATE)])
+    outcome = agent.solve_sync(Task(prompt="x"))
+    first = answer_to(world, outcome, "ann")
+    say(world, outcome, first)
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    second = asked_for(world, outcome)
+    assert second["id"] != first.id
+    for replayed in (first, msgspec.structs.replace(first, id=second["id"])):
+        say(world, outcome, replayed)
+        assert agent.resume_sync(outcome.run).status == "waiting"
+    assert len(world.done) == 1
+
+
+def test_what_somebody_says_at_hand_is_kept_until_enough_have_said_it(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """One of two yeses lies in the inbox until the other comes, and who gave it is not asked again."""
+    here = person(lambda question: Answer(id=question.id, digest=question.digest, granted=True, by="ann"))
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[here])
+    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": {"needs": 2}}))
+    assert outcome.status == "waiting"
+    assert len(here.asked) == 1
+    assert [answer.by for answer in world.journal.inbox(outcome.run)] == ["ann"]
+    say(world, outcome, answer_to(world, outcome, "ben"))
+    assert agent.resume_sync(outcome.run).answer == "paid i1"
+
+
+class Silent:
+    """An approver who never says anything."""
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Wait."""
+        await asyncio.Event().wait()
+        return None
+
+
+async def asked_in(world: World) -> tuple[str, str]:
+    """The run that waits, and what its question is called, as soon as it is asked."""
+    while True:
+        for run in world.journal.runs():
+            for event in world.story_of(run).of("approval.asked"):
+                return run, event["id"]
+        await asyncio.sleep(0.01)
+
+
+def test_an_answer_from_elsewhere_is_heard_while_somebody_is_asked(world: World, watcher: type[Watcher]) -> None:
+    """A run that waits acts on an approval within 200 milliseconds of its being given."""
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Silent()])
+
+    async def run_and_answer() -> tuple[Outcome, float]:
+        running = asyncio.create_task(agent.solve(Task(prompt="x")))
+        run, name = await asked_in(world)
+        (asked,) = world.story_of(run).of("approval.asked")
+        await asyncio.sleep(0.12)
+        began = time.monotonic()
+        await world.journal.post(run, Answer(id=name, digest=asked["digest"], granted=True, by="ann"))
+        return await running, time.monotonic() - began
+
+    outcome, took = asyncio.run(run_and_answer())
+    assert outcome.answer == "paid i1"
+    assert took < 0.2
+
+
+def test_a_run_that_waits_can_be_stopped(world: World, watcher: type[Watcher]) -> None:
+    """`scaffold stop` ends the waiting, and the run."""
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Silent()])
+
+    async def run_and_stop() -> Outcome:
+        running = asyncio.create_task(agent.solve(Task(prompt="x")))
+        run, _ = await asked_in(world)
+        await world.journal.post(run, Answer(id="stop", digest="", by="ann"))
+        return await running
+
+    outcome = asyncio.run(run_and_stop())
+    assert (outcome.status, outcome.reason) == ("stopped", "stopped by ann")
+    assert world.done == []
+
+
+# --- a plan's scope
+
+
+def paying_two(_: Task) -> Planning[list[str]]:
+    """Have a plan read, do what it says, and then something that it does not say."""
+    plan = Plan([Planned("pay", {"invoice": "i1"}), Planned("pay", {"invoice": "i2"})])
+    review = yield from propose(plan)
+    done = yield from carry_out(plan, review)
+    with contextlib.suppress(ActionError):
+        yield from act("pay", {"invoice": "i3"})
+    return [observation.status for observation in done.values()]
+
+
+@pytest.mark.parametrize("scope", [True, False])
+def test_a_plan_approved_with_its_scope_is_asked_about_once(
+    world: World,
+    watcher: type[Watcher],
+    person: type[Person],
+    scope: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Its calls are not asked about again as long as each is as shown; what deviates is, and the trace says so."""
+    boss = person(
+        lambda question: Answer(
+            id=question.id, digest=question.digest, granted=True, by="ann", scope=scope and question.kind == "plan"
+        )
+    )
+    outcome = world.solve(paying_two, monitors=[watcher(ESCALATE)], approvers=[boss])
+    assert outcome.answer == ["performed", "performed"]
+    asked = [(question.kind, question.detail["calls"][0]["arguments"]["invoice"]) for question in boss.asked]
+    beside = [] if scope else [("action", "i1"), ("action", "i2")]
+    assert asked == [("plan", "i1"), *beside, ("action", "i3")]
+    assert len(world.done) == 3
+    approvals = [event["approval"] for event in world.facts(outcome, "action.cleared")]
+    assert all(approvals)
+    assert len(set(approvals)) == (2 if scope else 3)
+    assert asyncio.run(conduct(world, outcome)) == []
+
+
+def test_a_scope_expires_with_its_approval(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """After the question's time its calls are asked about again."""
+
+    def says(question: Question) -> Answer:
+        granted = question.kind == "plan"
+        return Answer(id=question.id, digest=question.digest, granted=granted, by="ann", scope=granted)
+
+    def planner(_: Task) -> Planning[Any]:
+        plan = Plan([Planned("pay", {"invoice": "i1"})])
+        review = yield from propose(plan)
+        world.clock.advance(61)
+        return {node: each.status for node, each in (yield from carry_out(plan, review)).items()}
+
+    boss = person(says)
+    world.solve(planner, monitors=[watcher(ESCALATE)], approvers=[boss], task={"oversight": {"approval_seconds": 60}})
+    assert [question.kind for question in boss.asked] == ["plan", "action"]
+    assert world.done == []
+
+
+async def conduct(world: World, outcome: Outcome) -> list[str]:
+    """What the trace's checker finds wrong with a run."""
+    from scaffold.trace.chain import Chain
+
+    follower, chain = Conduct(), Chain()
+    return [
+        fault
+        async for record in world.journal.read(outcome.run)
+        if (fault := follower.follow(chain.follow(record).event))
+    ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"by": "mallory"}, {"by": "ann"}, {"by": "ann", "beside": ("ann",)}, {"by": "ann", "beside": ("mallory",)}],
+    ids=["stranger", "too few", "one twice", "one stranger"],
+)
+def test_a_trace_that_says_approved_by_others_is_found_out(given: dict[str, Any]) -> None:
+    """The audit holds an approval against who may give it, and how many have to."""
+    follower = Conduct()
+    asked = ev.ApprovalAsked(
+        seq=1, key="0", id="q", subject="action", digest="d", expires=1e12, needs=2, approvers=("ann", "ben")
+    )
+    assert follower.follow(asked) == ""
+    said = follower.follow(ev.ApprovalGiven(seq=2, key="0", id="q", digest="d", granted=True, **given))
+    assert "was not given by those who may, or by too few" in said
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("oversight", "said"),
+    [
+        ({"approvers": []}, "names nobody"),
+        ({"approvers": "ann"}, r"is a list of names, such as \[ann\]"),
+        ({"approvers": ["ann", "ann"]}, "names 'ann' twice"),
+        ({"approvers": [1]}, "is a list of names, or a mapping"),
+        ({"approvers": [" "]}, "empty name"),
+        ({"approvers": ["ann"], "needs": 2}, "needs 2 approvals, and approvers names 1"),
+        ({"needs": 0}, "greater than 0"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(oversight: dict[str, Any], said: str) -> None:
+    """A task that nobody could ever approve is a mistake, and says which."""
+    with pytest.raises(ValueError, match=said):
+        Task.model_validate({"prompt": "x", "oversight": oversight})
+
+
+def test_a_key_that_is_none_is_found_before_the_run(world: World) -> None:
+    """The fault names the approver."""
+    agent = world.agent(doing())
+    task = Task.model_validate({"prompt": "x", "oversight": {"approvers": {"ann": "no key"}}})
+    with pytest.raises(TaskError, match="no verifier line") as caught:
+        agent.solve_sync(task)
+    assert caught.value.path == ("oversight", "approvers", "ann")
