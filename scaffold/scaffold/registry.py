@@ -287,7 +287,7 @@ def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
 
 def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
     """The actions among these, and those that their sources bring."""
-    return [one for each in given for one in (each.actions if isinstance(each, ActionSource) else (each,))]
+    return [one for each in given for one in (each.actions() if isinstance(each, ActionSource) else (each,))]
 
 
 __all__ = [

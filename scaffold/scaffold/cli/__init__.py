@@ -27,6 +27,7 @@ _COMMANDS = {
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, verify, export, calibration, key."),
     "policy": ("scaffold.cli.policies:policy", "Policy files: check, test, explain what they make of a call."),
+    "mcp": ("scaffold.cli.mcp:mcp", "Tools of MCP servers: list them, accept what they say of themselves."),
     "plugins": ("scaffold.cli.installed:plugins", "The planners, monitors and backends that are installed."),
     "models": ("scaffold.cli.models:models", "Local models: list, pull, path, verify, remove."),
     "schema": ("scaffold.cli.schema:schema", "JSON Schema of task files, for editors."),

@@ -103,13 +103,16 @@ class McpServer:
                     raise TaskError(f"{tool!r} has no argument {each!r}", path=(self.name, "identity", tool))
         return {name: pinned[name] for name in offered}
 
-    @cached_property
     def actions(self) -> tuple[Action, ...]:
         """Its tools as actions; known without the server.
 
         Raises:
             TaskError: nobody has accepted them.
         """
+        return self._actions
+
+    @cached_property
+    def _actions(self) -> tuple[Action, ...]:
         return tuple(McpAction(self, tool, self._spec(tool)) for tool in self.accepted.values())
 
     def _spec(self, tool: Tool) -> ActionSpec:
@@ -172,7 +175,7 @@ class McpServer:
         pins = Pins.read(self.pins_file)
         changes = compare(pins.of(self.name), found)
         pins.accepting(self.name, found).write()
-        for made in ("accepted", "actions"):
+        for made in ("accepted", "_actions"):
             self.__dict__.pop(made, None)
         self._refused = {}
         return changes
