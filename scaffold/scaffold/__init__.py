@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scaffold.errors import MoveError as MoveError
     from scaffold.errors import NotPerformed as NotPerformed
     from scaffold.errors import ScaffoldError as ScaffoldError
+    from scaffold.hosting import Gate as Gate
     from scaffold.machinery.run import Outcome as Outcome
     from scaffold.planning import act as act
     from scaffold.planning import ask as ask
@@ -62,6 +63,7 @@ _HOMES = {
     "MoveError": "errors",
     "NotPerformed": "errors",
     "ScaffoldError": "errors",
+    "Gate": "hosting",
     "Outcome": "machinery.run",
     "act": "planning",
     "ask": "planning",

@@ -25,6 +25,7 @@ PUBLIC = [
     "Budget",
     "Call",
     "Confidence",
+    "Gate",
     "GaveUp",
     "Goal",
     "MoveError",

@@ -1,0 +1,277 @@
+"""Gate: what stands between somebody else's agent and the world, without our planners."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scaffold import planning
+from scaffold.agent import read_start
+from scaffold.assembly import Assembly, owner
+from scaffold.errors import BadInput
+from scaffold.machinery.hosted import HOST, Hosted, Said
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anyio.from_thread import BlockingPortal
+
+    from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings
+    from scaffold.machinery.run import Outcome
+    from scaffold.trace.heads import Signer
+    from scaffold.vocabulary.actions import Observation
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.models import Usage
+    from scaffold.vocabulary.moves import Planning, Review, StepKind, Thought
+    from scaffold.vocabulary.plan import Plan, Planned
+    from scaffold.vocabulary.references import Reference
+
+T = TypeVar("T")
+
+
+class Gate(Assembly):
+    """Monitors, people and the trace around actions that another agent's loop calls.
+
+    It serves many runs at once and keeps nothing global. Close it, or use it as an async context manager.
+
+        async with Gate(actions=[pay]) as gate, gate.run(task) as run:
+            await run.think("The invoice is due.")
+            paid = await run.act("pay", {"account": "DE02", "cents": 1999})
+
+    Args:
+        actions: what the agent may call.
+        monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
+        backends: for each role of monitors (`judge`) a spec, a table with `use` and options, or a Backend.
+        model: what the trace calls the host's own model.
+        journal: where runs are kept; files below `runs_folder()` if None.
+        approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
+        signer: signs the heads of traces.
+        observe: record what monitors say without enforcing it; schema, rules and budget always bind.
+        plan_only: run no action that changes anything.
+        surroundings: clock and random source, for tests.
+        on_event: called with each event as it happens, and the bytes of its content.
+        base: folder that `module:function` refers to.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that a gate may be made of
+        self,
+        *,
+        actions: Sequence[Action] = (),
+        monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
+        backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
+        model: str = "host",
+        journal: Journal | None = None,
+        approvers: Sequence[Approver] = (),
+        signer: Signer | None = None,
+        observe: bool = False,
+        plan_only: bool = False,
+        surroundings: Surroundings | None = None,
+        on_event: Callable[[Event, bytes], None] | None = None,
+        base: Path | None = None,
+    ) -> None:
+        if HOST in (backends or {}):
+            raise BadInput(f"the role {HOST!r} stands for the host's own model: name your backend otherwise")
+        super().__init__(
+            backends=backends,
+            monitors=monitors,
+            actions=actions,
+            journal=journal,
+            approvers=approvers,
+            signer=signer,
+            observe=observe,
+            plan_only=plan_only,
+            surroundings=surroundings,
+            on_event=on_event,
+            base=base,
+        )
+        self._model = model
+
+    @asynccontextmanager
+    async def run(self, task: Task | str, *, resume: str = "") -> AsyncIterator[GatedRun]:
+        """One run, for as long as the block goes on; `outcome` says afterwards how it ended.
+
+        The run ends as solved with what `answer` was given; as failed when the block raises. A block that is cancelled
+        pauses it, and so does an action that waits for a person whom nobody can reach now.
+
+        Args:
+            task: what the agent was asked, with goals and budget; a text is a task without goals.
+            resume: a run that was paused or cut off, to go on with; its own task counts.
+
+        Raises:
+            BadInput: the task does not fit; nothing was begun.
+            RunHeld: another process is at it.
+        """
+        config: Mapping[str, Any] = {}
+        if resume:
+            task, config = await read_start(self.journal, resume)
+        elif isinstance(task, str):
+            task = Task(prompt=task)
+        self.check(task)
+        await self.prepare()
+        claim = await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
+        try:
+            async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
+                setting.backends = {**setting.backends, HOST: Said(self._model)}
+                hosted = Hosted(setting, claim)
+                await (hosted.resume() if resume else hosted.start())
+                run = GatedRun(claim.run, hosted)
+                try:
+                    yield run
+                except BaseException as error:
+                    await hosted.fail(error)
+                    raise
+                await hosted.answer(run._answer)  # noqa: SLF001 - its own
+        finally:
+            await self.journal.release(claim)
+
+    @contextmanager
+    def run_sync(self, task: Task | str, *, resume: str = "") -> Iterator[SyncGatedRun]:
+        """The same for code that is not async: an event loop in a thread of its own carries the calls out."""
+        from anyio.from_thread import start_blocking_portal
+
+        with (
+            start_blocking_portal(name="scaffold gate") as portal,
+            portal.wrap_async_context_manager(self.run(task, resume=resume)) as run,
+        ):
+            yield SyncGatedRun(run, portal)
+
+
+class GatedRun:
+    """A run that another agent's loop makes the moves of.
+
+    Attributes:
+        id: the run's id.
+    """
+
+    def __init__(self, run: str, hosted: Hosted) -> None:
+        self.id = run
+        self._hosted = hosted
+        self._answer: Any = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, or why it stands still; None while it goes on."""
+        return self._hosted.outcome
+
+    async def think(
+        self, text: str, *, reasoning: str = "", usage: Usage | None = None, kind: StepKind = "solve"
+    ) -> Thought[str]:
+        """Have monitors read what the agent's own model has said; it becomes part of the trace.
+
+        Args:
+            text: what it said.
+            reasoning: its readable reasoning, where it gives any.
+            usage: what it cost; counted against the task's budget. A guess from the length if None.
+            kind: what sort of step it was.
+
+        Raises:
+            StepRefused: oversight withholds it; the message is for the agent.
+        """
+        return await self._hosted.think(text, reasoning=reasoning, usage=usage, kind=kind)
+
+    async def act(
+        self,
+        action: str | Planned,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        because: Sequence[Reference[Any]] = (),
+        predicted: Any = None,
+    ) -> Observation[Any]:
+        """Do one thing, once it is cleared; arguments that are references keep where they came from.
+
+        Raises:
+            ActionError: the leaf says whether it was refused, failed, or may have happened; its message is for the
+                agent.
+            RunEnding: the run is over, or stands still.
+        """
+        return await self._hosted.drive(planning.act(action, arguments, because=because, predicted=predicted))
+
+    async def propose(self, plan: Plan) -> Review:
+        """Have every monitor read a whole plan before any of it is done."""
+        return await self._hosted.drive(planning.propose(plan))
+
+    async def carry_out(self, plan: Plan, review: Review | None = None) -> dict[str, Observation[Any]]:
+        """Perform a plan; each action is cleared again, with its real arguments."""
+        return await self._hosted.drive(planning.carry_out(plan, review))
+
+    async def ask(self, question: str, *about: Any, returns: Any = str) -> Reference[Any]:
+        """Ask the user for a fact."""
+        return await self._hosted.drive(planning.ask(question, *about, returns=returns))
+
+    async def note(self, text: str, *, partial: Any = None) -> None:
+        """Write something into the trace; `partial` is what the run answers if it is cut short."""
+        await self._hosted.drive(planning.note(text, partial=partial))
+
+    async def drive(self, moves: Planning[T]) -> T:
+        """Let one of our planners do a part: its steps are asked of this gate's backends."""
+        return await self._hosted.drive(moves)
+
+    def answer(self, answer: Any) -> None:
+        """Say what the run answers; it is checked and read when the block ends.
+
+        Raises:
+            BadInput: it cannot be recorded.
+        """
+        try:
+            canonical(answer)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadInput(f"the answer cannot be recorded: {error}") from None
+        self._answer = answer
+
+
+class SyncGatedRun:
+    """The same for code that is not async; it may be used from several threads."""
+
+    def __init__(self, run: GatedRun, portal: BlockingPortal) -> None:
+        self._run = run
+        self._portal = portal
+        self.id = run.id
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, or why it stands still; None while it goes on."""
+        return self._run.outcome
+
+    def think(
+        self, text: str, *, reasoning: str = "", usage: Usage | None = None, kind: StepKind = "solve"
+    ) -> Thought[str]:
+        """See `GatedRun.think`."""
+        return self._wait(lambda: self._run.think(text, reasoning=reasoning, usage=usage, kind=kind))
+
+    def act(
+        self,
+        action: str | Planned,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        because: Sequence[Reference[Any]] = (),
+        predicted: Any = None,
+    ) -> Observation[Any]:
+        """See `GatedRun.act`."""
+        return self._wait(lambda: self._run.act(action, arguments, because=because, predicted=predicted))
+
+    def propose(self, plan: Plan) -> Review:
+        """See `GatedRun.propose`."""
+        return self._wait(lambda: self._run.propose(plan))
+
+    def carry_out(self, plan: Plan, review: Review | None = None) -> dict[str, Observation[Any]]:
+        """See `GatedRun.carry_out`."""
+        return self._wait(lambda: self._run.carry_out(plan, review))
+
+    def ask(self, question: str, *about: Any, returns: Any = str) -> Reference[Any]:
+        """See `GatedRun.ask`."""
+        return self._wait(lambda: self._run.ask(question, *about, returns=returns))
+
+    def note(self, text: str, *, partial: Any = None) -> None:
+        """See `GatedRun.note`."""
+        self._wait(lambda: self._run.note(text, partial=partial))
+
+    def answer(self, answer: Any) -> None:
+        """See `GatedRun.answer`."""
+        self._run.answer(answer)
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        result: T = self._portal.call(start)
+        return result

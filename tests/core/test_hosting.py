@@ -1,0 +1,372 @@
+"""The gate alone, around actions that another agent's loop calls."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold import Budget, Gate, Goal, Plan, Planned, Planning, Task, Verdict, act, together
+from scaffold.errors import (
+    ActionFailed,
+    ActionRefused,
+    BadInput,
+    BudgetSpent,
+    OutcomeUnknown,
+    RunEnding,
+    StepRefused,
+    Stopped,
+    TaskError,
+)
+from scaffold.interfaces import Surroundings
+from scaffold.machinery.hosted import Waits
+from scaffold.testing import Scripted
+from scaffold.trace.verify import verify_run
+from scaffold.vocabulary.models import Usage
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Person, Watcher, World
+
+    from scaffold import Outcome
+    from scaffold.hosting import GatedRun
+
+TASK = Task(
+    prompt="pay what is due",
+    goals=(Goal(kind="constraint", statement="at most 500", rule="action.name != 'pay' || args.cents <= 500"),),
+)
+
+
+def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
+    """A gate around the world's actions."""
+    return Gate(
+        actions=(world.pay, world.look, world.post),
+        monitors=["rules", *monitors],
+        journal=world.journal,
+        **{"surroundings": Surroundings(clock=world.clock), **more},
+    )
+
+
+def outcome_of(run: GatedRun) -> Outcome:
+    """How a run ended."""
+    assert run.outcome is not None
+    return run.outcome
+
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"
+
+
+async def test_an_allowed_call_is_performed_and_a_refused_one_is_not(world: World) -> None:
+    """The host gets the value of the one and a reason for the other; the trace verifies, and has ended."""
+    async with gate_of(world).run(TASK) as run:
+        paid = await run.act("pay", {"invoice": "i1", "cents": 100})
+        assert paid.value == "paid i1"
+        with pytest.raises(ActionRefused, match="at most 500"):
+            await run.act("pay", {"invoice": "i2", "cents": 501})
+        run.answer({"paid": ["i1"]})
+    outcome = outcome_of(run)
+    assert (outcome.status, outcome.answer) == ("solved", {"paid": ["i1"]})
+    assert [done[:2] for done in world.done] == [("pay", "i1")]
+    assert [each.status for each in outcome.actions] == ["performed", "refused"]
+    said = verify_run(world.folder / "runs" / run.id)
+    assert said.ok
+    assert said.ended
+
+
+async def test_nothing_is_done_that_is_not_in_the_trace_before(world: World) -> None:
+    """Each effect has its proposal, review, clearance and intent, in that order."""
+    async with gate_of(world).run(TASK) as run:
+        await run.act("pay", {"invoice": "i1"})
+    kinds = [kind for kind in world.kinds(outcome_of(run)) if kind.startswith(("action", "reviewed"))]
+    assert kinds == ["action.proposed", "reviewed", "action.cleared", "action.intent", "action.outcome"]
+
+
+async def test_what_the_host_thinks_is_read_and_can_be_withheld(world: World, watcher: type[Watcher]) -> None:
+    """A monitor of steps sees text and reasoning; what it withholds the host hears of."""
+
+    def says(subject: Any) -> Verdict:
+        if "mischief" in subject.step.reasoning:
+            return Verdict(decision="block", feedback="think again")
+        return Verdict(decision="allow")
+
+    reader = watcher(says, watches=frozenset({"step"}))
+    async with gate_of(world, monitors=[reader]).run(TASK) as run:
+        thought = await run.think("i1 is due", reasoning="it says so", usage=Usage(30, 7))
+        assert thought.value == "i1 is due"
+        with pytest.raises(StepRefused, match="think again"):
+            await run.think("let us see", reasoning="some mischief")
+    assert [subject.step.text for subject in reader.seen if subject.step] == ["i1 is due", "let us see"]
+    assert outcome_of(run).usage["model"].input == 30
+    assert outcome_of(run).steps == 2
+
+
+async def test_thoughts_at_once_are_not_mixed_up(world: World) -> None:
+    """Each stands in the trace with its own text."""
+    async with gate_of(world).run(TASK) as run:
+        thoughts = await asyncio.gather(*(run.think(f"thought {number}") for number in range(20)))
+    assert [thought.value for thought in thoughts] == [f"thought {number}" for number in range(20)]
+
+
+async def test_a_reference_keeps_where_it_came_from(world: World) -> None:
+    """An argument taken from what a tool gave back is tainted by it; a bare one depends on all the host was told."""
+    async with gate_of(world).run(TASK) as run:
+        await run.act("post", {"text": "first"})
+        seen = await run.act("look", {"at": "inbox"})
+        await run.act("post", {"text": seen})
+        await run.act("post", {"text": "bare"})
+    calls = [fact["call"] for fact in world.facts(outcome_of(run), "action.proposed")]
+    assert calls[0]["provenance"]["text"] == {"sources": ["history:@0"]}
+    assert calls[2]["provenance"]["text"] == {"sources": ["action:1"], "tainted": True}
+    assert calls[3]["provenance"]["text"] == {"sources": ["history:@3"], "tainted": True}
+
+
+async def test_calls_at_once_each_go_through_the_gate(world: World) -> None:
+    """Forty at once: each is performed once, with a key of its own."""
+    async with gate_of(world).run("pay them all") as run:
+        paid = await asyncio.gather(*(run.act("pay", {"invoice": f"i{number}"}) for number in range(40)))
+    assert [each.value for each in paid] == [f"paid i{number}" for number in range(40)]
+    assert len({done[3] for done in world.done}) == 40
+    assert verify_run(world.folder / "runs" / run.id).ok
+
+
+async def test_the_same_thing_is_not_done_twice(world: World) -> None:
+    """An action with an identity is refused the second time, also beside the first; a host that insists is stopped."""
+    async with gate_of(world).run(TASK) as run:
+        results = await asyncio.gather(*(run.act("pay", {"invoice": "i1"}) for _ in range(2)), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["ActionRefused", "Observation"]
+        with pytest.raises(Stopped, match="proposed again"):
+            await run.act("pay", {"invoice": "i1"})
+    assert len(world.done) == 1
+
+
+async def test_a_plan_is_read_as_a_whole_and_carried_out(world: World) -> None:
+    """A host that plans ahead has its plan reviewed before any of it is done."""
+    async with gate_of(world).run(TASK) as run:
+        bad = Plan([Planned("pay", {"invoice": "i1"}, id="a"), Planned("pay", {"invoice": "i2", "cents": 900}, id="b")])
+        review = await run.propose(bad)
+        assert not review.allowed
+        assert not world.done
+        assert [objection.node for objection in review.objections] == ["b"]
+        good = Plan([Planned("look", {"at": "i1"}, id="a"), Planned("pay", {"invoice": "i1"}, id="b", after=["a"])])
+        done = await run.carry_out(good, await run.propose(good))
+    assert [done[node].status for node in ("a", "b")] == ["performed", "performed"]
+
+
+async def test_one_of_our_planners_can_do_a_part(world: World) -> None:
+    """A generator of moves is carried out within the host's run, branches and all."""
+
+    def part(name: str) -> Planning[str]:
+        seen = yield from act("look", {"at": name})
+        return str(seen.value)
+
+    def both() -> Planning[tuple[str, ...]]:
+        return (yield from together(part("a"), part("b")))
+
+    gate = gate_of(world, backends={"default": Scripted("ok")})
+    async with gate.run(TASK) as run:
+        assert await run.drive(both()) == ("seen a", "seen b")
+
+
+async def test_failures_have_their_kinds(world: World) -> None:
+    """What did not happen has failed; what may have happened is unknown."""
+    async with gate_of(world).run(TASK) as run:
+        with pytest.raises(ActionFailed, match="busy"):
+            await run.act("post", {"text": "!not"})
+        with pytest.raises(OutcomeUnknown, match="broke"):
+            await run.act("post", {"text": "!break"})
+        with pytest.raises(ActionRefused, match=r"no action 'pya'.*'pay'"):
+            await run.act("pya", {})
+
+
+async def test_a_monitor_that_halts_ends_the_run(world: World, watcher: type[Watcher]) -> None:
+    """The call raises, later ones too, and the run has stopped."""
+    gate = gate_of(world, monitors=[watcher(Verdict(decision="halt", rationale="enough"))])
+    async with gate.run(TASK) as run:
+        for invoice in ("i1", "i2"):
+            with pytest.raises(Stopped, match="enough"):
+                await run.act("pay", {"invoice": invoice})
+    assert outcome_of(run).status == "stopped"
+    assert not world.done
+
+
+async def test_what_goes_on_beside_a_halt_ends_with_it(world: World, watcher: type[Watcher]) -> None:
+    """Another call that is still being read is never performed."""
+
+    async def slowly() -> Verdict:
+        await asyncio.sleep(30)
+        return Verdict(decision="allow")
+
+    def says(subject: Any) -> Any:
+        halts = subject.plan[0].arguments["invoice"] == "bad"
+        return Verdict(decision="halt", rationale="enough") if halts else slowly()
+
+    with pytest.raises(RunEnding):
+        async with gate_of(world, monitors=[watcher(says)]).run(TASK) as run:
+            await asyncio.gather(run.act("pay", {"invoice": "slow"}), run.act("pay", {"invoice": "bad"}))
+    assert outcome_of(run).status == "stopped"
+    assert not world.done
+    assert verify_run(world.folder / "runs" / run.id).ok
+
+
+async def test_a_budget_binds_the_host(world: World) -> None:
+    """With room for two actions the third is refused."""
+    async with gate_of(world).run(Task(prompt="x", budget=Budget(actions=2))) as run:
+        await run.act("pay", {"invoice": "i1"})
+        await run.act("pay", {"invoice": "i2"})
+        with pytest.raises(ActionRefused, match="actions"):
+            await run.act("pay", {"invoice": "i3"})
+    assert len(world.done) == 2
+
+
+async def test_seconds_are_counted(world: World, watcher: type[Watcher]) -> None:
+    """A call that takes longer than the run has left ends it as exhausted."""
+
+    async def slowly() -> Verdict:
+        await asyncio.sleep(30)
+        return Verdict(decision="allow")
+
+    gate = gate_of(world, monitors=[watcher(lambda _: slowly(), timeout_s=60)])
+    with pytest.raises(BudgetSpent, match="seconds"):
+        async with gate.run(Task(prompt="x", budget=Budget(seconds=0.05))) as run:
+            await run.act("pay", {"invoice": "i1"})
+    assert outcome_of(run).status == "exhausted"
+    assert not world.done
+
+
+async def test_a_host_that_raises_has_failed(world: World) -> None:
+    """Its own error comes out of the block, and stands in the trace."""
+    outcomes: list[Any] = []
+
+    async def host() -> None:
+        async with gate_of(world).run(TASK) as run:
+            outcomes.append(run)
+            await run.act("pay", {"invoice": "i1"})
+            raise ZeroDivisionError("by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        await host()
+    assert outcome_of(outcomes[0]).status == "failed"
+    assert "the host raised ZeroDivisionError" in outcome_of(outcomes[0]).reason
+
+
+async def test_a_cancelled_host_pauses_and_goes_on(world: World) -> None:
+    """The next block knows what was done: keys go on, and what was paid is not paid again."""
+    gate, inside = gate_of(world), asyncio.Event()
+
+    async def host() -> None:
+        async with gate.run(TASK) as run:
+            ids.append(run.id)
+            await run.act("pay", {"invoice": "i1"})
+            inside.set()
+            await asyncio.sleep(60)
+
+    ids: list[str] = []
+    working = asyncio.create_task(host())
+    await inside.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    async with gate.run("", resume=ids[0]) as run:
+        with pytest.raises(ActionRefused, match="done already"):
+            await run.act("pay", {"invoice": "i1"})
+        await run.act("pay", {"invoice": "i2"})
+    assert [done[1] for done in world.done] == ["i1", "i2"]
+    keys = [each.key for each in outcome_of(run).actions]
+    assert keys == ["0", "1", "2"]
+    with pytest.raises(BadInput, match="has ended"):
+        async with gate.run("", resume=ids[0]):
+            pass
+
+
+async def test_an_action_waits_for_a_person_across_processes(world: World, watcher: type[Watcher]) -> None:
+    """Nobody is there: the run pauses. Once approved through the inbox, the same call goes on where it stood."""
+    gate = gate_of(world, monitors=[watcher(Verdict(decision="escalate", rationale="it is much"))])
+    with pytest.raises(Waits, match="scaffold approvals"):
+        async with gate.run(TASK) as run:
+            await run.act("pay", {"invoice": "i1"})
+    assert outcome_of(run).status == "waiting"
+    assert not world.done
+    asked = list(world.facts(outcome_of(run), "approval.asked"))
+    await world.journal.post(run.id, _yes(asked[-1]))
+    async with gate.run("", resume=run.id) as again:
+        assert (await again.act("pay", {"invoice": "i1"})).value == "paid i1"
+    assert len(world.done) == 1
+    assert len(list(world.facts(outcome_of(again), "approval.asked"))) == 1
+
+
+def _yes(asked: dict[str, Any]) -> Any:
+    from scaffold.interfaces import Answer
+
+    return Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann")
+
+
+async def test_a_person_who_is_there_is_asked(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """An approver's yes lets the call through, and its no is a refusal."""
+    escalate = watcher(Verdict(decision="escalate", rationale="it is much"))
+    people = person(lambda question: "no" if "i2" in str(question.detail) else "yes")
+    async with gate_of(world, monitors=[escalate], approvers=[people]).run(TASK) as run:
+        await run.act("pay", {"invoice": "i1"})
+        with pytest.raises(ActionRefused, match="said no"):
+            await run.act("pay", {"invoice": "i2"})
+        fact = await run.ask("Which month?")
+        assert fact.value
+    assert len(people.asked) == 3
+
+
+def test_code_that_is_not_async_uses_it_too(world: World) -> None:
+    """Calls are carried out in another thread, and the block ends the run."""
+    with gate_of(world).run_sync(TASK) as run:
+        run.think("i1 is due")
+        assert run.act("pay", {"invoice": "i1"}).value == "paid i1"
+        with pytest.raises(ActionRefused):
+            run.act("pay", {"invoice": "i2", "cents": 900})
+        run.note("done")
+        run.answer("one paid")
+    assert run.outcome is not None
+    assert (run.outcome.status, run.outcome.answer) == ("solved", "one paid")
+
+
+def test_a_block_that_is_not_async_fails_with_its_error(world: World) -> None:
+    """The error comes out as it is, and the run has failed."""
+    with pytest.raises(KeyError), gate_of(world).run_sync(TASK) as run:
+        raise KeyError("x")
+    assert run.outcome is not None
+    assert run.outcome.status == "failed"
+
+
+async def test_two_gates_in_one_process_share_nothing(world: World, watcher: type[Watcher]) -> None:
+    """One refuses what the other allows, at the same time."""
+    strict = gate_of(world, monitors=[watcher(Verdict(decision="block", feedback="no"))])
+    async with gate_of(world).run(TASK) as lax, strict.run(TASK) as tight:
+        results: list[Any] = await asyncio.gather(
+            lax.act("pay", {"invoice": "i1"}), tight.act("pay", {"invoice": "i2"}), return_exceptions=True
+        )
+    assert results[0].value == "paid i1"
+    assert isinstance(results[1], ActionRefused)
+
+
+async def test_a_task_that_does_not_fit_begins_nothing(world: World) -> None:
+    """An unknown action in the task is said before there is a run."""
+    with pytest.raises(TaskError, match="no action 'py'"):
+        async with gate_of(world).run(Task(prompt="x", actions=("py",))):
+            pass
+    assert not (world.folder / "runs").exists()
+
+
+def test_the_hosts_own_role_is_taken() -> None:
+    """A backend cannot pass for the host's model."""
+    with pytest.raises(BadInput, match="host"):
+        Gate(backends={"host": Scripted("ok")})
+
+
+async def test_an_answer_that_cannot_be_recorded_is_refused_at_once(world: World) -> None:
+    """With its reason, where it is given."""
+    async with gate_of(world).run(TASK) as run:
+        with pytest.raises(BadInput, match="cannot be recorded"):
+            run.answer(object())
