@@ -11,6 +11,7 @@ from scaffold.vocabulary.cards import BaseRate, MonitorCard
 RULES = MonitorCard(
     about="Goals that a machine can check, in CEL, for every call and every plan.",
     property="the task's own rules",
+    default=True,
     watches=frozenset({"plan", "action"}),
     cost="no model; some microseconds for each rule and call, bounded when the rule is loaded",
     rates=(
@@ -31,6 +32,7 @@ RULES = MonitorCard(
 BUDGET = MonitorCard(
     about="Refuses a plan that would run out of its budget in the middle.",
     property="room in the budget",
+    default=True,
     watches=frozenset({"plan", "action"}),
     cost="no model; microseconds",
     blind=(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from scaffold.entries import Family, installed, load
+from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor
 from scaffold.vocabulary.code import FIND, Find
@@ -192,14 +192,17 @@ def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorS
 
 
 def default_monitors() -> list[Monitor]:
-    """The monitors that are on when a task names none: those whose spec says so."""
+    """The monitors that are on when a task names none: those whose spec says so; cards spare the others an import."""
     made: list[Monitor] = []
-    for name, factory in load_all("monitor").items():
+    for name in installed("monitor"):
         try:
-            monitor = _made(factory, "monitor", name, {})
+            card = monitor_card_of(name)
+            if card is not None and not card.default:
+                continue
+            monitor = _made(load("monitor", name), "monitor", name, {})
         except TaskError:
             continue  # it needs settings, so it cannot be meant to be on without being named
-        except BrokenPlugin as error:
+        except (BrokenPlugin, MissingExtra) as error:
             warnings.warn(str(error), stacklevel=2)
             continue
         if isinstance(monitor, Monitor):

@@ -36,7 +36,7 @@ def test_a_card_says_what_its_monitor_declares(name: str) -> None:
     card = entries.monitor_card_of(name)
     assert card is not None
     spec = registry.make_monitor(name, SETTINGS.get(name, {})).spec
-    assert (card.watches, card.needs) == (spec.watches, spec.needs)
+    assert (card.watches, card.needs, card.default) == (spec.watches, spec.needs, spec.default)
     assert card.about
     assert card.property
     assert card.cost

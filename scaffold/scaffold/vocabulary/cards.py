@@ -80,6 +80,8 @@ class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         rates: what was measured; empty when nothing was, which is then said.
         blind: what it cannot see, one sentence each.
         example: how a task names it, with settings if it needs any.
+        default: it is on where a task names no monitors. Its spec says so too; a monitor with a card that does not is
+            not even imported then.
     """
 
     about: str
@@ -90,3 +92,4 @@ class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     needs: tuple[str, ...] = ()
     rates: tuple[BaseRate, ...] = ()
     example: str = ""
+    default: bool = False
