@@ -160,9 +160,7 @@ class McpServer:
             Unavailable: it is not there.
         """
         async with self._opening:
-            if self._live is None or self._live.gone:
-                self._live = await self._open()
-            return await self._list(self._live)
+            return await self._list(await self._connected())
 
     async def changes(self) -> list[Change]:
         """How its tools differ from what was accepted."""
@@ -191,9 +189,7 @@ class McpServer:
         if live is not None and not live.gone and not live.stale and time.monotonic() - live.listed < _FRESH_S:
             return live
         async with self._opening:
-            if self._live is None or self._live.gone:
-                self._live = await self._open()
-            live = self._live
+            live = await self._connected()
             if live.stale or time.monotonic() - live.listed >= _FRESH_S:
                 self._look_at(await self._list(live))
             return live
@@ -207,6 +203,13 @@ class McpServer:
             f"{' (it is gone)' if change.kind == 'gone' else ''}: look at it with `scaffold mcp pin`"
             for change in compare(self.accepted, offered.values())
         }
+
+    async def _connected(self) -> Connection:
+        """The connection that there is, or a new one once the old one has ended; to be asked by one at a time."""
+        if self._live is None or self._live.gone:
+            await self.close()
+            self._live = await self._open()
+        return self._live
 
     async def _open(self) -> Connection:
         from scaffold.mcp.connection import Connection

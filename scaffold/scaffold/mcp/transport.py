@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mcp.client import Transport
 
 _GRACE_S = 2.0  # that a program has to end by itself, and again after SIGTERM
+_POLL_S = 0.01
+_MOMENT_S = 0.2  # between the end of a program's output and its own
 _KEPT = 8192  # bytes of the end of a program's standard error
 _SHOWN = 120  # letters of a line that is no message
 
@@ -33,12 +36,10 @@ class Ending:
     Attributes:
         reason: in words; empty while it can be.
         last_words: the end of what the program wrote on its standard error.
-        status: the program's exit status.
     """
 
     reason: str = ""
     last_words: bytes = b""
-    status: int | None = None
     told: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def set(self, reason: str) -> None:
@@ -118,10 +119,13 @@ async def program(
     try:
         yield incoming, outgoing
     finally:
-        await asyncio.shield(asyncio.ensure_future(_end(process, workers, ending)))
-        for stream in (incoming_in, incoming, outgoing, outgoing_out):
-            stream.close()
-        _close(kept)
+        try:
+            await _end(process, workers, misbehaved=bool(ending.reason))
+        finally:
+            _signal(process.pid, signal.SIGKILL)  # also when we were not given the time to end it gently
+            for stream in (incoming_in, incoming, outgoing, outgoing_out):
+                stream.close()
+            _close(kept)
 
 
 async def _read(process: asyncio.subprocess.Process, into: Any, most: int, ending: Ending) -> None:
@@ -145,13 +149,11 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
         reason = f"it sent a message of more than {most:,} bytes"
     except (BrokenResourceError, ClosedResourceError):
         return
-    finally:
-        into.close()
-    with suppress(TimeoutError):  # an exit status says more than a closed pipe
-        await asyncio.wait_for(process.wait(), 0.2)
-    if not line and process.returncode is not None:
-        reason = "it was killed" if process.returncode < 0 else f"it ended with status {process.returncode}"
-    ending.set(reason)
+    if not line and await _has_ended(process, _MOMENT_S):
+        status = process.returncode or 0  # says more than a closed pipe
+        reason = "it was killed" if status < 0 else f"it ended with status {status}"
+    ending.set(reason)  # before whoever waits for an answer is told that there will be none
+    into.close()
 
 
 async def _write(process: asyncio.subprocess.Process, messages: AsyncIterator[Any], ending: Ending) -> None:
@@ -162,6 +164,7 @@ async def _write(process: asyncio.subprocess.Process, messages: AsyncIterator[An
             stdin.write(text.encode() + b"\n")  # type: ignore[union-attr]  # it is a pipe
             await stdin.drain()  # type: ignore[union-attr]  # as above
     except OSError:
+        await asyncio.sleep(2 * _MOMENT_S)  # when it has ended, its output says more
         ending.set("it no longer reads its input")
 
 
@@ -174,23 +177,27 @@ async def _listen(process: asyncio.subprocess.Process, log: IO[bytes] | None, en
                 log.write(chunk)
 
 
-async def _end(process: asyncio.subprocess.Process, workers: list[asyncio.Task[None]], ending: Ending) -> None:
+async def _end(process: asyncio.subprocess.Process, workers: list[asyncio.Task[None]], *, misbehaved: bool) -> None:
     """Close the program's input, as the protocol asks, then end what is left of it and of what it started."""
     with suppress(OSError):
         process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-    for number in (None, signal.SIGTERM):
-        if number is not None:
-            _signal(process.pid, number)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_S)
-            break
+    if not await _has_ended(process, 0 if misbehaved else _GRACE_S):
+        _signal(process.pid, signal.SIGTERM)
+        await _has_ended(process, _GRACE_S)
     _signal(process.pid, signal.SIGKILL)  # children it left behind; itself, if it would not end
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _GRACE_S)
-    ending.status = process.returncode
+    await _has_ended(process, _GRACE_S)
     for worker in workers:
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - nothing public closes a pipe nobody reads
+
+
+async def _has_ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Wait for its end; `wait` would also wait for what it wrote to be read."""
+    deadline = time.monotonic() + seconds
+    while process.returncode is None and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event, see below
+        await asyncio.sleep(_POLL_S)  # asyncio tells of an end only together with that of the pipes
+    return process.returncode is not None
 
 
 def _signal(group: int, number: signal.Signals) -> None:
