@@ -8,6 +8,7 @@ ScaffoldError
 │   ├── BrokenPlugin         it is installed, and does not import or fit
 │   ├── MissingExtra         an optional dependency is absent: names the pip command
 │   ├── ModelFileError       a local model's file is missing, cut short or not a model
+│   ├── AnswerRefused        what a person says cannot count: too late, twice, not theirs to say
 │   └── UnknownRun           no such run
 ├── PlannerError             the planner's code broke a rule of planning
 │   ├── PlanError            a plan that is no DAG, or names what does not exist
@@ -136,6 +137,18 @@ class MissingExtra(BadInput):
 
 class ModelFileError(BadInput):
     """A local model's file is missing, cut short or not a model."""
+
+
+class AnswerRefused(BadInput):
+    """What a person says to a run cannot count.
+
+    Attributes:
+        why: `unknown`, `settled`, `ended`, `answered`, `expired`, `another`, `wrong person`, `misfit`.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class UnknownRun(BadInput):

@@ -24,7 +24,7 @@ _COMMANDS = {
     "eval": ("scaffold.cli.evaluating:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
     "estimate": ("scaffold.cli.estimating:estimate", "How likely a task comes out right, and what it will take."),
     "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
-    "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny."),
+    "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, verify, export, calibration, key."),
     "policy": ("scaffold.cli.policies:policy", "Policy files: check, test, explain what they make of a call."),
     "mcp": ("scaffold.cli.mcp:mcp", "Tools of MCP servers: list them, accept what they say of themselves."),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scaffold.cli.options import journal_at, json_option, run_argument, runs_option, runs_said
+from scaffold.cli.options import Command, journal_at, json_option, run_argument, runs_option, runs_said
 
 if TYPE_CHECKING:
-    from scaffold.cli.waiting import Waiting
+    from scaffold.approvals.queue import Waiting
+    from scaffold.interfaces import Answer
     from scaffold.trace.files import FileJournal
 
 _id_argument = click.argument("name", metavar="ID")
@@ -23,8 +24,8 @@ _id_argument = click.argument("name", metavar="ID")
 def approvals() -> None:
     """What waits for a person: approvals of exact calls and plans, and questions.
 
-    An answer lies in the run's inbox until the run is resumed. It counts for exactly what was asked, and for
-    nothing else.
+    An answer lies in the run's inbox until the run takes it in: at once if it waits (`solve --wait`), else when it is
+    resumed. It counts for exactly what was asked, and for nothing else.
     """
 
 
@@ -67,27 +68,62 @@ def show(run: str, name: str, as_json: bool, runs: Path | None) -> None:
     click.echo(f"  digest {each.question.digest or 'none'}, {each.state}")
 
 
+def _person_options(command: Command) -> Command:
+    """Who says it, what they add, and the key that they sign it with."""
+    for option in (
+        runs_option,
+        click.option(
+            "--key",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            envvar="SCAFFOLD_APPROVAL_KEY",
+            help="Your private key, where the task names one for you [$SCAFFOLD_APPROVAL_KEY].",
+        ),
+        click.option("--as", "person", metavar="NAME", help="Who you are [your login name]."),
+        click.option("--comment", metavar="TEXT", default="", help="Kept in the trace."),
+    ):
+        command = option(command)
+    return command
+
+
 @approvals.command()
 @run_argument
 @_id_argument
 @click.option("--answer", metavar="TEXT", help="The answer to a question.")
-@click.option("--comment", metavar="TEXT", default="", help="Kept in the trace.")
-@runs_option
-def approve(run: str, name: str, answer: str | None, comment: str, runs: Path | None) -> None:
+@click.option(
+    "--scope", is_flag=True, help="Approve a plan with its calls: only what deviates from it is asked about again."
+)
+@_person_options
+def approve(
+    run: str,
+    name: str,
+    answer: str | None,
+    scope: bool,
+    comment: str,
+    person: str | None,
+    key: Path | None,
+    runs: Path | None,
+) -> None:
     """Approve exactly what was asked, or answer a question with --answer."""
+    from scaffold.approvals.saying import answer_to, check
     from scaffold.errors import BadInput
 
     journal = journal_at(runs)
     each = _one(journal, run, name)
     asked = each.question
-    _check_open(each)
-    if asked.kind == "question":
-        if answer is None:
-            raise BadInput(f"{name} is a question: answer it with --answer TEXT")
-        _check_fits(str(asked.detail.get("returns")), answer)
-    elif answer is not None:
+    said = answer_to(
+        each, granted=asked.kind != "question", value=answer or "", comment=comment, by=_who(person), scope=scope
+    )
+    if asked.kind == "question" and answer is None and not each.settled:
+        raise BadInput(f"{name} is a question: answer it with --answer TEXT")
+    check(each, said)
+    if asked.kind != "question" and answer is not None:
         raise BadInput(f"{name} is no question: approve it without --answer")
-    _post(journal, each, granted=asked.kind != "question", value=answer or "", comment=comment)
+    _post(journal, each, said, key)
+    lacking = asked.needs - len(each.answers) - 1
+    if asked.kind != "question" and lacking:
+        click.echo(f"approved; {lacking} more {'has' if lacking == 1 else 'have'} to approve it")
+        return
     click.echo(
         f"{'answered' if asked.kind == 'question' else 'approved'};"
         f" go on with: scaffold resume {asked.run}{runs_said(journal)}"
@@ -97,88 +133,79 @@ def approve(run: str, name: str, answer: str | None, comment: str, runs: Path | 
 @approvals.command()
 @run_argument
 @_id_argument
-@click.option("--comment", metavar="TEXT", default="", help="Kept in the trace.")
-@runs_option
-def deny(run: str, name: str, comment: str, runs: Path | None) -> None:
+@_person_options
+def deny(run: str, name: str, comment: str, person: str | None, key: Path | None, runs: Path | None) -> None:
     """Deny what was asked."""
+    from scaffold.approvals.saying import answer_to, check
     from scaffold.errors import BadInput
 
     journal = journal_at(runs)
     each = _one(journal, run, name)
-    _check_open(each)
     if each.question.kind == "question":
         raise BadInput(
             f"{name} is a question: answer it with `approvals approve --answer TEXT`,"
             " or halt the run with `scaffold stop`"
         )
-    _post(journal, each, granted=False, comment=comment)
+    said = answer_to(each, granted=False, comment=comment, by=_who(person))
+    check(each, said)
+    _post(journal, each, said, key)
     click.echo(f"denied; go on with: scaffold resume {each.question.run}{runs_said(journal)}")
 
 
+@approvals.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to listen; any free port when 0.")
+@click.option(
+    "--as",
+    "people",
+    metavar="NAME[=KEY]",
+    multiple=True,
+    help="Whoever gets an address of their own, perhaps with the file of their key [your login name].",
+)
+@runs_option
+def serve(port: int, people: tuple[str, ...], runs: Path | None) -> None:
+    """Show what waits in a browser, and take answers there, until interrupted.
+
+    It listens on this machine alone. Each address that is printed holds a token: whoever has it answers as that person.
+    """
+    from scaffold.approvals.page.serving import serve as serve_page
+    from scaffold.trace.heads import load_signer
+
+    said = [person.partition("=") for person in people or (_who(None),)]
+    signers = {name: load_signer(key) if key else None for name, _, key in said}
+    serve_page(journal_at(runs), signers, port, click.echo)
+
+
 def _all(journal: FileJournal, run: str | None) -> list[Waiting]:
-    from scaffold.cli.folders import open_runs
+    from scaffold.approvals.queue import Queue, waiting
     from scaffold.cli.speech import plain
-    from scaffold.cli.waiting import waiting
-    from scaffold.errors import TraceError
 
     if run is not None:
         return waiting(journal, journal.find(run))
-    found: list[Waiting] = []
-    for each in open_runs(journal):
-        try:
-            found += waiting(journal, each)
-        except TraceError as error:
-            click.echo(f"warning: run {each}: {plain(str(error))}", err=True)
+    queue = Queue(journal)
+    found = queue.waiting()
+    for each, fault in queue.faults.items():
+        click.echo(f"warning: run {each}: {plain(fault)}", err=True)
     return found
 
 
 def _one(journal: FileJournal, run: str, name: str) -> Waiting:
-    from scaffold.cli.waiting import standing, waiting
-    from scaffold.errors import BadInput, nearest
+    from scaffold.approvals.saying import find
 
-    found = journal.find(run)
-    each = next((each for each in waiting(journal, found) if each.question.id == name), None)
-    if each is not None:
-        return each
-    stands = standing(journal, found)
-    if name in stands.settled:
-        raise BadInput(f"{name} of run {found} is settled already: `scaffold audit show {found}` has it")
-    if stands.ended:
-        raise BadInput(f"run {found} has ended ({stands.status}): nothing waits there")
-    raise BadInput(f"run {found} asks nothing named {name!r}{nearest(name, stands.questions)}")
+    return find(journal, journal.find(run), name)
 
 
-def _check_open(each: Waiting) -> None:
-    from scaffold.errors import BadInput
-
-    if each.said is not None:
-        by = each.said.by or "someone"
-        raise BadInput(f"{each.question.id} was answered already by {by}: resume the run to have it taken in")
-    if each.expired:
-        since = _moment(each.question.expires)
-        raise BadInput(f"{each.question.id} expired at {since}, which means no: resume the run to go on")
-
-
-def _check_fits(returns: str, answer: str) -> None:
-    """Refuse an answer that the run would pass over, where we know by its name what kind is wanted."""
-    from scaffold.errors import BadInput
-    from scaffold.machinery.answers import read_answer
-
-    kinds = {"<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
-    if returns in kinds:
-        try:
-            read_answer(kinds[returns], answer)
-        except ValueError as error:
-            raise BadInput(f"the answer {answer!r} is {error}") from None
-
-
-def _post(journal: FileJournal, each: Waiting, *, granted: bool, value: str = "", comment: str = "") -> None:
+def _who(person: str | None) -> str:
     from scaffold.cli.terminal import who
-    from scaffold.interfaces import Answer
 
-    asked = each.question
-    said = Answer(id=asked.id, digest=asked.digest, granted=granted, value=value, by=who(), comment=comment)
-    asyncio.run(journal.post(asked.run, said))
+    return who() if person is None else person
+
+
+def _post(journal: FileJournal, each: Waiting, said: Answer, key: Path | None) -> None:
+    from scaffold.approvals.saying import say
+    from scaffold.trace.heads import load_signer
+
+    signer = load_signer(key) if key is not None else None
+    asyncio.run(say(journal, each.question.run, said, signer=signer))
 
 
 def _plain(each: Waiting) -> dict[str, object]:
@@ -192,6 +219,9 @@ def _plain(each: Waiting) -> dict[str, object]:
         "state": each.state,
         "expires": None if forever else asked.expires,
         "digest": asked.digest,
+        "needs": asked.needs,
+        "approvers": list(asked.approvers),
+        "answers": [{"by": said.by, "granted": said.granted, "comment": said.comment} for said in each.answers],
         "detail": asked.detail,
     }
 
@@ -205,7 +235,3 @@ def _left(each: Waiting) -> str:
         if left >= size:
             return f"{left / size:.0f} {unit} left"
     return "expired"
-
-
-def _moment(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

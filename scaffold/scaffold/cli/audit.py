@@ -42,8 +42,8 @@ def list_(as_json: bool, runs: Path | None) -> None:
 
 
 def _row(journal: FileJournal, run: str) -> dict[str, Any]:
-    from scaffold.cli.folders import first_event, last_event, status
     from scaffold.cli.speech import plain
+    from scaffold.trace.folders import first_event, last_event, status
 
     folder = journal.root / run
     last = last_event(folder)
@@ -119,7 +119,7 @@ def verify(run: str, as_json: bool, against: Path | None, key: str | None, runs:
     Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
     A signed one shows forgery, if the key or a head was kept where the agent could not reach it.
     """
-    from scaffold.cli.folders import is_written
+    from scaffold.trace.folders import is_written
     from scaffold.trace.verify import describe, verify_run
 
     journal = journal_at(runs)

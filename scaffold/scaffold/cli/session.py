@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scaffold.agent import Scaffold
+    from scaffold.interfaces import Approver
     from scaffold.machinery.run import Outcome
     from scaffold.trace.files import FileJournal
 
@@ -32,16 +34,30 @@ class Session(Foreground[Any]):
         self._key = key
         self._as_json = as_json
 
-    def outside(self) -> dict[str, Any]:
+    def outside(self, *, wait: bool = False) -> dict[str, Any]:
         """What an agent is given by the command rather than by a task file."""
         given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self.shown)}
-        if somebody_is_there():
-            given["approvers"] = (TerminalApprover(self.shown),)
+        given["approvers"] = self._approvers(wait=wait)
         if self._key is not None:
             from scaffold.trace.heads import load_signer
 
             given["signer"] = load_signer(self._key)
         return given
+
+    def _approvers(self, *, wait: bool) -> tuple[Approver, ...]:
+        """A webhook, then whoever is at the terminal, then whoever comes."""
+        found: list[Approver] = []
+        if os.environ.get("SCAFFOLD_WEBHOOK_URL"):
+            from scaffold.approvals.webhook import from_environment
+
+            found.append(from_environment())
+        if somebody_is_there():
+            found.append(TerminalApprover(self.shown))
+        if wait:
+            from scaffold.approvals.reaching import Waits
+
+            found.append(Waits())
+        return tuple(found)
 
     def run(self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> int:
         """Run to the end, tell how it ended, and give the exit status."""

@@ -10,6 +10,7 @@ import click
 
 from scaffold.cli.options import changes_options, journal_at, json_option, key_option, run_argument, runs_option
 
+_wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step and review.")
 
 
@@ -19,18 +20,22 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step a
 @changes_options
 @runs_option
 @key_option
+@_wait
 @_verbose
-def solve(task: Path, as_json: bool, said: dict[str, Any], runs: Path | None, key: Path | None, verbose: bool) -> int:
+def solve(
+    task: Path, as_json: bool, said: dict[str, Any], runs: Path | None, key: Path | None, wait: bool, verbose: bool
+) -> int:
     """Solve the task of a file: the answer goes to stdout, progress to stderr.
 
-    No option approves anything: what needs a person is asked at the terminal, or the run pauses.
+    No option approves anything: what needs a person is asked at the terminal and, where $SCAFFOLD_WEBHOOK_URL says so,
+    by a webhook. With nobody to answer, the run pauses, or with --wait stands by until `scaffold approvals` has it.
     """
     from scaffold.cli.session import Session
 
     with Session(journal_at(runs), key, verbose=verbose, as_json=as_json) as session:
         from scaffold import taskfile
 
-        built = taskfile.build(task, taskfile.Changes(**said), **session.outside())
+        built = taskfile.build(task, taskfile.Changes(**said), **session.outside(wait=wait))
         with built.document.locating():
             built.agent.check(built.task)
         return session.run(built.agent, lambda: built.agent.solve(built.task, config=built.config))
@@ -41,8 +46,9 @@ def solve(task: Path, as_json: bool, said: dict[str, Any], runs: Path | None, ke
 @json_option
 @runs_option
 @key_option
+@_wait
 @_verbose
-def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, verbose: bool) -> int:
+def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: bool, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
@@ -57,7 +63,7 @@ def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, verbose
         from scaffold.agent import read_start
 
         task, config = asyncio.run(_start(read_start(journal, found)))
-        agent = taskfile.rebuild(config, **session.outside())
+        agent = taskfile.rebuild(config, **session.outside(wait=wait))
         agent.check(task)
         return session.run(agent, lambda: agent.resume(found))
 

@@ -23,9 +23,9 @@ def stop(run: str | None, every: bool, runs: Path | None) -> None:
 
     A run that goes on notices before its next action; one that is paused, when it is resumed.
     """
-    from scaffold.cli.folders import open_runs
-    from scaffold.cli.waiting import standing
+    from scaffold.approvals.queue import standing
     from scaffold.errors import BadInput
+    from scaffold.trace.folders import open_runs
 
     if every == (run is not None):
         raise click.UsageError("name one RUN, or say --all")

@@ -46,9 +46,18 @@ def shown(question: Question) -> list[str]:
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {line(reason)}" for reason in question.detail.get("reasons") or ()]
+    if question.approvers:
+        lines.append(f"  for {', '.join(line(name) for name in question.approvers)} to approve")
+    if question.needs > 1:
+        lines.append(f"  {question.needs} people have to approve")
     if question.expires < float("inf"):
         lines.append(f"  open until {when(question.expires)}; then it means no")
     return lines
+
+
+def may_answer(question: Question, person: str) -> bool:
+    """Whether what somebody types here can count: it is theirs to say, and they do not have to sign it."""
+    return not question.approvers or question.approvers.get(person) == ""
 
 
 class TerminalApprover:
@@ -62,7 +71,7 @@ class TerminalApprover:
         """Ask; None leaves the question open, and the run pauses."""
         async with self._one_at_a_time:
             left = question.expires - time.time()
-            if left <= 0:
+            if left <= 0 or not may_answer(question, who()):
                 return None
             with self._display.aside():
                 return await self._put(question, None if left == float("inf") else left)

@@ -1,0 +1,235 @@
+"""The page's own address space: its files, the queue, one question with what led to it, an answer, and news."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from scaffold.approvals.dossier import dossier
+from scaffold.approvals.page.guarding import SIGNED
+from scaffold.approvals.page.watching import Watch
+from scaffold.approvals.queue import Queue
+from scaffold.approvals.saying import find, say
+from scaffold.approvals.webhook import Secret, Untrusted
+from scaffold.errors import AnswerRefused, BadInput, TraceError, UnknownRun
+from scaffold.interfaces import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from scaffold.approvals.queue import Waiting
+    from scaffold.trace.files import FileJournal
+    from scaffold.trace.heads import Signer
+
+_FILES = Path(__file__).with_name("files")
+_TYPES = {
+    "icon.svg": "image/svg+xml",
+    "page.css": "text/css",
+    "page.html": "text/html",
+    "page.js": "text/javascript",
+}
+_LARGEST = 65_536
+_PAGE = 50
+_STATUSES = {"unknown": 404, "expired": 410, "wrong person": 403, "misfit": 422}
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """What a browser sends as an answer."""
+
+    digest: str
+    granted: bool = False
+    value: str = ""
+    comment: str = ""
+    scope: bool = False
+
+
+class Page:
+    """What the page does, for people with their keys."""
+
+    def __init__(self, journal: FileJournal, signers: Mapping[str, Signer | None]) -> None:
+        self._journal = journal
+        self._signers = signers
+        self._watch = Watch(Queue(journal))
+        self._one_at_a_time = asyncio.Lock()
+        said = os.environ.get("SCAFFOLD_WEBHOOK_SECRET", "")
+        self._secret = Secret.read(said) if said else None
+
+    def app(self) -> Starlette:
+        """The app, which has to stand behind a guard."""
+        return Starlette(
+            routes=[
+                Route("/", self.file),
+                Route("/{name}", self.file),
+                Route("/api/queue", self.queue),
+                Route("/api/news", self.news),
+                Route("/api/runs/{run}/{name}", self.question),
+                Route("/api/runs/{run}/{name}", self.answer, methods=["POST"]),
+                Route(SIGNED, self.signed_answer, methods=["POST"]),
+            ],
+            exception_handlers={BadInput: _refused, TraceError: _refused},
+        )
+
+    async def file(self, request: Request) -> Response:
+        """One of the files that the page is made of."""
+        name = request.path_params.get("name", "page.html")
+        if name not in _TYPES:
+            return Response("There is no such page.", 404)
+        return FileResponse(_FILES / name, media_type=_TYPES[name])
+
+    async def queue(self, request: Request) -> Response:
+        """A part of the queue: `from` which place on, and only what holds the text `find`."""
+        wanted = request.query_params.get("find", "").casefold()
+        said = request.query_params.get("from", "0")
+        start = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0  # noqa: PLR2004 - digits
+        waiting = await self._watch.waiting()
+        person = request.state.person
+        items = [_item(each, person) for each in waiting]
+        if wanted:
+            items = [item for item in items if wanted in f"{item['run']} {item['what']} {item['kind']}".casefold()]
+        return _json(
+            {
+                "person": person,
+                "all": len(waiting),
+                "found": len(items),
+                "from": start,
+                "items": items[start : start + _PAGE],
+                "faults": self._watch.faults,
+                "version": self._watch.version,
+            }
+        )
+
+    async def news(self, request: Request) -> Response:
+        """Server-sent events, one for each change of the queue."""
+        return StreamingResponse(self._watch.news(), media_type="text/event-stream")
+
+    async def question(self, request: Request) -> Response:
+        """One question with all that led to it."""
+        run, name = self._place(request)
+        each = await asyncio.to_thread(find, self._journal, run, name)
+        led = await asyncio.to_thread(dossier, self._journal, run, name)
+        asked = each.question
+        detail = {
+            **_item(each, request.state.person),
+            "digest": asked.digest,
+            "title": asked.title,
+            "needs": asked.needs,
+            "approvers": list(asked.approvers),
+            "signs": self._signers.get(request.state.person) is not None,
+            "wants_key": bool(asked.approvers.get(request.state.person)),
+            "answers": [{"by": said.by, "granted": said.granted, "comment": said.comment} for said in each.answers],
+            "detail": asked.detail,
+            "dossier": led,
+        }
+        return _json(detail)
+
+    async def answer(self, request: Request) -> Response:
+        """Take an answer of the person whose cookie came with it."""
+        run, name = self._place(request)
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return _json({"error": "an answer is JSON"}, 415)
+        said = _decode(await _body(request), Said)
+        answer = Answer(id=name, by=request.state.person, **msgspec.structs.asdict(said))
+        return await self._take(run, answer, self._signers.get(request.state.person))
+
+    async def signed_answer(self, request: Request) -> Response:
+        """Take an answer that comes signed with the webhook's secret, from whoever the question was sent to."""
+        body = await _body(request)
+        if self._secret is None:
+            return _json({"error": "there is no $SCAFFOLD_WEBHOOK_SECRET here to check it with"}, 403)
+        try:
+            name = self._secret.check(request.headers, body)
+        except Untrusted as problem:
+            return _json({"error": str(problem)}, 403)
+        said = _decode(body, _SignedAnswer)
+        if name != said.answer.id:
+            return _json({"error": "its webhook-id is not the question's id"}, 422)
+        return await self._take(self._known(said.run), said.answer, None)
+
+    async def _take(self, run: str, answer: Answer, signer: Signer | None) -> Response:
+        async with self._one_at_a_time:  # of two people at once the second is told what the first has said
+            await say(self._journal, run, answer, signer=signer)
+        await self._watch.refresh()
+        return _json({"taken": True})
+
+    def _place(self, request: Request) -> tuple[str, str]:
+        return self._known(request.path_params["run"]), request.path_params["name"]
+
+    def _known(self, run: str) -> str:
+        """A run's id, if there is such a run: what came from outside names no other folder."""
+        if run not in self._journal.runs():
+            raise UnknownRun(f"there is no run {run!r}")
+        return run
+
+
+class _SignedAnswer(msgspec.Struct):
+    run: str
+    answer: Answer
+
+
+def _item(each: Waiting, person: str) -> dict[str, Any]:
+    """A question as the list shows it."""
+    asked = each.question
+    calls = asked.detail.get("calls") or []
+    what = _calls(calls) if calls else asked.title
+    return {
+        "run": asked.run,
+        "id": asked.id,
+        "kind": asked.kind,
+        "what": what if len(what) <= _LONGEST_LINE else what[: _LONGEST_LINE - 1] + "…",
+        "at": each.at,
+        "expires": None if asked.expires == float("inf") else asked.expires,
+        "state": each.state,
+        "settled": each.settled,
+        "may": not asked.approvers or person in asked.approvers,
+        "said": any(said.by == person for said in each.answers),
+    }
+
+
+_LONGEST_LINE = 160
+_Kind = TypeVar("_Kind")
+
+
+def _calls(calls: list[dict[str, Any]]) -> str:
+    """Calls on one line: one with its arguments, several by their names."""
+    if len(calls) == 1:
+        return f"{calls[0]['action']} " + ", ".join(f"{name}: {value}" for name, value in calls[0]["arguments"].items())
+    counted = Counter(each["action"] for each in calls)
+    return "plan: " + ", ".join(name if number == 1 else f"{number} × {name}" for name, number in counted.items())  # noqa: RUF001 - times
+
+
+async def _body(request: Request) -> bytes:
+    read = b""
+    async for piece in request.stream():
+        read += piece
+        if len(read) > _LARGEST:
+            raise AnswerRefused("this is too long for an answer", "misfit")
+    return read
+
+
+def _decode(body: bytes, kind: type[_Kind]) -> _Kind:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise AnswerRefused(f"this is no answer: {error}", "misfit") from None
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    """What cannot be done, in words for the person."""
+    if isinstance(error, UnknownRun):
+        return _json({"error": str(error)}, 404)
+    status = _STATUSES.get(error.why, 409) if isinstance(error, AnswerRefused) else 409
+    return _json({"error": str(error)}, status)

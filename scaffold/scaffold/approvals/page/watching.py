@@ -1,0 +1,82 @@
+"""Keeps the queue fresh for who looks at it: read again twice a second while somebody does, and not otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scaffold.approvals.queue import Queue, Waiting
+
+_LOOK_S = 0.5
+_STILL_THERE_S = 15.0
+
+
+class Watch:
+    """The queue as it was last read, and news of its changes.
+
+    Attributes:
+        version: counts the changes.
+        faults: runs whose traces cannot be believed.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._waiting: list[Waiting] = []
+        self._reading = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._lookers = 0
+        self._looking: asyncio.Task[None] | None = None
+        self.version = 0
+        self.faults: dict[str, str] = {}
+
+    async def waiting(self) -> list[Waiting]:
+        """What waits now."""
+        if self._looking is None or self.version == 0:
+            await self.refresh()
+        return self._waiting
+
+    async def refresh(self) -> None:
+        """Read the queue; whoever waits for news is told when it has changed."""
+        async with self._reading:
+            waiting = await asyncio.to_thread(self._queue.waiting)
+            self.faults = dict(self._queue.faults)
+            if waiting != self._waiting or self.version == 0:
+                self._waiting = waiting
+                self.version += 1
+                async with self._changed:
+                    self._changed.notify_all()
+
+    async def news(self) -> AsyncIterator[bytes]:
+        """Server-sent events, one for each change, for as long as somebody listens."""
+        self._lookers += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        told = -1
+        try:
+            while True:
+                if told == self.version:
+                    await self._wait_for_change()
+                if told == self.version:
+                    yield b": still there\n\n"
+                else:
+                    told = self.version
+                    yield b"event: change\ndata: %d\n\n" % told
+        finally:
+            self._lookers -= 1
+            if self._lookers == 0 and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    async def _wait_for_change(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STILL_THERE_S), self._changed:
+                await self._changed.wait()
+
+    async def _look(self) -> None:
+        while True:
+            await self.refresh()
+            await asyncio.sleep(_LOOK_S)

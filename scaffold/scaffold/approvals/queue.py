@@ -1,0 +1,210 @@
+"""The queue: what waits for a person, in the traces of runs that have not ended. Every face shows this one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.errors import TraceError
+from scaffold.interfaces import Answer, Question
+from scaffold.trace.answers import decided_by, why_not
+from scaffold.trace.chain import Chain, Content, body_of
+from scaffold.trace.files import SPINE, read_files
+from scaffold.trace.folders import last_event
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scaffold.trace.files import FileJournal
+
+WITHHELD = "(its content is withheld)"
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """One open question, and what was said to it already and not taken in yet.
+
+    Attributes:
+        question: what is asked.
+        answers: what counts of what was said, one for each person.
+        at: when it was asked, in seconds since the epoch.
+    """
+
+    question: Question
+    answers: tuple[Answer, ...] = ()
+    at: float = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether enough was said, and the run has only to take it in."""
+        return bool(decided_by(self.question, self.answers))
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is too late to approve."""
+        return self.question.expires <= time.time()
+
+    @property
+    def state(self) -> str:
+        """In one word, or a few."""
+        if self.settled:
+            return "answered, not taken in yet"
+        if self.expired:
+            return "expired"
+        if self.answers:
+            return f"{len(self.answers)} of {self.question.needs} approved"
+        return "open"
+
+
+class Standing(msgspec.Struct):
+    """How a run stands, and what it waits for.
+
+    Attributes:
+        status: how it ended, or why it is paused; empty while it is under way, or cut off.
+        ended: whether it is over.
+        questions: what is open, by id.
+        asked_at: when each was asked.
+        settled: ids of what was answered and taken in.
+    """
+
+    status: str = ""
+    ended: bool = False
+    questions: dict[str, Question] = {}
+    asked_at: dict[str, float] = {}
+    settled: set[str] = set()
+
+
+def standing(journal: FileJournal, run: str) -> Standing:
+    """Read a run's trace.
+
+    Raises:
+        TraceDamaged: it was altered: nothing it asks can be believed.
+    """
+    found, chain = Standing(), Chain()
+    for record in read_files(journal.root / run):
+        link = chain.follow(record)
+        event = link.event
+        found.status = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
+        match event:
+            case ev.ApprovalAsked():
+                found.questions[event.id] = asked_by(run, event, link.content)
+                found.asked_at[event.id] = event.at
+            case ev.QuestionAsked():
+                found.questions[event.id] = _fact_asked_by(run, event, link.content)
+                found.asked_at[event.id] = event.at
+            case ev.ApprovalGiven() | ev.QuestionAnswered():
+                found.questions.pop(event.id, None)
+                found.settled.add(event.id)
+            case ev.Ended():
+                found.ended = True
+            case _:
+                pass
+    return found
+
+
+def asked_by(run: str, event: ev.ApprovalAsked, content: Content | None) -> Question:
+    """The question of an event that asks for an approval."""
+    detail = body_of(content)
+    keys = detail.pop("keys", {})
+    return Question(
+        id=event.id,
+        run=run,
+        kind=event.subject,
+        digest=event.digest,
+        expires=event.expires,
+        title=detail.pop("title", WITHHELD),
+        detail=detail,
+        needs=event.needs,
+        approvers={name: keys.get(name, "") for name in event.approvers},
+    )
+
+
+def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -> Question:
+    body = body_of(content)
+    return Question(
+        id=event.id,
+        run=run,
+        kind="question",
+        digest=event.digest,
+        expires=float("inf"),
+        title=body.pop("title", WITHHELD),
+        detail={"about": body.get("about"), "returns": (body.get("asked") or [None] * 3)[2]},
+    )
+
+
+def waiting(journal: FileJournal, run: str) -> list[Waiting]:
+    """The questions of one run that nobody has answered in its trace."""
+    return _waiting(journal, run, standing(journal, run))
+
+
+def _waiting(journal: FileJournal, run: str, stands: Standing) -> list[Waiting]:
+    if stands.ended or not stands.questions:
+        return []
+    said = journal.inbox(run)
+    return [
+        Waiting(question, tuple(_counting(question, said)), stands.asked_at[question.id])
+        for question in stands.questions.values()
+    ]
+
+
+def _counting(question: Question, said: Sequence[Answer]) -> list[Answer]:
+    return [answer for answer in said if not why_not(question, answer)]
+
+
+class _Known(msgspec.Struct):
+    """A run as it was last read: with its size and time then."""
+
+    mark: tuple[int, int]
+    stands: Standing | None
+    fault: str = ""
+
+
+class Queue:
+    """What waits in all runs of a journal. A trace is read again only when it has grown, an ended one not at all.
+
+    Attributes:
+        faults: runs whose traces cannot be believed, each with what is wrong.
+    """
+
+    def __init__(self, journal: FileJournal) -> None:
+        self._journal = journal
+        self._known: dict[str, _Known] = {}
+        self.faults: dict[str, str] = {}
+
+    def waiting(self) -> list[Waiting]:
+        """Everything that waits, what expires first at the top; what waits for ever comes last, oldest first."""
+        found: list[Waiting] = []
+        faults: dict[str, str] = {}
+        for run in self._journal.runs():
+            known = self._look_at(run)
+            if known is None:
+                continue
+            if known.fault:
+                faults[run] = known.fault
+            if known.stands is not None:
+                found += _waiting(self._journal, run, known.stands)
+        self.faults = faults
+        return sorted(found, key=lambda each: (each.question.expires, each.at, each.question.id))
+
+    def _look_at(self, run: str) -> _Known | None:
+        folder = self._journal.root / run
+        try:
+            stat = (folder / SPINE).stat()
+            mark = (stat.st_size, stat.st_mtime_ns)
+            known = self._known.get(run)
+            if known is None or known.mark != mark:
+                known = self._known[run] = self._read(run, mark)
+        except FileNotFoundError:  # removed while we looked
+            self._known.pop(run, None)
+            return None
+        return known
+
+    def _read(self, run: str, mark: tuple[int, int]) -> _Known:
+        if isinstance(last_event(self._journal.root / run), ev.Ended):
+            return _Known(mark, None)
+        try:
+            return _Known(mark, standing(self._journal, run))
+        except TraceError as error:
+            return _Known(mark, None, str(error))

@@ -1,0 +1,100 @@
+"""Takes what a person says to an open question, whatever face they say it through, or says why it cannot count."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.approvals.queue import standing, waiting
+from scaffold.errors import AnswerRefused, nearest
+from scaffold.interfaces import Answer
+from scaffold.machinery.answers import read_answer
+from scaffold.trace.answers import signed, why_not
+
+if TYPE_CHECKING:
+    from scaffold.approvals.queue import Waiting
+    from scaffold.trace.files import FileJournal
+    from scaffold.trace.heads import Signer
+
+_KINDS = {"<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
+
+
+def find(journal: FileJournal, run: str, name: str) -> Waiting:
+    """The open question of a name.
+
+    Args:
+        journal: where the run is.
+        run: its id, whole.
+        name: the question's id.
+
+    Raises:
+        AnswerRefused: nothing of that name waits there.
+    """
+    each = next((each for each in waiting(journal, run) if each.question.id == name), None)
+    if each is not None:
+        return each
+    stands = standing(journal, run)
+    if name in stands.settled:
+        raise AnswerRefused(f"{name} of run {run} is settled already: `scaffold audit show {run}` has it", "settled")
+    if stands.ended:
+        raise AnswerRefused(f"run {run} has ended ({stands.status}): nothing waits there", "ended")
+    raise AnswerRefused(f"run {run} asks nothing named {name!r}{nearest(name, stands.questions)}", "unknown")
+
+
+async def say(journal: FileJournal, run: str, answer: Answer, *, signer: Signer | None = None) -> Waiting:
+    """Put an answer into a run's inbox, if it can count; gives the question it answers, as it stood before.
+
+    Raises:
+        AnswerRefused: it is too late, given twice, of somebody else, or of something else.
+    """
+    each = find(journal, run, answer.id)
+    check(each, answer)
+    if signer is not None:
+        answer = signed(run, answer, signer)
+    why = why_not(each.question, answer)
+    if why:
+        raise AnswerRefused(f"this answer would not count: {why}", "wrong person")
+    await journal.post(run, answer)
+    return each
+
+
+def check(each: Waiting, answer: Answer) -> None:
+    """Refuse an answer that cannot count, before anybody puts their key to it.
+
+    Raises:
+        AnswerRefused: it cannot.
+    """
+    asked = each.question
+    if each.settled:
+        by = " and ".join(said.by or "someone" for said in each.answers)
+        raise AnswerRefused(f"{asked.id} was answered already by {by}: resume the run to have it taken in", "answered")
+    if any(said.by == answer.by for said in each.answers):
+        raise AnswerRefused(
+            f"{asked.id} was answered already by {answer.by or 'you'}; {asked.needs} people have to approve", "answered"
+        )
+    if each.expired:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(asked.expires))
+        raise AnswerRefused(f"{asked.id} expired at {since}, which means no: resume the run to go on", "expired")
+    if answer.digest != asked.digest:
+        raise AnswerRefused(f"{asked.id} asks about something else than what was answered: look at it again", "another")
+    if asked.kind == "question":
+        _check_fits(str(asked.detail.get("returns")), answer.value)
+    if answer.scope and asked.kind != "plan":
+        raise AnswerRefused(f"{asked.id} is no plan: only a plan's approval can cover its calls", "misfit")
+
+
+def _check_fits(returns: str, value: str) -> None:
+    """Refuse an answer that the run would pass over, where we know by its name what kind is wanted."""
+    kind = _KINDS.get(returns)
+    if kind is not None:
+        try:
+            read_answer(kind, value)
+        except ValueError as error:
+            raise AnswerRefused(f"the answer {value!r} is {error}", "misfit") from None
+
+
+def answer_to(each: Waiting, **said: object) -> Answer:
+    """An answer to exactly this question; `said` has the rest of its fields."""
+    return msgspec.convert({"id": each.question.id, "digest": each.question.digest, **said}, Answer)

@@ -1,0 +1,203 @@
+"""Escalates to a webhook: a signed message with the question goes out, and perhaps a signed answer comes back.
+
+Both are signed as Standard Webhooks says (https://www.standardwebhooks.com): the headers `webhook-id`,
+`webhook-timestamp` and `webhook-signature`, of which the last is `v1,` and the base64 of
+HMAC-SHA256(secret, "id.timestamp.body").
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import BadInput
+from scaffold.interfaces import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from scaffold.interfaces import Question
+
+_log = logging.getLogger(__name__)
+_PREFIX = "whsec_"
+_TOLERANCE_S = 300.0
+_LARGEST = 65_536
+_OK, _TOO_MANY, _BROKEN = 200, 429, 500
+
+
+class Untrusted(Exception):
+    """A message is not signed, not by our secret, or too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What both sides know."""
+
+    value: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, text: str) -> Secret:
+        """Read a secret: `whsec_` and base64, or any text of 16 characters or more.
+
+        Raises:
+            BadInput: it is too short, or no base64.
+        """
+        try:
+            value = base64.b64decode(text.removeprefix(_PREFIX), validate=True) if text.startswith(_PREFIX) else b""
+        except ValueError:
+            raise BadInput("SCAFFOLD_WEBHOOK_SECRET is no base64 after `whsec_`") from None
+        value = value or text.encode()
+        if len(value) < 16:  # noqa: PLR2004 - the bytes that it takes to be hard to guess
+            raise BadInput("SCAFFOLD_WEBHOOK_SECRET is too short: give it 16 bytes or more")
+        return cls(value)
+
+    def headers(self, name: str, body: bytes, now: float | None = None) -> dict[str, str]:
+        """Headers that sign a message."""
+        at = str(int(time.time() if now is None else now))
+        return {"webhook-id": name, "webhook-timestamp": at, "webhook-signature": self._signature(name, at, body)}
+
+    def check(self, headers: Mapping[str, str], body: bytes, now: float | None = None) -> str:
+        """Check a message's signature and age; gives its id.
+
+        Raises:
+            Untrusted: it is not to be believed.
+        """
+        name, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        wanted = self._signature(name, at, body).encode()
+        given = headers.get("webhook-signature", "").split(" ")
+        if not any(hmac.compare_digest(wanted, each.encode()) for each in given):
+            raise Untrusted("it is not signed with the webhook's secret")
+        if not at.isascii() or not at.isdigit() or abs((time.time() if now is None else now) - int(at)) > _TOLERANCE_S:
+            raise Untrusted("it was signed too long ago, or in the future")
+        return name
+
+    def _signature(self, name: str, at: str, body: bytes) -> str:
+        mark = hmac.new(self.value, f"{name}.{at}.".encode() + body, hashlib.sha256)
+        return "v1," + base64.b64encode(mark.digest()).decode()
+
+
+class Webhook:
+    """An approver behind a URL. Whatever becomes of the message, the question stays in the run's trace.
+
+    Args:
+        url: where questions are sent.
+        secret: signs them, and the answers.
+        answer_at: the address of the page, for whoever reads the message.
+        seconds: the longest that all tries may take for one question.
+        tries: how often it is tried.
+    """
+
+    def __init__(self, url: str, secret: Secret, *, answer_at: str = "", seconds: float = 10.0, tries: int = 4) -> None:
+        if not url.startswith(("https://", "http://")):
+            raise BadInput(f"SCAFFOLD_WEBHOOK_URL {url!r} is no http or https address")
+        self._url = url
+        self._secret = secret
+        self._answer_at = answer_at
+        self._seconds = seconds
+        self._tries = tries
+        self._delivered: set[str] = set()
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Send the question, once; gives the answer if the reply holds one that is signed."""
+        import httpx
+
+        if question.id in self._delivered:
+            return None
+        body = msgspec.json.encode(self._message(question))
+        try:
+            async with httpx.AsyncClient(timeout=self._seconds) as client:
+                status, headers, reply = await self._send(client, question.id, body)
+        except (httpx.HTTPError, TimeoutError) as error:
+            _log.warning("the webhook was not reached (%s): %s waits on", type(error).__name__, question.id)
+            return None
+        if status >= 300:  # noqa: PLR2004 - whatever is not a success
+            _log.warning("the webhook answered with status %d: %s waits on", status, question.id)
+            return None
+        self._delivered.add(question.id)
+        return self._read(question, headers, reply) if status == _OK and reply else None
+
+    def _message(self, question: Question) -> dict[str, Any]:
+        run, name = question.run, question.id
+        approve = f"scaffold approvals approve {run} {name}"
+        return {
+            "type": "approval.asked",
+            "question": {
+                "id": name,
+                "run": run,
+                "kind": question.kind,
+                "digest": question.digest,
+                "expires": None if question.expires == float("inf") else question.expires,
+                "title": question.title,
+                "detail": question.detail,
+                "needs": question.needs,
+                "approvers": list(question.approvers),
+            },
+            "answer": {"page": self._answer_at or None, "command": approve},
+        }
+
+    async def _send(self, client: httpx.AsyncClient, name: str, body: bytes) -> tuple[int, httpx.Headers, bytes]:
+        """Try a few times, within a bounded time; gives status, headers and body of the reply."""
+        import asyncio
+
+        import httpx
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        trying = AsyncRetrying(
+            stop=stop_after_attempt(self._tries),
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type((httpx.TransportError, httpx.HTTPStatusError)),
+            reraise=True,
+        )
+        async with asyncio.timeout(self._seconds):
+            async for attempt in trying:
+                with attempt:
+                    return await self._send_once(client, name, body)
+        raise AssertionError("unreachable")  # pragma: no cover - tenacity raises when tries are over
+
+    async def _send_once(self, client: httpx.AsyncClient, name: str, body: bytes) -> tuple[int, httpx.Headers, bytes]:
+        headers = {"content-type": "application/json", **self._secret.headers(name, body)}
+        async with client.stream("POST", self._url, content=body, headers=headers) as reply:
+            if reply.status_code == _TOO_MANY or reply.status_code >= _BROKEN:
+                reply.raise_for_status()
+            read = b""
+            async for piece in reply.aiter_bytes():
+                read += piece
+                if len(read) > _LARGEST:
+                    return reply.status_code, reply.headers, b""
+            return reply.status_code, reply.headers, read
+
+    def _read(self, question: Question, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        """The answer in a reply, if it is signed and an answer to this."""
+        try:
+            name = self._secret.check(headers, body)
+            answer = msgspec.json.decode(body, type=Answer)
+        except (Untrusted, msgspec.MsgspecError) as error:
+            _log.warning("what the webhook says to %s counts for nothing: %s", question.id, error)
+            return None
+        return answer if name == question.id else None
+
+
+def from_environment() -> Webhook:
+    """The webhook of `$SCAFFOLD_WEBHOOK_URL`.
+
+    Raises:
+        BadInput: the URL is none, or `$SCAFFOLD_WEBHOOK_SECRET` is missing or too short.
+    """
+    secret = os.environ.get("SCAFFOLD_WEBHOOK_SECRET", "")
+    if not secret:
+        raise BadInput(
+            "SCAFFOLD_WEBHOOK_URL is set without SCAFFOLD_WEBHOOK_SECRET, with which its messages are signed"
+        )
+    return Webhook(
+        os.environ["SCAFFOLD_WEBHOOK_URL"], Secret.read(secret), answer_at=os.environ.get("SCAFFOLD_APPROVALS_PAGE", "")
+    )
