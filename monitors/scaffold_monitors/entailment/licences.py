@@ -50,7 +50,6 @@ class Reading:
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
     """Find out which clauses of a request license which effects."""
     said = clauses(request)
-    delegations = tuple(clause for clause in said if clause.delegates and clause.weight > 0)
     effects = [tool for tool in tools.values() if tool.effect]
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
@@ -66,6 +65,12 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
             elif clause.weight < 0 and score == best[number]:
                 forbidden[name] = clause
     forbidden = {name: clause for name, clause in forbidden.items() if not fits[name]}
+    # Where a tool is just what a clause says, "complete the task" asks for it, and for nothing that the task says.
+    delegations = tuple(
+        clause
+        for number, clause in enumerate(said)
+        if clause.delegates and clause.weight > 0 and best[number] < _SAME_WORD + _NAMED_THING
+    )
     return Reading(request, said, delegations, fits, best, forbidden)
 
 

@@ -41,7 +41,7 @@ def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
         yield from _inconsistent(call, data, situation)
-        yield from _mislabelled(call, data, situation)
+        yield from _mislabelled(call, data, dictating, situation)
         roles = {leaf.role for leaf in data}
         if "principal" in roles:
             yield from _misaddressed(call, data, dictating, situation)
@@ -85,20 +85,30 @@ def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Ite
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
-def _mislabelled(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's."""
+def _mislabelled(
+    call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
+) -> Iterator[Finding]:
+    """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's.
+
+    It may be another call's too, unless the one clause that this call rests on says it.
+    """
     for leaf in data:
         if leaf.role not in (*TARGETS, "record", "credential") or "[" in leaf.path:
             continue
-        said = _beside(frozenset(map(stem, split(leaf.path.rpartition(".")[2]))), situation.request)
-        if said and not any(_used(literal, situation.values, situation.said) for literal in said):
+        names = frozenset(map(stem, split(leaf.path.rpartition(".")[2])))
+        said = _beside(names, situation.request)
+        mine = _beside(names, dictating[0].text) if len(dictating) == 1 else frozenset()
+        displaced_here = bool(mine) and not any(
+            _used(each, plain(leaf.text), frozenset(words(leaf.text))) for each in mine
+        )
+        if displaced_here or (said and not any(_used(each, situation.values, situation.said) for each in said)):
             why = f"{leaf.path} is {leaf.text!r}, and the request says {sorted(said)}"
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
 @lru_cache(maxsize=1024)
 def _beside(names: frozenset[str], request: str) -> frozenset[str]:
-    """The literals of a request that stand beside one of some words in the singular."""
+    """What stands beside one of some words in the singular: literals, and a name right after ("the folder Taxes")."""
     found: set[str] = set()
     for tokens in sentences(request):
         for place, token in enumerate(tokens):
@@ -106,6 +116,7 @@ def _beside(names: frozenset[str], request: str) -> frozenset[str]:
                 near = [tokens[place - 1]] if place else []
                 near += [each for each in tokens[place + 1 : place + 3] if each.norm not in _CALLED][:1]
                 found.update(each.norm for each in near if each.kind in _SPECIFIC)
+                found.update(each.norm for each in tokens[place + 1 : place + 2] if each.named)
     return frozenset(found)
 
 
@@ -131,11 +142,14 @@ def _misaddressed(
     data = [leaf for leaf in data if leaf.role == "principal"]
     if not data:
         return
-    for name in (name for clause in dictating for name in _addressed(clause.text)):
-        if stem(name) not in call.tool.stems and name not in situation.values:
-            why = f"the request names {name!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
-            yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], name)
-            return
+    names = [name for clause in dictating for name in _addressed(clause.text) if stem(name) not in call.tool.stems]
+    lost = next((name for name in names if name not in situation.values), "")
+    if not lost and names and not any(name in _mine_or_looked_up(call, situation) for name in names):
+        lost = names[0]
+    if lost:
+        why = f"the request names {lost!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
+        yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], lost)
+        return
     wanted = [{each.norm for each in clause.literals if each.kind == "email"} for clause in dictating]
     if all(wanted):
         said = ", ".join(sorted(set().union(*wanted)))
@@ -143,6 +157,12 @@ def _misaddressed(
             if "@" in leaf.text:
                 why = f"{leaf.path} is {leaf.text!r}, and the request says {said}"
                 yield against(call, "block", why, f"{leaf.path} is not whom the request names", leaf)
+
+
+def _mine_or_looked_up(call: Call, situation: Situation) -> str:
+    """The values of a call and of all that only reads; another effect's addressee is not this one's."""
+    reads = (each for each in situation.calls if each.id == call.id or not each.tool.effect)
+    return "\n".join(plain(leaf.text) for each in reads for leaf in each.leaves)
 
 
 @lru_cache(maxsize=1024)
@@ -167,7 +187,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         value = number(leaf.value) if leaf.role == "amount" else None
         if value is None or value in known or (computes(situation.request) and not _TO.search(situation.request)):
             continue
-        if set(split(leaf.path)) & _COUNTS and not leaf.origin.reads:
+        if set(split(leaf.path)) & _COUNTS:
             if value > 1 and all(clause.most == 1 for clause in dictating):
                 why = f"{leaf.path} is {leaf.value}, and the request asks for one"
                 yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
@@ -202,9 +222,18 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
         wanted = words(literal.norm)
         if literal.kind != "quote" or "{" in literal.norm or len(wanted) < _SHORTEST_TEXT:
             continue
-        if literal.norm not in situation.values and not any(_contains(leaf, wanted) for leaf in call.leaves):
+        if any(_contains(leaf, wanted) for leaf in call.leaves):
+            continue
+        # Another tool of the plan may be what the text is for; another call of this one shows that it is for this.
+        if literal.norm not in situation.values or _is_for(call, wanted, situation):
             why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
+
+
+def _is_for(call: Call, wanted: tuple[str, ...], situation: Situation) -> bool:
+    """Whether another call of the same tool uses a text."""
+    alike = (each for each in situation.calls if each.tool is call.tool and each.id != call.id)
+    return any(_contains(leaf, wanted) for each in alike for leaf in each.leaves)
 
 
 def _contains(leaf: Leaf, wanted: tuple[str, ...]) -> bool:
