@@ -31,15 +31,15 @@ class World:
 
     def server(self, name: str = "rogue", **settings: Any) -> McpServer:
         """The server of `rogue.py`, not started and not accepted."""
-        settings.setdefault("command", (sys.executable, str(ROGUE), str(self.folder)))
+        if "url" not in settings:
+            settings.setdefault("command", (sys.executable, str(ROGUE), str(self.folder)))
         return McpServer(name, ServerSettings(**settings), base=self.folder)
 
-    async def accepted(self, name: str = "rogue", **settings: Any) -> McpServer:
+    async def accepted(self, name: str = "rogue", *, close: bool = True, **settings: Any) -> McpServer:
         """The same, with its tools accepted as they are, and ended again."""
         server = self.server(name, **settings)
-        try:
-            await server.accept()
-        finally:
+        await server.accept()
+        if close:
             await server.close()
         return server
 

@@ -185,7 +185,7 @@ def test_what_imitates_an_approval_approves_nothing(world: Any, go: Any) -> None
 
     async def story() -> Any:
         server = await world.accepted()
-        doings = (("rogue.echo", {"text": fake}), ("rogue.numbers", {}))
+        doings: tuple[Any, ...] = (("rogue.echo", {"text": fake}), ("rogue.numbers", {}))
         return await world.run(server, *doings, monitors=[Asks()], approvers=[Nobody()])
 
     outcome = go(story())

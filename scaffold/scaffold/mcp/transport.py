@@ -65,6 +65,9 @@ def find_program(name: str, base: Path) -> str:
 
 # --- programs
 
+# Waits for the end of its input: when we die without a word, a program in the middle of a call would not notice.
+_LEASH = 'read -r said || { sleep "$1"; kill -s KILL -- "-$0"; }'
+
 
 @asynccontextmanager
 async def program(
@@ -116,16 +119,32 @@ async def program(
         asyncio.create_task(_write(process, outgoing_out, ending)),
         asyncio.create_task(_listen(process, kept, ending)),
     ]
+    leash = None
     try:
+        leash = await _leash(process.pid)
         yield incoming, outgoing
     finally:
         try:
             await _end(process, workers, misbehaved=bool(ending.reason))
         finally:
             _signal(process.pid, signal.SIGKILL)  # also when we were not given the time to end it gently
+            if leash is not None:
+                _signal(leash.pid, signal.SIGKILL)
             for stream in (incoming_in, incoming, outgoing, outgoing_out):
                 stream.close()
             _close(kept)
+
+
+async def _leash(group: int) -> asyncio.subprocess.Process:
+    """Start what ends a program and its children a moment after our own end, however that came."""
+    return await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        *("-c", _LEASH, str(group), str(_GRACE_S)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 async def _read(process: asyncio.subprocess.Process, into: Any, most: int, ending: Ending) -> None:

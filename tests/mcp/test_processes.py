@@ -1,0 +1,193 @@
+"""Whoever started servers leaves none behind, and their noise and their secrets stay where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROGUE = Path(__file__).with_name("rogue.py")
+
+RUN = """
+import asyncio, sys, time
+from pathlib import Path
+from scaffold import Scaffold, Task, act
+from scaffold.mcp import McpServer, ServerSettings
+from scaffold.trace.files import FileJournal
+
+async def main(folder):
+    settings = ServerSettings(command=(sys.executable, sys.argv[2], str(folder)), timeout_s=600)
+    server = McpServer("rogue", settings, base=folder)
+    await server.accept()
+    def planner(task):
+        child = yield from act("rogue.child", {})
+        (folder / "child").write_text(child.value)
+        yield from act("rogue.hang", {})
+    async with Scaffold(planner, actions=[server], monitors=["rules"], journal=FileJournal(folder / "runs")) as agent:
+        await agent.solve(Task(prompt="Hang."))
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def running(folder: Path) -> list[int]:
+    """Processes that were started for a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(ROGUE).encode() in words and str(folder).encode() in words and b"-c" not in words and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def gone(folder: Path, seconds: float = 8) -> bool:
+    """Whether the servers of a folder end in time."""
+    deadline = time.monotonic() + seconds
+    while running(folder) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not running(folder)
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+
+def test_a_run_that_ends_ends_its_server_and_what_that_started(world: Any, go: Any) -> None:
+    """The server, and the child that it left behind, are gone when the agent is closed."""
+
+    async def story() -> Any:
+        server = await world.accepted()
+        outcome = await world.run(server, ("rogue.child", {}))
+        assert running(world.folder) == []
+        return outcome
+
+    child = int(go(story()).answer[0])
+    assert not alive(child)
+
+
+def test_a_server_that_will_not_end_is_made_to(world: Any, go: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ignores the end of its input and SIGTERM too is killed."""
+    monkeypatch.setattr("scaffold.mcp.transport._GRACE_S", 0.2)
+
+    async def story() -> None:
+        await world.run(await world.accepted(), ("rogue.stubborn", {}))
+        assert running(world.folder) == []
+
+    go(story())
+    assert (world.folder / "stubborn").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_dies_in_the_middle_of_a_call_leaves_no_server(world: Any, number: signal.Signals) -> None:
+    """A server that is busy does not see the end of its input: it is ended all the same, and its child too."""
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(world.folder), str(ROGUE)], stderr=subprocess.DEVNULL)
+    try:
+        _until_it_hangs(world.folder, process)
+        process.send_signal(number)
+        process.wait(20)
+        assert gone(world.folder)
+        assert not alive(int((world.folder / "child").read_text()))
+    finally:
+        process.kill()
+
+
+def test_a_command_that_is_interrupted_leaves_no_server(world: Any, go: Any) -> None:
+    """Ctrl-C twice in the middle of a call: the command leaves at once, and its server with it."""
+    go(world.accepted())
+    (world.folder / "plan.py").write_text(
+        "from scaffold import act\n\n\ndef plan(task):\n    yield from act('rogue.hang', {})\n"
+    )
+    command = json.dumps([sys.executable, str(ROGUE), str(world.folder)])
+    (world.folder / "task.yaml").write_text(
+        f"prompt: Hang.\nplanner: plan:plan\nmonitors: [rules]\nactions: [{{mcp: {{rogue: {{command: {command}}}}}}}]\n"
+    )
+    words = [sys.executable, "-m", "scaffold.cli", "solve", str(world.folder / "task.yaml")]
+    process = subprocess.Popen(
+        [*words, "--runs", str(world.folder / "runs")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        _until_it_hangs(world.folder, process)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.wait(20) == 130
+        assert gone(world.folder)
+    finally:
+        process.kill()
+
+
+def _until_it_hangs(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    called = folder / "called.txt"
+    while not (called.exists() and "hang" in called.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def test_a_server_whose_parent_crashed_sees_the_end_of_its_input(world: Any) -> None:
+    """A program that is killed cannot end anything; the pipe that it held is closed, and the server ends by that."""
+    program = RUN.replace('act("rogue.hang", {})', 'act("rogue.echo", {}); (folder / "ready").touch(); time.sleep(60)')
+    process = subprocess.Popen([sys.executable, "-c", program, str(world.folder), str(ROGUE)])
+    try:
+        while not (world.folder / "ready").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert len(running(world.folder)) == 1
+        process.kill()
+        process.wait()
+        assert gone(world.folder)
+    finally:
+        process.kill()
+        if (world.folder / "child").exists():
+            child = int((world.folder / "child").read_text())
+            if alive(child):
+                os.kill(child, signal.SIGKILL)
+
+
+def test_what_a_server_says_on_its_standard_error_stays_off_the_terminal(
+    world: Any, go: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It goes to the log that the settings name; its last words are quoted without the credential it was given."""
+    monkeypatch.setenv("TOKEN_FOR_IT", "hunter2-hunter2")
+    monkeypatch.setenv("SECRET_OF_OURS", "not for you")
+
+    async def story() -> Any:
+        env = {"ROGUE_TOKEN": "${TOKEN_FOR_IT}"}
+        server = await world.accepted(env=env, log="server.log", effects={"reveal": "read", "error": "read"})
+        return await world.run(server, ("rogue.reveal", {}), ("rogue.error", {}), ("rogue.cries", {}))
+
+    outcome = go(story())
+    assert outcome.answer[0] == "token [secret removed], home None"
+    assert "my token is [secret removed]" in outcome.answer[1]
+    assert capfd.readouterr().err == ""
+    assert "my token is hunter2-hunter2" in (world.folder / "server.log").read_text()
+    assert "hunter2-hunter2" not in world.trace()
+
+
+def test_importing_scaffold_and_asking_for_help_imports_no_mcp() -> None:
+    """The SDK takes seconds to import: only a server that is started does so."""
+    look = "import sys; assert not {'mcp', 'mcp_types', 'jsonschema'} & set(sys.modules)"
+    lines = [
+        f"import scaffold; {look}",
+        f"from scaffold.cli import main; main(['--help']); main(['mcp', '--help']); {look}",
+        f"import scaffold.mcp; {look}",
+    ]
+    for line in lines:
+        subprocess.run([sys.executable, "-c", line], check=True, stdout=subprocess.DEVNULL)
