@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -117,7 +118,7 @@ class Gate(Assembly):
                 setting.backends = {**setting.backends, HOST: Said(self._model)}
                 hosted = Hosted(setting, claim)
                 await (hosted.resume() if resume else hosted.start())
-                run = GatedRun(claim.run, hosted)
+                run = GatedRun(claim.run, hosted, self._actions)
                 try:
                     yield run
                 except BaseException as error:
@@ -144,10 +145,14 @@ class GatedRun:
 
     Attributes:
         id: the run's id.
+        actions: what its gate knows to do, by name.
+        loop: the event loop that it lives in; it is used from there.
     """
 
-    def __init__(self, run: str, hosted: Hosted) -> None:
+    def __init__(self, run: str, hosted: Hosted, actions: Mapping[str, Action]) -> None:
         self.id = run
+        self.actions = actions
+        self.loop = asyncio.get_running_loop()
         self._hosted = hosted
         self._answer: Any = None
 
@@ -223,10 +228,15 @@ class GatedRun:
 
 
 class SyncGatedRun:
-    """The same for code that is not async; it may be used from several threads."""
+    """The same for code that is not async; it may be used from several threads.
+
+    Attributes:
+        id: the run's id.
+        within: the run itself, in an event loop of another thread.
+    """
 
     def __init__(self, run: GatedRun, portal: BlockingPortal) -> None:
-        self._run = run
+        self.within = self._run = run
         self._portal = portal
         self.id = run.id
 

@@ -1,0 +1,239 @@
+"""The gate in front of the tools of LangGraph agents (extra `langgraph`).
+
+    gate = Gate(actions=actions_of([search, pay], effects={"search": "read"}))
+    async with gate.run("Pay what is due") as run:
+        agent = create_agent(model, gated(run, [search, pay]))
+        await agent.ainvoke(question, {"callbacks": [thinking(run)]})
+
+A gated tool is made for one run, and so is the agent that has it. A tool that pauses its graph by `interrupt` counts as
+one whose outcome is unknown: what people are asked is the gate's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+from pydantic import BaseModel, PrivateAttr, ValidationError
+
+from scaffold.adapters.tools import (
+    Carried,
+    Declares,
+    Reach,
+    ToolAction,
+    declared,
+    fitting,
+    must_be_gated,
+    must_be_known,
+    plain,
+    said_of,
+    said_or_called,
+    told,
+)
+from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding
+from scaffold.vocabulary.models import Usage
+
+try:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.messages import AIMessage, ToolMessage
+    from langchain_core.tools import BaseTool
+    from langgraph.prebuilt import ToolNode
+    from langgraph.pregel import Pregel
+except ImportError:
+    raise MissingExtra("scaffold.adapters.langgraph", "langgraph") from None
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
+
+    from scaffold.hosting import GatedRun, SyncGatedRun
+
+
+def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[ToolAction]:
+    """Make actions of tools: name and schema are the tool's; its own body is what is performed.
+
+    Raises:
+        BadInput: something is no tool, or something is said of a tool that is not there.
+    """
+    for tool in tools:
+        if isinstance(tool, GatedTool) or not isinstance(tool, BaseTool):
+            raise BadInput(f"a {type(tool).__name__} is no tool that can be gated: decorate functions with @tool")
+    schemas = {tool.name: _schema(tool) for tool in tools}
+    specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in tools}, **said)
+    return [ToolAction(specs[tool.name], tool, _fit(tool), _Body(tool)) for tool in tools]
+
+
+def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseTool]:
+    """The same tools for one run's agent: each call goes through its gate.
+
+    Raises:
+        BadInput: the run's gate has no action of one of them.
+    """
+    for tool in tools:
+        must_be_known(run, tool.name, tool)
+    return [GatedTool.around(tool, Reach(run)) for tool in tools]
+
+
+def check(agent: Pregel[Any, Any, Any, Any]) -> None:
+    """Find tools of a compiled graph, and of graphs within it, that no gate stands in front of.
+
+    Raises:
+        BadInput: there are such, or a node would tell the model of the run's end and go on.
+    """
+    nodes = list(_tool_nodes(agent, set()))
+    bypassing = [name for node in nodes for name, tool in node.tools_by_name.items() if not isinstance(tool, GatedTool)]
+    must_be_gated(bypassing, "the graph")
+    for node in nodes:
+        handled = getattr(node, "_handle_tool_errors", None)
+        kinds = handled if isinstance(handled, tuple) else (handled,)
+        if handled is True or isinstance(handled, str) or any(_catches(kind) for kind in kinds):
+            raise BadInput(
+                f"the node {node.name!r} handles every error of its tools, and would go on after the end of the run: "
+                "leave `handle_tool_errors` as it is by default"
+            )
+
+
+def thinking(run: GatedRun | SyncGatedRun) -> BaseCallbackHandler:
+    """What the model says goes to the run's monitors: give it to the agent in `config["callbacks"]`."""
+    return _Thinking(Reach(run))
+
+
+class GatedTool(BaseTool):
+    """A tool each of whose calls goes through the gate of one run."""
+
+    _original: BaseTool = PrivateAttr()
+    _reach: Reach = PrivateAttr()
+
+    @classmethod
+    def around(cls, tool: BaseTool, reach: Reach) -> GatedTool:
+        """Make one of a tool and the way to a run."""
+        gated = cls(
+            name=tool.name,
+            description=tool.description,
+            args_schema=tool.args_schema if tool.args_schema is not None else tool.get_input_schema(),
+            return_direct=tool.return_direct,
+            tags=tool.tags,
+            metadata=tool.metadata,
+            extras=tool.extras,
+        )
+        gated._original, gated._reach = tool, reach
+        return gated
+
+    @property
+    def func(self) -> Any:
+        """The original's function: a graph reads off its signature what it is to put in."""
+        return getattr(self._original, "func", None) or getattr(self._original, "coroutine", None)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - the library's name
+        """Have a call cleared, and the original tool called."""
+        arguments, carried, call = self._split(input, config)
+        try:
+            return self._reach.act_sync(self.name, arguments, carried)
+        except ActionError as error:
+            return self._refusal(error, call)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - as above
+        """Have a call cleared, and the original tool called."""
+        arguments, carried, call = self._split(input, config)
+        try:
+            return await self._reach.act(self.name, arguments, carried)
+        except ActionError as error:
+            return self._refusal(error, call)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        return self.invoke(args[0] if args else kwargs)
+
+    async def _arun(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.ainvoke(args[0] if args else kwargs)
+
+    def _split(self, given: Any, config: RunnableConfig | None) -> tuple[dict[str, Any], Carried, str | None]:
+        """Part what the model gave from what the graph put in; only the former is anybody's to review."""
+        is_call = isinstance(given, dict) and given.get("type") == "tool_call"
+        values = given["args"] if is_call else {next(iter(self.args)): given} if isinstance(given, str) else given
+        injected = _injected(self._original)
+        beside = {name: value for name, value in values.items() if name in injected}
+        arguments = {name: plain(value) for name, value in values.items() if name not in beside}
+        call = given["id"] if is_call else None
+        return arguments, Carried(context=(config, call), beside=beside), call
+
+    def _refusal(self, error: ActionError, call: str | None) -> Any:
+        if call is None:
+            return told(error)
+        return ToolMessage(told(error), tool_call_id=call, name=self.name, status="error")
+
+
+class _Body:
+    """Calls the original tool as its graph would have."""
+
+    def __init__(self, tool: BaseTool) -> None:
+        self._tool = tool
+
+    async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
+        config, call = carried.context or (None, None)
+        given: Any = {**arguments, **carried.beside}
+        if call is not None:
+            given = {"type": "tool_call", "name": self._tool.name, "args": given, "id": call}
+        return await self._tool.ainvoke(given, config)
+
+
+class _Thinking(BaseCallbackHandler):
+    raise_error = True  # else the agent would go on with what was withheld
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        message = getattr(response.generations[0][0], "message", None)
+        if not isinstance(message, AIMessage):
+            self._reach.think_sync(response.generations[0][0].text, "", None)
+            return
+        parts = [part for part in message.content_blocks if part["type"] == "reasoning"]
+        counted = message.usage_metadata
+        usage = Usage(counted["input_tokens"], counted["output_tokens"]) if counted else None
+        said = said_or_called(message.text, [(call["name"], call["args"]) for call in message.tool_calls])
+        self._reach.think_sync(said, "\n".join(str(part.get("reasoning", "")) for part in parts), usage)
+
+
+def _schema(tool: BaseTool) -> dict[str, Any]:
+    """JSON Schema of what the model may give, without what the graph puts in."""
+    schema = tool.tool_call_schema
+    if isinstance(schema, dict):
+        return schema
+    made: Mapping[str, Any] = schema.model_json_schema() if issubclass(schema, BaseModel) else schema.schema()
+    return {name: part for name, part in made.items() if name != "description"}
+
+
+def _injected(tool: BaseTool) -> frozenset[str]:
+    """Names of the arguments that the graph puts in: from the schema, or from the function's signature alone."""
+    fields = getattr(tool.args_schema, "model_fields", None) or {}
+    own: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
+    return own.union(fields).difference(_schema(tool).get("properties", {}))
+
+
+def _fit(tool: BaseTool) -> Any:
+    schema = tool.tool_call_schema
+    if isinstance(schema, dict) or not issubclass(schema, BaseModel):
+        return fitting(_schema(tool), tool.name, "langgraph")
+
+    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return schema.model_validate(arguments).model_dump(mode="json", by_alias=True)
+        except ValidationError as error:
+            raise ValueError(said_of(error)) from None
+
+    return fit
+
+
+def _tool_nodes(graph: Pregel[Any, Any, Any, Any], seen: set[int]) -> Any:
+    if id(graph) in seen:
+        return
+    seen.add(id(graph))
+    for node in graph.nodes.values():
+        if isinstance(node.bound, ToolNode):
+            yield node.bound
+        elif isinstance(node.bound, Pregel):
+            yield from _tool_nodes(node.bound, seen)
+
+
+def _catches(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(RunEnding, kind)

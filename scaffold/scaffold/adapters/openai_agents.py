@@ -1,0 +1,187 @@
+"""The gate in front of the function tools of the OpenAI Agents SDK (extra `openai-agents`).
+
+    gate = Gate(actions=actions_of([search, pay], effects={"search": "read"}))
+    async with gate.run("Pay what is due") as run:
+        agent = Agent(name="clerk", model=model, tools=gated(run, [search, pay]))
+        await Runner.run(agent, question, hooks=thinking(run))
+
+A gated tool is made for one run, and so is the agent that has it. Tools that OpenAI runs at its own end, such as a web
+search, no gate of ours can stand in front of: `check` names them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, Unpack
+
+from scaffold.adapters.tools import (
+    Carried,
+    Declares,
+    Reach,
+    ToolAction,
+    declared,
+    fitting,
+    must_be_gated,
+    must_be_known,
+    said_or_called,
+    told,
+)
+from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding, StepRefused
+from scaffold.vocabulary.models import Usage
+
+try:
+    from agents import Agent, AgentsException, FunctionTool, Handoff, ItemHelpers, RunHooks
+    from agents.tool import set_function_tool_failure_error_function
+    from agents.tool_context import ToolContext
+    from openai.types.responses import ResponseFunctionToolCall, ResponseReasoningItem
+except ImportError:
+    raise MissingExtra("scaffold.adapters.openai_agents", "openai-agents") from None
+
+if TYPE_CHECKING:
+    from agents import ModelResponse, RunContextWrapper, Tool
+
+    from scaffold.hosting import GatedRun, SyncGatedRun
+
+
+class RunEnded(AgentsException, RunEnding):
+    """The gate's run is over, or stands still; the cause says why. The SDK lets its own kind of error through only."""
+
+
+class ThoughtWithheld(AgentsException, StepRefused):
+    """Monitors withhold what the agent's model has said; the agent's run ends."""
+
+    def __init__(self, refused: StepRefused) -> None:
+        AgentsException.__init__(self, refused.message)
+        StepRefused.__init__(self, refused.message, refused.key, **refused.data)
+
+
+def actions_of(tools: Sequence[Tool], **said: Unpack[Declares]) -> list[ToolAction]:
+    """Make actions of function tools: name and schema are the tool's; its own body is what is performed.
+
+    Raises:
+        BadInput: something is no function tool, or something is said of a tool that is not there.
+    """
+    own = [_function_tool(tool) for tool in tools]
+    schemas = {tool.name: tool.params_json_schema for tool in own}
+    specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in own}, **said)
+    return [
+        ToolAction(specs[tool.name], tool, fitting(tool.params_json_schema, tool.name, "openai-agents"), _Body(tool))
+        for tool in own
+    ]
+
+
+def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
+    """The same tools for one run's agent: each call goes through its gate.
+
+    Raises:
+        BadInput: the run's gate has no action of one of them.
+    """
+    made: list[Tool] = []
+    for tool in map(_function_tool, tools):
+        must_be_known(run, tool.name, tool)
+        each = copy(tool)
+        each.on_invoke_tool = _Gated(tool.name, Reach(run))
+        made.append(each)
+    return made
+
+
+def check(agent: Agent[Any]) -> None:
+    """Find tools of an agent, and of the agents that it hands over to, that no gate stands in front of.
+
+    Raises:
+        BadInput: there are such.
+    """
+    must_be_gated(list(_bypassing(agent, set())), f"the agent {agent.name!r}")
+
+
+def thinking(run: GatedRun | SyncGatedRun) -> RunHooks[Any]:
+    """What the model says goes to the run's monitors: give it to `Runner.run` as `hooks`."""
+    return _Thinking(Reach(run))
+
+
+class _Gated:
+    """What is called in place of a tool's own body."""
+
+    def __init__(self, name: str, reach: Reach) -> None:
+        self._name = name
+        self._reach = reach
+
+    async def __call__(self, context: ToolContext[Any], given: str) -> Any:
+        try:
+            arguments = json.loads(given or "{}")
+        except ValueError as error:
+            return f"the arguments are no JSON: {error}"
+        if not isinstance(arguments, dict):
+            return "the arguments are no object"
+        try:
+            return await self._reach.act(self._name, arguments, Carried(context=context))
+        except ActionError as error:
+            return told(error)
+        except RunEnding as error:
+            raise RunEnded(str(error)) from error
+
+
+class _Body:
+    """Calls the original tool; its errors come out as they are, for the gate to know them from results."""
+
+    def __init__(self, tool: FunctionTool) -> None:
+        self._name = tool.name
+        self._tool = set_function_tool_failure_error_function(copy(tool), None)
+
+    async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
+        given = json.dumps(arguments)
+        context = carried.context
+        if context is None:
+            context = ToolContext(None, tool_name=self._name, tool_call_id="", tool_arguments=given)
+        return await self._tool.on_invoke_tool(context, given)
+
+
+class _Thinking(RunHooks[Any]):
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    async def on_llm_end(self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse) -> None:
+        said = "".join(ItemHelpers.extract_text(item) or "" for item in response.output if item.type == "message")
+        calls = [(item.name, item.arguments) for item in response.output if isinstance(item, ResponseFunctionToolCall)]
+        thoughts = [item for item in response.output if isinstance(item, ResponseReasoningItem)]
+        reasoning = "\n".join(part.text for item in thoughts for part in item.summary)
+        counted = response.usage
+        usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
+        try:
+            await self._reach.think(said_or_called(said, calls), reasoning, usage)
+        except StepRefused as error:
+            raise ThoughtWithheld(error) from error
+        except RunEnding as error:
+            raise RunEnded(str(error)) from error
+
+
+def _function_tool(tool: Tool) -> FunctionTool:
+    if not isinstance(tool, FunctionTool) or isinstance(tool.on_invoke_tool, _Gated):
+        raise BadInput(f"{getattr(tool, 'name', tool)!r} is no function tool that can be gated: use @function_tool")
+    return tool
+
+
+def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:
+    if id(agent) in seen:
+        return
+    seen.add(id(agent))
+    for tool in agent.tools:
+        if not (isinstance(tool, FunctionTool) and isinstance(tool.on_invoke_tool, _Gated)):
+            yield tool.name
+    for server in agent.mcp_servers:
+        yield f"those of the MCP server {server.name}"
+    for other in agent.handoffs:
+        to = _agent_of(other) if isinstance(other, Handoff) else other
+        if to is None:
+            yield f"those of {other.agent_name if isinstance(other, Handoff) else other.name}"
+        else:
+            yield from _bypassing(to, seen)
+
+
+def _agent_of(handoff: Handoff[Any, Any]) -> Agent[Any] | None:
+    """The agent that a handoff made by `handoff(agent)` goes to; None when it was made otherwise."""
+    held = getattr(handoff, "_agent_ref", None)
+    agent = held() if held is not None else None
+    return agent if isinstance(agent, Agent) else None

@@ -1,0 +1,197 @@
+"""The gate in front of the tools of Pydantic AI agents (extra `pydantic-ai`).
+
+    gate = Gate(actions=actions_of([search, pay], effects={"search": "read"}))
+    async with gate.run("Pay what is due") as run:
+        agent = Agent(model, tools=gated(run, [search, pay]), capabilities=[thinking(run)])
+        await agent.run(question)
+
+Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool is made for one run,
+and so is the agent that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+
+from pydantic import ValidationError
+
+from scaffold.adapters.tools import (
+    Carried,
+    Declares,
+    Reach,
+    ToolAction,
+    declared,
+    fitting,
+    must_be_gated,
+    must_be_known,
+    plain,
+    said_of,
+    said_or_called,
+    told,
+)
+from scaffold.errors import ActionError, BadInput, MissingExtra, NotPerformed
+from scaffold.vocabulary.models import Usage
+
+try:
+    from pydantic_ai import Agent, FunctionToolset, RunContext, Tool, ToolFailed
+    from pydantic_ai.capabilities import Hooks
+except ImportError:
+    raise MissingExtra("scaffold.adapters.pydantic_ai", "pydantic-ai") from None
+
+if TYPE_CHECKING:
+    from pydantic_ai import AbstractToolset
+    from pydantic_ai.messages import ModelResponse
+
+    from scaffold.hosting import GatedRun, SyncGatedRun
+
+Tools: TypeAlias = "Sequence[Tool[Any] | FunctionToolset[Any] | Callable[..., Any]]"
+
+
+def actions_of(tools: Tools, **said: Unpack[Declares]) -> list[ToolAction]:
+    """Make actions of tools: name and schema are the tool's; its own function is what is performed.
+
+    Raises:
+        BadInput: something is no tool, or something is said of a tool that is not there.
+    """
+    own = [_as_tool(each) for each in _each(tools)]
+    schemas = {tool.name: tool.function_schema.json_schema for tool in own}
+    specs = declared(list(schemas), schemas, {tool.name: tool.description or "" for tool in own}, **said)
+    return [
+        ToolAction(specs[tool.name], _key(each), _fit(tool), _Body(tool))
+        for tool, each in zip(own, _each(tools), strict=True)
+    ]
+
+
+def gated(run: GatedRun | SyncGatedRun, tools: Tools) -> list[Tool[Any]]:
+    """The same tools for one run's agent: each call goes through its gate.
+
+    Raises:
+        BadInput: the run's gate has no action of one of them.
+    """
+    made = []
+    for each in _each(tools):
+        tool = _as_tool(each)
+        must_be_known(run, tool.name, _key(each))
+        gate = _Gated(tool, Reach(run))
+        front = copy(tool)
+        front.function, front.takes_ctx = gate.call, True
+        front.function_schema = replace(
+            tool.function_schema,
+            function=gate.call,
+            takes_ctx=True,
+            is_async=True,
+            positional_fields=[],
+            var_positional_field=None,
+        )
+        made.append(front)
+    return made
+
+
+def check(agent: Agent[Any, Any]) -> None:
+    """Find tools of an agent that no gate stands in front of; what a single run adds is not seen.
+
+    Raises:
+        BadInput: there are such.
+    """
+    bypassing: list[str] = []
+
+    def look(toolset: AbstractToolset[Any]) -> None:
+        if isinstance(toolset, FunctionToolset):
+            bypassing.extend(name for name, tool in toolset.tools.items() if not _is_gated(tool))
+        else:
+            bypassing.append(f"those of {toolset.label}")
+
+    for toolset in agent.toolsets:
+        toolset.apply(look)
+    must_be_gated(bypassing, f"the agent {agent.name or ''}".strip())
+
+
+def thinking(run: GatedRun | SyncGatedRun) -> Hooks[Any]:
+    """What the model says goes to the run's monitors: give it to the agent in `capabilities`."""
+    reach = Reach(run)
+
+    async def read(_: RunContext[Any], /, *, request_context: Any, response: ModelResponse) -> ModelResponse:  # noqa: ARG001 - the library names it
+        counted = response.usage
+        usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
+        calls = [(call.tool_name, call.args) for call in response.tool_calls]
+        await reach.think(said_or_called(response.text or "", calls), response.thinking or "", usage)
+        return response
+
+    return Hooks(after_model_request=read)
+
+
+class _Gated:
+    """What is called in place of a tool's own function."""
+
+    def __init__(self, tool: Tool[Any], reach: Reach) -> None:
+        self._name = tool.name
+        self._schema = tool.function_schema
+        self._reach = reach
+
+    async def call(self, context: RunContext[Any], **given: Any) -> Any:
+        """Have a call cleared, and the original function called.
+
+        Raises:
+            ToolFailed: it was not performed as asked; its message is for the model.
+        """
+        try:
+            return await self._reach.act(self._name, _unwrapped(self._schema, given), Carried(context=context))
+        except ActionError as error:
+            raise ToolFailed(told(error)) from error
+
+
+class _Body:
+    """Calls the original function as its agent would have."""
+
+    def __init__(self, tool: Tool[Any]) -> None:
+        self._name = tool.name
+        self._schema = tool.function_schema
+
+    async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
+        if self._schema.takes_ctx and carried.context is None:
+            raise NotPerformed(f"{self._name} takes the context of an agent's run, and was not called from one")
+        return await self._schema.call(self._schema.validator.validate_python(arguments), carried.context)
+
+
+def _each(tools: Tools) -> list[Any]:
+    return [each for tool in tools for each in (tool.tools.values() if isinstance(tool, FunctionToolset) else (tool,))]
+
+
+def _as_tool(given: Any) -> Tool[Any]:
+    if isinstance(given, Tool) and not _is_gated(given):
+        return given
+    if isinstance(given, Tool) or not callable(given):
+        raise BadInput(f"a {type(given).__name__} is no tool that can be gated: give a function or a Tool")
+    return Tool(given)
+
+
+def _key(given: Any) -> Any:
+    """What says that two tools are the same one: the function."""
+    return given.function if isinstance(given, Tool) else given
+
+
+def _is_gated(tool: Tool[Any]) -> bool:
+    return isinstance(getattr(tool.function, "__self__", None), _Gated)
+
+
+def _unwrapped(schema: Any, valid: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as JSON values, in the form in which the model gives them: a single model-like one without its name."""
+    values: dict[str, Any] = plain(valid)
+    return values[schema.single_arg_name] if schema.single_arg_name is not None else values
+
+
+def _fit(tool: Tool[Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    schema = tool.function_schema
+    if schema.validator.title == "any":  # made from a schema alone
+        return fitting(schema.json_schema, tool.name, "pydantic-ai")
+
+    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return _unwrapped(schema, schema.validator.validate_python(arguments))
+        except ValidationError as error:
+            raise ValueError(said_of(error)) from None
+
+    return fit

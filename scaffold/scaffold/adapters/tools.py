@@ -1,0 +1,290 @@
+"""What the adapters share: another library's tool as an action, and how its calls reach a run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
+
+from pydantic_core import to_jsonable_python
+
+from scaffold.errors import (
+    ActionFailed,
+    BadInput,
+    MissingExtra,
+    ObservationWithheld,
+    OutcomeUnknown,
+    Unavailable,
+    nearest,
+)
+from scaffold.hosting import GatedRun
+from scaffold.vocabulary.actions import ActionSpec, Effect
+from scaffold.vocabulary.canonical import canonical
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from scaffold.errors import ActionError
+    from scaffold.hosting import SyncGatedRun
+    from scaffold.vocabulary.clearance import Clearance
+    from scaffold.vocabulary.models import Usage
+
+T = TypeVar("T")
+
+_ANSWERS_WITHIN_S = 10.0  # an event loop that has something else to do is back long before
+
+
+class Declares(TypedDict, total=False):
+    """What is said of tools, which say nothing of the kind themselves; each by the tool's name.
+
+    Attributes:
+        effects: what each does to the world; one that is not named is irreversible.
+        trusted: tools whose results are inside our trust; all others taint what rests on them.
+        identity: arguments that say which thing is acted on; the same thing is not acted on twice.
+        costs: what one call costs, in US dollars.
+        timeout_s: seconds after which the outcome of a call is called unknown; for all.
+    """
+
+    effects: Mapping[str, Effect]
+    trusted: Sequence[str]
+    identity: Mapping[str, Sequence[str]]
+    costs: Mapping[str, float]
+    timeout_s: float
+
+
+@dataclass(slots=True)
+class Carried:
+    """What goes beside one call, past the gate and the trace: the library's own objects, which are no arguments.
+
+    Attributes:
+        context: what the library hands its tools.
+        beside: arguments that the library puts in, and the model knows nothing of.
+        result: what the tool gave back, as it is.
+        done: whether it has given anything back.
+    """
+
+    context: Any = None
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = None
+    done: bool = False
+
+
+_carried: ContextVar[Carried | None] = ContextVar("scaffold_carried", default=None)
+
+
+class ToolAction:
+    """A tool of another library as an action.
+
+    Args:
+        spec: what it declares.
+        original: the tool.
+        fit: gives arguments as JSON values with defaults filled in; raises ValueError when they do not fit.
+        body: what the tool does.
+    """
+
+    def __init__(
+        self,
+        spec: ActionSpec,
+        original: Any,
+        fit: Callable[[dict[str, Any]], dict[str, Any]],
+        body: Callable[[dict[str, Any], Carried], Awaitable[Any]],
+    ) -> None:
+        self.spec = spec
+        self.original = original
+        self._fit = fit
+        self._body = body
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check arguments as the tool itself would."""
+        return self._fit(dict(arguments))
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
+        """Redeem the clearance on exactly these arguments, then call the tool's body."""
+        clearance.redeem(self.spec.name, canonical(arguments))
+        carried = _carried.get() or Carried()
+        carried.result = await self._body(dict(arguments), carried)
+        carried.done = True
+        return plain(carried.result)
+
+
+def declared(
+    names: Sequence[str], schemas: Mapping[str, dict[str, Any]], texts: Mapping[str, str], **said: Unpack[Declares]
+) -> dict[str, ActionSpec]:
+    """What is declared of each tool.
+
+    Raises:
+        BadInput: something is said of a tool that is not there, or cannot be said.
+    """
+    for what in ("effects", "trusted", "identity", "costs"):
+        for name in said.get(what, ()):  # type: ignore[attr-defined]  # each of these four is a collection of names
+            if name not in names:
+                raise BadInput(f"{what}: there is no tool {name!r}{nearest(name, names)}")
+    specs = {}
+    for name in names:
+        effect = said.get("effects", {}).get(name, "irreversible")
+        if effect not in get_args(Effect):
+            raise BadInput(f"effects: {effect!r}, of {name!r}, is none of {', '.join(get_args(Effect))}")
+        identity = tuple(said.get("identity", {}).get(name, ()))
+        known = schemas[name].get("properties", {})
+        for argument in identity:
+            if argument not in known:
+                raise BadInput(f"identity: {name!r} has no argument {argument!r}{nearest(argument, known)}")
+        specs[name] = ActionSpec(
+            name=name,
+            description=" ".join(texts[name].split()),
+            parameters=schemas[name],
+            effect=effect,
+            trusted=name in said.get("trusted", ()),
+            identity=identity,
+            cost=said.get("costs", {}).get(name, 0.0),
+            timeout_s=said.get("timeout_s", 60.0),
+        )
+    return specs
+
+
+def must_be_known(run: GatedRun | SyncGatedRun, name: str, original: Any) -> None:
+    """Raise BadInput unless the run's gate has an action that was made of this very tool."""
+    action = _within(run).actions.get(name)
+    if not isinstance(action, ToolAction) or action.original is not original:
+        raise BadInput(f"the gate has no action of the tool {name!r}: make it with Gate(actions=actions_of(tools))")
+
+
+def must_be_gated(bypassing: Sequence[str], where: str) -> None:
+    """Raise BadInput when there are tools that no gate stands in front of."""
+    if bypassing:
+        names = ", ".join(bypassing)
+        raise BadInput(f"{where} has tools that no gate stands in front of: {names}; give it what gated() gives back")
+
+
+class Reach:
+    """A run, from wherever a library calls its tools: in the run's loop, in another one, or in a thread without any."""
+
+    def __init__(self, run: GatedRun | SyncGatedRun) -> None:
+        self._run = _within(run)
+
+    async def act(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
+        """Do it once it is cleared; gives what the tool gave back."""
+        return await self._from_anywhere(self._act(name, arguments, carried))
+
+    def act_sync(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
+        """The same, from a thread that waits."""
+        return self._from_a_thread(lambda: self._act(name, arguments, carried))
+
+    async def think(self, text: str, reasoning: str, usage: Usage | None) -> None:
+        """Have monitors read what the agent's model has said."""
+        await self._from_anywhere(self._run.think(text, reasoning=reasoning, usage=usage))
+
+    def think_sync(self, text: str, reasoning: str, usage: Usage | None) -> None:
+        """The same, from a thread that waits."""
+        self._from_a_thread(lambda: self._run.think(text, reasoning=reasoning, usage=usage))
+
+    async def _act(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
+        before = _carried.set(carried)
+        try:
+            observation = await self._run.act(name, arguments)
+        finally:
+            _carried.reset(before)
+        return carried.result if carried.done else observation.value
+
+    async def _from_anywhere(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._run.loop
+        if asyncio.get_running_loop() is loop:
+            return await work
+        if loop.is_closed():
+            work.close()
+            raise self._over()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    def _from_a_thread(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        loop = self._run.loop
+        if loop.is_closed():
+            raise self._over()
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is loop:
+            raise self._blocked()
+        answers = threading.Event()
+        loop.call_soon_threadsafe(answers.set)
+        if not answers.wait(_ANSWERS_WITHIN_S):
+            raise self._blocked()
+        return asyncio.run_coroutine_threadsafe(start(), loop).result()
+
+    def _over(self) -> Unavailable:
+        return Unavailable(f"the run {self._run.id} is over: its event loop is closed")
+
+    def _blocked(self) -> BadInput:
+        return BadInput(
+            f"the event loop of the run {self._run.id} is held up by the agent that calls its tools: await the agent "
+            "(`ainvoke`, `run`), or use `Gate.run_sync`"
+        )
+
+
+def _within(run: GatedRun | SyncGatedRun) -> GatedRun:
+    return run if isinstance(run, GatedRun) else run.within
+
+
+def told(error: ActionError) -> str:
+    """What the agent's model is told of a call that was not performed as asked."""
+    match error:
+        case ActionFailed():
+            return f"It was not done: {error.message}"
+        case OutcomeUnknown():
+            return f"It may have been done, do not do it again: {error.message}"
+        case ObservationWithheld():
+            return f"It was done; what it gave back is withheld: {error.message}"
+        case _:
+            return error.message
+
+
+def said_or_called(text: str, calls: Sequence[tuple[str, Any]]) -> str:
+    """What a model said; when it only called tools, which."""
+    return text or "\n".join(f"{name}({canonical(plain(arguments)).decode()})" for name, arguments in calls)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; what JSON has no form for, as text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    try:
+        return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")
+    except ValueError:  # what holds itself
+        return str(value)
+
+
+def said_of(error: ValidationError) -> str:
+    """What pydantic found wrong with arguments, in one line without the arguments themselves."""
+    faults = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in faults)
+
+
+def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Check arguments against a JSON Schema; defaults are filled in.
+
+    Raises:
+        MissingExtra: there is nothing that reads JSON Schema.
+    """
+    try:
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+    except ImportError:
+        raise MissingExtra(f"the schema of the tool {name!r}", extra) from None
+    kind = validator_for(schema)
+    validator = kind(schema, registry=Registry())  # nothing is fetched that a schema refers to
+    defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
+
+    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+        values = {**defaults, **arguments}
+        faults = [
+            f"{'.'.join(str(part) for part in fault.absolute_path) or 'arguments'}: {fault.message[:200]}"
+            for fault in validator.iter_errors(values)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults[:5]))
+        return values
+
+    return fit

@@ -1,0 +1,254 @@
+"""The gate in front of LangGraph's tools, with the library itself and a chat model by script."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolCallId, tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
+
+from scaffold.adapters.langgraph import actions_of, check, gated, thinking
+from scaffold.errors import ActionRefused, BadInput, RunEnding, StepRefused, Stopped
+from scaffold.vocabulary.review import Verdict
+
+if TYPE_CHECKING:
+    from tests.adapters.conftest import Front, Says
+
+    from scaffold.vocabulary.actions import Effect
+
+pytestmark = pytest.mark.anyio
+
+
+class Script(FakeMessagesListChatModel):
+    """A chat model by script that can be told of tools."""
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        """Nothing depends on them."""
+        return self
+
+
+def model(*calls: dict[str, Any], said: str = "let me see") -> Script:
+    """One that makes calls, all at once, and then says that it is done."""
+    made = [{"name": "pay", "args": args, "id": str(at), "type": "tool_call"} for at, args in enumerate(calls)]
+    return Script(responses=[AIMessage(said, tool_calls=made), AIMessage("done")])
+
+
+def paying(front: Front) -> BaseTool:
+    """A tool that pays, and says so in the front's list."""
+
+    @tool
+    async def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    return pay
+
+
+def results(answer: dict[str, Any]) -> list[tuple[Any, str]]:
+    """What the model is told of its calls."""
+    return [(each.content, each.status) for each in answer["messages"] if isinstance(each, ToolMessage)]
+
+
+GO: Any = {"messages": [("user", "go")]}
+
+
+async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
+    """The refusal reaches the model as a tool message with the feedback only; the trace of both verifies."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = create_agent(model({"invoice": "i1"}, {"invoice": "i2", "cents": 900}), gated(run, [pay]))
+        check(agent)
+        answer = await agent.ainvoke(GO, {"callbacks": [thinking(run)]})
+    assert results(answer) == [("paid i1", "success"), ("at most 500", "error")]
+    assert front.done == [("i1", 100)]
+    assert front.statuses(run) == [("pay", "performed"), ("pay", "refused")]
+    assert front.thoughts(run) == ["let me see", "done"]
+
+
+def test_the_same_without_async(front: Front) -> None:
+    """A plain function as a tool, an agent that is invoked, and the gate's loop in a thread of its own."""
+
+    @tool
+    def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    with front.gate(actions_of([pay])).run_sync(front.task) as run:
+        agent = create_agent(model({"invoice": "i1"}, {"invoice": "i2", "cents": 900}), gated(run, [pay]))
+        answer = agent.invoke(GO, {"callbacks": [thinking(run)]})
+    assert results(answer) == [("paid i1", "success"), ("at most 500", "error")]
+    assert sorted(front.statuses(run)) == [("pay", "performed"), ("pay", "refused")]
+    assert front.thoughts(run) == ["let me see", "done"]
+
+
+async def test_several_calls_at_once(front: Front) -> None:
+    """Twenty in one message: each is performed once, and its own result comes back."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = create_agent(model(*({"invoice": f"i{at}"} for at in range(20))), gated(run, [pay]))
+        answer = await agent.ainvoke(GO)
+    assert results(answer) == [(f"paid i{at}", "success") for at in range(20)]
+    assert len(front.statuses(run)) == len(front.done) == 20
+
+
+async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
+    """An agent that was given an original, also one within another graph, is told of by name."""
+    pay = paying(front)
+
+    @tool
+    def post(text: str) -> str:
+        """Post a text."""
+        return text
+
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        within = create_agent(model(), [*gated(run, [pay]), post])
+        with pytest.raises(BadInput, match="in front of: post;"):
+            check(within)
+        graph = StateGraph(MessagesState).add_node("agent", within).add_edge(START, "agent").add_edge("agent", END)
+        with pytest.raises(BadInput, match="in front of: post;"):
+            check(graph.compile())
+        with pytest.raises(BadInput, match="no action of the tool 'post'"):
+            gated(run, [post])
+        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+            gated(run, [paying(front)])  # another tool of that name
+
+
+async def test_a_node_that_would_go_on_after_the_end_is_found(front: Front) -> None:
+    """One that tells the model of every error would tell it of the run's end too."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        node = ToolNode(gated(run, [pay]), handle_tool_errors=True)
+        graph = StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools").compile()
+        with pytest.raises(BadInput, match="go on after the end"):
+            check(graph)
+
+
+async def test_the_end_of_the_run_ends_the_agent(front: Front, says: type[Says]) -> None:
+    """A monitor that halts is no tool message: what the agent was invoked with raises."""
+    pay = paying(front)
+    runs: list[Any] = []
+
+    async def host() -> None:
+        async with front.gate(actions_of([pay]), says(Verdict(decision="halt", rationale="no"))).run(front.task) as run:
+            runs.append(run)
+            await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
+
+    with pytest.raises(Stopped):
+        await host()
+    assert runs[0].outcome.status == "stopped"
+    assert not front.done
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says: type[Says], *, waits: bool) -> None:
+    """The model's words are read before its calls are made; the agent ends, awaited or in a thread."""
+    pay = paying(front)
+    gate = front.gate(actions_of([pay]), says(Verdict(decision="block", feedback="think again"), "step"))
+    async with gate.run(front.task) as run:
+        agent = create_agent(model({"invoice": "i1"}), gated(run, [pay]))
+        config: Any = {"callbacks": [thinking(run)]}
+        with pytest.raises(StepRefused, match="think again"):
+            await (agent.ainvoke(GO, config) if waits else asyncio.to_thread(agent.invoke, GO, config))
+    assert not front.done
+
+
+async def test_what_the_graph_puts_in_is_no_argument(front: Front) -> None:
+    """State, call id and runtime reach the tool, and neither the gate nor the trace."""
+
+    @tool
+    async def pay(
+        invoice: str,
+        state: Annotated[dict[str, Any], InjectedState],
+        call: Annotated[str, InjectedToolCallId],
+        runtime: ToolRuntime,
+    ) -> ToolMessage:
+        """Pay an invoice."""
+        front.done.append((invoice, len(state["messages"]), call, runtime.tool_call_id))
+        return ToolMessage(f"paid {invoice}", tool_call_id=call, artifact={"receipt": 1})
+
+    async with front.gate(actions_of([pay])).run("pay what is due") as run:
+        agent = create_agent(model({"invoice": "i1", "state": "forged"}), gated(run, [pay]))
+        answer = await agent.ainvoke(GO)
+    assert front.done == [("i1", 2, "0", "0")]
+    assert run.outcome is not None
+    assert run.outcome.actions[0].arguments == {"invoice": "i1"}
+    (message,) = [each for each in answer["messages"] if isinstance(each, ToolMessage)]
+    assert message.artifact == {"receipt": 1}
+
+
+async def test_a_tool_that_raises_is_unknown_unless_it_reads(front: Front) -> None:
+    """The model is told which; the agent goes on."""
+
+    @tool
+    async def pay(invoice: str) -> str:
+        """Pay an invoice."""
+        raise OSError(f"the line broke at {invoice}")
+
+    kinds: list[tuple[Effect, str, str]] = [
+        ("irreversible", "may have been done", "unknown"),
+        ("read", "not done", "failed"),
+    ]
+    for effect, said, status in kinds:
+        gate = front.gate(actions_of([pay], effects={"pay": effect}))
+        async with gate.run("pay") as run:
+            answer = await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
+        assert said in results(answer)[0][0]
+        assert front.statuses(run) == [("pay", status)]
+
+
+async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
+    """With what is wrong, and nothing is called."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = create_agent(model({"invoice": "i1", "cents": "many"}), gated(run, [pay]))
+        answer = await agent.ainvoke(GO)
+    assert "cents: Input should be a valid integer" in results(answer)[0][0]
+    assert not front.done
+
+
+async def test_an_agent_that_holds_up_its_loop_is_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invoked without await in the run's own loop it could wait for ever; nothing is performed."""
+    monkeypatch.setattr("scaffold.adapters.tools._ANSWERS_WITHIN_S", 0.2)
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        with pytest.raises(BadInput, match="held up"):
+            create_agent(model({"invoice": "i1"}), gated(run, [pay])).invoke(GO)
+        with pytest.raises(BadInput, match="held up"):
+            gated(run, [pay])[0].invoke({"invoice": "i1"})
+    with pytest.raises(RunEnding, match="is over"):
+        await gated(run, [pay])[0].ainvoke({"invoice": "i1"})
+    assert not front.done
+
+
+async def test_what_is_said_of_tools_is_checked(front: Front) -> None:
+    """Of a tool that is not there, or what cannot be: with the nearest name."""
+    pay = paying(front)
+    with pytest.raises(BadInput, match="effects: there is no tool 'pya'; did you mean 'pay'"):
+        actions_of([pay], effects={"pya": "read"})
+    with pytest.raises(BadInput, match="'reads'"):
+        actions_of([pay], effects={"pay": "reads"})  # type: ignore[dict-item]  # that is the fault
+    with pytest.raises(BadInput, match="no argument 'invoices'"):
+        actions_of([pay], identity={"pay": ["invoices"]})
+    with pytest.raises(BadInput, match="is no tool"):
+        actions_of([print])  # type: ignore[list-item]  # as above
+    (spec,) = [each.spec for each in actions_of([pay])]
+    assert (spec.effect, spec.trusted, spec.description) == ("irreversible", False, "Pay an invoice.")
+
+
+async def test_a_refusal_is_an_error_where_no_message_can_be(front: Front) -> None:
+    """A tool called on its own gives back text, as the library's own tools do there."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        (front_pay,) = gated(run, [pay])
+        assert await front_pay.ainvoke({"invoice": "i1"}) == "paid i1"
+        assert await front_pay.ainvoke({"invoice": "i2", "cents": 900}) == "at most 500"
+        with pytest.raises(ActionRefused):
+            await run.act("pay", {"invoice": "i3", "cents": 901})

@@ -1,0 +1,172 @@
+"""The gate in front of the OpenAI Agents SDK's tools, with the SDK itself and its own scripted model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from agents import Agent, FunctionTool, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
+from agents.testing import ScriptedModel, assistant_message, function_call
+from agents.tracing import set_tracing_disabled
+
+from scaffold.adapters.openai_agents import actions_of, check, gated, thinking
+from scaffold.errors import BadInput, RunEnding, StepRefused, Stopped
+from scaffold.vocabulary.review import Verdict
+
+if TYPE_CHECKING:
+    from tests.adapters.conftest import Front, Says
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _untraced() -> Iterator[None]:
+    """The SDK would send its own traces to OpenAI."""
+    set_tracing_disabled(disabled=True)
+    yield
+    set_tracing_disabled(disabled=False)
+
+
+def model(*calls: dict[str, Any]) -> ScriptedModel:
+    """One that makes calls, all at once, and then says that it is done."""
+    made = [function_call("pay", args, call_id=str(at)) for at, args in enumerate(calls)]
+    return ScriptedModel([[assistant_message("let me see"), *made], [assistant_message("done")]])
+
+
+def paying(front: Front) -> FunctionTool:
+    """A tool that pays, and says so in the front's list."""
+
+    @function_tool
+    async def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    return pay
+
+
+def results(answer: RunResult) -> list[str]:
+    """What the model is told of its calls."""
+    return [each["output"] for each in answer.to_input_list() if each.get("type") == "function_call_output"]  # type: ignore[typeddict-item, misc]  # one of many kinds of item
+
+
+CALLS = ({"invoice": "i1", "cents": 100}, {"invoice": "i2", "cents": 900})
+
+
+async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
+    """The refusal reaches the model as the call's output with the feedback only; the trace of both verifies."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = Agent(name="clerk", model=model(*CALLS), tools=gated(run, [pay]))
+        check(agent)
+        answer = await Runner.run(agent, "go", hooks=thinking(run))
+    assert results(answer) == ["paid i1", "at most 500"]
+    assert front.done == [("i1", 100)]
+    assert front.statuses(run) == [("pay", "performed"), ("pay", "refused")]
+    assert front.thoughts(run) == ["let me see", "done"]
+
+
+@pytest.mark.usefixtures("_a_loop")
+def test_the_same_without_async(front: Front) -> None:
+    """A plain function as a tool, an agent that is run without await, and the gate's loop in a thread of its own."""
+
+    @function_tool
+    def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    with front.gate(actions_of([pay])).run_sync(front.task) as run:
+        agent = Agent(name="clerk", model=model(*CALLS), tools=gated(run, [pay]))
+        answer = Runner.run_sync(agent, "go", hooks=thinking(run))
+    assert results(answer) == ["paid i1", "at most 500"]
+    assert sorted(front.statuses(run)) == [("pay", "performed"), ("pay", "refused")]
+
+
+async def test_several_calls_at_once(front: Front) -> None:
+    """Twenty in one message: each is performed once, and its own result comes back."""
+    pay = paying(front)
+    calls = [{"invoice": f"i{at}", "cents": 1} for at in range(20)]
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        answer = await Runner.run(Agent(name="clerk", model=model(*calls), tools=gated(run, [pay])), "go")
+    assert results(answer) == [f"paid i{at}" for at in range(20)]
+    assert len(front.statuses(run)) == len(front.done) == 20
+
+
+async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
+    """An original, one of an agent that is handed over to, and one that OpenAI runs are told of by name."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        clean: Agent[Any] = Agent(name="clean", tools=gated(run, [pay]))
+        check(clean)
+        beside: Agent[Any] = Agent(name="beside", tools=[*gated(run, [pay]), pay])
+        over: Agent[Any] = Agent(name="over", tools=[WebSearchTool()], handoffs=[clean, beside])
+        with pytest.raises(BadInput, match="in front of: pay;"):
+            check(beside)
+        with pytest.raises(BadInput, match="in front of: web_search, pay;"):
+            check(over)
+        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+            gated(run, [paying(front)])
+        with pytest.raises(BadInput, match="'pay' is no function tool that can be gated"):
+            gated(run, gated(run, [pay]))
+
+
+async def test_the_end_of_the_run_ends_the_agent(front: Front, says: type[Says]) -> None:
+    """A monitor that halts is no tool's output: the SDK's run raises, with the reason as its cause."""
+    pay = paying(front)
+    gate = front.gate(actions_of([pay]), says(Verdict(decision="halt", rationale="no")))
+    async with gate.run(front.task) as run:
+        with pytest.raises(RunEnding, match="no") as raised:
+            await Runner.run(Agent(name="clerk", model=model(*CALLS), tools=gated(run, [pay])), "go")
+        assert isinstance(raised.value.__cause__, Stopped)
+    assert run.outcome is not None
+    assert run.outcome.status == "stopped"
+    assert not front.done
+
+
+async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says: type[Says]) -> None:
+    """The model's words are read before its calls are made; the SDK's run ends."""
+    pay = paying(front)
+    gate = front.gate(actions_of([pay]), says(Verdict(decision="block", feedback="think again"), "step"))
+    async with gate.run(front.task) as run:
+        agent = Agent(name="clerk", model=model(*CALLS), tools=gated(run, [pay]))
+        with pytest.raises(StepRefused, match="think again"):
+            await Runner.run(agent, "go", hooks=thinking(run))
+    assert not front.done
+
+
+async def test_a_tool_that_raises_is_unknown_and_its_context_reaches_it(front: Front) -> None:
+    """What the SDK would have told the model as a result is known to the gate as an error."""
+
+    @function_tool
+    async def pay(context: RunContextWrapper[str], invoice: str, cents: int) -> str:
+        """Pay an invoice."""
+        front.done.append(context.context)
+        raise OSError(f"the line broke at {invoice}, {cents}")
+
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent: Agent[str] = Agent(name="clerk", model=model(CALLS[0]), tools=gated(run, [pay]))
+        answer = await Runner.run(agent, "go", context="ours")
+    assert "may have been done" in results(answer)[0]
+    assert "the line broke" in results(answer)[0]
+    assert front.statuses(run) == [("pay", "unknown")]
+    assert front.done == ["ours"]
+
+
+async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
+    """With what is wrong, whatever the model has made of them; nothing is called."""
+    pay = paying(front)
+    script = ScriptedModel(
+        [
+            [function_call("pay", {"invoice": "i1", "cents": "many"}, call_id="1")],
+            [function_call("pay", "{", call_id="2")],
+            [function_call("pay", "[]", call_id="3")],
+            [assistant_message("done")],
+        ]
+    )
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        answer = await Runner.run(Agent(name="clerk", model=script, tools=gated(run, [pay])), "go")
+    assert "cents: 'many' is not of type 'integer'" in results(answer)[0]
+    assert ["no JSON" in results(answer)[1], "no object" in results(answer)[2]] == [True, True]
+    assert not front.done

@@ -1,0 +1,219 @@
+"""The gate in front of Pydantic AI's tools, with the library itself and its own function model."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_ai import Agent, FunctionToolset, RunContext, Tool
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.test import TestModel
+from pydantic_ai.toolsets import ExternalToolset
+
+from scaffold.adapters.pydantic_ai import actions_of, check, gated, thinking
+from scaffold.errors import BadInput, StepRefused, Stopped
+from scaffold.vocabulary.review import Verdict
+
+if TYPE_CHECKING:
+    from tests.adapters.conftest import Front, Says
+
+pytestmark = pytest.mark.anyio
+
+
+def model(*calls: dict[str, Any]) -> FunctionModel:
+    """One that makes calls, all at once, and then says that it is done."""
+
+    def say(messages: list[ModelMessage], _info: AgentInfo) -> ModelResponse:
+        if len(messages) > 1:
+            return ModelResponse(parts=[TextPart("done")])
+        return ModelResponse(parts=[TextPart("let me see"), *(ToolCallPart("pay", args) for args in calls)])
+
+    return FunctionModel(say)
+
+
+def paying(front: Front) -> Any:
+    """A function that pays, and says so in the front's list."""
+
+    async def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    return pay
+
+
+def results(answer: Any) -> list[tuple[Any, str]]:
+    """What the model is told of its calls."""
+    parts = [part for message in answer.all_messages() for part in message.parts]
+    return [(part.content, part.outcome) for part in parts if isinstance(part, ToolReturnPart)]
+
+
+CALLS: tuple[dict[str, Any], ...] = ({"invoice": "i1"}, {"invoice": "i2", "cents": 900})
+
+
+async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
+    """The refusal reaches the model as a failed result with the feedback only; the trace of both verifies."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = Agent(model(*CALLS), tools=gated(run, [pay]), capabilities=[thinking(run)])
+        check(agent)
+        answer = await agent.run("go")
+    assert results(answer) == [("paid i1", "success"), ("at most 500", "failed")]
+    assert front.done == [("i1", 100)]
+    assert front.statuses(run) == [("pay", "performed"), ("pay", "refused")]
+    assert front.thoughts(run) == ["let me see", "done"]
+
+
+@pytest.mark.usefixtures("_a_loop")
+def test_the_same_without_async(front: Front) -> None:
+    """A plain function as a tool, an agent that is run without await, and the gate's loop in a thread of its own."""
+
+    def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return f"paid {invoice}"
+
+    with front.gate(actions_of([pay])).run_sync(front.task) as run:
+        answer = Agent(model(*CALLS), tools=gated(run, [pay]), capabilities=[thinking(run)]).run_sync("go")
+    assert results(answer) == [("paid i1", "success"), ("at most 500", "failed")]
+    assert sorted(front.statuses(run)) == [("pay", "performed"), ("pay", "refused")]
+
+
+async def test_several_calls_at_once(front: Front) -> None:
+    """Twenty in one message: each is performed once, and its own result comes back."""
+    pay = paying(front)
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        answer = await Agent(model(*({"invoice": f"i{at}"} for at in range(20))), tools=gated(run, [pay])).run("go")
+    assert results(answer) == [(f"paid i{at}", "success") for at in range(20)]
+    assert len(front.statuses(run)) == len(front.done) == 20
+
+
+async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
+    """An original, one of a toolset, and a toolset whose tools nobody can see are told of by name."""
+    pay = paying(front)
+
+    def post(text: str) -> str:
+        """Post a text."""
+        return text
+
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        fronts = gated(run, [pay])
+        with pytest.raises(BadInput, match="in front of: post;"):
+            check(Agent(TestModel(), tools=[*fronts, post]))
+        with pytest.raises(BadInput, match="in front of: post;"):
+            check(Agent(TestModel(), tools=fronts, toolsets=[FunctionToolset([post]).prefixed("my")]))
+        with pytest.raises(BadInput, match="those of ExternalToolset"):
+            check(Agent(TestModel(), tools=fronts, toolsets=[ExternalToolset([])]))
+        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+            gated(run, [paying(front)])
+        with pytest.raises(BadInput, match="no tool that can be gated"):
+            gated(run, fronts)
+
+
+async def test_the_end_of_the_run_ends_the_agent(front: Front, says: type[Says]) -> None:
+    """A monitor that halts is no tool's result: the agent's run raises."""
+    pay = paying(front)
+    gate = front.gate(actions_of([pay]), says(Verdict(decision="halt", rationale="no")))
+    async with gate.run(front.task) as run:
+        with pytest.raises(Stopped, match="no"):
+            await Agent(model(*CALLS), tools=gated(run, [pay])).run("go")
+    assert run.outcome is not None
+    assert run.outcome.status == "stopped"
+    assert not front.done
+
+
+async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says: type[Says]) -> None:
+    """The model's words are read before its calls are made; the agent's run ends."""
+    pay = paying(front)
+    gate = front.gate(actions_of([pay]), says(Verdict(decision="block", feedback="think again"), "step"))
+    async with gate.run(front.task) as run:
+        agent = Agent(model(*CALLS), tools=gated(run, [pay]), capabilities=[thinking(run)])
+        with pytest.raises(StepRefused, match="think again"):
+            await agent.run("go")
+    assert not front.done
+
+
+class Invoice(BaseModel):
+    """What is to be paid."""
+
+    number: str
+    due: date
+    cents: int = 100
+
+
+async def test_types_and_context_reach_the_tool_and_json_the_gate(front: Front) -> None:
+    """A single model-like argument has no name for the model; positional and keyword arguments find their places."""
+
+    def pay(context: RunContext[str], invoice: Invoice) -> Invoice:
+        """Pay an invoice."""
+        front.done.append((context.deps, invoice))
+        return invoice
+
+    def post(text: str, /, *more: int, when: date) -> str:
+        """Post a text."""
+        front.done.append((text, more, when))
+        return "posted"
+
+    tools: list[Any] = [pay, Tool(post, name="send", description="Send a text.")]
+
+    def say(messages: list[ModelMessage], _info: AgentInfo) -> ModelResponse:
+        if len(messages) > 1:
+            return ModelResponse(parts=[TextPart("done")])
+        sent = {"text": "a", "more": [1, 2], "when": "2026-01-02"}
+        return ModelResponse(
+            parts=[ToolCallPart("pay", {"number": "i1", "due": "2026-01-01"}), ToolCallPart("send", sent)]
+        )
+
+    async with front.gate(actions_of(tools)).run("pay") as run:
+        agent = Agent(FunctionModel(say), tools=gated(run, tools), deps_type=str)
+        answer = await agent.run("go", deps="ours")
+    due = Invoice(number="i1", due=date(2026, 1, 1))
+    assert sorted(front.done, key=len) == [("ours", due), ("a", (1, 2), date(2026, 1, 2))]
+    assert run.outcome is not None
+    assert run.outcome.actions[0].arguments == {"number": "i1", "due": "2026-01-01", "cents": 100}
+    assert results(answer)[0][0] == due
+
+
+async def test_a_toolset_is_taken_tool_by_tool(front: Front) -> None:
+    """Also one made from a schema alone, whose arguments the gate checks by it."""
+    schema = {"type": "object", "properties": {"invoice": {"type": "string"}}, "required": ["invoice"]}
+    toolset: FunctionToolset[None] = FunctionToolset([Tool.from_schema(paying(front), "pay", "Pay.", schema)])
+    async with front.gate(actions_of([toolset])).run("pay") as run:
+        agent = Agent(model({"invoice": 1}, {"invoice": "i1"}), tools=gated(run, [toolset]))
+        check(agent)
+        answer = await agent.run("go")
+    assert "not of type 'string'" in results(answer)[0][0]
+    assert results(answer)[1] == ("paid i1", "success")
+
+
+async def test_a_tool_that_raises_is_unknown(front: Front) -> None:
+    """The model is told that it may have happened, and the agent goes on."""
+
+    async def pay(invoice: str, cents: int = 100) -> str:
+        """Pay an invoice."""
+        raise OSError(f"the line broke at {invoice}, {cents}")
+
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        answer = await Agent(model(CALLS[0]), tools=gated(run, [pay])).run("go")
+    assert "may have been done" in results(answer)[0][0]
+    assert front.statuses(run) == [("pay", "unknown")]
+
+
+async def test_a_planner_of_ours_may_use_the_same_tool(front: Front) -> None:
+    """One that takes an agent's context is not performed without it."""
+
+    def look(at: str) -> str:
+        """Look."""
+        return f"seen {at}"
+
+    def ours(_: RunContext[None], at: str) -> str:
+        """Look from within."""
+        return at
+
+    async with front.gate(actions_of([look, ours])).run("look") as run:
+        assert (await run.act("look", {"at": "i1"})).value == "seen i1"
+        with pytest.raises(Exception, match="takes the context"):
+            await run.act("ours", {"at": "i1"})
