@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -121,7 +122,7 @@ async def program(
     ]
     leash = None
     try:
-        leash = await _leash(process.pid)
+        leash = _leash(process.pid)
         yield incoming, outgoing
     finally:
         try:
@@ -129,22 +130,28 @@ async def program(
         finally:
             _signal(process.pid, signal.SIGKILL)  # also when we were not given the time to end it gently
             if leash is not None:
-                _signal(leash.pid, signal.SIGKILL)
+                _let_go(leash)
             for stream in (incoming_in, incoming, outgoing, outgoing_out):
                 stream.close()
             _close(kept)
 
 
-async def _leash(group: int) -> asyncio.subprocess.Process:
+def _leash(group: int) -> subprocess.Popen[bytes]:
     """Start what ends a program and its children a moment after our own end, however that came."""
-    return await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        *("-c", _LEASH, str(group), str(_GRACE_S)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+    return subprocess.Popen(  # noqa: S603 - our own words, and two numbers
+        ["/bin/sh", "-c", _LEASH, str(group), str(_GRACE_S)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _let_go(leash: subprocess.Popen[bytes]) -> None:
+    leash.kill()
+    leash.wait()
+    if leash.stdin is not None:
+        leash.stdin.close()
 
 
 async def _read(process: asyncio.subprocess.Process, into: Any, most: int, ending: Ending) -> None:
