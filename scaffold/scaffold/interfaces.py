@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -439,6 +439,47 @@ class Journal(Protocol):
 
     def location(self, run: str) -> str:
         """Where people find the trace: a path or an address."""
+        ...
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who acts on a thing, or has acted on it.
+
+    Attributes:
+        run: the run.
+        key: where in that run.
+        how: it was `performed`, nobody can tell (`unknown`), or the run is at it (`under way`).
+        because: what else is known, in words.
+    """
+
+    run: str
+    key: str
+    how: Literal["performed", "unknown", "under way"]
+    because: str = ""
+
+
+@runtime_checkable
+class HoldsIdentities(Protocol):
+    """A journal that knows what its runs act on, so that no two of them act on the same thing.
+
+    `hold` is one step between all processes, and what it gives outlives the process. What is held stays held until it
+    is given back, or its holder is seen to have done nothing: an action that may have happened keeps it.
+    """
+
+    async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Who else holds it; None when nobody does.
+
+        Raises:
+            BadInput: that cannot be told.
+        """
+        ...
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Hold it for the action at a key; gives who does already, and then it is not ours."""
+        ...
+
+    async def free(self, claim: Claim, identity: str, key: str) -> None:
+        """Give it back: the action is known not to have happened, or was undone."""
         ...
 
 

@@ -184,7 +184,7 @@ def lines_of(run: Path) -> list[bytes]:
 
 def only_run(folder: Path, runs: str = ".scaffold/runs") -> Path:
     """The one run there is."""
-    (run,) = (folder / runs).iterdir()
+    (run,) = (folder / runs).glob("*/")
     return run
 
 

@@ -63,7 +63,11 @@ def actions_on(effects: EffectLedger) -> list[Action]:
     async def send(what: str, *, call: Call) -> str:
         return str(effects.happen("send", call, {"what": what}, f"sent {what}"))
 
-    return [look, put, move, send]
+    @action(effect="irreversible", identity=("what",), idempotency="target_key")
+    async def pay(what: str, *, call: Call) -> str:
+        return str(effects.happen_once("pay", call, {"what": what}, f"paid {what}"))
+
+    return [look, put, move, send, pay]
 
 
 class Says:
@@ -159,6 +163,24 @@ def make_reviewed(stage: Stage) -> Scaffold:
     )
 
 
+def what_is_taken(_task: Task) -> Planning[str]:
+    """Pay twice, and send once, each by its identity."""
+    said = []
+    for what in ("a", "a", "b"):
+        try:
+            done = yield from act("pay", {"what": what})
+        except ActionError as error:
+            said.append(type(error).__name__)
+        else:
+            said.append(str(done.value))
+    return "; ".join(said)
+
+
+def make_what_is_taken(stage: Stage) -> Scaffold:
+    """Nothing reviews it."""
+    return agent(stage, what_is_taken)
+
+
 def insisting(_task: Task) -> Planning[str]:
     """Try the same thing again and again."""
     refusals = 0
@@ -175,7 +197,9 @@ def make_refused(stage: Stage) -> Scaffold:
     return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
 
 
-@pytest.mark.parametrize("make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused])
+@pytest.mark.parametrize(
+    "make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
+)
 def test_a_run_killed_at_any_point_ends_as_it_would_have(make: Callable[[Stage], Scaffold], tmp_path: Path) -> None:
     """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)

@@ -69,7 +69,7 @@ def agent_in(folder: Path, planner: Callable[..., Any] = branching, **more: Any)
 def cut_after(whole: Path, events: int, folder: Path) -> None:
     """Copy a run as a kill after so many events would have left it."""
     shutil.copytree(whole, folder)
-    run = next((folder / "runs").iterdir())
+    run = next((folder / "runs").glob("*/"))
     lines = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
     (run / "trace.jsonl").write_bytes(b"".join(lines[:events]))
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "eval": ("scaffold.cli.evaluating:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
     "estimate": ("scaffold.cli.estimating:estimate", "How likely a task comes out right, and what it will take."),
     "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
+    "settle": ("scaffold.cli.settling:settle", "Say what became of an action that may have happened."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, verify, export, calibration, key."),
     "policy": ("scaffold.cli.policies:policy", "Policy files: check, test, explain what they make of a call."),

@@ -96,7 +96,7 @@ def run(  # noqa: PLR0917 - click passes each by its name
     from scaffold.taskfile import Changes, Shared
 
     read = Suite(suite)
-    journal, shared = journal_at(runs), Shared()
+    journal, shared = journal_at(runs, apart=True), Shared()
     with ManyRuns(display(read.count())) as foreground:
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, finish=read.finish)
         templates = read.templates(shared, Changes(seed=seed), **outside_of(journal, runner, key))

@@ -82,11 +82,11 @@ def run_argument(command: Command) -> Command:
     return click.argument("run", metavar="RUN")(command)
 
 
-def journal_at(runs: Path | None) -> FileJournal:
-    """The journal of a folder, or of the usual one."""
+def journal_at(runs: Path | None, *, apart: bool = False) -> FileJournal:
+    """The journal of a folder, or of the usual one; `apart` for trials that may do the same thing many times."""
     from scaffold.trace.files import FileJournal
 
-    return FileJournal(runs or _usual())
+    return FileJournal(runs or _usual(), apart=apart)
 
 
 def _usual() -> Path:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from scaffold.interfaces import Action, Surroundings
+    from scaffold.machinery.identities import Identities
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.reviews import Reviews
     from scaffold.machinery.state import Progress, RunState
@@ -51,6 +52,7 @@ class Effects:
         recorder: Recorder,
         state: RunState,
         surroundings: Surroundings,
+        identities: Identities,
         ask_person: AskPerson,
     ) -> None:
         self._actions = actions
@@ -58,6 +60,7 @@ class Effects:
         self._recorder = recorder
         self._state = state
         self._reach = surroundings.reach
+        self._identities = identities
         self._ask_person = ask_person
 
     async def perform(self, key: str, call: ActionCall, clearance: Clearance) -> Observation[Any] | ActionError:
@@ -166,6 +169,8 @@ class Effects:
         # On disk before anybody reads it: an effect that happened must not be forgotten.
         await self._recorder.flush(durable=self._actions[call.action].spec.effect != "read")
         self._reach("action.outcome:after")
+        if status == "failed":
+            await self._identities.give_back(call, key)
         return event, body
 
     async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:

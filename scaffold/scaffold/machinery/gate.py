@@ -13,7 +13,7 @@ import msgspec
 
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
 from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of, reason_of
-from scaffold.machinery.state import identity_of
+from scaffold.machinery.identities import Identities
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
 from scaffold.vocabulary.canonical import canonical, decode
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaffold.errors import ActionError
-    from scaffold.interfaces import Action, Surroundings
+    from scaffold.interfaces import Action, Journal, Surroundings
     from scaffold.machinery.interpreter import Pending
     from scaffold.machinery.people import People
     from scaffold.machinery.recorder import Recorder
@@ -62,6 +62,7 @@ class Gate:
         actions: Mapping[str, Action],
         reviews: Reviews,
         people: People,
+        journal: Journal,
         recorder: Recorder,
         state: RunState,
         surroundings: Surroundings,
@@ -79,12 +80,14 @@ class Gate:
         self._observe = observe
         self._plan_only = plan_only
         self._mint = Mint()
+        self._identities = Identities(actions, journal, recorder, state, surroundings)
         self._effects = Effects(
             actions=actions,
             reviews=reviews,
             recorder=recorder,
             state=state,
             surroundings=surroundings,
+            identities=self._identities,
             ask_person=self._ask_person,
         )
 
@@ -112,7 +115,8 @@ class Gate:
         calls = tuple(self._filled_in(call) for call in msgspec.json.decode(canonical(calls), type=list[ActionCall]))
         subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
         stakes = self._reviews.stakes(calls)
-        decision, verdicts = await self._judge(subject, progress.digest, stakes, self._check_plan(calls))
+        checked = _said_before(progress) or await self._check_plan(key, calls)
+        decision, verdicts = await self._judge(subject, progress.digest, stakes, checked)
         if decision == "escalate":
             decision, verdicts = await self._ask_person(
                 subject, progress.digest, f"a plan of {len(calls)} actions", verdicts
@@ -132,19 +136,18 @@ class Gate:
         _, arguments = self._fit(call)
         return call if arguments is None else msgspec.structs.replace(call, arguments=arguments)
 
-    def _check_plan(self, calls: Sequence[ActionCall]) -> list[Verdict]:
+    async def _check_plan(self, key: str, calls: Sequence[ActionCall]) -> list[Verdict]:
         """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room."""
         problems = []
         seen: dict[str, str] = {}
         for call in calls:
             problem, arguments = self._fit(call)
             if not problem and arguments is not None:
-                spec = self._actions[call.action].spec
-                identity = identity_of(call.action, arguments, spec.identity)
+                identity = self._identities.of(call)
                 if identity and identity in seen:
                     problem = f"it does the same as {seen[identity]}"
-                elif identity in self._state.taken:
-                    problem = "it was done already, or may have been"
+                elif identity:
+                    problem = self._identities.taken_here(call) or await self._identities.taken(call, key)
                 seen[identity or f"node:{call.id}"] = call.id
             if problem:
                 problems.append(Objection(call.id, problem))
@@ -201,16 +204,7 @@ class Gate:
         spec = self._actions[call.action].spec if call.action in self._actions else None
         progress = self._state.at(key)
         if progress.action is None:
-            event = ev.ActionProposed(
-                key=key,
-                action=call.action,
-                effect=spec.effect if spec else "irreversible",
-                digest="",
-                cost=spec.cost if spec else 0.0,
-                plan=move.plan,
-                node=call.id,
-            )
-            self._recorder.record(event, {"asked": msgspec.Raw(what), "call": call}, asked=fitting)
+            self._write_proposal(key, call, move, what, fitting)
         else:
             _must_be_the_same(what, progress, key)
         if progress.outcome is not None:
@@ -229,7 +223,37 @@ class Gate:
         self._check_stop()
         if self._plan_only and self._actions[call.action].spec.effect != "read":
             raise PlanOnly
+        taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
+        if taken:
+            against = Verdict(decision="block", monitor="gate", rationale=taken, feedback=taken)
+            return await self._refuse(key, call, progress, "block", [against])
         return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))
+
+    def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, fitting: bytes) -> None:
+        """Write down what is to be done.
+
+        Args:
+            key: where it stands.
+            call: what is to be done.
+            move: as the planner made it.
+            what: canonical bytes of it as the planner made it.
+            fitting: canonical bytes of it as it would be performed; what is reviewed is bound to these.
+        """
+        spec = self._actions[call.action].spec if call.action in self._actions else None
+        event = ev.ActionProposed(
+            key=key,
+            action=call.action,
+            effect=spec.effect if spec else "irreversible",
+            digest="",
+            cost=spec.cost if spec else 0.0,
+            plan=move.plan,
+            node=call.id,
+        )
+        content: dict[str, Any] = {"asked": msgspec.Raw(what), "call": call}
+        identity = self._identities.beyond(call)
+        if identity:
+            content["identity"] = identity  # what other runs find, should the index of them all be lost
+        self._recorder.record(event, content, asked=fitting)
 
     def _in_plan(self, proposal: str, key: str, call: ActionCall) -> bool:
         """Whether a call is just what was allowed as part of a plan, and the first made of its node."""
@@ -265,6 +289,11 @@ class Gate:
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
         checked = [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)] if problem else []
+        if not checked and progress.intent is None:
+            checked = _said_before(progress)
+            taken = "" if checked else await self._identities.taken(call, key)
+            if taken:
+                checked = [Verdict(decision="block", monitor="gate", rationale=taken, feedback=taken)]
         stakes = self._reviews.stakes((call,))
         decision: Decision = "allow"
         if not plan or checked:
@@ -305,10 +334,9 @@ class Gate:
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
         spec = self._actions[call.action].spec
-        identity = identity_of(call.action, call.arguments, spec.identity)
-        holder = self._state.taken.get(identity)
-        if identity and holder is not None and holder != key:
-            return "it was done already, or may have been"
+        taken = self._identities.taken_here(call, key) if spec.identity else ""
+        if taken:
+            return taken
         already = key in self._state.progress and self._state.progress[key].intent is not None
         spent = None if already else self._state.model.room(actions=1, usd=spec.cost)
         return str(spent) if spent is not None else ""
@@ -392,6 +420,12 @@ class Gate:
             )
         )
         return Clearance(self._mint, call.action, canonical(call.arguments), told, observed=self._observe)
+
+
+def _said_before(progress: Progress) -> list[Verdict]:
+    """What the gate's own rules said of exactly this before the run was cut off: it stays so, whatever others do."""
+    said = progress.verdicts.get(("plan", progress.digest, "gate", ""))
+    return [said] if said is not None and SEVERITY[said.decision] >= NOT_CLEARED else []
 
 
 def _must_be_the_same(what: bytes, progress: Progress, key: str) -> None:

@@ -18,6 +18,7 @@ TRANSITIONS = (
     "question.asked",
     "question.answered",
     "action.refused",
+    "identity",
     "action.intent",
     "head",
     "action.effect",

@@ -166,6 +166,7 @@ class Run:
             actions=setting.actions,
             reviews=self._reviews,
             people=self.people,
+            journal=setting.journal,
             recorder=self.recorder,
             state=self.state,
             surroundings=setting.surroundings,

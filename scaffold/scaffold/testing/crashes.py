@@ -143,7 +143,7 @@ class _Worker:
 
 
 def _story(place: Path) -> Story:
-    runs = sorted(path for path in (place / "runs").iterdir() if (path / "trace.jsonl").stat().st_size)
+    runs = sorted(path for path in (place / "runs").glob("*/") if (path / "trace.jsonl").stat().st_size)
     return read_story(runs[-1])
 
 

@@ -24,7 +24,7 @@ from scaffold.vocabulary.models import FREE, Ability, Delta, Profile, ReasoningV
 from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind, Verdict
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Claim, ReviewContext, TraceView
+    from scaffold.interfaces import Claim, Holder, ReviewContext, TraceView
     from scaffold.vocabulary.actions import Call
     from scaffold.vocabulary.clearance import Clearance
 
@@ -141,6 +141,11 @@ class SimulatedJournal(FileJournal):
         if self._world.dead:
             raise Crash
         await super().sign(claim, note)
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        if self._world.dead:
+            raise Crash
+        return await super().hold(claim, identity, key)
 
 
 class SimulatedBackend:

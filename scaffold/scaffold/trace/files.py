@@ -26,9 +26,12 @@ import msgspec
 from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.heads import without_torn_note
+from scaffold.trace.identities import Identities
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+
+    from scaffold.interfaces import Holder
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
 _SETTLED_NS = 1_000_000_000
@@ -43,10 +46,20 @@ async def _fsync_in_thread(descriptor: int) -> None:
 
 
 class FileJournal:
-    """Keeps runs as directories below `root`."""
+    """Keeps runs as directories below `root`.
 
-    def __init__(self, root: Path | str, *, fsync: Sync = _fsync_in_thread, write: Write = os.write) -> None:
+    Args:
+        root: the folder.
+        fsync: makes a file durable.
+        write: writes to one.
+        apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
+    """
+
+    def __init__(
+        self, root: Path | str, *, fsync: Sync = _fsync_in_thread, write: Write = os.write, apart: bool = False
+    ) -> None:
         self.root = Path(root)
+        self._identities = None if apart else Identities(self.root, read_files, self.inbox)
         self._fsync = fsync
         self._write = write
         self._open: dict[str, _Writer] = {}
@@ -148,6 +161,19 @@ class FileJournal:
                 await self._fsync(file.fileno())
         except OSError as error:
             raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
+
+    async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Who else acts on a thing, or has, or may have."""
+        return None if self._identities is None else await self._identities.holder(identity, claim.run, key)
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Take a thing to act on, unless somebody else has it; gives who."""
+        return None if self._identities is None else await self._identities.hold(identity, claim.run, key)
+
+    async def free(self, claim: Claim, identity: str, key: str) -> None:
+        """Give a thing back."""
+        if self._identities is not None:
+            await self._identities.free(identity, claim.run, key)
 
     async def post(self, run: str, answer: Answer) -> None:
         """Put an answer into the run's inbox; the last one of each person for a question counts."""

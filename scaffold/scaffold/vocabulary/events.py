@@ -175,7 +175,7 @@ class Reviewed(Event, tag="reviewed", kw_only=True):
 
 
 class ActionProposed(Event, tag="action.proposed", kw_only=True):
-    """An action is about to be reviewed. Content: `call`."""
+    """An action is about to be reviewed. Content: `asked`, `call`; `identity`, where other runs are to know of it."""
 
     action: str
     effect: Effect

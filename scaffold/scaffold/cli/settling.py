@@ -1,0 +1,48 @@
+"""`scaffold settle`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from scaffold.cli.options import journal_at, run_argument, runs_option
+
+
+@click.command()
+@run_argument
+@click.argument("key")
+@click.option(
+    "--happened/--did-not-happen",
+    "happened",
+    default=None,
+    help="What you have found out: the action had its effect, or it had none.",
+)
+@runs_option
+def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None:
+    """Say what became of an action whose outcome is unknown, so that other runs know whether they may do it.
+
+    KEY is where the action stands in the run, as `scaffold audit show` says. The run's trace is not changed.
+    """
+    from scaffold.cli.terminal import who
+    from scaffold.errors import BadInput
+    from scaffold.interfaces import Answer
+    from scaffold.trace.files import read_files
+    from scaffold.trace.identities import acts_in, settlement_id
+
+    if happened is None:
+        raise click.UsageError("say --happened or --did-not-happen")
+    journal = journal_at(runs)
+    found = journal.find(run)
+    acts = acts_in(read_files(journal.root / found))
+    act = acts.get(key)
+    if act is None:
+        raise BadInput(f"run {found} has no action at {key!r}; it has some at {', '.join(acts) or 'no place'}")
+    if act.status not in {"intended", "unknown"}:
+        raise BadInput(f"what became of the action at {key} of run {found} is known: {act.status or 'nothing yet'}")
+    word = Answer(id=settlement_id(key), digest=act.digest, granted=happened, by=who())
+    asyncio.run(journal.post(found, word))
+    click.echo(
+        f"the action at {key} of run {found}: {'it happened' if happened else 'it did not happen'}, by your word"
+    )

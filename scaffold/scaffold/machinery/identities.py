@@ -1,0 +1,99 @@
+"""That the same thing is not acted on twice, in this run or another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold.errors import BadInput
+from scaffold.interfaces import HoldsIdentities
+from scaffold.machinery.state import identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaffold.interfaces import Action, Holder, Journal, Surroundings
+    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.state import RunState
+    from scaffold.vocabulary.plan import ActionCall
+
+
+class Identities:
+    """What one run acts on, and whether others do."""
+
+    def __init__(
+        self,
+        actions: Mapping[str, Action],
+        journal: Journal,
+        recorder: Recorder,
+        state: RunState,
+        surroundings: Surroundings,
+    ) -> None:
+        self._actions = actions
+        self._journal = journal if isinstance(journal, HoldsIdentities) else None
+        self._recorder = recorder
+        self._state = state
+        self._reach = surroundings.reach
+
+    def of(self, call: ActionCall) -> str:
+        """What a call acts on; empty when its action does not say."""
+        fields = self._actions[call.action].spec.identity if call.action in self._actions else ()
+        return identity_of(call.action, call.arguments, fields) if fields else ""
+
+    def beyond(self, call: ActionCall) -> str:
+        """The same, where other runs are to know of it: what only reads takes nothing from them."""
+        action = self._actions.get(call.action)
+        return self.of(call) if action is not None and action.spec.effect != "read" else ""
+
+    def taken_here(self, call: ActionCall, key: str = "") -> str:
+        """Say that another action of this run has done it, or may have; nothing when none has."""
+        holder = self._state.taken.get(self.of(call), key)
+        return "" if holder == key else f"it was done already, or may have been, by this run at {holder}"
+
+    async def taken(self, call: ActionCall, key: str) -> str:
+        """Say that another run has done it, or may have; nothing when none has."""
+        identity = self.beyond(call)
+        if self._journal is None or not identity:
+            return ""
+        try:
+            return _said(await self._journal.holder(self._recorder.claim, identity, key))
+        except BadInput as error:
+            return str(error)
+
+    async def take(self, call: ActionCall, key: str) -> str:
+        """Have no other run do it from here on; say why that cannot be."""
+        identity = self.beyond(call)
+        if self._journal is None or not identity:
+            return ""
+        self._reach("identity:before")
+        try:
+            said = _said(await self._journal.hold(self._recorder.claim, identity, key))
+        except BadInput as error:
+            return str(error)
+        self._reach("identity:after")
+        return said
+
+    async def give_back(self, call: ActionCall, key: str) -> None:
+        """Let others do what is known not to have happened. What cannot be given back is found free when it is read."""
+        identity = self.beyond(call)
+        if self._journal is not None and identity:
+            try:
+                await self._journal.free(self._recorder.claim, identity, key)
+            except BadInput:
+                return
+
+
+def _said(holder: Holder | None) -> str:
+    if holder is None:
+        return ""
+    where = f"run {holder.run} at {holder.key}"
+    because = f" ({holder.because})" if holder.because else ""
+    match holder.how:
+        case "performed":
+            return f"it was done already, by {where}{because}"
+        case "under way":
+            return f"{where} is about to do it, or is doing it{because}"
+        case "unknown":
+            return (
+                f"it may have been done already, by {where}{because}: "
+                f"find out, and say so with `scaffold settle {holder.run} {holder.key}`"
+            )

@@ -1,0 +1,359 @@
+"""Which run acts on what: the same thing is acted on once by all runs of a folder, also at the same time.
+
+    ROOT/.identities.sqlite    each thing that is acted on, by its identity: the run, and the key in it
+
+An identity is taken before the intent is written, in one step that no other process can come between, and it is given
+back once the action is known not to have happened. What became of whoever has it is read from their trace, which stays
+the only source of truth: who died before the intent has done nothing, who died after it may have. The index is safe
+from the death of a process. After the loss of a machine, which may lose its last lines, it is made whole again from
+the intents in the traces, which are on disk before their effects; so it is when it was deleted while no run was going.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.errors import BadInput
+from scaffold.interfaces import Holder
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Answer, Record
+
+INDEX = ".identities.sqlite"
+_SPINE = "trace.jsonl"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS held (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, run TEXT NOT NULL, key TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS machine (boot TEXT NOT NULL);
+"""
+_TAKE = "INSERT INTO held (identity, run, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_RETAKE = "INSERT OR REPLACE INTO held (identity, run, key) VALUES (?, ?, ?)"
+_LOOK = "SELECT n, run, key FROM held WHERE identity = ?"
+_FREE = "DELETE FROM held WHERE identity = ? AND run = ? AND key = ?"
+_MOMENT_MS, _PATIENCE_MS = 5, 10_000
+_FREED = frozenset({"", "refused", "failed", "undone"})
+
+Read = Callable[[Path], "Iterator[Record]"]
+Inbox = Callable[[str], "Sequence[Answer]"]
+
+
+class Act(msgspec.Struct):
+    """What a trace says of one action: its identity, and how far it got."""
+
+    identity: str = ""
+    status: str = ""
+    digest: str = ""
+    compensates: str = ""
+
+
+class _Line(msgspec.Struct):
+    kind: str
+    key: str = ""
+    status: str = ""
+    effect: str = ""
+    digest: str = ""
+    compensates: str = ""
+
+
+class _Body(msgspec.Struct):
+    identity: str = ""
+
+
+class _Content(msgspec.Struct):
+    body: _Body
+
+
+_line = msgspec.json.Decoder(_Line)
+_content = msgspec.json.Decoder(_Content)
+
+
+def acts_in(records: Iterator[Record]) -> dict[str, Act]:
+    """What a run has done with an effect, by key; `intended` is an action of which no outcome is recorded.
+
+    Raises:
+        msgspec.MsgspecError: a line cannot be read.
+    """
+    acts: dict[str, Act] = {}
+    for record in records:
+        if b'"action.' not in record.line[:32]:
+            continue
+        line = _line.decode(record.line)
+        act = acts.setdefault(line.key, Act())
+        match line.kind:
+            case "action.proposed":
+                identity = _content.decode(record.content).body.identity if record.content else ""
+                acts[line.key] = Act(identity, "", line.digest, line.compensates)
+            case "action.intent" if line.effect != "read":
+                act.status = "intended"
+            case "action.refused":
+                act.status = "refused"
+            case "action.outcome":
+                act.status = line.status
+                if line.status == "performed" and act.compensates in acts:
+                    acts[act.compensates].status = "undone"
+            case _:
+                pass
+    return acts
+
+
+def settlement_id(key: str) -> str:
+    """What a person's word on the action at a key is known by in the run's inbox."""
+    return f"settled-{sha256(key.encode()).hexdigest()[:16]}"
+
+
+class Identities:
+    """The index of one folder of runs.
+
+    Args:
+        root: the folder.
+        read: reads a run's records from its folder.
+        inbox: what people have said to a run.
+    """
+
+    def __init__(self, root: Path, read: Read, inbox: Inbox) -> None:
+        self._root = root
+        self._read = read
+        self._inbox = inbox
+        self._lock = threading.Lock()
+        self._index: sqlite3.Connection | None = None
+        self._process = 0
+
+    async def holder(self, identity: str, run: str, key: str) -> Holder | None:
+        """Who else acts on it, or has, or may have; None when nobody does."""
+        await self._made_ready()
+        try:
+            with self._opened(_MOMENT_MS) as index:
+                row = index.execute(_LOOK, (identity,)).fetchone()
+            if row is None or row[1:] == (run, key):
+                return None
+        except _Busy:
+            pass
+        return await asyncio.to_thread(self._standing, identity, run, key)
+
+    async def hold(self, identity: str, run: str, key: str) -> Holder | None:
+        """Take it, unless somebody else acts on it, or has, or may have; gives who does."""
+        await self._made_ready()
+        try:
+            with self._opened(_MOMENT_MS) as index:
+                if index.execute(_TAKE, (identity, run, key)).rowcount == 1:
+                    return None
+        except _Busy:
+            pass
+        return await asyncio.to_thread(self._take, identity, run, key)
+
+    async def free(self, identity: str, run: str, key: str) -> None:
+        """Give it back: what was to be done is known not to have happened."""
+        await self._made_ready()
+        try:
+            with self._opened(_MOMENT_MS) as index:
+                index.execute(_FREE, (identity, run, key))
+        except _Busy:
+            await asyncio.to_thread(self._free, identity, run, key)
+
+    async def _made_ready(self) -> None:
+        if self._index is None or self._process != os.getpid():
+            await asyncio.to_thread(self._look)
+
+    # --- in a thread
+
+    def _look(self) -> None:
+        with self._opened(_PATIENCE_MS):
+            pass
+
+    def _free(self, identity: str, run: str, key: str) -> None:
+        with self._opened(_PATIENCE_MS) as index:
+            index.execute(_FREE, (identity, run, key))
+
+    def _standing(self, identity: str, run: str, key: str) -> Holder | None:
+        with self._opened(_PATIENCE_MS) as index:
+            row = index.execute(_LOOK, (identity,)).fetchone()
+        return None if row is None or row[1:] == (run, key) else self._fate(*row[1:])
+
+    def _take(self, identity: str, run: str, key: str) -> Holder | None:
+        """Take it from nobody, from ourselves, or from who is seen to have done nothing and has not come back since."""
+        stale = -1
+        while True:
+            with self._opened(_PATIENCE_MS) as index, _transaction(index):
+                row = index.execute(_LOOK, (identity,)).fetchone()
+                if row is None or row[0] == stale or row[1:] == (run, key):
+                    index.execute(_RETAKE, (identity, run, key))
+                    return None
+            fate = self._fate(*row[1:])
+            if fate is not None:
+                return fate
+            stale = row[0]
+
+    def _fate(self, run: str, key: str) -> Holder | None:
+        """What became of whoever has an identity; None when they have done nothing with it, and do not go on."""
+        folder = self._root / run
+        lives = _is_locked(folder / _SPINE)  # asked first: what a dead run has written is all it will ever have
+        if not (folder / _SPINE).is_file():
+            return Holder(run, key, "unknown", "its trace is gone")
+        try:
+            act = acts_in(self._read(folder)).get(key, Act())
+        except msgspec.MsgspecError as error:
+            return Holder(run, key, "unknown", f"its trace cannot be read: {error}")
+        if act.status in {"intended", "unknown"}:
+            return self._settled(run, key, act, lives=lives)
+        if act.status == "performed":
+            return Holder(run, key, "performed")
+        # One that was refused or has failed may be tried again elsewhere, whether its run goes on or not.
+        return Holder(run, key, "under way") if lives and not act.status else None
+
+    def _settled(self, run: str, key: str, act: Act, *, lives: bool) -> Holder | None:
+        """What a person says of an action that may have happened; the graver word counts."""
+        if act.status == "intended" and lives:
+            return Holder(run, key, "under way")
+        words = [each for each in self._inbox(run) if each.id == settlement_id(key) and each.digest == act.digest]
+        if not words:
+            return Holder(run, key, "unknown")
+        happened = [each for each in words if each.granted]
+        return Holder(run, key, "performed", f"as {happened[0].by or 'a person'} says") if happened else None
+
+    # --- the file
+
+    @contextmanager
+    def _opened(self, patience_ms: int) -> Iterator[sqlite3.Connection]:
+        moment = patience_ms == _MOMENT_MS
+        if not self._lock.acquire(timeout=patience_ms / 1000):
+            raise _Busy if moment else self._unkept(TimeoutError("it is in use"))
+        try:
+            index = self._index
+            if index is None or self._process != os.getpid():
+                index = self._open()
+            if moment:
+                yield index
+            else:
+                with _patient(index):
+                    yield index
+        except sqlite3.OperationalError as error:
+            if moment and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise _Busy from error
+            raise self._unkept(error) from error
+        except (sqlite3.Error, OSError) as error:
+            raise self._unkept(error) from error
+        finally:
+            self._lock.release()
+
+    def _unkept(self, error: Exception) -> BadInput:
+        return BadInput(
+            f"who acts on what cannot be told: {self._root / INDEX}: {error}; "
+            "while no run is going, deleting it is safe: it is made again from the traces"
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        self._root.mkdir(parents=True, exist_ok=True)
+        path = self._root / INDEX
+        index = sqlite3.connect(path, timeout=_PATIENCE_MS / 1000, isolation_level=None, check_same_thread=False)
+        try:
+            path.chmod(0o600)
+            boot = _boot()
+            _write_ahead(index)
+            # What a dead process has written is there; what a machine has lost on its way to the disk is put back.
+            index.execute(f"PRAGMA synchronous = {'NORMAL' if boot else 'FULL'}")
+            self._make_whole(index, boot)
+            index.execute(f"PRAGMA busy_timeout = {_MOMENT_MS}")
+        except BaseException:
+            index.close()
+            raise
+        self._index, self._process = index, os.getpid()
+        weakref.finalize(self, index.close)
+        return index
+
+    def _make_whole(self, index: sqlite3.Connection, boot: str) -> None:
+        """Put in what the traces say, once after the machine has started, or when the index is new."""
+        with _transaction(index):
+            for statement in _TABLES.split(";"):
+                index.execute(statement)
+            if index.execute("SELECT 1 FROM machine WHERE boot = ?", (boot,)).fetchone():
+                return
+            for folder in sorted(self._root.iterdir()):
+                if not (folder / _SPINE).is_file() or b'"action.intent"' not in (folder / _SPINE).read_bytes():
+                    continue
+                try:
+                    acts = acts_in(self._read(folder))
+                except msgspec.MsgspecError as error:
+                    said = f"what run {folder.name} did cannot be told: {error}; move {folder} away to go on without it"
+                    raise BadInput(said) from error
+                rows = [
+                    (act.identity, folder.name, key)
+                    for key, act in acts.items()
+                    if act.identity and act.status not in _FREED
+                ]
+                index.executemany(_TAKE, rows)
+            index.execute("DELETE FROM machine")
+            index.execute("INSERT INTO machine VALUES (?)", (boot,))
+
+
+class _Busy(Exception):
+    """Another process is writing; what takes longer than a moment is waited for in a thread."""
+
+
+def _write_ahead(index: sqlite3.Connection) -> None:
+    """Have the index write ahead; whoever comes while another process turns it on is not made to wait by SQLite."""
+    until = time.monotonic() + _PATIENCE_MS / 1000
+    while True:
+        try:
+            index.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+@contextmanager
+def _transaction(index: sqlite3.Connection) -> Iterator[None]:
+    index.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        index.execute("ROLLBACK")
+        raise
+    index.execute("COMMIT")
+
+
+@contextmanager
+def _patient(index: sqlite3.Connection) -> Iterator[None]:
+    index.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+    try:
+        yield
+    finally:
+        index.execute(f"PRAGMA busy_timeout = {_MOMENT_MS}")
+
+
+def _is_locked(spine: Path) -> bool:
+    """Whether a process writes the run: only asking for the lock tells in every place; it is held for a moment."""
+    try:
+        descriptor = os.open(spine, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _boot() -> str:
+    """Names the machine's present life (Linux, random(4)); empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

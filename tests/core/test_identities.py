@@ -1,0 +1,329 @@
+"""Identity across runs: the same thing is acted on once by all runs of a folder, whatever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.core.doing import doing, planning
+
+from scaffold import Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action
+from scaffold.errors import ActionError
+from scaffold.interfaces import Answer
+from scaffold.testing import Scripted
+from scaffold.testing.judging import read_story
+from scaffold.trace.files import FileJournal
+from scaffold.trace.identities import INDEX, settlement_id
+from scaffold.vocabulary.task import Oversight
+
+if TYPE_CHECKING:
+    from scaffold.machinery.run import Outcome
+
+FREELY = Task(prompt="pay", oversight=Oversight(unmonitored=True))
+
+
+class Folder:
+    """A folder of runs, and an action that pays an invoice, or fails to as `how` says."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = FileJournal(root)
+        self.paid: list[str] = []
+        self.how = ""
+
+        @action(effect="irreversible", identity=("invoice",))
+        async def pay(invoice: str, *, call: Call) -> str:
+            match self.how:
+                case "not":
+                    raise NotPerformed("closed")
+                case "break":
+                    raise OSError("the line broke")
+                case _:
+                    self.paid.append(invoice)
+                    return call.key
+
+        @action(effect="read", identity=("invoice",))
+        async def look(invoice: str) -> str:
+            return invoice
+
+        self.actions = [pay, look]
+
+    def agent(self, planner: Any = None, **more: Any) -> Scaffold:
+        """An agent that pays i1, on a journal of its own as another process would have."""
+        given = {"journal": FileJournal(self.root), "actions": self.actions, "monitors": [], **more}
+        return Scaffold(planner or doing("pay", invoice="i1"), backends={"default": Scripted("ok")}, **given)
+
+    def solve(self, planner: Any = None, *, how: str = "", task: Task = FREELY, **more: Any) -> Outcome:
+        """Solve in a run of its own."""
+        self.how = how
+        return self.agent(planner, **more).solve_sync(task)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """A folder for each test."""
+    return Folder(tmp_path / "runs")
+
+
+def test_the_same_invoice_is_not_paid_by_two_runs(folder: Folder) -> None:
+    """The second is refused, and told which run did it, and where; the trace says so too."""
+    first = folder.solve()
+    second = folder.solve()
+    assert folder.paid == ["i1"]
+    said = f"it was done already, by run {first.run} at 0"
+    assert second.answer == f"ActionRefused: {said}"
+    story = read_story(folder.root / second.run)
+    (reviewed,) = story.of("reviewed")
+    assert story.contents[reviewed["seq"]]["verdicts"][0]["rationale"] == said
+    assert folder.solve(doing("pay", invoice="i2")).status == "solved"
+    assert folder.paid == ["i1", "i2"]
+
+
+def test_a_plan_is_told_which_of_its_calls_was_done_elsewhere(folder: Folder) -> None:
+    """The objection names the node, so that the planner can drop it."""
+    first = folder.solve()
+    told: list[Any] = []
+
+    def look(_plan: Any, review: Any) -> Planning[str]:
+        told.extend(review.objections)
+        yield from act("look", {"invoice": "i1"})
+        return "looked"
+
+    plan = [Planned("pay", {"invoice": name}, id=name) for name in ("i1", "i2")]
+    assert folder.solve(planning(*plan, then=look)).answer == "looked"
+    assert [(each.node, first.run in each.feedback) for each in told] == [("i1", True)]
+
+
+def test_what_has_failed_is_free_and_what_may_have_happened_is_not(folder: Folder) -> None:
+    """NotPerformed gives the identity back; an exception holds it until a person says what happened."""
+    assert folder.solve(how="not").actions[0].status == "failed"
+    lost = folder.solve(how="break")
+    assert lost.actions[0].status == "unknown"
+    held = folder.solve()
+    assert folder.paid == []
+    assert f"may have been done already, by run {lost.run} at 0" in held.answer
+    assert f"scaffold settle {lost.run} 0" in held.answer
+
+
+@pytest.mark.parametrize("paid", [[], ["i1"]], ids=["it happened", "it did not"])
+def test_a_person_settles_what_is_unknown(folder: Folder, paid: list[str]) -> None:
+    """Their word on exactly that action counts; of two that differ, the graver one."""
+    happened = not paid
+    lost = folder.solve(how="break")
+    (intent,) = read_story(folder.root / lost.run).of("action.intent")
+    word = {"id": settlement_id("0"), "digest": intent["digest"]}
+    other = Answer(**{**word, "digest": "of another"}, granted=not happened, by="eve")
+    asyncio.run(folder.journal.post(lost.run, other))
+    assert "may have been done" in folder.solve().answer
+    asyncio.run(folder.journal.post(lost.run, Answer(**word, granted=False, by="ann")))
+    if happened:
+        asyncio.run(folder.journal.post(lost.run, Answer(**word, granted=True, by="bob")))
+    said = folder.solve()
+    assert folder.paid == paid
+    assert ("as bob says" in said.answer) is happened
+
+
+def test_reads_take_nothing_from_other_runs(folder: Folder) -> None:
+    """An action that changes nothing may have an identity, and is refused only in its own run."""
+    assert [folder.solve(doing("look", invoice="i1")).answer for _ in range(2)] == ["i1", "i1"]
+    assert not (folder.root / INDEX).exists()
+
+
+def test_an_action_without_identity_touches_no_index(folder: Folder) -> None:
+    """Nothing is kept for what may be done again."""
+
+    @action(effect="irreversible")
+    async def wave(at: str) -> str:
+        return f"waved at {at}"
+
+    said = [folder.solve(doing("wave", at="ann"), actions=[wave]).answer for _ in range(2)]
+    assert said == ["waved at ann"] * 2
+    assert not (folder.root / INDEX).exists()
+
+
+def test_many_runs_at_once_pay_it_once(folder: Folder) -> None:
+    """Of twenty runs in one process, one pays; the others are told that it does, or did."""
+
+    async def work() -> list[Outcome]:
+        return list(await asyncio.gather(*(folder.agent().solve(FREELY) for _ in range(20))))
+
+    outcomes = asyncio.run(work())
+    assert folder.paid == ["i1"]
+    assert sorted(each.actions[0].status for each in outcomes) == ["performed", *["refused"] * 19]
+
+
+_PAYER = """
+import sys, time
+from pathlib import Path
+from scaffold import Scaffold, Task, action
+from scaffold.testing import Scripted
+from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.task import Oversight
+from tests.core.doing import doing
+
+root, start, count = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+
+@action(effect="irreversible", identity=("invoice",))
+async def pay(invoice: str) -> str:
+    with (root / "paid.txt").open("a") as file:
+        file.write(invoice + chr(10))
+    return invoice
+
+time.sleep(max(0.0, start - time.time()))
+for number in range(count):
+    agent = Scaffold(doing("pay", invoice=f"i{number}"), backends={"default": Scripted("ok")}, actions=[pay],
+                     monitors=[], journal=FileJournal(root / "runs"))
+    outcome = agent.solve_sync(Task(prompt="pay", oversight=Oversight(unmonitored=True)))
+    print(outcome.actions[0].status, outcome.reason)
+"""
+
+
+def test_many_processes_at_once_pay_each_once(tmp_path: Path) -> None:
+    """Four processes race through the same invoices from an empty folder; each is paid once, and nothing fails."""
+    import time
+
+    command = [sys.executable, "-c", _PAYER, str(tmp_path), str(time.time() + 1.5), "10"]
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
+    racing = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=100) for process in racing]
+    assert [err for _, err in said] == [""] * 4
+    assert sorted((tmp_path / "paid.txt").read_text().split()) == [f"i{number}" for number in range(10)]
+    statuses = [line.split()[0] for out, _ in said for line in out.splitlines()]
+    assert (statuses.count("performed"), statuses.count("refused")) == (10, 30)
+
+
+def killed_at(folder: Folder, point: str) -> str:
+    """Have a process of its own pay i1, and die at a point; gives the run."""
+
+    def reach(reached: str) -> None:
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    from scaffold.interfaces import Surroundings
+
+    before = set(folder.journal.runs())
+    child = os.fork()
+    if not child:
+        folder.solve(surroundings=Surroundings(reach=reach))
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    (run,) = set(folder.journal.runs()) - before
+    return run
+
+
+@pytest.mark.parametrize("point", ["identity:before", "identity:after", "action.intent:before"])
+def test_who_died_before_the_intent_has_done_nothing(folder: Folder, point: str) -> None:
+    """Another run pays; the one that died is refused when it goes on."""
+    dead = killed_at(folder, point)
+    paid = folder.solve()
+    assert folder.paid == ["i1"]
+    again = folder.agent().resume_sync(dead)
+    assert folder.paid == ["i1"]
+    assert f"by run {paid.run} at 0" in again.answer
+
+
+@pytest.mark.parametrize("point", ["action.intent:after", "action.effect:after", "action.outcome:before"])
+def test_who_died_after_the_intent_holds_it(folder: Folder, point: str) -> None:
+    """Nobody can tell, so nobody pays: before it is resumed, and after."""
+    dead = killed_at(folder, point)
+    assert f"may have been done already, by run {dead}" in folder.solve().answer
+    assert folder.agent().resume_sync(dead).actions[0].status == "unknown"
+    assert f"may have been done already, by run {dead}" in folder.solve().answer
+    assert folder.paid == []
+
+
+def test_the_index_follows_from_the_traces(folder: Folder) -> None:
+    """Deleted, or from before the machine was started anew, it is made again."""
+    folder.solve()
+    folder.solve(doing("pay", invoice="i2"), how="break")
+    folder.solve(doing("pay", invoice="i3"), how="not")
+
+    def fates() -> list[str]:
+        folder.paid.clear()
+        said = [folder.solve(doing("pay", invoice=name)).answer for name in ("i1", "i2")]
+        return [each.split(", by run")[0] for each in said]
+
+    before = fates()
+    for each in folder.root.glob(f"{INDEX}*"):
+        each.unlink()
+    assert fates() == before
+    with sqlite3.connect(folder.root / INDEX) as index:
+        index.execute("UPDATE machine SET boot = 'an earlier one'")
+        index.execute("DELETE FROM held")
+    index.close()
+    assert fates() == before
+    assert folder.paid == []
+    assert folder.solve(doing("pay", invoice="i3")).actions[0].status == "performed"
+    assert (folder.root / INDEX).stat().st_mode & 0o077 == 0
+
+
+def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:
+    """What cannot be told is not done, and the refusal says what to do."""
+    folder.solve()
+    for each in folder.root.glob(f"{INDEX}*"):
+        each.unlink()
+    (folder.root / INDEX).write_text("this is no database, whatever it says " * 100)
+    said = folder.solve(doing("pay", invoice="i2"))
+    assert said.actions[0].status == "refused"
+    assert "while no run is going, deleting it is safe" in said.answer
+    assert folder.paid == ["i1"]
+
+
+def test_a_trace_that_is_gone_or_damaged_holds_what_its_run_held(folder: Folder) -> None:
+    """Nobody can tell any more what it did."""
+    first = folder.solve()
+    spine = folder.root / first.run / "trace.jsonl"
+    spine.write_bytes(spine.read_bytes().replace(b'"kind":"action.intent"', b'"kind":"action.int'))
+    assert "its trace cannot be read" in folder.solve().answer
+    spine.rename(folder.root / first.run / "elsewhere")
+    assert "its trace is gone" in folder.solve().answer
+    assert folder.paid == ["i1"]
+
+
+def test_a_run_that_goes_on_decides_as_it_had_decided(folder: Folder) -> None:
+    """What was looked up is in the trace: an objection stays, though what it rested on was settled meanwhile."""
+    lost = folder.solve(how="break")
+    refused = folder.solve().run
+    spine = folder.root / refused / "trace.jsonl"
+    lines = spine.read_bytes().splitlines(keepends=True)
+    last = next(number for number, line in enumerate(lines) if b'"kind":"reviewed"' in line)
+    spine.write_bytes(b"".join(lines[: last + 1]))  # as a crash leaves it
+    (intent,) = read_story(folder.root / lost.run).of("action.intent")
+    word = Answer(id=settlement_id("0"), digest=intent["digest"], granted=False, by="ann")
+    asyncio.run(folder.journal.post(lost.run, word))
+    assert "may have been done" in folder.agent().resume_sync(refused).answer
+    assert folder.paid == []
+
+
+def test_trials_of_the_same_thing_are_kept_apart(folder: Folder) -> None:
+    """A journal of trials lets each run pay, as evaluations do."""
+    for _ in range(2):
+        assert folder.solve(journal=FileJournal(folder.root, apart=True)).status == "solved"
+    assert folder.paid == ["i1", "i1"]
+
+
+def test_an_identity_is_taken_again_by_who_had_it(folder: Folder) -> None:
+    """In one run what has failed may be tried again, under another key."""
+
+    def twice(_: Task) -> Planning[Any]:
+        said: list[str] = []
+        for how in ("not", ""):
+            folder.how = how
+            try:
+                said.append((yield from act("pay", {"invoice": "i1"})).status)
+            except ActionError as error:
+                said.append(type(error).__name__)
+        return said
+
+    assert folder.solve(twice).answer == ["ActionFailed", "performed"]
