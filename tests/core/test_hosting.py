@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from scaffold import Budget, Gate, Goal, Plan, Planned, Planning, Task, Verdict, act, together
+from scaffold import Budget, Gate, Goal, Plan, Planned, Planning, Task, Verdict, act, action, together
 from scaffold.errors import (
     ActionFailed,
     ActionRefused,
@@ -370,3 +371,101 @@ async def test_an_answer_that_cannot_be_recorded_is_refused_at_once(world: World
     async with gate_of(world).run(TASK) as run:
         with pytest.raises(BadInput, match="cannot be recorded"):
             run.answer(object())
+
+
+async def test_a_host_that_is_cancelled_again_and_again_still_pauses(world: World) -> None:
+    """What is under way ends, its outcome is on record, and the run is let go of only then, under asyncio and anyio."""
+    begun, asked, may_end = asyncio.Event(), [], asyncio.Event()
+
+    @action(effect="irreversible")
+    async def slow() -> str:
+        """Take its time."""
+        begun.set()
+        await may_end.wait()
+        return "done"
+
+    gate = Gate(actions=[slow], monitors=["rules"], journal=world.journal)
+
+    async def host() -> None:
+        async with gate.run("x") as run:
+            asked.append(run)
+            await run.act("slow", {})
+
+    working = asyncio.create_task(host())
+    await begun.wait()
+    for _ in range(5):
+        working.cancel()
+        await asyncio.sleep(0.01)
+        assert not working.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert outcome_of(asked[0]).status == "interrupted"
+    assert [each.status for each in outcome_of(asked[0]).actions] == ["performed"]
+
+    begun.clear()
+    may_end.clear()
+    async with anyio.create_task_group() as group:
+        group.start_soon(host)
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        group.cancel_scope.cancel()
+    assert outcome_of(asked[1]).status == "interrupted"
+    assert verify_run(world.folder / "runs" / asked[1].id).ended
+
+
+async def test_a_call_that_its_host_gave_up_waiting_for_is_not_made_again(world: World) -> None:
+    """It was done while the host no longer waited: asked for again, the same call gives what came of it."""
+    done: list[str] = []
+    begun = asyncio.Event()
+
+    @action(effect="irreversible")
+    async def slow(what: str) -> str:
+        """Take its time."""
+        begun.set()
+        await asyncio.sleep(0.01)
+        done.append(what)
+        return f"{what} done"
+
+    async with Gate(actions=[slow], monitors=["rules"], journal=world.journal).run("x") as run:
+        call = asyncio.create_task(run.act("slow", {"what": "a"}))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await run.act("slow", {"what": "a"})).value == "a done"
+        assert (await run.act("slow", {"what": "a"})).value == "a done"
+    assert done == ["a", "a"]  # the second time it was meant
+    assert [each.key for each in outcome_of(run).actions] == ["0", "1"]
+
+
+async def test_a_block_that_is_left_with_calls_under_way_waits_for_them(world: World) -> None:
+    """What has begun is done and recorded, what has not is not begun, and whoever waits hears that the run is over."""
+    done: list[int] = []
+
+    @action(effect="irreversible")
+    async def slow(number: int) -> int:
+        """Take its time."""
+        await asyncio.sleep(0.05)
+        done.append(number)
+        return number
+
+    async with Gate(actions=[slow], monitors=["rules"], journal=world.journal).run("x") as run:
+        calls = [asyncio.create_task(run.act("slow", {"number": number})) for number in range(3)]
+        await asyncio.sleep(0.02)
+    results = await asyncio.gather(*calls, run.act("slow", {"number": 9}), return_exceptions=True)
+    assert all(isinstance(result, RunEnding) for result in results)
+    assert sorted(done) == [0, 1, 2]
+    assert [each.status for each in outcome_of(run).actions] == ["performed"] * 3
+    assert verify_run(world.folder / "runs" / run.id).ended
+
+
+async def test_what_cannot_be_recorded_is_refused_as_bad_input(world: World) -> None:
+    """Arguments or a note that JSON cannot hold: said so, and the run goes on."""
+    async with gate_of(world).run(TASK) as run:
+        with pytest.raises(BadInput, match="cannot be recorded"):
+            await run.act("pay", {"invoice": object()})
+        with pytest.raises(BadInput, match="cannot be recorded"):
+            await run.note("x", partial=object())
+        await run.act("pay", {"invoice": "i1"})
+    assert verify_run(world.folder / "runs" / run.id).ok

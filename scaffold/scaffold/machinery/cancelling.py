@@ -1,8 +1,16 @@
-"""Tells a cancellation that was asked of this task from one that something it called made up."""
+"""Cancellation: whether it was asked of this task, and what it may not cut off."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
 
 
 def is_from_within() -> bool:
@@ -13,3 +21,29 @@ def is_from_within() -> bool:
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()
+
+
+async def to_its_end(work: asyncio.Task[T] | Coroutine[Any, Any, T]) -> T:
+    """Await what may not be cut off, however often this task is cancelled meanwhile; that is raised afterwards.
+
+    `asyncio.shield` keeps the work going and lets go of it: whoever then frees what the work uses frees it too early.
+    """
+    task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with _left_alone():
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # taken note of, so that asyncio does not complain
+        raise cancelled
+    return task.result()
+
+
+def _left_alone() -> contextlib.AbstractContextManager[Any]:
+    """Hosts built on anyio (Starlette) cancel again at every await, until a task has left; here that would spin."""
+    anyio = sys.modules.get("anyio")
+    return contextlib.nullcontext() if anyio is None else anyio.CancelScope(shield=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from scaffold import errors
-from scaffold.machinery.cancelling import is_from_within
+from scaffold.machinery.cancelling import is_from_within, to_its_end
 from scaffold.machinery.gate import PlanOnly
 from scaffold.machinery.interpreter import Interpreter
 from scaffold.machinery.people import Parked
@@ -89,7 +89,7 @@ class Engine:
             await self._driving
             return await self._ended_by_planner()
         except asyncio.CancelledError:
-            outcome = await asyncio.shield(self._run.pause("interrupted", "interrupted"))
+            outcome = await to_its_end(self._run.pause("interrupted", "interrupted"))
             if not self._interrupted:
                 raise
             return outcome

@@ -10,15 +10,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import errors
-from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.gate import PlanOnly
+from scaffold.machinery.cancelling import is_from_within, to_its_end
+from scaffold.machinery.effects import observation_from
+from scaffold.machinery.gate import PlanOnly, refusal_from
 from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.machinery.people import Parked
 from scaffold.machinery.replay import asked_by
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
-from scaffold.vocabulary.moves import Options, Think, Together
+from scaffold.vocabulary.moves import Note, Options, Think, Together
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import once
 
@@ -65,7 +67,8 @@ class Hosted:
     """One run that a host drives.
 
     Moves have keys in the order in which they are made. What happens in a run that is resumed is not told again: the
-    host remembers, and goes on. A move that was cut off is taken up where it stood when the host makes it again.
+    host remembers, and goes on. A move that was cut off, or that its host gave up waiting for, is taken up where it
+    stood when the host makes it again.
 
     Args:
         setting: what the run is made of; its backends have a `Said` for the role `host`.
@@ -81,6 +84,8 @@ class Hosted:
         self._saying = asyncio.Lock()
         self._frame = Frame(_nothing(), "", None, 0, tainted=bool(setting.task.untrusted))
         self._unsettled: dict[bytes, list[str]] = {}
+        self._settled: dict[str, tuple[Event, bytes]] = {}
+        self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: dict[asyncio.Task[Any], asyncio.Timeout | None] = {}
         self._standing = 0
         self._ending: Exception | None = None
@@ -100,11 +105,17 @@ class Hosted:
             BadInput: it has ended.
         """
         ended = await self._run.read_back(self._count)
+        self._settled.clear()
         if ended is not None:
             raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): begin a new one")
         for key, progress in self._run.state.progress.items():
             if progress.asked:
                 self._unsettled.setdefault(progress.asked, []).append(key)
+
+    def _settle(self, event: Event, body: bytes) -> None:
+        """Keep how a call under way has ended until its host is told; one that did not happen may be tried again."""
+        if not isinstance(event, ev.ActionOutcome) or event.status != "failed":
+            self._settled[event.key] = (event, body)
 
     def _count(self, event: Event, _body: bytes) -> None:
         number = event.key.partition("/")[0].partition("!")[0]
@@ -181,16 +192,22 @@ class Hosted:
 
     async def _carry_out(self, move: Any) -> Any:
         pending = Pending(f"{self._frame.ordinal + 1}", move, self._frame)
-        begun = self._unsettled.get(asked_by(pending))
+        what = _recordable(pending)
+        begun = self._unsettled.get(what)
         if begun:
             pending.key = begun.pop(0)
         else:
             self._frame.ordinal += 1
+        settled = self._settled.pop(pending.key, None)
+        if settled is not None:
+            return _told(*settled)
         try:
             async with self._in_time():
                 if isinstance(move, Think):
                     return await self._run.think(pending, move)
-                return await self._run.carry_out(pending)
+                outcome = await self._run.carry_out(pending)
+                self._settled.pop(pending.key, None)
+                return outcome
         except Parked:
             run = self._run.claim.run
             raise Waits(
@@ -199,6 +216,9 @@ class Hosted:
         except asyncio.CancelledError:
             if is_from_within():
                 raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
+            progress = self._run.state.progress.get(pending.key)
+            if pending.key in self._settled or (progress is not None and progress.asked):
+                self._unsettled.setdefault(what, []).append(pending.key)
             raise
 
     # --- time
@@ -268,7 +288,7 @@ class Hosted:
         """End the run, once, for the first reason to; nothing of it goes on then."""
         if self._finishing is None:
             self._finishing = asyncio.create_task(self._end(how))
-        return await asyncio.shield(self._finishing)
+        return await to_its_end(self._finishing)
 
     async def _end(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
         await self._cancel_the_rest()
@@ -290,3 +310,22 @@ class Waits(errors.RunEnding):
 
 def _nothing() -> Generator[Any, Any, None]:
     yield from ()
+
+
+def _recordable(pending: Pending) -> bytes:
+    """Canonical bytes of what a move asks.
+
+    Raises:
+        BadInput: the trace could not hold it.
+    """
+    try:
+        if isinstance(pending.move, Note):
+            canonical(pending.move.partial)
+        return asked_by(pending)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise errors.BadInput(f"what was asked cannot be recorded: {error}") from None
+
+
+def _told(event: Event, body: bytes) -> Any:
+    """What a host is told of a call that ended while it did not wait."""
+    return refusal_from(event, body) if isinstance(event, ev.ActionRefused) else observation_from(event, body)  # type: ignore[arg-type]  # `_settle` takes these two

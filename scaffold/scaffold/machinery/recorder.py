@@ -135,16 +135,16 @@ class Recorder:
             content: what the spine must not hold.
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
+        body = b"" if content is None else _encode_content(content)  # what cannot be written takes no number
         seq = self.seq = event.seq = self.seq + 1
         event.at = self._now()
         event.t = self.t = microseconds(self.active())
-        line = body = b""
+        line = b""
         if content is not None or asked is not None:
             salt = self._salt()
             if asked is not None:
                 event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
             if content is not None:
-                body = _encode_content(content)
                 event.content = sha256(salt + body).hexdigest()
                 line = content_line(seq, salt, body)
         sealed, self.hash = seal(self.hash, events.encode(event))
