@@ -296,6 +296,7 @@ class McpAction:
         self.spec = spec
         self._server = server
         self._tool = tool
+        self._fitting = b""
 
     @cached_property
     def _validator(self) -> Validator:
@@ -318,13 +319,17 @@ class McpAction:
         refused = self._server.refusal(self._tool.name)
         if refused:
             raise ValueError(refused)
-        values: dict[str, Any] = decode(canonical(dict(arguments)))
+        exact = canonical(dict(arguments))
+        values: dict[str, Any] = decode(exact)
+        if exact == self._fitting:  # the gate asks more than once about one call
+            return values
         faults = [
             f"{'.'.join(str(part) for part in fault.absolute_path) or 'arguments'}: {shortened(fault.message)}"
             for fault in self._validator.iter_errors(values)
         ]
         if faults:
             raise ValueError("; ".join(faults[:5]))
+        self._fitting = exact
         return values
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
