@@ -33,11 +33,16 @@ class Identities:
         self._recorder = recorder
         self._state = state
         self._reach = surroundings.reach
+        self._last: tuple[ActionCall | None, str] = (None, "")  # one call is asked about several times in a row
 
     def of(self, call: ActionCall) -> str:
         """What a call acts on; empty when its action does not say."""
         fields = self._actions[call.action].spec.identity if call.action in self._actions else ()
-        return identity_of(call.action, call.arguments, fields) if fields else ""
+        if not fields:
+            return ""
+        if self._last[0] is not call:
+            self._last = (call, identity_of(call.action, call.arguments, fields))
+        return self._last[1]
 
     def beyond(self, call: ActionCall) -> str:
         """The same, where other runs are to know of it: what only reads takes nothing from them."""

@@ -36,12 +36,12 @@ INDEX = ".identities.sqlite"
 _SPINE = "trace.jsonl"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS held (
-    n INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL UNIQUE, run TEXT NOT NULL, key TEXT NOT NULL);
+    identity TEXT PRIMARY KEY, run TEXT NOT NULL, key TEXT NOT NULL, time INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS machine (boot TEXT NOT NULL);
 """
-_TAKE = "INSERT INTO held (identity, run, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_RETAKE = "INSERT OR REPLACE INTO held (identity, run, key) VALUES (?, ?, ?)"
-_LOOK = "SELECT n, run, key FROM held WHERE identity = ?"
+_TAKE = "INSERT INTO held VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING"
+_RETAKE = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
+_LOOK = "SELECT time, run, key FROM held WHERE identity = ?"
 _FREE = "DELETE FROM held WHERE identity = ? AND run = ? AND key = ?"
 _MOMENT_MS, _PATIENCE_MS = 5, 10_000
 _FREED = frozenset({"", "refused", "failed", "undone"})
@@ -184,17 +184,18 @@ class Identities:
 
     def _take(self, identity: str, run: str, key: str) -> Holder | None:
         """Take it from nobody, from ourselves, or from who is seen to have done nothing and has not come back since."""
-        stale = -1
+        stale = None
         while True:
             with self._opened(_PATIENCE_MS) as index, _transaction(index):
                 row = index.execute(_LOOK, (identity,)).fetchone()
-                if row is None or row[0] == stale or row[1:] == (run, key):
-                    index.execute(_RETAKE, (identity, run, key))
+                if row is None or row == stale or row[1:] == (run, key):
+                    # How often it was taken tells apart who has come back since from who has not.
+                    index.execute(_RETAKE, (identity, run, key, row[0] + 1 if row else 1))
                     return None
             fate = self._fate(*row[1:])
             if fate is not None:
                 return fate
-            stale = row[0]
+            stale = row
 
     def _fate(self, run: str, key: str) -> Holder | None:
         """What became of whoever has an identity; None when they have done nothing with it, and do not go on."""
