@@ -60,6 +60,7 @@ class Page:
         self._journal = journal
         self._signers = signers
         self._watch = Watch(Queue(journal))
+        self.close = self._watch.close
         self._one_at_a_time = asyncio.Lock()
         said = os.environ.get("SCAFFOLD_WEBHOOK_SECRET", "")
         self._secret = Secret.read(said) if said else None

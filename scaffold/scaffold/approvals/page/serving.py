@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from scaffold.errors import BadInput, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import uvicorn
+
+    from scaffold.approvals.page.app import Page
     from scaffold.trace.files import FileJournal
     from scaffold.trace.heads import Signer
 
@@ -36,7 +40,8 @@ def serve(journal: FileJournal, signers: Mapping[str, Signer | None], port: int,
     except ImportError:
         raise MissingExtra("the page of what waits", "web") from None
     with _listening(port) as listener:
-        guard = Guard(Page(journal, signers).app(), port=listener.getsockname()[1], people=signers)
+        page = Page(journal, signers)
+        guard = Guard(page.app(), port=listener.getsockname()[1], people=signers)
         for person, address in guard.addresses().items():
             say(f"{person}: {address}")
         say(f"what waits in {journal.root}; end with Ctrl-C")
@@ -48,10 +53,19 @@ def serve(journal: FileJournal, signers: Mapping[str, Signer | None], port: int,
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=1,  # browsers that listen for news never hang up
+            timeout_graceful_shutdown=2,
         )
+        server = uvicorn.Server(config)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            asyncio.run(_serve(server, listener, page))
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, page: Page) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not (server.should_exit or serving.done()):  # noqa: ASYNC110 - uvicorn tells of a signal by this alone
+        await asyncio.sleep(0.1)
+    await page.close()
+    await serving
 
 
 def _listening(port: int) -> socket.socket:
@@ -59,6 +73,7 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # whoever follows an address as soon as it is printed is not turned away
     except OSError as error:
         listener.close()
         raise BadInput(f"cannot listen on port {port}: {error.strerror}") from None

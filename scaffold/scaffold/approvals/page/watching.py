@@ -30,6 +30,7 @@ class Watch:
         self._changed = asyncio.Condition()
         self._lookers = 0
         self._looking: asyncio.Task[None] | None = None
+        self._over = False
         self.version = 0
         self.faults: dict[str, str] = {}
 
@@ -57,7 +58,7 @@ class Watch:
             self._looking = asyncio.create_task(self._look())
         told = -1
         try:
-            while True:
+            while not self._over:
                 if told == self.version:
                     await self._wait_for_change()
                 if told == self.version:
@@ -70,6 +71,12 @@ class Watch:
             if self._lookers == 0 and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None
+
+    async def close(self) -> None:
+        """End the news: whoever listens hangs up only when we do."""
+        self._over = True
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _wait_for_change(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -39,6 +39,12 @@ function tick() {
     if (each.textContent !== said) each.textContent = said;
     each.classList.toggle("soon", expires - Date.now() / 1000 < 600);
   }
+  const shown = state.shown;
+  if (shown && shown.expires !== null && shown.expires <= Date.now() / 1000 && shown.state !== "expired" && !shown.settled) {
+    shown.state = "expired";
+    if (at("confirm").open) at("confirm").close();
+    render(shown);
+  }
 }
 
 function countdown(tag, className, expires) {

@@ -1,0 +1,276 @@
+"""The page in a browser (headless Chromium), by keyboard alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from tests.approvals.conftest import paying, revising
+
+from scaffold import Task
+from scaffold.approvals.reaching import Waits
+from scaffold.interfaces import Answer
+
+if TYPE_CHECKING:
+    from tests.approvals.conftest import Office, Serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all; each test has a context of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def _is_a_fault(told: ConsoleMessage) -> bool:
+    """Whether the browser complains; that a question is settled is told by a status, which it notes as well."""
+    return told.type == "error" and "409" not in told.text
+
+
+@pytest.fixture
+def faults() -> list[str]:
+    """What the browser complained about; nothing, at the end of each test."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, faults: list[str]) -> Iterator[Page]:
+    """A page whose every error and dialog counts as a fault."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda told: faults.extend([told.text] if _is_a_fault(told) else []))
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
+    yield page
+    context.close()
+    assert faults == []
+
+
+def test_an_approval_by_keyboard_alone(office: Office, serve: Serve, page: Page) -> None:
+    """With j to the question, a to approve, a comment, Enter; the run then goes on, and the page says so by itself."""
+    outcome = office.wait()
+    page.goto(serve("ann").addresses["ann"])
+    expect(page.locator("#live")).to_have_text("live")
+    assert "token" not in page.url
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    expect(page.locator("#detail h2")).to_have_text("pay")
+    expect(page.locator("#detail")).to_contain_text('"invoice": "i1"')
+    expect(page.locator("#list button[aria-current=true]")).to_be_focused()
+    page.keyboard.press("a")
+    expect(page.locator("#comment")).to_be_focused()
+    page.keyboard.type("jada, looks right")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_contain_text("Answered. The run takes it in")
+    expect(page.locator("#detail")).to_contain_text("ann: jada, looks right")
+    assert office.agent().resume_sync(outcome.run).answer == "paid i1"
+    expect(page.locator("#count")).to_have_text("nothing waits")
+    expect(page.locator("#detail")).to_contain_text("is settled already")
+
+
+def test_escape_approves_nothing_and_d_denies(office: Office, serve: Serve, page: Page) -> None:
+    """Esc leaves everything as it was, typing in the search field approves nothing, and Tab reaches each button."""
+    outcome = office.wait()
+    page.goto(serve("ann").addresses["ann"])
+    page.keyboard.press("a")  # nothing is shown yet
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    page.keyboard.press("a")
+    page.keyboard.press("Escape")
+    expect(page.locator("#confirm")).not_to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("adpay")
+    expect(page.locator("#list button")).to_have_count(0)
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Escape")
+    expect(page.locator("#list button")).to_have_count(1)
+    assert office.journal.inbox(outcome.run) == []
+    page.locator("#list button").focus()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Deny":
+            break
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_contain_text("denied by")
+    assert office.agent().resume_sync(outcome.run).answer.endswith("ann said no")
+
+
+def test_a_hostile_trace_is_shown_as_text(office: Office, serve: Serve, page: Page) -> None:
+    """Markup in calls, verdicts, evidence and thoughts runs nothing, makes no element, and hides nothing."""
+    office.wait(revising)
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    text = page.locator("#detail").inner_text()
+    assert "<script>document.title='owned'</script>\\u{202e}gnihsihp" in text
+    assert "our account <b>has changed</b>" in text
+    page.locator("#detail summary").click() if page.locator("#detail summary").count() else None
+    page.keyboard.press("a")
+    expect(page.locator("#confirm-what")).to_contain_text("<script>")
+    assert page.locator("#detail script, #detail img, #detail b b, #list img").count() == 0
+    assert page.title() == "(1) Approvals"
+
+
+def test_a_plan_shows_what_is_other_than_before_and_is_approved_with_its_scope(
+    office: Office, serve: Serve, page: Page
+) -> None:
+    """The difference stands line by line; with the box ticked, its calls are not asked about again."""
+    outcome = office.wait(revising)
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    expect(page.locator(".diff .gone").first).to_have_text('  "cents": 990,')
+    expect(page.locator(".diff .added").first).to_have_text('  "cents": 940,')
+    expect(page.locator(".verdict")).to_contain_text("careful says escalate, risk 0.80")
+    page.keyboard.press("a")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_contain_text("Answered.")
+    done = office.agent(revising).resume_sync(outcome.run)
+    assert set(done.answer.values()) == {"performed"}
+
+
+def test_a_run_that_waits_acts_at_once(office: Office, serve: Serve, page: Page) -> None:
+    """The question appears by itself; once approved, the waiting run acts within 200 ms of the answer being taken."""
+    page.goto(serve("ann").addresses["ann"])
+    expect(page.locator("#detail")).to_contain_text("Nothing waits for a person.")
+    outcomes: list[Any] = []
+    agent = office.agent(paying, approvers=[Waits()])
+    running = Thread(target=lambda: outcomes.append(agent.solve_sync(Task(prompt="x"))))
+    running.start()
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    page.keyboard.press("a")
+    with page.expect_response(lambda reply: reply.request.method == "POST"):
+        page.keyboard.press("Enter")
+    taken = time.monotonic()
+    running.join(10)
+    assert time.monotonic() - taken < 1.0  # the browser tells of the reply with a delay of its own
+    (outcome,) = outcomes
+    assert outcome.answer == "paid i1"
+    inbox = office.runs / outcome.run / "inbox"
+    posted = max(each.stat().st_mtime for each in inbox.iterdir())
+    (given,) = office.world.facts(outcome, "approval.given")
+    assert given["at"] - posted < 0.2
+
+
+def test_two_people_at_once_are_told_of_each_other(office: Office, serve: Serve, page: Page) -> None:
+    """Who is second sees that it was answered, if they have it open, or is told when they confirm."""
+    outcome = office.wait()
+    page.goto(serve("ben").addresses["ben"])
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    asked = office.asked(outcome)
+    said = Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann")
+    with ThreadPoolExecutor() as elsewhere:  # the browser's driver has a loop of its own here
+        elsewhere.submit(asyncio.run, office.journal.post(outcome.run, said)).result()
+    expect(page.locator("#detail")).to_contain_text("Answered.")
+    expect(page.locator("#detail .actions button")).to_have_count(0)
+    page.keyboard.press("d")
+    expect(page.locator("#confirm")).not_to_be_visible()
+
+
+def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, page: Page) -> None:
+    """Seconds pass on the page, and in the end nothing can be approved there."""
+    office.wait(approval_seconds=8.0)
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    expect(page.locator("#detail .soon")).to_have_text(re.compile("^0:0[0-4] left$"), timeout=10_000)
+    expect(page.locator("#detail")).to_contain_text("Expired, which means no.", timeout=15_000)
+    assert page.locator("#detail .actions button").count() == 0
+
+
+def test_another_site_cannot_use_an_open_page(office: Office, serve: Serve, page: Page) -> None:
+    """A page of another origin in the same browser, cookie and all, can neither read the queue nor answer."""
+    outcome = office.wait()
+    served = serve("ann")
+    page.goto(served.addresses["ann"])
+    page.locator("#list button").wait_for()
+    asked = office.asked(outcome)
+    evil = page.context.new_page()
+    evil.route("http://evil.example/", lambda route: route.fulfill(body="<h1>evil</h1>", content_type="text/html"))
+    evil.goto("http://evil.example/")
+    script = """async ([base, path, digest]) => {
+        const tries = [
+            fetch(base + '/api/queue', {credentials: 'include'}).then((reply) => reply.text()),
+            fetch(base + path, {method: 'POST', credentials: 'include', mode: 'no-cors',
+                headers: {'content-type': 'text/plain'}, body: JSON.stringify({digest, granted: true})}),
+        ];
+        return (await Promise.allSettled(tries)).map((each) => each.status + ' ' + (each.value || ''));
+    }"""
+    path = f"/api/runs/{outcome.run}/{asked['id']}"
+    said = evil.evaluate(script, [served.base, path, asked["digest"]])
+    assert said[0].startswith("rejected")
+    assert office.journal.inbox(outcome.run) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_looks_after_the_persons_eyes(office: Office, serve: Serve, browser: Browser, scheme: Any) -> None:
+    """Light and dark follow the system; text has a contrast of 4.5 and more; nothing is wider than the window."""
+    office.wait(revising)
+    address = serve("ann").addresses["ann"]
+    for width in (1280, 480):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+        page = context.new_page()
+        page.goto(address)
+        page.locator("#list button").first.wait_for()
+        page.keyboard.press("j")
+        page.locator("#detail h2").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for place in (
+            "#detail h2",
+            ".kind",
+            "#list .run",
+            ".actions .yes",
+            ".actions .no",
+            ".diff .added",
+            ".note, #count",
+        ):
+            assert page.evaluate(_CONTRAST, place) >= 4.5, (place, scheme)
+        folder = os.environ.get("SCAFFOLD_SCREENSHOTS")
+        if folder:
+            page.screenshot(path=f"{folder}/{scheme}-{width}.png")
+        context.close()
+
+
+_CONTRAST = """(place) => {
+    const part = (value) => {
+        const share = value / 255;
+        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    };
+    const light = (color) => {
+        const [red, green, blue] = color.match(/[\\d.]+/g).map(Number);
+        return 0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue);
+    };
+    const element = document.querySelector(place);
+    if (element === null) return place;
+    let behind = element;
+    while (behind !== document.body && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
+        behind = behind.parentElement;
+    const both = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)];
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+}"""

@@ -1,0 +1,196 @@
+"""One task with a person in it, answered at the terminal, from another process, on the page, and while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pexpect
+import pytest
+from tests.cli.conftest import command, environment
+
+from scaffold.cli import main
+from scaffold.trace.heads import new_key
+
+if TYPE_CHECKING:
+    from tests.approvals.conftest import Office
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "approvals" / "task.yaml"
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the example, in which commands are typed."""
+    for file in EXAMPLE.parent.iterdir():
+        if file.suffix in {".py", ".yaml"}:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SCAFFOLD_RUNS", raising=False)
+    return tmp_path
+
+
+def run(desk: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Type a command, without a terminal."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=desk,
+        env=environment(desk),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def waiting(desk: Path) -> list[dict[str, str]]:
+    """What waits, as another process is told it."""
+    listed: list[dict[str, str]] = json.loads(run(desk, "approvals", "list", "--json").stdout)
+    return listed
+
+
+def paid(desk: Path) -> list[str]:
+    """What was really paid."""
+    file = desk / "paid.txt"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_asked_at_the_terminal(desk: Path) -> None:
+    """The large payment is asked about, the small one is not; y pays it."""
+    line = command("solve", "task.yaml")
+    env = environment(desk, {"TERM": "xterm", "COLUMNS": "160"})
+    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=30)
+    terminal.expect_exact('pay(cents=250000, invoice="2042")')
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("y")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
+
+
+def test_answered_by_another_process_after_the_first_has_exited(desk: Path) -> None:
+    """The run pauses with status 6; days later somebody approves, somebody else resumes, and nothing is paid twice."""
+    assert run(desk, "solve", "task.yaml").returncode == 6
+    assert paid(desk) == ["2041 4200"]
+    (asked,) = waiting(desk)
+    approved = run(desk, "approvals", "approve", asked["run"], asked["id"], "--as", "ann", "--comment", "as ordered")
+    assert approved.stdout.startswith("approved; go on with: scaffold resume")
+    resumed = run(desk, "resume", asked["run"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
+    assert "ann approved pay(" in run(desk, "audit", "show", "last").stdout
+    assert run(desk, "audit", "verify", "last").returncode == 0
+
+
+def test_answered_on_the_page_while_the_run_waits(desk: Path) -> None:
+    """`solve --wait` stands by without a terminal, and goes on by itself once the page has an answer."""
+    solving = subprocess.Popen(
+        command("solve", "task.yaml", "--wait"),
+        cwd=desk,
+        env=environment(desk),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    page = pexpect.spawn(
+        sys.executable,
+        command("approvals", "serve", "--as", "ann")[1:],
+        cwd=str(desk),
+        env=environment(desk),
+        encoding="utf-8",
+        timeout=30,
+    )
+    try:
+        page.expect(r"ann: (http://\S+)\s")
+        assert page.match is not None
+        address = str(page.match.group(1))
+        base = re.sub(r"/\?.*", "", address)
+        with httpx.Client(base_url=base, headers={"origin": base}, trust_env=False) as browser:
+            browser.get(address)
+            until = time.monotonic() + 30
+            while not (items := browser.get("/api/queue").json()["items"]) and time.monotonic() < until:
+                time.sleep(0.1)
+            place = f"/api/runs/{items[0]['run']}/{items[0]['id']}"
+            digest = browser.get(place).json()["digest"]
+            assert browser.post(place, json={"digest": digest, "granted": True}).json() == {"taken": True}
+        assert solving.wait(20) == 0
+        solving.communicate()
+        assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
+    finally:
+        page.sendintr()
+        page.expect(pexpect.EOF)
+        page.close()
+        if solving.poll() is None:
+            solving.kill()
+
+
+def test_a_webhook_without_a_secret_is_a_clear_error(desk: Path) -> None:
+    """Before anything runs."""
+    env = environment(desk, {"SCAFFOLD_WEBHOOK_URL": "https://example.com/"})
+    ran = subprocess.run(command("solve", "task.yaml"), cwd=desk, env=env, capture_output=True, text=True, check=False)
+    assert (ran.returncode, "SCAFFOLD_WEBHOOK_SECRET" in ran.stderr) == (2, True)
+    assert paid(desk) == []
+
+
+def test_who_may_not_approve_is_not_asked_at_the_terminal(desk: Path) -> None:
+    """Where the task names others, the terminal's user is not asked in vain: the run pauses."""
+    task = desk / "task.yaml"
+    task.write_text(task.read_text() + "\noversight: {approvers: [somebody else]}\n")
+    line = command("solve", "task.yaml")
+    env = environment(desk, {"TERM": "xterm"})
+    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=30)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 6
+    assert "y/N" not in str(terminal.before)
+
+
+def test_settings_that_are_wrong_name_their_line(desk: Path) -> None:
+    """A task file's faults are told with file, line and key."""
+    task = desk / "task.yaml"
+    text = task.read_text()
+    task.write_text(text + "\noversight:\n  approvers: [ann]\n  needs: 2\n")
+    ran = run(desk, "solve", "task.yaml")
+    assert ran.returncode == 2
+    assert "needs 2 approvals, and approvers names 1" in ran.stderr
+    task.write_text(text + "\noversight:\n  approvers: {ann: nonsense}\n")
+    ran = run(desk, "solve", "task.yaml")
+    assert ran.returncode == 2
+    assert re.search(r"task\.yaml:\d+: oversight\.approvers\.ann: 'nonsense' is no verifier line", ran.stderr), (
+        ran.stderr
+    )
+
+
+def test_two_people_with_keys_through_the_command(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each signs with their own key; without it, or with the other's, the answer is refused at once."""
+    folder = office.world.folder
+    keys = {name: new_key(folder / name).verifier() for name in ("ann", "ben")}
+    outcome = office.wait(approvers=keys, needs=2)
+    asked = office.asked(outcome)
+
+    def approve(person: str, *options: str) -> tuple[int, str]:
+        status = main(
+            ["approvals", "approve", outcome.run, asked["id"], "--as", person, "--runs", str(office.runs), *options]
+        )
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    assert approve("ann") == (2, "error: this answer would not count: it is not signed by the key of ann\n")
+    assert approve("ann", "--key", str(folder / "ben"))[0] == 2
+    assert approve("ann", "--key", str(folder / "ann")) == (0, "approved; 1 more has to approve it\n")
+    assert approve("ann", "--key", str(folder / "ann"))[0] == 2
+    assert approve("ben", "--key", str(folder / "ben"))[0] == 0
+    assert office.agent().resume_sync(outcome.run).answer == "paid i1"
+    assert asyncio.run(_inbox(office, outcome.run)) == ["ann", "ben"]
+
+
+async def _inbox(office: Office, run: str) -> list[str]:
+    return sorted(answer.by for answer in office.journal.inbox(run))
