@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from scaffold.assembly import Assembly, owner
 from scaffold.interfaces import ActionSource, Backend, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome
+from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
 from scaffold.vocabulary.task import Task
@@ -52,6 +54,8 @@ class Scaffold(Assembly):
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
+        credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
+            environment variable of that name.
         base: folder that `module:function` refers to.
     """
 
@@ -75,6 +79,7 @@ class Scaffold(Assembly):
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
+        credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
         super().__init__(
@@ -93,6 +98,7 @@ class Scaffold(Assembly):
             plan_only=plan_only,
             surroundings=surroundings,
             on_event=on_event,
+            credentials=credentials,
             base=base,
         )
         self._planner, self._planner_name = _planner(planner, options or {}, base or Path.cwd())
@@ -123,6 +129,29 @@ class Scaffold(Assembly):
         claim = await self.journal.claim(run, owner())
         return await self._run(task, claim, config, resume=True)
 
+    async def stream(self, task: Task | str = "", *, resume: str = "") -> AsyncGenerator[Happened | Outcome]:
+        """Solve a task, or go on with a run, and give each event as it happens; the outcome comes last.
+
+        Whoever watches slowly does not hold up the run, and misses nothing. To stop watching is to pause the run, which
+        can be resumed: leave the loop within `contextlib.aclosing`, or be cancelled.
+
+        Raises:
+            BadInput: the task does not fit this agent; nothing was begun.
+        """
+        config: Mapping[str, Any] = {}
+        if resume:
+            task, config = await read_start(self.journal, resume)
+        elif isinstance(task, str):
+            task = Task(prompt=task)
+        self.check(task)
+        await self.prepare()
+        claim = await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
+        feed = Feed(self.journal, claim.run)
+        solve = partial(self._run, task, claim, config, resume=bool(resume), listeners=(feed.take,))
+        async with aclosing(streamed(feed, solve)) as happenings:
+            async for each in happenings:
+                yield each
+
     def solve_sync(self, task: Task) -> Outcome:
         """Solve a task and close, from code that is not async; in a thread when a loop is running already."""
         return _wait_for(lambda: self._then_close(self.solve(task)))
@@ -145,9 +174,18 @@ class Scaffold(Assembly):
         finally:
             await self.close()
 
-    async def _run(self, task: Task, claim: Claim, config: Mapping[str, Any], *, resume: bool) -> Outcome:
+    async def _run(
+        self,
+        task: Task,
+        claim: Claim,
+        config: Mapping[str, Any],
+        *,
+        resume: bool,
+        listeners: Sequence[Callable[[Event, bytes], None]] = (),
+    ) -> Outcome:
         try:
             async with self.setting(task, self._planner_name, config, resumed=resume) as setting:
+                setting.listeners = (*setting.listeners, *listeners)
                 engine = self._running[claim.run] = Engine(setting, claim, self._planner)
                 return await (engine.resume() if resume else engine.start())
         finally:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import planning
@@ -12,6 +13,7 @@ from scaffold.agent import read_start
 from scaffold.assembly import Assembly, owner
 from scaffold.errors import BadInput
 from scaffold.machinery.hosted import HOST, Hosted, Said
+from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.task import Task
 
@@ -116,15 +118,20 @@ class Gate(Assembly):
         try:
             async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
                 setting.backends = {**setting.backends, HOST: Said(self._model)}
+                feeds: list[Feed] = []
+                setting.listeners = (*setting.listeners, lambda event, body: _tell(feeds, event, body))
                 hosted = Hosted(setting, claim)
                 await (hosted.resume() if resume else hosted.start())
-                run = GatedRun(claim.run, hosted, self._actions)
+                run = GatedRun(claim.run, hosted, self._actions, partial(_watch, self.journal, claim.run, feeds))
                 try:
                     yield run
+                    await hosted.answer(run._answer)  # noqa: SLF001 - its own
                 except BaseException as error:
                     await hosted.fail(error)
                     raise
-                await hosted.answer(run._answer)  # noqa: SLF001 - its own
+                finally:
+                    for feed in feeds:
+                        feed.close()
         finally:
             await self.journal.release(claim)
 
@@ -149,8 +156,11 @@ class GatedRun:
         loop: the event loop that it lives in; it is used from there.
     """
 
-    def __init__(self, run: str, hosted: Hosted, actions: Mapping[str, Action]) -> None:
+    def __init__(
+        self, run: str, hosted: Hosted, actions: Mapping[str, Action], watch: Callable[[], AsyncGenerator[Happened]]
+    ) -> None:
         self.id = run
+        self._watch = watch
         self.actions = actions
         self.loop = asyncio.get_running_loop()
         self._hosted = hosted
@@ -160,6 +170,13 @@ class GatedRun:
     def outcome(self) -> Outcome | None:
         """How it ended, or why it stands still; None while it goes on."""
         return self._hosted.outcome
+
+    def events(self) -> AsyncGenerator[Happened]:
+        """What happens from now on, as it happens, until the block has ended; for another task to watch.
+
+        Whoever watches slowly does not hold up the run, and misses nothing.
+        """
+        return self._watch()
 
     async def think(
         self, text: str, *, reasoning: str = "", usage: Usage | None = None, kind: StepKind = "solve"
@@ -285,3 +302,14 @@ class SyncGatedRun:
     def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         result: T = self._portal.call(start)
         return result
+
+
+def _tell(feeds: Sequence[Feed], event: Event, body: bytes) -> None:
+    for feed in feeds:
+        feed.take(event, body)
+
+
+def _watch(journal: Journal, run: str, feeds: list[Feed]) -> AsyncGenerator[Happened]:
+    feed = Feed(journal, run)
+    feeds.append(feed)
+    return feed.happenings()
