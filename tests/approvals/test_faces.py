@@ -110,7 +110,7 @@ def test_answered_on_the_page_while_the_run_waits(desk: Path) -> None:
     )
     try:
         page.expect(r"ann: (http://\S+)\s")
-        assert page.match is not None
+        assert isinstance(page.match, re.Match)
         address = str(page.match.group(1))
         base = re.sub(r"/\?.*", "", address)
         with httpx.Client(base_url=base, headers={"origin": base}, trust_env=False) as browser:
