@@ -261,3 +261,18 @@ def test_nothing_is_sent_to_a_server_that_was_refused(world: Any, go: Any) -> No
 
     go(story())
     assert world.called() == []
+
+
+@pytest.mark.parametrize("name", ["two words", "\x1b[2J", "x" * 129])
+def test_a_tool_of_an_odd_name_is_refused(world: Any, go: Any, name: str) -> None:
+    """Names stand in plans, prompts and on terminals: what the protocol does not advise is not taken."""
+    (world.folder / "tools.json").write_text(json.dumps({"echo": {"name": name}}))
+    with pytest.raises(BadInput, match="has a tool of the odd name"):
+        go(world.accepted())
+
+
+def test_one_server_serves_one_event_loop_after_another(world: Any, go: Any) -> None:
+    """A program that is not async solves twice: the server is started anew for each."""
+    server = go(world.accepted())
+    for _ in range(2):
+        assert go(world.run(server, ECHO)).answer == ["hello"]

@@ -4,7 +4,7 @@ What a server says of its tools counts for nothing until somebody has read and a
 in a file of pins, and the actions are made from that file alone. So a task is read, checked and reviewed without its
 servers, and a server whose tools have changed since is refused.
 
-    clock = McpServer("time", ServerSettings(command=["mcp-server-time"], effects={"get_current_time": "read"}))
+    clock = McpServer("time", ServerSettings(command=("mcp-server-time",), effects={"get_current_time": "read"}))
     agent = Scaffold("react", backends={"default": "smollm2"}, actions=[clock])
 
 Nothing here imports the SDK before a server is started.

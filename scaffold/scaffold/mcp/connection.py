@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mcp.client.session import IncomingMessage
     from mcp_types import CallToolResult
 
+_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")  # as the protocol's version of 2025-11-25 advises
 _MOST_PAGES = 100
 _MOST_TOOLS = 1000
 
@@ -142,6 +144,8 @@ class Connection:
             for _ in range(_MOST_PAGES):
                 page = await self._client.session.list_tools(params=PaginatedRequestParams(cursor=cursor))
                 for each in page.tools:
+                    if not _NAME.match(each.name):
+                        raise BadInput(f"the MCP server {self._server!r} has a tool of the odd name {each.name[:80]!r}")
                     if each.name in found:
                         raise BadInput(f"the MCP server {self._server!r} has two tools named {each.name!r}")
                     found[each.name] = _described(each)

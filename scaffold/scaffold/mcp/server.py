@@ -148,6 +148,10 @@ class McpServer:
 
     async def close(self) -> None:
         """End it, and whatever it started."""
+        await self._disconnect()
+        self._opening = asyncio.Lock()  # it may be started again in another event loop
+
+    async def _disconnect(self) -> None:
         live, self._live = self._live, None
         if live is not None:
             await live.close()
@@ -207,7 +211,7 @@ class McpServer:
     async def _connected(self) -> Connection:
         """The connection that there is, or a new one once the old one has ended; to be asked by one at a time."""
         if self._live is None or self._live.gone:
-            await self.close()
+            await self._disconnect()
             self._live = await self._open()
         return self._live
 

@@ -98,6 +98,9 @@ class ServerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for each in (*(self.command or ()), self.url or ""):
+            if scrubbed(each) != each:
+                raise ValueError("`command` or `url` holds what looks like a credential: give it by `env` or `headers`")
         if (self.command is None) == (self.url is None):
             raise ValueError("needs either `command`, a program to start, or `url`, where it listens")
         if self.url is not None:

@@ -6,6 +6,7 @@ The SDK's own client for programs reads a line however long it is, so the pipes 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -139,7 +140,7 @@ async def program(
 def _leash(group: int) -> subprocess.Popen[bytes]:
     """Start what ends a program and its children a moment after our own end, however that came."""
     return subprocess.Popen(  # noqa: S603 - our own words, and two numbers
-        ["/bin/sh", "-c", _LEASH, str(group), str(_GRACE_S)],
+        ["/bin/sh", "-c", _LEASH, str(group), str(math.ceil(_GRACE_S))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
