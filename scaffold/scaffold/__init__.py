@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scaffold.planning import think as think
     from scaffold.planning import together as together
     from scaffold.vocabulary.actions import Call as Call
+    from scaffold.vocabulary.actions import Credential as Credential
     from scaffold.vocabulary.actions import Observation as Observation
     from scaffold.vocabulary.composed import cascade as cascade
     from scaffold.vocabulary.composed import in_rotation as in_rotation
@@ -74,6 +75,7 @@ _HOMES = {
     "think": "planning",
     "together": "planning",
     "Call": "vocabulary.actions",
+    "Credential": "vocabulary.actions",
     "Observation": "vocabulary.actions",
     "cascade": "vocabulary.composed",
     "in_rotation": "vocabulary.composed",

@@ -11,11 +11,11 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from scaffold.vocabulary.actions import ActionSpec, Call
+from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import canonical
 
 if TYPE_CHECKING:
@@ -28,14 +28,15 @@ _CALL = "call"
 class FunctionAction:
     """A function as an action: calling it is not possible, only proposing it."""
 
-    def __init__(self, function: Callable[..., Any], spec: ActionSpec, arguments: type[Any], *, told: bool) -> None:
+    def __init__(self, function: Callable[..., Any], spec: ActionSpec, shape: _Shape) -> None:
         self.spec = spec
         self.__doc__ = function.__doc__
         self._function = function
         self._waits = inspect.iscoroutinefunction(function)
-        self._arguments = arguments
-        self._names = tuple(arguments.model_fields)
-        self._told = told
+        self._arguments = shape.arguments
+        self._names = tuple(shape.arguments.model_fields)
+        self._told = shape.told
+        self._credentials = shape.credentials
         self._reconcile: Callable[..., Any] | None = None
 
     def __call__(self, *_: Any, **__: Any) -> Any:
@@ -87,6 +88,8 @@ class FunctionAction:
         values = {name: getattr(checked, name) for name in self._names}
         if self._told:
             values[_CALL] = call
+        for parameter, name in self._credentials.items():
+            values[parameter] = call.credentials[name]
         return values
 
 
@@ -119,7 +122,8 @@ def action(  # noqa: PLR0913 - all that an action may declare
 ) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
     """Make a function an action; its schema comes from its annotations.
 
-    A plain function runs in a thread. A keyword parameter named `call`, of type Call, is told the idempotency key.
+    A plain function runs in a thread. A keyword parameter named `call`, of type Call, is told the idempotency key; one
+    of type `Annotated[str, Credential("BANK_TOKEN")]` is told that credential. Neither is an argument.
 
     Args:
         function: the function, when used without brackets.
@@ -137,7 +141,8 @@ def action(  # noqa: PLR0913 - all that an action may declare
     """
 
     def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
-        arguments, told = _arguments_of(wrapped)
+        shape = _shape_of(wrapped)
+        arguments = shape.arguments
         unknown = [field for field in identity if field not in arguments.model_fields]
         if unknown:
             raise TypeError(f"{wrapped.__name__} has no parameter {unknown[0]!r}, which its identity names")
@@ -152,15 +157,31 @@ def action(  # noqa: PLR0913 - all that an action may declare
             identity=identity,
             idempotency=idempotency,
             timeout_s=timeout_s,
+            credentials=tuple(dict.fromkeys(shape.credentials.values())),
         )
-        return FunctionAction(wrapped, spec, arguments, told=told)
+        return FunctionAction(wrapped, spec, shape)
 
     return wrap if function is None else wrap(function)
 
 
-def _arguments_of(function: Callable[..., Any]) -> tuple[type[Any], bool]:
+class _Shape(NamedTuple):
+    """What a function takes: arguments, whether it is told of the call, and credentials by parameter."""
+
+    arguments: type[Any]
+    told: bool
+    credentials: dict[str, str]
+
+
+def _credential_in(hint: Any) -> str:
+    """The name of the credential that an annotation asks for; empty when it asks for none."""
+    marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Credential)]
+    return marks[0].name if marks else ""
+
+
+def _shape_of(function: Callable[..., Any]) -> _Shape:
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
+    credentials: dict[str, str] = {}
     told = False
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == _CALL and hints.get(_CALL) is Call:
@@ -170,7 +191,11 @@ def _arguments_of(function: Callable[..., Any]) -> tuple[type[Any], bool]:
             raise TypeError(f"{function.__name__}: an action's parameters have names; {parameter} has none")
         if parameter.name not in hints:
             raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} needs an annotation")
+        credential = _credential_in(hints[parameter.name])
+        if credential:
+            credentials[parameter.name] = credential
+            continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return model, told
+    return _Shape(model, told, credentials)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings
+from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
 from scaffold.projections import environment
@@ -64,6 +65,7 @@ class Assembly:
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
+        credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
         base = base or Path.cwd()
@@ -99,6 +101,7 @@ class Assembly:
         self._surroundings = surroundings or Surroundings()
         self._on_event = on_event
         self._prepared = False
+        self._credentials = Credentials(credentials, base)
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,6 +135,8 @@ class Assembly:
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
+        for name in specs if task.actions is None else task.actions:
+            self._credentials.check(specs[name].credentials, name)
         _check_recordable(task)
         _check_approvers(task)
         self._check_sampling()
@@ -216,6 +221,7 @@ class Assembly:
                 observe=self._observe,
                 plan_only=self._plan_only,
                 config=known,
+                credentials=self._credentials,
                 followers=() if live is None else (live.follow,),
                 listeners=(
                     *(() if live is None else (live.send,)),

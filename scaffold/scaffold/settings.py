@@ -9,7 +9,7 @@ from scaffold.document import show, unknown
 if TYPE_CHECKING:
     from scaffold.document import Document, Place
 
-AGENT_KEYS = ("planner", "backends", "monitors", "policy", "actions", "prompts", "sampling")
+AGENT_KEYS = ("planner", "backends", "monitors", "policy", "actions", "prompts", "sampling", "credentials")
 
 
 def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
@@ -107,6 +107,11 @@ def read_prompts(document: Document) -> str | None:
     if not (document.path.parent / said).is_dir():
         raise document.fault(f"there is no folder {said!r} beside the file", ("prompts",))
     return said
+
+
+def read_credentials(document: Document) -> dict[str, Any]:
+    """Where what actions are told is found, by name."""
+    return _mapping(document, document.value.get("credentials"), ("credentials",))
 
 
 def _list(document: Document, key: str) -> list[Any]:

@@ -24,6 +24,7 @@ PUBLIC = [
     "BadInput",
     "Budget",
     "Call",
+    "Credential",
     "Confidence",
     "Gate",
     "GaveUp",

@@ -142,6 +142,17 @@ def _agent() -> dict[str, Any]:
             "items": {"anyOf": [{"type": "string", "pattern": ":"}, _sources()]},
         },
         "prompts": {"description": "A folder of templates that replace the built-in ones.", "type": "string"},
+        "credentials": {
+            "description": "Where what actions are told is found, by name; else the environment variable of that name.",
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
+                "additionalProperties": False,
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+        },
         "sampling": {
             "description": "How samples become one answer, for steps that do not say.",
             "anyOf": [{"const": "once"}, policy],

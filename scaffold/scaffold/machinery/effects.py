@@ -17,6 +17,7 @@ from scaffold.errors import (
     Stopped,
 )
 from scaffold.interfaces import Reconciles
+from scaffold.machinery.credentials import Revealed
 from scaffold.machinery.recorder import microseconds
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from scaffold.interfaces import Action, Surroundings
+    from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.identities import Identities
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.reviews import Reviews
@@ -53,6 +55,7 @@ class Effects:
         state: RunState,
         surroundings: Surroundings,
         identities: Identities,
+        credentials: Credentials,
         ask_person: AskPerson,
     ) -> None:
         self._actions = actions
@@ -61,7 +64,12 @@ class Effects:
         self._state = state
         self._reach = surroundings.reach
         self._identities = identities
+        self._credentials = credentials
         self._ask_person = ask_person
+
+    def reveal(self, action: str) -> Revealed:
+        """What a call of an action may know."""
+        return Revealed(self._credentials, self._actions[action].spec.credentials)
 
     async def perform(self, key: str, call: ActionCall, clearance: Clearance) -> Observation[Any] | ActionError:
         """Perform a cleared call: intent on disk, effect, outcome on disk, result reviewed."""
@@ -93,7 +101,10 @@ class Effects:
         if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
             # This attempt did nothing; the one that was interrupted may have.
             status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
-        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, seconds=seconds)
+        told = clearance.call.credentials
+        event, body = await self._write_outcome(
+            key, call, status, value=value, reason=reason, seconds=seconds, told=told
+        )
         if cancelled:
             raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
         return await self._read(key, call, event, body)
@@ -131,10 +142,17 @@ class Effects:
         return certain, None, f"{type(error).__name__}: {error}", cancelled
 
     async def conclude(
-        self, key: str, call: ActionCall, status: Any, *, value: Any = None, reason: str = "", seconds: float = 0.0
+        self,
+        key: str,
+        call: ActionCall,
+        status: Any,
+        *,
+        value: Any = None,
+        reason: str = "",
+        told: Revealed | None = None,
     ) -> Observation[Any] | ActionError:
         """Write down what came of a call; gives what the planner is sent."""
-        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, seconds=seconds)
+        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, told=told)
         return await self._read(key, call, event, body)
 
     async def _read(
@@ -145,15 +163,27 @@ class Effects:
         return await self.review_result(key, call, self._state.at(key))
 
     async def _write_outcome(
-        self, key: str, call: ActionCall, status: Any, *, value: Any = None, reason: str = "", seconds: float = 0.0
+        self,
+        key: str,
+        call: ActionCall,
+        status: Any,
+        *,
+        value: Any = None,
+        reason: str = "",
+        seconds: float = 0.0,
+        told: Revealed | None = None,
     ) -> tuple[ev.ActionOutcome, bytes]:
+        """Write down what came of a call, without what it was told."""
         progress = self._state.at(key)
+        reason = reason if told is None else told.hidden(reason)
         content: dict[str, Any] = {"reason": reason} if reason else {}
         if status == "performed":
             try:
-                content["value"] = msgspec.Raw(canonical(value))
+                plain = canonical(value)
+                content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
             except (TypeError, ValueError, RecursionError) as error:
-                content = {"value": None, "reason": f"it was performed; what it gave back cannot be recorded: {error}"}
+                said = f"it was performed; what it gave back cannot be recorded: {error}"
+                content = {"value": None, "reason": said if told is None else told.hidden(said)}
         final = status != "performed" or not self._reviews.watches("observation")
         event = ev.ActionOutcome(
             key=key,
@@ -206,15 +236,17 @@ class Effects:
         if action.spec.idempotency == "target_key":
             return None
         if action.spec.idempotency == "reconcile" and isinstance(action, Reconciles):
-            told = Call(run=self._recorder.claim.run, key=idempotency_key(self._recorder.claim.run, key))
+            told = self.reveal(call.action)
+            run = self._recorder.claim.run
+            asking = Call(run=run, key=idempotency_key(run, key), credentials=told)
             try:
                 async with asyncio.timeout(action.spec.timeout_s):
-                    happened, value = await action.reconcile(call.arguments, told)
+                    happened, value = await action.reconcile(call.arguments, asking)
             except Exception as error:  # noqa: BLE001 - not knowing is an answer too
                 return await self.conclude(
-                    key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}"
+                    key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}", told=told
                 )
-            return await self.conclude(key, call, "performed", value=value) if happened else None
+            return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
         return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from scaffold.errors import ActionError
     from scaffold.interfaces import Action, Journal, Surroundings
+    from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.interpreter import Pending
     from scaffold.machinery.people import People
     from scaffold.machinery.recorder import Recorder
@@ -66,6 +67,7 @@ class Gate:
         recorder: Recorder,
         state: RunState,
         surroundings: Surroundings,
+        credentials: Credentials,
         observe: bool,
         plan_only: bool,
     ) -> None:
@@ -88,6 +90,7 @@ class Gate:
             state=state,
             surroundings=surroundings,
             identities=self._identities,
+            credentials=credentials,
             ask_person=self._ask_person,
         )
 
@@ -408,6 +411,7 @@ class Gate:
             run=self._recorder.claim.run,
             key=idempotency_key(self._recorder.claim.run, key),
             attempt=progress.intent.attempt + 1 if progress.intent else 1,
+            credentials=self._effects.reveal(call.action),
         )
         self._recorder.record(
             ev.ActionCleared(

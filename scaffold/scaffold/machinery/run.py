@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import errors
+from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.people import Parked, People
@@ -87,6 +88,7 @@ class Setting:
         oversample: how many samples of each step are drawn at least, for measuring how they agree.
         calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
         config: what is needed to build this setting again; kept in the trace's content.
+        credentials: where what actions are told is found.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
     """
@@ -111,6 +113,7 @@ class Setting:
     seed: str = ""
     oversample: int = 0
     calibration: Calibration | None = None
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 class Run:
@@ -170,6 +173,7 @@ class Run:
             recorder=self.recorder,
             state=self.state,
             surroundings=setting.surroundings,
+            credentials=setting.credentials,
             observe=setting.observe,
             plan_only=setting.plan_only,
         )

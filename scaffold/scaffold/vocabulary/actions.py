@@ -29,6 +29,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         identity: names of the arguments that say *which* thing is acted on: one effect each.
         idempotency: what the target promises about repeated calls.
         timeout_s: seconds after which the outcome is called unknown.
+        credentials: names of what it is told at the moment of the call, and nobody else ever is.
     """
 
     name: str
@@ -41,6 +42,23 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity: tuple[str, ...] = ()
     idempotency: Idempotency = "none"
     timeout_s: float = 60.0
+    credentials: tuple[str, ...] = ()
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """Marks a parameter that is no argument: `token: Annotated[str, Credential("BANK_TOKEN")]`.
+
+    The action is told the credential of that name at the moment of the call; planners, reviewers and the trace are not.
+    """
+
+    name: str
+
+
+class _NoCredentials:
+    """What a call outside a run may know: nothing."""
+
+    def __getitem__(self, name: str) -> str:
+        raise KeyError(name)
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -50,11 +68,13 @@ class Call(msgspec.Struct, frozen=True):
         run: the run that performs it.
         key: idempotency key; the same for every attempt at this one effect.
         attempt: 1 for the first.
+        credentials: what the action declares, by name: `call.credentials["BANK_TOKEN"]`.
     """
 
     run: str
     key: str
     attempt: int = 1
+    credentials: Any = _NoCredentials()
 
 
 class Observation(Reference[T_co]):

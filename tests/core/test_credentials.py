@@ -1,0 +1,137 @@
+"""Credentials are told to the action at the moment of the call, and to nobody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from tests.core.doing import doing
+
+from scaffold import Call, Credential, Scaffold, Task, action
+from scaffold.errors import TaskError
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Watcher, World
+
+TOKEN = "s3cret/t0ken with spaces"
+Told = Annotated[str, Credential("BANK_TOKEN")]
+
+
+def everything_in(folder: Path) -> str:
+    """All that was written below a folder."""
+    return "".join(each.read_text(errors="replace") for each in folder.rglob("*") if each.is_file())
+
+
+@action(effect="irreversible")
+async def send(to: str, how: str = "", *, token: Told, call: Call) -> Any:
+    """Send something, and talk about the token in every way it should not."""
+    assert token == call.credentials["BANK_TOKEN"] == TOKEN
+    match how:
+        case "raise":
+            raise OSError(f"refused: Authorization: Bearer {token}")
+        case "url":
+            return "https://bank.example/?token=s3cret%2Ft0ken%20with%20spaces"
+        case "call":
+            return {"call": repr(call)}
+        case "other":
+            return call.credentials["OTHER"]
+        case _:
+            return {"to": to, token: [f"with {token}", 1, None, True]}
+
+
+def test_an_action_is_told_and_nothing_else_is(
+    world: World, watcher: type[Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no argument; what the action gives back, and all that is written, has its name in its place."""
+    monkeypatch.setenv("BANK_TOKEN", TOKEN)
+    reader = watcher()
+    assert "token" not in send.spec.parameters["properties"]
+    assert send.spec.credentials == ("BANK_TOKEN",)
+    outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[reader])
+    assert outcome.answer == str({"[BANK_TOKEN]": ["with [BANK_TOKEN]", 1, None, True], "to": "ann"})
+    assert TOKEN not in everything_in(world.folder)
+    assert TOKEN not in repr(reader.seen)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raise", "OutcomeUnknown: OSError: refused: Authorization: Bearer [BANK_TOKEN]"),
+        ("url", "https://bank.example/?token=[BANK_TOKEN]"),
+        ("call", "<credentials BANK_TOKEN>"),
+        ("other", "the action does not declare the credential 'OTHER'"),
+    ],
+)
+def test_what_an_action_says_of_it_is_hidden(
+    world: World, watcher: type[Watcher], monkeypatch: pytest.MonkeyPatch, how: str, said: str
+) -> None:
+    """In exceptions, in URLs, and in what the call looks like printed."""
+    monkeypatch.setenv("BANK_TOKEN", TOKEN)
+    outcome = world.solve(doing("send", to="ann", how=how), actions=[send], monitors=[watcher()])
+    assert said in outcome.answer
+    assert TOKEN not in everything_in(world.folder)
+    assert "s3cret%2F" not in everything_in(world.folder)
+
+
+def test_a_missing_one_is_found_before_the_run_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which action needs it and where it was looked for; an action that is not allowed needs none."""
+    monkeypatch.delenv("BANK_TOKEN", raising=False)
+    with pytest.raises(TaskError, match="'send' needs it: the environment variable BANK_TOKEN is not set") as raised:
+        world.solve(doing("send", to="ann"), actions=[send])
+    assert raised.value.path == ("credentials", "BANK_TOKEN")
+    assert world.journal.runs() == []
+    assert world.solve(doing("look", at="x"), actions=[send, world.look], task={"actions": ["look"]}).status == "solved"
+
+
+def test_one_that_goes_missing_during_a_run_is_not_performed(
+    world: World, watcher: type[Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is known that nothing happened."""
+    monkeypatch.setenv("BANK_TOKEN", TOKEN)
+
+    def unset(_: Any) -> Any:
+        monkeypatch.delenv("BANK_TOKEN", raising=False)
+        return watcher()._says  # noqa: SLF001 - what it says by default
+
+    outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[watcher(unset)])
+    assert outcome.actions[0].status == "failed"
+    assert "BANK_TOKEN is not there" in outcome.answer
+
+
+def test_where_it_is_found_is_said_by_name(
+    world: World, watcher: type[Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another variable, or in a file, beside the task; two agents may have different ones."""
+    monkeypatch.delenv("BANK_TOKEN", raising=False)
+    monkeypatch.setenv("PROD_TOKEN", TOKEN)
+    (world.folder / "token").write_text(TOKEN + "\n")
+    for source in ({"env": "PROD_TOKEN"}, {"file": "token"}):
+        given: dict[str, Any] = {"credentials": {"BANK_TOKEN": source}, "base": world.folder}
+        outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[watcher()], **given)
+        assert outcome.actions[0].status == "performed", outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (TOKEN, "never what it is"),
+        ({"vault": "x"}, "env: VARIABLE"),
+        ({"env": ""}, "is text"),
+        ({"file": "nowhere"}, "nowhere cannot be read: No such file"),
+        ({"file": "empty"}, "is empty"),
+    ],
+)
+def test_a_source_that_is_none_is_said(world: World, source: Any, said: str) -> None:
+    """The error says what is wrong, and does not repeat what may be the credential itself."""
+    (world.folder / "empty").write_text("\n")
+    with pytest.raises(TaskError, match=said) as raised:
+        Scaffold(
+            doing("send", to="ann"),
+            actions=[send],
+            monitors=[],
+            journal=world.journal,
+            credentials={"BANK_TOKEN": source},
+            base=world.folder,
+        ).check(Task(prompt="x"))
+    assert TOKEN not in str(raised.value)
