@@ -71,21 +71,17 @@ def events(folder: Path, run: str) -> dict[str, dict[str, Any]]:
 
 async def acted_on(folder: Path, *, waits: bool) -> float:
     """Seconds from an answer's being given to its being written down by the run."""
-    journal = FileJournal(folder)
-    if not waits:
-        outcome = await agent(folder).solve(Task(prompt="x"))
-        run = outcome.run
-    else:
+    journal, running = FileJournal(folder), None
+    if waits:
         running = asyncio.create_task(agent(folder, approvers=[Waits()]).solve(Task(prompt="x")))
         await asyncio.sleep(0.3 + random.random() * 0.05)  # at any moment between two looks
         (run,) = (name for name in journal.runs() if "approval.given" not in events(folder, name))
+    else:
+        run = (await agent(folder).solve(Task(prompt="x"))).run
     asked = events(folder, run)["approval.asked"]
     await journal.post(run, Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann"))
     given = time.time()
-    if waits:
-        await running
-    else:
-        await agent(folder).resume(run)
+    await (running if running is not None else agent(folder).resume(run))
     return float(events(folder, run)["approval.given"]["at"]) - given
 
 

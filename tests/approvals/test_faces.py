@@ -194,3 +194,22 @@ def test_two_people_with_keys_through_the_command(office: Office, capsys: pytest
 
 async def _inbox(office: Office, run: str) -> list[str]:
     return sorted(answer.by for answer in office.journal.inbox(run))
+
+
+def test_editors_are_told_both_ways_to_name_approvers(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema of task files takes a list of names, and a mapping of names to keys."""
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    ways = schema["$defs"]["Oversight"]["properties"]["approvers"]["anyOf"]
+    assert [way["type"] for way in ways] == ["array", "object"]
+
+
+def test_the_page_is_shipped() -> None:
+    """Its files stand beside its code, and each is reached by the page."""
+    from scaffold.approvals import page
+
+    folder = Path(page.__path__[0]) / "files"
+    html = (folder / "page.html").read_text()
+    files = {each.name for each in folder.iterdir()}
+    assert files == {"icon.svg", "page.css", "page.html", "page.js"}
+    assert {name for name in files if f'"/{name}"' in html} == files - {"page.html"}

@@ -184,7 +184,10 @@ class Queue:
             if known.fault:
                 faults[run] = known.fault
             if known.stands is not None:
-                found += _waiting(self._journal, run, known.stands)
+                try:
+                    found += _waiting(self._journal, run, known.stands)
+                except OSError as error:
+                    faults[run] = f"its inbox cannot be read: {error.strerror}"
         self.faults = faults
         return sorted(found, key=lambda each: (each.question.expires, each.at, each.question.id))
 
@@ -202,9 +205,11 @@ class Queue:
         return known
 
     def _read(self, run: str, mark: tuple[int, int]) -> _Known:
-        if isinstance(last_event(self._journal.root / run), ev.Ended):
-            return _Known(mark, None)
         try:
+            if isinstance(last_event(self._journal.root / run), ev.Ended):
+                return _Known(mark, None)
             return _Known(mark, standing(self._journal, run))
         except TraceError as error:
             return _Known(mark, None, str(error))
+        except PermissionError as error:
+            return _Known(mark, None, f"it cannot be read: {error.strerror}")

@@ -195,7 +195,8 @@ class Narrator:
         if event.by == "expiry":
             return Told("bad", f"nobody approved {title} in time")
         verb = "approved" if event.granted else "denied"
-        return Told("good" if event.granted else "bad", f"{plain(event.by) or 'a person'} {verb} {title}{comment}")
+        who = " and ".join(plain(name) for name in (event.by, *event.beside) if name) or "a person"
+        return Told("good" if event.granted else "bad", f"{who} {verb} {title}{comment}")
 
     def _question_asked(self, event: ev.QuestionAsked, content: dict[str, Any]) -> Told:
         return Told("wait", f"asks the user: {line(content.get('title', ''), self._width)} (id {event.id})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
 
 from scaffold.vocabulary.references import Provenance, Reference
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 GoalKind = Literal["objective", "constraint", "principle"]
 _GOAL_KINDS: tuple[GoalKind, ...] = ("objective", "constraint", "principle")
+
+
+# Editors are told of both ways to write it.
+_NAMES_OR_KEYS = {
+    "anyOf": [
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+    ]
+}
 
 
 class _Strict(BaseModel):
@@ -87,7 +96,7 @@ class Oversight(_Strict):
     rounds: Annotated[int, Field(gt=0)] = 5
     resamples: Annotated[int, Field(ge=0)] = 2
     approval_seconds: Annotated[float, Field(gt=0)] = 86_400.0
-    approvers: dict[str, str] = {}
+    approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Annotated[int, Field(gt=0)] = 1
     budget: Budget = Budget(steps=None, actions=None)
 

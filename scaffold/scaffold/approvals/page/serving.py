@@ -53,6 +53,7 @@ def serve(journal: FileJournal, signers: Mapping[str, Signer | None], port: int,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
         server = uvicorn.Server(config)
