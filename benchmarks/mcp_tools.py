@@ -6,8 +6,9 @@
 One JSON line a row. `listed`: the tools of a server of 50 listed, compared with their pins and made actions, over the
 SDK's own listing of them, and with `pinned_ms` the same written to a file of pins. `called`: a call through the gate,
 with a trace on disk and the monitor `rules`, beside the SDK's bare call and beside an action through the gate that does
-nothing, in turns; fsync is left out, since its cost drifts more than what is measured. The server is the SDK's, over
-its standard input and output. (A script named `mcp.py` would hide the SDK from itself.)
+nothing, in turns, in microseconds of wall time and of this process's work; fsync is left out, since its cost drifts
+more than what is measured. The server is the SDK's, over its standard input and output. (A script named `mcp.py` would hide
+the SDK from itself.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,32 +105,34 @@ async def calling(server: McpServer, folder: Path, calls: int, rounds: int) -> d
 
     agent = Scaffold(planner, actions=[server, nothing], monitors=["rules"], journal=FileJournal(folder / "runs"))
 
-    async def run(name: str) -> float:
-        started = time.perf_counter()
+    async def run(name: str) -> None:
         outcome = await agent.solve(Task(prompt=name, budget=NO_LIMIT))
         assert outcome.answer == calls, outcome.reason
-        return (time.perf_counter() - started) / calls
 
-    bare, gated, gate = [], [], []
-    for _ in range(rounds):
+    async def bare() -> None:
         live = server._live  # noqa: SLF001 - as above
         assert live is not None
-        started = time.perf_counter()
         for _number in range(calls):
             await live._client.session.call_tool("add_7", ARGUMENTS)  # noqa: SLF001 - as above
-        bare.append((time.perf_counter() - started) / calls)
-        gated.append(await run("bench.add_7"))
-        gate.append(await run("nothing"))
-    added = [(ours - floor) * 1e6 for floor, ours in zip(bare, gated, strict=True)]
-    return {
-        "row": "called",
-        "calls": calls,
-        "sdk_us": round(statistics.median(bare) * 1e6),
-        "gated_us": round(statistics.median(gated) * 1e6),
-        "added_us": round(statistics.median(added)),
-        "added_least_us": round(min(added)),
-        "gate_alone_us": round(statistics.median(gate) * 1e6),
-    }
+
+    ways = {"sdk": bare, "gated": partial(run, "bench.add_7"), "gate_alone": partial(run, "nothing")}
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    busy: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started, worked = time.perf_counter(), time.process_time()
+            await way()
+            busy[name].append((time.process_time() - worked) / calls * 1e6)
+            wall[name].append((time.perf_counter() - started) / calls * 1e6)
+    row: dict[str, Any] = {"row": "called", "calls": calls}
+    for name in ways:
+        row |= {
+            f"{name}_us": round(statistics.median(wall[name])),
+            f"{name}_cpu_us": round(statistics.median(busy[name])),
+        }
+    added = [ours - floor for floor, ours in zip(wall["sdk"], wall["gated"], strict=True)]
+    worked_more = [ours - floor for floor, ours in zip(busy["sdk"], busy["gated"], strict=True)]
+    return {**row, "added_us": round(statistics.median(added)), "added_cpu_us": round(statistics.median(worked_more))}
 
 
 async def measure(calls: int, rounds: int) -> None:
