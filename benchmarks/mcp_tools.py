@@ -7,8 +7,9 @@ One JSON line a row. `listed`: the tools of a server of 50 listed, compared with
 SDK's own listing of them, and with `pinned_ms` the same written to a file of pins. `called`: a call through the gate,
 with a trace on disk and the monitor `rules`, beside the SDK's bare call and beside an action through the gate that does
 nothing, in turns, in microseconds of wall time and of this process's work; fsync is left out, since its cost drifts
-more than what is measured. The server is the SDK's, over its standard input and output. (A script named `mcp.py` would hide
-the SDK from itself.)
+more than what is measured. The server is the SDK's, over its standard input and output.
+
+(A script named `mcp.py` would hide the SDK from itself.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +117,11 @@ async def calling(server: McpServer, folder: Path, calls: int, rounds: int) -> d
         for _number in range(calls):
             await live._client.session.call_tool("add_7", ARGUMENTS)  # noqa: SLF001 - as above
 
-    ways = {"sdk": bare, "gated": partial(run, "bench.add_7"), "gate_alone": partial(run, "nothing")}
+    ways: dict[str, Callable[[], Awaitable[None]]] = {
+        "sdk": bare,
+        "gated": partial(run, "bench.add_7"),
+        "gate_alone": partial(run, "nothing"),
+    }
     wall: dict[str, list[float]] = {name: [] for name in ways}
     busy: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
