@@ -7,6 +7,8 @@ Rows, one JSON line each; the floor of each row is measured in the same run, int
     waiting     processor time that one waiting run takes a second, beside a process that only sleeps
     queue       the whole queue read for the first time, and again; the floor reads the same files' bytes
     page        the page's queue over HTTP with that many waiting; the floor is the page's smallest file
+    browser     the same in headless Chromium, where there is one: the page shown, the next question shown after a key,
+                the next fifty, found by typing; the floor is a page of the same browser that is empty
 """
 
 from __future__ import annotations
@@ -158,6 +160,36 @@ def page_row(folder: Path) -> dict[str, Any]:
     }
 
 
+def browser_row(folder: Path, chromium: str) -> dict[str, Any]:
+    """The page in a browser, by keyboard."""
+    from playwright.sync_api import expect, sync_playwright
+
+    command = [sys.executable, "-u", "-m", "scaffold.cli", "approvals", "serve", "--as", "ann", "--runs", str(folder)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,  # noqa: S603 - as above
+        sync_playwright() as playwright,
+    ):
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[1]
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        rows, detail = page.locator("#list button"), page.locator("#detail h2")
+        last = FileJournal(folder).runs()[-1]
+        floor = timed(lambda: page.goto("about:blank"))
+        opened = timed(lambda: (page.goto(address), expect(rows).to_have_count(50, timeout=30_000)))
+        chosen = []
+        for _ in range(10):
+            page.evaluate("document.getElementById('detail').replaceChildren()")
+            chosen.append(timed(lambda: (page.keyboard.press("j"), detail.wait_for())))
+        turned = timed(lambda: (page.keyboard.press("n"), expect(page.locator("#range")).to_contain_text("51 to 100")))
+        page.keyboard.press("/")
+        found = timed(lambda: (page.keyboard.insert_text(last), expect(rows).to_have_count(1)))
+        browser.close()
+        process.terminate()
+    figures = {"opened": opened, "chosen": statistics.median(chosen), "turned": turned, "found": found, "floor": floor}
+    return {"row": "browser", "waiting": MANY, **{f"{name}_ms": round(figure) for name, figure in figures.items()}}
+
+
 def main() -> None:
     """Print the rows."""
     folder = Path(tempfile.mkdtemp())
@@ -181,6 +213,9 @@ def main() -> None:
         asyncio.run(fill(folder / "d"))
         print(json.dumps(queue_row(folder / "d")))
         print(json.dumps(page_row(folder / "d")))
+        chromium = shutil.which("chromium")
+        if chromium is not None:
+            print(json.dumps(browser_row(folder / "d", chromium)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
