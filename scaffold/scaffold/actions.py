@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import msgspec
 from pydantic import ConfigDict, ValidationError, create_model
 
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
@@ -38,6 +39,7 @@ class FunctionAction:
         self._told = shape.told
         self._credentials = shape.credentials
         self._reconcile: Callable[..., Any] | None = None
+        self.undoing: FunctionAction | None = None
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         """Refuse: an action cannot be called past the gate."""
@@ -81,6 +83,40 @@ class FunctionAction:
         else:
             found = await asyncio.to_thread(self._reconcile, **values)
         return found is not None, found
+
+    @overload
+    def undo(self, function: Callable[..., Any], /) -> FunctionAction: ...
+    @overload
+    def undo(self, /, **declared: Any) -> Callable[[Callable[..., Any]], FunctionAction]: ...
+    def undo(
+        self, function: Callable[..., Any] | None = None, /, **declared: Any
+    ) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
+        """Name the function that undoes a call: an action too, which goes through the gate like any other.
+
+        It takes some of the action's own arguments by their names, and `gave`: what the call gave back. Where it undoes
+        a call, they are that call's. It comes with the action, and need not be named to an agent.
+
+        Args:
+            function: the function, when used without brackets.
+            declared: what `action` takes.
+
+        Raises:
+            TypeError: it takes anything else.
+        """
+
+        def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
+            undoing: FunctionAction = action(**declared)(wrapped)
+            unknown = [name for name in undoing._names if name not in {*self._names, "gave"}]
+            if unknown:
+                raise TypeError(
+                    f"{wrapped.__name__} undoes {self.spec.name}, which has no parameter {unknown[0]!r}: "
+                    "it takes that action's own, and `gave`"
+                )
+            self.undoing = undoing
+            self.spec = msgspec.structs.replace(self.spec, undo=undoing.spec.name)
+            return undoing
+
+        return wrap if function is None else wrap(function)
 
     def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """The function's arguments, of the types that its annotations name."""

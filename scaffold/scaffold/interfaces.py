@@ -272,6 +272,13 @@ class Reconciles(Protocol):
 
 
 @runtime_checkable
+class Undoes(Protocol):
+    """An action that brings the one that undoes it, if any; `spec.undo` names that one."""
+
+    undoing: Action | None
+
+
+@runtime_checkable
 class ActionSource(Protocol):
     """Something outside that brings actions, and has to be started before they are performed, such as an MCP server.
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
-from scaffold.errors import ActionError, ActionFailed, ActionRefused, ObservationWithheld, OutcomeUnknown, StepFailed
+from scaffold.errors import (
+    ActionError,
+    ActionFailed,
+    ActionRefused,
+    ObservationWithheld,
+    OutcomeUnknown,
+    PlanError,
+    StepFailed,
+)
 from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Act, Ask, Note, Options, Propose, Think, Thought, Together
-from scaffold.vocabulary.plan import Plan, Planned, resolve
+from scaffold.vocabulary.plan import UNDOES, Plan, Planned, resolve
 from scaffold.vocabulary.references import NOWHERE, union
 from scaffold.vocabulary.sampling import several
 
@@ -144,17 +152,40 @@ def act(
     return cast("Observation[Any]", observation)
 
 
+def undo(done: Observation[Any] | str, action: str = "") -> Planning[Observation[Any]]:
+    """Undo what was done; an action of its own, which is cleared like any other.
+
+    Args:
+        done: what an action gave back, or the key of one, as `error.data["undo"]` offers it.
+        action: the action that undoes it, where only the key is given.
+
+    Raises:
+        ActionError: the leaf says whether undoing it was refused, failed, or may have happened.
+    """
+    key, name = (done, action) if isinstance(done, str) else (done.key, action or done.undo)
+    if not name:
+        raise PlanError(f"nothing is known that undoes what was done at {key!r}")
+    observation = yield Act(Planned(name, {UNDOES: key}, id=name))
+    return cast("Observation[Any]", observation)
+
+
 def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Observation[Any]]]:
     """Perform a plan in the order its references ask for; independent parts go at the same time.
 
     Each action is cleared again, with its real arguments. What cannot be done does not stop what does not depend on
     it: every node has an observation, whose `status` says what became of it and whose value raises unless
-    it was performed.
+    it was performed. Where the task says so, what was done before a failure is undone, the last of it first; `undone`
+    says what became of that.
     """
     parts = yield from together(
         *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())
     )
     merged = {node: observation for part in parts for node, observation in part.items()}
+    if any(observation.due for observation in merged.values()):
+        for node in reversed(plan.order):
+            if merged[node].undo:
+                undone = yield from _attempt(Act(Planned(merged[node].undo, {UNDOES: merged[node].key}, id=node)))
+                merged[node].undone = undone.status
     return {planned.id: merged[planned.id] for planned in plan}
 
 
@@ -185,7 +216,13 @@ def _attempt(move: Act) -> Planning[Observation[Any]]:
     except ActionError as error:
         status = _STATUS_OF.get(type(error), "failed")
         return Observation(
-            None, NOWHERE, key=error.key, action=move.planned.action, status=status, reason=error.message
+            None,
+            NOWHERE,
+            key=error.key,
+            action=move.planned.action,
+            status=status,
+            reason=error.message,
+            due=error.data.get("due", False),
         )
     return cast("Observation[Any]", observation)
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
-from scaffold.interfaces import Action, ActionSource, Backend, Monitor
+from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
 
@@ -289,8 +289,10 @@ def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
 
 
 def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
-    """The actions among these, and those that their sources bring."""
-    return [one for each in given for one in (each.actions() if isinstance(each, ActionSource) else (each,))]
+    """The actions among these, those that their sources bring, and those that undo them."""
+    found = [one for each in given for one in (each.actions() if isinstance(each, ActionSource) else (each,))]
+    undoing = [one.undoing for one in found if isinstance(one, Undoes) and one.undoing is not None]
+    return [*found, *(one for one in undoing if not any(one is each for each in found))]
 
 
 __all__ = [

@@ -19,6 +19,7 @@ from scaffold.errors import (
 from scaffold.interfaces import Reconciles
 from scaffold.machinery.credentials import Revealed
 from scaffold.machinery.recorder import microseconds
+from scaffold.machinery.undoing import offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.reviews import Reviews
     from scaffold.machinery.state import Progress, RunState
+    from scaffold.machinery.undoing import Undoing
     from scaffold.vocabulary.clearance import Clearance
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Decision, Verdict
@@ -46,7 +48,7 @@ NOT_CLEARED = SEVERITY["revise"]
 class Effects:
     """Performs the calls of one run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that performing joins
         self,
         *,
         actions: Mapping[str, Action],
@@ -56,6 +58,7 @@ class Effects:
         surroundings: Surroundings,
         identities: Identities,
         credentials: Credentials,
+        undoing: Undoing,
         ask_person: AskPerson,
     ) -> None:
         self._actions = actions
@@ -65,6 +68,7 @@ class Effects:
         self._reach = surroundings.reach
         self._identities = identities
         self._credentials = credentials
+        self._undoing = undoing
         self._ask_person = ask_person
 
     def reveal(self, action: str) -> Revealed:
@@ -177,13 +181,17 @@ class Effects:
         progress = self._state.at(key)
         reason = reason if told is None else told.hidden(reason)
         content: dict[str, Any] = {"reason": reason} if reason else {}
+        if status != "performed":
+            content |= self._undoing.offer(progress, call)
+        elif self._actions[call.action].spec.undo in self._actions:
+            content["undo"] = self._actions[call.action].spec.undo
         if status == "performed":
             try:
                 plain = canonical(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
             except (TypeError, ValueError, RecursionError) as error:
                 said = f"it was performed; what it gave back cannot be recorded: {error}"
-                content = {"value": None, "reason": said if told is None else told.hidden(said)}
+                content |= {"value": None, "reason": said if told is None else told.hidden(said)}
         final = status != "performed" or not self._reviews.watches("observation")
         event = ev.ActionOutcome(
             key=key,
@@ -194,6 +202,7 @@ class Effects:
             seconds=seconds,
             final=final,
         )
+        undone = self._state.undoable.get(call.compensates)
         self._reach("action.outcome:before")
         body = self._recorder.record(event, content)
         # On disk before anybody reads it: an effect that happened must not be forgotten.
@@ -201,6 +210,8 @@ class Effects:
         self._reach("action.outcome:after")
         if status == "failed":
             await self._identities.give_back(call, key)
+        elif status == "performed" and undone is not None:
+            await self._identities.give_back(undone.call, call.compensates)
         return event, body
 
     async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:
@@ -261,10 +272,16 @@ def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] |
     if event.status == "performed":
         provenance = Provenance((f"action:{event.key}",), event.tainted)
         return Observation(
-            content.get("value"), provenance, key=event.key, action=event.action, reason=content.get("reason", "")
+            content.get("value"),
+            provenance,
+            key=event.key,
+            action=event.action,
+            reason=content.get("reason", ""),
+            undo=content.get("undo", ""),
         )
     leaf = ActionFailed if event.status == "failed" else OutcomeUnknown
-    error = leaf(content.get("reason", ""), event.key, action=event.action)
+    said, undo = offer_in(content)
+    error = leaf(content.get("reason", "") + said, event.key, action=event.action, **undo)
     error.tainted = event.tainted
     return error
 

@@ -14,6 +14,7 @@ import msgspec
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
 from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of, reason_of
 from scaffold.machinery.identities import Identities
+from scaffold.machinery.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
 from scaffold.vocabulary.canonical import canonical, decode
@@ -83,6 +84,7 @@ class Gate:
         self._plan_only = plan_only
         self._mint = Mint()
         self._identities = Identities(actions, journal, recorder, state, surroundings)
+        self._undoing = Undoing(task, actions, state)
         self._effects = Effects(
             actions=actions,
             reviews=reviews,
@@ -91,6 +93,7 @@ class Gate:
             surroundings=surroundings,
             identities=self._identities,
             credentials=credentials,
+            undoing=self._undoing,
             ask_person=self._ask_person,
         )
 
@@ -196,7 +199,8 @@ class Gate:
         key = pending.key
         call = as_call(move.planned, pending.history)
         what = fitting = call_asked(call)
-        problem, arguments = self._fit(call)
+        wrong, call = self._undoing.filled_in(call)
+        problem, arguments = (wrong, None) if wrong else self._fit(call)
         if arguments is not None:
             if arguments != call.arguments:
                 fitting = canonical([call.action, arguments])
@@ -228,8 +232,7 @@ class Gate:
             raise PlanOnly
         taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
         if taken:
-            against = Verdict(decision="block", monitor="gate", rationale=taken, feedback=taken)
-            return await self._refuse(key, call, progress, "block", [against])
+            return await self._refuse(key, call, progress, "block", [_blocked(taken)])
         return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))
 
     def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, fitting: bytes) -> None:
@@ -251,6 +254,7 @@ class Gate:
             cost=spec.cost if spec else 0.0,
             plan=move.plan,
             node=call.id,
+            compensates=call.compensates,
         )
         content: dict[str, Any] = {"asked": msgspec.Raw(what), "call": call}
         identity = self._identities.beyond(call)
@@ -291,17 +295,14 @@ class Gate:
         """
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
-        checked = [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)] if problem else []
-        if not checked and progress.intent is None:
-            checked = _said_before(progress)
-            taken = "" if checked else await self._identities.taken(call, key)
-            if taken:
-                checked = [Verdict(decision="block", monitor="gate", rationale=taken, feedback=taken)]
+        checked = [_blocked(problem)] if problem else await self._check_others(key, call, progress)
         stakes = self._reviews.stakes((call,))
         decision: Decision = "allow"
         if not plan or checked:
             alone = Subject(kind="plan", key=key, plan=(call,))
             decision, verdicts = await self._judge(alone, progress.digest, stakes, checked)
+        if call.compensates:
+            decision, verdicts = self._put_to_a_person(key, call, progress, decision, verdicts)
         beside = "" if plan else "plan"
         if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action", beside=beside):
             subject = Subject(kind="action", key=key, plan=(call,), call=call)
@@ -320,11 +321,20 @@ class Gate:
             problem = self._check_rules(key, call)  # other branches may have acted while this one waited
             if not problem:
                 return decision, None
-            decision, verdicts = (
-                "block",
-                [Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)],
-            )
+            decision, verdicts = "block", [_blocked(problem)]
         return decision, await self._refuse(key, call, progress, decision, verdicts)
+
+    def _put_to_a_person(
+        self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: list[Verdict]
+    ) -> tuple[Decision, list[Verdict]]:
+        """Have a person decide on what undoes something, where the task says that one is to be asked."""
+        if self._task.oversight.undo != "ask" or SEVERITY[decision] >= SEVERITY["escalate"]:
+            return decision, verdicts
+        said = f"it undoes what was done at {call.compensates}: a person decides"
+        verdicts = [*verdicts, Verdict(decision="escalate", monitor="gate", rationale=said)]
+        subject = Subject(kind="plan", key=key, plan=(call,))
+        self._reviews.write(subject, progress.digest, "escalate", self._reviews.stakes((call,)), verdicts)
+        return "escalate", verdicts
 
     def _is_in_scope(self, plan: str, progress: Progress, verdicts: Sequence[Verdict]) -> bool:
         """Whether a person has approved this very call with its plan; a person lifts escalations and nothing else."""
@@ -334,6 +344,13 @@ class Gate:
             return False
         progress.covered = approval
         return True
+
+    async def _check_others(self, key: str, call: ActionCall, progress: Progress) -> list[Verdict]:
+        """What other runs have done, unless that was settled before; what has begun here is ours."""
+        if progress.intent is not None:
+            return []
+        taken = await self._identities.taken(call, key)
+        return _said_before(progress) or ([_blocked(taken)] if taken else [])
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
         spec = self._actions[call.action].spec
@@ -398,7 +415,7 @@ class Gate:
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
         self._reach("action.refused:before")
-        body = self._recorder.record(event, {"feedback": feedback})
+        body = self._recorder.record(event, {"feedback": feedback, **self._undoing.offer(progress, call)})
         await self._recorder.flush()
         self._reach("action.refused:after")
         if self._state.insists:
@@ -426,10 +443,15 @@ class Gate:
         return Clearance(self._mint, call.action, canonical(call.arguments), told, observed=self._observe)
 
 
+def _blocked(problem: str) -> Verdict:
+    """What the gate's own rules say against a call."""
+    return Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)
+
+
 def _said_before(progress: Progress) -> list[Verdict]:
     """What the gate's own rules said of exactly this before the run was cut off: it stays so, whatever others do."""
     said = progress.verdicts.get(("plan", progress.digest, "gate", ""))
-    return [said] if said is not None and SEVERITY[said.decision] >= NOT_CLEARED else []
+    return [said] if said is not None and said.decision == "block" else []
 
 
 def _must_be_the_same(what: bytes, progress: Progress, key: str) -> None:
@@ -452,4 +474,6 @@ def review_from(event: ev.PlanDecided, body: bytes) -> Review:
 
 def refusal_from(event: ev.ActionRefused, body: bytes) -> ActionRefused:
     """What is thrown into the planner for a recorded refusal."""
-    return ActionRefused(decode(body)["feedback"], event.key, action=event.action)
+    content = decode(body)
+    said, undo = offer_in(content)
+    return ActionRefused(content["feedback"] + said, event.key, action=event.action, **undo)

@@ -12,6 +12,7 @@ from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import ReasoningVisibility, Usage
+from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import Verdict
 
 if TYPE_CHECKING:
@@ -31,6 +32,26 @@ class ActionSummary(msgspec.Struct, kw_only=True):
     status: ActionStatus = "planned"
     reason: str = ""
     cost: float = 0.0
+    compensates: str = ""
+    undone: str = ""
+
+
+class Undoable(msgspec.Struct, frozen=True):
+    """What was performed and can be undone.
+
+    Attributes:
+        call: the call.
+        undo: the action that undoes it.
+        gave: what it gave back, as JSON.
+        tainted: whether that is outside our trust.
+        plan: the proposal that it was part of.
+    """
+
+    call: ActionCall
+    undo: str
+    gave: bytes
+    tainted: bool
+    plan: str
 
 
 class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
@@ -58,6 +79,7 @@ class Progress:
         "fingerprint",
         "intent",
         "outcome",
+        "plan",
         "question",
         "tries",
         "verdicts",
@@ -67,6 +89,7 @@ class Progress:
         self.asked = b""
         self.digest = ""
         self.fingerprint = ""
+        self.plan = ""
         self.verdicts: dict[tuple[str, str, str, str], Verdict] = {}
         self.approval: ev.ApprovalAsked | None = None
         self.approved: ev.ApprovalGiven | None = None
@@ -95,8 +118,18 @@ class _Proposed(Asked, kw_only=True):
     call: _Called
 
 
+class _Whole(msgspec.Struct):
+    call: ActionCall
+
+
+class _Gave(msgspec.Struct):
+    value: msgspec.Raw = msgspec.Raw(b"null")
+
+
 _asked = msgspec.json.Decoder(Asked)
 _proposed = msgspec.json.Decoder(_Proposed)
+_whole = msgspec.json.Decoder(_Whole)
+_gave = msgspec.json.Decoder(_Gave)
 _json = msgspec.json.Decoder()
 
 
@@ -121,6 +154,7 @@ class RunState:
         scopes: allowed proposals that a person approved with all their calls: the approval's id, and until when.
         callers: for each node of an allowed plan, the key of the first action that was proposed as it.
         taken: for each thing acted on, the key of the action that did, or may have.
+        undoable: what was performed and can be undone, by key.
         refused: how often each proposal was refused, by fingerprint.
         insists: why the planner has had refusals enough, and the run ends; empty while it may still revise.
         actions: what became of each action.
@@ -144,6 +178,8 @@ class RunState:
         self.scopes: dict[str, tuple[str, float]] = {}
         self.callers: dict[tuple[str, str], str] = {}
         self.taken: dict[str, str] = {}
+        self.undoable: dict[str, Undoable] = {}
+        self._calls: dict[str, ActionCall] = {}  # of what can be undone, once it is performed
         self.refused: dict[str, int] = {}
         self.refusals = 0
         self.insists = ""
@@ -272,9 +308,17 @@ class RunState:
         progress.asked = bytes(content.asked)
         progress.digest = event.digest
         progress.action = summary = ActionSummary(
-            key=event.key, name=event.action, arguments=content.call.arguments, cost=event.cost
+            key=event.key,
+            name=event.action,
+            arguments=content.call.arguments,
+            cost=event.cost,
+            compensates=event.compensates,
         )
         self.actions[event.key] = summary
+        progress.plan = event.plan
+        spec = self._specs.get(event.action)
+        if spec is not None and spec.undo in self._specs:
+            self._calls[event.key] = _whole.decode(body).call
         if event.plan:
             self.callers.setdefault((event.plan, event.node), event.key)
 
@@ -303,10 +347,27 @@ class RunState:
             if event.status == "failed":
                 identity = self._identity(summary)
                 self.taken.pop(identity, None)
+            self._note_undoing(event, summary, progress.plan, body)
         if event.final:
             del self.progress[event.key]
 
+    def _note_undoing(self, event: ev.ActionOutcome, summary: ActionSummary, plan: str, body: bytes) -> None:
+        """Remember what can be undone, and what was; of an undoing that may have happened nobody tries another."""
+        call = self._calls.pop(event.key, None)
+        if call is not None and event.status == "performed":
+            undo = self._specs[event.action].undo
+            gave = bytes(_gave.decode(body).value)
+            self.undoable[event.key] = Undoable(call, undo, gave, event.tainted, plan)
+        undone = self.actions.get(summary.compensates) if summary.compensates else None
+        if undone is not None:
+            undone.undone = event.status
+            if event.status != "failed":
+                self.undoable.pop(undone.key, None)
+            if event.status == "performed":
+                self.taken.pop(self._identity(undone), None)
+
     def _action_refused(self, event: ev.ActionRefused, body: bytes) -> None:
+        self._calls.pop(event.key, None)
         progress = self.progress.pop(event.key, None)
         summary = self.actions.get(event.key)
         if summary is not None:

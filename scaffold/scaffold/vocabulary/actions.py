@@ -29,6 +29,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         identity: names of the arguments that say *which* thing is acted on: one effect each.
         idempotency: what the target promises about repeated calls.
         timeout_s: seconds after which the outcome is called unknown.
+        undo: name of the action that undoes it; empty when nothing does.
         credentials: names of what it is told at the moment of the call, and nobody else ever is.
     """
 
@@ -42,6 +43,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity: tuple[str, ...] = ()
     idempotency: Idempotency = "none"
     timeout_s: float = 60.0
+    undo: str = ""
     credentials: tuple[str, ...] = ()
 
 
@@ -78,9 +80,15 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Observation(Reference[T_co]):
-    """What an action gave back; its value can be read only when the action was performed."""
+    """What an action gave back; its value can be read only when the action was performed.
 
-    __slots__ = ("action", "key", "reason", "status")
+    Attributes:
+        undo: name of the action that undoes it, where there is one and it was performed.
+        undone: what became of undoing it, where `carry_out` did; empty when it did not.
+        due: it was not performed, and the task says that what its plan has done is to be undone.
+    """
+
+    __slots__ = ("action", "due", "key", "reason", "status", "undo", "undone")
 
     def __init__(
         self,
@@ -91,8 +99,13 @@ class Observation(Reference[T_co]):
         action: str,
         status: ActionStatus | Literal["withheld", "skipped"] = "performed",
         reason: str = "",
+        undo: str = "",
+        due: bool = False,
     ) -> None:
         super().__init__(value, provenance)
+        self.undo = undo
+        self.undone = ""
+        self.due = due
         self.key = key
         self.action = action
         self.status = status

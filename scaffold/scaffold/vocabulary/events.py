@@ -175,7 +175,10 @@ class Reviewed(Event, tag="reviewed", kw_only=True):
 
 
 class ActionProposed(Event, tag="action.proposed", kw_only=True):
-    """An action is about to be reviewed. Content: `asked`, `call`; `identity`, where other runs are to know of it."""
+    """An action is about to be reviewed. Content: `asked`, `call`; `identity`, where other runs are to know of it.
+
+    `compensates` is the key of the action that it undoes.
+    """
 
     action: str
     effect: Effect
@@ -183,6 +186,7 @@ class ActionProposed(Event, tag="action.proposed", kw_only=True):
     cost: float = 0.0
     plan: str = ""
     node: str = ""
+    compensates: str = ""
 
 
 class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
@@ -252,7 +256,7 @@ class ActionIntent(Event, tag="action.intent", kw_only=True):
 
 
 class ActionOutcome(Event, tag="action.outcome", kw_only=True):
-    """What came of it. Content: `value` or `reason`.
+    """What came of it. Content: `value` or `reason`; `undo`, and whether that is `due`.
 
     `final` is False when a review decides whether the planner may read what came back.
     """
@@ -266,7 +270,7 @@ class ActionOutcome(Event, tag="action.outcome", kw_only=True):
 
 
 class ActionRefused(Event, tag="action.refused", kw_only=True):
-    """The gate has not cleared it; nothing happened. Content: `feedback`."""
+    """The gate has not cleared it; nothing happened. Content: `feedback`; `undo`, and whether that is `due`."""
 
     action: str
     digest: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 LATER = "$later"
+UNDOES = "$undoes"
 
 
 class Later:
@@ -110,6 +111,7 @@ class ActionCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         control: what the decision to make this call came from.
         after: ids of the nodes that come before.
         predicted: the consequence expected.
+        compensates: key of the action of this run that it undoes; its arguments are then taken from there.
     """
 
     id: str
@@ -120,6 +122,7 @@ class ActionCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: tuple[str, ...] = ()
     because: tuple[str, ...] = ()
     predicted: Any = None
+    compensates: str = ""
 
 
 class Plan:

@@ -89,6 +89,8 @@ class Oversight(_Strict):
         approval_seconds: how long a question to a person stays open; then it means no.
         approvers: who may approve: names, or names with the verifier line of each one's key; anybody when empty.
         needs: how many of them have to.
+        undo: when a step of a plan fails, what its plan has done before can be undone: `offer` it to the planner, `ask`
+            a person about each, or `always` do so; each undoing goes through the gate.
         budget: what oversight itself may use; its own ledger.
     """
 
@@ -98,6 +100,7 @@ class Oversight(_Strict):
     approval_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Annotated[int, Field(gt=0)] = 1
+    undo: Literal["offer", "ask", "always"] = "offer"
     budget: Budget = Budget(steps=None, actions=None)
 
     @field_validator("approvers", mode="before")

@@ -1,0 +1,72 @@
+"""Undoing what was done: offered when a later step fails, filled in from what was done, cleared like any action."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.vocabulary.canonical import decode
+from scaffold.vocabulary.plan import UNDOES
+from scaffold.vocabulary.references import NOWHERE, Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaffold.interfaces import Action
+    from scaffold.machinery.state import Progress, RunState
+    from scaffold.vocabulary.plan import ActionCall
+    from scaffold.vocabulary.task import Task
+
+
+class Undoing:
+    """What of a run can be undone, and how."""
+
+    def __init__(self, task: Task, actions: Mapping[str, Action], state: RunState) -> None:
+        self._due = task.oversight.undo != "offer"
+        self._actions = actions
+        self._state = state
+
+    def filled_in(self, call: ActionCall) -> tuple[str, ActionCall]:
+        """A call that undoes another, with that one's arguments; and what is wrong with it."""
+        if UNDOES not in call.arguments:
+            return "", call
+        key = call.arguments[UNDOES]
+        done = self._state.undoable.get(key) if isinstance(key, str) else None
+        if done is None:
+            return f"nothing that was done at {key!r} can be undone", call
+        if done.undo != call.action:
+            return f"{done.call.action} at {key} is undone by {done.undo!r}, not by {call.action!r}", call
+        gave = Provenance((f"action:{key}",), tainted=done.tainted)
+        wanted = self._actions[call.action].spec.parameters.get("properties", {})
+        had = {**done.call.arguments, "gave": decode(done.gave)}
+        came = {**done.call.provenance, "gave": gave}
+        return "", msgspec.structs.replace(
+            call,
+            arguments={name: had[name] for name in wanted if name in had},
+            provenance={name: came.get(name, NOWHERE) for name in wanted if name in had},
+            compensates=key,
+        )
+
+    def offer(self, progress: Progress, call: ActionCall) -> dict[str, Any]:
+        """What the record of a failure says can be undone: all that its plan has done, the last first."""
+        if call.compensates:
+            return {"compensates": call.compensates}
+        offered = [
+            {"of": key, "did": done.call.action, "action": done.undo}
+            for key, done in reversed(self._state.undoable.items())
+            if done.plan == progress.plan
+        ]
+        return {"undo": offered, "due": self._due} if offered else {}
+
+
+def offer_in(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a planner is told of it: as the end of a message, and as the error's data."""
+    if "compensates" in content:
+        of = content["compensates"]
+        return f"; what was done at {of} is not undone", {"compensates": of}
+    offered = content.get("undo", ())
+    if not offered:
+        return "", {}
+    said = ", ".join(f"{each['did']} at {each['of']} by {each['action']}" for each in offered)
+    return f"; what was done before can be undone: {said}", {"undo": offered, "due": content["due"]}
