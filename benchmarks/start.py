@@ -23,7 +23,6 @@ TASK = """
 prompt: Say ok
 planner: direct
 backends: {default: {use: scripted, replies: ok}}
-monitors: []
 """
 
 
@@ -38,11 +37,13 @@ def measure(rounds: int) -> None:
     """Time each start beside a bare interpreter."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "task.yaml").write_text(TASK)
+        Path(folder, "bare.yaml").write_text(TASK + "monitors: []\n")
         command = str(Path(sys.executable).parent / "scaffold")
         commands = {
             "bare python": [sys.executable, "-c", "pass"],
             "import scaffold": [sys.executable, "-c", "import scaffold"],
             "scaffold --help": [command, "--help"],
+            "scaffold solve, no monitors": [command, "solve", "bare.yaml"],
             "scaffold solve": [command, "solve", "task.yaml"],
         }
         times: dict[str, list[float]] = {name: [] for name in commands}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from scaffold.errors import MoveError
 from scaffold.machinery.steps import thought_from
 from scaffold.trace.chain import body_of, read_content
-from scaffold.trace.elsewhere import elsewhere
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
@@ -63,6 +62,8 @@ class View:
 
     async def elsewhere(self, since: float) -> list[Elsewhere]:
         """What all runs of the journal did; this run's own proposals are stored first, so that others see them."""
+        from scaffold.trace.elsewhere import elsewhere  # SQLite: only rules that look around need it
+
         await self._recorder.flush()
         return await asyncio.to_thread(elsewhere, self._journal, since)
 

@@ -17,6 +17,7 @@ import io
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,12 +27,12 @@ import msgspec
 from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.heads import without_torn_note
-from scaffold.trace.identities import Identities
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from scaffold.interfaces import Holder
+    from scaffold.trace.identities import Identities
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
 _SETTLED_NS = 1_000_000_000
@@ -59,7 +60,7 @@ class FileJournal:
         self, root: Path | str, *, fsync: Sync = _fsync_in_thread, write: Write = os.write, apart: bool = False
     ) -> None:
         self.root = Path(root)
-        self._identities = None if apart else Identities(self.root, read_files, self.inbox)
+        self._apart = apart
         self._fsync = fsync
         self._write = write
         self._open: dict[str, _Writer] = {}
@@ -164,16 +165,22 @@ class FileJournal:
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Who else acts on a thing, or has, or may have."""
-        return None if self._identities is None else await self._identities.holder(identity, claim.run, key)
+        return None if self._apart else await self._identities.holder(identity, claim.run, key)
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Take a thing to act on, unless somebody else has it; gives who."""
-        return None if self._identities is None else await self._identities.hold(identity, claim.run, key)
+        return None if self._apart else await self._identities.hold(identity, claim.run, key)
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
         """Give a thing back."""
-        if self._identities is not None:
+        if not self._apart:
             await self._identities.free(identity, claim.run, key)
+
+    @cached_property
+    def _identities(self) -> Identities:
+        from scaffold.trace.identities import Identities  # SQLite: most runs act on nothing that has an identity
+
+        return Identities(self.root, read_files, self.inbox)
 
     async def post(self, run: str, answer: Answer) -> None:
         """Put an answer into the run's inbox; the last one of each person for a question counts."""
