@@ -190,7 +190,7 @@ class _Thinking(BaseCallbackHandler):
         parts = [part for part in message.content_blocks if part["type"] == "reasoning"]
         counted = message.usage_metadata
         usage = Usage(counted["input_tokens"], counted["output_tokens"]) if counted else None
-        said = said_or_called(message.text, [(call["name"], call["args"]) for call in message.tool_calls])
+        said = said_or_called(str(message.text), [(call["name"], call["args"]) for call in message.tool_calls])
         self._reach.think_sync(said, "\n".join(str(part.get("reasoning", "")) for part in parts), usage)
 
 

@@ -248,7 +248,7 @@ def said_or_called(text: str, calls: Sequence[tuple[str, Any]]) -> str:
 
 def plain(value: Any) -> Any:
     """A value as JSON has it; what JSON has no form for, as text."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or type(value) in {str, bool, int}:
         return value
     try:
         return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")

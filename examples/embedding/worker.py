@@ -1,0 +1,58 @@
+"""A worker thread: a queue is worked off beside the main thread, a gate around somebody else's loop in each job.
+
+python examples/embedding/worker.py
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+from scaffold import Gate, Goal, Task, action
+from scaffold.errors import ActionRefused
+
+PAID: list[str] = []
+
+
+@action(effect="irreversible", identity=("invoice",))
+def pay(invoice: str, cents: int) -> str:
+    """Pay an invoice."""
+    PAID.append(invoice)
+    return f"paid {cents} for {invoice}"
+
+
+LIMIT = Goal(kind="constraint", statement="at most 500", rule="action.name != 'pay' || args.cents <= 500")
+
+
+def work(gate: Gate, jobs: queue.Queue[tuple[str, int] | None], said: list[str]) -> None:
+    """Work off jobs until there is none; each is a run of its own, with its own trace."""
+    while (job := jobs.get()) is not None:
+        invoice, cents = job
+        with gate.run_sync(Task(prompt=f"Pay {invoice}", goals=(LIMIT,))) as run:
+            run.think(f"{invoice} is due")
+            try:
+                run.answer(run.act("pay", {"invoice": invoice, "cents": cents}).value)
+            except ActionRefused as error:
+                run.answer(f"not paid: {error.message}")
+        assert run.outcome is not None
+        said.append(str(run.outcome.answer))
+
+
+def main() -> None:
+    """Two workers with one gate, which keeps nothing of any run."""
+    gate = Gate(actions=[pay], monitors=["rules"])
+    jobs: queue.Queue[tuple[str, int] | None] = queue.Queue()
+    said: list[str] = []
+    workers = [threading.Thread(target=work, args=(gate, jobs, said)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for job in [("i1", 100), ("i2", 900), ("i3", 300), None, None]:
+        jobs.put(job)
+    for worker in workers:
+        worker.join()
+    print(*sorted(said), sep="\n")
+    assert sorted(PAID) == ["i1", "i3"]
+
+
+if __name__ == "__main__":
+    main()
