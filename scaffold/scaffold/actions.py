@@ -40,6 +40,7 @@ class FunctionAction:
         self._credentials = shape.credentials
         self._reconcile: Callable[..., Any] | None = None
         self.undoing: FunctionAction | None = None
+        self._preview: Callable[..., Any] | None = None
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         """Refuse: an action cannot be called past the gate."""
@@ -83,6 +84,24 @@ class FunctionAction:
         else:
             found = await asyncio.to_thread(self._reconcile, **values)
         return found is not None, found
+
+    def previewer(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Name the function that says what a call would do, without doing it: a dry run, for reviewers and people.
+
+        It takes the action's own arguments, and credentials and `call` as it does.
+        """
+        self._preview = function
+        self.spec = msgspec.structs.replace(self.spec, preview=True)
+        return function
+
+    async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
+        """Say what a call would do."""
+        if self._preview is None:
+            raise TypeError(f"{self.spec.name} names no previewer")
+        values = self._values(arguments, call)
+        if inspect.iscoroutinefunction(self._preview):
+            return await self._preview(**values)
+        return await asyncio.to_thread(self._preview, **values)
 
     @overload
     def undo(self, function: Callable[..., Any], /) -> FunctionAction: ...

@@ -272,6 +272,15 @@ class Reconciles(Protocol):
 
 
 @runtime_checkable
+class Previews(Protocol):
+    """An action that can say what a call would do, without doing it; it does where `spec.preview` is set."""
+
+    async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
+        """Say what would happen, as a JSON value for reviewers and people."""
+        ...
+
+
+@runtime_checkable
 class Undoes(Protocol):
     """An action that brings the one that undoes it, if any; `spec.undo` names that one."""
 

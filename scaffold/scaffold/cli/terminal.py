@@ -44,6 +44,7 @@ def shown(question: Question) -> list[str]:
     """What is asked, line by line: the exact calls, the reasons, until when."""
     lines = [f"{question.kind}: {line(question.title)}"]
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
+    lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {line(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers:

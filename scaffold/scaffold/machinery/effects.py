@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -23,13 +23,14 @@ from scaffold.machinery.undoing import offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.vocabulary.plan import is_pending
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from scaffold.interfaces import Action, Surroundings
+    from scaffold.interfaces import Action, Previews, Surroundings
     from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.identities import Identities
     from scaffold.machinery.recorder import Recorder
@@ -74,6 +75,29 @@ class Effects:
     def reveal(self, action: str) -> Revealed:
         """What a call of an action may know."""
         return Revealed(self._credentials, self._actions[action].spec.credentials)
+
+    async def preview(self, key: str, calls: Sequence[ActionCall]) -> dict[str, Any]:
+        """Have actions say what calls would do, where they can, and have not yet; what they say is recorded as data."""
+        previews = self._state.at(key).previews
+        for call in calls:
+            action = self._actions.get(call.action)
+            if action is None or not action.spec.preview or call.id in previews or is_pending(call.arguments):
+                continue
+            await self._recorder.flush()
+            told = self.reveal(call.action)
+            run = self._recorder.claim.run
+            content: dict[str, Any] = {"node": call.id}
+            try:
+                async with asyncio.timeout(action.spec.timeout_s):
+                    asking = Call(run=run, key=idempotency_key(run, key), credentials=told)
+                    said = await cast("Previews", action).preview(decode(canonical(call.arguments)), asking)
+                content["value"] = msgspec.Raw(told.hidden_in(canonical(said)))
+            except Exception as error:  # noqa: BLE001 - whoever reviews is told that nothing is known
+                content["reason"] = told.hidden(f"{type(error).__name__}: {error}")
+            self._reach("action.previewed:before")
+            self._recorder.record(ev.ActionPreviewed(key=key, action=call.action, ok="value" in content), content)
+            self._reach("action.previewed:after")
+        return previews
 
     async def perform(self, key: str, call: ActionCall, clearance: Clearance) -> Observation[Any] | ActionError:
         """Perform a cleared call: intent on disk, effect, outcome on disk, result reviewed."""

@@ -119,9 +119,10 @@ class Gate:
             )
             self._reach("plan.proposed:after")
         calls = tuple(self._filled_in(call) for call in msgspec.json.decode(canonical(calls), type=list[ActionCall]))
-        subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason)
-        stakes = self._reviews.stakes(calls)
         checked = _said_before(progress) or await self._check_plan(key, calls)
+        previews = {} if checked else await self._effects.preview(key, calls)
+        subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason, previews=previews)
+        stakes = self._reviews.stakes(calls)
         decision, verdicts = await self._judge(subject, progress.digest, stakes, checked)
         if decision == "escalate":
             decision, verdicts = await self._ask_person(
@@ -296,16 +297,17 @@ class Gate:
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
         checked = [_blocked(problem)] if problem else await self._check_others(key, call, progress)
+        previews = {} if checked else await self._effects.preview(key, (call,))
         stakes = self._reviews.stakes((call,))
         decision: Decision = "allow"
         if not plan or checked:
-            alone = Subject(kind="plan", key=key, plan=(call,))
+            alone = Subject(kind="plan", key=key, plan=(call,), previews=previews)
             decision, verdicts = await self._judge(alone, progress.digest, stakes, checked)
         if call.compensates:
             decision, verdicts = self._put_to_a_person(key, call, progress, decision, verdicts)
         beside = "" if plan else "plan"
         if SEVERITY[decision] <= SEVERITY["escalate"] and self._reviews.watches("action", beside=beside):
-            subject = Subject(kind="action", key=key, plan=(call,), call=call)
+            subject = Subject(kind="action", key=key, plan=(call,), call=call, previews=previews)
             then, said = await self._reviews.review(subject, progress.digest, stakes, beside=beside)
             decision = max(decision, then, key=SEVERITY.__getitem__)
             verdicts = verdicts + said
@@ -315,7 +317,7 @@ class Gate:
         if decision == "escalate" and self._is_in_scope(plan, progress, verdicts):
             decision = "allow"
         if decision == "escalate":
-            subject = Subject(kind="action", key=key, plan=(call,), call=call)
+            subject = Subject(kind="action", key=key, plan=(call,), call=call, previews=previews)
             decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
         if SEVERITY[decision] < NOT_CLEARED:
             problem = self._check_rules(key, call)  # other branches may have acted while this one waited
@@ -391,6 +393,8 @@ class Gate:
         # A copy: whoever is asked cannot change what will be performed.
         calls = subject.plan or ((subject.call,) if subject.call is not None else ())
         detail = {"calls": decode(canonical(calls)), "reasons": reasons}
+        if subject.previews:
+            detail["previews"] = decode(canonical(subject.previews))
         if subject.observation is not None:
             detail["value"] = decode(canonical(subject.observation.value))
         given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)

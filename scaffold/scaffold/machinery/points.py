@@ -19,6 +19,7 @@ TRANSITIONS = (
     "question.answered",
     "action.refused",
     "identity",
+    "action.previewed",
     "action.intent",
     "head",
     "action.effect",

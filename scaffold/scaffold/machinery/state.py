@@ -80,6 +80,7 @@ class Progress:
         "intent",
         "outcome",
         "plan",
+        "previews",
         "question",
         "tries",
         "verdicts",
@@ -90,6 +91,7 @@ class Progress:
         self.digest = ""
         self.fingerprint = ""
         self.plan = ""
+        self.previews: dict[str, Any] = {}
         self.verdicts: dict[tuple[str, str, str, str], Verdict] = {}
         self.approval: ev.ApprovalAsked | None = None
         self.approved: ev.ApprovalGiven | None = None
@@ -206,6 +208,7 @@ class RunState:
             ev.PlanDecided: self._plan_decided,
             ev.Reviewed: self._reviewed,
             ev.ActionProposed: self._action_proposed,
+            ev.ActionPreviewed: self._action_previewed,
             ev.ActionIntent: self._action_intent,
             ev.ActionOutcome: self._action_outcome,
             ev.ActionRefused: self._action_refused,
@@ -321,6 +324,11 @@ class RunState:
             self._calls[event.key] = _whole.decode(body).call
         if event.plan:
             self.callers.setdefault((event.plan, event.node), event.key)
+
+    def _action_previewed(self, event: ev.ActionPreviewed, body: bytes) -> None:
+        content = _json.decode(body)
+        said = content["value"] if event.ok else {"no preview": content["reason"]}
+        self.at(event.key).previews[content["node"]] = said
 
     def _action_intent(self, event: ev.ActionIntent, _body: bytes) -> None:
         progress = self.at(event.key)

@@ -189,8 +189,15 @@ class ActionProposed(Event, tag="action.proposed", kw_only=True):
     compensates: str = ""
 
 
+class ActionPreviewed(Event, tag="action.previewed", kw_only=True):
+    """An action has said what a call would do; nothing has happened. Content: `node`, and `value` or `reason`."""
+
+    action: str
+    ok: bool = True
+
+
 class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
-    """A person is asked. Content: `title`, `calls`, `reasons`, `value` of an observation, `keys` of approvers.
+    """A person is asked. Content: `title`, `calls`, `reasons`, `previews`, `value` of an observation, approvers' `keys`.
 
     So many of `approvers`, or of anybody when none is named, have to approve as `needs` says.
     """
@@ -313,6 +320,7 @@ AnyEvent = (
     | PlanDecided
     | Reviewed
     | ActionProposed
+    | ActionPreviewed
     | ApprovalAsked
     | ApprovalGiven
     | QuestionAsked

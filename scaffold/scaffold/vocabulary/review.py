@@ -135,12 +135,14 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         key: where it stands.
         plan: the calls of a plan, or of one action on its way.
         reason: what the planner says the plan is for.
+        previews: what its actions say that calls of the plan would do, by their ids, where they can; data from outside.
     """
 
     kind: SubjectKind
     key: str
     plan: tuple[ActionCall, ...] = ()
     reason: str = ""
+    previews: dict[str, Any] = {}
     call: ActionCall | None = None
     step: StepRecord | None = None
     observation: ObservationRecord | None = None
