@@ -4,7 +4,8 @@
 
 One JSON line an adapter: CPU microseconds of the framework's own call of a tool that does nothing, of the same call
 through the gate with the monitor `rules` and a rule, and the difference, each the median of interleaved rounds;
-beside them the gate's own `run.act`. The trace is written to a real file; fsync is left out, as in `engine.py`.
+beside them the gate's own `run.act`, and an asyncio task that does nothing, as the machine's own measure. The trace is
+written to a real file; fsync is left out, as in `engine.py`.
 """
 
 from __future__ import annotations
@@ -104,6 +105,15 @@ def pydantic_ai() -> tuple[Any, Any, Callable[[Sequence[Any]], Caller]]:
     return number, adapter, caller
 
 
+async def nothing(_: int) -> None:
+    """An asyncio task that does nothing."""
+
+    async def noop() -> None:
+        return None
+
+    await asyncio.create_task(noop())
+
+
 async def _without_fsync(_: int) -> None:
     return None
 
@@ -118,7 +128,7 @@ async def timed(call: Caller) -> float:
 
 async def measure(name: str, tool: Any, adapter: Any, caller: Callable[[Sequence[Any]], Caller]) -> None:
     """Measure one adapter, a run of its own each round; print its line."""
-    own, through, bare = [], [], []
+    own, through, bare, floor = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         journal = FileJournal(Path(folder), fsync=_without_fsync)
         gate = Gate(actions=adapter.actions_of([tool]), monitors=["rules"], journal=journal)
@@ -129,11 +139,12 @@ async def measure(name: str, tool: Any, adapter: Any, caller: Callable[[Sequence
                     await timed(alone),
                     await timed(caller(adapter.gated(run, [tool]))),
                     await timed(lambda number, run=run: run.act("number", {"number": number})),  # type: ignore[misc]  # a default argument of a lambda
+                    await timed(nothing),
                 )
             assert run.outcome is not None
             assert [each.status for each in run.outcome.actions] == ["performed"] * 2 * CALLS
             if at:  # the first warms up
-                for kept, figure in zip((own, through, bare), figures, strict=True):
+                for kept, figure in zip((own, through, bare, floor), figures, strict=True):
                     kept.append(figure)
     added = statistics.median(after - before for before, after in zip(own, through, strict=True))
     line = {
@@ -142,6 +153,7 @@ async def measure(name: str, tool: Any, adapter: Any, caller: Callable[[Sequence
         "gated_microseconds": round(statistics.median(through)),
         "added_microseconds": round(added),
         "act_microseconds": round(statistics.median(bare)),
+        "task_microseconds": round(statistics.median(floor), 1),
         "ratio": round(statistics.median(through) / statistics.median(own), 2),
         "within_limit": added < LIMIT_MICROSECONDS,
     }

@@ -29,7 +29,7 @@ def test_the_python_runs_as_it_stands(code: str, tmp_path: Path) -> None:
 
 def test_embedding_takes_about_ten_lines() -> None:
     """Decorators, imports and printing aside, what README embeds is short."""
-    (code,) = blocks("python")
+    code, *_ = blocks("python")
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith(("from", "print"))]
     assert len(lines) <= 12
 
