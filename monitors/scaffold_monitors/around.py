@@ -7,10 +7,11 @@ decides the same, whatever the time is then and whatever others have done since.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from scaffold.vocabulary.review import Evidence
 from scaffold_monitors.tally import Amount, Tally, numbers
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 DAY_S = 86_400.0
 
 
-@dataclass
-class Around:
+class Around(msgspec.Struct):
     """The time, and what all runs did; remembers what it was asked for.
 
     Attributes:
@@ -33,7 +33,7 @@ class Around:
 
     now: float
     acts: Sequence[Elsewhere]
-    asked: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def count(self, action: str, days: int) -> int:
         """How often an action was done in the last days."""

@@ -8,8 +8,9 @@ still run out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary import events
@@ -20,8 +21,7 @@ from scaffold_monitors.findings import unread
 _TOLERANCE = 1e-6
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(msgspec.Struct):
     """What a run has used so far: a fold over its trace.
 
     Attributes:
@@ -33,8 +33,8 @@ class Spent:
 
     actions: int = 0
     usd: float = 0.0
-    reserved: dict[str, float] = field(default_factory=dict)
-    proposed: dict[str, float] = field(default_factory=dict)
+    reserved: dict[str, float] = msgspec.field(default_factory=dict)
+    proposed: dict[str, float] = msgspec.field(default_factory=dict)
 
     def follow(self, event: events.Event) -> None:
         """Take in one more event."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from scaffold_monitors._cel import compile_cel
 from scaffold_monitors.reading import ACROSS, CLOCK, FUNCTIONS, Fault, Mention, Reading
@@ -28,8 +29,7 @@ MOST_CHARACTERS = 2_000
 MOST_COST = 2_000_000
 
 
-@dataclass(frozen=True, eq=False)
-class Expression:
+class Expression(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A compiled expression and what it needs.
 
     Attributes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+
+import msgspec
 
 from scaffold.vocabulary.review import Evidence, Objection, Verdict
 from scaffold_monitors.moments import Facts
@@ -12,12 +13,11 @@ from scaffold_monitors.sheet import Rule
 _SHOWN = 20
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(msgspec.Struct):
     """What one review came to."""
 
-    broken: list[tuple[Rule, Facts | None]] = field(default_factory=list)
-    failed: list[tuple[Rule, Facts | None, str]] = field(default_factory=list)
+    broken: list[tuple[Rule, Facts | None]] = msgspec.field(default_factory=list)
+    failed: list[tuple[Rule, Facts | None, str]] = msgspec.field(default_factory=list)
     checked: int = 0
     later: int = 0
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.tally import History, Tally, mark, numbers
@@ -127,8 +128,7 @@ class Facts:
         return record
 
 
-@dataclass
-class Moment:
+class Moment(msgspec.Struct, dict=True):
     """What `count`, `total` and `before` speak of.
 
     Attributes:
@@ -147,7 +147,7 @@ class Moment:
     history: History
     around: Around | None = None
     node: str = ""
-    unknown: bool = field(default=False, init=False)
+    unknown: bool = False
 
     @cached_property
     def _ahead(self) -> Tally:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from scaffold.errors import nearest
 from scaffold_monitors._cel import compile_cel
@@ -109,8 +110,7 @@ class _Token(NamedTuple):
 _NOTHING = _Token("end", "", 0)
 
 
-@dataclass(slots=True)
-class _Bracket:
+class _Bracket(msgspec.Struct):
     """An open bracket: what it belongs to, and the variable it binds after its first comma."""
 
     opens: str
@@ -119,22 +119,21 @@ class _Bracket:
     active: bool = False
 
 
-@dataclass
-class Reading:
+class Reading(msgspec.Struct, dict=True):
     """One pass over the tokens of an expression."""
 
     source: str
-    tokens: list[_Token] = field(default_factory=list)
-    fields: dict[tuple[str, ...], str] = field(default_factory=dict)
-    whole: set[str] = field(default_factory=set)
-    probed: dict[str, set[str]] = field(default_factory=dict)
-    functions: set[str] = field(default_factory=set)
-    mentions: list[Mention] = field(default_factory=list)
-    seen: set[str] = field(default_factory=set)
+    tokens: list[_Token] = msgspec.field(default_factory=list)
+    fields: dict[tuple[str, ...], str] = msgspec.field(default_factory=dict)
+    whole: set[str] = msgspec.field(default_factory=set)
+    probed: dict[str, set[str]] = msgspec.field(default_factory=dict)
+    functions: set[str] = msgspec.field(default_factory=set)
+    mentions: list[Mention] = msgspec.field(default_factory=list)
+    seen: set[str] = msgspec.field(default_factory=set)
     certain: bool = True
     days: int = 0
-    operations: Counter[int] = field(default_factory=Counter)
-    copies: Counter[int] = field(default_factory=Counter)
+    operations: Counter[int] = msgspec.field(default_factory=Counter)
+    copies: Counter[int] = msgspec.field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         for found in TOKEN.finditer(self.source):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold_monitors._cel import new_context
 from scaffold_monitors.expressions import MOST_COST
@@ -31,8 +32,7 @@ class Unclear(ValueError):
     """A rule whose result would mean nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """A goal that can be checked.
 
     Attributes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold.vocabulary import events
 from scaffold.vocabulary.canonical import canonical
@@ -39,12 +40,11 @@ def mark(action: str, arguments: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(canonical((action, arguments))).digest()[:16]
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Counts by action, sums by action and argument."""
 
-    calls: dict[str, int] = field(default_factory=dict)
-    sums: dict[tuple[str, str], tuple[int, Amount]] = field(default_factory=dict)
+    calls: dict[str, int] = msgspec.field(default_factory=dict)
+    sums: dict[tuple[str, str], tuple[int, Amount]] = msgspec.field(default_factory=dict)
 
     def add(self, action: str, amounts: Mapping[str, Amount]) -> None:
         """Count one more call."""
@@ -59,8 +59,7 @@ class Tally:
         return total if times == self.calls.get(action, 0) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """An action that may happen, or may have happened."""
 
     action: str
@@ -70,8 +69,7 @@ class Pending:
     mark: bytes
 
 
-@dataclass(slots=True)
-class History:
+class History(msgspec.Struct):
     """What was done in a run so far: a fold over its trace.
 
     Each event takes the same time however long the run is. Memory grows by a mark of sixteen bytes for each
@@ -83,9 +81,9 @@ class History:
         performed: marks of the calls performed.
     """
 
-    settled: Tally = field(default_factory=Tally)
-    pending: dict[str, Pending] = field(default_factory=dict)
-    performed: set[bytes] = field(default_factory=set)
+    settled: Tally = msgspec.field(default_factory=Tally)
+    pending: dict[str, Pending] = msgspec.field(default_factory=dict)
+    performed: set[bytes] = msgspec.field(default_factory=set)
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
         """Take in one more event."""
