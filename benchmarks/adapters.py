@@ -3,7 +3,7 @@
     python benchmarks/adapters.py
 
 One JSON line an adapter: CPU microseconds of the framework's own call of a tool that does nothing, of the same call
-through the gate with the monitor `rules` and a rule, and the difference, each the median of interleaved rounds;
+through the gate with the monitor `rules` and a rule, and the difference, each the median of calls made in turn;
 beside them the gate's own `run.act`, and an asyncio task that does nothing, as the machine's own measure. The trace is
 written to a real file; fsync is left out, as in `engine.py`.
 """
@@ -22,8 +22,8 @@ from typing import Any
 from scaffold import Budget, Gate, Goal, Task
 from scaffold.trace.files import FileJournal
 
-CALLS = 50
-ROUNDS = 9
+CALLS = 400
+WARM = 20
 LIMIT_MICROSECONDS = 500
 Caller = Callable[[int], Awaitable[Any]]
 """Has a framework call its tool once, as its agent would."""
@@ -118,43 +118,41 @@ async def _without_fsync(_: int) -> None:
     return None
 
 
-async def timed(call: Caller) -> float:
+async def timed(call: Caller, at: int) -> float:
     """CPU microseconds of one call."""
     started = time.process_time()
-    for at in range(CALLS):
-        await call(at)
-    return (time.process_time() - started) / CALLS * 1e6
+    await call(at)
+    return (time.process_time() - started) * 1e6
 
 
 async def measure(name: str, tool: Any, adapter: Any, caller: Callable[[Sequence[Any]], Caller]) -> None:
-    """Measure one adapter, a run of its own each round; print its line."""
-    own, through, bare, floor = [], [], [], []
+    """Measure one adapter, each way of calling in turn; print its line."""
     with tempfile.TemporaryDirectory() as folder:
         journal = FileJournal(Path(folder), fsync=_without_fsync)
         gate = Gate(actions=adapter.actions_of([tool]), monitors=["rules"], journal=journal)
-        alone = caller([tool])
-        for at in range(ROUNDS + 1):
-            async with gate.run(TASK) as run:
-                figures = (
-                    await timed(alone),
-                    await timed(caller(adapter.gated(run, [tool]))),
-                    await timed(lambda number, run=run: run.act("number", {"number": number})),  # type: ignore[misc]  # a default argument of a lambda
-                    await timed(nothing),
-                )
-            assert run.outcome is not None
-            assert [each.status for each in run.outcome.actions] == ["performed"] * 2 * CALLS
-            if at:  # the first warms up
-                for kept, figure in zip((own, through, bare, floor), figures, strict=True):
-                    kept.append(figure)
-    added = statistics.median(after - before for before, after in zip(own, through, strict=True))
+        async with gate.run(TASK) as run:
+            ways: list[Caller] = [
+                caller([tool]),
+                caller(adapter.gated(run, [tool])),
+                lambda at: run.act("number", {"number": at}),
+                nothing,
+            ]
+            for at in range(WARM):
+                for way in ways:
+                    await way(at)
+            rounds = [[await timed(way, at) for way in ways] for at in range(CALLS)]
+        assert run.outcome is not None
+        assert [each.status for each in run.outcome.actions] == ["performed"] * 2 * (CALLS + WARM)
+    own, through, bare, floor = (statistics.median(each) for each in zip(*rounds, strict=True))
+    added = statistics.median(each[1] - each[0] for each in rounds)
     line = {
         "adapter": name,
-        "own_microseconds": round(statistics.median(own)),
-        "gated_microseconds": round(statistics.median(through)),
+        "own_microseconds": round(own),
+        "gated_microseconds": round(through),
         "added_microseconds": round(added),
-        "act_microseconds": round(statistics.median(bare)),
-        "task_microseconds": round(statistics.median(floor), 1),
-        "ratio": round(statistics.median(through) / statistics.median(own), 2),
+        "act_microseconds": round(bare),
+        "task_microseconds": round(floor, 1),
+        "ratio": round(through / own, 2),
         "within_limit": added < LIMIT_MICROSECONDS,
     }
     print(json.dumps(line), flush=True)

@@ -103,6 +103,7 @@ class GatedTool(BaseTool):
 
     _original: BaseTool = PrivateAttr()
     _reach: Reach = PrivateAttr()
+    _put_in: frozenset[str] = PrivateAttr()
 
     @classmethod
     def around(cls, tool: BaseTool, reach: Reach) -> GatedTool:
@@ -116,7 +117,7 @@ class GatedTool(BaseTool):
             metadata=tool.metadata,
             extras=tool.extras,
         )
-        gated._original, gated._reach = tool, reach
+        gated._original, gated._reach, gated._put_in = tool, reach, _injected(tool)
         return gated
 
     @property
@@ -150,8 +151,7 @@ class GatedTool(BaseTool):
         """Part what the model gave from what the graph put in; only the former is anybody's to review."""
         is_call = isinstance(given, dict) and given.get("type") == "tool_call"
         values = given["args"] if is_call else {next(iter(self.args)): given} if isinstance(given, str) else given
-        injected = _injected(self._original)
-        beside = {name: value for name, value in values.items() if name in injected}
+        beside = {name: value for name, value in values.items() if name in self._put_in}
         arguments = {name: plain(value) for name, value in values.items() if name not in beside}
         call = given["id"] if is_call else None
         return arguments, Carried(context=(config, call), beside=beside), call
