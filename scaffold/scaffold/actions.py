@@ -161,6 +161,7 @@ def action(
     identity: tuple[str, ...] = (),
     idempotency: Idempotency = "none",
     timeout_s: float = 60.0,
+    limits: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], FunctionAction]: ...
 def action(  # noqa: PLR0913 - all that an action may declare
     function: Callable[..., Any] | None = None,
@@ -174,6 +175,7 @@ def action(  # noqa: PLR0913 - all that an action may declare
     identity: tuple[str, ...] = (),
     idempotency: Idempotency = "none",
     timeout_s: float = 60.0,
+    limits: Mapping[str, Any] | None = None,
 ) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
     """Make a function an action; its schema comes from its annotations.
 
@@ -190,6 +192,7 @@ def action(  # noqa: PLR0913 - all that an action may declare
         identity: arguments that say which thing is acted on; the same thing is not acted on twice.
         idempotency: what its target promises about repeated calls.
         timeout_s: seconds after which its outcome is called unknown.
+        limits: the most that it may be done, such as `{"run": 5, "day": 20}`; see `Limits`.
 
     Raises:
         TypeError: a parameter has no annotation, or `identity` names no parameter.
@@ -212,6 +215,7 @@ def action(  # noqa: PLR0913 - all that an action may declare
             identity=identity,
             idempotency=idempotency,
             timeout_s=timeout_s,
+            limits=dict(limits or {}),
             credentials=tuple(dict.fromkeys(shape.credentials.values())),
         )
         return FunctionAction(wrapped, spec, shape)

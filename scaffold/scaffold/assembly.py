@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings
+from scaffold.limits import limited
 from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
@@ -131,12 +132,14 @@ class Assembly:
         Raises:
             BadInput: the task does not fit this agent.
         """
+        given = len(task.goals)
         specs = {name: each.spec for name, each in self._actions.items()}
         for place, name in enumerate(task.actions or ()):
             if name not in specs:
                 raise TaskError(f"there is no action {name!r}{nearest(name, specs)}", path=("actions", place))
         for name in specs if task.actions is None else task.actions:
             self._credentials.check(specs[name].credentials, name)
+        task = self._limited(task)
         _check_recordable(task)
         _check_approvers(task)
         self._check_sampling()
@@ -145,11 +148,7 @@ class Assembly:
                 monitor.check(task, specs)
             for role in monitor.spec.needs if monitor.spec.role == "restrict" else ():
                 self._check_role(monitor, role)
-        ruled = [place for place, goal in enumerate(task.goals) if goal.rule is not None]
-        if ruled and not any(monitor.spec.reads_rules for monitor in self._monitors):
-            raise TaskError(
-                "has a rule, and no monitor reads rules: add `rules` to `monitors`", path=("goals", ruled[0])
-            )
+        self._check_ruled(task, given)
         budgets = {("budget", "usd"): task.budget, ("oversight", "budget", "usd"): task.oversight.budget}
         for path in [path for path, budget in budgets.items() if budget.usd is not None]:
             unpriced = [
@@ -158,6 +157,22 @@ class Assembly:
             if unpriced:
                 said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
                 raise TaskError(said, path=path)
+
+    def _check_ruled(self, task: Task, given: int) -> None:
+        """Rules are read by somebody: the task's own, which are so many of its goals, and those that limits became."""
+        if any(monitor.spec.reads_rules for monitor in self._monitors):
+            return
+        for place, goal in enumerate(task.goals):
+            if goal.rule is not None and place < given:
+                said = "has a rule, and no monitor reads rules: add `rules` to `monitors`"
+                raise TaskError(said, path=("goals", place))
+            if goal.rule is not None:
+                said = f"{goal.statement}: no monitor reads rules: add `rules` to `monitors`"
+                raise TaskError(said, path=("limits",))
+
+    def _limited(self, task: Task) -> Task:
+        specs = {name: each.spec for name, each in self._actions.items()}
+        return limited(task, {name: specs[name] for name in (specs if task.actions is None else task.actions)})
 
     def _check_sampling(self) -> None:
         """A role that sampling asks must be there: the default one in its place would be asked the same again."""
@@ -203,7 +218,7 @@ class Assembly:
         live = _live_export(resumed=resumed)
         try:
             yield Setting(
-                task=task,
+                task=self._limited(task),
                 name=name,
                 backends=self._backends,
                 monitors=self._monitors,

@@ -446,7 +446,7 @@ def _known_at(place: Place) -> list[str]:
     """Keys that a part of a task may have."""
     model: Any = Task
     for part in place:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in model.model_fields:  # else it is a name, such as an action's
             annotation = model.model_fields[part].annotation
             model = next((each for each in (annotation, *get_args(annotation)) if _is_model(each)), Task)
     kinds = ["objective", "constraint", "principle"] if model is Goal else []

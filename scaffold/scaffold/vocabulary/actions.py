@@ -29,6 +29,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         identity: names of the arguments that say *which* thing is acted on: one effect each.
         idempotency: what the target promises about repeated calls.
         timeout_s: seconds after which the outcome is called unknown.
+        limits: the most that it may be done, as a task's `limits` say it.
         preview: whether it can say beforehand what a call would do.
         undo: name of the action that undoes it; empty when nothing does.
         credentials: names of what it is told at the moment of the call, and nobody else ever is.
@@ -44,6 +45,7 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     identity: tuple[str, ...] = ()
     idempotency: Idempotency = "none"
     timeout_s: float = 60.0
+    limits: dict[str, Any] = {}
     preview: bool = False
     undo: str = ""
     credentials: tuple[str, ...] = ()

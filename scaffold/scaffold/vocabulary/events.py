@@ -197,7 +197,7 @@ class ActionPreviewed(Event, tag="action.previewed", kw_only=True):
 
 
 class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
-    """A person is asked. Content: `title`, `calls`, `reasons`, `previews`, `value` of an observation, approvers' `keys`.
+    """A person is asked. Content: `title`, `calls`, `reasons`, `previews`, `value` observed, `keys` of approvers.
 
     So many of `approvers`, or of anybody when none is named, have to approve as `needs` says.
     """

@@ -79,6 +79,32 @@ class Budget(_Strict):
     actions: Annotated[int, Field(ge=0)] | None = 100
 
 
+class ArgumentLimits(_Strict):
+    """The most that a number among an action's arguments may be, or come to."""
+
+    each: Annotated[float, Field(ge=0)] | None = None
+    run: Annotated[float, Field(ge=0)] | None = None
+    day: Annotated[float, Field(ge=0)] | None = None
+
+
+class Limits(_Strict):
+    """The most that an action may be done; a day is the last 24 hours, over all runs of a folder.
+
+    Attributes:
+        run: times in a run.
+        day: times a day.
+        usd_run: dollars in a run, by the cost that the action declares.
+        usd_day: dollars a day.
+        arguments: by the names of arguments that are numbers, what each may come to.
+    """
+
+    run: Annotated[int, Field(ge=0)] | None = None
+    day: Annotated[int, Field(ge=0)] | None = None
+    usd_run: Annotated[float, Field(ge=0)] | None = None
+    usd_day: Annotated[float, Field(ge=0)] | None = None
+    arguments: dict[str, ArgumentLimits] = {}
+
+
 class Oversight(_Strict):
     """How the gate behaves in one task.
 
@@ -138,6 +164,7 @@ class Task(_Strict):
         untrusted: names of inputs that are data from outside, tainted from the start.
         goals: what to achieve and to keep to.
         actions: names of the actions allowed; None allows all that were given.
+        limits: the most that actions may be done, by name; they hold as goals with a rule each.
         answer: what kind of answer is wanted: `text`, `integer`, `number`, `boolean`, or a list of choices.
         budget: the most the run may use.
         oversight: how the gate behaves.
@@ -149,6 +176,7 @@ class Task(_Strict):
     untrusted: tuple[str, ...] = ()
     goals: tuple[Goal, ...] = ()
     actions: tuple[str, ...] | None = None
+    limits: dict[str, Limits] = {}
     answer: Literal["text", "integer", "number", "boolean"] | tuple[str, ...] = "text"
     budget: Budget = Budget()
     oversight: Oversight = Oversight()
