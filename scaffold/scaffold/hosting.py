@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaffold import planning
 from scaffold.agent import read_start
 from scaffold.assembly import Assembly, owner
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, Unavailable
 from scaffold.machinery.hosted import HOST, Hosted, Said
 from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import canonical
@@ -300,6 +300,8 @@ class SyncGatedRun:
         self._run.answer(answer)
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._run.loop.is_closed():
+            raise Unavailable(f"the run {self.id} is over")
         result: T = self._portal.call(start)
         return result
 

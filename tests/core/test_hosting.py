@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,6 +28,8 @@ from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from tests.core.conftest import Person, Watcher, World
 
     from scaffold import Outcome
@@ -469,3 +472,59 @@ async def test_what_cannot_be_recorded_is_refused_as_bad_input(world: World) -> 
             await run.note("x", partial=object())
         await run.act("pay", {"invoice": "i1"})
     assert verify_run(world.folder / "runs" / run.id).ok
+
+
+async def test_a_block_in_a_generator_that_is_closed_pauses(world: World) -> None:
+    """Nobody failed: whoever read from it went away, and the run can be gone on with."""
+    gate = gate_of(world)
+
+    async def reading() -> AsyncGenerator[GatedRun]:
+        async with gate.run(TASK) as run:
+            await run.act("pay", {"invoice": "i1"})
+            yield run
+
+    generator = reading()
+    run = await anext(generator)
+    await generator.aclose()
+    assert outcome_of(run).status == "interrupted"
+    async with gate.run("", resume=run.id) as again:
+        await again.act("pay", {"invoice": "i2"})
+    assert outcome_of(again).status == "solved"
+
+
+def test_a_run_that_is_over_says_so_to_code_that_is_not_async(world: World) -> None:
+    """Whatever is asked of it afterwards; what another thread had under way is ended with it."""
+    begun, said = threading.Event(), []
+
+    @action(effect="irreversible")
+    async def slow() -> str:
+        """Take its time."""
+        begun.set()
+        await asyncio.sleep(0.05)
+        return "done"
+
+    def act_beside(run: Any) -> None:
+        try:
+            run.act("slow", {})
+        except RunEnding as error:
+            said.append(str(error))
+
+    runs: list[Any] = []
+
+    def host() -> None:
+        with Gate(actions=[slow], monitors=["rules"], journal=world.journal).run_sync("x") as run:
+            runs.append((run, threading.Thread(target=act_beside, args=(run,))))
+            runs[0][1].start()
+            begun.wait()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        host()
+    run, beside = runs[0]
+    beside.join()
+    assert run.outcome is not None
+    assert run.outcome.status == "interrupted"
+    assert [each.status for each in run.outcome.actions] == ["performed"]
+    assert said == [f"the run {run.id} is over"]
+    with pytest.raises(RunEnding, match="is over"):
+        run.act("slow", {})

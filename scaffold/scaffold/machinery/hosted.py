@@ -266,8 +266,8 @@ class Hosted:
         return await self._finish(lambda: self._run.answered(answer))
 
     async def fail(self, error: BaseException) -> Outcome:
-        """End the run because the host failed; one that was cancelled can be resumed."""
-        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        """End the run because the host failed; one that was cancelled, closed or ended itself can be resumed."""
+        if not isinstance(error, Exception | BaseExceptionGroup):
             return await self._finish(lambda: self._run.pause("interrupted", "interrupted"))
         said = "".join(traceback.format_exception(error, limit=-8))
         reason = f"the host raised {type(error).__name__}: {error}"
