@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scaffold import Call, NotPerformed, Observation, Planning, Task, act, action, together
@@ -241,3 +242,25 @@ def test_an_unknown_outcome_is_an_error_the_planner_can_tell_apart() -> None:
     """Each end of an action has an error of its own."""
     assert not issubclass(OutcomeUnknown, ActionFailed)
     assert issubclass(OutcomeUnknown, ActionError)
+
+
+def test_an_action_that_changes_during_a_run_is_refused(world: World, watcher: type[Watcher]) -> None:
+    """What was reviewed under one schema is not done under another, nor by something that calls itself a read."""
+    happened: list[str] = []
+
+    @action(effect="irreversible")
+    async def tell(text: str) -> None:
+        happened.append(text)
+
+    def changing(_: Task) -> Planning[Any]:
+        yield from act("tell", {"text": "a"})
+        tell.spec = msgspec.structs.replace(tell.spec, effect="read")
+        try:
+            yield from act("tell", {"text": "b"})
+        except ActionError as error:
+            return error.message
+        return None
+
+    outcome = world.solve(changing, monitors=[watcher()], actions=[tell])
+    assert "'tell' is not what it was when the run began" in outcome.answer
+    assert happened == ["a"]

@@ -82,6 +82,7 @@ class Gate:
         self._reach = surroundings.reach
         self._observe = observe
         self._plan_only = plan_only
+        self._specs = {name: action.spec for name, action in actions.items()}
         self._mint = Mint()
         self._identities = Identities(actions, journal, recorder, state, surroundings)
         self._undoing = Undoing(task, actions, state)
@@ -170,22 +171,27 @@ class Gate:
 
     def _fit(self, call: ActionCall) -> tuple[str, dict[str, Any] | None]:
         """Say what is wrong with a call, or give its arguments; None while some are not known yet."""
-        action = self._actions.get(call.action)
-        if action is None:
-            return f"there is no action {call.action!r}{nearest(call.action, self._actions)}", None
-        if self._task.actions is not None and call.action not in self._task.actions:
-            return f"the task does not allow the action {call.action!r}", None
-        if action.spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
-            return (
-                f"no monitor would read it: name monitors, or let {call.action!r} run with oversight.unmonitored",
-                None,
-            )
-        if is_pending(call.arguments):
-            return "", None
+        problem = self._unfit(call.action)
+        if problem or is_pending(call.arguments):
+            return problem, None
         try:
-            return "", action.validate(decode(canonical(call.arguments)))
+            return "", self._actions[call.action].validate(decode(canonical(call.arguments)))
         except ValueError as error:
             return f"its arguments do not fit: {error}", None
+
+    def _unfit(self, name: str) -> str:
+        """Say why an action cannot be taken, whatever its arguments; nothing when it can."""
+        action = self._actions.get(name)
+        if action is None:
+            return f"there is no action {name!r}{nearest(name, self._actions)}"
+        if self._task.actions is not None and name not in self._task.actions:
+            return f"the task does not allow the action {name!r}"
+        spec, known = action.spec, self._specs[name]
+        if spec is not known and spec != known:
+            return f"{name!r} is not what it was when the run began: what it declares has changed"
+        if spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
+            return f"no monitor would read it: name monitors, or let {name!r} run with oversight.unmonitored"
+        return ""
 
     # --- actions
 
