@@ -37,7 +37,7 @@ imports: ## the walls between the packages
 	$(BIN)/lint-imports
 
 test: ## the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-hf: ## the backend `hf` and our xLSTM beside others' own code, with torch and transformers (large)
 	$(BIN)/pip install torch==2.13.0 -e '.[hf]'
