@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from scaffold import registry
-from scaffold.assembly import Assembly, owner
+from scaffold.assembly import Assembly
 from scaffold.interfaces import ActionSource, Backend, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome
@@ -110,9 +110,7 @@ class Scaffold(Assembly):
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
         """
-        self.check(task)
-        await self.prepare()
-        claim = await self.journal.claim(self.new_id(), owner(), create=True)
+        task, _, claim = await self.claimed(task)
         return await self._run(task, claim, config or {}, resume=False)
 
     async def resume(self, run: str) -> Outcome:
@@ -123,10 +121,7 @@ class Scaffold(Assembly):
             RunHeld: another process is at it.
             PlanChanged: the planner no longer fits what is recorded.
         """
-        task, config = await read_start(self.journal, run)
-        self.check(task)
-        await self.prepare()
-        claim = await self.journal.claim(run, owner())
+        task, config, claim = await self.claimed("", resume=run)
         return await self._run(task, claim, config, resume=True)
 
     async def stream(self, task: Task | str = "", *, resume: str = "") -> AsyncGenerator[Happened | Outcome]:
@@ -138,14 +133,7 @@ class Scaffold(Assembly):
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
         """
-        config: Mapping[str, Any] = {}
-        if resume:
-            task, config = await read_start(self.journal, resume)
-        elif isinstance(task, str):
-            task = Task(prompt=task)
-        self.check(task)
-        await self.prepare()
-        claim = await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
+        task, config, claim = await self.claimed(task, resume=resume)
         feed = Feed(self.journal, claim.run)
         solve = partial(self._run, task, claim, config, resume=bool(resume), listeners=(feed.take,))
         async with aclosing(streamed(feed, solve)) as happenings:
@@ -191,29 +179,6 @@ class Scaffold(Assembly):
         finally:
             self._running.pop(claim.run, None)
             await self.journal.release(claim)
-
-
-async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
-    """Read what a run was started with, from its first event.
-
-    Raises:
-        TraceDamaged: the first event is missing, withheld or altered.
-    """
-    from scaffold.errors import TraceDamaged
-    from scaffold.trace.chain import Chain, body_of
-
-    records = journal.read(run)
-    try:
-        async for record in records:
-            link = Chain().follow(record)
-            if link.content is None:
-                break
-            content = body_of(link.content)
-            return Task.model_validate(content["task"]), content["config"]
-    finally:
-        with suppress(AttributeError):
-            await records.aclose()  # type: ignore[attr-defined]  # generators have it
-    raise TraceDamaged("the trace does not hold the task it was started with", 1)
 
 
 def _planner(
@@ -266,4 +231,4 @@ def _wait_for(start: Callable[[], Any]) -> Outcome:
     return result
 
 
-__all__ = ["Scaffold", "read_start"]
+__all__ = ["Scaffold"]

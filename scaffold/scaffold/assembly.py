@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,15 +24,15 @@ from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import check_verifier
 from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.sampling import ways_of
+from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Journal
+    from scaffold.interfaces import Action, Approver, Claim, Journal
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.sampling import Sampling
-    from scaffold.vocabulary.task import Task
 
 Say = Callable[[str, float], None]
 
@@ -194,6 +194,22 @@ class Assembly:
             said = f"the monitor {name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
             warnings.warn(said, stacklevel=4)
 
+    async def claimed(self, task: Task | str, *, resume: str = "") -> tuple[Task, Mapping[str, Any], Claim]:
+        """A task that fits, what its run was started with, and the right to write that run.
+
+        Args:
+            task: the task; a text is one without goals.
+            resume: a run to go on with; its own task counts.
+        """
+        config: Mapping[str, Any] = {}
+        if resume:
+            task, config = await read_start(self.journal, resume)
+        elif isinstance(task, str):
+            task = Task(prompt=task)
+        self.check(task)
+        await self.prepare()
+        return task, config, await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
+
     def new_id(self) -> str:
         """An id for a run: when it begins, and six letters."""
         when = datetime.fromtimestamp(self._surroundings.clock.now(), UTC)
@@ -319,3 +335,26 @@ def owner() -> str:
 
 def _silent(_what: str, _fraction: float) -> None:
     return None
+
+
+async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
+    """Read what a run was started with, from its first event.
+
+    Raises:
+        TraceDamaged: the first event is missing, withheld or altered.
+    """
+    from scaffold.errors import TraceDamaged
+    from scaffold.trace.chain import Chain, body_of
+
+    records = journal.read(run)
+    try:
+        async for record in records:
+            link = Chain().follow(record)
+            if link.content is None:
+                break
+            content = body_of(link.content)
+            return Task.model_validate(content["task"]), content["config"]
+    finally:
+        with suppress(AttributeError):
+            await records.aclose()  # type: ignore[attr-defined]  # generators have it
+    raise TraceDamaged("the trace does not hold the task it was started with", 1)

@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import planning
-from scaffold.agent import read_start
-from scaffold.assembly import Assembly, owner
+from scaffold.assembly import Assembly
 from scaffold.errors import BadInput, Unavailable
 from scaffold.machinery.hosted import HOST, Hosted, Said
 from scaffold.streaming import Feed, Happened
@@ -107,14 +106,7 @@ class Gate(Assembly):
             BadInput: the task does not fit; nothing was begun.
             RunHeld: another process is at it.
         """
-        config: Mapping[str, Any] = {}
-        if resume:
-            task, config = await read_start(self.journal, resume)
-        elif isinstance(task, str):
-            task = Task(prompt=task)
-        self.check(task)
-        await self.prepare()
-        claim = await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
+        task, config, claim = await self.claimed(task, resume=resume)
         try:
             async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
                 setting.backends = {**setting.backends, HOST: Said(self._model)}

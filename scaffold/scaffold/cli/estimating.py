@@ -95,7 +95,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
 
 def _runs_of(journal: FileJournal, built: Built) -> list[str]:
     """Earlier runs of the same task file with the same backends."""
-    from scaffold.agent import read_start
+    from scaffold.assembly import read_start
     from scaffold.errors import ScaffoldError
 
     async def started() -> list[str]:

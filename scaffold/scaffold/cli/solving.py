@@ -60,7 +60,7 @@ def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: b
     found = journal.find(run)
     with Session(journal, key, verbose=verbose, as_json=as_json) as session:
         from scaffold import taskfile
-        from scaffold.agent import read_start
+        from scaffold.assembly import read_start
 
         task, config = asyncio.run(_start(read_start(journal, found)))
         agent = taskfile.rebuild(config, **session.outside(wait=wait))

@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import gc
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -70,7 +71,7 @@ class Case:
     name: str = ""
 
 
-class MonitorConformance:
+class MonitorConformance(ABC):
     """What every monitor has to do; a subclass whose name begins with `Test` is run by pytest.
 
     Attributes:
@@ -105,9 +106,9 @@ class MonitorConformance:
 
     # --- what a subclass says
 
+    @abstractmethod
     def make(self) -> Monitor:
         """Make the monitor that is tested; each call gives one of its own."""
-        raise NotImplementedError("say which monitor is tested: def make(self) -> Monitor")
 
     def cases(self) -> Sequence[Case]:
         """Labelled data, good and bad."""
