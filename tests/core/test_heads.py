@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import importlib
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, MissingExtra
 from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import (
     Head,
     Signer,
+    check_verifier,
     is_signed_by,
     load_signer,
     new_key,
@@ -95,3 +98,20 @@ def test_a_head_torn_by_a_crash_is_cut_off_and_reported(signer: Signer, tmp_path
 
     assert "torn line in heads" in asyncio.run(crash_and_open())
     assert [head.seq for head, _ in read_heads((tmp_path / "runs/r/heads").read_text())] == [7, 9]
+
+
+def test_without_the_extra_signing_names_what_to_install(
+    signer: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making a key, signing with one and checking with one say so before a run begins; nothing is taken as checked."""
+    verifier = signer.verifier()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    importlib.invalidate_caches()
+    for attempt in (lambda: new_key(tmp_path / "new"), lambda: load_signer(tmp_path / "key")):
+        with pytest.raises(MissingExtra, match=r"signing needs .*system2-scaffold\[signing\]"):
+            attempt()
+    with pytest.raises(MissingExtra, match=r"system2-scaffold\[signing\]"):
+        check_verifier(verifier)
+    assert not (tmp_path / "new").exists()

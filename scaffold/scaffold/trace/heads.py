@@ -18,10 +18,11 @@ import base64
 import hashlib
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -93,10 +94,9 @@ def new_key(path: Path) -> Signer:
 
     Raises:
         BadInput: there is a file already.
+        MissingExtra: the extra `signing` is not installed.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    key = Ed25519PrivateKey.generate()
+    key = _private_keys().generate()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -111,14 +111,14 @@ def load_signer(path: Path | str) -> Signer:
 
     Raises:
         BadInput: it is missing, readable by others, or no key.
+        MissingExtra: the extra `signing` is not installed.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
+    keys = _private_keys()
     file = Path(path)
     try:
         mode = file.stat().st_mode
         raw = base64.b64decode(file.read_text().strip(), validate=True)
-        key = Ed25519PrivateKey.from_private_bytes(raw)
+        key = keys.from_private_bytes(raw)
     except OSError as error:
         raise BadInput(
             f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one"
@@ -149,10 +149,11 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
 
 
 def check_verifier(verifier: str) -> None:
-    """Check that a text is a verifier key line.
+    """Check that a text is a verifier key line, and that what it verifies can be checked here.
 
     Raises:
         BadInput: it is none.
+        MissingExtra: the extra `signing` is not installed.
     """
     name, _, rest = verifier.strip().partition("+")
     identity, _, encoded = rest.partition("+")
@@ -162,6 +163,8 @@ def check_verifier(verifier: str) -> None:
         raw = b""
     if len(raw) != _VERIFIER_BYTES or raw[:1] != _ED25519 or key_id(name, raw[1:]).hex() != identity:
         raise BadInput(f"{verifier!r} is no verifier line: `scaffold audit key FILE` prints one, NAME+ID+BASE64")
+    if find_spec("cryptography") is None:
+        raise MissingExtra("checking a signature", "signing")
 
 
 def without_torn_note(text: bytes) -> bytes:
@@ -173,7 +176,7 @@ def without_torn_note(text: bytes) -> bytes:
 
 
 def is_signed_by(note: str, verifier: str) -> bool:
-    """Whether a note carries a signature by the key of a verifier line."""
+    """Whether a note carries a signature by the key of a verifier line, which `check_verifier` has let pass."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -194,3 +197,11 @@ def is_signed_by(note: str, verifier: str) -> bool:
             case _:
                 continue
     return False
+
+
+def _private_keys() -> type[Ed25519PrivateKey]:
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError:
+        raise MissingExtra("signing", "signing") from None
+    return Ed25519PrivateKey
