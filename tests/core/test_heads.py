@@ -109,9 +109,9 @@ def test_without_the_extra_signing_names_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
     importlib.invalidate_caches()
-    for attempt in (lambda: new_key(tmp_path / "new"), lambda: load_signer(tmp_path / "key")):
+    for attempt in (new_key, load_signer):
         with pytest.raises(MissingExtra, match=r"signing needs .*system2-scaffold\[signing\]"):
-            attempt()
+            attempt(tmp_path / "new")
     with pytest.raises(MissingExtra, match=r"system2-scaffold\[signing\]"):
         check_verifier(verifier)
     assert not (tmp_path / "new").exists()
