@@ -17,6 +17,7 @@ from scaffold.assembly import Assembly
 from scaffold.interfaces import ActionSource, Backend, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome
+from scaffold.machinery.showing import Piece, Seen
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
@@ -57,6 +58,8 @@ class Scaffold(Assembly):
         credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
             environment variable of that name.
         base: folder that `module:function` refers to.
+        on_piece: called with the model's words, for a person to see.
+        seen: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
     """
 
     def __init__(  # noqa: PLR0913 - all that an agent may be made of
@@ -84,6 +87,8 @@ class Scaffold(Assembly):
     ) -> None:
         super().__init__(
             backends=backends,
+        on_piece: Callable[[Piece], None] | None = None,
+        seen: Seen = "cleared",
             monitors=monitors,
             actions=actions,
             prompts=prompts,
@@ -105,6 +110,8 @@ class Scaffold(Assembly):
         self._running: dict[str, Engine] = {}
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
+            on_piece=on_piece,
+            seen=seen,
         """Solve a task; gives an outcome however it ends.
 
         Raises:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from scaffold import registry
 from scaffold.errors import BadInput, TaskError, nearest
@@ -19,6 +19,7 @@ from scaffold.limits import limited
 from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
+from scaffold.machinery.showing import Piece, Seen
 from scaffold.projections import environment
 from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import check_verifier
@@ -69,6 +70,8 @@ class Assembly:
         credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
+        on_piece: Callable[[Piece], None] | None = None,
+        seen: Seen = "cleared",
         base = base or Path.cwd()
         self.journal: Journal = journal if journal is not None else FileJournal(runs_folder())
         self._backends = {
@@ -106,6 +109,10 @@ class Assembly:
 
     async def __aenter__(self) -> Self:
         return self
+        self._on_piece = on_piece
+        if seen not in get_args(Seen):
+            raise TaskError(f"is {seen!r}; a person sees a model's words `live` or `cleared`", path=("seen",))
+        self._seen = seen
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -265,6 +272,8 @@ class Assembly:
 
     def _pins(self) -> dict[str, str]:
         """What a run must find unchanged when it is resumed."""
+                on_piece=self._on_piece,
+                seen=self._seen,
         pins = {
             f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
             for each in self._monitors

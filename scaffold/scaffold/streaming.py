@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaffold.machinery.cancelling import to_its_end
+from scaffold.machinery.showing import Piece
 from scaffold.trace.chain import Chain, body_of
 from scaffold.vocabulary.canonical import decode
 
@@ -138,4 +139,4 @@ async def streamed(feed: Feed, solve: Callable[[], Coroutine[Any, Any, Outcome]]
             solving.exception()  # taken note of, when nobody has waited for it
 
 
-__all__ = ["Feed", "Happened", "streamed"]
+__all__ = ["Feed", "Happened", "Piece", "streamed"]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaffold.cli.narration import Narrator
-from scaffold.cli.progress import is_shown
+from scaffold.cli.progress import Overheard, is_shown
 from scaffold.cli.speech import count, line, plain
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
@@ -22,6 +22,7 @@ from scaffold.vocabulary.models import NO_USAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scaffold.machinery.showing import Piece
     from scaffold.vocabulary.events import Event
 
 _STYLES = {"plain": "", "good": "green", "bad": "bold red", "wait": "yellow", "quiet": "dim"}
@@ -36,6 +37,7 @@ class LiveView:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._verbose = verbose
         self._narrator = Narrator()
+        self._overheard = Overheard()
         self._started = time.monotonic()
         self._steps: dict[str, tuple[str, float, int]] = {}
         self._acting: dict[str, str] = {}
@@ -86,6 +88,10 @@ class LiveView:
                 pass
         if told is not None and is_shown(event, told, verbose=self._verbose):
             self._print(Text(told.text, style=_STYLES[told.tone]))
+
+    def piece(self, piece: Piece) -> None:
+        for text in self._overheard.lines(piece):
+            self._print(Text(text, style=_STYLES["quiet"]))
 
     def preparing(self, what: str, fraction: float) -> None:
         self._preparing = (line(what), fraction)

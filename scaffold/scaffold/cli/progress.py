@@ -16,7 +16,10 @@ from scaffold.vocabulary.events import Ended, Paused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scaffold.machinery.showing import Piece
     from scaffold.vocabulary.events import Event
+
+_LONGEST = 2_000
 
 
 class Display(Protocol):
@@ -24,6 +27,10 @@ class Display(Protocol):
 
     def event(self, event: Event, body: bytes) -> None:
         """Take in one event."""
+        ...
+
+    def piece(self, piece: Piece) -> None:
+        """Take in some of a model's words."""
         ...
 
     def preparing(self, what: str, fraction: float) -> None:
@@ -48,12 +55,37 @@ def is_shown(event: Event, told: Told, *, verbose: bool) -> bool:
     return (verbose or told.tone != "quiet") and not isinstance(event, Ended | Paused)
 
 
+class Overheard:
+    """Puts pieces of samples, which come in any order, into whole lines, each with whose words they are."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, int, str], str] = {}
+
+    def lines(self, piece: Piece) -> Iterator[str]:
+        """The lines that a piece completes."""
+        for kind, words in (("reasoning", piece.reasoning), ("answer", piece.text)):
+            at = (piece.key, piece.sample, kind)
+            *whole, rest = (self._begun.pop(at, "") + words).split("\n")
+            if rest and (piece.over or len(rest) > _LONGEST):
+                whole.append(rest)
+            elif rest:
+                self._begun[at] = rest
+            yield from (f"{self._whose(piece)}, {kind}: {line(each)}" for each in whole if each.strip())
+        if piece.withdrawn:
+            yield f"{self._whose(piece)}: withdrawn: {line(piece.withdrawn)}"
+
+    @staticmethod
+    def _whose(piece: Piece) -> str:
+        return f"{piece.step} {piece.key}" + (f" #{piece.sample}" if piece.sample else "")
+
+
 class Lines:
     """One line for each decision, action, refusal and approval; for each event when `verbose`."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
         self._narrator = Narrator()
+        self._overheard = Overheard()
         self._started = time.monotonic()
         self._preparing = ""
 
@@ -61,6 +93,10 @@ class Lines:
         told = self._narrator.tell(event, body)
         if told is not None and is_shown(event, told, verbose=self._verbose):
             self.say(told.text)
+
+    def piece(self, piece: Piece) -> None:
+        for text in self._overheard.lines(piece):
+            self.say(text)
 
     def preparing(self, what: str, fraction: float) -> None:
         if what != self._preparing:

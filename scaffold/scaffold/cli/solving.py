@@ -12,6 +12,12 @@ from scaffold.cli.options import changes_options, journal_at, json_option, key_o
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step and review.")
+_words = click.option(
+    "--words",
+    "seen",
+    type=click.Choice(["live", "cleared"]),
+    help="Show the model's words: as they are generated, or each step once oversight has let it out.",
+)
 
 
 @click.command()
@@ -22,8 +28,16 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step a
 @key_option
 @_wait
 @_verbose
+@_words
 def solve(
-    task: Path, as_json: bool, said: dict[str, Any], runs: Path | None, key: Path | None, wait: bool, verbose: bool
+    task: Path,
+    as_json: bool,
+    said: dict[str, Any],
+    runs: Path | None,
+    key: Path | None,
+    wait: bool,
+    seen: Any,
+    verbose: bool,
 ) -> int:
     """Solve the task of a file: the answer goes to stdout, progress to stderr.
 
@@ -32,8 +46,8 @@ def solve(
     """
     from scaffold.cli.session import Session
 
-    with Session(journal_at(runs), key, verbose=verbose, as_json=as_json) as session:
-        from scaffold import taskfile
+    with Session(journal_at(runs), key, verbose=verbose, as_json=as_json, seen=seen) as session:
+            from scaffold import taskfile
 
         built = taskfile.build(task, taskfile.Changes(**said), **session.outside(wait=wait))
         with built.document.locating():
@@ -48,8 +62,9 @@ def solve(
 @key_option
 @_wait
 @_verbose
-def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: bool, verbose: bool) -> int:
+def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: bool, seen: Any, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
+@_words
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
     again.
@@ -58,13 +73,13 @@ def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: b
 
     journal = journal_at(runs)
     found = journal.find(run)
-    with Session(journal, key, verbose=verbose, as_json=as_json) as session:
-        from scaffold import taskfile
-        from scaffold.assembly import read_start
+    with Session(journal, key, verbose=verbose, as_json=as_json, seen=seen) as session:
+            from scaffold import taskfile
+            from scaffold.assembly import read_start
 
-        task, config = asyncio.run(_start(read_start(journal, found)))
-        agent = taskfile.rebuild(config, **session.outside(wait=wait))
-        agent.check(task)
+            task, config = asyncio.run(_start(read_start(journal, found)))
+            agent = taskfile.rebuild(config, **session.outside(wait=wait))
+            agent.check(task)
         return session.run(agent, lambda: agent.resume(found))
 
 

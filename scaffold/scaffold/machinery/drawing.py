@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BackendError, BadResponse
+from scaffold.errors import BackendError, BadResponse, Stopped
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.checking import flagged
+from scaffold.machinery.effects import reason_of
 from scaffold.vocabulary.confidence import confidence_field
 from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
 from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from scaffold.interfaces import Backend
+    from scaffold.machinery.showing import Watched
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
@@ -119,7 +121,7 @@ class Asking:
         self.drawn = 0
         self.running: dict[int, _Partial] = {}
         self.calls: list[Call] = []
-        self.readings: Sequence[Reading] = ()
+        self.readings: Sequence[Reading | Watched] = ()
         self.decision: Draw | Won | Lost = policy.decide(())
         self.decided = False
         self.counting = False
@@ -340,16 +342,18 @@ async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> Non
         if not 0 <= delta.index < n:
             raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")
         partial = partials[delta.index]
-        partial.take(delta)
         if delta.usage is not None:
             call.source.charge(delta.usage)
             call.charged = True
+        if partial.cut:  # the others of its stream go on
+            continue
+        partial.take(delta)
         if partial.size > most:
             partial.cut = f"an answer of more than {most} characters to a step of {max_tokens} tokens"
             raise BadResponse(partial.cut)
-        if readings and not partial.cut:
-            partial.cut = _cut_by(readings, msgspec.structs.replace(delta, index=indexes[delta.index]))
-            if partial.cut and all(each.cut for each in partials):
+        if readings:
+            partial.cut = _cut_by(readings, delta, indexes[delta.index])
+            if partial.cut and call.over:
                 return
         if several and partial.over:
             await _count_what_is_over(asking)
@@ -423,8 +427,7 @@ def _value_of(asking: Asking, sample: Sample) -> tuple[Any, str]:
     """The value that a sample states, or why it does not count."""
     problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
     if not problem and asking.readings:
-        said = [reading.close(sample.index) for reading in asking.readings]
-        problem = next((reason for reason in said if reason), "")
+        problem = _reason_in(asking.readings, [reading.close(sample.index) for reading in asking.readings])
     if problem:
         return None, problem
     move = asking.move
@@ -457,6 +460,20 @@ async def give_up(asking: Asking, reason: str) -> None:
     await conclude(asking)
 
 
-def _cut_by(readings: Sequence[Reading], delta: Delta) -> str:
-    said = [reading.feed(delta) for reading in readings]
+def _cut_by(readings: Sequence[Reading | Watched], delta: Delta, index: int) -> str:
+    """Have all read a piece of a sample, so that each says what it finds; gives why the sample ends, or nothing."""
+    if delta.index != index:
+        delta = msgspec.structs.replace(delta, index=index)
+    return _reason_in(readings, [reading.feed(delta) for reading in readings])
+
+
+def _reason_in(readings: Sequence[Reading | Watched], said: Sequence[str]) -> str:
+    """Why a sample does not count, of what all who read it said; nothing, where it does.
+
+    Raises:
+        Stopped: one of them halts the run.
+    """
+    for reading in readings:
+        if reading.halts is not None:
+            raise Stopped(reason_of([reading.halts], "halt"))
     return next((reason for reason in said if reason), "")

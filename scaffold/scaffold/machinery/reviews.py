@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BudgetSpent, RunEnding, StepFailed, Stopped, TraceError, Unavailable
+from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Describes, Folds, ReadsStreams
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.bounds import bounded
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.effects import reason_of
 from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.streams import Reading, whole
 from scaffold.machinery.views import Context, View
@@ -235,19 +234,11 @@ class Reviews:
             raise TypeError(f"{each.name} watches streams and has no `open`")
         return each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
 
-    async def conclude_stream(self, key: str, readings: Sequence[Reading]) -> None:
-        """Write down what was said of a step's stream.
-
-        Raises:
-            Stopped: one of them halts the run.
-        """
+    def conclude_stream(self, key: str, readings: Sequence[Reading]) -> None:
+        """Write down what was said of a step's stream."""
         verdicts = [verdict for reading in readings for verdict in reading.verdicts]
         if verdicts:
-            decision = self.decide(verdicts)
-            self.write(Subject(kind="stream", key=key), "", decision, "low", verdicts)
-            if decision == "halt":
-                await self._recorder.flush()
-                raise Stopped(reason_of(verdicts, "halt"))
+            self.write(Subject(kind="stream", key=key), "", self.decide(verdicts), "low", verdicts)
 
     def _is_due(self, each: Watching, key: str, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
         """Cheap tiers always; a dearer one if the stakes ask for it, or a score so far leaves it open."""

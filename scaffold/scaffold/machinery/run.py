@@ -22,6 +22,7 @@ from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
+from scaffold.machinery.showing import Piece, Seen, Showing
 from scaffold.machinery.steps import Steps, thought_from
 from scaffold.trace.chain import Chain
 from scaffold.version import VERSION
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event, RunStatus
     from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
+    from scaffold.vocabulary.moves import Thought
 
 _ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
 
@@ -97,6 +99,8 @@ class Setting:
     name: str
     backends: Mapping[str, Backend]
     monitors: Sequence[Monitor]
+        on_piece: called with the words of the work's steps, for a person to see.
+        seen: whether that is as they are generated, or once oversight has let a step out.
     actions: Mapping[str, Action]
     templates: Templates
     journal: Journal
@@ -117,6 +121,8 @@ class Setting:
 
 
 class Run:
+    on_piece: Callable[[Piece], None] | None = None
+    seen: Seen = "cleared"
     """One run: its recorder, its memory, and who carries out its moves.
 
     Attributes:
@@ -190,6 +196,7 @@ class Run:
         self._listen()
         self._reach("run.started:before")
         self.recorder.record(
+        self._showing = Showing(claim.run, setting.seen, setting.on_piece) if setting.on_piece is not None else None
             ev.RunStarted(
                 format=ev.FORMAT,
                 run=self.claim.run,
@@ -275,14 +282,13 @@ class Run:
     async def think(self, pending: Pending, move: Think) -> Any:
         """Ask a step, and have it read where monitors read steps."""
         key = pending.key
-        if not self._reviews.reads_steps:
+        showing = self._showing
+        if not self._reviews.reads_steps and showing is None:
             return thought_from(*await self._steps.ask(key, move, pending.history), move)
         while True:
             answered = self.state.at(key).answered
             if answered is None:
-                readings = self._reviews.read_stream(key)
-                answered = await self._steps.ask(key, move, pending.history, final=False, readings=readings)
-                await self._reviews.conclude_stream(key, readings)
+                answered = await self._read_while_asked(pending, move)
             thought = thought_from(*answered, move)
             if isinstance(thought, Exception):
                 return thought
@@ -316,6 +322,9 @@ class Run:
 
     async def answered(self, answer: Any) -> Outcome:
         """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
+            if not self._reviews.reads_steps:
+                self._show(move, thought, answered[0])
+                return thought
         try:
             plain = json.loads(canonical(answer))
         except (TypeError, ValueError) as problem:
@@ -331,6 +340,7 @@ class Run:
                 reasons = [
                     verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision
                 ]
+                self._show(move, thought, answered[0], withdrawn="drawn again on suspicion")
                 return await self.end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
         return await self.end("solved", answer=plain)
 
@@ -341,8 +351,31 @@ class Run:
             error: the reason.
             where: where the planner was, for those that are its fault.
         """
+            self._show(move, thought, answered[0], withdrawn=feedback if withheld else "")
         match error:
             case PlanOnly():
+    async def _read_while_asked(self, pending: Pending, move: Think) -> tuple[ev.StepAnswered, bytes]:
+        """Ask a step whose samples monitors, and whoever watches, read while they are generated."""
+        key, reviews, showing = pending.key, self._reviews, self._showing
+        readings = reviews.read_stream(key)
+        return await self._steps.ask(
+            key,
+            move,
+            pending.history,
+            final=not reviews.reads_steps,
+            readings=readings if showing is None else showing.watch(key, move.kind, readings),
+            conclude=(lambda: reviews.conclude_stream(key, readings)) if readings else None,
+        )
+
+    def _show(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, *, withdrawn: str = "") -> None:
+        """Show a thought to whoever watches, or that it is withheld."""
+        if self._showing is None:
+            return
+        if withdrawn:
+            self._showing.withdrawn(event.key, move.kind, withdrawn, event.winner)
+        else:
+            self._showing.cleared(event.key, move.kind, thought, event.winner)
+
                 planned = [
                     msgspec.to_builtins(summary)
                     for summary in self.state.actions.values()

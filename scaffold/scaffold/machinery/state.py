@@ -13,7 +13,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import ReasoningVisibility, Usage
 from scaffold.vocabulary.plan import ActionCall
-from scaffold.vocabulary.review import Verdict
+from scaffold.vocabulary.review import SEVERITY, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -401,7 +401,7 @@ class RunState:
             for verdict in msgspec.convert(_json.decode(body)["verdicts"], tuple[Verdict, ...]):
                 if verdict.status == "ok":
                     progress.verdicts[event.subject, event.digest, verdict.monitor, verdict.settings] = verdict
-                if verdict.score is not None and verdict.decision == "resample":
+                if verdict.score is not None and _drew_again(event, verdict):
                     self.suspicion = max(self.suspicion, verdict.score)
                 if verdict.decision != "allow" or verdict.status != "ok":
                     self.verdicts.append(_summary(event, verdict))
@@ -468,3 +468,8 @@ def _summary(event: ev.Reviewed, verdict: Verdict) -> VerdictSummary:
         status=verdict.status,
         reason=verdict.rationale or verdict.feedback,
     )
+def _drew_again(event: ev.Reviewed, verdict: Verdict) -> bool:
+    """Whether what it objects to was drawn again: a sample that is cut off is, whatever cut it."""
+    return verdict.decision == "resample" or (event.subject == "stream" and verdict.severity >= SEVERITY["resample"])
+
+

@@ -19,6 +19,7 @@ from scaffold.errors import (
     PlannerError,
     PromptTooLong,
     StepFailed,
+    Stopped,
     Unavailable,
     move_error,
 )
@@ -36,13 +37,14 @@ from scaffold.vocabulary.references import Provenance, provenance_of, union, unw
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaffold.interfaces import Backend, Surroundings
     from scaffold.machinery.drawing import Call
     from scaffold.machinery.prompts import Templates
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.state import RunState
+    from scaffold.machinery.showing import Watched
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
@@ -169,7 +171,8 @@ class Steps:
         *,
         ledger: Ledger = "model",
         final: bool = True,
-        readings: Sequence[Reading] = (),
+        readings: Sequence[Reading | Watched] = (),
+        conclude: Callable[[], None] | None = None,
     ) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step, and give the event that says how it ended, with its content.
 
@@ -190,13 +193,23 @@ class Steps:
         started = self._recorder.active()
         try:
             error = await self._draw_until_decided(asking, provenance)
-        except (asyncio.CancelledError, BudgetSpent, Unavailable) as reason:
+        except (asyncio.CancelledError, BudgetSpent, Unavailable, Stopped) as reason:
             if asking.drawn or asking.running:
                 self._cut(asking, reason)
             raise
+        Args:
+            key: where it stands.
+            move: what is asked.
+            history: what a bare input depends on.
+            ledger: whose budget it is.
+            final: no review decides whether the planner may have it.
+            readings: what reads its samples while they are generated.
+            conclude: called as soon as its end is written down, whatever that is.
+
         self._correct(asking)
         event = ev.StepAnswered(
             key=key,
+            Stopped: what reads its samples halts the run.
             ok=not isinstance(error, MoveError),
             ledger=ledger,
             usage=asking.spent,
@@ -216,6 +229,8 @@ class Steps:
             content["value"] = msgspec.Raw(asking.values[place])
         self._reach("step.answered:before")
         body = self._recorder.record(event, content)
+            if conclude is not None:
+                conclude()
         self._reach("step.answered:after")
         return event, body
 
@@ -239,6 +254,8 @@ class Steps:
                         key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
                     )
                 )
+        if conclude is not None:
+            conclude()
 
     def _curve(self, source: Source, move: Think) -> Curve | None:
         profile = source.backend.profile

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scaffold.machinery.bounds import bounded
+from scaffold.machinery.recorder import microseconds
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import Verdict
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _verdicts = msgspec.json.Decoder(Verdict)
+_MOST = 100
+_clock = time.perf_counter
 
 
 def whole(said: Any) -> Verdict:
@@ -33,7 +38,8 @@ class Reading:
     """One monitor's reading of one step; once it has failed, it fails every sample, as its spec says.
 
     Attributes:
-        verdicts: what it has said so far.
+        verdicts: what it has said so far; of more than a hundred, only what ends a sample.
+        halts: the verdict that ends the run, if it has said one.
     """
 
     def __init__(self, spec: MonitorSpec, settings: str, begin: Callable[[], StreamSession], *, binds: bool) -> None:
@@ -42,7 +48,9 @@ class Reading:
         self._binds = binds
         self._session: StreamSession | None = None
         self._failed: Verdict | None = None
+        self._seconds = 0.0
         self.verdicts: list[Verdict] = []
+        self.halts: Verdict | None = None
         try:
             self._session = begin()
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
@@ -59,24 +67,41 @@ class Reading:
     def _hear(self, what: str, about: Any) -> str:
         verdict = self._failed
         if verdict is None:
+            began = _clock()
             try:
                 said = getattr(self._session, what)(about)
-                verdict = None if said is None else self._signed(whole(said))
+                self._seconds += _clock() - began
+                if said is None:
+                    return ""
+                verdict = self._signed(bounded(whole(said)))
             except Exception as error:  # noqa: BLE001 - as above
                 verdict = self._fail(error)
             else:
-                if verdict is None:
-                    return ""
-                self.verdicts.append(verdict)
+                self._keep(verdict)
         if not self._binds or verdict.decision in {"allow", "flag"}:
             return ""
+        if verdict.decision == "halt":
+            self.halts = verdict
         return f"cut by {verdict.monitor}: {verdict.decision}"
+
+    def _keep(self, verdict: Verdict) -> None:
+        """Keep it; of a flood of words that change nothing, a beginning, and a word that says so."""
+        kept = len(self.verdicts)
+        if kept < _MOST or verdict.decision not in {"allow", "flag"}:
+            self.verdicts.append(verdict)
+        elif kept == _MOST:
+            said = f"it said more than {_MOST} things of one step; of the rest, what lets a sample pass is not kept"
+            self.verdicts.append(self._signed(Verdict(decision="flag", status="truncated", rationale=said)))
 
     def _fail(self, error: Exception) -> Verdict:
         said = f"{type(error).__name__}: {error}"
-        self._failed = self._signed(Verdict(decision=self._spec.on_error, status="error", rationale=said))
+        self._failed = self._signed(bounded(Verdict(decision=self._spec.on_error, status="error", rationale=said)))
         self.verdicts.append(self._failed)
         return self._failed
 
     def _signed(self, verdict: Verdict) -> Verdict:
-        return msgspec.structs.replace(verdict, monitor=self._spec.name, settings=self._settings)
+        """With who says it, and how long it has read since it last said something."""
+        seconds, self._seconds = microseconds(self._seconds), 0.0
+        return msgspec.structs.replace(
+            verdict, monitor=self._spec.name, version=self._spec.version, settings=self._settings, seconds=seconds
+        )
