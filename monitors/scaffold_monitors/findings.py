@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from scaffold.vocabulary.review import Evidence, Objection, Verdict
-from scaffold_monitors.moments import Facts
-from scaffold_monitors.sheet import Rule
+
+if TYPE_CHECKING:
+    from scaffold_monitors.moments import Facts
+    from scaffold_monitors.sheet import Rule
 
 _SHOWN = 20
 

@@ -54,19 +54,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scaffold.errors import BadInput, TaskError
+from scaffold.errors import TaskError
 from scaffold.interfaces import LooksAround
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import MonitorSpec, Verdict
 from scaffold_monitors.around import DAY_S, Around
-from scaffold_monitors.expressions import read
 from scaffold_monitors.findings import Findings, unread
-from scaffold_monitors.mentions import check_mentions
 from scaffold_monitors.moments import Facts, Moment, Size
-from scaffold_monitors.reading import Fault
-from scaffold_monitors.sheet import Rule, Sheet
 from scaffold_monitors.tally import History
 
 if TYPE_CHECKING:
@@ -77,25 +72,10 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
+    from scaffold_monitors.sheet import Rule, Sheet
 
 _RUNS_KEPT = 256
 _BREATH = 100
-
-
-class ExtraRule(BaseModel):
-    """A rule given in the monitor's settings rather than with a goal.
-
-    Attributes:
-        rule: the expression.
-        statement: what the planner is told when it is broken.
-        only: names of the actions it is about; written `for`. None means all.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rule: str
-    statement: str
-    only: tuple[str, ...] | None = Field(default=None, alias="for")
 
 
 class Rules:
@@ -112,22 +92,13 @@ class Rules:
     folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused})
 
     def __init__(self, *, rules: Sequence[Mapping[str, Any]] = ()) -> None:
-        try:
-            extra = [ExtraRule.model_validate(rule) for rule in rules]
-        except ValidationError as error:
-            raise BadInput(f"the settings of monitor 'rules' do not fit: {error}") from None
-        self._extra = [
-            _rule(
-                rule.rule,
-                rule.statement,
-                f"rules.{number}",
-                ("monitors", "rules", "rules", number, "rule"),
-                rule.only,
-            )
-            for number, rule in enumerate(extra)
-        ]
+        self._extra: tuple[Rule, ...] = ()
+        settings: dict[str, Any] = {}
+        if rules:
+            from scaffold_monitors import written
+
+            self._extra, settings["rules"] = written.of_settings(rules)
         self._sheets: OrderedDict[str, tuple[Task, tuple[Sheet, ...]]] = OrderedDict()
-        settings = {"rules": [rule.model_dump(mode="json", by_alias=True) for rule in extra]} if extra else {}
         self.spec = MonitorSpec(name="rules", tier=0, default=True, reads_rules=True, settings=settings)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
@@ -136,11 +107,11 @@ class Rules:
         Raises:
             TaskError: a rule does not parse, names what does not exist, or could take too long.
         """
-        for rule in self._rules(task):
-            try:
-                check_mentions(rule, task, actions)
-            except Fault as fault:
-                raise TaskError(str(fault), path=rule.path) from None
+        if rules := self._rules(task):
+            from scaffold_monitors import written
+
+            for rule in rules:
+                written.check(rule, task, actions)
         try:
             Size(task.inputs)
         except ValueError as error:
@@ -182,33 +153,22 @@ class Rules:
         verdict = findings.verdict()
         return verdict if moment.around is None else _with_what_was_asked(verdict, moment.around)
 
-    def _rules(self, task: Task) -> Iterator[Rule]:
-        yield from self._extra
-        for number, goal in enumerate(task.goals):
-            if goal.rule is not None:
-                yield _rule(goal.rule, goal.statement, goal.name, ("goals", number, "rule"))
+    def _rules(self, task: Task) -> tuple[Rule, ...]:
+        if all(goal.rule is None for goal in task.goals):
+            return self._extra
+        from scaffold_monitors import written
+
+        return (*self._extra, *written.of_goals(task))
 
     def _for_run(self, view: TraceView) -> tuple[Sheet, ...]:
         """The task's rules with its inputs converted; it follows from the task, and is kept for speed."""
         task, sheets = self._sheets.get(view.run, (None, ()))
         if task is not view.task:
-            sheets = tuple(Sheet(rule, view.task.inputs) for rule in self._rules(view.task))
+            sheets = tuple(rule.sheet(view.task.inputs) for rule in self._rules(view.task))
             self._sheets[view.run] = (view.task, sheets)
             if len(self._sheets) > _RUNS_KEPT:
                 self._sheets.popitem(last=False)
         return sheets
-
-
-def _rule(
-    source: str, statement: str, name: str, path: tuple[str | int, ...], only: Sequence[str] | None = None
-) -> Rule:
-    try:
-        expression = read(source)
-    except Fault as fault:
-        raise TaskError(str(fault), path=path) from None
-    if only is not None and not expression.per_call:
-        raise TaskError("'for' is for rules about single calls: mention action or args", path=path)
-    return Rule(name, statement, expression, path, None if only is None else frozenset(only))
 
 
 async def _look_around(sheets: Sequence[Sheet], view: TraceView, subject: Subject) -> Around | None:

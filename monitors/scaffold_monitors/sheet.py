@@ -49,6 +49,10 @@ class Rule(msgspec.Struct, frozen=True):
     path: tuple[str | int, ...]
     only: frozenset[str] | None = None
 
+    def sheet(self, inputs: Mapping[str, Any]) -> Sheet:
+        """The rule made ready for a run with these inputs."""
+        return Sheet(self, inputs)
+
 
 class Sheet:
     """A rule with a task's inputs.

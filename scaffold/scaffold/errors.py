@@ -51,7 +51,6 @@ ScaffoldError
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -64,6 +63,8 @@ class ScaffoldError(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is closest, as a clause to end an error message with."""
+    import difflib  # for messages only
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 

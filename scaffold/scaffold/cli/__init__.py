@@ -15,6 +15,7 @@ from io import TextIOWrapper
 import click
 
 from scaffold.cli.ending import BAD_INPUT, FAILED, INTERRUPTED
+from scaffold.cli.starting import starting
 
 # Where each command is, and its line in the help: known without importing it.
 _COMMANDS = {
@@ -49,7 +50,8 @@ class _Commands(click.Group):
         if found is None:
             return None
         module, _, name = found[0].partition(":")
-        command: click.Command = getattr(import_module(module), name)
+        with starting():
+            command: click.Command = getattr(import_module(module), name)
         return command
 
     def resolve_command(
@@ -81,9 +83,8 @@ def cli() -> None:
 def process() -> int:
     """Be the whole process: `main`, tuned for a quick start and a quick end.
 
-    What is imported stays, so that to look through it for garbage every 700 objects, as Python does by default, and
-    once more at the end, takes a fifth of a short run; to look for plug-ins of pydantic in every installed
-    distribution takes a twentieth.
+    To look for garbage among all that was imported once more at the end, and for plug-ins of pydantic in every
+    installed distribution, takes a twentieth of a short run each.
     """
     gc.set_threshold(50_000)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

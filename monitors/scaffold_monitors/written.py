@@ -1,0 +1,91 @@
+"""Rules as people write them, with a goal or in a monitor's settings, made ready to be checked.
+
+Apart from `rules`, so that a task without any does not wait for what reads CEL.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaffold.errors import BadInput, TaskError
+from scaffold_monitors.expressions import read
+from scaffold_monitors.mentions import check_mentions
+from scaffold_monitors.reading import Fault
+from scaffold_monitors.sheet import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.task import Task
+
+Path = tuple[str | int, ...]
+
+
+class ExtraRule(BaseModel):
+    """A rule given in the monitor's settings rather than with a goal.
+
+    Attributes:
+        rule: the expression.
+        statement: what the planner is told when it is broken.
+        only: names of the actions it is about; written `for`. None means all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str
+    statement: str
+    only: tuple[str, ...] | None = Field(default=None, alias="for")
+
+
+def of_settings(rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], list[dict[str, Any]]]:
+    """Read the rules of the monitor's settings; gives them ready, and as they are written down.
+
+    Raises:
+        BadInput: a setting is not what it should be.
+        TaskError: a rule cannot be checked.
+    """
+    try:
+        extra = [ExtraRule.model_validate(rule) for rule in rules]
+    except ValidationError as error:
+        raise BadInput(f"the settings of monitor 'rules' do not fit: {error}") from None
+    ready = [
+        _ready(rule.rule, rule.statement, f"rules.{number}", ("monitors", "rules", "rules", number, "rule"), rule.only)
+        for number, rule in enumerate(extra)
+    ]
+    return tuple(ready), [rule.model_dump(mode="json", by_alias=True) for rule in extra]
+
+
+def of_goals(task: Task) -> Iterator[Rule]:
+    """Read the rules that stand with a task's goals.
+
+    Raises:
+        TaskError: a rule cannot be checked.
+    """
+    for number, goal in enumerate(task.goals):
+        if goal.rule is not None:
+            yield _ready(goal.rule, goal.statement, goal.name, ("goals", number, "rule"))
+
+
+def check(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+    """Refuse a rule that names what does not exist, or could take too long.
+
+    Raises:
+        TaskError: it does.
+    """
+    try:
+        check_mentions(rule, task, actions)
+    except Fault as fault:
+        raise TaskError(str(fault), path=rule.path) from None
+
+
+def _ready(source: str, statement: str, name: str, path: Path, only: Sequence[str] | None = None) -> Rule:
+    try:
+        expression = read(source)
+    except Fault as fault:
+        raise TaskError(str(fault), path=path) from None
+    if only is not None and not expression.per_call:
+        raise TaskError("'for' is for rules about single calls: mention action or args", path=path)
+    return Rule(name, statement, expression, path, None if only is None else frozenset(only))
