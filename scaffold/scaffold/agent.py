@@ -55,11 +55,11 @@ class Scaffold(Assembly):
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
+        on_piece: called with the model's words, for a person to see.
+        seen: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
         credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
             environment variable of that name.
         base: folder that `module:function` refers to.
-        on_piece: called with the model's words, for a person to see.
-        seen: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
     """
 
     def __init__(  # noqa: PLR0913 - all that an agent may be made of
@@ -82,13 +82,13 @@ class Scaffold(Assembly):
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
+        on_piece: Callable[[Piece], None] | None = None,
+        seen: Seen = "cleared",
         credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
         super().__init__(
             backends=backends,
-        on_piece: Callable[[Piece], None] | None = None,
-        seen: Seen = "cleared",
             monitors=monitors,
             actions=actions,
             prompts=prompts,
@@ -103,6 +103,8 @@ class Scaffold(Assembly):
             plan_only=plan_only,
             surroundings=surroundings,
             on_event=on_event,
+            on_piece=on_piece,
+            seen=seen,
             credentials=credentials,
             base=base,
         )
@@ -110,8 +112,6 @@ class Scaffold(Assembly):
         self._running: dict[str, Engine] = {}
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
-            on_piece=on_piece,
-            seen=seen,
         """Solve a task; gives an outcome however it ends.
 
         Raises:

@@ -67,11 +67,11 @@ class Assembly:
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
+        on_piece: Callable[[Piece], None] | None = None,
+        seen: Seen = "cleared",
         credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
-        on_piece: Callable[[Piece], None] | None = None,
-        seen: Seen = "cleared",
         base = base or Path.cwd()
         self.journal: Journal = journal if journal is not None else FileJournal(runs_folder())
         self._backends = {
@@ -104,15 +104,15 @@ class Assembly:
         self._plan_only = plan_only
         self._surroundings = surroundings or Surroundings()
         self._on_event = on_event
+        self._on_piece = on_piece
+        if seen not in get_args(Seen):
+            raise TaskError(f"is {seen!r}; a person sees a model's words `live` or `cleared`", path=("seen",))
+        self._seen = seen
         self._prepared = False
         self._credentials = Credentials(credentials, base)
 
     async def __aenter__(self) -> Self:
         return self
-        self._on_piece = on_piece
-        if seen not in get_args(Seen):
-            raise TaskError(f"is {seen!r}; a person sees a model's words `live` or `cleared`", path=("seen",))
-        self._seen = seen
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
@@ -265,6 +265,8 @@ class Assembly:
                     *(() if live is None else (live.send,)),
                     *(() if self._on_event is None else (self._on_event,)),
                 ),
+                on_piece=self._on_piece,
+                seen=self._seen,
             )
         finally:
             if live is not None:
@@ -272,8 +274,6 @@ class Assembly:
 
     def _pins(self) -> dict[str, str]:
         """What a run must find unchanged when it is resumed."""
-                on_piece=self._on_piece,
-                seen=self._seen,
         pins = {
             f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
             for each in self._monitors

@@ -30,20 +30,21 @@ class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(
+        self, journal: FileJournal, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
     ) -> None:
         super().__init__(display(verbose=verbose))
         self._journal = journal
         self._key = key
         self._as_json = as_json
-
         self._seen = seen
+
     def outside(self, *, wait: bool = False) -> dict[str, Any]:
         """What an agent is given by the command rather than by a task file."""
         given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self.shown)}
         given["approvers"] = self._approvers(wait=wait)
-        if self._key is not None:
         if self._seen is not None:
             given |= {"on_piece": self.shown.piece, "seen": self._seen}
+        if self._key is not None:
             from scaffold.trace.heads import load_signer
 
             given["signer"] = load_signer(self._key)

@@ -21,8 +21,8 @@ from scaffold.machinery.people import Parked, People
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.reviews import Reviews
-from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
 from scaffold.machinery.showing import Piece, Seen, Showing
+from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, thought_from
 from scaffold.trace.chain import Chain
 from scaffold.version import VERSION
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from scaffold.machinery.interpreter import Pending
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.events import Event, RunStatus
+    from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
-    from scaffold.vocabulary.moves import Thought
 
 _ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
 
@@ -93,14 +93,14 @@ class Setting:
         credentials: where what actions are told is found.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
+        on_piece: called with the words of the work's steps, for a person to see.
+        seen: whether that is as they are generated, or once oversight has let a step out.
     """
 
     task: Task
     name: str
     backends: Mapping[str, Backend]
     monitors: Sequence[Monitor]
-        on_piece: called with the words of the work's steps, for a person to see.
-        seen: whether that is as they are generated, or once oversight has let a step out.
     actions: Mapping[str, Action]
     templates: Templates
     journal: Journal
@@ -114,6 +114,8 @@ class Setting:
     config: dict[str, Any] = field(default_factory=dict)
     followers: Sequence[Callable[[Event, bytes], None]] = ()
     listeners: Sequence[Callable[[Event, bytes], None]] = ()
+    on_piece: Callable[[Piece], None] | None = None
+    seen: Seen = "cleared"
     seed: str = ""
     oversample: int = 0
     calibration: Calibration | None = None
@@ -121,8 +123,6 @@ class Setting:
 
 
 class Run:
-    on_piece: Callable[[Piece], None] | None = None
-    seen: Seen = "cleared"
     """One run: its recorder, its memory, and who carries out its moves.
 
     Attributes:
@@ -183,6 +183,7 @@ class Run:
             observe=setting.observe,
             plan_only=setting.plan_only,
         )
+        self._showing = Showing(claim.run, setting.seen, setting.on_piece) if setting.on_piece is not None else None
         self.recorder.follow_kinds(self.state.takers)
         self.recorder.follow_kinds(self._reviews.folds)
         for follower in setting.followers:
@@ -196,7 +197,6 @@ class Run:
         self._listen()
         self._reach("run.started:before")
         self.recorder.record(
-        self._showing = Showing(claim.run, setting.seen, setting.on_piece) if setting.on_piece is not None else None
             ev.RunStarted(
                 format=ev.FORMAT,
                 run=self.claim.run,
@@ -292,6 +292,9 @@ class Run:
             thought = thought_from(*answered, move)
             if isinstance(thought, Exception):
                 return thought
+            if not self._reviews.reads_steps:
+                self._show(move, thought, answered[0])
+                return thought
             record = StepRecord(
                 kind=move.kind,
                 inputs=json.loads(canonical(move.inputs)),
@@ -306,6 +309,7 @@ class Run:
             progress = self.state.at(key)
             if decision == "resample" and progress.tries <= self.task.oversight.resamples:
                 progress.answered = None
+                self._show(move, thought, answered[0], withdrawn="drawn again on suspicion")
                 continue
             withheld = SEVERITY[decision] >= SEVERITY["revise"]
             feedback = next(
@@ -316,44 +320,9 @@ class Run:
                 ev.Released(key=key, subject="step", ok=not withheld), {"feedback": feedback} if withheld else None
             )
             self._reach("released:after")
+            self._show(move, thought, answered[0], withdrawn=feedback if withheld else "")
             return errors.StepRefused(feedback, key) if withheld else thought
 
-    # --- the end
-
-    async def answered(self, answer: Any) -> Outcome:
-        """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
-            if not self._reviews.reads_steps:
-                self._show(move, thought, answered[0])
-                return thought
-        try:
-            plain = json.loads(canonical(answer))
-        except (TypeError, ValueError) as problem:
-            return await self.end("failed", reason=f"the planner's answer cannot be recorded: {problem}")
-        problem_said = _misfit(self.task, plain)
-        if problem_said:
-            return await self.end("failed", reason=problem_said, partial=plain)
-        if self._reviews.watches("answer"):
-            subject = Subject(kind="answer", key="answer", answer=plain)
-            what = digest(canonical(plain), self.recorder.secret)
-            decision, verdicts = await self._reviews.review(subject, what, "low")
-            if SEVERITY[decision] >= SEVERITY["revise"]:
-                reasons = [
-                    verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision
-                ]
-                self._show(move, thought, answered[0], withdrawn="drawn again on suspicion")
-                return await self.end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
-        return await self.end("solved", answer=plain)
-
-    async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
-        """End, or pause, for a reason.
-
-        Args:
-            error: the reason.
-            where: where the planner was, for those that are its fault.
-        """
-            self._show(move, thought, answered[0], withdrawn=feedback if withheld else "")
-        match error:
-            case PlanOnly():
     async def _read_while_asked(self, pending: Pending, move: Think) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step whose samples monitors, and whoever watches, read while they are generated."""
         key, reviews, showing = pending.key, self._reviews, self._showing
@@ -376,6 +345,37 @@ class Run:
         else:
             self._showing.cleared(event.key, move.kind, thought, event.winner)
 
+    # --- the end
+
+    async def answered(self, answer: Any) -> Outcome:
+        """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
+        try:
+            plain = json.loads(canonical(answer))
+        except (TypeError, ValueError) as problem:
+            return await self.end("failed", reason=f"the planner's answer cannot be recorded: {problem}")
+        problem_said = _misfit(self.task, plain)
+        if problem_said:
+            return await self.end("failed", reason=problem_said, partial=plain)
+        if self._reviews.watches("answer"):
+            subject = Subject(kind="answer", key="answer", answer=plain)
+            what = digest(canonical(plain), self.recorder.secret)
+            decision, verdicts = await self._reviews.review(subject, what, "low")
+            if SEVERITY[decision] >= SEVERITY["revise"]:
+                reasons = [
+                    verdict.feedback or verdict.rationale for verdict in verdicts if verdict.decision == decision
+                ]
+                return await self.end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
+        return await self.end("solved", answer=plain)
+
+    async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
+        """End, or pause, for a reason.
+
+        Args:
+            error: the reason.
+            where: where the planner was, for those that are its fault.
+        """
+        match error:
+            case PlanOnly():
                 planned = [
                     msgspec.to_builtins(summary)
                     for summary in self.state.actions.values()

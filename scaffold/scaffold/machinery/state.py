@@ -455,6 +455,11 @@ class RunState:
         return {"actions": len(spared), "usd": sum(spared)}
 
 
+def _drew_again(event: ev.Reviewed, verdict: Verdict) -> bool:
+    """Whether what it objects to was drawn again: a sample that is cut off is, whatever cut it."""
+    return verdict.decision == "resample" or (event.subject == "stream" and verdict.severity >= SEVERITY["resample"])
+
+
 def _call(summary: ActionSummary) -> bytes:
     return canonical([summary.name, summary.arguments])
 
@@ -468,8 +473,3 @@ def _summary(event: ev.Reviewed, verdict: Verdict) -> VerdictSummary:
         status=verdict.status,
         reason=verdict.rationale or verdict.feedback,
     )
-def _drew_again(event: ev.Reviewed, verdict: Verdict) -> bool:
-    """Whether what it objects to was drawn again: a sample that is cut off is, whatever cut it."""
-    return verdict.decision == "resample" or (event.subject == "stream" and verdict.severity >= SEVERITY["resample"])
-
-

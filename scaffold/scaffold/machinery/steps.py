@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from scaffold.machinery.drawing import Call
     from scaffold.machinery.prompts import Templates
     from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.state import RunState
     from scaffold.machinery.showing import Watched
+    from scaffold.machinery.state import RunState
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
@@ -176,9 +176,19 @@ class Steps:
     ) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step, and give the event that says how it ended, with its content.
 
+        Args:
+            key: where it stands.
+            move: what is asked.
+            history: what a bare input depends on.
+            ledger: whose budget it is.
+            final: no review decides whether the planner may have it.
+            readings: what reads its samples while they are generated.
+            conclude: called as soon as its end is written down, whatever that is.
+
         Raises:
             BudgetSpent: there is no room for it.
             Unavailable: its backend is gone.
+            Stopped: what reads its samples halts the run.
         """
         policy = move.sampling or self._sampling
         if self.oversample and ledger == "model":
@@ -196,20 +206,12 @@ class Steps:
         except (asyncio.CancelledError, BudgetSpent, Unavailable, Stopped) as reason:
             if asking.drawn or asking.running:
                 self._cut(asking, reason)
+            if conclude is not None:
+                conclude()
             raise
-        Args:
-            key: where it stands.
-            move: what is asked.
-            history: what a bare input depends on.
-            ledger: whose budget it is.
-            final: no review decides whether the planner may have it.
-            readings: what reads its samples while they are generated.
-            conclude: called as soon as its end is written down, whatever that is.
-
         self._correct(asking)
         event = ev.StepAnswered(
             key=key,
-            Stopped: what reads its samples halts the run.
             ok=not isinstance(error, MoveError),
             ledger=ledger,
             usage=asking.spent,
@@ -229,8 +231,8 @@ class Steps:
             content["value"] = msgspec.Raw(asking.values[place])
         self._reach("step.answered:before")
         body = self._recorder.record(event, content)
-            if conclude is not None:
-                conclude()
+        if conclude is not None:
+            conclude()
         self._reach("step.answered:after")
         return event, body
 
@@ -254,8 +256,6 @@ class Steps:
                         key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
                     )
                 )
-        if conclude is not None:
-            conclude()
 
     def _curve(self, source: Source, move: Think) -> Curve | None:
         profile = source.backend.profile
