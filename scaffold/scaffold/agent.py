@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.monitorability import Monitorability
     from scaffold.vocabulary.moves import Planning
     from scaffold.vocabulary.sampling import Sampling
 
@@ -50,6 +51,7 @@ class Scaffold(Assembly):
         sampling: how steps are sampled that do not say so themselves.
         oversample: draw so many samples of each step at least, for measuring how they agree; it decides nothing.
         calibration: how the confidence that steps state is corrected, for `unless_sure`.
+        monitorability: what probes in other runs found of the backends' reasoning, for `oversight.monitorability`.
         seed: makes samples repeatable, for backends that can; each run has its own when None.
         observe: record what monitors say without enforcing it; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
@@ -77,6 +79,7 @@ class Scaffold(Assembly):
         sampling: Sampling | None = None,
         oversample: int = 0,
         calibration: Calibration | None = None,
+        monitorability: Monitorability | None = None,
         seed: int | None = None,
         observe: bool = False,
         plan_only: bool = False,
@@ -98,6 +101,7 @@ class Scaffold(Assembly):
             sampling=sampling,
             oversample=oversample,
             calibration=calibration,
+            monitorability=monitorability,
             seed=seed,
             observe=observe,
             plan_only=plan_only,

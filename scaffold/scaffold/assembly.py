@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
+    from scaffold.vocabulary.monitorability import Monitorability
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.sampling import Sampling
 
@@ -62,6 +63,7 @@ class Assembly:
         sampling: Sampling | None = None,
         oversample: int = 0,
         calibration: Calibration | None = None,
+        monitorability: Monitorability | None = None,
         seed: int | None = None,
         observe: bool = False,
         plan_only: bool = False,
@@ -99,6 +101,7 @@ class Assembly:
         self._sampling = sampling
         self._oversample = oversample
         self._calibration = calibration
+        self._monitorability = monitorability
         self._seed = "" if seed is None else str(seed)
         self._observe = observe
         self._plan_only = plan_only
@@ -255,6 +258,7 @@ class Assembly:
                 sampling=self._sampling,
                 oversample=self._oversample,
                 calibration=self._calibration,
+                monitorability=self._monitorability,
                 seed=self._seed,
                 observe=self._observe,
                 plan_only=self._plan_only,

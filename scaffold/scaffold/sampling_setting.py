@@ -1,4 +1,4 @@
-"""Reads the key `sampling` of a task file: how samples become one answer."""
+"""Reads the keys `sampling` and `monitorability` of a task file: how samples become one answer, and what is known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scaffold.document import show, unknown
 from scaffold.errors import TaskError
 from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
 from scaffold.vocabulary.confidence import Calibration
+from scaffold.vocabulary.monitorability import Monitorability
 from scaffold.vocabulary.sampling import Sampling, Way, ahead_by, majority, once, shorter_than
 
 if TYPE_CHECKING:
@@ -79,6 +80,23 @@ def read_calibration(document: Document) -> Calibration | None:
         raise document.fault(f"cannot read {said!r}: {error.strerror}", place) from None
     except msgspec.MsgspecError as error:
         raise document.fault(f"{said!r} is no calibration: {error}", place) from None
+
+
+def read_monitorability(document: Document) -> Monitorability | None:
+    """What probes in other runs found of the reasoning: the file that the task names; None where it names none."""
+    said = document.value.get("monitorability")
+    if said is None:
+        return None
+    place = ("monitorability",)
+    if not isinstance(said, str):
+        raise document.fault(f"is a file, not {show(said)}", place)
+    try:
+        return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Monitorability)
+    except OSError as error:
+        made = "`scaffold audit monitorability --write FILE` makes it from past runs"
+        raise document.fault(f"cannot read {said!r}: {error.strerror}; {made}", place) from None
+    except msgspec.MsgspecError as error:
+        raise document.fault(f"{said!r} holds no figures of monitorability: {error}", place) from None
 
 
 def _vote(table: dict[str, Any]) -> Sampling:

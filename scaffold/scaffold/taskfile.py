@@ -31,7 +31,7 @@ from scaffold.agent import Scaffold
 from scaffold.document import Document, Place, show, unknown
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
-from scaffold.sampling_setting import read_calibration, read_sampling
+from scaffold.sampling_setting import read_calibration, read_monitorability, read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
     read_actions,
@@ -135,6 +135,7 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
         names = [action.spec.name for action in registry.each_action(actions)]
         task = _task(document, *_inputs(document, changes), names)
         outside["calibration"] = read_calibration(document)
+        outside["monitorability"] = read_monitorability(document)
         agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
     return Built(agent, task, config, document)
 
@@ -170,6 +171,7 @@ class Template:
             self._actions = [action.spec.name for action in registry.each_action(actions)]
             self.inputs, self._tainted = _inputs(document, changes)
             outside["calibration"] = read_calibration(document)
+            outside["monitorability"] = read_monitorability(document)
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:

@@ -26,5 +26,6 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
             for each in outcome.verdicts
         ],
         "saved": outcome.saved,
+        "oversight": {"reasoning": outcome.reasoning.as_json()},
         "trace": outcome.trace,
     }

@@ -63,22 +63,28 @@ def _row(journal: FileJournal, run: str) -> dict[str, Any]:
 @click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
 @click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line.")
 def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
-    """Show a run's trace as text, one event a line; each line is checked as it is read."""
+    """Show a run's trace as text, one event a line, and how much of its reasoning was read.
+
+    Each line is checked as it is read.
+    """
     journal = journal_at(runs)
     links = _links(journal, journal.find(run))
     if as_json:
         _show_json(links)
         return
     from scaffold.cli.narration import Narrator
+    from scaffold.odds.monitorability import Reading
 
-    narrator = Narrator()
+    narrator, reading = Narrator(), Reading()
     for link in links:
         event = link.event
+        reading.take(event)
         told = narrator.tell(event, link.content.body if link.content is not None else b"")
         if told is not None and not (brief and told.tone == "quiet"):
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
             text = click.style(told.text, fg=_STYLES[told.tone], dim=told.tone == "quiet")
             click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {text}")
+    click.echo(reading.found.sentence())
 
 
 def _show_json(links: Iterator[Link]) -> None:
@@ -226,3 +232,39 @@ def calibration(key: str | None, write: Path | None, plot: Path | None, as_json:
         click.echo(f"wrote {len(made.curves)} corrections to {write}", err=True)
     if plot is not None and told:
         odds.draw(told, plot)
+
+
+@audit.command()
+@click.option(
+    "--write", metavar="FILE", type=click.Path(path_type=Path), help="Write the figures, for `monitorability`."
+)
+@json_option
+@runs_option
+def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None:
+    """Say what probes have found of the reasoning, per backend and kind of step, with 95 % intervals.
+
+    All runs are read. A share of 1 means that no probe found anything wrong; what permissions go by is the interval's
+    lower end, so that a few probes permit little.
+    """
+    from scaffold.cli.speech import plain
+    from scaffold.odds.monitorability import gather, save
+
+    journal = journal_at(runs)
+    probed = gather(journal.root / run for run in journal.runs())
+    known = probed.figures()
+    if as_json:
+        import msgspec
+
+        click.echo(json.dumps(msgspec.to_builtins(known)))
+    elif not known.figures:
+        click.echo(f"no step in {journal.root} was probed: name `faithfulness` or `consistency` among the monitors")
+    for figure in () if as_json else known.figures:
+        click.echo(
+            f"{figure.step} by {plain(figure.backend)}:{plain(figure.model)}: {figure.held / figure.of:.1%} without "
+            f"{figure.probed}, {figure.low:.1%} to {figure.high:.1%}, {figure.of} probes"
+        )
+    for run in probed.unreadable:
+        click.echo(f"{run} cannot be read, and counts for nothing", err=True)
+    if write is not None:
+        save(known, write)
+        click.echo(f"wrote {len(known.figures)} figures to {write}", err=True)

@@ -8,6 +8,7 @@ import msgspec
 
 from scaffold.cli.speech import call, count, line, plain
 from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.monitorability import VISIBILITIES
 from scaffold.vocabulary.review import SEVERITY
 
 if TYPE_CHECKING:
@@ -43,15 +44,7 @@ class Narrator:
             ev.StepReserved: lambda event, _: Told("quiet", f"{self._steps.get(event.key, 'step')}: more samples"),
             ev.StepAnswered: self._step_answered,
             ev.StepCut: self._step_cut,
-            ev.ProfileCorrected: lambda event, _: Told(
-                "quiet",
-                f"the reasoning of {plain(event.model)} is {event.reasoning}"
-                + (
-                    f", not {event.believed} as was believed"
-                    if event.reasoning != event.believed
-                    else " as was guessed"
-                ),
-            ),
+            ev.ProfileCorrected: self._profile_corrected,
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,
             ev.PlanDecided: self._plan_decided,
@@ -116,6 +109,11 @@ class Narrator:
             "quiet",
             f"{self._steps.pop(event.key, 'step')}: given up: {line(content.get('reason', ''), self._width)}",
         )
+
+    def _profile_corrected(self, event: ev.ProfileCorrected, _: dict[str, Any]) -> Told:
+        known = f", not {event.believed} as was believed" if event.reasoning != event.believed else " as was guessed"
+        worse = VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
+        return Told("bad" if worse else "quiet", f"the reasoning of {plain(event.model)} is {event.reasoning}{known}")
 
     def _released(self, event: ev.Released, content: dict[str, Any]) -> Told:
         if event.ok:

@@ -153,6 +153,10 @@ def _agent() -> dict[str, Any]:
                 "maxProperties": 1,
             },
         },
+        "monitorability": {
+            "description": "What probes in other runs found of the reasoning: a file that `audit monitorability` wrote.",
+            "type": "string",
+        },
         "sampling": {
             "description": "How samples become one answer, for steps that do not say.",
             "anyOf": [{"const": "once"}, policy],

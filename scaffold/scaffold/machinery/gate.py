@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.interpreter import Pending
     from scaffold.machinery.people import People
+    from scaffold.machinery.permissions import Permissions
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.reviews import Reviews
     from scaffold.machinery.state import Progress, RunState
@@ -63,6 +64,7 @@ class Gate:
         task: Task,
         actions: Mapping[str, Action],
         reviews: Reviews,
+        permissions: Permissions,
         people: People,
         journal: Journal,
         recorder: Recorder,
@@ -75,6 +77,7 @@ class Gate:
         self._task = task
         self._actions = actions
         self._reviews = reviews
+        self._permissions = permissions
         self._people = people
         self._recorder = recorder
         self._state = state
@@ -320,6 +323,7 @@ class Gate:
             if decision == "halt":
                 await self._recorder.flush()
                 raise Stopped(reason_of(verdicts, "halt"))
+        decision, verdicts = self._tighten(key, call, progress, decision, verdicts, stakes)
         if decision == "escalate" and self._is_in_scope(plan, progress, verdicts):
             decision = "allow"
         if decision == "escalate":
@@ -343,6 +347,27 @@ class Gate:
         subject = Subject(kind="plan", key=key, plan=(call,))
         self._reviews.write(subject, progress.digest, "escalate", self._reviews.stakes((call,)), verdicts)
         return "escalate", verdicts
+
+    def _tighten(
+        self,
+        key: str,
+        call: ActionCall,
+        progress: Progress,
+        decision: Decision,
+        verdicts: list[Verdict],
+        stakes: Stakes,
+    ) -> tuple[Decision, list[Verdict]]:
+        """Ask for more where the reasoning behind an effect cannot be read, or is not known to carry the answers."""
+        spec = self._actions.get(call.action)
+        if spec is None or decision not in {"allow", "flag", "escalate"}:
+            return decision, verdicts
+        said = self._permissions.tightened(spec.spec, decision, self._reviews.binding(verdicts))
+        if said is None:
+            return decision, verdicts
+        subject = Subject(kind="action", key=key, plan=(call,), call=call)
+        decision = decision if self._observe else said.decision
+        self._reviews.write(subject, progress.digest, decision, stakes, [said])
+        return decision, [*verdicts, said]
 
     def _is_in_scope(self, plan: str, progress: Progress, verdicts: Sequence[Verdict]) -> bool:
         """Whether a person has approved this very call with its plan; a person lifts escalations and nothing else."""

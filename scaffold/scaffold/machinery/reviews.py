@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.steps import Steps
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Decision, Stakes
     from scaffold.vocabulary.task import Task
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _json = msgspec.json.Decoder()
 _TIER_STAKES: dict[int, tuple[str, ...]] = {2: ("medium", "high"), 3: ("high",)}
 _COSTLY_USD = 100.0
+_STEP_STAKES: tuple[Stakes, ...] = ("low", "medium", "high")
+_UNREAD: dict[ReasoningVisibility, int] = {"full": 0, "summary": 1, "redacted": 1, "absent": 2}
 
 
 class Memory:
@@ -168,9 +171,22 @@ class Reviews:
             points = max(points, (2 if spec.effect == "irreversible" else 1) + tainted + (spec.cost >= _COSTLY_USD))
         if not points:
             return "low"
-        unread = self._steps.reasoning() != "full"
-        points += unread + (self._state.suspicion > 0)
+        points += _UNREAD[self._steps.reasoning()] + (self._state.suspicion > 0)
         return "high" if points >= 4 else "medium" if points >= 2 else "low"  # noqa: PLR2004 - of five points
+
+    def step_stakes(self, role: str) -> Stakes:
+        """How much depends on reading a step: more, the less its reasoning shows, where thoughts can become effects."""
+        if not self._can_change_the_world:
+            return "low"
+        return _STEP_STAKES[_UNREAD[self._steps.visibility(role)]]
+
+    @cached_property
+    def _can_change_the_world(self) -> bool:
+        return any(spec.effect != "read" for spec in self._actions.values())
+
+    def binding(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """Those verdicts that bind."""
+        return [verdict for verdict in verdicts if self._binds(verdict)]
 
     async def review(
         self, subject: Subject, subject_digest: str, stakes: Stakes, *, beside: str = ""

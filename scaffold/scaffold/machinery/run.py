@@ -18,6 +18,7 @@ from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.people import Parked, People
+from scaffold.machinery.permissions import Permissions
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.reviews import Reviews
@@ -30,6 +31,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.models import Usage
+from scaffold.vocabulary.monitorability import Monitorability, Readable
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
 
@@ -63,6 +65,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         trace: where the trace is.
         repaired: what was mended when the run was opened.
         seconds: how long the run has been active, over all its resumes; waiting for people does not count.
+        reasoning: how much of the reasoning could be read, and was.
     """
 
     run: str
@@ -77,6 +80,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     trace: str
     repaired: str = ""
     seconds: float = 0.0
+    reasoning: Readable = msgspec.field(default_factory=Readable)
 
 
 @dataclass(kw_only=True)
@@ -89,6 +93,7 @@ class Setting:
         seed: what the seeds of samples follow from; the run's id when empty.
         oversample: how many samples of each step are drawn at least, for measuring how they agree.
         calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
+        monitorability: what probes in other runs found of the reasoning; likewise.
         config: what is needed to build this setting again; kept in the trace's content.
         credentials: where what actions are told is found.
         followers: called with each event and its content's bytes, on resume from the first one on.
@@ -119,6 +124,7 @@ class Setting:
     seed: str = ""
     oversample: int = 0
     calibration: Calibration | None = None
+    monitorability: Monitorability | None = None
     credentials: Credentials = field(default_factory=Credentials)
 
 
@@ -151,6 +157,7 @@ class Run:
             sampling=setting.sampling,
         )
         self._steps.oversample = setting.oversample
+        self._steps.unread = task.oversight.unread
         self._reviews = Reviews(
             task=task,
             monitors=setting.monitors,
@@ -170,8 +177,10 @@ class Run:
             oversight=task.oversight,
             aside=aside,
         )
+        self._permissions = Permissions(task.oversight, self.state, self._steps)
         self._gate = Gate(
             task=task,
+            permissions=self._permissions,
             actions=setting.actions,
             reviews=self._reviews,
             people=self.people,
@@ -217,6 +226,9 @@ class Run:
         if setting.calibration is not None:
             content["calibration"] = setting.calibration
             self._steps.curves = setting.calibration.by_kind()
+        if setting.monitorability is not None:
+            content["monitorability"] = setting.monitorability
+            self._permissions.known = setting.monitorability
         return content
 
     async def read_back(self, take: Callable[[Event, bytes], None]) -> Outcome | None:
@@ -237,7 +249,9 @@ class Run:
                 self._compare_pins(link.event)
                 self._steps.seed = link.event.seed or self.claim.run
                 if body:
-                    self._steps.curves = _opening.decode(body).calibration.by_kind()
+                    opening = _opening.decode(body)
+                    self._steps.curves = opening.calibration.by_kind()
+                    self._permissions.known = opening.monitorability
             take(link.event, body)
             self.recorder.adopt(link)
         if self.state.ended is not None:
@@ -303,7 +317,8 @@ class Run:
                 reasoning=thought.reasoning,
             )
             subject = Subject(kind="step", key=key, step=record)
-            decision, verdicts = await self._reviews.review(subject, answered[0].content, "low")
+            stakes = self._reviews.step_stakes(move.to)
+            decision, verdicts = await self._reviews.review(subject, answered[0].content, stakes)
             if decision == "halt":
                 raise errors.Stopped(reason_of(verdicts, "halt"))
             progress = self.state.at(key)
@@ -440,11 +455,13 @@ class Run:
             trace=self._journal.location(self.claim.run),
             repaired=self.claim.repaired,
             seconds=self.recorder.t,
+            reasoning=state.reading,
         )
 
 
 class _Opening(msgspec.Struct):
     calibration: Calibration = Calibration()
+    monitorability: Monitorability = Monitorability()
 
 
 _opening = msgspec.json.Decoder(_Opening)

@@ -12,6 +12,7 @@ from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import ReasoningVisibility, Usage
+from scaffold.vocabulary.monitorability import VISIBILITIES, Readable
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import SEVERITY, Verdict
 
@@ -84,6 +85,7 @@ class Progress:
         "question",
         "tries",
         "verdicts",
+        "was_read",
     )
 
     def __init__(self) -> None:
@@ -102,6 +104,7 @@ class Progress:
         self.outcome: tuple[ev.ActionOutcome, bytes] | None = None
         self.answered: tuple[ev.StepAnswered, bytes] | None = None
         self.tries = 0
+        self.was_read = False
 
 
 class Asked(msgspec.Struct):
@@ -165,6 +168,8 @@ class RunState:
         suspicion: worst score over resampled tries so far.
         visibility: how much of a backend's reasoning can be read, by backend and model, where its replies have shown
             something else than its profile says.
+        thinkers: who has answered steps of the work: backend, model and kind of step.
+        reading: how much of the reasoning could be read, and was.
         stop: who asked the run to stop; empty when nobody did.
         ended: the last `run.ended`, with its content.
         paused: the last `run.paused`.
@@ -190,6 +195,8 @@ class RunState:
         self.partial: Any = None
         self.suspicion = 0.0
         self.visibility: dict[tuple[str, str], ReasoningVisibility] = {}
+        self.thinkers: set[tuple[str, str, str]] = set()
+        self.reading = Readable()
         self.stop = ""
         self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
         self.paused: ev.Paused | None = None
@@ -241,8 +248,11 @@ class RunState:
         self.oversight.forfeit()
 
     def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
-        ledger = self.model if event.ledger == "model" else self.oversight
-        ledger.reserve(event.key, event.tokens, event.usd, steps=1)
+        if event.ledger == "model":
+            self.model.reserve(event.key, event.tokens, event.usd, steps=1)
+            self.thinkers.add((event.backend, event.model, event.step))
+        else:
+            self.oversight.reserve(event.key, event.tokens, event.usd, steps=1)
 
     def _step_reserved(self, event: ev.StepReserved, _body: bytes) -> None:
         self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, spent=event.spent)
@@ -251,11 +261,13 @@ class RunState:
         if event.ledger == "model":
             self.model.settle(event.key, event.usage)
             self.steps += 1
+            self.reading.add(event.reasoning, event.usage.reasoning)
         else:
             self.oversight.settle(event.key, event.usage)
         if not event.final:
             progress = self.at(event.key)
             progress.answered = (event, body)
+            progress.was_read = False
             progress.tries += 1
 
     def _step_cut(self, event: ev.StepCut, _body: bytes) -> None:
@@ -263,6 +275,12 @@ class RunState:
 
     def _profile_corrected(self, event: ev.ProfileCorrected, _body: bytes) -> None:
         self.visibility[event.backend, event.model] = event.reasoning
+        if VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed):
+            self.reading.falls += 1
+            said = f"the reasoning of {event.model} is {event.reasoning}, and was {event.believed} as far as was known"
+            self.verdicts.append(
+                VerdictSummary(monitor="gate", decision="flag", subject="step", key=event.key, status="ok", reason=said)
+            )
 
     def _released(self, event: ev.Released, _body: bytes) -> None:
         self.progress.pop(event.key, None)
@@ -397,6 +415,11 @@ class RunState:
 
     def _reviewed(self, event: ev.Reviewed, body: bytes) -> None:
         progress = self.at(event.key)
+        if progress.answered is not None and event.subject in {"step", "stream"} and not progress.was_read:
+            progress.was_read = any(fact.status == "ok" for fact in event.verdicts)
+            if progress.was_read:
+                answered = progress.answered[0]
+                self.reading.was_read(answered.reasoning, answered.usage.reasoning)
         if body:
             for verdict in msgspec.convert(_json.decode(body)["verdicts"], tuple[Verdict, ...]):
                 if verdict.status == "ok":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -27,14 +27,15 @@ from scaffold.machinery.answers import choices_of, object_schema, read_answer, r
 from scaffold.machinery.checking import FAILED
 from scaffold.machinery.drawing import NOT_COUNTED, Asking, Source, draw, give_up, worst_of
 from scaffold.machinery.recorder import microseconds
-from scaffold.machinery.visibility import corrected, least, shown_by
+from scaffold.machinery.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
-from scaffold.vocabulary.composed import oversampled
+from scaffold.vocabulary.composed import oversampled, voted
 from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, name_of
+from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 _SEEDS = 1 << 31
 _SEEDS_APART = 104_729  # further than the samples of one step go
+
+_SEEN = Unread()
 
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
@@ -117,6 +120,7 @@ class Steps:
         seed: what the seeds of its samples follow from.
         oversample: how many samples of each step are drawn at least, for measuring how they agree.
         curves: how stated confidence is corrected, by backend, model and kind of step.
+        unread: what steps draw whose reasoning is absent.
     """
 
     def __init__(
@@ -143,6 +147,7 @@ class Steps:
         self._sampling = sampling or ONCE
         self.oversample = 0
         self.curves: Mapping[tuple[str, str, str], Curve] = {}
+        self.unread = _SEEN
         self._drawing = 0
         self._freed = asyncio.Event()
 
@@ -162,6 +167,22 @@ class Steps:
         seen = self._state.visibility
         profiles = [backend.profile for backend in self._backends.values()]
         return least(seen.get((profile.backend, profile.model), profile.reasoning) for profile in profiles)
+
+    def visibility(self, role: str) -> ReasoningVisibility:
+        """How much of the reasoning of one role's backend can be read, as far as its replies have shown."""
+        profile = self.backend(role).profile
+        return self._state.visibility.get((profile.backend, profile.model), profile.reasoning)
+
+    def _for_unread(self, move: Think, policy: Sampling) -> tuple[Think, Sampling]:
+        """A step as it is asked where its reasoning cannot be read: smaller, and by more votes."""
+        unread = self.unread
+        if unread.step_tokens is not None and move.options.max_tokens > unread.step_tokens:
+            move = msgspec.structs.replace(
+                move, options=msgspec.structs.replace(move.options, max_tokens=unread.step_tokens)
+            )
+        if unread.votes > 1 and (move.returns is not str or move.options.choices):
+            policy = voted(policy, unread.votes)  # free text hardly ever comes out alike twice
+        return move, policy
 
     async def ask(
         self,
@@ -191,6 +212,8 @@ class Steps:
             Stopped: what reads its samples halts the run.
         """
         policy = move.sampling or self._sampling
+        if self.unread is not _SEEN and ledger == "model" and self.visibility(move.to) == "absent":
+            move, policy = self._for_unread(move, policy)
         if self.oversample and ledger == "model":
             policy = oversampled(policy, self.oversample)
         provenance = [provenance_of(value, history) for value in move.inputs]
@@ -209,9 +232,9 @@ class Steps:
             if conclude is not None:
                 conclude()
             raise
-        self._correct(asking)
         event = ev.StepAnswered(
             key=key,
+            reasoning=self._correct(asking),
             ok=not isinstance(error, MoveError),
             ledger=ledger,
             usage=asking.spent,
@@ -236,17 +259,24 @@ class Steps:
         self._reach("step.answered:after")
         return event, body
 
-    def _correct(self, asking: Asking) -> None:
-        """Write down what the replies have shown of the reasoning, where it is not what was believed."""
+    def _correct(self, asking: Asking) -> ReasoningVisibility | Literal[""]:
+        """Write down what the replies have shown of the reasoning, where it is not what was believed.
+
+        Gives how much of this step's reasoning can be read; "" where there is no sign of any.
+        """
+        step: list[ReasoningVisibility] = []
         for source in asking.sources:
             samples = asking.samples
             if len(asking.sources) > 1:
                 samples = [sample for sample in samples if sample.way == source.number]
             shown = shown_by(samples, source.spent)
-            if shown is None:
-                continue
             profile = source.backend.profile
             before = self._state.visibility.get((profile.backend, profile.model))
+            seen = told(profile, before, shown)
+            if seen:
+                step.append(seen)
+            if shown is None:
+                continue
             now, believed = corrected(profile, before, shown), before or profile.reasoning
             # A guess that proves right is written down too: from then on it is known, and cannot turn out better.
             settles = before is None and "reasoning" in profile.guessed
@@ -256,6 +286,7 @@ class Steps:
                         key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
                     )
                 )
+        return least(step) if step else ""
 
     def _curve(self, source: Source, move: Think) -> Curve | None:
         profile = source.backend.profile

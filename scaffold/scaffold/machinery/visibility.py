@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from scaffold.vocabulary.models import ReasoningVisibility
 
@@ -40,6 +40,16 @@ def shown_by(samples: Sequence[Sample], usage: Usage) -> ReasoningVisibility | N
     if not length:
         return "absent" if billed else None
     return "summary" if "summary" in kinds or length < billed else "full"
+
+
+def told(
+    profile: Profile, believed: ReasoningVisibility | None, shown: ReasoningVisibility | None
+) -> ReasoningVisibility | Literal[""]:
+    """What one step's replies are told as: what they show, at most what their backend is known to; "" for no sign."""
+    known = believed or ("full" if "reasoning" in profile.guessed else profile.reasoning)
+    if shown is None:
+        return "" if known == "full" else known
+    return least((known, shown))
 
 
 def corrected(

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
-from scaffold.vocabulary.sampling import ONCE, Check, Draw, Lost, Sampling, Votes, Way, Won, name_of, ways_of
+from scaffold.vocabulary.sampling import (
+    ONCE,
+    Check,
+    Draw,
+    Lost,
+    Sampling,
+    Votes,
+    Way,
+    Won,
+    _First,
+    majority,
+    name_of,
+    ways_of,
+)
 
 
 class _Cascade(msgspec.Struct, frozen=True):
@@ -189,6 +202,13 @@ def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
     if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half it is rather wrong
         raise ValueError(f"sure is {sure}: it has to lie above 0.5, and be at most 1")
     return _UnlessSure(policy, sure)
+
+
+def voted(policy: Sampling, n: int) -> Sampling:
+    """A majority of n samples, where a policy would take the first acceptable one; any other is left as it is."""
+    if not isinstance(policy, _First):
+        return policy
+    return majority(n, cap=max(2 * n, policy.cap), flags=policy.flags)
 
 
 def oversampled(policy: Sampling, least: int) -> Sampling:

@@ -91,11 +91,13 @@ class StepReserved(Event, tag="step.reserved", kw_only=True):
 class StepAnswered(Event, tag="step.answered", kw_only=True):
     """A step is over, with a value or an error. Content: `samples`, `value` or `error`.
 
-    `final` is False when a review decides whether the planner may have it.
+    `final` is False when a review decides whether the planner may have it. `reasoning` is how much of the reasoning
+    could be read; empty where there was no sign of any.
     """
 
     ok: bool = True
     ledger: Ledger = "model"
+    reasoning: ReasoningVisibility | Literal[""] = ""
     usage: Usage = NO_USAGE
     seconds: float = 0.0
     samples: int = 1

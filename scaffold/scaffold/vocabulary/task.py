@@ -105,6 +105,35 @@ class Limits(_Strict):
     arguments: dict[str, ArgumentLimits] = {}
 
 
+class Unread(_Strict):
+    """What is drawn by steps and effects of backends whose reasoning is `absent`.
+
+    Attributes:
+        votes: a majority of so many samples decides a step whose answers can be counted, where it would take the first.
+        step_tokens: most tokens of one answer: smaller steps hide less.
+        ask: which effects are put to a person: none, irreversible ones that a monitor has flagged or whose backend
+            showed its reasoning before, all irreversible ones, or all.
+    """
+
+    votes: Annotated[int, Field(ge=1, le=1000)] = 1
+    step_tokens: Annotated[int, Field(ge=1)] | None = None
+    ask: Literal["never", "flagged", "irreversible", "effects"] = "flagged"
+
+
+class Floors(_Strict):
+    """How sure it has to be that the readable reasoning carries the answers, before effects are cleared without more.
+
+    Attributes:
+        reversible: least lower end of what probes have measured, for what can be taken back.
+        irreversible: the same for what cannot.
+        unmet: what happens below it: a person is asked (`escalate`), or it is refused (`block`).
+    """
+
+    reversible: Annotated[float, Field(ge=0, le=1)] = 0.0
+    irreversible: Annotated[float, Field(ge=0, le=1)] = 0.0
+    unmet: Literal["escalate", "block"] = "escalate"
+
+
 class Oversight(_Strict):
     """How the gate behaves in one task.
 
@@ -117,6 +146,8 @@ class Oversight(_Strict):
         needs: how many of them have to.
         undo: when a step of a plan fails, what its plan has done before can be undone: `offer` it to the planner, `ask`
             a person about each, or `always` do so; each undoing goes through the gate.
+        unread: what hidden reasoning draws beyond higher stakes.
+        monitorability: what has to be known of the reasoning for effects to be cleared.
         budget: what oversight itself may use; its own ledger.
     """
 
@@ -127,6 +158,8 @@ class Oversight(_Strict):
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Annotated[int, Field(gt=0)] = 1
     undo: Literal["offer", "ask", "always"] = "offer"
+    unread: Unread = Unread()
+    monitorability: Floors = Floors()
     budget: Budget = Budget(steps=None, actions=None)
 
     @field_validator("approvers", mode="before")

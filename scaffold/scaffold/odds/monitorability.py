@@ -1,0 +1,140 @@
+"""What traces tell of their reasoning: how much of it was read, and what probes have found of it.
+
+    how = reading_of(events)              # of one run's events, in order, from their first
+    known = gather(journal folders)       # the figures for `monitorability:` in a task file
+
+Only traces are read; nothing else is kept. A probe is any recorded verdict with status `ok` on a step whose score is of
+one of the properties that `scaffold.vocabulary.monitorability` names; what a review of an old trace says counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from scaffold.errors import BadInput, ScaffoldError
+from scaffold.evaluation.statistics import wilson
+from scaffold.trace.chain import Chain
+from scaffold.trace.files import read_files
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.monitorability import PROBED, VISIBILITIES, Figure, Monitorability, Readable
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.events import Event
+
+
+class Reading:
+    """How much of a run's reasoning was read, followed event by event.
+
+    Attributes:
+        found: the figures so far.
+    """
+
+    def __init__(self) -> None:
+        self.found = Readable()
+        self._open: dict[str, ev.StepAnswered] = {}
+
+    def take(self, event: Event) -> None:
+        """Take in one more event; its content is not needed."""
+        match event:
+            case ev.StepAnswered(ledger="model"):
+                self.found.add(event.reasoning, event.usage.reasoning)
+                if not event.final:
+                    self._open[event.key] = event
+            case ev.Reviewed(subject="step" | "stream") if event.key in self._open:
+                if any(fact.status == "ok" for fact in event.verdicts):
+                    answered = self._open.pop(event.key)
+                    self.found.was_read(answered.reasoning, answered.usage.reasoning)
+            case ev.ProfileCorrected():
+                self.found.falls += VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
+            case _:
+                pass
+
+
+def reading_of(events: Iterable[Event]) -> Readable:
+    """How much of a run's reasoning could be read, and how much a monitor has read; the spine alone is enough."""
+    reading = Reading()
+    for event in events:
+        reading.take(event)
+    return reading.found
+
+
+@dataclass
+class Probed:
+    """Probes of a number of runs, by whose steps they read and what they looked for.
+
+    Attributes:
+        found: for each backend, model, kind of step and property, the scores that verdicts gave.
+        unreadable: names of runs that could not be read, which count for nothing.
+    """
+
+    found: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Take in one run's events."""
+        asked: dict[str, tuple[str, str, str]] = {}
+        for event in events:
+            match event:
+                case ev.StepAsked(ledger="model"):
+                    asked[event.key] = event.backend, event.model, event.step
+                case ev.Reviewed(subject="step") if event.key in asked:
+                    for fact in event.verdicts:
+                        if fact.status == "ok" and fact.score is not None and fact.property in PROBED:
+                            self.found.setdefault((*asked[event.key], fact.property), []).append(fact.score)
+                case _:
+                    pass
+
+    def figures(self) -> Monitorability:
+        """What they come to."""
+        figures = []
+        for (backend, model, step, probed), scores in sorted(self.found.items()):
+            held = len(scores) - sum(scores)
+            low, high = wilson(held, len(scores))
+            figures.append(
+                Figure(
+                    backend=backend,
+                    model=model,
+                    step=step,
+                    probed=probed,
+                    held=round(held, 6),
+                    of=len(scores),
+                    low=round(low, 6),
+                    high=round(high, 6),
+                )
+            )
+        return Monitorability(tuple(figures))
+
+
+def gather(folders: Iterable[Path]) -> Probed:
+    """Read the probes of runs; those that are damaged are named and left out."""
+    probed = Probed()
+    for folder in folders:
+        try:
+            events = list(_probes(folder))  # none of half a run
+        except (ScaffoldError, OSError):
+            probed.unreadable.append(folder.name)
+            continue
+        probed.take(events)
+    return probed
+
+
+def _probes(folder: Path) -> Iterator[Event]:
+    chain = Chain()
+    for record in read_files(folder):
+        event = chain.follow(record).event
+        if isinstance(event, ev.StepAsked | ev.Reviewed):
+            yield event
+
+
+def save(known: Monitorability, path: Path) -> None:
+    """Write figures, for `monitorability:` in a task file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from error
