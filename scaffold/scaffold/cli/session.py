@@ -30,7 +30,7 @@ class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(
-        self, journal: FileJournal, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
+        self, journal: FileJournal, key: Path | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
     ) -> None:
         super().__init__(display(verbose=verbose))
         self._journal = journal

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from scaffold.cli.options import changes_options, journal_at, json_option, key_option, run_argument, runs_option
+from scaffold.cli.starting import starting
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
 _words = click.option(
@@ -34,7 +35,7 @@ def solve(
     as_json: bool,
     said: dict[str, Any],
     runs: Path | None,
-    key: Signing | None,
+    key: Path | None,
     wait: bool,
     seen: Any,
     verbose: bool,
@@ -44,14 +45,16 @@ def solve(
     No option approves anything: what needs a person is asked at the terminal and, where $SCAFFOLD_WEBHOOK_URL says so,
     by a webhook. With nobody to answer, the run pauses, or with --wait stands by until `scaffold approvals` has it.
     """
-    from scaffold.cli.session import Session
+    with starting():
+        from scaffold.cli.session import Session
 
     with Session(journal_at(runs), key, verbose=verbose, as_json=as_json, seen=seen) as session:
+        with starting():
             from scaffold import taskfile
 
-        built = taskfile.build(task, taskfile.Changes(**said), **session.outside(wait=wait))
-        with built.document.locating():
-            built.agent.check(built.task)
+            built = taskfile.build(task, taskfile.Changes(**said), **session.outside(wait=wait))
+            with built.document.locating():
+                built.agent.check(built.task)
         return session.run(built.agent, lambda: built.agent.solve(built.task, config=built.config))
 
 
@@ -63,17 +66,19 @@ def solve(
 @_wait
 @_words
 @_verbose
-def resume(run: str, as_json: bool, runs: Path | None, key: Signing | None, wait: bool, seen: Any, verbose: bool) -> int:
+def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: bool, seen: Any, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
     again.
     """
-    from scaffold.cli.session import Session
+    with starting():
+        from scaffold.cli.session import Session
 
     journal = journal_at(runs)
     found = journal.find(run)
     with Session(journal, key, verbose=verbose, as_json=as_json, seen=seen) as session:
+        with starting():
             from scaffold import taskfile
             from scaffold.assembly import read_start
 
