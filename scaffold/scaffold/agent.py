@@ -24,7 +24,7 @@ from scaffold.vocabulary.code import named
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Claim, Journal
+    from scaffold.interfaces import Action, Approver, Claim, Journal, Witness
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
@@ -48,6 +48,7 @@ class Scaffold(Assembly):
         journal: where runs are kept; files below `runs_folder()` if None.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
+        witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
         sampling: how steps are sampled that do not say so themselves.
         oversample: draw so many samples of each step at least, for measuring how they agree; it decides nothing.
         calibration: how the confidence that steps state is corrected, for `unless_sure`.
@@ -76,6 +77,7 @@ class Scaffold(Assembly):
         journal: Journal | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
+        witnesses: Sequence[Witness] = (),
         sampling: Sampling | None = None,
         oversample: int = 0,
         calibration: Calibration | None = None,
@@ -98,6 +100,7 @@ class Scaffold(Assembly):
             journal=journal,
             approvers=approvers,
             signer=signer,
+            witnesses=witnesses,
             sampling=sampling,
             oversample=oversample,
             calibration=calibration,

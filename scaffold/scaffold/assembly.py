@@ -28,7 +28,7 @@ from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Claim, Journal
+    from scaffold.interfaces import Action, Approver, Claim, Journal, Witness
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
@@ -60,6 +60,7 @@ class Assembly:
         journal: Journal | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
+        witnesses: Sequence[Witness] = (),
         sampling: Sampling | None = None,
         oversample: int = 0,
         calibration: Calibration | None = None,
@@ -98,6 +99,7 @@ class Assembly:
         self._templates = Templates(prompts)
         self._approvers = tuple(approvers)
         self._signer = signer
+        self._witnesses = tuple(witnesses)
         self._sampling = sampling
         self._oversample = oversample
         self._calibration = calibration
@@ -255,6 +257,7 @@ class Assembly:
                 plugins=self._pins(),
                 approvers=self._approvers,
                 signer=self._signer,
+                witnesses=self._witnesses,
                 sampling=self._sampling,
                 oversample=self._oversample,
                 calibration=self._calibration,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings
+    from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings, Witness
     from scaffold.machinery.run import Outcome
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.actions import Observation
@@ -51,6 +51,7 @@ class Gate(Assembly):
         journal: where runs are kept; files below `runs_folder()` if None.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
+        witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
         observe: record what monitors say without enforcing it; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
@@ -68,6 +69,7 @@ class Gate(Assembly):
         journal: Journal | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
+        witnesses: Sequence[Witness] = (),
         observe: bool = False,
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
@@ -83,6 +85,7 @@ class Gate(Assembly):
             journal=journal,
             approvers=approvers,
             signer=signer,
+            witnesses=witnesses,
             observe=observe,
             plan_only=plan_only,
             surroundings=surroundings,

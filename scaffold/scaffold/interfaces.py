@@ -499,6 +499,27 @@ class HoldsIdentities(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsHeads(Protocol):
+    """A journal that gives back the signed heads which `sign` was given."""
+
+    async def heads(self, run: str) -> str:
+        """The signed heads of a run, one after another, as they were signed; empty when there are none."""
+        ...
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """Keeps signed heads where whoever can write to the run's folder cannot, so that a rollback shows.
+
+    A head is kept before what it stands for goes on: an irreversible action, a pause, the end.
+    """
+
+    async def keep(self, run: str, seq: int, note: str) -> None:
+        """Keep the signed note of a run's head after its event `seq`; if it raises, the run goes on, and says so."""
+        ...
+
+
 # --- what the engine is given
 
 

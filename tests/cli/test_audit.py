@@ -31,7 +31,7 @@ def signed(here: Scaffold, folder: Path) -> tuple[Path, str]:
 def test_a_whole_run_is_verified(here: Scaffold, run: Path) -> None:
     """Unchanged, it is verified, with status 0, as text and as JSON."""
     ran = here("audit", "verify", "last")
-    assert (ran.status, ran.out.startswith(f"run {run.name} is verified: solved")) == (0, True)
+    assert (ran.status, ran.out.startswith(f"run {run.name} is verified and has ended: solved")) == (0, True)
     said = here("audit", "verify", "last", "--json").json
     assert (said["ok"], said["state"], said["ended"], said["actions"]) == (True, "verified", "solved", 2)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ _STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quie
 @click.group()
 def audit() -> None:
     """What runs did."""
+
+
+for _command in (verify, key, sign):
+    audit.add_command(_command)
 
 
 @audit.command("list")
@@ -108,56 +113,6 @@ def _links(journal: FileJournal, run: str) -> Iterator[Link]:
 
 @audit.command()
 @run_argument
-@json_option
-@click.option(
-    "--against",
-    metavar="HEADFILE",
-    type=click.Path(path_type=Path),
-    help="Signed heads that were kept elsewhere.",
-)
-@click.option(
-    "--key", metavar="LINE", help="Verifier line of the key that has to have signed, or a file that holds it."
-)
-@runs_option
-def verify(run: str, as_json: bool, against: Path | None, key: str | None, runs: Path | None) -> int:
-    """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
-
-    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
-    A signed one shows forgery, if the key or a head was kept where the agent could not reach it.
-    """
-    from scaffold.trace.folders import is_written
-    from scaffold.trace.verify import describe, verify_run
-
-    journal = journal_at(runs)
-    folder = journal.root / journal.find(run)
-    heads = _read(against, "--against") if against else ""
-    line = _read(Path(key), "--key") if key and "+" not in key else key or ""
-    result = verify_run(folder, key=line.strip(), against=heads, running=is_written(folder))
-    if as_json:
-        click.echo(json.dumps(describe(result), ensure_ascii=False))
-    else:
-        click.echo(click.style(result.sentence(), fg="green" if result.ok else "red"))
-        for finding in result.findings:
-            if finding.state != result.state:
-                click.echo(f"also {finding.state}: {finding.said}")
-        for repaired in result.repaired:
-            click.echo(f"a resume mended it: {repaired}")
-    return 0 if result.ok else 1
-
-
-def _read(path: Path, option: str) -> str:
-    from scaffold.errors import BadInput
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"cannot read the file of {option}, {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-
-
-@audit.command()
-@run_argument
 @click.option(
     "--endpoint",
     metavar="URL",
@@ -177,20 +132,6 @@ def export(run: str, endpoint: str | None, runs: Path | None) -> None:
     sent = send((link.event, body_of(link.content)) for link in _links(journal, found))
     failed = f", {sent.failed} were refused" if sent.failed else ""
     click.echo(f"sent {sent.spans} spans of run {found}{failed}")
-
-
-@audit.command()
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-def key(file: Path) -> None:
-    """Make a signing key in FILE, and print the verifier line to check signatures with.
-
-    Keep the key, or a copy of signed heads, where the agent cannot reach it.
-    `scaffold solve --key FILE` signs.
-    """
-    from scaffold.trace.heads import new_key
-
-    signer = new_key(file)
-    click.echo(signer.verifier())
 
 
 @audit.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.many import outside_of
-from scaffold.cli.options import changes_options, journal_at, key_option, runs_option
+from scaffold.cli.options import Signing, changes_options, journal_at, key_option, runs_option
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,7 +51,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     fail_fast: bool,
     said: dict[str, Any],
     runs: Path | None,
-    key: Path | None,
+    key: Signing | None,
 ) -> int:
     """Solve many tasks: several task files, or one for each line of inputs.
 

@@ -10,7 +10,7 @@ import click
 
 from scaffold.cli.batch import at_once_option
 from scaffold.cli.many import outside_of
-from scaffold.cli.options import journal_at, json_option, key_option, runs_option
+from scaffold.cli.options import Signing, journal_at, json_option, key_option, runs_option
 
 if TYPE_CHECKING:
     from scaffold.batch.results import Results
@@ -76,7 +76,7 @@ def run(  # noqa: PLR0917 - click passes each by its name
     seed: int | None,
     as_json: bool,
     runs: Path | None,
-    key: Path | None,
+    key: Signing | None,
 ) -> int:
     """Solve and score a suite: a table goes to stdout, a line for each run to the results.
 

@@ -14,12 +14,12 @@ from scaffold.cli.speech import count, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from pathlib import Path
 
     from scaffold.batch.items import Item
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner, Tally
     from scaffold.cli.bar import Bar
+    from scaffold.cli.options import Signing
     from scaffold.interfaces import Journal
 
 # Which status a batch ends with when its tasks ended in several ways: the first of these that there is.
@@ -113,13 +113,11 @@ class ManyRuns(Foreground["Lines | Bar"]):
         return exit_status(results.statuses(), runner.tally)
 
 
-def outside_of(journal: Journal, runner: Runner, key: Path | None) -> dict[str, Any]:
+def outside_of(journal: Journal, runner: Runner, key: Signing | None) -> dict[str, Any]:
     """What agents are given by the command rather than by a task file; nobody is asked at the terminal."""
     given: dict[str, Any] = {"journal": journal, "on_event": runner.hear}
     if key is not None:
-        from scaffold.trace.heads import load_signer
-
-        given["signer"] = load_signer(key)
+        given |= key.outside()
     return given
 
 

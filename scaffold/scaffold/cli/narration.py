@@ -45,6 +45,11 @@ class Narrator:
             ev.StepAnswered: self._step_answered,
             ev.StepCut: self._step_cut,
             ev.ProfileCorrected: self._profile_corrected,
+            ev.KeyChanged: lambda event, _: Told(
+                "quiet",
+                f"heads are signed by {plain(event.verifier)}"
+                + (", as the key before says" if event.endorsement else ""),
+            ),
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,
             ev.PlanDecided: self._plan_decided,

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -31,15 +32,55 @@ def runs_option(command: Command) -> Command:
     )(command)
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How heads are to be signed, and where else they are kept, as it was said."""
+
+    key: str
+    heads_to: tuple[str, ...] = ()
+
+    def outside(self) -> dict[str, Any]:
+        """What an agent is given of it.
+
+        Raises:
+            BadInput: there is no such key, or no such place.
+        """
+        from scaffold.errors import BadInput
+        from scaffold.trace.signing import signer_of
+        from scaffold.trace.witnesses import witness_of
+
+        if not self.key:
+            raise BadInput("heads are sent elsewhere once they are signed: say with which --key")
+        return {"signer": signer_of(self.key), "witnesses": [witness_of(each) for each in self.heads_to]}
+
+
 def key_option(command: Command) -> Command:
-    """`--key FILE`: signs the heads of traces."""
-    return click.option(
+    """`--key KEY`, `--heads-to WHERE`: sign the heads of traces; the command gets both as `key`, a Signing or None."""
+
+    @functools.wraps(command)
+    def gathering(*, key: str | None, heads_to: tuple[str, ...], **given: Any) -> Any:
+        return command(key=Signing(key or "", heads_to) if key or heads_to else None, **given)
+
+    for option in reversed(_SIGNING):
+        gathering = option(gathering)
+    return cast("Command", gathering)
+
+
+_SIGNING = (
+    click.option(
         "--key",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
+        metavar="KEY",
         envvar="SCAFFOLD_SIGNING_KEY",
-        help="Private key that signs the trace's heads [$SCAFFOLD_SIGNING_KEY].",
-    )(command)
+        help="Signs the trace's heads: a private key's file, env:VARIABLE or command:PROGRAM [$SCAFFOLD_SIGNING_KEY].",
+    ),
+    click.option(
+        "--heads-to",
+        metavar="WHERE",
+        multiple=True,
+        envvar="SCAFFOLD_HEADS_TO",
+        help="Keep signed heads there too: stdout, stderr, a URL, journal:DIR, a file [$SCAFFOLD_HEADS_TO].",
+    ),
+)
 
 
 def changes_options(command: Command) -> Command:

@@ -17,9 +17,9 @@ from scaffold.cli.terminal import TerminalApprover, somebody_is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from pathlib import Path
 
     from scaffold.agent import Scaffold
+    from scaffold.cli.options import Signing
     from scaffold.interfaces import Approver
     from scaffold.machinery.run import Outcome
     from scaffold.machinery.showing import Seen
@@ -30,7 +30,7 @@ class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(
-        self, journal: FileJournal, key: Path | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
+        self, journal: FileJournal, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
     ) -> None:
         super().__init__(display(verbose=verbose))
         self._journal = journal
@@ -45,9 +45,7 @@ class Session(Foreground[Any]):
         if self._seen is not None:
             given |= {"on_piece": self.shown.piece, "seen": self._seen}
         if self._key is not None:
-            from scaffold.trace.heads import load_signer
-
-            given["signer"] = load_signer(self._key)
+            given |= self._key.outside()
         return given
 
     def _approvers(self, *, wait: bool) -> tuple[Approver, ...]:

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from scaffold.cli.options import changes_options, journal_at, json_option, key_option, run_argument, runs_option
+from scaffold.cli.options import (
+    Signing,
+    changes_options,
+    journal_at,
+    json_option,
+    key_option,
+    run_argument,
+    runs_option,
+)
 from scaffold.cli.starting import starting
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
@@ -35,7 +43,7 @@ def solve(
     as_json: bool,
     said: dict[str, Any],
     runs: Path | None,
-    key: Path | None,
+    key: Signing | None,
     wait: bool,
     seen: Any,
     verbose: bool,
@@ -66,7 +74,7 @@ def solve(
 @_wait
 @_words
 @_verbose
-def resume(run: str, as_json: bool, runs: Path | None, key: Path | None, wait: bool, seen: Any, verbose: bool) -> int:
+def resume(run: str, as_json: bool, runs: Path | None, key: Signing | None, wait: bool, seen: Any, verbose: bool) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from scaffold.errors import (
     ObservationWithheld,
     OutcomeUnknown,
     Stopped,
+    TraceError,
 )
 from scaffold.interfaces import Reconciles
 from scaffold.machinery.credentials import Revealed
@@ -119,6 +121,11 @@ class Effects:
             self._reach("action.intent:after")
             if spec.effect == "irreversible":
                 await self._recorder.sign()
+        except TraceError as error:
+            # It stays so on disk, if anything can be written: what could not be signed for was not begun.
+            with contextlib.suppress(TraceError):
+                await self._write_outcome(key, call, "failed", reason=f"it was not begun: {error}")
+            raise
         except asyncio.CancelledError:
             if spec.effect != "read" and spec.idempotency == "none":  # the others are simply begun again
                 await self._write_outcome(key, call, "failed", reason="the run was cut off before it began")

@@ -7,7 +7,9 @@ a crash loses only what nobody outside has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,14 @@ from scaffold.trace.heads import Head
 from scaffold.vocabulary import events
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Claim, Journal, Surroundings
+    from scaffold.interfaces import Claim, Journal, Surroundings, Witness
     from scaffold.trace.chain import Link
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.events import Event
 
 _SALTS = 256 * 16
+_WITNESS_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 def _plain(value: Any) -> Any:
@@ -77,7 +81,13 @@ class Recorder:
     """
 
     def __init__(
-        self, journal: Journal, claim: Claim, surroundings: Surroundings, *, signer: Signer | None = None
+        self,
+        journal: Journal,
+        claim: Claim,
+        surroundings: Surroundings,
+        *,
+        signer: Signer | None = None,
+        witnesses: Sequence[Witness] = (),
     ) -> None:
         self._journal = journal
         self.claim = claim
@@ -86,6 +96,8 @@ class Recorder:
         self._random = surroundings.random
         self._reach = surroundings.reach
         self._signer = signer
+        self._witnesses = witnesses
+        self._signing = asyncio.Lock()  # heads stand in the order of what they are about
         self._salts = b""
         self._salted = 0
         self._waiting: list[Record] = []
@@ -167,10 +179,24 @@ class Recorder:
 
         A head of more, such as what other branches have recorded meanwhile, would call a crash a forgery.
         """
-        if self._signer is not None:
+        if self._signer is None:
+            return
+        async with self._signing:
             self._reach("head:before")
-            await self._journal.sign(self.claim, self._signer.sign(self._durable))
+            head, signer = self._durable, self._signer
+            note = await asyncio.to_thread(signer.sign, head) if signer.waits else signer.sign(head)
+            await self._journal.sign(self.claim, note)
+            for witness in self._witnesses:
+                await self._have_kept(witness, head.seq, note)
             self._reach("head:after")
+
+    async def _have_kept(self, witness: Witness, seq: int, note: str) -> None:
+        try:
+            async with asyncio.timeout(_WITNESS_S):
+                await witness.keep(self.claim.run, seq, note)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the head stands in the journal
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            _log.warning("the signed head of event %d was not kept by %s: %s", seq, type(witness).__name__, said)
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""

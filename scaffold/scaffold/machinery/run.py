@@ -38,7 +38,7 @@ from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings
+    from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings, Witness
     from scaffold.machinery.interpreter import Pending
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.events import Event, RunStatus
@@ -96,6 +96,7 @@ class Setting:
         monitorability: what probes in other runs found of the reasoning; likewise.
         config: what is needed to build this setting again; kept in the trace's content.
         credentials: where what actions are told is found.
+        witnesses: keep signed heads elsewhere, too.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
         on_piece: called with the words of the work's steps, for a person to see.
@@ -113,6 +114,7 @@ class Setting:
     plugins: dict[str, str] = field(default_factory=dict)
     approvers: Sequence[Approver] = ()
     signer: Signer | None = None
+    witnesses: Sequence[Witness] = ()
     sampling: Sampling | None = None
     observe: bool = False
     plan_only: bool = False
@@ -145,7 +147,9 @@ class Run:
         self._journal = setting.journal
         self._reach = setting.surroundings.reach
         self.state = RunState(task, specs)
-        self.recorder = Recorder(setting.journal, claim, setting.surroundings, signer=setting.signer)
+        self.recorder = Recorder(
+            setting.journal, claim, setting.surroundings, signer=setting.signer, witnesses=setting.witnesses
+        )
         self._steps = Steps(
             run=claim.run,
             seed=setting.seed,
@@ -213,9 +217,12 @@ class Run:
                 planner=setting.name,
                 plugins=setting.plugins,
                 seed=setting.seed,
+                bounds=_bounds(setting.task),
+                unmonitored=setting.task.oversight.unmonitored,
             ),
             self._opening(),
         )
+        self._name_key("")
         await self.recorder.flush()  # a run that dies before its first step still says what it was
         self._reach("run.started:after")
 
@@ -260,8 +267,17 @@ class Run:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._reach("run.resumed:before")
         self.recorder.record(ev.RunResumed(owner=owner, repaired=self.claim.repaired))
+        self._name_key(self.state.key)
         self._reach("run.resumed:after")
         return None
+
+    def _name_key(self, before: str) -> None:
+        """Write down which key signs, the first time and whenever it is another."""
+        signer = self.setting.signer
+        if signer is not None and signer.verifier() != before:
+            self.recorder.record(
+                ev.KeyChanged(verifier=signer.verifier(), before=before, endorsement=signer.endorsement)
+            )
 
     def _listen(self) -> None:
         for listener in self.setting.listeners:
@@ -457,6 +473,13 @@ class Run:
             seconds=self.recorder.t,
             reasoning=state.reading,
         )
+
+
+def _bounds(task: Task) -> dict[str, float]:
+    """What a run may use, as its first event says it."""
+    work = task.budget.model_dump(exclude_none=True)
+    oversight = task.oversight.budget.model_dump(exclude_none=True)
+    return work | {f"oversight.{name}": bound for name, bound in oversight.items()}
 
 
 class _Opening(msgspec.Struct):

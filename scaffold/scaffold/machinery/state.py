@@ -170,6 +170,7 @@ class RunState:
             something else than its profile says.
         thinkers: who has answered steps of the work: backend, model and kind of step.
         reading: how much of the reasoning could be read, and was.
+        key: verifier line of the key that signs heads, the last that the trace names; empty when none does.
         stop: who asked the run to stop; empty when nobody did.
         ended: the last `run.ended`, with its content.
         paused: the last `run.paused`.
@@ -197,6 +198,7 @@ class RunState:
         self.visibility: dict[tuple[str, str], ReasoningVisibility] = {}
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
+        self.key = ""
         self.stop = ""
         self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
         self.paused: ev.Paused | None = None
@@ -205,6 +207,7 @@ class RunState:
         self._rounds = task.oversight.rounds
         self.takers: dict[type[Event], Any] = {
             ev.RunResumed: self._run_resumed,
+            ev.KeyChanged: self._key_changed,
             ev.StepAsked: self._step_asked,
             ev.StepReserved: self._step_reserved,
             ev.StepAnswered: self._step_answered,
@@ -246,6 +249,9 @@ class RunState:
         """What was under way when the last process died is charged at worst, whenever the trace is read."""
         self.model.forfeit()
         self.oversight.forfeit()
+
+    def _key_changed(self, event: ev.KeyChanged, _body: bytes) -> None:
+        self.key = event.verifier
 
     def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
         if event.ledger == "model":

@@ -1,12 +1,15 @@
-"""Checks a trace for what the gate promises: no action without a clearance, no clearance against a review.
+"""Checks a trace for what the gate promises.
 
-It follows the events alone, knows nothing of the engine, and forgets each action once it is settled.
+Every action performed has an earlier clearance that matches it, every clearance its verdicts, every approval its
+digest and its time, every budget its bound (`bounds.py`). It follows the events alone, knows nothing of the engine,
+and forgets each action once it is settled.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scaffold.trace.bounds import Bounds
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.review import SEVERITY, Decision
 
@@ -23,10 +26,24 @@ _SLACK_S = 5.0
 class _Open:
     """What is known of one plan or action that is not settled."""
 
-    __slots__ = ("asked", "cleared", "digest", "given", "intent", "node", "plan", "reviews", "waived")
+    __slots__ = (
+        "action",
+        "asked",
+        "cleared",
+        "digest",
+        "effect",
+        "given",
+        "intent",
+        "node",
+        "plan",
+        "reviews",
+        "waived",
+    )
 
     def __init__(self) -> None:
+        self.action = ""
         self.digest = ""
+        self.effect = ""
         self.plan = ""
         self.node = ""
         self.reviews: dict[str, tuple[str, Decision]] = {}
@@ -52,11 +69,14 @@ class Conduct:
         self.unread = 0
         self.observed = 0
         self.ended = False
+        self._bounds = Bounds()
+        self._reviewed_always = False  # the first event says whether actions may run that no monitor has read
         self._open: dict[str, _Open] = {}
         self._plans_read: set[str] = set()
         self._scopes: dict[str, tuple[str, float]] = {}  # of plans approved with all their calls: by what, until when
         self._spent: dict[tuple[str, str], str] = {}  # the first call of each node of such a plan
         self._checks: dict[type[Event], Callable[..., str]] = {
+            ev.RunStarted: self._started,
             ev.Reviewed: self._reviewed,
             ev.ApprovalAsked: self._approval_asked,
             ev.ApprovalGiven: self._approval_given,
@@ -80,8 +100,13 @@ class Conduct:
         """Take in one event; say what it breaks, or nothing."""
         if self.ended:
             return "the run goes on after its end"
+        over = self._bounds.follow(event)
         check = self._checks.get(type(event))
-        return check(event) if check is not None else ""
+        return (check(event) if check is not None else "") or over
+
+    def _started(self, event: ev.RunStarted) -> str:
+        self._reviewed_always = bool(event.bounds) and not event.unmonitored
+        return ""
 
     def _at(self, key: str) -> _Open:
         known = self._open.get(key)
@@ -162,6 +187,7 @@ class Conduct:
     def _proposed(self, event: ev.ActionProposed) -> str:
         known = self._at(event.key)
         known.digest, known.plan, known.node = event.digest, event.plan, event.node
+        known.action, known.effect = event.action, event.effect
         if event.plan in self._scopes:
             self._spent.setdefault((event.plan, event.node), event.key)
         return ""
@@ -174,8 +200,10 @@ class Conduct:
 
     def _cleared(self, event: ev.ActionCleared) -> str:
         known = self._at(event.key)
-        if known.digest != event.digest:
+        if known.digest != event.digest or known.action != event.action:
             return f"{event.action} was cleared for another call than the one proposed"
+        if self._reviewed_always and known.effect != "read" and not self._is_read(known):
+            return f"{event.action} was cleared, and no monitor had read it"
         in_scope = self._is_in_scope(known, event)
         given = known.given if known.given is not None and known.given.granted else None
         if event.approval and not in_scope and (given is None or given.id != event.approval):
@@ -193,12 +221,16 @@ class Conduct:
         self.intents += 1
         if cleared is None:
             return f"{event.action} was begun without a clearance"
-        if cleared.digest != event.digest or cleared.action != event.action:
+        if cleared.digest != event.digest or cleared.action != event.action or known.effect != event.effect:
             return f"{event.action} was begun with a clearance for something else"
         self.observed += cleared.observed
-        if event.effect != "read" and not known.reviews and known.plan not in self._plans_read:
+        if event.effect != "read" and not self._is_read(known):
             self.unread += 1
         return ""
+
+    def _is_read(self, known: _Open) -> bool:
+        """Whether a monitor has read the call, by itself or in its plan."""
+        return bool(known.reviews) or known.plan in self._plans_read
 
     def _outcome(self, event: ev.ActionOutcome) -> str:
         known = self._at(event.key)

@@ -153,15 +153,29 @@ class FileJournal:
                 yield record
 
     async def sign(self, claim: Claim, note: str) -> None:
-        """Append a signed head."""
+        """Append a signed head; one that cannot be written whole leaves nothing behind."""
         path = self.root / claim.run / HEADS
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(note + "\n")
-                file.flush()
-                await self._fsync(file.fileno())
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
+        size = os.fstat(descriptor).st_size
+        try:
+            left = (note + "\n").encode()
+            while left:
+                left = left[self._write(descriptor, left) :]
+            await self._fsync(descriptor)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    async def heads(self, run: str) -> str:
+        """The signed heads of a run."""
+        path = self.root / run / HEADS
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Who else acts on a thing, or has, or may have."""

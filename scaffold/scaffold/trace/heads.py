@@ -17,19 +17,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from scaffold.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 ORIGIN = "scaffold.trace/"
 _ED25519 = b"\x01"
 _VERIFIER_BYTES = 33
+_NOTE_LINES = 5  # whose, how many events, hash, nothing, signature
+_NUMBER = re.compile("[1-9][0-9]{0,17}|0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,16 @@ class Signer:
 
     Attributes:
         name: the key's name, as it stands in the note.
+        endorsement: a signed note by which the key before says that this one follows on it; empty without one.
+        waits: signing takes so long that an event loop should not wait for it.
     """
+
+    waits = False
 
     def __init__(self, key: Ed25519PrivateKey, name: str = "scaffold") -> None:
         self._key = key
         self.name = name
+        self.endorsement = ""
         self._id = key_id(name, public_bytes(key.public_key()))
 
     def sign(self, said: Says) -> str:
@@ -113,21 +124,65 @@ def load_signer(path: Path | str) -> Signer:
         BadInput: it is missing, readable by others, or no key.
         MissingExtra: the extra `signing` is not installed.
     """
-    keys = _private_keys()
+    _private_keys()
     file = Path(path)
     try:
         mode = file.stat().st_mode
-        raw = base64.b64decode(file.read_text().strip(), validate=True)
-        key = keys.from_private_bytes(raw)
+        text = file.read_text(encoding="ascii", errors="replace")
     except OSError as error:
         raise BadInput(
             f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one"
         ) from None
-    except ValueError:
-        raise BadInput(f"{file} holds no Ed25519 key: 32 bytes in base64 are wanted") from None
+    signer = signer_from(text, str(file))
     if mode & 0o077:
         raise BadInput(f"the signing key {file} can be read by others: chmod 600 {file}")
-    return Signer(key)
+    return signer
+
+
+def signer_from(text: str, where: str) -> Signer:
+    """Read a private key: 32 bytes in base64.
+
+    Raises:
+        BadInput: it is no key; the message says where it was.
+        MissingExtra: the extra `signing` is not installed.
+    """
+    keys = _private_keys()
+    try:
+        return Signer(keys.from_private_bytes(base64.b64decode(text.strip(), validate=True)))
+    except ValueError:
+        raise BadInput(f"{where} holds no Ed25519 key: 32 bytes in base64 are wanted") from None
+
+
+class TornNote(ValueError):
+    """The last of several notes was cut while it was written."""
+
+
+def notes_in(lines: Iterable[str], *, strict: bool) -> Iterator[tuple[Head, str]]:
+    """Read signed heads that stand one after another; gives each with its whole note, reading no further than that.
+
+    Args:
+        lines: with their newlines.
+        strict: there is nothing else among them; otherwise what is no head is passed over.
+
+    Raises:
+        TornNote: the last was cut off.
+        ValueError: something there is no signed head.
+    """
+    waiting = iter(lines)
+    for line in waiting:
+        if not line.startswith(ORIGIN):
+            if strict and line.strip():
+                raise TornNote if ORIGIN.startswith(line) else ValueError(f"{line.strip()[:40]!r} is no signed head")
+            continue
+        note = [line, *islice(waiting, _NOTE_LINES - 1)]
+        if not note[-1].endswith("\n") or (strict and len(note) < _NOTE_LINES):
+            raise TornNote
+        if len(note) < _NOTE_LINES or note[3] != "\n" or not note[4].startswith("\N{EM DASH} "):
+            raise ValueError(f"after {line.strip()!r} stands no head with its signature")
+        if not _NUMBER.fullmatch(note[1].rstrip("\n")):
+            raise ValueError(f"after {line.strip()!r} stands no number of events")
+        head = Head(line.removeprefix(ORIGIN)[:-1], int(note[1]), base64.b64decode(note[2].rstrip("\n"), validate=True))
+        yield head, "".join(note)
 
 
 def read_heads(text: str) -> list[tuple[Head, str]]:
@@ -136,13 +191,7 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
     Raises:
         ValueError: something there is no signed note.
     """
-    notes = []
-    lines = text.splitlines()
-    for start, line in enumerate(lines):
-        if not line.startswith(ORIGIN):
-            continue
-        head = Head(line.removeprefix(ORIGIN), int(lines[start + 1]), base64.b64decode(lines[start + 2], validate=True))
-        notes.append((head, "\n".join(lines[start : start + 5]) + "\n"))
+    notes = list(notes_in(text.splitlines(keepends=True), strict=False))
     if not notes and text.strip():
         raise ValueError("holds no signed head")
     return notes
@@ -176,7 +225,20 @@ def without_torn_note(text: bytes) -> bytes:
 
 
 def is_signed_by(note: str, verifier: str) -> bool:
-    """Whether a note carries a signature by the key of a verifier line, which `check_verifier` has let pass."""
+    """Whether a note carries a signature by the key of a verifier line.
+
+    Raises:
+        ValueError: what stands for the signature is none.
+    """
+    return signature_of(note, verifier) == "right"
+
+
+def signature_of(note: str, verifier: str) -> Literal["right", "wrong", "of another"]:
+    """What a note's signature is to the key of a verifier line: right, claimed and wrong, or of another key.
+
+    Raises:
+        ValueError: what stands for the signature is none.
+    """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -192,11 +254,11 @@ def is_signed_by(note: str, verifier: str) -> bool:
                 try:
                     Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], (text + "\n").encode())
                 except InvalidSignature:
-                    return False
-                return True
+                    return "wrong"
+                return "right"
             case _:
                 continue
-    return False
+    return "of another"
 
 
 def _private_keys() -> type[Ed25519PrivateKey]:

@@ -1,32 +1,37 @@
 """Checks a stored run: is the chain whole, is the content right, do signed heads fit, did the gate hold?
 
 What it says is about the record. A verified run was not changed since it was written (signed: not by anyone
-without the key); that it was wise, it does not say.
+without the key); that it was wise, it does not say. `Check` takes one line after another, from any journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from scaffold.errors import BadInput, NewerTrace, TraceDamaged, UnknownRun
 from scaffold.interfaces import Record
-from scaffold.trace.chain import Chain, read_content
+from scaffold.trace.chain import Chain, Content, read_content
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
-from scaffold.trace.heads import ORIGIN, Head, check_verifier, is_signed_by, read_heads
+from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of
+from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.trace.chain import Link
 
 State = Literal[
     "verified",
+    "foreign",  # imported: nothing is known of how it came about
+    "unsigned",
     "running",  # no end event yet, and a process is still writing
     "cut off",
     "torn tail",
     "misconduct",
-    "unsigned",
     "wrong key",
     "rolled back",
     "content altered",
@@ -35,6 +40,10 @@ State = Literal[
 ]
 # The gravest is what a run is called; all that was found is kept.
 _GRAVITY: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]  # a Literal has its values
+# What stands after such a place was not read, so nothing is said of how the trace ends.
+_UNREAD_AFTER: frozenset[State] = frozenset({"altered", "newer format"})
+
+Note = tuple[Head, str]
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,13 +61,16 @@ class Verification(msgspec.Struct, kw_only=True):
     Attributes:
         run: the run.
         state: the gravest finding, or `verified`.
+        standing: `ended` or `paused`, by its last event; else empty.
         ended: the run's status, from its last event; empty when that is neither an end nor a pause.
         events: events whose chain is right.
         line: line of the gravest finding; 0 when it is about no line.
         findings: everything found.
         withheld: events whose content is absent. That is allowed: the spine stands without it.
+        sealed: events whose content is encrypted, and no key to open it was given: it was not checked.
         content_altered: events whose content is not what was digested.
         heads: signed heads that fit the chain.
+        keys: verifier lines of the keys that the trace names, in order.
         signed_by_key: whether a given key signed them; None when none was given.
         signed_until: number of the last event under a fitting head.
         actions: actions begun.
@@ -66,17 +78,21 @@ class Verification(msgspec.Struct, kw_only=True):
         unread: of these, how many that change something no monitor had read.
         observed: of these, how many were cleared while monitors were suspended.
         repaired: torn lines mended on resuming, in words.
+        foreign: what the trace was imported from; empty when it is our own.
     """
 
     run: str
     state: State = "verified"
+    standing: Literal["", "ended", "paused"] = ""
     ended: str = ""
     events: int = 0
     line: int = 0
     findings: list[Finding] = []
     withheld: int = 0
+    sealed: int = 0
     content_altered: int = 0
     heads: int = 0
+    keys: list[str] = []
     signed_by_key: bool | None = None
     signed_until: int = 0
     actions: int = 0
@@ -84,11 +100,17 @@ class Verification(msgspec.Struct, kw_only=True):
     unread: int = 0
     observed: int = 0
     repaired: list[str] = []
+    foreign: str = ""
 
     @property
     def ok(self) -> bool:
         """Verified, and ended or paused."""
-        return self.state == "verified" and bool(self.ended)
+        return self.state == "verified" and bool(self.standing)
+
+    @property
+    def unread_after(self) -> bool:
+        """Whether something was found that could not be read past."""
+        return any(finding.state in _UNREAD_AFTER and finding.file == SPINE for finding in self.findings)
 
     def find(self, state: State, said: str, line: int = 0, file: str = SPINE) -> None:
         """Add a finding; of one state the first is kept."""
@@ -101,97 +123,123 @@ class Verification(msgspec.Struct, kw_only=True):
         """The outcome in one sentence."""
         said = "; ".join(finding.said for finding in self.findings if finding.state == self.state)
         if self.state != "verified":
-            return f"run {self.run} is {_called(self.state)}: {said}"
-        notes = [f"{self.ended}, {self.events} events"]
-        if self.signed_by_key:
-            notes.append("signed by the given key")
-        elif self.heads:
-            notes.append(f"{self.heads} signed heads fit, their signatures unchecked without --key")
-        else:
-            notes.append("unsigned")
+            return f"run {self.run} is {self._called()}: {said}"
+        notes = [f"{self.ended}, {self.events} events", self._signed()]
         if self.withheld:
             notes.append(f"the content of {self.withheld} events is withheld")
+        if self.sealed:
+            notes.append(f"the content of {self.sealed} events is encrypted, and unread without its key")
         if self.unfinished:
             notes.append(f"{self.unfinished} actions were begun and have no outcome")
         if self.unread:
             notes.append(f"{self.unread} actions were read by no monitor")
         if self.observed:
             notes.append(f"{self.observed} actions were cleared while monitors only observed")
-        return f"run {self.run} is verified: {', '.join(notes)}"
+        has = "has ended" if self.standing == "ended" else "is paused"
+        return f"run {self.run} is verified and {has}: {', '.join(notes)}"
+
+    def _signed(self) -> str:
+        if self.signed_by_key:
+            return "signed by the given key"
+        if self.heads:
+            return f"{self.heads} signed heads fit, their signatures unchecked without --key: shows damage, not forgery"
+        return "unsigned: shows damage, not forgery"
+
+    def _called(self) -> str:
+        if self.state == "altered":
+            return f"altered at line {self.line}" if self.line else "altered"
+        known = {
+            "unsigned": "not signed to its end",
+            "running": "still being written",
+            "torn tail": "torn at its tail",
+            "misconduct": "whole, but shows the gate passed",
+            "wrong key": "signed by the wrong key",
+            "content altered": "altered in its content",
+            "newer format": "of a newer format",
+        }
+        return known.get(self.state, self.state)
 
 
-def _called(state: State) -> str:
-    known = {
-        "running": "still being written",
-        "torn tail": "torn",
-        "misconduct": "whole, but shows the gate passed",
-        "unsigned": "not signed to its end",
-        "wrong key": "not signed by the given key",
-        "content altered": "altered in its content",
-        "newer format": "of a newer format",
-    }
-    return known.get(state, state)
-
-
-def verify_run(folder: Path, *, key: str = "", against: str = "", running: bool = False) -> Verification:
+def verify_run(
+    folder: Path, *, key: str | Sequence[str] = (), against: str | Sequence[str] = (), running: bool = False
+) -> Verification:
     """Verify a run's folder, in constant memory; nothing is changed.
 
     Args:
-        folder: the run's.
-        key: verifier line (`name+hash+base64`) of the key that has to have signed it.
+        folder: the run's; the content and the heads may be absent.
+        key: verifier lines (`name+hash+base64`) of the keys that have to have signed it; one that the last of them
+            endorses in the trace counts too.
         against: signed heads kept elsewhere, as text.
         running: a process is writing the run now.
 
     Raises:
         UnknownRun: it is no run's folder.
-        BadInput: the key or the heads given cannot be read.
+        BadInput: a key or the heads given cannot be read.
     """
     if not (folder / SPINE).is_file():
         raise UnknownRun(f"{folder} holds no run")
     heads = folder / HEADS
-    check = Check(folder.name, key=key)
-    check.expect(_own_heads(heads, check.result), "the run's own heads")
-    check.expect(_given_heads(against), "the heads given")
-    check.follow(_spine(folder / SPINE, check.result), _contents(folder / CONTENT))
+    check = Check(folder.name, keys=_several(key), own=_own_heads(heads), given=_given_heads(_several(against)))
+    check.follow(_spine(folder / SPINE, check.result), _contents(folder))
     return check.finish(running=running)
 
 
-def _own_heads(path: Path, result: Verification) -> list[tuple[Head, str]]:
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for readable, said in (
-        (text, ""),
-        (text[: max(0, text.rfind("\n" + ORIGIN) + 1)], "its last signed head was cut off"),
-    ):
+async def verify_records(
+    run: str,
+    records: AsyncIterator[Record],
+    heads: str = "",
+    *,
+    key: str | Sequence[str] = (),
+    against: str | Sequence[str] = (),
+    running: bool = False,
+) -> Verification:
+    """Verify a run as any journal gives it: its records in order, and the signed heads beside them.
+
+    Raises:
+        BadInput: a key or the heads given cannot be read.
+    """
+    own = notes_in(heads.splitlines(keepends=True), strict=True)
+    check = Check(run, keys=_several(key), own=own, given=_given_heads(_several(against)))
+    async for record in records:
+        if not check.record(record):
+            break
+    return check.finish(running=running)
+
+
+def _several(said: str | Sequence[str]) -> Sequence[str]:
+    return [said] if isinstance(said, str) and said else list(said)
+
+
+def _own_heads(path: Path) -> Iterator[Note]:
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            yield from notes_in(file, strict=True)
+
+
+def _given_heads(texts: Sequence[str]) -> list[Note]:
+    found: list[Note] = []
+    for text in texts:
         try:
-            heads = read_heads(readable)
-        except (ValueError, IndexError):
-            continue
-        if said:
-            result.find("torn tail", said, file=HEADS)
-        return heads
-    result.find("altered", "its file of signed heads cannot be read", file=HEADS)
-    return []
-
-
-def _given_heads(text: str) -> list[tuple[Head, str]]:
-    try:
-        return read_heads(text)
-    except (ValueError, IndexError):
-        raise BadInput("the file given with --against holds no signed heads") from None
+            notes = list(notes_in(text.splitlines(keepends=True), strict=False))
+        except ValueError:
+            notes = []
+        if text.strip() and not notes:
+            raise BadInput("the heads given with --against are no signed heads")
+        found += notes
+    return found
 
 
 def _spine(path: Path, result: Verification) -> Iterator[bytes]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
-                result.find("torn tail", f"line {number} of {SPINE} ends in the middle", number)
+                result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
                 return
             yield line[:-1]
 
 
-def _contents(path: Path) -> Iterator[tuple[int, bytes]]:
+def _contents(folder: Path) -> Iterator[tuple[int, bytes]]:
+    path = folder / CONTENT
     if path.exists():
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -200,116 +248,222 @@ def _contents(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 class Check:
-    """One verification under way; for any journal, `follow` takes its lines."""
+    """One verification under way.
 
-    def __init__(self, run: str, *, key: str = "") -> None:
+    Args:
+        run: the run's id.
+        keys: verifier lines of the keys that have to have signed it; none: signatures are not asked for.
+        own: the run's own heads, as they were signed.
+        given: heads kept elsewhere.
+
+    Raises:
+        BadInput: what is given as a key is none.
+    """
+
+    def __init__(
+        self, run: str, *, keys: Sequence[str] = (), own: Iterable[Note] = (), given: Sequence[Note] = ()
+    ) -> None:
         self.result = Verification(run=run)
-        self._key = key
-        self._heads: dict[int, list[tuple[Head, str]]] = {}
+        for each in keys:
+            check_verifier(each)
+        self._asks = bool(keys)
+        self._trusted = list(keys)
+        self._named = ""  # the key that signs from here on, as the trace says
+        self._own = iter(own)
+        self._next = self._next_own()
+        self._given: dict[int, list[Note]] = {}
+        ours = [each for each in given if each[0].run == run]
+        for head, note in ours or given:
+            self._given.setdefault(head.seq, []).append((head, note))
         self._chain = Chain()
         self._conduct = Conduct()
-        if key:
-            check_verifier(key)
-            self.result.signed_by_key = False
 
-    def expect(self, heads: Iterable[tuple[Head, str]], whose: str) -> None:
-        """Compare these heads with the chain, and their signatures with the key."""
-        for head, note in heads:
-            if self._key and not _signed(note, self._key):
-                self.result.find(
-                    "wrong key",
-                    f"{whose}: the one at event {head.seq} is not signed by the given key",
-                    head.seq,
-                    HEADS,
-                )
-            self._heads.setdefault(head.seq, []).append((head, whose))
+    def _next_own(self) -> Note | None:
+        try:
+            return next(self._own, None)
+        except TornNote:
+            self.result.find("torn tail", "its last signed head was cut off", file=HEADS)
+        except ValueError as error:
+            self.result.find("altered", f"its file of signed heads was altered: {error}", file=HEADS)
+        return None
 
     def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]]) -> None:
-        """Check the spine's lines in order, and the content's beside them."""
-        result = self.result
-        waiting = _Contents(contents, result)
+        """Check the spine's lines in order, and the content's beside them, each with its number in its file."""
+        waiting = _Contents(contents, self.result)
         for line in lines:
-            number = self._chain.seq + 1
-            try:
-                link = self._chain.follow(Record(number, line))
-            except TraceDamaged as error:
-                result.find("altered", str(error), error.line)
+            link = self._line(Record(self._chain.seq + 1, line))
+            if link is None:
                 return
-            except NewerTrace as error:
-                result.find("newer format", str(error), number)
-                return
-            self._event(link.event, number)
-            waiting.match(number, link.event.content)
-            self._compare(number)
-        waiting.rest(ended=bool(result.ended))
+            waiting.match(link.event.seq, link.event.content)
+        waiting.rest(ended=bool(self.result.ended))
+
+    def record(self, record: Record) -> bool:
+        """Check one record, its content with it; gives whether the next can be checked."""
+        number = self._chain.seq + 1
+        link = self._line(Record(number, record.line))
+        if link is not None:
+            contents = _Contents(iter([(number, record.content)] if record.content else ()), self.result)
+            contents.match(number, link.event.content)
+            contents.rest(ended=True)
+        return link is not None
+
+    def _line(self, record: Record) -> Link | None:
+        """Check one line of the spine; nothing is to be believed after one that is not right."""
+        number = record.seq
+        try:
+            link = self._chain.follow(record)
+        except TraceDamaged as error:
+            self.result.find("altered", str(error), error.line)
+            return None
+        except NewerTrace as error:
+            self.result.find("newer format", str(error), number)
+            return None
+        self._event(link.event, number)
+        self._compare(number)
+        return link
 
     def _event(self, event: ev.Event, number: int) -> None:
         result = self.result
         result.events = number
+        result.standing = "ended" if isinstance(event, ev.Ended) else "paused" if isinstance(event, ev.Paused) else ""
         result.ended = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
         if isinstance(event, ev.RunStarted) != (number == 1):
-            said = (
-                "the trace does not begin with the run's start"
-                if number == 1
-                else f"a second run begins on line {number}"
-            )
-            result.find("altered", said, number)
-        if isinstance(event, ev.RunStarted) and event.run != result.run:
-            result.find("altered", f"it is the trace of run {event.run}", number)
-        if isinstance(event, ev.RunStarted) and event.format > ev.FORMAT:
-            result.find(
-                "newer format",
-                f"it is of format {event.format}; this version reads up to {ev.FORMAT}",
-                number,
-            )
-        if isinstance(event, ev.RunResumed) and event.repaired:
-            result.repaired.append(event.repaired)
-        broken = self._conduct.follow(event)
+            self._misplaced(number)
+        match event:
+            case ev.RunStarted():
+                self._started(event, number)
+            case ev.RunResumed(repaired=repaired) if repaired:
+                result.repaired.append(repaired)
+            case ev.KeyChanged():
+                self._key_changed(event, number)
+            case _:
+                pass
+        broken = "" if result.foreign else self._conduct.follow(event)
         if broken:
             result.find("misconduct", f"line {number}: {broken}", number)
 
+    def _misplaced(self, number: int) -> None:
+        said = "the trace does not begin with the run's start" if number == 1 else "a second run begins there"
+        self.result.find("altered", f"line {number}: {said}", number)
+
+    def _started(self, event: ev.RunStarted, number: int) -> None:
+        result = self.result
+        result.foreign = event.foreign
+        if event.run != result.run:
+            result.find("altered", f"it is the trace of run {event.run}", number)
+        if event.format > ev.FORMAT:
+            said = f"it is of format {event.format}; this version reads up to {ev.FORMAT}"
+            result.find("newer format", said, number)
+
+    # --- heads and keys
+
+    def _key_changed(self, event: ev.KeyChanged, number: int) -> None:
+        """Another key signs from here on; it is believed when a believed one endorses it."""
+        result = self.result
+        if event.before != self._named:
+            result.find("altered", f"line {number}: it names another key before than there was", number)
+        result.keys.append(event.verifier)
+        self._named = event.verifier
+        if event.verifier in self._trusted or not self._asks:
+            return
+        if any(endorsed_by(event.endorsement, event.verifier, each) for each in self._trusted):
+            self._trusted.append(event.verifier)
+
+    def _believed(self) -> list[str]:
+        """The keys that may sign here: the one that the trace names, once it names one."""
+        return [each for each in self._trusted if each == self._named] if self._named else self._trusted
+
+    def _fits_key(self, head: Head, note: str, whose: str) -> bool:
+        """Whether a head counts: no key was asked for, or one of those signed it."""
+        if not self._asks:
+            return True
+        said = {_signature(note, each) for each in self._believed()}
+        if "right" in said:
+            return True
+        line = head.seq
+        if "wrong" in said:
+            text = f"{whose}: the one at event {head.seq} was altered: its signature does not fit"
+            self.result.find("altered", text, line, HEADS)
+        else:
+            text = f"{whose}: the one at event {head.seq} is not signed by the given key"
+            if self._named and self._named not in self._trusted:
+                text += f"; the trace names {self._named}, which that key does not endorse"
+            self.result.find("wrong key", text, line, HEADS)
+        return False
+
     def _compare(self, number: int) -> None:
-        for head, whose in self._heads.pop(number, ()):
-            if head.run != self.result.run:
-                self.result.find("altered", f"{whose}: one is of run {head.run}", file=HEADS)
-            elif head.hash != self._chain.hash:
-                self.result.find(
-                    "altered",
-                    f"{whose}: the one at event {number} is of another line {number} than stands there",
-                    number,
-                )
-            else:
-                self.result.heads += 1
-                self.result.signed_until = number
+        while self._next is not None and self._next[0].seq <= number:
+            head, note = self._next
+            if 0 < head.seq < number:
+                self.result.find("altered", "its signed heads stand out of order", head.seq, HEADS)
+            elif head.seq:
+                self._hold_against(head, note, "the run's own heads")
+            self._next = self._next_own()
+        for head, note in self._given.pop(number, ()):
+            self._hold_against(head, note, "the heads given")
+
+    def _hold_against(self, head: Head, note: str, whose: str) -> None:
+        result, number = self.result, head.seq
+        if not self._fits_key(head, note, whose):
+            return
+        if head.run != result.run:
+            result.find("altered", f"{whose}: one is of run {head.run}", file=HEADS)
+        elif head.hash != self._chain.hash:
+            said = f"{whose}: the one at event {number} is of another line {number} than stands there"
+            result.find("altered", said, number)
+        else:
+            result.heads += 1
+            result.signed_until = number
+
+    def _left_over(self) -> int:
+        """The number of the last event that heads speak of and the trace has not; 0 when there is none."""
+        most = 0
+        while self._next is not None:
+            if self._fits_key(*self._next, "the run's own heads"):
+                most = max(most, self._next[0].seq)
+            self._next = self._next_own()
+        for notes in self._given.values():
+            most = max(most, *(head.seq for head, note in notes if self._fits_key(head, note, "the heads given")), 0)
+        return most
+
+    # --- the end
 
     def finish(self, *, running: bool = False) -> Verification:
         """Say what it came to."""
         result, conduct = self.result, self._conduct
-        if self._heads and result.state not in {"altered", "newer format"}:
-            said = f"a signed head speaks of event {max(self._heads)}, and the trace has {result.events}"
-            result.find("rolled back", said, result.events)
-        if not result.events and not result.findings:
-            result.find("cut off", "the trace is empty")
-        if not result.ended and result.events:
-            if running:
-                result.find("running", f"a process is writing it; its {result.events} events so far are whole")
+        if not result.unread_after:
+            most = self._left_over()
+            if most > result.events:
+                said = f"a signed head speaks of event {most}, and the trace has {result.events}"
+                result.find("rolled back", said, result.events)
             else:
-                result.find(
-                    "cut off",
-                    f"after event {result.events} it neither ended nor paused; `scaffold resume` goes on",
-                    result.events,
-                )
-        if self._key and result.signed_until < result.events:
-            result.find(
-                "unsigned",
-                f"no signed head covers the events after number {result.signed_until}",
-                result.signed_until + 1,
+                self._say_how_it_ends(running=running)
+            if self._asks and result.signed_until < result.events:
+                said = f"no signed head covers the events after number {result.signed_until}"
+                result.find("unsigned", said, result.signed_until + 1)
+        if result.foreign:
+            said = (
+                f"imported from {result.foreign}, and unsigned: it says what another agent reported, not what was done"
             )
-        elif self._key:
-            result.signed_by_key = all(finding.state != "wrong key" for finding in result.findings)
+            result.find("foreign", said)
+        if self._asks:
+            against = {"wrong key", "unsigned", "altered", "rolled back", "newer format"}
+            result.signed_by_key = all(finding.state not in against for finding in result.findings)
         result.actions, result.unread, result.observed = conduct.intents, conduct.unread, conduct.observed
         result.unfinished = conduct.unfinished
         return result
+
+    def _say_how_it_ends(self, *, running: bool) -> None:
+        result = self.result
+        torn = any(finding.state == "torn tail" and finding.file == SPINE for finding in result.findings)
+        if not result.events:
+            if not torn:
+                result.find("cut off", "the trace is empty")
+        elif not result.standing and running:
+            result.find("running", f"a process is writing it; its {result.events} events so far are whole")
+        elif not result.standing and not torn:
+            said = f"after event {result.events} it neither ended nor paused; `scaffold resume` goes on"
+            result.find("cut off", said, result.events)
 
 
 class _Contents:
@@ -320,12 +474,11 @@ class _Contents:
         self._result = result
         self._next = self._read()
 
-    def _read(self) -> tuple[int, int, str] | None:
-        """The next content line: its line number, its event's number, and its digest."""
+    def _read(self) -> tuple[int, Content] | None:
+        """The next content line, with its line number."""
         for line, text in self._lines:
             try:
-                content = read_content(text)
-                return line, content.seq, content.digest()
+                return line, read_content(text)
             except ValueError:  # which msgspec's errors are
                 self._altered(line, f"line {line} of {CONTENT} is not the content of an event")
         return None
@@ -337,11 +490,11 @@ class _Contents:
     def match(self, seq: int, digest: str) -> None:
         """Check the content of one event, whose digest of it is empty when it has none."""
         found = False
-        while self._next is not None and self._next[1] <= seq:
-            line, number, actual = self._next
-            if number == seq and digest and not found:
+        while self._next is not None and self._next[1].seq <= seq:
+            line, content = self._next
+            if content.seq == seq and digest and not found:
                 found = True
-                if actual != digest:
+                if content.digest() != digest:
                     self._altered(line, f"line {line} of {CONTENT} is not what event {seq} had")
             else:
                 self._altered(line, f"line {line} of {CONTENT} belongs to no event")
@@ -357,11 +510,11 @@ class _Contents:
             self._next = self._read()
 
 
-def _signed(note: str, key: str) -> bool:
+def _signature(note: str, key: str) -> str:
     try:
-        return is_signed_by(note, key)
+        return signature_of(note, key)
     except ValueError:  # what stands for the signature is none
-        return False
+        return "of another"
 
 
 def describe(result: Verification) -> dict[str, Any]:

@@ -42,7 +42,13 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", 
 
 
 class RunStarted(Event, tag="run.started", kw_only=True):
-    """The first event. Content: `task`, `config` (what is needed to resume)."""
+    """The first event. Content: `task`, `config` (what is needed to resume).
+
+    `bounds` are the most that the task lets the run use: `tokens`, `usd`, `seconds`, `steps`, `actions`, and those of
+    oversight as `oversight.tokens` and so on; what is not named has no bound. `unmonitored` says that actions may run
+    that no monitor has read. `foreign` says what it was imported from: then somebody else's agent did all this, without
+    a gate, and the trace says no more than what that one reported.
+    """
 
     format: int
     run: str
@@ -50,6 +56,9 @@ class RunStarted(Event, tag="run.started", kw_only=True):
     planner: str
     plugins: dict[str, str] = {}
     seed: str = ""
+    bounds: dict[str, float] = {}
+    unmonitored: bool = False
+    foreign: str = ""
 
 
 class RunResumed(Event, tag="run.resumed", kw_only=True):
@@ -57,6 +66,17 @@ class RunResumed(Event, tag="run.resumed", kw_only=True):
 
     owner: str = ""
     repaired: str = ""
+
+
+class KeyChanged(Event, tag="key.changed", kw_only=True):
+    """From here on heads are signed by this key, the first one or another than before. Content: none.
+
+    `verifier` and `before` are verifier lines; `endorsement` is the new key's, signed by the old one, if it was.
+    """
+
+    verifier: str
+    before: str = ""
+    endorsement: str = ""
 
 
 class StepAsked(Event, tag="step.asked", kw_only=True):
@@ -312,6 +332,7 @@ class Ended(Event, tag="run.ended", kw_only=True):
 AnyEvent = (
     RunStarted
     | RunResumed
+    | KeyChanged
     | StepAsked
     | StepReserved
     | StepAnswered

@@ -1,0 +1,123 @@
+"""`scaffold audit verify`, `key`, `sign`: whether a run is as it was written, and the keys that tell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
+
+
+@click.command()
+@run_argument
+@json_option
+@click.option(
+    "--against",
+    metavar="HEADS",
+    multiple=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Signed heads that were kept elsewhere: a file, another journal's folder, - for stdin.",
+)
+@click.option(
+    "--key",
+    metavar="LINE",
+    multiple=True,
+    help="Verifier line of a key that has to have signed, or a file that holds some.",
+)
+@runs_option
+def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, ...], runs: Path | None) -> int:
+    """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
+
+    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
+    A signed one shows forgery, if the key or a head was kept where the agent could not reach it. Only the public key
+    is needed, and of the run only its spine, trace.jsonl.
+    """
+    from scaffold.trace.folders import is_written
+    from scaffold.trace.verify import describe, verify_run
+
+    journal = journal_at(runs)
+    folder = journal.root / journal.find(run)
+    heads = [_heads_in(each, folder.name) for each in against]
+    result = verify_run(folder, key=_verifiers(key), against=heads, running=is_written(folder))
+    if as_json:
+        click.echo(json.dumps(describe(result), ensure_ascii=False))
+    else:
+        click.echo(click.style(result.sentence(), fg="green" if result.ok else "red"))
+        for finding in result.findings:
+            if finding.state != result.state:
+                click.echo(f"also {finding.state}: {finding.said}")
+        for repaired in result.repaired:
+            click.echo(f"a resume mended it: {repaired}")
+    return 0 if result.ok else 1
+
+
+def _verifiers(said: tuple[str, ...]) -> list[str]:
+    """The verifier lines given; a file's lines that are no comments are some."""
+    found: list[str] = []
+    for each in said:
+        lines = [each] if "+" in each and not Path(each).is_file() else _read(Path(each), "--key").splitlines()
+        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return found
+
+
+def _heads_in(where: Path, run: str) -> str:
+    if str(where) == "-":
+        return sys.stdin.read()
+    from scaffold.trace.files import HEADS
+
+    return _read(where / run / HEADS if where.is_dir() else where, "--against")
+
+
+def _read(path: Path, option: str) -> str:
+    from scaffold.errors import BadInput
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"cannot read the file of {option}, {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--replaces", metavar="KEY", help="The key before, which endorses this one: a file, env: or command:.")
+def key(file: Path, replaces: str | None) -> None:
+    """Make a signing key in FILE, and print the verifier line to check signatures with.
+
+    Keep the key, or a copy of signed heads, where the agent cannot reach it. `scaffold solve --key FILE` signs.
+    Which key signs stands in the trace; one that --replaces another is believed by whoever believes that one.
+    """
+    from scaffold.trace.heads import new_key
+    from scaffold.trace.signing import endorse, signer_of
+
+    before = signer_of(replaces) if replaces else None
+    signer = new_key(file)
+    if before is not None:
+        endorse(before, signer, file)
+    click.echo(signer.verifier())
+
+
+@click.command()
+@click.argument("file", metavar="KEY")
+def sign(file: str) -> None:
+    """Sign what stands on stdin with KEY, as a signed note; with nothing there, print the verifier line.
+
+    This is what `--key command:PROGRAM` wants of a program, so that the key may stay on another machine.
+    """
+    from scaffold.errors import BadInput
+    from scaffold.trace.answers import ORIGIN as APPROVAL
+    from scaffold.trace.heads import ORIGIN as HEAD
+    from scaffold.trace.signing import Text, signer_of
+
+    signer = signer_of(file)
+    text = sys.stdin.read()
+    if not text:
+        click.echo(signer.verifier())
+    elif text.startswith((HEAD, APPROVAL)) and text.endswith("\n") and "\n\n" not in text:
+        click.echo(signer.sign(Text(text)), nl=False)
+    else:
+        raise BadInput("stdin holds neither a head nor an answer: nothing else is signed")

@@ -1,0 +1,102 @@
+"""Where signed heads are kept beside the run's own folder, so that a rollback shows.
+
+What each keeps is the note as it was signed; `scaffold audit verify --against` takes any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from scaffold.errors import BadInput
+from scaffold.interfaces import Claim
+from scaffold.trace.files import FileJournal
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Journal, Witness
+
+_WEBHOOK_S = 4.0
+
+
+class StreamWitness:
+    """Writes heads to stdout or stderr, where whatever collects a program's output has them."""
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        self._name = name
+
+    async def keep(self, _run: str, _seq: int, note: str) -> None:
+        """Write one, with the blank line that parts it from the next."""
+        stream = getattr(sys, self._name)
+        stream.write(note + "\n")
+        stream.flush()
+
+
+class FileWitness:
+    """Appends heads to a file, on disk before the run goes on; many runs may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def keep(self, _run: str, _seq: int, note: str) -> None:
+        """Append one; a head is one write, so that writers do not mix."""
+        await asyncio.to_thread(self._append, (note + "\n").encode())
+
+    def _append(self, note: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, note)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class WebhookWitness:
+    """Posts heads to an address, as text."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def keep(self, run: str, seq: int, note: str) -> None:
+        """Post one; whatever is no success is an error."""
+        import httpx  # takes long, and most runs need none of it
+
+        named = {"content-type": "text/plain; charset=utf-8", "x-scaffold-run": run, "x-scaffold-seq": str(seq)}
+        async with httpx.AsyncClient(timeout=_WEBHOOK_S) as client:
+            reply = await client.post(self._url, content=note.encode(), headers=named)
+            reply.raise_for_status()
+
+
+class JournalWitness:
+    """Keeps heads in another journal, under the run's own name."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def keep(self, run: str, _seq: int, note: str) -> None:
+        """Keep one."""
+        if isinstance(self._journal, FileJournal):
+            (self._journal.root / run).mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._journal.sign(Claim(run, "witness"), note)
+
+
+def witness_of(spec: str) -> Witness:
+    """Make the witness that a spec names: `stdout`, `stderr`, an address, `journal:FOLDER`, or a file's path.
+
+    Raises:
+        BadInput: it names nothing.
+    """
+    if not spec:
+        raise BadInput("heads are to be sent somewhere: stdout, stderr, a URL, journal:FOLDER or a file")
+    if spec in {"stdout", "stderr"}:
+        return StreamWitness("stdout" if spec == "stdout" else "stderr")
+    if spec.startswith(("http://", "https://")):
+        return WebhookWitness(spec)
+    if spec.startswith("journal:"):
+        return JournalWitness(FileJournal(spec.removeprefix("journal:")))
+    path = Path(spec.removeprefix("file:"))
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise BadInput(f"heads cannot be appended to {path}: it is a folder, or stands in none")
+    return FileWitness(path)
