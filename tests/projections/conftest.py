@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 
@@ -278,7 +280,10 @@ class Desk(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Clerk)
         self.status = 200
         self.delay = 0.0
+        self.largest = 1 << 40
         self.requests: list[ExportTraceServiceRequest] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
+        self.asked: list[tuple[str, str, Any]] = []
         self.headers: list[dict[str, str]] = []
 
 
@@ -288,11 +293,29 @@ class _Clerk(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take a request."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
+        if self.path.endswith("/v1/metrics"):
+            self.server.metrics.append(ExportMetricsServiceRequest.FromString(body))
+            return self.answer(200)
+        if not self.path.endswith("/v1/traces"):
+            self.server.asked.append(("POST", self.path, json.loads(body)))
+            return self.answer(self.server.status)
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        if len(body) > self.server.largest:
+            return self.answer(413)
+        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
         time.sleep(self.server.delay)
-        self.send_response(self.server.status)
+        return self.answer(self.server.status)
+
+    def do_GET(self) -> None:
+        """Say that nothing is known."""
+        self.server.asked.append(("GET", self.path, None))
+        self.answer(200)
+
+    def answer(self, status: int) -> None:
+        """Answer, with an empty object."""
+        self.send_response(status)
         self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -123,26 +123,45 @@ def test_the_root_sums_up_both_ledgers(invoices: Any, fold: Fold) -> None:
     assert root["gen_ai.agent.name"] == "deliberate"
 
 
+EVALUATION = {
+    "gen_ai.evaluation.name": "achieves-goals",
+    "gen_ai.evaluation.score.label": "revise",
+    "gen_ai.evaluation.score.value": 0.25,
+}
+
+
+def evaluations(span: ReadableSpan) -> list[dict[str, Any]]:
+    """The evaluation results that a span holds as events."""
+    return [dict(event.attributes or {}) for event in span.events if event.name == "gen_ai.evaluation.result"]
+
+
 def test_a_verdict_is_an_evaluation_result(invoices: Any, fold: Fold) -> None:
-    """A guard has the event of the conventions, and began as long before it as the review took."""
-    guard = at(fold(invoices), "guard goals", "2")
-    [event] = guard.events
-    assert event.name == "gen_ai.evaluation.result"
-    assert dict(event.attributes or {}) == {
-        "gen_ai.evaluation.name": "achieves-goals",
-        "gen_ai.evaluation.score.label": "revise",
-        "gen_ai.evaluation.score.value": 0.25,
-    }
+    """What was evaluated has the event of the conventions; a guard bears the same, and lasts as long as the review."""
+    spans = fold(invoices)
+    plan, guard = at(spans, "plan deliberate", "2"), at(spans, "guard goals", "2")
+    assert evaluations(plan)[0] == EVALUATION | {"scaffold.monitor": "goals"}
+    assert [each["scaffold.monitor"] for each in evaluations(plan)] == ["goals", "rules", "judge"]
+    assert facts(guard).items() >= EVALUATION.items()
     assert guard.end_time is not None
     assert guard.start_time == guard.end_time - 2_000_000_000
     assert facts(guard)["scaffold.stakes"] == "high"
+
+
+def test_each_subject_has_its_evaluations(invoices: Any, fold: Fold) -> None:
+    """Verdicts on steps, plans, actions and observations are events of just these; there are as many as guards."""
+    spans = fold(invoices)
+    assert [each["scaffold.monitor"] for each in evaluations(at(spans, "step propose", "1/0/0"))] == ["patterns"]
+    assert [each["scaffold.monitor"] for each in evaluations(at(spans, "action pay", "5"))] == ["rules", "injection"]
+    assert [each["scaffold.monitor"] for each in evaluations(at(spans, "action refused", "6"))] == ["rules"]
+    guards = [span for span in spans if span.name.startswith("guard ")]
+    assert sum(len(evaluations(span)) for span in spans) == len(guards)
 
 
 def test_a_check_that_was_not_made_is_no_pass(invoices: Any, fold: Fold) -> None:
     """A timed-out verdict is labelled by its status and its span is an error."""
     guard = at(fold(invoices), "guard judge", "2")
     assert guard.status.status_code is StatusCode.ERROR
-    assert dict(guard.events[0].attributes or {})["gen_ai.evaluation.score.label"] == "timeout"
+    assert facts(guard)["gen_ai.evaluation.score.label"] == "timeout"
 
 
 def test_actions_say_what_came_of_them(invoices: Any, fold: Fold) -> None:
@@ -210,8 +229,9 @@ def test_the_environment_switches_content_on(
     tool = facts(at(spans, "execute_tool pay", "5"))
     assert json.loads(tool["gen_ai.tool.call.arguments"]) == {"from": "account DE02-1203"}
     assert json.loads(tool["gen_ai.tool.call.result"]) == "account DE02-1203"
-    goals = at(spans, "guard goals", "2")
-    assert "gen_ai.evaluation.explanation" in dict(goals.events[0].attributes or {})
+    assert "gen_ai.evaluation.explanation" in facts(at(spans, "guard goals", "2"))
+    assert "gen_ai.evaluation.explanation" in evaluations(at(spans, "plan deliberate", "2"))[0]
+    assert json.loads(facts(at(spans, "action refused", "6"))["scaffold.action.arguments"])
 
 
 def test_messages_have_the_shape_of_the_conventions(invoices: Any, fold: Fold) -> None:

@@ -8,35 +8,55 @@ counts, and overhears the log.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_TRACES_HEADERS
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from scaffold.projections.overlays import Backend
 
 # Collectors refuse larger requests; the OpenTelemetry Collector does from 20 MiB on, others from 4.
 REQUEST_CHARACTERS = 4 * 1024 * 1024
 
+_TOO_LARGE = "HTTP 413"
+_SHORT = 1024  # characters of an attribute that is sent on when its span was too large
+
 _exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
 
 
-def exporter() -> SpanExporter:
+def exporter(backend: Backend = "generic") -> SpanExporter:
     """OpenTelemetry's OTLP/HTTP exporter, configured by the environment as its users expect."""
-    return OTLPSpanExporter()
+    return OTLPSpanExporter(headers=headers(backend) if backend == "mlflow" else None)
 
 
-def resource() -> Resource:
+def headers(backend: Backend = "generic") -> dict[str, str]:
+    """What goes with each request: what the environment says; MLflow must be told of an experiment, else 0."""
+    said = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_HEADERS) or os.environ.get(OTEL_EXPORTER_OTLP_HEADERS, "")
+    told = dict(parse_env_headers(said, liberal=True))
+    if backend == "mlflow":
+        told.setdefault("x-mlflow-experiment-id", os.environ.get("MLFLOW_EXPERIMENT_ID", "0"))
+    return told
+
+
+def resource(backend: Backend = "generic") -> Resource:
     """What spans come from, as `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say; else `scaffold`."""
     described = Resource.create()
     if str(described.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        return described.merge(Resource({SERVICE_NAME: "scaffold"}))
+        described = described.merge(Resource({SERVICE_NAME: "scaffold"}))
+    project = os.environ.get("PHOENIX_PROJECT_NAME")
+    if backend == "phoenix" and project and "openinference.project.name" not in described.attributes:
+        described = described.merge(Resource({"openinference.project.name": project}))
     return described
 
 
@@ -49,11 +69,11 @@ class Collector(SpanExporter):
         reason: why the last ones were not taken, in a few words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend = "generic") -> None:
         self.sent = 0
         self.failed = 0
         self.reason = ""
-        self._exporter = exporter()
+        self._exporter = exporter(backend)
         self._heard: list[str] = []
         self._exporting: int | None = None
         self._stopped = False
@@ -62,9 +82,13 @@ class Collector(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans, in as many requests as their size asks for."""
         result = SpanExportResult.SUCCESS
-        for part in _requests(spans):
+        waiting = list(_requests(spans))[::-1]
+        while waiting:
+            part = waiting.pop()
             if not self._stopped and self._deliver(part):
                 self.sent += len(part)
+            elif not self._stopped and _TOO_LARGE in self.reason and (smaller := _smaller(part)):
+                waiting += smaller[::-1]
             else:
                 self.failed += len(part)
                 result = SpanExportResult.FAILURE
@@ -109,13 +133,54 @@ class Collector(SpanExporter):
 def _requests(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
     size = start = 0
     for index, span in enumerate(spans):
-        length = sum(len(value) for value in (span.attributes or {}).values() if isinstance(value, str))
+        length = _length(span.attributes or {}) + sum(_length(event.attributes or {}) for event in span.events)
         if size + length > REQUEST_CHARACTERS and index > start:
             yield spans[start:index]
             size, start = 0, index
         size += length
     if start < len(spans):
         yield spans[start:]
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(_length(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value))
+    return 8
+
+
+def _smaller(spans: Sequence[ReadableSpan]) -> list[Sequence[ReadableSpan]]:
+    """What to try instead of a request that was too large: its halves; of a single span, what is short in it."""
+    if len(spans) > 1:
+        middle = len(spans) // 2
+        return [spans[:middle], spans[middle:]]
+    [span] = spans
+    have = span.attributes or {}
+    short = {name: value for name, value in have.items() if len(str(value)) <= _SHORT}
+    if len(short) == len(have):
+        return []
+    return [[with_attributes(span, {**short, "scaffold.content_dropped": len(have) - len(short)})]]
+
+
+def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
+    """The same span with other attributes."""
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 def _gist(heard: Sequence[str]) -> str:

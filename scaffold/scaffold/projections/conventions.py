@@ -1,9 +1,9 @@
 """What the trace holds, in the words and shapes of the GenAI semantic conventions.
 
-Source: OpenTelemetry semantic conventions for generative AI, status Development, as kept since 2026 in
-open-telemetry/semantic-conventions-genai: spans `invoke_agent`, `plan`, `chat` and `execute_tool`, the event
-`gen_ai.evaluation.result`, and the JSON schemas of input and output messages. What they do not define
-is named under `scaffold.`.
+Source: OpenTelemetry semantic conventions for generative AI, status Development: names as of v1.41, and the span `plan`
+as kept since 2026 in open-telemetry/semantic-conventions-genai. Of these: the spans `invoke_agent`, `plan`, `chat` and
+`execute_tool`, the event `gen_ai.evaluation.result`, and the JSON schemas of input and output messages. What they do
+not define is named under `scaffold.`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,12 @@ def output_messages(samples: Sequence[Content]) -> str:
 def finish_reasons(samples: Sequence[Content]) -> tuple[str, ...]:
     """Why each sample ended, in the conventions' words."""
     return tuple(map(_finish, samples))
+
+
+def response_model(samples: Sequence[Content]) -> str:
+    """The model that answered, where a backend around others chose it and all samples are its; else empty."""
+    models = {(sample.get("origin") or {}).get("model", "") for sample in samples}
+    return str(models.pop()) if len(models) == 1 else ""
 
 
 def usage_attributes(usage: Usage) -> Attributes:

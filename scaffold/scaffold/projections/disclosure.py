@@ -23,8 +23,15 @@ class Disclosure:
     """
 
     def __init__(self, *, capture: bool | None = None) -> None:
-        self.on = environment.captures_content() if capture is None else capture
+        said = environment.captures_content()
+        self._refused = said is False and capture is None
+        self._settled = capture is not None
+        self.on = bool(said) if capture is None else capture
         self._longest = SpanLimits().max_span_attribute_length
+
+    def ask(self, *, allowed: bool) -> None:
+        """Hear what the task says: its no always holds, its yes unless the environment says no."""
+        self.on = allowed and (self.on if self._settled else not self._refused)
 
     def show(self, attributes: Attributes, name: str, value: Any, render: Callable[[Any], str] = as_text) -> None:
         """Add one piece of content; None and the empty text are no content."""

@@ -10,9 +10,11 @@ import os
 import re
 
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 QUEUE_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE"
+FOR = "SCAFFOLD_TRACING_FOR"
 
 _CAPTURING = frozenset({"true", "1", "span_only", "span_and_event"})
 
@@ -21,16 +23,34 @@ def _setting(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
+def is_switched_off() -> bool:
+    """Say whether nothing of OpenTelemetry is to be used."""
+    return _setting("OTEL_SDK_DISABLED").lower() == "true"
+
+
 def wants_live_export() -> bool:
     """Say whether runs are to be shown to a collector while they go."""
-    if _setting("OTEL_SDK_DISABLED").lower() == "true" or _setting("OTEL_TRACES_EXPORTER").lower() == "none":
+    if is_switched_off() or _setting("OTEL_TRACES_EXPORTER").lower() == "none":
         return False
     return bool(_setting(TRACES_ENDPOINT) or _setting(ENDPOINT))
 
 
-def captures_content() -> bool:
-    """Say whether spans may hold prompts, answers, arguments and results; no, unless the user says so."""
-    return _setting(CAPTURE).lower() in _CAPTURING
+def wants_metrics() -> bool:
+    """Say whether figures about runs are to be sent to a collector while they go."""
+    if is_switched_off() or _setting("OTEL_METRICS_EXPORTER").lower() == "none":
+        return False
+    return bool(_setting(METRICS_ENDPOINT) or _setting(ENDPOINT))
+
+
+def backend_named() -> str:
+    """The backend that spans are dressed for; empty when none is named."""
+    return _setting(FOR)
+
+
+def captures_content() -> bool | None:
+    """Say whether spans may hold prompts, answers, arguments and results; None, when nothing is said, means no."""
+    said = _setting(CAPTURE).lower()
+    return said in _CAPTURING if said else None
 
 
 def queue_size() -> int:
@@ -39,9 +59,11 @@ def queue_size() -> int:
     return int(stated) if stated.isdecimal() and int(stated) > 0 else 2048
 
 
+def traces_endpoint() -> str:
+    """Where spans go."""
+    return _setting(TRACES_ENDPOINT) or (_setting(ENDPOINT) or "http://localhost:4318").removesuffix("/") + "/v1/traces"
+
+
 def collector_address() -> str:
     """Where spans go, for people to read: user names and passwords are left out."""
-    address = _setting(TRACES_ENDPOINT)
-    if not address:
-        address = (_setting(ENDPOINT) or "http://localhost:4318").removesuffix("/") + "/v1/traces"
-    return re.sub(r"//[^/@]*@", "//", address)
+    return re.sub(r"//[^/@]*@", "//", traces_endpoint())

@@ -42,6 +42,7 @@ class GateSpans:
             happened.ApprovalAsked: self._approval_asked,
             happened.ApprovalGiven: self._approval_given,
             happened.ActionProposed: self._action_proposed,
+            happened.ActionPreviewed: self._action_previewed,
             happened.ActionCleared: self._action_cleared,
             happened.ActionIntent: self._action_intent,
             happened.ActionOutcome: self._action_outcome,
@@ -92,12 +93,17 @@ class GateSpans:
                 "scaffold.verdict.status": fact.status,
                 "scaffold.stakes": event.stakes,
             }
-            self._evaluate(guard, event.at, fact, whole.get(fact.monitor, {}))
+            self._evaluate(guard, event, fact, whole.get(fact.monitor, {}))
             self._open.end(guard, event.at)
 
-    def _evaluate(self, guard: Unfinished, at: float, fact: VerdictFact, verdict: Content) -> None:
+    def _evaluate(self, guard: Unfinished, event: happened.Reviewed, fact: VerdictFact, verdict: Content) -> None:
+        """Write a verdict on its guard as attributes, and on what was evaluated as the conventions' event."""
         rationale = self._disclosure.text(verdict.get("rationale"))
-        guard.note("gen_ai.evaluation.result", at, conventions.evaluation_attributes(fact, rationale))
+        evaluation = conventions.evaluation_attributes(fact, rationale)
+        guard.attributes |= evaluation
+        evaluated = self._open.moves.get(event.key, self._open.session)
+        if evaluated is not None:
+            evaluated.note("gen_ai.evaluation.result", event.at, evaluation | {"scaffold.monitor": fact.monitor})
         if fact.status in _CHECK_NOT_MADE:
             guard.fail(fact.status, rationale)
 
@@ -132,10 +138,20 @@ class GateSpans:
         }
         if event.plan:
             attributes |= {"scaffold.plan": event.plan, "scaffold.plan.node": event.node}
+        if event.compensates:
+            attributes["scaffold.compensates"] = event.compensates
         action = self._open.begin(event, f"action {event.action}", attributes, waits=True)
-        if self._disclosure.on:
-            action.private["arguments"] = (content.get("call") or {}).get("arguments")
+        arguments = (content.get("call") or {}).get("arguments")
+        self._disclosure.show(action.attributes, "scaffold.action.arguments", arguments, as_json)
         self._replace(event, action)
+
+    def _action_previewed(self, event: happened.ActionPreviewed, content: Content) -> None:
+        reviewed = self._open.moves.get(event.key)
+        if reviewed is None:
+            return
+        attributes: Attributes = {"scaffold.action": event.action, "scaffold.preview.ok": event.ok}
+        self._disclosure.show(attributes, "scaffold.preview", content.get("value", content.get("reason")))
+        reviewed.note("scaffold.action.previewed", event.at, attributes)
 
     def _action_cleared(self, event: happened.ActionCleared, _content: Content) -> None:
         action = self._open.moves.get(event.key)
@@ -153,9 +169,8 @@ class GateSpans:
         }
         call = self._open.begin(event, f"execute_tool {event.action}", attributes, part="call", seconds=seconds)
         action = self._open.moves.get(event.key)
-        if action is not None:
-            arguments = action.private.get("arguments")
-            self._disclosure.show(call.attributes, "gen_ai.tool.call.arguments", arguments, as_json)
+        if action is not None and (arguments := action.attributes.get("scaffold.action.arguments")) is not None:
+            call.attributes["gen_ai.tool.call.arguments"] = arguments
         return call
 
     def _action_intent(self, event: happened.ActionIntent, _content: Content) -> None:
@@ -191,5 +206,6 @@ class GateSpans:
             "scaffold.action.status": "refused",
             "scaffold.decision": event.decision,
         }
+        self._disclosure.show(action.attributes, "scaffold.feedback", content.get("feedback"))
         action.fail("action_refused", self._disclosure.text(content.get("feedback")))
         self._open.end(action, event.at)

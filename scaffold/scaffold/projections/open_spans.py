@@ -40,6 +40,7 @@ class OpenSpans:
         self.guards: dict[tuple[str, str], Unfinished] = {}
         self.asked: dict[str, Unfinished] = {}
         self._done: list[ReadableSpan] = []
+        self._closed: tuple[Unfinished, float] | None = None
         self._resource = resource
         self._scope = InstrumentationScope("scaffold")
         self._identity: Identity | None = None
@@ -96,6 +97,7 @@ class OpenSpans:
             attributes=common | (attributes or {}),
             kind=kind,
             waits=waits,
+            seq=event.seq,
         )
 
     def above(self, key: str) -> SpanContext | None:
@@ -120,10 +122,28 @@ class OpenSpans:
                     self.end(span, at)
 
     def end_session(self, at: float) -> None:
-        """Close the session, if there is one."""
+        """Close the session, if there is one; it is handed over by `settle`, since its head is signed after it."""
         if self.session is not None:
-            self.end(self.session, at)
+            self.settle()
+            self._closed = (self.session, at)
             self.session = None
+
+    def settle(self) -> None:
+        """Hand over the session that was closed last: nothing more will be said of it."""
+        if self._closed is not None:
+            self.end(*self._closed)
+            self._closed = None
+
+    def sign(self, seq: int, attributes: Attributes) -> None:
+        """Write a signed head on what it was signed for: calls whose intent it covers, and the session it closes."""
+        for call in self.calls.values():
+            # An irreversible call waits for its head, so the first one from its intent on is its own.
+            irreversible = call.attributes.get("scaffold.action.effect") == "irreversible"
+            if irreversible and call.seq <= seq and "scaffold.head.seq" not in call.attributes:
+                call.attributes |= attributes
+        if self._closed is not None:
+            self._closed[0].attributes |= attributes
+            self.settle()
 
     def take(self) -> list[ReadableSpan]:
         """Hand over what has ended since the last time."""

@@ -5,7 +5,7 @@ What becomes of a run's events:
     invoke_agent {planner}        a session of the run: from its start, or a resume, to its pause or end
       step {kind}                 one cognitive step, with the review of its thought
         chat {model}              asking the model: one span for all samples of a step
-        guard {monitor}           one verdict, with the event `gen_ai.evaluation.result`
+        guard {monitor}           one verdict: `gen_ai.evaluation.result`
           step {kind}             a step of oversight's own, asked by that monitor
       plan {planner}              a plan under review
         guard ..., approval
@@ -13,6 +13,9 @@ What becomes of a run's events:
         guard ..., approval
         execute_tool {name}       the call itself, from intent to outcome
       question, note, stop asked
+
+A verdict stands on its guard as attributes, and on the span that was evaluated as the event. A signed head stands as
+attributes on the irreversible calls and the session that it was signed for.
 
 A resumed run has one `invoke_agent` span for each session, the later ones below the first, so that waiting
 for a person does not count as work. What waits (a plan, an action, an approval, a question) stays open over
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
     from scaffold.projections.conventions import Attributes, Content
     from scaffold.projections.unfinished import Unfinished
+    from scaffold.trace.heads import Head
     from scaffold.vocabulary.events import Event
 
 # The host's traceparent; finish reasons and the code of an error.
@@ -92,16 +96,37 @@ class Spans:
         """
         return self._open.identity.run
 
+    @property
+    def parent(self) -> SpanContext | None:
+        """The host application's span; None when it has none."""
+        return self._open.identity.parent
+
     def feed(self, event: Event, content: Content) -> list[ReadableSpan]:
         """Give the spans that this event completes.
 
         Raises:
             TraceDamaged: the first event of a run was not fed before this one.
         """
+        self._open.settle()
         react = self._react.get(type(event))
         if react is not None:
             react(event, content)
         self._last = event.at
+        return self._open.take()
+
+    def sign(self, head: Head, note: str) -> list[ReadableSpan]:
+        """Read a signed head, after the event whose number it bears; gives the spans that it completes."""
+        attributes: Attributes = {
+            "scaffold.head.seq": head.seq,
+            "scaffold.head.hash": head.hash.hex(),
+            "scaffold.head.note": note,
+        }
+        self._open.sign(head.seq, attributes)
+        return self._open.take()
+
+    def settle(self) -> list[ReadableSpan]:
+        """Give the span of a session that has ended and waits for its head, which will not come."""
+        self._open.settle()
         return self._open.take()
 
     def reads(self, event: Event) -> bool:
@@ -111,7 +136,7 @@ class Spans:
     def finish(self) -> list[ReadableSpan]:
         """Give what is open when the trace ends without an end: nothing for a run that ended or is paused."""
         self._cut_session_off()
-        return self._open.take()
+        return self.settle()
 
     def _cut_session_off(self) -> None:
         session = self._open.session
@@ -140,7 +165,10 @@ class Spans:
         session = self._begin_session(event, identity.parent)
         self._open.root = session.context
         session.attributes["scaffold.version"] = event.scaffold
-        prompt = (content.get("task") or {}).get("prompt")
+        task = content.get("task") or {}
+        if (task.get("tracing") or {}).get("content") is not None:
+            self._disclosure.ask(allowed=bool(task["tracing"]["content"]))
+        prompt = task.get("prompt")
         self._disclosure.show(session.attributes, "gen_ai.input.messages", prompt, _as_input)
 
     def _resumed(self, event: happened.RunResumed, _content: Content) -> None:

@@ -120,6 +120,8 @@ class StepSpans:
         samples = content.get("samples") or ()
         if samples:
             call.attributes["gen_ai.response.finish_reasons"] = conventions.finish_reasons(samples)
+            if model := conventions.response_model(samples):
+                call.attributes["gen_ai.response.model"] = model
             messages = conventions.output_messages
             self._disclosure.show(call.attributes, "gen_ai.output.messages", samples, messages)
         self._open.end(call, event.at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan
@@ -34,7 +34,7 @@ class Unfinished:
     Attributes:
         start: seconds since the epoch.
         waits: it may stay open while the run stands still, and nothing is wrong if it never ends.
-        private: content that a child span will show, kept only when content is captured.
+        seq: number of the event that opened it.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Unfinished:
     attributes: Attributes
     kind: SpanKind = SpanKind.INTERNAL
     waits: bool = False
+    seq: int = 0
     status: Status = _UNSET
     events: list[SpanEvent] = field(default_factory=list)
-    private: dict[str, Any] = field(default_factory=dict)
 
     def fail(self, error_type: str, description: str = "") -> None:
         """Mark it as failed, with a class of error of low cardinality."""

@@ -1,0 +1,181 @@
+"""A run shown while it goes: spans and figures, to the host's own tracing or to a collector."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import Decision
+
+from scaffold.projections import environment, metrics
+from scaffold.projections.overlays import BACKENDS
+from scaffold.projections.sinks import sink
+from scaffold.projections.spans import Spans
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from scaffold.projections.conventions import Content
+    from scaffold.projections.overlays import Backend
+    from scaffold.trace.heads import Head
+    from scaffold.vocabulary.events import Event
+
+_decode = msgspec.json.decode
+
+CLOSE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class LiveExport:
+    """Shows a run while it goes; a listener that never raises and never waits for the network.
+
+    What is lost on the way, `close` counts and reports in one line of log; the trace has it all.
+
+    Args:
+        capture: whether spans hold content; None leaves it to the environment and the task.
+        traceparent: the host application's span, when the run's `config` does not hold it.
+        resumed: the run was begun by another process, which sent its own spans: `follow` then reads every
+            event from the first, and only what `send` is called for is sent.
+        backend: what spans are dressed for on their way to a collector.
+    """
+
+    def __init__(
+        self,
+        *,
+        capture: bool | None = None,
+        traceparent: str = "",
+        resumed: bool = False,
+        backend: Backend = "generic",
+    ) -> None:
+        self._sink = sink(backend)
+        self._figures = metrics.figures(self._sink.resource)
+        self._spans = Spans(capture=capture, traceparent=traceparent, resource=self._sink.resource)
+        self._sampled: bool | None = None
+        self._completed = 0
+        self._fault = ""
+        self._closed = False
+        self._resumed = resumed
+        self._held: list[ReadableSpan] = []
+
+    def follow(self, event: Event, body: bytes) -> None:
+        """Read an event with the bytes of its content, whether it happens now or was read from the trace."""
+        if self._resumed:
+            self._spans.settle()  # a session that ended in the earlier process was sent by it
+        spans = self._fold(event, body)
+        if self._figures is not None:
+            self._figures.follow(event)
+        if self._resumed:
+            self._held = spans
+        else:
+            self._pass_on(spans)
+
+    def send(self, event: Event, _body: bytes) -> None:
+        """Pass on the spans of the event followed last, which happened now."""
+        self._resumed = False
+        self._pass_on(self._held)
+        self._held = []
+        if self._figures is not None:
+            self._figures.count(event)
+
+    def feed(self, event: Event, content: Content) -> None:
+        """Read the next event, which happens now, and pass on the spans that it completes."""
+        self._pass_on(self._fold(event, content))
+        if self._figures is not None:
+            self._figures.follow(event)
+            self._figures.count(event)
+
+    def sign(self, head: Head, note: str) -> None:
+        """Read a head that was signed now."""
+        if not self._fault:
+            self._pass_on(self._spans.sign(head, note))
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> int:
+        """Send what is left, and say how many spans were lost; may be called twice.
+
+        Args:
+            timeout: most seconds to wait for the collector.
+        """
+        if self._closed:
+            return 0
+        self._closed = True
+        if not self._resumed:
+            self._pass_on(self._spans.finish())
+        closing = None
+        if self._figures is not None:
+            closing = threading.Thread(target=self._figures.close, args=(timeout,), daemon=True)
+            closing.start()
+        loss = self._sink.close(timeout)
+        if closing is not None:
+            closing.join(timeout)
+        if self._fault:
+            self._warn(f"the run was shown only until an event that could not be read ({self._fault})")
+        elif loss.spans:
+            what = f"{loss.spans} of {self._completed} spans did not reach {self._sink.where} ({loss.reason})"
+            self._warn(what)
+        elif loss.reason:
+            self._warn(f"{self._sink.where} may not have all spans ({loss.reason})")
+        return loss.spans
+
+    def _fold(self, event: Event, content: Content | bytes) -> list[ReadableSpan]:
+        if self._fault:
+            return []
+        try:
+            if isinstance(content, bytes):
+                content = _decode(content) if content and self._spans.reads(event) else {}
+            return self._spans.feed(event, content)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with showing a run must not end it
+            self._fault = str(error) or type(error).__name__
+            return []
+
+    def _pass_on(self, spans: list[ReadableSpan]) -> None:
+        for span in spans:
+            if self._is_wanted(span):
+                self._completed += 1
+                self._sink.put(span)
+
+    def _is_wanted(self, span: ReadableSpan) -> bool:
+        """Ask the sampler, once; a host that does not sample its trace does not want our part of it either."""
+        if self._sampled is None:
+            context, parent = span.context, self._spans.parent
+            if context is None:
+                return False
+            above = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if parent is not None else None
+            asked = self._sink.sampler.should_sample(above, context.trace_id, span.name)
+            self._sampled = context.trace_flags.sampled and asked.decision is Decision.RECORD_AND_SAMPLE
+        return self._sampled
+
+    def _warn(self, what: str) -> None:
+        try:
+            run = self._spans.run
+        except Exception:  # noqa: BLE001 - a run that was never caught up with has no name here
+            run = "RUN"
+        _log.warning("%s; the trace has it all: scaffold audit export %s", what, run)
+
+
+def live_from_environment(
+    *, capture: bool | None = None, traceparent: str = "", resumed: bool = False
+) -> LiveExport | None:
+    """Begin a live export when the host traces or the environment names a collector; None when that goes wrong."""
+    from scaffold.projections.sinks import host_has_tracing
+
+    if not (environment.wants_live_export() or host_has_tracing()):
+        return None
+    try:
+        return LiveExport(capture=capture, traceparent=traceparent, resumed=resumed, backend=_backend())
+    except Exception as error:  # noqa: BLE001 - settings of tracing that do not work must not keep a run from starting
+        _log.warning("no spans are sent to %s: %s", environment.collector_address(), error)
+        return None
+
+
+def _backend() -> Backend:
+    named = environment.backend_named()
+    for backend in BACKENDS:
+        if named == backend:
+            return backend
+    if named:
+        _log.warning("%s=%r names none of %s: the spans are sent plain", environment.FOR, named, ", ".join(BACKENDS))
+    return "generic"

@@ -1,0 +1,134 @@
+"""Figures about a run while it goes: tokens, seconds, verdicts, refusals.
+
+Source: GenAI semantic conventions v1.41, "Generative AI client metrics", for the two histograms and the boundaries of
+their buckets; what they do not define is under `scaffold.`. They are counted once, when they happen: a later export of
+a trace sends spans alone, since figures cannot be sent twice without being counted twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+
+from scaffold.projections import environment
+from scaffold.version import VERSION
+from scaffold.vocabulary import events as happened
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider as AnyMeterProvider
+    from opentelemetry.sdk.resources import Resource
+
+    from scaffold.vocabulary.events import Event
+
+_TOKENS = [4**power for power in range(14)]
+_SECONDS = [0.01 * 2**power for power in range(14)]
+
+
+class Figures:
+    """Counts the events of one run.
+
+    Args:
+        provider: where figures go.
+        close: what is to be done at the end, in so many seconds at most.
+    """
+
+    def __init__(self, provider: AnyMeterProvider, own: MeterProvider | None = None) -> None:
+        self._own = own
+        self._asked: dict[str, dict[str, str]] = {}
+        meter = provider.get_meter("scaffold", VERSION)
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Tokens of the calls of models.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+        self._seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            unit="s",
+            description="How long calls of models took.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._verdicts = meter.create_counter(
+            "scaffold.verdicts", unit="{verdict}", description="What monitors decided, and checks that were not made."
+        )
+        self._refusals = meter.create_counter(
+            "scaffold.refusals", unit="{refusal}", description="Plans and actions that the gate refused."
+        )
+
+    def follow(self, event: Event) -> None:
+        """Remember who was asked; for every event, whether it happens now or was read from the trace."""
+        if isinstance(event, happened.StepAsked):
+            asked = {"gen_ai.operation.name": "chat", "scaffold.ledger": event.ledger}
+            if event.backend:
+                asked["gen_ai.provider.name"] = event.backend
+            if event.model:
+                asked["gen_ai.request.model"] = event.model
+            self._asked[event.key] = asked
+
+    def count(self, event: Event) -> None:
+        """Count an event that happens now."""
+        match event:
+            case happened.StepAnswered() | happened.StepCut():
+                self._answered(event)
+            case happened.Reviewed():
+                for fact in event.verdicts:
+                    self._verdicts.add(
+                        1,
+                        {
+                            "scaffold.monitor": fact.monitor,
+                            "scaffold.decision": fact.decision,
+                            "scaffold.verdict.status": fact.status,
+                            "scaffold.subject": event.subject,
+                        },
+                    )
+            case happened.ActionRefused():
+                refused = {"scaffold.subject": "action", "scaffold.decision": event.decision}
+                self._refusals.add(1, refused | {"gen_ai.tool.name": event.action})
+            case happened.PlanDecided() if not event.allowed:
+                self._refusals.add(1, {"scaffold.subject": "plan", "scaffold.decision": event.decision})
+            case _:
+                pass
+
+    def _answered(self, event: happened.StepAnswered | happened.StepCut) -> None:
+        attributes: dict[str, str] = self._asked.pop(event.key, {"gen_ai.operation.name": "chat"})
+        self._tokens.record(event.usage.input, attributes | {"gen_ai.token.type": "input"})
+        self._tokens.record(event.usage.output, attributes | {"gen_ai.token.type": "output"})
+        if isinstance(event, happened.StepAnswered):
+            failed = {} if event.ok else {"error.type": "step_failed"}
+            self._seconds.record(event.seconds, attributes | failed)
+
+    def close(self, timeout: float) -> None:
+        """Send what is left, when nobody else will, in so many seconds at most."""
+        if self._own is None:
+            return
+        own = self._own
+        ending = threading.Thread(target=lambda: _shut_down(own, timeout), name="scaffold-metrics-close", daemon=True)
+        ending.start()
+        ending.join(timeout)
+
+
+def _shut_down(provider: MeterProvider, timeout: float) -> None:
+    with contextlib.suppress(Exception):  # a collector that takes no metrics is no fault of the run
+        provider.shutdown(timeout_millis=timeout * 1000)
+
+
+def figures(resource: Resource) -> Figures | None:
+    """Figures for the host's own MeterProvider, if it has one, else for the collector that the environment names."""
+    provider = metrics.get_meter_provider()
+    if isinstance(provider, MeterProvider):
+        return Figures(provider)
+    if not environment.wants_metrics():
+        return None
+    from opentelemetry.exporter.otlp.proto.http import metric_exporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    # Many collectors take traces alone, and the exporter would say so every minute.
+    logging.getLogger(metric_exporter.__name__).setLevel(logging.CRITICAL)
+    reader = PeriodicExportingMetricReader(metric_exporter.OTLPMetricExporter())
+    own = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    return Figures(own, own)
