@@ -458,6 +458,24 @@ class Journal(Protocol):
         ...
 
 
+@runtime_checkable
+class Leases(Protocol):
+    """A journal whose claims run out unless they are renewed, so that one can be lost while its owner lives."""
+
+    def when_lost(self, claim: Claim, tell: Callable[[], None]) -> None:
+        """Have a function called once somebody else has taken over."""
+        ...
+
+    async def confirm(self, claim: Claim) -> None:
+        """See that the claim has not been lost, at least not a moment ago: asked right before every effect.
+
+        Raises:
+            ClaimLost: it has.
+            JournalFailed: nobody can tell.
+        """
+        ...
+
+
 class Holder(msgspec.Struct, frozen=True):
     """Who acts on a thing, or has acted on it.
 

@@ -121,6 +121,8 @@ class Effects:
             self._reach("action.intent:after")
             if spec.effect == "irreversible":
                 await self._recorder.sign()
+            if spec.effect != "read":
+                await self._recorder.confirm()
         except TraceError as error:
             # It stays so on disk, if anything can be written: what could not be signed for was not begun.
             with contextlib.suppress(TraceError):

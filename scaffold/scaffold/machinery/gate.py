@@ -464,6 +464,7 @@ class Gate:
             key=idempotency_key(self._recorder.claim.run, key),
             attempt=progress.intent.attempt + 1 if progress.intent else 1,
             credentials=self._effects.reveal(call.action),
+            epoch=self._recorder.claim.epoch,
         )
         self._recorder.record(
             ev.ActionCleared(

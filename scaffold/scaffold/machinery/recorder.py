@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import BaseModel
 
-from scaffold.interfaces import Record
+from scaffold.interfaces import Leases, Record
 from scaffold.trace.chain import GENESIS, content_line, seal
 from scaffold.trace.heads import Head
 from scaffold.vocabulary import events
@@ -197,6 +197,15 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever it is, the head stands in the journal
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             _log.warning("the signed head of event %d was not kept by %s: %s", seq, type(witness).__name__, said)
+
+    async def confirm(self) -> None:
+        """See that the run is still ours to write, where that can be lost: a process may have been paused for long.
+
+        Raises:
+            ClaimLost: another process goes on with it.
+        """
+        if isinstance(self._journal, Leases):
+            await self._journal.confirm(self.claim)
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""

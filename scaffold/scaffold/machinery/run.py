@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import errors
+from scaffold.interfaces import Leases
 from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
@@ -292,6 +293,11 @@ class Run:
         if changed:
             said = ", ".join(f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in changed)
             raise errors.PlanChanged(f"the run was started with something else: {said}")
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Have a function called once another process has taken the run over, where that can be."""
+        if isinstance(self._journal, Leases):
+            self._journal.when_lost(self.claim, tell)
 
     # --- moves
 

@@ -15,11 +15,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 import msgspec
 
-from scaffold.errors import BadInput, TraceError
+from scaffold.errors import BadInput, JournalFailed, TraceError
 from scaffold.interfaces import Elsewhere, Record
 from scaffold.trace.chain import Chain, body_of
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
@@ -41,6 +41,15 @@ CREATE INDEX IF NOT EXISTS by_time ON acts (at);
 _WAIT_S = 10.0
 
 
+@runtime_checkable
+class KnowsElsewhere(Protocol):
+    """A journal that can itself be asked what its runs did."""
+
+    def elsewhere(self, since: float) -> list[Elsewhere]:
+        """See `elsewhere`."""
+        ...
+
+
 class _Numbered(msgspec.Struct):
     """The part of a content line that says which event it belongs to."""
 
@@ -57,6 +66,11 @@ def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
         BadInput: the journal keeps its runs otherwise than in files, a run that was written to since then is damaged,
             or the index cannot be kept.
     """
+    if isinstance(journal, KnowsElsewhere):
+        try:
+            return journal.elsewhere(since)
+        except JournalFailed as error:
+            raise BadInput(f"what other runs did cannot be told: {error}") from error
     if not isinstance(journal, FileJournal):
         raise BadInput(f"a {type(journal).__name__} cannot be looked through for what other runs did")
     try:

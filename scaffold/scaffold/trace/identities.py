@@ -114,6 +114,33 @@ def settlement_id(key: str) -> str:
     return f"settled-{sha256(key.encode()).hexdigest()[:16]}"
 
 
+def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, lives: bool) -> Holder | None:
+    """What became of whoever has an identity; None when they have done nothing with it, and do not go on.
+
+    Args:
+        run: the run that has it.
+        key: where in that run.
+        act: what its trace says of that; None when it says nothing.
+        said: what lies in its inbox.
+        lives: somebody writes the run, or may.
+    """
+    status = "" if act is None else act.status
+    if act is not None and status in {"intended", "unknown"}:
+        if status == "intended" and lives:
+            return Holder(run, key, "under way")
+        words = [each for each in said if each.id == settlement_id(key) and each.digest == act.digest]
+        happened = [each for each in words if each.granted]  # the graver word counts
+        if words and not happened:
+            return None
+        if happened:
+            return Holder(run, key, "performed", f"as {happened[0].by or 'a person'} says")
+        return Holder(run, key, "unknown")
+    if status == "performed":
+        return Holder(run, key, "performed")
+    # One that was refused or has failed may be tried again elsewhere, whether its run goes on or not.
+    return Holder(run, key, "under way") if lives and not status else None
+
+
 class Identities:
     """The index of one folder of runs.
 
@@ -204,25 +231,10 @@ class Identities:
         if not (folder / _SPINE).is_file():
             return Holder(run, key, "unknown", "its trace is gone")
         try:
-            act = acts_in(self._read(folder)).get(key, Act())
+            act = acts_in(self._read(folder)).get(key)
         except msgspec.MsgspecError as error:
             return Holder(run, key, "unknown", f"its trace cannot be read: {error}")
-        if act.status in {"intended", "unknown"}:
-            return self._settled(run, key, act, lives=lives)
-        if act.status == "performed":
-            return Holder(run, key, "performed")
-        # One that was refused or has failed may be tried again elsewhere, whether its run goes on or not.
-        return Holder(run, key, "under way") if lives and not act.status else None
-
-    def _settled(self, run: str, key: str, act: Act, *, lives: bool) -> Holder | None:
-        """What a person says of an action that may have happened; the graver word counts."""
-        if act.status == "intended" and lives:
-            return Holder(run, key, "under way")
-        words = [each for each in self._inbox(run) if each.id == settlement_id(key) and each.digest == act.digest]
-        if not words:
-            return Holder(run, key, "unknown")
-        happened = [each for each in words if each.granted]
-        return Holder(run, key, "performed", f"as {happened[0].by or 'a person'} says") if happened else None
+        return fate_of(run, key, act, self._inbox(run), lives=lives)
 
     # --- the file
 

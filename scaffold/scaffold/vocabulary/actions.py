@@ -75,12 +75,15 @@ class Call(msgspec.Struct, frozen=True):
         key: idempotency key; the same for every attempt at this one effect.
         attempt: 1 for the first.
         credentials: what the action declares, by name: `call.credentials["BANK_TOKEN"]`.
+        epoch: grows each time another process takes over the run, where several machines share runs; else 0. A target
+            that refuses a lower one than it has seen for a run is safe from a process that was paused and comes late.
     """
 
     run: str
     key: str
     attempt: int = 1
     credentials: Any = _NoCredentials()
+    epoch: int = 0
 
 
 class Observation(Reference[T_co]):

@@ -1,0 +1,206 @@
+"""Runs in PostgreSQL as the command looks at them: by copies of their lines, in folders as the file journal has them.
+
+So whatever reads, checks or exports a run's folder does the same for runs of a database. The copies lie in a private
+temporary folder that goes with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import JournalFailed, UnknownRun, nearest
+from scaffold.interfaces import Answer, Elsewhere
+from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.postgres.database import extra, said_of
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_CONNECT_S = 10
+_SHOWN = 5
+_TABLES_MISSING = "there are no tables of scaffold in it: `scaffold database migrate` makes them"
+
+
+class Archive:
+    """The runs of one database, for reading.
+
+    Args:
+        url: a `postgresql://` address.
+    """
+
+    def __init__(self, url: str) -> None:
+        extra()
+        self.name = said_of(url)
+        self._url = url
+        self._lock = threading.Lock()
+        self._connection: Connection[tuple[Any, ...]] | None = None
+        self._process = 0
+        self._folder: Path | None = None
+        self._locks: dict[str, int] = {}
+
+    def runs(self) -> list[str]:
+        """Ids of all runs, oldest first."""
+        return [run for (run,) in self._rows("SELECT run FROM scaffold.runs ORDER BY run")]
+
+    def find(self, name: str) -> str:
+        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+
+        Raises:
+            UnknownRun: none, or more than one, is meant.
+        """
+        if name == "last":
+            newest = self._rows("SELECT run FROM scaffold.runs ORDER BY begun DESC LIMIT 1")
+            if newest:
+                return str(newest[0][0])
+        fitting = [
+            run
+            for (run,) in self._rows(
+                "SELECT run FROM scaffold.runs WHERE run = %s OR starts_with(run, %s) OR right(run, length(%s)) = %s "
+                "ORDER BY run = %s DESC, run LIMIT 100",
+                (name, name, name, name, name),
+            )
+        ]
+        if name in fitting or len(fitting) == 1:
+            return str(fitting[0])
+        if fitting:
+            shown = ", ".join(fitting[:_SHOWN])
+            raise UnknownRun(f"{name!r} fits {len(fitting)} runs in {self.name}: {shown}; say more of it")
+        known = self.runs()
+        raise UnknownRun(f"no run {name!r} in {self.name}{nearest(name, known) if known else '; there are none'}")
+
+    def inbox(self, run: str) -> Sequence[Answer]:
+        """What people have said to a run; what is no answer is passed over."""
+        found = []
+        for (said,) in self._rows("SELECT answer::text FROM scaffold.inbox WHERE run = %s ORDER BY id, person", (run,)):
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(said, type=Answer))
+        return found
+
+    def elsewhere(self, since: float) -> list[Elsewhere]:
+        """The actions of all runs that were proposed from a time on, and not refused or known to have failed."""
+        return [
+            Elsewhere(run, key, at, action, None if arguments is None else msgspec.json.decode(arguments))
+            for run, key, at, action, arguments in self._rows(_ELSEWHERE, (since,))
+        ]
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """A folder with a copy of a run as it is now; `brief`: its first and last event alone."""
+        root = self._root() / ("brief" if brief else "runs")
+        folder = root / run
+        folder.mkdir(parents=True, exist_ok=True)
+        living = bool(
+            self._rows("SELECT 1 FROM scaffold.runs WHERE run = %s AND leased_until > clock_timestamp()", (run,))
+        )
+        if brief:
+            lines = self._rows(_FIRST_AND_LAST, (run, run))
+            _write(folder / SPINE, (line for (line,) in lines))
+        else:
+            self._copy(run, folder)
+        self._mark(folder, living=living)
+        return folder
+
+    def _copy(self, run: str, folder: Path) -> None:
+        # Content is read after the spine, so that none is missing that a line refers to; what is more is left out.
+        lines = self._rows("SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq", (run,))
+        content = self._rows(
+            "SELECT line::text FROM scaffold.content WHERE run = %s AND seq <= %s ORDER BY seq", (run, len(lines))
+        )
+        heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
+        _write(folder / SPINE, (line for (line,) in lines))
+        _write(folder / CONTENT, (line for (line,) in content))
+        if heads:
+            _write(folder / HEADS, (note for (note,) in heads))
+
+    def _mark(self, folder: Path, *, living: bool) -> None:
+        """Hold the lock of a run that somebody writes, as whoever writes a run's files does."""
+        held = self._locks.pop(str(folder), None)
+        if held is not None:
+            os.close(held)
+        if living:
+            self._locks[str(folder)] = descriptor = os.open(folder / SPINE, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _root(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="scaffold-"))
+            weakref.finalize(self, _remove, self._folder, self._locks, os.getpid())
+        return self._folder
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        with self._lock:
+            for last in (False, True):
+                try:
+                    return self._connected().execute(statement.encode(), values).fetchall()
+                except psycopg.errors.UndefinedTable:
+                    raise JournalFailed(f"{self.name}: {_TABLES_MISSING}") from None
+                except psycopg.OperationalError as error:
+                    self._disconnect()
+                    if last:
+                        said = " ".join(str(error).split())
+                        raise JournalFailed(f"PostgreSQL at {self.name} cannot be used: {said}") from None
+        raise AssertionError
+
+    def _connected(self) -> Connection[tuple[Any, ...]]:
+        import psycopg
+
+        if self._connection is None or self._process != os.getpid():
+            self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=_CONNECT_S)
+            self._process = os.getpid()
+            weakref.finalize(self, _close, self._connection, self._process)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for line in lines:
+            file.write(line + "\n")
+
+
+def _close(connection: Connection[Any], process: int) -> None:
+    if process == os.getpid():  # a child that was forked leaves its parent's alone
+        connection.close()
+
+
+def _remove(folder: Path, locks: dict[str, int], process: int) -> None:
+    if process == os.getpid():
+        for descriptor in locks.values():
+            os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_FIRST_AND_LAST = """
+SELECT line::text FROM scaffold.events
+WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = %s)) ORDER BY seq
+"""
+_ELSEWHERE = """
+SELECT * FROM (
+    SELECT DISTINCT ON (p.run, p.line ->> 'key')
+        p.run, p.line ->> 'key', (p.line ->> 'at')::float8 AS at, p.line ->> 'action',
+        (c.line #> '{body,call,arguments}')::text
+    FROM scaffold.events p LEFT JOIN scaffold.content c ON c.run = p.run AND c.seq = p.seq
+    WHERE p.kind = 'action.proposed' AND (p.line ->> 'at')::float8 >= %s
+    AND NOT EXISTS (
+        SELECT FROM scaffold.events x
+        WHERE x.run = p.run AND x.seq > p.seq AND x.kind IN ('action.refused', 'action.outcome')
+        AND x.line ->> 'key' = p.line ->> 'key' AND (x.kind = 'action.refused' OR x.line ->> 'status' = 'failed'))
+    ORDER BY p.run, p.line ->> 'key', p.seq DESC) found
+ORDER BY at
+"""

@@ -1,0 +1,476 @@
+"""What a journal asks of a database, and PostgreSQL's answer to it: every statement, and nothing that decides.
+
+Each method is one statement, so each happens wholly or not at all. One that is broken off raises `Gone`: whether it was
+done, nobody can tell. The time of leases is the database's own; the clocks of those who ask do not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from scaffold.errors import BadInput, JournalFailed, MissingExtra
+from scaffold.interfaces import Record
+from scaffold.trace.postgres import schema
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
+
+_CONNECT_S = 10
+_KIND = b'{"kind":"'
+EVENTS, INBOX = "scaffold_events", "scaffold_inbox"
+
+
+class Gone(Exception):
+    """The database is not there, or was lost in the middle."""
+
+
+class Refused(Exception):
+    """The database has understood, and will not: nothing was done."""
+
+
+class Claimed(NamedTuple):
+    """What came of asking for a run.
+
+    Attributes:
+        epoch: of the new claim; 0 when it was not given.
+        owner: who has it, when somebody else does; None when there is no such run.
+        left: for how many seconds, unless they renew it.
+    """
+
+    epoch: int
+    owner: str | None = None
+    left: float = 0.0
+
+
+class Part(NamedTuple):
+    """Records of one run, under one claim; without any, it is only seen that what was stored before is durable."""
+
+    run: str
+    epoch: int
+    records: Sequence[Record]
+
+
+class Taken(NamedTuple):
+    """Who has an identity, and how often it has changed hands."""
+
+    run: str
+    key: str
+    times: int
+
+
+class Database(Protocol):
+    """What a journal asks of a database.
+
+    Attributes:
+        restarts: grows whenever the database may have lost what was stored and not durable.
+    """
+
+    restarts: int
+
+    async def open(self) -> None:
+        """Be ready; opened as often as closed."""
+        ...
+
+    async def close(self) -> None:
+        """Let go."""
+        ...
+
+    async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
+        """Claim a run for so many seconds, unless somebody's claim has not run out."""
+        ...
+
+    async def renew(self, claims: Sequence[tuple[str, int]], lease: float) -> set[str]:
+        """Have claims last so many seconds from now; gives the runs whose claims are the latest."""
+        ...
+
+    async def release(self, run: str, epoch: int) -> None:
+        """Give a claim back, if it is the latest."""
+        ...
+
+    async def fence(self, run: str) -> bool:
+        """Have a claim that has run out write nothing any more; says whether the run is written by nobody."""
+        ...
+
+    async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
+        """Store records of those whose claims are the latest, and say whose; raises Gone after a restart."""
+        ...
+
+    async def last(self, run: str, epoch: int) -> int | None:
+        """The number of the last record; None when the claim is not the latest."""
+        ...
+
+    async def records(self, run: str, after: int, most: int, kinds: str = "") -> list[Record] | None:
+        """The next records of a run, of kinds that begin so; None when there is no such run."""
+        ...
+
+    async def keep_head(self, run: str, epoch: int, note: str) -> bool:
+        """Keep a signed head; says whether the claim is the latest."""
+        ...
+
+    async def post(self, run: str, name: str, person: str, answer: bytes) -> bool:
+        """Put an answer into an inbox, in place of what the person said before; says whether there is the run."""
+        ...
+
+    async def answers(self, runs: Sequence[str]) -> list[tuple[str, bytes]]:
+        """What lies in inboxes: runs and answers."""
+        ...
+
+    async def take(self, identity: str, run: str, key: str, since: Taken | None = None) -> Taken | None:
+        """Take an identity that nobody has, or that somebody has had since; gives who has it otherwise."""
+        ...
+
+    async def taken(self, identity: str) -> Taken | None:
+        """Who has an identity."""
+        ...
+
+    async def free(self, identity: str, run: str, key: str) -> None:
+        """Give an identity back."""
+        ...
+
+    async def tell(self, runs: Sequence[str]) -> None:
+        """Tell who listens that runs have grown."""
+        ...
+
+    def heard(self) -> AsyncIterator[tuple[str, str]]:
+        """Listen: gives channel and run; raises Gone at the end."""
+        ...
+
+
+def said_of(conninfo: str) -> str:
+    """A database's address without what is secret in it."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    told = conninfo_to_dict(conninfo)
+    host = told.get("host") or "localhost"
+    port = f":{told['port']}" if told.get("port") else ""
+    return f"postgresql://{host}{port}/{told.get('dbname') or ''}"
+
+
+def extra() -> None:
+    """See that psycopg is there.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    try:
+        import psycopg
+        import psycopg_pool  # noqa: F401 - to see whether it is there
+    except ImportError:
+        raise MissingExtra("keeping runs in PostgreSQL", "postgres") from None
+    del psycopg
+
+
+class Postgres:
+    """PostgreSQL through psycopg.
+
+    Args:
+        conninfo: a `postgresql://` address, with libpq's parameters.
+        connections: most at a time; one more listens.
+        migrate: make or change the tables when they are not up to date.
+    """
+
+    def __init__(self, conninfo: str, *, connections: int = 4, migrate: bool = True) -> None:
+        extra()
+        self.conninfo = conninfo
+        self.where = said_of(conninfo)
+        self.restarts = 0
+        self._most = connections
+        self._migrate = migrate
+        self._started: Any = None
+        self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] | None = None
+        self._users = 0
+        self._opening: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._checked = False
+
+    # --- connections
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # what another loop had open ended with it
+            self._loop, self._pool, self._users, self._opening = loop, None, 0, asyncio.Lock()
+        assert self._opening is not None  # noqa: S101 - made above
+        async with self._opening:
+            if self._pool is None:
+                await self._check()
+                self._pool = await self._new_pool()
+            self._users += 1
+
+    async def _new_pool(self) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
+        from psycopg_pool import AsyncConnectionPool
+
+        pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
+            self.conninfo,
+            min_size=1,
+            max_size=self._most,
+            open=False,
+            timeout=_CONNECT_S,
+            kwargs={"autocommit": True, "connect_timeout": _CONNECT_S},
+            configure=self._greet,
+            name="scaffold",
+        )
+        await pool.open()
+        return pool
+
+    async def close(self) -> None:
+        self._users -= 1
+        if not self._users and self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
+
+    async def _greet(self, connection: AsyncConnection[Any]) -> None:
+        """Notice a new life of the server, whose memory of what was not durable may be shorter than ours."""
+        cursor = await connection.execute("SELECT pg_postmaster_start_time()", prepare=False)
+        row = await cursor.fetchone()
+        started = row[0] if row else None
+        if self._started is not None and started != self._started:
+            self.restarts += 1
+        self._started = started
+
+    async def _check(self) -> None:
+        if not self._checked:
+            async with self.alone() as connection:
+                await schema.check(connection, self.where, migrate=self._migrate)
+            self._checked = True
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """A connection of its own.
+
+        Raises:
+            JournalFailed: the server cannot be reached, or does not let us in.
+        """
+        import psycopg
+
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self.conninfo, autocommit=True, connect_timeout=_CONNECT_S
+            )
+        except psycopg.OperationalError as error:
+            raise JournalFailed(f"PostgreSQL at {self.where} cannot be used: {_line(error)}") from None
+        except psycopg.ProgrammingError as error:
+            raise BadInput(f"{self.where} is no address of a database: {_line(error)}") from None
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """A connection, from the pool where it is open.
+
+        Raises:
+            Gone: it broke, or there is none.
+            Refused: what was asked of it was refused.
+        """
+        import psycopg
+        from psycopg_pool import PoolClosed, PoolTimeout
+
+        try:
+            if self._pool is None or self._loop is not asyncio.get_running_loop():
+                await self._check()
+                async with self.alone() as connection:
+                    yield connection
+            else:
+                async with self._pool.connection() as connection:
+                    yield connection
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory) as error:
+            raise Refused(_line(error)) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed) as error:
+            raise Gone(_line(error)) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:  # a standby, until it is promoted
+            raise Gone(_line(error)) from error
+        except psycopg.Error as error:
+            raise Refused(_line(error)) from error
+
+    async def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        async with self._connection() as connection:
+            cursor = await connection.execute(statement.encode(), values)
+            return await cursor.fetchall() if cursor.description else []
+
+    # --- claims
+
+    async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
+        rows = await self._rows(_CREATE if create else _CLAIM, (run, owner, lease) if create else (owner, lease, run))
+        if rows:
+            return Claimed(rows[0][0])
+        rows = await self._rows(_WHO, (run,))
+        return Claimed(0, rows[0][0], float(rows[0][1] or 0.0)) if rows else Claimed(0)
+
+    async def renew(self, claims: Sequence[tuple[str, int]], lease: float) -> set[str]:
+        rows = await self._rows(_RENEW, (lease, [run for run, _ in claims], [epoch for _, epoch in claims]))
+        return {run for (run,) in rows}
+
+    async def release(self, run: str, epoch: int) -> None:
+        await self._rows(
+            "UPDATE scaffold.runs SET owner = '', leased_until = NULL WHERE run = %s AND epoch = %s", (run, epoch)
+        )
+
+    async def fence(self, run: str) -> bool:
+        await self._rows(_FENCE, (run,))
+        rows = await self._rows("SELECT leased_until IS NULL FROM scaffold.runs WHERE run = %s", (run,))
+        return not rows or bool(rows[0][0])
+
+    # --- records
+
+    async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
+        runs: list[str] = []
+        seqs: list[int] = []
+        kinds: list[str] = []
+        lines: list[str] = []
+        content: tuple[list[str], list[int], list[str]] = ([], [], [])
+        for part in parts:
+            for record in part.records:
+                runs.append(part.run)
+                seqs.append(record.seq)
+                kinds.append(kind_of(record.line))
+                lines.append(record.line.decode())
+                if record.content:
+                    for column, value in zip(content, (part.run, record.seq, record.content.decode()), strict=True):
+                        column.append(value)  # type: ignore[attr-defined]  # each of its own type
+        names, epochs = [part.run for part in parts], [part.epoch for part in parts]
+        async with self._connection() as connection:
+            if self.restarts != restarts:
+                raise Gone("the server was restarted")
+            cursor = await connection.execute(
+                _APPEND, (durable, names, epochs, *content, runs, seqs, kinds, lines), prepare=True
+            )
+            return {run for (run, *_) in await cursor.fetchall()}
+
+    async def last(self, run: str, epoch: int) -> int | None:
+        rows = await self._rows(_LAST, (run, run, epoch))
+        return int(rows[0][0]) if rows else None
+
+    async def records(self, run: str, after: int, most: int, kinds: str = "") -> list[Record] | None:
+        rows = await self._rows(_READ, (run, after, f"{kinds}%", most))
+        if not rows and not await self._rows("SELECT 1 FROM scaffold.runs WHERE run = %s", (run,)):
+            return None
+        return [Record(seq, line, content or b"") for seq, line, content in rows]
+
+    async def keep_head(self, run: str, epoch: int, note: str) -> bool:
+        return bool(await self._rows(_SIGN, (run, epoch, note)))
+
+    # --- what people say, and what runs act on
+
+    async def post(self, run: str, name: str, person: str, answer: bytes) -> bool:
+        return bool(await self._rows(_POST, (name, person, answer.decode(), run)))
+
+    async def answers(self, runs: Sequence[str]) -> list[tuple[str, bytes]]:
+        return [(run, answer) for run, answer in await self._rows(_ANSWERS, (list(runs),))]
+
+    async def take(self, identity: str, run: str, key: str, since: Taken | None = None) -> Taken | None:
+        if since is None:
+            done = await self._rows(_TAKE, (identity, run, key))
+        else:
+            done = await self._rows(_TAKE_OVER, (run, key, identity, *since))
+        return None if done else await self.taken(identity) or Taken("", "", 0)
+
+    async def taken(self, identity: str) -> Taken | None:
+        rows = await self._rows("SELECT run, key, times FROM scaffold.identities WHERE identity = %s", (identity,))
+        return Taken(*rows[0]) if rows else None
+
+    async def free(self, identity: str, run: str, key: str) -> None:
+        await self._rows(
+            "DELETE FROM scaffold.identities WHERE identity = %s AND run = %s AND key = %s", (identity, run, key)
+        )
+
+    # --- being told
+
+    async def tell(self, runs: Sequence[str]) -> None:
+        await self._rows(_TELL, (EVENTS, list(runs)))
+
+    async def heard(self) -> AsyncIterator[tuple[str, str]]:
+        import psycopg
+
+        try:
+            async with self.alone() as connection:
+                await connection.execute(f"LISTEN {EVENTS}".encode())
+                await connection.execute(f"LISTEN {INBOX}".encode())
+                yield "", ""  # whoever heard nothing until now looks once
+                async for notice in connection.notifies():
+                    yield notice.channel, notice.payload
+        except (psycopg.Error, JournalFailed) as error:
+            raise Gone(str(error)) from error
+
+
+def kind_of(line: bytes) -> str:
+    """The kind of a spine line, which stands first in it."""
+    end = line.find(b'"', len(_KIND)) if line.startswith(_KIND) else -1
+    return line[len(_KIND) : end].decode() if end > 0 else ""
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_CREATE = """
+INSERT INTO scaffold.runs (run, owner, epoch, leased_until)
+VALUES (%s, %s, 1, clock_timestamp() + make_interval(secs => %s)) ON CONFLICT DO NOTHING RETURNING epoch
+"""
+_CLAIM = """
+UPDATE scaffold.runs SET owner = %s, epoch = epoch + 1, leased_until = clock_timestamp() + make_interval(secs => %s)
+WHERE run = %s AND (leased_until IS NULL OR leased_until < clock_timestamp()) RETURNING epoch
+"""
+_WHO = "SELECT owner, extract(epoch FROM leased_until - clock_timestamp()) FROM scaffold.runs WHERE run = %s"
+_RENEW = """
+UPDATE scaffold.runs r SET leased_until = clock_timestamp() + make_interval(secs => %s)
+FROM unnest(%s::text[], %s::bigint[]) AS held (run, epoch)
+WHERE r.run = held.run AND r.epoch = held.epoch RETURNING r.run
+"""
+_FENCE = """
+UPDATE scaffold.runs SET owner = '', epoch = epoch + 1, leased_until = NULL
+WHERE run = %s AND leased_until < clock_timestamp()
+"""
+# The lock of `held` is what fences: a claim changes `epoch`, waits for it, and who comes later reads the new epoch.
+_APPEND = """
+WITH held AS MATERIALIZED (
+    SELECT r.run, CASE WHEN asked.durable THEN '' ELSE set_config('synchronous_commit', 'off', true) END
+    FROM scaffold.runs r
+    JOIN (SELECT *, %b::boolean AS durable FROM unnest(%b::text[], %b::bigint[]) AS a (run, epoch)) asked
+    ON r.run = asked.run WHERE r.epoch = asked.epoch
+    ORDER BY r.run FOR KEY SHARE OF r),
+kept AS (
+    INSERT INTO scaffold.content (run, seq, line)
+    SELECT c.run, c.seq, c.line::json FROM unnest(%b::text[], %b::bigint[], %b::text[]) AS c (run, seq, line)
+    JOIN held ON held.run = c.run),
+spine AS (
+    INSERT INTO scaffold.events (run, seq, kind, line)
+    SELECT e.run, e.seq, e.kind, e.line::json
+    FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::text[]) AS e (run, seq, kind, line)
+    JOIN held ON held.run = e.run)
+SELECT * FROM held
+"""
+_LAST = """
+SELECT coalesce((SELECT max(seq) FROM scaffold.events WHERE run = %s), 0) FROM scaffold.runs
+WHERE run = %s AND epoch = %s
+"""
+_READ = """
+SELECT e.seq, convert_to(e.line::text, 'UTF8'), convert_to(c.line::text, 'UTF8')
+FROM scaffold.events e LEFT JOIN scaffold.content c ON c.run = e.run AND c.seq = e.seq
+WHERE e.run = %s AND e.seq > %s AND e.kind LIKE %s ORDER BY e.seq LIMIT %s
+"""
+_SIGN = """
+WITH held AS MATERIALIZED (SELECT run FROM scaffold.runs WHERE run = %s AND epoch = %s FOR KEY SHARE)
+INSERT INTO scaffold.heads (run, note) SELECT run, %s FROM held RETURNING number
+"""
+_POST = """
+INSERT INTO scaffold.inbox (run, id, person, answer)
+SELECT run, %s, %s, %s::json FROM scaffold.runs WHERE run = %s
+ON CONFLICT (run, id, person) DO UPDATE SET answer = excluded.answer
+RETURNING pg_notify('scaffold_inbox', run)
+"""
+_ANSWERS = """
+SELECT run, convert_to(answer::text, 'UTF8') FROM scaffold.inbox WHERE run = ANY(%s) ORDER BY run, id, person
+"""
+_TAKE = """
+INSERT INTO scaffold.identities (identity, run, key, times) VALUES (%s, %s, %s, 1) ON CONFLICT DO NOTHING RETURNING 1
+"""
+_TAKE_OVER = """
+UPDATE scaffold.identities SET run = %s, key = %s, times = times + 1
+WHERE identity = %s AND run = %s AND key = %s AND times = %s RETURNING 1
+"""
+_TELL = "SELECT pg_notify(%s, run) FROM unnest(%s::text[]) AS told (run)"

@@ -1,0 +1,440 @@
+"""The Postgres journal: runs of many machines, each written by one process at a time.
+
+A claim is a lease on the database's clock, renewed while the run goes on, and an epoch that every append names: who was
+paused past the lease and wakes up can store nothing more, and is told to stop. Connections are open while a run is
+claimed, or within `async with journal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import msgspec
+
+from scaffold.errors import BadInput, ClaimLost, JournalFailed, RunHeld, TraceError, UnknownRun
+from scaffold.interfaces import Answer, Claim, Holder, Record
+from scaffold.trace.identities import acts_in, fate_of
+from scaffold.trace.postgres.archive import Archive
+from scaffold.trace.postgres.database import EVENTS, INBOX, Gone, Postgres, Refused, Taken
+from scaffold.trace.postgres.writing import Line, Writing, lost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scaffold.interfaces import Elsewhere
+    from scaffold.trace.postgres.database import Database
+
+T = TypeVar("T")
+LEASE_S = 15.0
+_PATIENCE_S = 30.0
+_PAGE = 500
+_TELL_S = 0.05
+_LOOK_S = 1.0
+_ENDS = (b'{"kind":"run.ended"', b'{"kind":"run.paused"')
+
+
+class PostgresJournal:
+    """Keeps runs in a PostgreSQL database; the extra `postgres` brings what it needs.
+
+    Args:
+        url: `postgresql://user@host/database?sslmode=verify-full`, with any of libpq's parameters.
+        lease: for how many seconds a process that has died keeps a run from others.
+        patience: for how many seconds a database that is gone is waited for.
+        connections: most at a time; one more listens.
+        apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
+        migrate: make or change the tables when they are not up to date.
+        database: what stands in for PostgreSQL, in simulations.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease: float = LEASE_S,
+        patience: float = _PATIENCE_S,
+        connections: int = 4,
+        apart: bool = False,
+        migrate: bool = True,
+        database: Database | None = None,
+    ) -> None:
+        self._url = url
+        self._lease = lease
+        self._patience = patience
+        self._apart = apart
+        self._database: Database = (
+            Postgres(url, connections=connections, migrate=migrate) if database is None else database
+        )
+        self._writing = Writing(
+            self._database, senders=max(1, connections - 2), patience=patience, stored=self._have_grown
+        )
+        self._lines: dict[str, Line] = {}
+        self._inboxes: dict[str, list[Answer]] = {}
+        self._grown: set[str] = set()
+        self._followers: dict[str, set[asyncio.Event]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._users = 0
+        self._telling = False
+        self._archive: Archive | None = None
+
+    # --- what the command looks at
+
+    @property
+    def archive(self) -> Archive:
+        """The runs as whoever only looks sees them."""
+        if self._archive is None:
+            self._archive = Archive(self._url)
+        return self._archive
+
+    @property
+    def name(self) -> str:
+        """Where the runs are, for people; what is secret in it is left out."""
+        return self.archive.name
+
+    def runs(self) -> list[str]:
+        """Ids of the runs kept here, oldest first."""
+        return self.archive.runs()
+
+    def find(self, name: str) -> str:
+        """Give the run meant by an id, a unique beginning or ending of one, or `last`."""
+        return self.archive.find(name)
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """A folder that holds a copy of the run as it is now; `brief`: of its first and last event alone."""
+        return self.archive.folder(run, brief=brief)
+
+    def elsewhere(self, since: float) -> list[Elsewhere]:
+        """What all runs did, from a time on."""
+        return self.archive.elsewhere(since)
+
+    def location(self, run: str) -> str:
+        """Where people find the run: the database, and its id."""
+        return f"{self.name}#{run}"
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        try:
+            if self._users == 1:
+                await self._database.open()
+                self._start(self._renew_all())
+                self._start(self._listen())
+        except BaseException:
+            self._users -= 1
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        if not self._users:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._database.close()
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database, again if it is gone.
+
+        Raises:
+            JournalFailed: it does not come back, or will not.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        while True:
+            try:
+                return await ask()
+            except Gone as error:
+                if loop.time() > until:
+                    raise JournalFailed(f"the database is gone: {error}") from None
+                await asyncio.sleep(min(0.2, self._lease / 10))
+            except Refused as error:
+                raise JournalFailed(f"PostgreSQL refuses: {error}") from None
+
+    # --- claims
+
+    async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
+        """Take the right to write, for as long as its lease is renewed."""
+        await self.__aenter__()
+        try:
+            return await self._claim(run, owner, create=create)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def _claim(self, run: str, owner: str, *, create: bool) -> Claim:
+        if run in self._lines:
+            raise RunHeld(f"run {run} is being written by this process")
+        asked, restarts = asyncio.get_running_loop().time(), self._database.restarts
+        got = await self._patiently(lambda: self._database.claim(run, owner, self._lease, create=create))
+        if not got.epoch and create:
+            raise JournalFailed(f"there is a run {run} already in {self.name}")
+        if not got.epoch and got.owner is None:
+            raise UnknownRun(f"no run {run!r} in {self.name}")
+        if not got.epoch:
+            raise RunHeld(
+                f"run {run} is being written by another process ({got.owner}); if that has died, it is free in "
+                f"{max(got.left, 0.0):.0f} s"
+            )
+        claim = Claim(run, owner, got.epoch)
+        self._lines[run] = Line(claim, asked + self._lease, restarts)
+        try:
+            await self._look_into([run])
+        except BaseException:
+            await self._give_back(claim)
+            raise
+        return claim
+
+    async def release(self, claim: Claim) -> None:
+        """Give it back, when all that was handed over is stored."""
+        line = self._lines.get(claim.run)
+        if line is None or line.claim is not claim:
+            return
+        try:
+            await self._writing.settled(line)
+        finally:
+            await self._give_back(claim)
+            await self.__aexit__()
+
+    async def _give_back(self, claim: Claim) -> None:
+        line = self._lines.pop(claim.run)
+        self._inboxes.pop(claim.run, None)
+        if line.error is None:
+            line.error = ClaimLost(f"run {claim.run} is not ours to write")
+        with contextlib.suppress(Gone, Refused):  # then its lease runs out
+            await self._database.release(claim.run, claim.epoch)
+
+    def when_lost(self, claim: Claim, tell: Callable[[], None]) -> None:
+        """Have a function called once somebody else has taken over."""
+        line = self._line_of(claim)
+        if isinstance(line.error, ClaimLost):
+            tell()
+        else:
+            line.lost.append(tell)
+
+    async def confirm(self, claim: Claim) -> None:
+        """See that the claim has not been lost: by the lease, or where that may have run out, by asking.
+
+        Raises:
+            ClaimLost: it has.
+            JournalFailed: nobody can tell.
+        """
+        line = self._line_of(claim)
+        if isinstance(line.error, ClaimLost):
+            raise line.error
+        if asyncio.get_running_loop().time() > line.until - self._lease / 5:
+            await self._patiently(lambda: self._renew([line]))
+            if line.error is not None:
+                raise line.error
+
+    async def _renew_all(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            lines = [line for line in self._lines.values() if not isinstance(line.error, ClaimLost)]
+            try:
+                await self._renew(lines)
+            except (Gone, Refused):
+                await asyncio.sleep(min(0.2, self._lease / 10))
+
+    async def _renew(self, lines: Sequence[Line]) -> None:
+        asked = asyncio.get_running_loop().time()
+        if not lines:
+            return
+        held = await self._database.renew([(line.claim.run, line.claim.epoch) for line in lines], self._lease)
+        for line in lines:
+            if line.claim.run in held:
+                line.until = asked + self._lease
+            else:
+                line.fail(lost(line.claim))
+
+    def _line_of(self, claim: Claim) -> Line:
+        line = self._lines.get(claim.run)
+        if line is None or line.claim is not claim:
+            raise ClaimLost(f"run {claim.run} is not ours to write")
+        return line
+
+    # --- records
+
+    async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+        """Store records; with `durable`, wait until they are on the database's disk."""
+        await self._writing.append(self._line_of(claim), records, durable=durable)
+
+    async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
+        """Give what is stored."""
+        while True:
+            page = await self._page(run, after)
+            for record in page:
+                yield record
+            if len(page) < _PAGE:
+                return
+            after = page[-1].seq
+
+    async def _page(self, run: str, after: int) -> list[Record]:
+        found = await self._patiently(lambda: self._database.records(run, after, _PAGE))
+        if found is None:
+            raise UnknownRun(f"no run {run!r} in {self.name}")
+        return found
+
+    async def follow(self, run: str, after: int = 0) -> AsyncIterator[Record]:
+        """Give what is stored, and then what comes to be, until the run ends or pauses."""
+        grown = asyncio.Event()
+        self._followers.setdefault(run, set()).add(grown)
+        try:
+            async with self:
+                over = False
+                while not over:
+                    grown.clear()
+                    async for record in self.read(run, after):
+                        yield record
+                        after = record.seq
+                        over = record.line.startswith(_ENDS)
+                    if not over:
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(_LOOK_S):
+                                await grown.wait()
+        finally:
+            self._followers[run].discard(grown)
+
+    async def sign(self, claim: Claim, note: str) -> None:
+        """Keep a signed head."""
+        line = self._line_of(claim)
+        if not await self._patiently(lambda: self._database.keep_head(claim.run, claim.epoch, note)):
+            line.fail(lost(claim))
+            raise lost(claim)
+
+    # --- what people say
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put an answer into the run's inbox; the last one of each person for a question counts."""
+        person = sha256(answer.by.encode()).hexdigest()[:16] if answer.by else ""
+        said = msgspec.json.encode(answer)
+        if not await self._patiently(lambda: self._database.post(run, answer.id, person, said)):
+            raise UnknownRun(f"no run {run!r} in {self.name}")
+        if run in self._lines:
+            await self._look_into([run])
+
+    def inbox(self, run: str) -> Sequence[Answer]:
+        """What lies in the run's inbox; for a run that is written here, as we were last told."""
+        return self._inboxes[run] if run in self._inboxes else self.archive.inbox(run)
+
+    async def _look_into(self, runs: Sequence[str]) -> None:
+        found = await self._patiently(lambda: self._database.answers(runs))
+        for run in runs:
+            if run in self._lines:
+                self._inboxes[run] = _answers(said for of, said in found if of == run)
+
+    # --- what runs act on
+
+    async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Who else acts on a thing, or has, or may have."""
+        if self._apart:
+            return None
+        with _told():
+            taken = await self._patiently(lambda: self._database.taken(identity))
+            return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(taken)
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Take a thing to act on, unless somebody else has it; gives who."""
+        since: Taken | None = None
+        with _told():
+            while not self._apart:
+                taken = await self._patiently(partial(self._database.take, identity, claim.run, key, since))
+                if taken is None or taken[:2] == (claim.run, key):
+                    return None
+                since = None
+                if taken.run:  # else it was given back while we looked
+                    fate = await self._fate(taken)
+                    if fate is not None:
+                        return fate
+                    since = taken
+        return None
+
+    async def free(self, claim: Claim, identity: str, key: str) -> None:
+        """Give a thing back."""
+        if not self._apart:
+            with _told():
+                await self._patiently(lambda: self._database.free(identity, claim.run, key))
+
+    async def _fate(self, taken: Taken) -> Holder | None:
+        """What became of whoever has it; None when they have done nothing with it, and cannot go on.
+
+        Who is passed over has to be unable to write: else a process that was only paused would go on to act.
+        """
+        fenced = await self._patiently(lambda: self._database.fence(taken.run))
+        records: list[Record] = []
+        while True:
+            after = records[-1].seq if records else 0
+            page = await self._patiently(partial(self._database.records, taken.run, after, _PAGE, "action."))
+            records += page or []
+            if page is None or len(page) < _PAGE:
+                break
+        if page is None:
+            return Holder(taken.run, taken.key, "unknown", "its trace is gone")
+        try:
+            act = acts_in(iter(records)).get(taken.key)
+        except msgspec.MsgspecError as error:
+            return Holder(taken.run, taken.key, "unknown", f"its trace cannot be read: {error}")
+        said = await self._patiently(lambda: self._database.answers([taken.run]))
+        return fate_of(taken.run, taken.key, act, _answers(each for _, each in said), lives=not fenced)
+
+    # --- being told, and telling
+
+    def _have_grown(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            for follower in self._followers.get(run, ()):
+                follower.set()
+        self._grown.update(runs)
+        if not self._telling and self._users:
+            self._telling = True
+            self._start(self._tell())
+
+    async def _tell(self) -> None:
+        """Tell others, now and then rather than at each append: PostgreSQL commits notices one after another."""
+        try:
+            await asyncio.sleep(_TELL_S)
+        finally:
+            self._telling = False
+        runs, self._grown = sorted(self._grown), set()
+        with contextlib.suppress(Gone, Refused):
+            await self._database.tell(runs)
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(Gone, Refused, TraceError, BadInput):
+                async for channel, run in self._database.heard():
+                    if channel == EVENTS:
+                        for follower in self._followers.get(run, ()):
+                            follower.set()
+                    elif channel == INBOX and run in self._lines:
+                        await self._look_into([run])
+                    elif not channel:
+                        await self._look_into(list(self._lines))
+            await asyncio.sleep(min(0.5, self._lease / 10))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """What cannot be told now closes the gate; it does not end the run."""
+    try:
+        yield
+    except JournalFailed as error:
+        raise BadInput(f"who acts on what cannot be told: {error}") from error
+
+
+def _answers(said: Iterable[bytes]) -> list[Answer]:
+    """Answers; what is none is passed over."""
+    found = []
+    for each in said:
+        with contextlib.suppress(msgspec.MsgspecError):
+            found.append(msgspec.json.decode(each, type=Answer))
+    return found

@@ -1,0 +1,241 @@
+"""Hands the records of all runs that a process writes to the database, few statements for many runs.
+
+What several runs want stored at one time goes in one statement, so that they share a round trip and a sync. A run has
+at most one statement under way, so its records are stored in order. Records that are stored and not yet durable are
+kept until they are: a database that was restarted may have forgotten them, and is given them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from scaffold.errors import ClaimLost, JournalFailed, TraceError
+from scaffold.trace.postgres.database import Gone, Part, Refused
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Claim, Record
+    from scaffold.trace.postgres.database import Database
+
+_MOST_RUNS, _MOST_RECORDS = 64, 1_000
+_MOST_UNSAFE = 256
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
+
+
+@dataclass(eq=False)
+class Line:
+    """A run that is written here.
+
+    Attributes:
+        claim: the right to.
+        until: when its lease may have run out, by the loop's clock.
+        lost: called once when somebody else has taken over.
+        error: why nothing can be stored any more.
+    """
+
+    claim: Claim
+    until: float
+    restarts: int
+    lost: list[Callable[[], None]] = field(default_factory=list)
+    error: TraceError | None = None
+    queue: deque[Record] = field(default_factory=deque)
+    unsafe: deque[Record] = field(default_factory=deque)
+    given: int = 0  # records handed over so far; of these
+    stored: int = 0  # are stored,
+    safe: int = 0  # and durable
+    waiting: list[tuple[int, bool, asyncio.Future[None]]] = field(default_factory=list)
+    busy: bool = False
+    listed: bool = False
+
+    def wants_sync(self) -> bool:
+        """Whether somebody waits for what is not durable, or too much of it is kept."""
+        return len(self.unsafe) > _MOST_UNSAFE or any(durable for _, durable, _ in self.waiting)
+
+    def settle(self) -> None:
+        """Tell those who wait for what has come about."""
+        still = []
+        for target, durable, waiter in self.waiting:
+            if (self.safe if durable else self.stored) < target:
+                still.append((target, durable, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        self.waiting = still
+
+    def fail(self, error: TraceError) -> None:
+        """Store nothing any more, and tell all who wait."""
+        self.error = self.error or error
+        self.queue.clear()
+        waiting, self.waiting = self.waiting, []
+        for _, _, waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(self.error)
+        if isinstance(error, ClaimLost):
+            told, self.lost = self.lost, []
+            for tell in told:
+                tell()
+
+
+def lost(claim: Claim) -> ClaimLost:
+    """What is said when somebody else has taken over."""
+    return ClaimLost(f"run {claim.run} was taken over by another process: the lease of {claim.owner} ran out")
+
+
+class Writing:
+    """All runs that one process writes.
+
+    Args:
+        database: where to.
+        senders: most statements at a time.
+        patience: for how many seconds a database that is gone is waited for.
+        stored: told of runs that have grown.
+    """
+
+    def __init__(
+        self, database: Database, *, senders: int, patience: float, stored: Callable[[Sequence[str]], None]
+    ) -> None:
+        self._database = database
+        self._senders = senders
+        self._patience = patience
+        self._stored = stored
+        self._ready: deque[Line] = deque()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def append(self, line: Line, records: Sequence[Record], *, durable: bool) -> None:
+        """Have records stored, in the order of the calls."""
+        if line.error is not None:
+            raise line.error
+        line.queue.extend(records)
+        line.given += len(records)
+        if not records and (line.safe if durable else line.stored) == line.given:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.waiting.append((line.given, durable, waiter))
+        self._list(line)
+        await waiter
+
+    async def settled(self, line: Line) -> None:
+        """Wait until nothing of a run is under way or waits to be."""
+        while line.error is None and (line.busy or line.queue or line.stored < line.given):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            line.waiting.append((line.given, False, waiter))
+            self._list(line)
+            try:
+                await waiter
+            except TraceError:
+                return
+
+    def _list(self, line: Line) -> None:
+        if not line.busy and not line.listed:
+            line.listed = True
+            self._ready.append(line)
+        if self._ready and len(self._sending) < self._senders:
+            task = asyncio.get_running_loop().create_task(self._send())
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self) -> None:
+        await asyncio.sleep(0)  # what others want stored in this same moment goes along
+        while batch := self._batch():
+            try:
+                await self._store(batch)
+            except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+                self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
+            finally:
+                for line, _ in batch:
+                    line.busy = False
+                    if line.error is None and (line.queue or line.waiting):
+                        self._list(line)
+
+    def _batch(self) -> list[tuple[Line, Sequence[Record]]]:
+        batch: list[tuple[Line, Sequence[Record]]] = []
+        left = _MOST_RECORDS
+        while self._ready and len(batch) < _MOST_RUNS and left > 0:
+            line = self._ready.popleft()
+            line.listed = False
+            if line.error is not None:
+                continue
+            records = list(islice(line.queue, left))
+            for _ in records:
+                line.queue.popleft()
+            line.unsafe.extend(records)
+            line.busy = True
+            left -= len(records)
+            batch.append((line, records))
+        return batch
+
+    async def _store(self, batch: list[tuple[Line, Sequence[Record]]]) -> None:
+        """Store what was taken from the queues, however often the database has to be asked."""
+        loop = asyncio.get_running_loop()
+        durable = any(line.wants_sync() for line, _ in batch)
+        until, pause = loop.time() + self._patience, _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._store_once(batch, durable=durable)
+            except Gone as error:
+                if loop.time() > until:
+                    self._fail(batch, f"the database is gone: {error}")
+                    return
+                for line, _ in batch:
+                    line.restarts = -1  # nobody knows what has become of the statement
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            except Refused as error:
+                await self._singly(batch, str(error))
+                return
+            else:
+                return
+
+    async def _store_once(self, batch: list[tuple[Line, Sequence[Record]]], *, durable: bool) -> None:
+        parts = await self._caught_up(batch)
+        restarts = self._database.restarts
+        asked = [Part(line.claim.run, line.claim.epoch, records) for line, records in parts]
+        held = await self._database.append(asked, durable=durable, restarts=restarts) if asked else set()
+        for line, _ in parts:
+            self._done(line, held=line.claim.run in held, durable=durable, restarts=restarts)
+        self._stored([line.claim.run for line, _ in parts])
+
+    async def _caught_up(self, parts: list[tuple[Line, Sequence[Record]]]) -> list[tuple[Line, Sequence[Record]]]:
+        """What is still to be stored, after the database was lost sight of: all it has forgotten, or never got."""
+        left: list[tuple[Line, Sequence[Record]]] = []
+        for line, records in parts:
+            if line.error is not None:
+                continue
+            if line.restarts == self._database.restarts:
+                left.append((line, records))
+                continue
+            restarts = self._database.restarts
+            last = await self._database.last(line.claim.run, line.claim.epoch)
+            if last is None:
+                line.fail(lost(line.claim))
+                continue
+            line.restarts = restarts
+            left.append((line, [record for record in line.unsafe if record.seq > last]))
+        return left
+
+    def _done(self, line: Line, *, held: bool, durable: bool, restarts: int) -> None:
+        if not held:
+            line.fail(lost(line.claim))
+            return
+        line.restarts = restarts
+        line.stored = line.given - len(line.queue)
+        if durable:
+            line.safe = line.stored
+            line.unsafe.clear()
+        line.settle()
+
+    async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str) -> None:
+        """One run's records must not keep another's from being stored."""
+        if len(parts) == 1:
+            self._fail(parts, f"PostgreSQL will not store it: {why}")
+            return
+        for part in parts:
+            await self._store([part])
+
+    @staticmethod
+    def _fail(batch: Sequence[tuple[Line, Sequence[Record]]], why: str) -> None:
+        for line, _ in batch:
+            line.fail(JournalFailed(f"run {line.claim.run}: {why}"))
