@@ -178,3 +178,16 @@ POLICY = MonitorCard(
     ),
     example="policy: {file: policy.yaml}",
 )
+WATCH = MonitorCard(
+    about="Ends a sample as soon as a phrase, a pattern, or a passage said over and over stands in it.",
+    property="watched words",
+    watches=frozenset({"stream"}),
+    cost="no model; ten to twenty microseconds of CPU for each piece of a stream",
+    blind=(
+        "the same in other words, in another language, or encoded: it goes by letters.",
+        "why something is written: a model may quote what it is told not to do.",
+        "what a pattern needs more than `reach` characters for.",
+        "reasoning that the backend does not show.",
+    ),
+    example="watch: {phrases: [nobody will notice], decision: resample}",
+)

@@ -10,7 +10,7 @@ import pytest
 
 from scaffold import Plan, Planned, Planning, Task, Thought, Verdict, majority, once, propose, think
 from scaffold.cli.progress import Overheard
-from scaffold.errors import StepRefused, TaskError
+from scaffold.errors import StepFailed, StepRefused, TaskError
 from scaffold.streaming import Piece
 from scaffold.testing import Scripted
 from scaffold.vocabulary.models import Delta, Profile, Usage
@@ -256,3 +256,33 @@ def test_pieces_become_lines_that_no_model_can_fake() -> None:
     assert piece(1, "two\nthree") == ["solve 0 #1, reasoning: two"]
     assert piece(0, "more\x1b[2J", over=True) == ["solve 0, reasoning: one more\\x1b[2J"]
     assert piece(1, "", over=True) == ["solve 0 #1, reasoning: three"]
+
+
+def test_a_stream_monitor_stops_a_planted_phrase_within_five_pieces(world: World) -> None:
+    """Of a backend that would go on for ten thousand pieces, no more than five are read after the phrase is whole."""
+    from scaffold_monitors.watch import Watch
+
+    read: list[int] = []
+    phrase = "nobody will notice"
+    text = "I add the two numbers. " * 20 + phrase + " and go on. " * 4_000
+
+    class Long(Pieces):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+            for place in range(0, len(text), 4):
+                read.append(place + 4)
+                yield Delta(0, reasoning=text[place : place + 4])
+            yield Delta(0, text="four", finish="stop", usage=Usage(1, 1))
+
+    def trying(task: Task) -> Planning[str]:
+        try:
+            yield from think("solve", task.request, sampling=once(tries=1))
+        except StepFailed as error:
+            return error.message
+        return "not cut"
+
+    outcome = world.solve(trying, Long(), monitors=[Watch(phrases=[phrase])])
+    assert "cut by watch: resample" in outcome.answer
+    whole = text.index(phrase) + len(phrase)
+    assert (read[-1] - whole) / 4 < 5
+    (step,) = world.facts(outcome, "step.answered")
+    assert step["samples"][0]["reasoning"] == text[: read[-1]]

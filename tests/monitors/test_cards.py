@@ -13,7 +13,7 @@ from scaffold.errors import BrokenPlugin
 from scaffold.vocabulary.cards import Card
 
 OURS = sorted(name for name, entry in entries.installed("monitor").items() if entry.module.startswith("scaffold"))
-SETTINGS: dict[str, dict[str, object]] = {"policy": {"file": ""}}
+SETTINGS: dict[str, dict[str, object]] = {"policy": {"file": ""}, "watch": {"phrases": ["nobody will notice"]}}
 """What a monitor needs to be made, by name."""
 
 

@@ -31,6 +31,7 @@ from scaffold_monitors.rules import Rules
 from scaffold_monitors.scope import Scope
 from scaffold_monitors.secrets import Secrets
 from scaffold_monitors.selfmodel import SelfModel
+from scaffold_monitors.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -354,3 +355,10 @@ class TestGoals(MonitorConformance):
             planning("the right one", paying("DE0007"), bad=False),
             planning("the wrong one", paying("XX9999"), bad=True),
         ]
+
+
+class TestWatch(MonitorConformance):
+    """`watch`, which reads streams only."""
+
+    def make(self) -> Monitor:
+        return Watch(phrases=["nobody will notice"], patterns=[r"delete (all|every) \w+"], repeats=5)

@@ -1,0 +1,225 @@
+"""The monitor `watch`: phrases and patterns that end a sample while it is still being written.
+
+Reasoning arrives in pieces that split words anywhere; what is looked for is found across pieces, however the letters
+are written: case, white space, marks, look-alike letters and unseen characters make no difference to a phrase. Each
+sample is read by itself, and of each its reasoning and its answer apart, so pieces of other samples between two of
+its own change nothing, nor does reasoning that comes after the answer has begun.
+
+A phrase is evidence that a model wrote it, and of nothing else: a model may quote what it is told not to do. What may
+be said in other words needs a judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from scaffold.errors import TaskError
+from scaffold.interfaces import ReviewContext, TraceView
+from scaffold.vocabulary.models import Delta
+from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Subject, Verdict
+from scaffold_monitors.folding import Folded, folded
+
+Part = Literal["reasoning", "text"]
+_PARTS: tuple[Part, ...] = get_args(Part)
+_MOST_PHRASES = 200
+_SHORTEST = 3
+_LONGEST_QUOTE = 400
+_MOST_AT_ONCE = 4_000  # characters: a backend that answers in one piece is read in several
+_STRIDE = 32  # characters between two looks for passages that repeat
+
+_Found = tuple[str, int, int]
+"""What was found, and from where to where in what was looked at."""
+
+
+class Watch:
+    """Cuts a sample as soon as a phrase or a pattern stands in it.
+
+    Args:
+        phrases: words that may not be written, in a row.
+        patterns: regular expressions, searched for in what was written last, in lower case; each matches at most
+            `reach` characters.
+        decision: what to say when one is found; `flag` only records it, anything stricter ends the sample.
+        where: `reasoning`, `text` (the answer), or `both`.
+        repeats: how often a passage may be written in a row before the sample is cut as going round in circles;
+            0 for any number.
+        reach: how far back a pattern is searched for, in characters.
+    """
+
+    def __init__(
+        self,
+        *,
+        phrases: Sequence[str] = (),
+        patterns: Sequence[str] = (),
+        decision: str = "resample",
+        where: str = "both",
+        repeats: int = 0,
+        reach: int = 200,
+    ) -> None:
+        if not (phrases or patterns or repeats):
+            raise TaskError("watches for nothing: name `phrases`, `patterns` or `repeats`", path=("watch",))
+        if decision not in SEVERITY or decision == "allow":
+            raise TaskError(f"is {decision!r}, which is no objection", path=("watch", "decision"))
+        if where not in {*_PARTS, "both"}:
+            raise TaskError(f"is {where!r}: `reasoning`, `text` or `both`", path=("watch", "where"))
+        if not 0 < reach <= 2_000:  # noqa: PLR2004 - what keeps a piece under fifty microseconds
+            raise TaskError(f"is {reach}: from 1 to 2,000 characters", path=("watch", "reach"))
+        self._sought = _Sought(
+            phrases=_phrases(phrases),
+            patterns=tuple(_pattern(each, place) for place, each in enumerate(patterns)),
+            decision=cast("Decision", decision),
+            parts=_PARTS if where == "both" else (cast("Part", where),),
+            repeats=repeats,
+            reach=reach,
+        )
+        self.spec = MonitorSpec(
+            name="watch",
+            watches=frozenset({"stream"}),
+            settings={
+                "phrases": list(phrases),
+                "patterns": list(patterns),
+                "decision": decision,
+                "where": where,
+                "repeats": repeats,
+                "reach": reach,
+            },
+        )
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Nothing but streams is read."""
+        return Verdict(decision="allow", status="abstain", rationale="it reads streams only")
+
+    def open(self, step: Subject, view: TraceView, context: ReviewContext) -> Session:
+        """Begin with a step."""
+        return Session(self._sought)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """What is looked for."""
+
+    phrases: tuple[tuple[str, str], ...]  # as it was said, as it is compared
+    patterns: tuple[re.Pattern[str], ...]
+    decision: Decision
+    parts: tuple[Part, ...]
+    repeats: int
+    reach: int
+
+    @property
+    def tail(self) -> int:
+        """How much of what was written has to be looked at again with the next piece."""
+        longest = max((len(phrase) for _, phrase in self.phrases), default=1)
+        return max(longest - 1, self.reach if self.patterns else 0)
+
+
+def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if isinstance(said, str):
+        raise TaskError(f"is a list: [{said}]", path=("watch", "phrases"))
+    if len(said) > _MOST_PHRASES:
+        raise TaskError(f"has {len(said)}: at most {_MOST_PHRASES}", path=("watch", "phrases"))
+    found = []
+    for place, phrase in enumerate(said):
+        plain = folded(phrase).strip()
+        if len(plain) < _SHORTEST:
+            raise TaskError(f"{phrase!r} is too short to mean anything", path=("watch", "phrases", place))
+        found.append((phrase, plain))
+    return tuple(found)
+
+
+def _pattern(said: str, place: int) -> re.Pattern[str]:
+    try:
+        # What is searched is in lower case; ignoring case all the same makes a search several times slower.
+        plain = re.sub(r"\\.", "", said)
+        return re.compile(said, 0 if plain == plain.lower() else re.IGNORECASE)
+    except re.error as error:
+        raise TaskError(f"{said!r} is no regular expression: {error}", path=("watch", "patterns", place)) from None
+
+
+class _Written:
+    """One part of one sample, as far as it is written."""
+
+    __slots__ = ("found", "looked", "size", "written")
+
+    def __init__(self) -> None:
+        self.written = Folded()
+        self.found: set[str] = set()
+        self.size = self.looked = 0
+
+
+class Session:
+    """Reads the samples of one step."""
+
+    def __init__(self, sought: _Sought) -> None:
+        self._sought = sought
+        self._tail = sought.tail
+        self._parts: dict[tuple[int, Part], _Written] = {}
+
+    def feed(self, delta: Delta) -> Verdict | None:
+        """Read a piece; says what it completes."""
+        for part in self._sought.parts:
+            piece = delta.reasoning if part == "reasoning" else delta.text
+            for start in range(0, len(piece), _MOST_AT_ONCE):
+                verdict = self._read(delta.index, part, piece[start : start + _MOST_AT_ONCE])
+                if verdict is not None:
+                    return verdict
+        return None
+
+    def close(self, sample: int) -> None:
+        """Nothing is left to say of a whole sample; it is forgotten."""
+        for part in self._sought.parts:
+            self._parts.pop((sample, part), None)
+
+    def _read(self, sample: int, part: Part, piece: str) -> Verdict | None:
+        at = self._parts.get((sample, part))
+        if at is None:
+            at = self._parts[sample, part] = _Written()
+        at.size += len(piece)
+        window = at.written.add(piece, self._tail)
+        found = [*self._phrases_in(window, at.found), *self._patterns_in(window, at.found), *self._circles(at, window)]
+        return self._verdict(sample, part, at.written, found) if found else None
+
+    def _phrases_in(self, window: str, known: set[str]) -> Iterator[_Found]:
+        for said, phrase in self._sought.phrases:
+            if phrase in window and said not in known:
+                known.add(said)
+                start = window.index(phrase)
+                yield f"the phrase {said!r}", start, start + len(phrase)
+
+    def _patterns_in(self, window: str, known: set[str]) -> Iterator[_Found]:
+        for pattern in self._sought.patterns:
+            match = pattern.search(window)
+            if match is not None and match.end() > match.start() and pattern.pattern not in known:
+                known.add(pattern.pattern)
+                yield f"the pattern {pattern.pattern!r}", match.start(), match.end()
+
+    def _circles(self, at: _Written, window: str) -> Iterator[_Found]:
+        times = self._sought.repeats
+        if not times or at.size - at.looked < _STRIDE or "" in at.found:
+            return
+        at.looked = at.size
+        length = at.written.circling(times)
+        if length:
+            at.found.add("")
+            yield f"a passage more than {times} times in a row", len(window) - length, len(window)
+
+    def _verdict(self, sample: int, part: Part, written: Folded, found: Sequence[_Found]) -> Verdict:
+        raw, where = written.raw, "reasoning" if part == "reasoning" else "answer"
+        spans = [written.span(start, end) for _, start, end in found]
+        return Verdict(
+            decision=self._sought.decision,
+            rationale=f"the {where} of sample {sample} has {', '.join(what for what, _, _ in found)}",
+            feedback=f"a sample was ended by `watch`: its {where} has something that may not be written",
+            score=1.0,
+            property="watched words",
+            evidence=tuple(
+                Evidence(
+                    quote=(quote := raw[start : min(end, start + _LONGEST_QUOTE)]),
+                    path=f"samples/{sample}/{part}",
+                    start=start,
+                    end=start + len(quote),
+                )
+                for start, end in spans
+            ),
+        )
