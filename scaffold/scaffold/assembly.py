@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
-    from scaffold.vocabulary.monitorability import Monitorability
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.monitorability import Monitorability
     from scaffold.vocabulary.sampling import Sampling
 
 Say = Callable[[str, float], None]
@@ -257,7 +257,7 @@ class Assembly:
                 plugins=self._pins(),
                 approvers=self._approvers,
                 signer=self._signer,
-                witnesses=self._witnesses,
+                witnesses=self._witnesses if live is None else (*self._witnesses, live),
                 sampling=self._sampling,
                 oversample=self._oversample,
                 calibration=self._calibration,
@@ -306,8 +306,8 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Moni
 
 
 def _live_export(*, resumed: bool) -> LiveExport | None:
-    """The live OpenTelemetry export, when the environment asks for one; else None, and nothing heavy is imported."""
-    if not environment.wants_live_export():
+    """The live OpenTelemetry export, when host or environment ask for one; else None, and nothing heavy is imported."""
+    if not (environment.wants_live_export() or environment.host_has_tracing()):
         return None
     from scaffold.projections.otlp import live_from_environment
 
@@ -336,9 +336,9 @@ def _check_recordable(task: Task) -> None:
 
 
 def _host_span() -> str:
-    """The host's span that is under way; none when the host has never used OpenTelemetry."""
+    """The host's span that is under way; where OpenTelemetry is not in use here, that of who started this process."""
     if "opentelemetry.trace" not in sys.modules:
-        return ""
+        return os.environ.get("TRACEPARENT", "")
     from scaffold.projections.identity import current_traceparent
 
     return current_traceparent()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.exporting import export
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 
@@ -112,29 +112,6 @@ def _links(journal: FileJournal, run: str) -> Iterator[Link]:
 
 
 @audit.command()
-@run_argument
-@click.option(
-    "--endpoint",
-    metavar="URL",
-    help="OTLP over HTTP, such as http://localhost:4318 [$OTEL_EXPORTER_OTLP_ENDPOINT].",
-)
-@runs_option
-def export(run: str, endpoint: str | None, runs: Path | None) -> None:
-    """Send a run to a tracing backend, as OpenTelemetry spans; sending it again gives the same spans."""
-    journal = journal_at(runs)
-    found = journal.find(run)
-    if endpoint:
-        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
-        os.environ.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)
-    from scaffold.projections.otlp import export as send
-    from scaffold.trace.chain import body_of
-
-    sent = send((link.event, body_of(link.content)) for link in _links(journal, found))
-    failed = f", {sent.failed} were refused" if sent.failed else ""
-    click.echo(f"sent {sent.spans} spans of run {found}{failed}")
-
-
-@audit.command()
 @click.option("--key", metavar="RUN", help="A run whose answers are taken for right; else what most samples agree on.")
 @click.option("--write", metavar="FILE", type=click.Path(path_type=Path), help="Write corrections, for `sampling`.")
 @click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw reliability diagrams (PNG, SVG).")
@@ -209,3 +186,6 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
     if write is not None:
         save(known, write)
         click.echo(f"wrote {len(known.figures)} figures to {write}", err=True)
+
+
+audit.add_command(export)

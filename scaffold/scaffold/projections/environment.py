@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
@@ -26,6 +27,16 @@ def _setting(name: str) -> str:
 def is_switched_off() -> bool:
     """Say whether nothing of OpenTelemetry is to be used."""
     return _setting("OTEL_SDK_DISABLED").lower() == "true"
+
+
+def host_has_tracing() -> bool:
+    """Say whether the host application has set up tracing of its own; imports nothing when it has not."""
+    if "opentelemetry.sdk.trace" not in sys.modules or is_switched_off():
+        return False
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import get_tracer_provider
+
+    return isinstance(get_tracer_provider(), TracerProvider)
 
 
 def wants_live_export() -> bool:

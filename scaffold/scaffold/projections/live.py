@@ -14,13 +14,13 @@ from scaffold.projections import environment, metrics
 from scaffold.projections.overlays import BACKENDS
 from scaffold.projections.sinks import sink
 from scaffold.projections.spans import Spans
+from scaffold.trace.heads import read_heads
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from scaffold.projections.conventions import Content
     from scaffold.projections.overlays import Backend
-    from scaffold.trace.heads import Head
     from scaffold.vocabulary.events import Event
 
 _decode = msgspec.json.decode
@@ -88,10 +88,11 @@ class LiveExport:
             self._figures.follow(event)
             self._figures.count(event)
 
-    def sign(self, head: Head, note: str) -> None:
-        """Read a head that was signed now."""
+    async def keep(self, _run: str, _seq: int, note: str) -> None:
+        """Show a head that was signed now: spans are one of the places where a copy of it can be kept."""
         if not self._fault:
-            self._pass_on(self._spans.sign(head, note))
+            for head, whole in read_heads(note):
+                self._pass_on(self._spans.sign(head, whole))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> int:
         """Send what is left, and say how many spans were lost; may be called twice.
@@ -160,9 +161,7 @@ def live_from_environment(
     *, capture: bool | None = None, traceparent: str = "", resumed: bool = False
 ) -> LiveExport | None:
     """Begin a live export when the host traces or the environment names a collector; None when that goes wrong."""
-    from scaffold.projections.sinks import host_has_tracing
-
-    if not (environment.wants_live_export() or host_has_tracing()):
+    if not (environment.wants_live_export() or environment.host_has_tracing()):
         return None
     try:
         return LiveExport(capture=capture, traceparent=traceparent, resumed=resumed, backend=_backend())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -158,16 +157,9 @@ class _Trouble(logging.Handler):
         self._logger.removeHandler(self)
 
 
-def host_has_tracing() -> bool:
-    """Say whether the host application has set up tracing of its own; costs nothing when it has not."""
-    if "opentelemetry.sdk.trace" not in sys.modules or environment.is_switched_off():
-        return False
-    return isinstance(trace.get_tracer_provider(), TracerProvider)
-
-
 def sink(backend: Backend = "generic") -> Sink:
     """The host's own tracing, when there is any; else the collector that the environment names."""
-    if host_has_tracing():
+    if environment.host_has_tracing():
         tracer = trace.get_tracer("scaffold", VERSION)
         if isinstance(tracer, Tracer):
             return HostSink(tracer)

@@ -188,6 +188,17 @@ class Oversight(_Strict):
         return self
 
 
+class Tracing(_Strict):
+    """What tracing backends are shown of a run.
+
+    Attributes:
+        content: whether spans may hold prompts, answers, arguments and results. No always holds; yes, unless the
+            environment says no; when nothing is said, the environment decides.
+    """
+
+    content: bool | None = None
+
+
 class Task(_Strict):
     """What is asked.
 
@@ -201,6 +212,7 @@ class Task(_Strict):
         answer: what kind of answer is wanted: `text`, `integer`, `number`, `boolean`, or a list of choices.
         budget: the most the run may use.
         oversight: how the gate behaves.
+        tracing: what tracing backends are shown.
         concurrency: most steps and actions at once.
     """
 
@@ -213,6 +225,7 @@ class Task(_Strict):
     answer: Literal["text", "integer", "number", "boolean"] | tuple[str, ...] = "text"
     budget: Budget = Budget()
     oversight: Oversight = Oversight()
+    tracing: Tracing = Tracing()
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
 
     _tools: tuple[ActionSpec, ...] = PrivateAttr(default=())
