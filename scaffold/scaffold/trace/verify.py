@@ -462,7 +462,9 @@ class Check:
         elif not result.standing and running:
             result.find("running", f"a process is writing it; its {result.events} events so far are whole")
         elif not result.standing and not torn:
-            said = f"after event {result.events} it neither ended nor paused; `scaffold resume` goes on"
+            said = f"after event {result.events} it neither ended nor paused"
+            if result.state == "verified":
+                said += "; `scaffold resume` goes on"
             result.find("cut off", said, result.events)
 
 

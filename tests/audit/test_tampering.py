@@ -1,0 +1,241 @@
+"""Whatever is done to a signed run shows; what only a head kept elsewhere can show, shows with that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scaffold.testing.tampering import (
+    ROWS,
+    Evidence,
+    checked,
+    made_up_key,
+    markdown,
+    place_of,
+    sealed_anew,
+    signed_anew,
+)
+from scaffold.trace.files import CONTENT, HEADS, SPINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DOCS = Path(__file__).parents[2] / "docs" / "audit.md"
+KEY, BOTH = frozenset({"key"}), frozenset({"key", "heads"})
+
+Lines = list[bytes]
+
+
+# --- every manipulation of lines, as Hypothesis makes them up
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> Callable[[Lines], Lines]:
+    """Something done to the lines of a file: bytes, lines, their order, or where they end."""
+    kind = draw(st.sampled_from(["flip", "drop", "copy", "swap", "cut", "tear", "insert", "reverse"]))
+    first, second = draw(st.integers(0, 200)), draw(st.integers(0, 200))
+    change, text = draw(st.integers(1, 255)), draw(st.binary(max_size=60))
+
+    def edit(lines: Lines) -> Lines:  # noqa: PLR0911 - one for each thing that can be done
+        if not lines:
+            return [text]
+        at, other = first % len(lines), second % len(lines)
+        match kind:
+            case "flip":
+                line = bytearray(lines[at])
+                line[second % len(line)] ^= change
+                return [*lines[:at], bytes(line), *lines[at + 1 :]]
+            case "drop":
+                return lines[:at] + lines[at + 1 + change % 3 :]
+            case "copy":
+                return [*lines[:at], lines[other], *lines[at:]]
+            case "swap":
+                lines = list(lines)
+                lines[at], lines[other] = lines[other], lines[at]
+                return lines
+            case "cut":
+                return lines[:at]
+            case "tear":
+                return [*lines[:at], lines[at][: second % len(lines[at])]]
+            case "insert":
+                return [*lines[:at], text + b"\n", *lines[at:]]
+            case _:
+                low, high = min(at, other), max(at, other) + 1
+                return [*lines[:low], *reversed(lines[low:high]), *lines[high:]]
+
+    return edit
+
+
+@st.composite
+def forgeries(draw: st.DrawFn) -> Callable[[list[Any]], list[Any]]:
+    """Something done to events before the chain is computed anew."""
+    kind = draw(st.sampled_from(["drop", "copy", "swap", "change", "cut"]))
+    first, second, value = draw(st.integers(0, 200)), draw(st.integers(0, 200)), draw(st.integers(1, 10**6))
+
+    def forge(events: list[Any]) -> list[Any]:
+        at, other = first % len(events), second % len(events)
+        match kind:
+            case "drop":
+                return events[:at] + events[at + 1 :]
+            case "copy":
+                return [*events[:at], events[other], *events[at:]]
+            case "swap":
+                events[at], events[other] = events[other], events[at]
+                return events
+            case "change":
+                return [*events[:at], {**events[at], "at": float(value)}, *events[at + 1 :]]
+            case _:
+                return events[: at + 1]
+
+    return forge
+
+
+def is_a_rollback(whole: Evidence, spine: Lines) -> bool:
+    """Whether a spine is that of the run as it stood when it paused."""
+    return spine == whole.spine[: place_of(whole.spine, "run.paused") + 1]
+
+
+def assert_it_shows(whole: Evidence, changed: Evidence) -> None:
+    """Only what was not changed verifies: with the key alone perhaps as it once was, with a head as it is."""
+    spine = (changed.folder / SPINE).read_bytes().splitlines(keepends=True)
+    content = changed.folder / CONTENT
+    contents = content.read_bytes().splitlines(keepends=True) if content.exists() else []
+    genuine = set((whole.folder / CONTENT).read_bytes().splitlines(keepends=True))
+    by_key, by_both = checked(changed, KEY), checked(changed, BOTH)
+    if by_key.ok:
+        assert spine == whole.spine or is_a_rollback(whole, spine)
+        assert {line for line in contents if line.endswith(b"\n")} <= genuine
+    if by_both.ok:
+        assert spine == whole.spine
+    for found in (by_key, by_both):
+        if not found.ok:
+            assert found.findings
+        if found.state in {"altered", "rolled back", "newer format"}:
+            assert not any("resume` goes on" in each.said for each in found.findings)
+
+
+REPEATED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@REPEATED
+@given(
+    st.lists(edits(), min_size=1, max_size=3),
+    st.sampled_from([SPINE, CONTENT, HEADS]),
+    st.sampled_from(["kept", "deleted"]),
+)
+def test_no_edit_of_its_files_verifies(
+    whole: Evidence, changes: list[Callable[[Lines], Lines]], name: str, heads: str
+) -> None:
+    """Edits, deletions, insertions, reorderings and cuts of spine, content or heads are found."""
+    with tempfile.TemporaryDirectory() as place:
+        changed = whole.copied(Path(place, "runs"))
+        lines = (changed.folder / name).read_bytes().splitlines(keepends=True)
+        for change in changes:
+            lines = change(lines)
+        changed.write(name, lines)
+        if heads == "deleted":
+            (changed.folder / HEADS).unlink(missing_ok=True)
+        assert_it_shows(whole, changed)
+
+
+@REPEATED
+@given(st.lists(forgeries(), min_size=1, max_size=3), st.sampled_from(["kept", "deleted", "another's", "cut"]))
+def test_no_chain_that_was_computed_anew_verifies(
+    whole: Evidence, changes: list[Callable[[list[Any]], list[Any]]], heads: str
+) -> None:
+    """Whoever has no key cannot make another history, whatever they do with the heads."""
+    with tempfile.TemporaryDirectory() as place:
+        changed = whole.copied(Path(place, "runs"))
+        spine = whole.spine
+        for change in changes:
+            spine = sealed_anew(spine, change)
+        changed.write(SPINE, spine)
+        (changed.folder / CONTENT).unlink()
+        if heads == "deleted":
+            (changed.folder / HEADS).unlink()
+        elif heads == "another's":
+            signed_anew(changed, made_up_key(2))
+        elif heads == "cut":
+            text = (changed.folder / HEADS).read_text()
+            (changed.folder / HEADS).write_text(text[: text.index("\n\n", len(text) // 2) + 2])
+        assert_it_shows(whole, changed)
+
+
+@pytest.mark.parametrize("lines", range(1, 23))
+def test_a_rollback_to_any_line_shows_against_a_head_kept_elsewhere(evidence: Evidence, lines: int) -> None:
+    """Cut back to any of its lines, heads and content with it, a run does not reach the head that was kept."""
+    spine = evidence.spine
+    if lines == len(spine):
+        assert checked(evidence, BOTH).ok
+        return
+    evidence.write(SPINE, spine[:lines])
+    (evidence.folder / CONTENT).unlink()
+    shown = (evidence.folder / HEADS).read_text()
+    kept = [part for part in shown.split("\n\n\n") if part]
+    (evidence.folder / HEADS).write_text("\n\n\n".join(part for part in kept if int(part.split("\n")[1]) <= lines))
+    found = checked(evidence, BOTH)
+    assert not found.ok
+    assert found.state in {"rolled back", "torn tail"}
+    assert f"the trace has {lines}" in " ".join(each.said for each in found.findings)
+
+
+# --- the table
+
+
+def test_the_table_in_the_documentation_is_what_verifying_says() -> None:
+    """docs/audit.md shows what was done and what `audit verify` says, as it says it now."""
+    assert markdown() in DOCS.read_text(encoding="utf-8")
+
+
+def test_what_was_done_is_told_apart(whole: Evidence, tmp_path: Path) -> None:
+    """Ended, paused, cut off, torn, altered, rolled back and wrong key have names of their own, also in JSON."""
+    states = {}
+    for number, row in enumerate(ROWS):
+        evidence = whole.copied(tmp_path / str(number))
+        row.do(evidence)
+        found = checked(evidence, row.holds)
+        states[row.done] = (found.state, found.standing)
+    assert states["nothing"] == ("verified", "ended")
+    assert states["rolled back to its pause, its heads too"] == ("verified", "paused")
+    assert states["the same, against a head kept elsewhere"][0] == "rolled back"
+    assert states["the process killed while it wrote a line"][0] == "torn tail"
+    assert states["the process killed between intent and outcome"][0] == "cut off"
+    assert states["a byte of line 7 changed"][0] == "altered"
+    assert states["the same, signed with another key"][0] == "wrong key"
+    assert states["an event of a newer version"][0] == "newer format"
+
+
+def test_only_the_public_key_and_the_spine_are_needed(evidence: Evidence, tmp_path: Path) -> None:
+    """On another machine, trace.jsonl and the heads alone verify; without the heads, those kept elsewhere do."""
+    folder = tmp_path / "elsewhere" / evidence.folder.name
+    folder.mkdir(parents=True)
+    shutil.copy(evidence.folder / SPINE, folder)
+    alone = Evidence(folder, evidence.key, evidence.kept)
+    assert checked(alone, KEY).state == "unsigned"
+    found = checked(alone, BOTH)
+    assert (found.ok, found.signed_by_key, found.withheld > 0) == (True, True, True)
+
+
+def test_a_forged_budget_of_oversight_and_time_is_found(evidence: Evidence) -> None:
+    """Steps, tokens and time beyond what the first event allows are misconduct."""
+    events = [json.loads(line) for line in evidence.spine]
+    last = {"kind": "step.asked", "at": 1.0, "t": 5000.0, "key": "9", "step": "solve", "digest": "", "tokens": 10}
+    for bounds, said in (
+        ({"seconds": 3600.0}, "after the time was over"),
+        ({"tokens": 9}, "10 tokens would be taken, and the budget is 9"),
+        ({"steps": 0}, "1 steps would be taken"),
+    ):
+        forged = [{**events[0], "bounds": bounds}, *events[1:-1], last, events[-1]]
+        evidence.write(SPINE, sealed_anew([json.dumps(each).encode() for each in forged], lambda each: each))
+        (evidence.folder / HEADS).unlink(missing_ok=True)
+        (evidence.folder / CONTENT).unlink(missing_ok=True)
+        found = checked(evidence, frozenset())
+        assert found.state == "misconduct"
+        assert said in found.sentence()
