@@ -8,7 +8,6 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,8 +83,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     reasoning: Readable = msgspec.field(default_factory=Readable)
 
 
-@dataclass(kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, kw_only=True, eq=False):
     """All that a run is made of.
 
     Attributes:
@@ -112,14 +110,14 @@ class Setting:
     templates: Templates
     journal: Journal
     surroundings: Surroundings
-    plugins: dict[str, str] = field(default_factory=dict)
+    plugins: dict[str, str] = msgspec.field(default_factory=dict)
     approvers: Sequence[Approver] = ()
     signer: Signer | None = None
     witnesses: Sequence[Witness] = ()
     sampling: Sampling | None = None
     observe: bool = False
     plan_only: bool = False
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
     followers: Sequence[Callable[[Event, bytes], None]] = ()
     listeners: Sequence[Callable[[Event, bytes], None]] = ()
     on_piece: Callable[[Piece], None] | None = None
@@ -128,7 +126,7 @@ class Setting:
     oversample: int = 0
     calibration: Calibration | None = None
     monitorability: Monitorability | None = None
-    credentials: Credentials = field(default_factory=Credentials)
+    credentials: Credentials = msgspec.field(default_factory=Credentials)
 
 
 class Run:
