@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 GoalKind = Literal["objective", "constraint", "principle"]
 _GOAL_KINDS: tuple[GoalKind, ...] = ("objective", "constraint", "principle")
 
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
 
 # Editors are told of both ways to write it.
 _NAMES_OR_KEYS = {
@@ -72,19 +76,19 @@ class Goal(_Strict):
 class Budget(_Strict):
     """The most a run may use; None is no bound. Waiting for a person spends no seconds."""
 
-    tokens: Annotated[int, Field(gt=0)] | None = 1_000_000
-    usd: Annotated[float, Field(ge=0)] | None = None
-    seconds: Annotated[float, Field(gt=0)] | None = 3600.0
-    steps: Annotated[int, Field(gt=0)] | None = 10_000
-    actions: Annotated[int, Field(ge=0)] | None = 100
+    tokens: Positive | None = 1_000_000
+    usd: Amount | None = None
+    seconds: Seconds | None = 3600.0
+    steps: Positive | None = 10_000
+    actions: Count | None = 100
 
 
 class ArgumentLimits(_Strict):
     """The most that a number among an action's arguments may be, or come to."""
 
-    each: Annotated[float, Field(ge=0)] | None = None
-    run: Annotated[float, Field(ge=0)] | None = None
-    day: Annotated[float, Field(ge=0)] | None = None
+    each: Amount | None = None
+    run: Amount | None = None
+    day: Amount | None = None
 
 
 class Limits(_Strict):
@@ -98,10 +102,10 @@ class Limits(_Strict):
         arguments: by the names of arguments that are numbers, what each may come to.
     """
 
-    run: Annotated[int, Field(ge=0)] | None = None
-    day: Annotated[int, Field(ge=0)] | None = None
-    usd_run: Annotated[float, Field(ge=0)] | None = None
-    usd_day: Annotated[float, Field(ge=0)] | None = None
+    run: Count | None = None
+    day: Count | None = None
+    usd_run: Amount | None = None
+    usd_day: Amount | None = None
     arguments: dict[str, ArgumentLimits] = {}
 
 
@@ -152,11 +156,11 @@ class Oversight(_Strict):
     """
 
     unmonitored: bool = False
-    rounds: Annotated[int, Field(gt=0)] = 5
-    resamples: Annotated[int, Field(ge=0)] = 2
-    approval_seconds: Annotated[float, Field(gt=0)] = 86_400.0
+    rounds: Positive = 5
+    resamples: Count = 2
+    approval_seconds: Seconds = 86_400.0
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
-    needs: Annotated[int, Field(gt=0)] = 1
+    needs: Positive = 1
     undo: Literal["offer", "ask", "always"] = "offer"
     unread: Unread = Unread()
     monitorability: Floors = Floors()
