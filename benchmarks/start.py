@@ -1,7 +1,7 @@
 """How long the command takes to start, and how large an installation is.
 
-    python benchmarks/start.py             # times; the ratio is to a bare `python -c pass`, interleaved
-    python benchmarks/start.py --size      # also installs the project into a new environment, and weighs it
+    python benchmarks/start.py             # here; the ratio is to a bare `python -c pass`, interleaved
+    python benchmarks/start.py --fresh     # as its users have it: installed into a new environment, which is weighed
 
 One JSON line each: medians over interleaved runs, in milliseconds of wall time.
 """
@@ -33,15 +33,15 @@ def milliseconds(command: list[str], folder: str) -> float:
     return (time.perf_counter() - started) * 1e3
 
 
-def measure(rounds: int) -> None:
-    """Time each start beside a bare interpreter."""
+def measure(rounds: int, python: Path) -> None:
+    """Time each start beside a bare interpreter, in the environment of that one."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "task.yaml").write_text(TASK)
         Path(folder, "bare.yaml").write_text(TASK + "monitors: []\n")
-        command = str(Path(sys.executable).parent / "scaffold")
+        command = str(python.parent / "scaffold")
         commands = {
-            "bare python": [sys.executable, "-c", "pass"],
-            "import scaffold": [sys.executable, "-c", "import scaffold"],
+            "bare python": [str(python), "-c", "pass"],
+            "import scaffold": [str(python), "-c", "import scaffold"],
             "scaffold --help": [command, "--help"],
             "scaffold solve, no monitors": [command, "solve", "bare.yaml"],
             "scaffold solve": [command, "solve", "task.yaml"],
@@ -58,23 +58,23 @@ def measure(rounds: int) -> None:
             )
 
 
-def weigh() -> None:
-    """Install the base and weigh it, bytecode and all, without pip itself."""
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder, "bin", "python")
-        before = _size(Path(folder))
-        subprocess.run([python, "-m", "pip", "install", "-q", "--compile", str(HERE)], check=True)  # noqa: S603 - as above
-        listed = subprocess.run(  # noqa: S603 - as above
-            [python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True
-        ).stdout
-        names = {each["name"] for each in json.loads(listed)}
-        line = {
-            "installed_megabytes": round((_size(Path(folder)) - before) / 1e6, 1),
-            "packages": len(names),
-            "heavy": sorted(names & {"numpy", "torch"}),
-        }
-        print(json.dumps(line))
+def weigh(folder: Path) -> Path:
+    """Install the base there, say what it weighs, bytecode and all, without pip itself, and give its interpreter."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    before = _size(folder)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--compile", str(HERE)], check=True)  # noqa: S603 - as above
+    listed = subprocess.run(  # noqa: S603 - as above
+        [python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True
+    ).stdout
+    names = {each["name"] for each in json.loads(listed)}
+    line = {
+        "installed_megabytes": round((_size(folder) - before) / 1e6, 1),
+        "packages": len(names),
+        "heavy": sorted(names & {"numpy", "torch"}),
+    }
+    print(json.dumps(line), flush=True)
+    return python
 
 
 def _size(folder: Path) -> int:
@@ -84,8 +84,10 @@ def _size(folder: Path) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--size", action="store_true")
+    parser.add_argument("--fresh", action="store_true")
     chosen = parser.parse_args()
-    measure(chosen.rounds)
-    if chosen.size:
-        weigh()
+    if chosen.fresh:
+        with tempfile.TemporaryDirectory() as new:
+            measure(chosen.rounds, weigh(Path(new)))
+    else:
+        measure(chosen.rounds, Path(sys.executable))

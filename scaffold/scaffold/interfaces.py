@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -564,8 +563,7 @@ def _nowhere(_point: str) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True, eq=False):
     """What a run takes from outside itself, so that tests can hand it something else.
 
     Attributes:
@@ -575,7 +573,7 @@ class Surroundings:
         look_seconds: how often whoever waits for a person looks into the run's inbox.
     """
 
-    clock: Clock = field(default_factory=HostClock)
-    random: random.Random = field(default_factory=random.SystemRandom)
+    clock: Clock = msgspec.field(default_factory=HostClock)
+    random: random.Random = msgspec.field(default_factory=random.SystemRandom)
     reach: Callable[[str], None] = _nowhere
     look_seconds: float = 0.05

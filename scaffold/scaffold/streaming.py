@@ -10,8 +10,9 @@ import asyncio
 import copy
 from collections import deque
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold.machinery.cancelling import to_its_end
 from scaffold.machinery.showing import Piece
@@ -29,8 +30,7 @@ _MOST = 1_000
 _MOST_BYTES = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(msgspec.Struct, frozen=True):
     """One event of a run; `event.seq` numbers them without gaps.
 
     Attributes:

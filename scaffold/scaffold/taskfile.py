@@ -19,10 +19,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from scaffold import document as documents
@@ -52,8 +52,7 @@ if TYPE_CHECKING:
 Locate = Callable[..., AbstractContextManager[None]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What is said beside the file, on the command line.
 
     Attributes:
@@ -62,9 +61,9 @@ class Changes:
         inputs: inputs by name, in place of the file's.
     """
 
-    backends: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str] = msgspec.field(default_factory=dict)
     monitors: tuple[str, ...] = ()
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = msgspec.field(default_factory=dict)
     seed: int | None = None
     observe: bool = False
     plan_only: bool = False

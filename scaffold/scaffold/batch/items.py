@@ -7,12 +7,13 @@ also such as have one of these names.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from scaffold import taskfile
 from scaffold.batch.results import digest_of
@@ -226,7 +227,7 @@ def batch_of_template(template: Template) -> str:
 
 def batch_of_files(changes: Changes) -> str:
     """Digest of what all tasks have in common that come from files of their own."""
-    return digest_of("files", dataclasses.asdict(changes))
+    return digest_of("files", msgspec.structs.asdict(changes))
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ Source: https://c2sp.org/signed-note for the shape of the text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 ORIGIN = "scaffold.approval/"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """What a person puts their key to: exactly one answer to one run."""
 
     run: str

@@ -18,11 +18,12 @@ import base64
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 from scaffold.errors import BadInput, MissingExtra
 
@@ -38,8 +39,7 @@ _NOTE_LINES = 5  # whose, how many events, hash, nothing, signature
 _NUMBER = re.compile("[1-9][0-9]{0,17}|0")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The state of a trace after its event `seq`."""
 
     run: str
