@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:
     """The fields of an outcome that others read, as JSON values."""
+    usage = {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()}
+    usage["oversight"]["read"] = outcome.reasoning.as_json()
     return {
         "run": outcome.run,
         "status": outcome.status,
         "answer": outcome.answer,
-        "usage": {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()},
+        "usage": usage,
         "steps": outcome.steps,
         "actions": [
             {"name": each.name, "arguments": each.arguments, "status": each.status} for each in outcome.actions
@@ -26,6 +28,5 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
             for each in outcome.verdicts
         ],
         "saved": outcome.saved,
-        "oversight": {"reasoning": outcome.reasoning.as_json()},
         "trace": outcome.trace,
     }

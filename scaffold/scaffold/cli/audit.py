@@ -89,7 +89,7 @@ def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
             text = click.style(told.text, fg=_STYLES[told.tone], dim=told.tone == "quiet")
             click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {text}")
-    click.echo(reading.found.sentence())
+    click.echo(reading.found.sentence(), err=True)
 
 
 def _show_json(links: Iterator[Link]) -> None:

@@ -24,7 +24,7 @@ from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
 from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
-from scaffold.machinery.steps import Steps, thought_from
+from scaffold.machinery.steps import Steps, signals_in, thought_from
 from scaffold.trace.chain import Chain
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
@@ -329,14 +329,7 @@ class Run:
             if not self._reviews.reads_steps:
                 self._show(move, thought, answered[0])
                 return thought
-            record = StepRecord(
-                kind=move.kind,
-                inputs=json.loads(canonical(move.inputs)),
-                value=json.loads(canonical(thought.value)),
-                text=thought.text,
-                reasoning=thought.reasoning,
-            )
-            subject = Subject(kind="step", key=key, step=record)
+            subject = Subject(kind="step", key=key, step=self._step_record(move, thought, *answered))
             stakes = self._reviews.step_stakes(move.to)
             decision, verdicts = await self._reviews.review(subject, answered[0].content, stakes)
             if decision == "halt":
@@ -379,6 +372,24 @@ class Run:
             self._showing.withdrawn(event.key, move.kind, withdrawn, event.winner)
         else:
             self._showing.cleared(event.key, move.kind, thought, event.winner)
+
+    def _step_record(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, body: bytes) -> StepRecord:
+        """A step as monitors are to read it."""
+        profile = self._steps.backend(move.to).profile
+        return StepRecord(
+            kind=move.kind,
+            inputs=json.loads(canonical(move.inputs)),
+            value=json.loads(canonical(thought.value)),
+            text=thought.text,
+            reasoning=thought.reasoning,
+            to=move.to,
+            backend=profile.backend,
+            model=profile.model,
+            choices=move.options.choices,
+            usage=event.usage,
+            signals=signals_in(body, event.winner) if b'"signals"' in body else {},
+            shown=event.reasoning,
+        )
 
     # --- the end
 

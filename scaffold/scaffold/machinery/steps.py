@@ -98,6 +98,11 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
     return thought
 
 
+def signals_in(body: bytes, winner: int) -> dict[str, float]:
+    """Figures about the model's inner state over the sample that won, from a recorded step's content."""
+    return _recorded.decode(body).samples[winner].signals
+
+
 def _value_in(sample: Sample, move: Think) -> Any:
     """The value of an accepted sample, as it would be sent if it had won."""
     raw = recorded(move.returns, read_answer(move.returns, sample.text, move.options.choices))

@@ -109,13 +109,35 @@ def strictest(verdicts: Iterable[Verdict]) -> Decision:
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A step as monitors read it."""
+    """A step as monitors read it.
+
+    Attributes:
+        kind: what sort of step.
+        inputs: what the model was given.
+        value: what it answered, as JSON.
+        text: the same as it wrote it.
+        reasoning: its readable reasoning.
+        to: the role that was asked.
+        backend: name of the plug-in that the role stands for.
+        model: name of its model.
+        choices: the only texts that the answer could be, where it was so bound.
+        usage: what all samples of the step have cost.
+        signals: figures about the model's inner state, where its backend tells.
+        shown: how much of the reasoning can be read; empty where there was no sign of any.
+    """
 
     kind: str
     inputs: Any
     value: Any
     text: str
     reasoning: str
+    to: str = "default"
+    backend: str = ""
+    model: str = ""
+    choices: tuple[str, ...] = ()
+    usage: Usage = NO_USAGE
+    signals: dict[str, float] = {}
+    shown: str = ""
 
 
 class ObservationRecord(msgspec.Struct, frozen=True, kw_only=True):
