@@ -168,3 +168,16 @@ def test_solving_without_a_terminal_needs_no_rich(folder: Path) -> None:
         stdin=subprocess.DEVNULL,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_interrupt_while_it_starts_is_told_in_a_word(tmp_path: Path) -> None:
+    """Before there is anything to pause, Ctrl-C ends the command with status 130 and no traceback."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from scaffold.command import process; sys.exit(process())"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -5,7 +5,6 @@ Every subcommand is imported when it is called, so that `scaffold --help` costs 
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from io import TextIOWrapper
 import click
 
 from scaffold.cli.ending import BAD_INPUT, FAILED, INTERRUPTED
-from scaffold.cli.starting import starting
+from scaffold.starting import starting
 
 # Where each command is, and its line in the help: known without importing it.
 _COMMANDS = {
@@ -78,20 +77,6 @@ def cli() -> None:
     Exit status: 0 solved, 1 failed, 2 bad input, 3 stopped by oversight, 4 budget spent,
     5 backend unavailable, 6 waiting for a person, 130 interrupted.
     """
-
-
-def process() -> int:
-    """Be the whole process: `main`, tuned for a quick start and a quick end.
-
-    To look for garbage among all that was imported once more at the end, and for plug-ins of pydantic in every
-    installed distribution, takes a twentieth of a short run each.
-    """
-    gc.set_threshold(50_000)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    try:
-        return main()
-    finally:
-        gc.freeze()
 
 
 def _open_what_is_closed() -> None:

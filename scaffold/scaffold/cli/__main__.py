@@ -2,6 +2,6 @@
 
 import sys
 
-from scaffold.cli import process
+from scaffold.cli import main
 
-sys.exit(process())
+sys.exit(main())

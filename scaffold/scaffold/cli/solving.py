@@ -17,7 +17,7 @@ from scaffold.cli.options import (
     run_argument,
     runs_option,
 )
-from scaffold.cli.starting import starting
+from scaffold.starting import starting
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
 _words = click.option(

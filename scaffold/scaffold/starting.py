@@ -1,4 +1,4 @@
-"""What a command does first: it imports, and makes what stays to its end."""
+"""What is put together at the start stays, and nobody need look through it for garbage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def starting() -> Iterator[None]:
     """Look for no garbage meanwhile, nor ever again among what is there afterwards.
 
-    It stays, and to look through it, again and again as it grows, takes a tenth of a short run.
+    To look through it, again and again as it grows, takes a tenth of a short run.
     """
     gc.disable()
     try:
