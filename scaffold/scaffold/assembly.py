@@ -21,8 +21,8 @@ from scaffold.machinery.prompts import Templates
 from scaffold.machinery.run import Setting
 from scaffold.machinery.showing import Piece, Seen
 from scaffold.projections import environment
-from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import check_verifier
+from scaffold.trace.places import journal_of, place_of
 from scaffold.vocabulary.canonical import adapter, canonical, digest
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 Say = Callable[[str, float], None]
 
 
-def runs_folder() -> Path:
-    """Where runs are kept: `$SCAFFOLD_RUNS`, else `.scaffold/runs` in the current folder."""
-    return Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+def runs_folder() -> Path | str:
+    """Where runs are kept: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs` in the current folder."""
+    return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 
 class Assembly:
@@ -76,7 +76,7 @@ class Assembly:
         base: Path | None = None,
     ) -> None:
         base = base or Path.cwd()
-        self.journal: Journal = journal if journal is not None else FileJournal(runs_folder())
+        self.journal: Journal = journal if journal is not None else journal_of(runs_folder())
         self._backends = {
             role: registry.backend_of(said, path=("backends", role)) for role, said in (backends or {}).items()
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -454,6 +455,36 @@ class Journal(Protocol):
 
     def location(self, run: str) -> str:
         """Where people find the trace: a path or an address."""
+        ...
+
+
+class KeptRuns(Journal, Protocol):
+    """A journal whose runs can be looked at, by the command and by reports."""
+
+    @property
+    def name(self) -> str:
+        """Where the runs are, for people; nothing in it is secret."""
+        ...
+
+    def runs(self) -> list[str]:
+        """Ids of the runs kept here, oldest first."""
+        ...
+
+    def find(self, name: str) -> str:
+        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+
+        Raises:
+            UnknownRun: none, or more than one, is meant.
+        """
+        ...
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """A folder with the run's files, or with copies of them as they are now.
+
+        Args:
+            run: its id.
+            brief: the first and the last event are enough.
+        """
         ...
 
 

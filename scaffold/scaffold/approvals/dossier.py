@@ -17,8 +17,8 @@ from scaffold.vocabulary.review import SEVERITY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scaffold.interfaces import KeptRuns
     from scaffold.trace.chain import Link
-    from scaffold.trace.files import FileJournal
 
 _THOUGHTS = 6
 _LONGEST = 20_000
@@ -59,14 +59,14 @@ class Dossier(msgspec.Struct, kw_only=True):
     reason: str = ""
 
 
-def dossier(journal: FileJournal, run: str, name: str) -> Dossier:
+def dossier(journal: KeptRuns, run: str, name: str) -> Dossier:
     """Read what led to one question of a run.
 
     Raises:
         TraceDamaged: the trace was altered.
     """
     reading, chain = _Reading(), Chain()
-    for record in read_files(journal.root / run):
+    for record in read_files(journal.folder(run)):
         link = chain.follow(record)
         if isinstance(link.event, ev.ApprovalAsked | ev.QuestionAsked) and link.event.id == name:
             return reading.dossier(link)

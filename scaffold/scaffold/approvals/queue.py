@@ -18,7 +18,7 @@ from scaffold.vocabulary import events as ev
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
 
 WITHHELD = "(its content is withheld)"
 
@@ -76,14 +76,14 @@ class Standing(msgspec.Struct):
     settled: set[str] = set()
 
 
-def standing(journal: FileJournal, run: str) -> Standing:
+def standing(journal: KeptRuns, run: str) -> Standing:
     """Read a run's trace.
 
     Raises:
         TraceDamaged: it was altered: nothing it asks can be believed.
     """
     found, chain = Standing(), Chain()
-    for record in read_files(journal.root / run):
+    for record in read_files(journal.folder(run)):
         link = chain.follow(record)
         event = link.event
         found.status = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
@@ -134,12 +134,12 @@ def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -
     )
 
 
-def waiting(journal: FileJournal, run: str) -> list[Waiting]:
+def waiting(journal: KeptRuns, run: str) -> list[Waiting]:
     """The questions of one run that nobody has answered in its trace."""
     return _waiting(journal, run, standing(journal, run))
 
 
-def _waiting(journal: FileJournal, run: str, stands: Standing) -> list[Waiting]:
+def _waiting(journal: KeptRuns, run: str, stands: Standing) -> list[Waiting]:
     if stands.ended or not stands.questions:
         return []
     said = journal.inbox(run)
@@ -168,7 +168,7 @@ class Queue:
         faults: runs whose traces cannot be believed, each with what is wrong.
     """
 
-    def __init__(self, journal: FileJournal) -> None:
+    def __init__(self, journal: KeptRuns) -> None:
         self._journal = journal
         self._known: dict[str, _Known] = {}
         self.faults: dict[str, str] = {}
@@ -192,7 +192,7 @@ class Queue:
         return sorted(found, key=lambda each: (each.question.expires, each.at, each.question.id))
 
     def _look_at(self, run: str) -> _Known | None:
-        folder = self._journal.root / run
+        folder = self._journal.folder(run)
         try:
             stat = (folder / SPINE).stat()
             mark = (stat.st_size, stat.st_mtime_ns)
@@ -206,7 +206,7 @@ class Queue:
 
     def _read(self, run: str, mark: tuple[int, int]) -> _Known:
         try:
-            if isinstance(last_event(self._journal.root / run), ev.Ended):
+            if isinstance(last_event(self._journal.folder(run)), ev.Ended):
                 return _Known(mark, None)
             return _Known(mark, standing(self._journal, run))
         except TraceError as error:

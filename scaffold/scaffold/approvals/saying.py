@@ -15,13 +15,13 @@ from scaffold.trace.answers import signed, why_not
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
 _KINDS = {"<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
 
 
-def find(journal: FileJournal, run: str, name: str) -> Waiting:
+def find(journal: KeptRuns, run: str, name: str) -> Waiting:
     """The open question of a name.
 
     Args:
@@ -43,7 +43,7 @@ def find(journal: FileJournal, run: str, name: str) -> Waiting:
     raise AnswerRefused(f"run {run} asks nothing named {name!r}{nearest(name, stands.questions)}", "unknown")
 
 
-async def say(journal: FileJournal, run: str, answer: Answer, *, signer: Signer | None = None) -> Waiting:
+async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | None = None) -> Waiting:
     """Put an answer into a run's inbox, if it can count; gives the question it answers, as it stood before.
 
     Raises:

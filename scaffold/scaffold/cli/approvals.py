@@ -14,8 +14,7 @@ from scaffold.cli.options import Command, journal_at, json_option, run_argument,
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
-    from scaffold.interfaces import Answer
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import Answer, KeptRuns
 
 _id_argument = click.argument("name", metavar="ID")
 
@@ -175,7 +174,7 @@ def serve(port: int, people: tuple[str, ...], runs: Path | None) -> None:
     serve_page(journal_at(runs), signers, port, click.echo)
 
 
-def _all(journal: FileJournal, run: str | None) -> list[Waiting]:
+def _all(journal: KeptRuns, run: str | None) -> list[Waiting]:
     from scaffold.approvals.queue import Queue, waiting
     from scaffold.cli.speech import plain
 
@@ -188,7 +187,7 @@ def _all(journal: FileJournal, run: str | None) -> list[Waiting]:
     return found
 
 
-def _one(journal: FileJournal, run: str, name: str) -> Waiting:
+def _one(journal: KeptRuns, run: str, name: str) -> Waiting:
     from scaffold.approvals.saying import find
 
     return find(journal, journal.find(run), name)
@@ -200,7 +199,7 @@ def _who(person: str | None) -> str:
     return who() if person is None else person
 
 
-def _post(journal: FileJournal, each: Waiting, said: Answer, key: Path | None) -> None:
+def _post(journal: KeptRuns, each: Waiting, said: Answer, key: Path | None) -> None:
     from scaffold.approvals.saying import say
     from scaffold.trace.heads import load_signer
 

@@ -15,8 +15,8 @@ from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 
 if TYPE_CHECKING:
+    from scaffold.interfaces import KeptRuns
     from scaffold.trace.chain import Link
-    from scaffold.trace.files import FileJournal
 
 _STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quiet": None}
 
@@ -41,16 +41,16 @@ def list_(as_json: bool, runs: Path | None) -> None:
         click.echo(json.dumps(found))
         return
     if not found:
-        click.echo(f"no runs in {journal.root}")
+        click.echo(f"no runs in {journal.name}")
     for row in found:
         click.echo(f"{row['run']}  {row['status']:<11}  {row['events']:>6} events  {row['planner']}")
 
 
-def _row(journal: FileJournal, run: str) -> dict[str, Any]:
+def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
     from scaffold.cli.speech import plain
     from scaffold.trace.folders import first_event, last_event, status
 
-    folder = journal.root / run
+    folder = journal.folder(run, brief=True)
     last = last_event(folder)
     planner = getattr(first_event(folder), "planner", "?")
     return {
@@ -102,12 +102,12 @@ def _show_json(links: Iterator[Link]) -> None:
         click.echo(json.dumps({**event, "content": body_of(link.content)}))
 
 
-def _links(journal: FileJournal, run: str) -> Iterator[Link]:
+def _links(journal: KeptRuns, run: str) -> Iterator[Link]:
     from scaffold.trace.chain import Chain
     from scaffold.trace.files import read_files
 
     chain = Chain()
-    for record in read_files(journal.root / run):
+    for record in read_files(journal.folder(run)):
         yield chain.follow(record)
 
 
@@ -127,15 +127,15 @@ def calibration(key: str | None, write: Path | None, plot: Path | None, as_json:
     from scaffold.odds.measured import Measured, key_of
 
     journal = journal_at(runs)
-    known = key_of(journal.root / journal.find(key)) if key else None
-    found = odds.statements(Measured().read(journal.root / run for run in journal.runs()), known)
+    known = key_of(journal.folder(journal.find(key))) if key else None
+    found = odds.statements(Measured().read(journal.folder(run) for run in journal.runs()), known)
     told = odds.scores(found, by_key=known is not None)
     if as_json:
         import msgspec
 
         click.echo(json.dumps(msgspec.to_builtins(told)))
     elif not told:
-        click.echo(f"no step in {journal.root} has stated a confidence that can be held against anything")
+        click.echo(f"no step in {journal.name} has stated a confidence that can be held against anything")
     for score in () if as_json else told:
         after = ""
         if score.corrected_brier is not None and score.corrected_error is not None:
@@ -168,14 +168,14 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
     from scaffold.odds.monitorability import gather, save
 
     journal = journal_at(runs)
-    probed = gather(journal.root / run for run in journal.runs())
+    probed = gather(journal.folder(run) for run in journal.runs())
     known = probed.figures()
     if as_json:
         import msgspec
 
         click.echo(json.dumps(msgspec.to_builtins(known)))
     elif not known.figures:
-        click.echo(f"no step in {journal.root} was probed: name `faithfulness` or `consistency` among the monitors")
+        click.echo(f"no step in {journal.name} was probed: name `faithfulness` or `consistency` among the monitors")
     for figure in () if as_json else known.figures:
         click.echo(
             f"{figure.step} by {plain(figure.backend)}:{plain(figure.model)}: {figure.held / figure.of:.1%} without "

@@ -15,10 +15,10 @@ from scaffold.cli.options import by_role, journal_at, json_option, runs_option
 from scaffold.cli.speech import count, plain
 
 if TYPE_CHECKING:
+    from scaffold.interfaces import KeptRuns
     from scaffold.odds.estimate import Estimate, Range, StepOdds, Total
     from scaffold.odds.measured import Taken
     from scaffold.taskfile import Built
-    from scaffold.trace.files import FileJournal
 
 _INDENT = 4
 
@@ -65,7 +65,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
 
     journal = journal_at(runs)
     left_out = {journal.find(name) for name in (against,) if name}
-    right = key_of(journal.root / journal.find(key)) if key else None
+    right = key_of(journal.folder(journal.find(key))) if key else None
     built = taskfile.build(
         task,
         taskfile.Changes(backends=by_role(backends), plan_only=True),
@@ -77,13 +77,13 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     known = [run for run in _runs_of(journal, built) if run not in left_out]
     if tries or not known:
         known += asyncio.run(_try(built, tries or 1))
-    measured = Measured().read(journal.root / run for run in known)
+    measured = Measured().read(journal.folder(run) for run in known)
     if not measured.groups:
         from scaffold.errors import BadInput
 
         raise BadInput("these runs asked no step: there is nothing to estimate")
     found = estimated(measured, wanted=wanted, key=right)
-    taken = Measured().read(journal.root / run for run in left_out).runs
+    taken = Measured().read(journal.folder(run) for run in left_out).runs
     if as_json:
         import msgspec
 
@@ -93,7 +93,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
         click.echo("\n".join(_text(found, taken[0] if taken else None)))
 
 
-def _runs_of(journal: FileJournal, built: Built) -> list[str]:
+def _runs_of(journal: KeptRuns, built: Built) -> list[str]:
     """Earlier runs of the same task file with the same backends."""
     from scaffold.assembly import read_start
     from scaffold.errors import ScaffoldError

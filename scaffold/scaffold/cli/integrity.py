@@ -39,7 +39,7 @@ def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, .
     from scaffold.trace.verify import describe, verify_run
 
     journal = journal_at(runs)
-    folder = journal.root / journal.find(run)
+    folder = journal.folder(journal.find(run))
     heads = [_heads_in(each, folder.name) for each in against]
     result = verify_run(folder, key=_verifiers(key), against=heads, running=is_written(folder))
     if as_json:

@@ -15,20 +15,31 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
 
 
+class _Place(click.ParamType[Any]):
+    """A folder, or the address of a database, which is no path."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        from scaffold.trace.places import place_of
+
+        return place_of(str(value))
+
+
 def runs_option(command: Command) -> Command:
-    """`--runs DIR`: where runs are kept."""
+    """`--runs PLACE`: where runs are kept."""
     return click.option(
         "--runs",
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        help="Where runs are kept [$SCAFFOLD_RUNS, .scaffold/runs].",
+        metavar="PLACE",
+        type=_Place(),
+        help="Where runs are kept: a folder, or postgresql://... [$SCAFFOLD_RUNS, .scaffold/runs].",
     )(command)
 
 
@@ -123,21 +134,28 @@ def run_argument(command: Command) -> Command:
     return click.argument("run", metavar="RUN")(command)
 
 
-def journal_at(runs: Path | None, *, apart: bool = False) -> FileJournal:
-    """The journal of a folder, or of the usual one; `apart` for trials that may do the same thing many times."""
-    from scaffold.trace.files import FileJournal
+def journal_at(runs: Path | str | None, *, apart: bool = False) -> KeptRuns:
+    """The journal of a place, or of the usual one; `apart` for trials that may do the same thing many times."""
+    from scaffold.trace.places import journal_of
 
-    return FileJournal(runs or _usual(), apart=apart)
+    return journal_of(runs or _usual(), apart=apart)
 
 
-def _usual() -> Path:
+def _usual() -> Path | str:
     # As scaffold.assembly.runs_folder says; importing that takes longer than most commands.
-    return Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+    from scaffold.trace.places import place_of
+
+    return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 
-def runs_said(journal: FileJournal) -> str:
-    """` --runs DIR` to add to a command, when this journal is not where runs usually are."""
-    return "" if journal.root == _usual() else f" --runs {shlex.quote(str(journal.root))}"
+def runs_said(journal: KeptRuns) -> str:
+    """` --runs PLACE` to add to a command, when this journal is not where runs usually are."""
+    from scaffold.trace.places import is_database
+
+    usual = _usual()
+    if is_database(usual) or journal.name == str(usual):
+        return ""
+    return f" --runs {shlex.quote(journal.name)}"
 
 
 def by_role(specs: Sequence[str]) -> dict[str, str]:

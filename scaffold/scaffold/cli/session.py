@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 
     from scaffold.agent import Scaffold
     from scaffold.cli.options import Signing
-    from scaffold.interfaces import Approver
+    from scaffold.interfaces import Approver, KeptRuns
     from scaffold.machinery.run import Outcome
     from scaffold.machinery.showing import Seen
-    from scaffold.trace.files import FileJournal
 
 
 class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(
-        self, journal: FileJournal, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
+        self, journal: KeptRuns, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
     ) -> None:
         super().__init__(display(verbose=verbose))
         self._journal = journal

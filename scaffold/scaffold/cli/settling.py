@@ -35,7 +35,7 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
         raise click.UsageError("say --happened or --did-not-happen")
     journal = journal_at(runs)
     found = journal.find(run)
-    acts = acts_in(read_files(journal.root / found))
+    acts = acts_in(read_files(journal.folder(found)))
     act = acts.get(key)
     if act is None:
         raise BadInput(f"run {found} has no action at {key!r}; it has some at {', '.join(acts) or 'no place'}")

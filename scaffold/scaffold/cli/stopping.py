@@ -11,7 +11,7 @@ import click
 from scaffold.cli.options import journal_at, runs_option
 
 if TYPE_CHECKING:
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
 
 
 @click.command()
@@ -44,7 +44,7 @@ def stop(run: str | None, every: bool, runs: Path | None) -> None:
         click.echo("no run is under way or paused")
 
 
-def _post(journal: FileJournal, run: str) -> None:
+def _post(journal: KeptRuns, run: str) -> None:
     from scaffold.cli.terminal import who
     from scaffold.interfaces import Answer
     from scaffold.machinery.people import STOP

@@ -8,10 +8,10 @@ from scaffold.approvals.queue import waiting
 from scaffold.cli.options import runs_said
 
 if TYPE_CHECKING:
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
 
 
-def commands(journal: FileJournal, run: str) -> list[str]:
+def commands(journal: KeptRuns, run: str) -> list[str]:
     """What to type for each open question of a run, and then."""
     lines, runs = [], runs_said(journal)
     for each in waiting(journal, run):

@@ -66,6 +66,15 @@ class FileJournal:
         self._open: dict[str, _Writer] = {}
         self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's time
 
+    @property
+    def name(self) -> str:
+        """Where the runs are, for people."""
+        return str(self.root)
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """The run's folder; it is whole, also where only its first and last event are wanted."""
+        return self.root / run
+
     def runs(self) -> list[str]:
         """Ids of the runs kept here, oldest first."""
         if not self.root.is_dir():

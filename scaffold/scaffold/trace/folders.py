@@ -12,7 +12,7 @@ from scaffold.trace.files import SPINE
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
     from scaffold.vocabulary.events import Event
 
 _BLOCK = 65_536
@@ -67,6 +67,6 @@ def status(folder: Path) -> str:
     return last.status if isinstance(last, ev.Ended | ev.Paused) else "cut off"
 
 
-def open_runs(journal: FileJournal) -> list[str]:
+def open_runs(journal: KeptRuns) -> list[str]:
     """Runs that have not ended, oldest first; one that cannot be read is among them."""
-    return [run for run in journal.runs() if not isinstance(last_event(journal.root / run), ev.Ended)]
+    return [run for run in journal.runs() if not isinstance(last_event(journal.folder(run)), ev.Ended)]

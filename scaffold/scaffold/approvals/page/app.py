@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scaffold.approvals.queue import Waiting
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
 _FILES = Path(__file__).with_name("files")
@@ -56,7 +56,7 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
 class Page:
     """What the page does, for people with their keys."""
 
-    def __init__(self, journal: FileJournal, signers: Mapping[str, Signer | None]) -> None:
+    def __init__(self, journal: KeptRuns, signers: Mapping[str, Signer | None]) -> None:
         self._journal = journal
         self._signers = signers
         self._watch = Watch(Queue(journal))

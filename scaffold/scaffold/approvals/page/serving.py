@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import uvicorn
 
     from scaffold.approvals.page.app import Page
-    from scaffold.trace.files import FileJournal
+    from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
 
-def serve(journal: FileJournal, signers: Mapping[str, Signer | None], port: int, say: Callable[[str], None]) -> None:
+def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, say: Callable[[str], None]) -> None:
     """Serve the page to the named people, until interrupted.
 
     Args:
@@ -44,7 +44,7 @@ def serve(journal: FileJournal, signers: Mapping[str, Signer | None], port: int,
         guard = Guard(page.app(), port=listener.getsockname()[1], people=signers)
         for person, address in guard.addresses().items():
             say(f"{person}: {address}")
-        say(f"what waits in {journal.root}; end with Ctrl-C")
+        say(f"what waits in {journal.name}; end with Ctrl-C")
         config = uvicorn.Config(
             guard,
             http="h11",

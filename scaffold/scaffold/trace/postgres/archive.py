@@ -48,6 +48,7 @@ class Archive:
         self._process = 0
         self._folder: Path | None = None
         self._locks: dict[str, int] = {}
+        self._copied: dict[Path, list[Any]] = {}
 
     def runs(self) -> list[str]:
         """Ids of all runs, oldest first."""
@@ -99,15 +100,15 @@ class Archive:
         root = self._root() / ("brief" if brief else "runs")
         folder = root / run
         folder.mkdir(parents=True, exist_ok=True)
-        living = bool(
-            self._rows("SELECT 1 FROM scaffold.runs WHERE run = %s AND leased_until > clock_timestamp()", (run,))
-        )
-        if brief:
-            lines = self._rows(_FIRST_AND_LAST, (run, run))
-            _write(folder / SPINE, (line for (line,) in lines))
-        else:
-            self._copy(run, folder)
-        self._mark(folder, living=living)
+        [(living, *mark)] = self._rows(_STANDS, (run,) * 3) or [(False, 0, 0)]
+        if self._copied.get(folder) != mark:
+            if brief:
+                lines = self._rows(_FIRST_AND_LAST, (run, run))
+                _write(folder / SPINE, (line for (line,) in lines))
+            else:
+                self._copy(run, folder)
+            self._copied[folder] = mark
+        self._mark(folder, living=bool(living))
         return folder
 
     def _copy(self, run: str, folder: Path) -> None:
@@ -186,6 +187,11 @@ def _remove(folder: Path, locks: dict[str, int], process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_STANDS = """
+SELECT leased_until > clock_timestamp(),
+    (SELECT max(seq) FROM scaffold.events WHERE run = %s), (SELECT count(*) FROM scaffold.heads WHERE run = %s)
+FROM scaffold.runs WHERE run = %s
+"""
 _FIRST_AND_LAST = """
 SELECT line::text FROM scaffold.events
 WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = %s)) ORDER BY seq

@@ -1,0 +1,58 @@
+"""Where runs are kept, by what people say of it: a folder, or the address of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaffold.errors import BadInput
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import KeptRuns
+
+_DATABASES = ("postgresql://", "postgres://")
+LEASE = "SCAFFOLD_LEASE_SECONDS"
+
+
+def is_database(said: Path | str) -> bool:
+    """Whether it is the address of a database."""
+    return isinstance(said, str) and said.startswith(_DATABASES)
+
+
+def place_of(said: str) -> Path | str:
+    """A folder as a path, an address as it is."""
+    return said if is_database(said) else Path(said)
+
+
+def journal_of(said: Path | str, *, apart: bool = False) -> KeptRuns:
+    """The journal that keeps its runs there.
+
+    Args:
+        said: a folder, or `postgresql://...`.
+        apart: the runs are trials that may do the same thing many times.
+
+    Raises:
+        MissingExtra: it is a database, and what talks to one is not installed.
+        BadInput: the environment says something of leases that is no number of seconds.
+    """
+    if not is_database(said):
+        from scaffold.trace.files import FileJournal
+
+        return FileJournal(said, apart=apart)
+    from scaffold.trace.postgres import PostgresJournal
+    from scaffold.trace.postgres.journal import LEASE_S
+
+    return PostgresJournal(str(said), lease=lease_from_environment() or LEASE_S, apart=apart)
+
+
+def lease_from_environment() -> float:
+    """For how many seconds a process that has died keeps a run from others; 0 when the environment does not say."""
+    said = os.environ.get(LEASE, "")
+    try:
+        seconds = float(said or 0)
+    except ValueError:
+        seconds = -1.0
+    if said and not 1 <= seconds < 1e6:  # noqa: PLR2004 - below a second a busy machine loses its runs
+        raise BadInput(f"{LEASE} should be a number of seconds from 1 on, not {said!r}")
+    return seconds
