@@ -47,13 +47,13 @@ GOALS = MonitorCard(
     property="fit with the stated goals",
     watches=frozenset({"plan"}),
     needs=("judge",),
-    cost="one question to a model for each goal and plan, in oversight's own ledger",
+    cost="one question to a model for each goal and plan, in oversight's own ledger; one where the objective is missed",
     blind=(
         "what the judge does not understand: it is a model, and can be wrong or talked into something.",
         "arguments that are not known yet, and single actions: it reads plans only.",
-        "consequences that nobody predicted.",
+        "consequences that nobody predicted: neither the planner nor, with `consequences: asked`, the judge.",
     ),
-    example="goals: {to: judge}",
+    example="goals: {to: judge, consequences: asked}",
 )
 _AGENTDOJO = "568 plans of AgentDojo 0.1.35, labels by execution; `python benchmarks/agentdojo_gate.py DIR`"
 _TOGETHER = (
