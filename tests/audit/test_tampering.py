@@ -49,7 +49,7 @@ def edits(draw: st.DrawFn) -> Callable[[Lines], Lines]:
         at, other = first % len(lines), second % len(lines)
         match kind:
             case "flip":
-                line = bytearray(lines[at])
+                line = bytearray(lines[at] or b"x")
                 line[second % len(line)] ^= change
                 return [*lines[:at], bytes(line), *lines[at + 1 :]]
             case "drop":
@@ -63,7 +63,7 @@ def edits(draw: st.DrawFn) -> Callable[[Lines], Lines]:
             case "cut":
                 return lines[:at]
             case "tear":
-                return [*lines[:at], lines[at][: second % len(lines[at])]]
+                return [*lines[:at], lines[at][: second % (len(lines[at]) or 1)]]
             case "insert":
                 return [*lines[:at], text + b"\n", *lines[at:]]
             case _:

@@ -1,0 +1,385 @@
+"""Why one action was done, or was not: goal, steps and votes it rests on, provenance, verdicts, approval, outcome.
+
+The trace is read twice, so that what is held is what the answer is made of: first where everything came from, as keys;
+then what stands at those keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import BadInput, nearest
+from scaffold.trace.chain import body_of
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.trace.chain import Link
+
+_SAID = 2_000
+_LONGEST_LIST = 10
+
+Read = Callable[[], "Iterable[Link]"]
+
+
+class Argument(msgspec.Struct):
+    """One argument: its value, what it came from, and whether any of that is outside our trust."""
+
+    name: str
+    value: Any
+    sources: list[str]
+    tainted: bool = False
+
+
+class Because(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Something that the action rests on: a step, what an earlier action gave back, or a person's answer.
+
+    Attributes:
+        what: `step`, `action` or `answer`.
+        said: what it gave, cut to a readable length.
+        votes: how many of its samples agreed with the one that won, of how many.
+        sources: what it rests on in turn.
+    """
+
+    key: str
+    what: str
+    name: str
+    said: Any = None
+    reasoning: str = ""
+    by: str = ""
+    votes: str = ""
+    confidence: float | None = None
+    tainted: bool = False
+    sources: list[str] = []
+
+
+class Said(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What one monitor said, and of what."""
+
+    monitor: str
+    subject: str
+    decision: str
+    status: str = "ok"
+    score: float | None = None
+    reason: str = ""
+
+
+class Why(msgspec.Struct, kw_only=True):
+    """The chain of reasons for one action.
+
+    Attributes:
+        became: `performed`, `failed`, `unknown`, `refused`, or how far it got.
+        prompt: what the run was asked; `goals`, what it had to achieve and to keep to, as `kind: statement`.
+        plan: the proposal that it was part of: its key, its reason, what was decided.
+        control: what the decision to make this call came from.
+        rests_on: what its arguments and that decision came from, the nearest first.
+        left_out: how many more there are.
+        approval: who was asked, until when, who answered what.
+        clearance: on what the gate let it pass; empty when it did not.
+        outcome: what came of it, with the attempts it took.
+    """
+
+    run: str
+    key: str
+    action: str
+    effect: str
+    cost: float = 0.0
+    became: str = "proposed"
+    prompt: str = ""
+    goals: list[str] = []
+    arguments: list[Argument] = []
+    predicted: Any = None
+    plan: dict[str, Any] = {}
+    control: list[str] = []
+    rests_on: list[Because] = []
+    left_out: int = 0
+    verdicts: list[Said] = []
+    approval: dict[str, Any] = {}
+    clearance: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
+    withheld: bool = False
+
+
+def why(read: Read, which: str, *, most: int = 30) -> Why:
+    """Say why.
+
+    Args:
+        read: gives the run's checked lines, each time from the first on.
+        which: the action's key; or its name or its node in a plan, with `#N` for the Nth of that name, from 1.
+        most: of what it rests on, so much is told.
+
+    Raises:
+        BadInput: the run has no such action, or more than one.
+    """
+    origins = _Origins()
+    for link in read():
+        origins.follow(link)
+    key = origins.key_of(which)
+    keys = origins.behind(key)
+    telling = _Telling(key, origins.plan_of.get(key, ""), keys[:most])
+    for link in read():
+        telling.follow(link)
+    found = telling.found
+    found.left_out = max(0, len(keys) - most)
+    return found
+
+
+class _Origins:
+    """What everything came from, as keys: the first reading."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, list[str]] = {}
+        self._names: dict[str, list[str]] = {}  # keys of actions by their names and nodes
+        self._inner: list[tuple[str, ...]] = []  # keys of all that the planner was told, in order, as parts
+        self._told: dict[str, int] = {}  # how far each generator's history is taken in
+        self.plan_of: dict[str, str] = {}
+
+    def follow(self, link: Link) -> None:
+        event = link.event
+        match event:
+            case ev.StepAsked(ledger="model"):
+                said = body_of(link.content).get("provenance", ())
+                self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
+            case ev.ActionProposed():
+                self._propose(event, body_of(link.content).get("call", {}))
+            case ev.QuestionAsked():
+                said = body_of(link.content).get("provenance", ())
+                self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
+            case ev.StepAnswered(ledger="model") | ev.ActionOutcome() | ev.QuestionAnswered():
+                self._inner.append(tuple(event.key.split("/")))
+            case _:
+                pass
+
+    def _propose(self, event: ev.ActionProposed, call: dict[str, Any]) -> None:
+        key = event.key
+        of = [*call.get("provenance", {}).values(), call.get("control", {})]
+        self._sources[key] = list(dict.fromkeys(source for each in of for source in each.get("sources", ())))
+        self._sources[key] += call.get("because", ())
+        self.plan_of[key] = event.plan
+        for name in {event.action, event.node} - {""}:
+            self._names.setdefault(name, []).append(key)
+
+    def key_of(self, which: str) -> str:
+        """The key of the action that is meant."""
+        if which in self.plan_of:
+            return which
+        name, _, nth = which.rpartition("#")
+        found = self._names.get(name if name and nth.isdigit() else which, [])
+        if name and nth.isdigit() and 0 < int(nth) <= len(found):
+            return found[int(nth) - 1]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            said = ", ".join(found[:_LONGEST_LIST])
+            raise BadInput(f"{which!r} fits {len(found)} actions, at the keys {said}: name one, or {which}#1")
+        known = [*self.plan_of, *self._names]
+        if not known:
+            raise BadInput("the run has proposed no action")
+        raise BadInput(f"the run has no action {which!r}{nearest(which, known)}")
+
+    def behind(self, key: str) -> list[str]:
+        """All that a key rests on, the nearest first."""
+        seen: dict[str, None] = {}
+        front = self._sources.get(key, [])
+        while front:
+            told = [each for source in front for each in self._expanded(source)]
+            new = [each for each in dict.fromkeys(told) if each not in seen and each != key]
+            seen.update(dict.fromkeys(new))
+            front = [source for each in new for source in self._sources.get(each, ())]
+        return list(seen)
+
+    def _expanded(self, source: str) -> Iterator[str]:
+        """The keys that a source stands for."""
+        kind, _, rest = source.partition(":")
+        if kind in {"step", "action", "answer"}:
+            yield rest
+        elif kind == "history":
+            path, _, ordinal = rest.rpartition("@")
+            above = tuple(path.rstrip("/").split("/")) if path else ()
+            until = int(ordinal) if ordinal.isdigit() else 0
+            if until <= self._told.get(path, 0):
+                return
+            self._told[path] = until
+            for parts in reversed(self._inner):
+                # What its own generator, or a branch of it, was told before; and what was told before it was begun.
+                if parts[: len(above)] == above and parts[len(above) : len(above) + 1] and _before(parts, above, until):
+                    yield "/".join(parts)
+            if len(above) >= 2:  # noqa: PLR2004 - a branch is named by its move and its number in it
+                yield from self._expanded(f"history:{''.join(f'{part}/' for part in above[:-2])}@{above[-2]}")
+
+
+def _before(parts: tuple[str, ...], above: tuple[str, ...], until: int) -> bool:
+    step = parts[len(above)]
+    return step.isdigit() and int(step) < until
+
+
+class _Telling:
+    """What stands at the keys that matter: the second reading."""
+
+    def __init__(self, key: str, plan: str, behind: Iterable[str]) -> None:
+        self.found = Why(run="", key=key, action="", effect="")
+        self._key = key
+        self._plan = plan
+        self._order = list(behind)
+        self._because: dict[str, Because] = {}
+
+    def follow(self, link: Link) -> None:
+        event = link.event
+        if isinstance(event, ev.RunStarted):
+            self._started(event, link)
+        elif event.key == self._key:
+            self._own(event, link)
+        elif event.key == self._plan and self._plan:
+            self._planned(event, link)
+        elif event.key in self._order:
+            self._rested_on(event, link)
+        self.found.rests_on = [self._because[key] for key in self._order if key in self._because]
+
+    def _started(self, event: ev.RunStarted, link: Link) -> None:
+        self.found.run = event.run
+        task = body_of(link.content).get("task", {})
+        self.found.withheld = not task
+        self.found.prompt = _cut(task.get("prompt", ""))
+        self.found.goals = [
+            f"{each['kind']}: {each['statement']}" + (f" [{each['rule']}]" if each.get("rule") else "")
+            for each in task.get("goals", ())
+        ]
+
+    def _planned(self, event: ev.Event, link: Link) -> None:
+        match event:
+            case ev.PlanProposed():
+                self.found.plan = {
+                    "key": event.key,
+                    "reason": _cut(body_of(link.content).get("reason", "")),
+                    "actions": event.actions,
+                }
+            case ev.PlanDecided():
+                self.found.plan |= {"decision": event.decision, "allowed": event.allowed}
+            case ev.Reviewed() | ev.ApprovalAsked() | ev.ApprovalGiven():
+                self._own(event, link)
+            case _:
+                pass
+
+    def _own(self, event: ev.Event, link: Link) -> None:
+        found, content = self.found, body_of(link.content)
+        match event:
+            case ev.ActionProposed():
+                self._proposed(event, content)
+            case ev.Reviewed():
+                self._reviewed(event, content)
+            case ev.ApprovalAsked():
+                found.approval = {
+                    "id": event.id,
+                    "of": event.subject,
+                    "asked": event.at,
+                    "expires": event.expires,
+                    "needs": event.needs,
+                    "approvers": list(event.approvers),
+                    "reasons": content.get("reasons", []),
+                }
+            case ev.ApprovalGiven():
+                by = [event.by, *event.beside]
+                found.approval |= {"granted": event.granted, "by": by, "at": event.at}
+                found.approval |= {"comment": content["comment"]} if content.get("comment") else {}
+            case ev.ActionCleared():
+                found.clearance = {"at": event.at, "decision": event.decision, "approval": event.approval}
+                found.clearance["observed"] = event.observed
+                found.became = "cleared"
+            case ev.ActionIntent():
+                found.outcome = {"begun": event.at, "attempts": event.attempt, "idempotency": event.idempotency}
+                found.became = "begun; its outcome is unknown"
+            case ev.ActionOutcome():
+                found.outcome |= {"status": event.status, "at": event.at, "seconds": event.seconds}
+                found.outcome |= {name: content[name] for name in ("value", "reason") if name in content}
+                found.became = event.status
+            case ev.ActionRefused():
+                found.outcome = {"status": "refused", "at": event.at, "feedback": content.get("feedback", "")}
+                found.became = "refused"
+            case ev.Released(subject="observation", ok=False):
+                found.outcome["withheld"] = content.get("feedback", "")
+            case _:
+                pass
+
+    def _proposed(self, event: ev.ActionProposed, content: dict[str, Any]) -> None:
+        found, call = self.found, content.get("call", {})
+        found.action, found.effect, found.cost = event.action, event.effect, event.cost
+        origins = call.get("provenance", {})
+        found.arguments = [
+            Argument(name, value, *_origin(origins.get(name, {}))) for name, value in call.get("arguments", {}).items()
+        ]
+        found.control = _origin(call.get("control", {}))[0]
+        found.predicted = call.get("predicted")
+
+    def _reviewed(self, event: ev.Reviewed, content: dict[str, Any]) -> None:
+        whole = {each["monitor"]: each for each in content.get("verdicts", ())}
+        subject = f"{event.subject}, to spare a person" if event.waives else event.subject
+        for fact in event.verdicts:
+            said = whole.get(fact.monitor, {})
+            self.found.verdicts.append(
+                Said(
+                    monitor=fact.monitor,
+                    subject=subject,
+                    decision=fact.decision,
+                    status=fact.status,
+                    score=fact.score,
+                    reason=_cut(said.get("rationale") or said.get("feedback") or ""),
+                )
+            )
+
+    def _rested_on(self, event: ev.Event, link: Link) -> None:
+        content = body_of(link.content)
+        match event:
+            case ev.StepAsked():
+                sources = [source for each in content.get("provenance", ()) for source in each.get("sources", ())]
+                self._because[event.key] = Because(key=event.key, what="step", name=event.step, sources=sources)
+                self._because[event.key].by = f"{event.backend}:{event.model}"
+            case ev.StepAnswered() if event.key in self._because:
+                self._answered(self._because[event.key], event, content)
+            case ev.ActionProposed():
+                of = content.get("call", {}).get("provenance", {})
+                sources = list(dict.fromkeys(source for each in of.values() for source in each.get("sources", ())))
+                self._because[event.key] = Because(key=event.key, what="action", name=event.action, sources=sources)
+            case ev.ActionOutcome() if event.key in self._because:
+                because = self._because[event.key]
+                because.said = _short(content.get("value", content.get("reason")))
+                because.tainted, because.by = event.tainted, event.status
+            case ev.QuestionAsked():
+                said = content.get("title", "a question")
+                self._because[event.key] = Because(key=event.key, what="answer", name=_cut(said))
+            case ev.QuestionAnswered() if event.key in self._because:
+                self._because[event.key].said = _short(content.get("value"))
+                self._because[event.key].by = event.by
+            case _:
+                pass
+
+    def _answered(self, because: Because, event: ev.StepAnswered, content: dict[str, Any]) -> None:
+        samples = content.get("samples", [])
+        won = samples[event.winner] if 0 <= event.winner < len(samples) else {}
+        because.said = _short(content.get("value", content.get("error", {}).get("message")))
+        because.reasoning = _cut(won.get("reasoning", ""))
+        because.votes = f"{event.votes} of {event.samples}"
+        because.confidence, because.tainted = event.confidence, event.tainted
+
+
+def _origin(provenance: dict[str, Any]) -> tuple[list[str], bool]:
+    return list(provenance.get("sources", ())), bool(provenance.get("tainted"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SAID else text[:_SAID] + "…"
+
+
+def _short(value: Any) -> Any:
+    """A value, or the beginning of its text where it is long."""
+    if isinstance(value, str):
+        return _cut(value)
+    text = msgspec.json.encode(value).decode()
+    return value if len(text) <= _SAID else text[:_SAID] + "…"
+
+
+def as_json(found: Why) -> dict[str, Any]:
+    """The same as JSON values."""
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    return plain
