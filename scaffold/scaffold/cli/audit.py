@@ -13,7 +13,7 @@ import click
 from scaffold.cli.exporting import export
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
-from scaffold.cli.why import why
+from scaffold.cli.reporting import report
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
@@ -190,4 +190,4 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
 
 audit.add_command(export)
-audit.add_command(why)
+audit.add_command(report)

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 
+if TYPE_CHECKING:
+    from scaffold.trace.verify import Verification
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def evidence_options(command: Command) -> Command:
+    """`--against HEADS` and `--key LINE`: what a run is held against."""
+    against = click.option(
+        "--against",
+        metavar="HEADS",
+        multiple=True,
+        type=click.Path(path_type=Path, allow_dash=True),
+        help="Signed heads that were kept elsewhere: a file, another journal's folder, - for stdin.",
+    )
+    key = click.option(
+        "--key",
+        metavar="LINE",
+        multiple=True,
+        help="Verifier line of a key that has to have signed, or a file that holds some.",
+    )
+    return against(key(command))
+
 
 @click.command()
 @run_argument
 @json_option
-@click.option(
-    "--against",
-    metavar="HEADS",
-    multiple=True,
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Signed heads that were kept elsewhere: a file, another journal's folder, - for stdin.",
-)
-@click.option(
-    "--key",
-    metavar="LINE",
-    multiple=True,
-    help="Verifier line of a key that has to have signed, or a file that holds some.",
-)
+@evidence_options
 @runs_option
 def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, ...], runs: Path | None) -> int:
     """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
@@ -35,13 +49,10 @@ def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, .
     A signed one shows forgery, if the key or a head was kept where the agent could not reach it. Only the public key
     is needed, and of the run only its spine, trace.jsonl.
     """
-    from scaffold.trace.folders import is_written
-    from scaffold.trace.verify import describe, verify_run
+    from scaffold.trace.verify import describe
 
     journal = journal_at(runs)
-    folder = journal.folder(journal.find(run))
-    heads = [_heads_in(each, folder.name) for each in against]
-    result = verify_run(folder, key=_verifiers(key), against=heads, running=is_written(folder))
+    result = verified(journal.folder(journal.find(run)), against, key)
     if as_json:
         click.echo(json.dumps(describe(result), ensure_ascii=False))
     else:
@@ -52,6 +63,15 @@ def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, .
         for repaired in result.repaired:
             click.echo(f"a resume mended it: {repaired}")
     return 0 if result.ok else 1
+
+
+def verified(folder: Path, against: tuple[Path, ...], key: tuple[str, ...]) -> Verification:
+    """Verify a run's folder against what the options name."""
+    from scaffold.trace.folders import is_written
+    from scaffold.trace.verify import verify_run
+
+    heads = [_heads_in(each, folder.name) for each in against]
+    return verify_run(folder, key=_verifiers(key), against=heads, running=is_written(folder))
 
 
 def _verifiers(said: tuple[str, ...]) -> list[str]:

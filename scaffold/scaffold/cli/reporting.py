@@ -1,0 +1,61 @@
+"""`scaffold audit report`: a run as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scaffold.cli.integrity import evidence_options, verified
+from scaffold.cli.options import journal_at, run_argument, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import KeptRuns
+    from scaffold.odds.measured import Key
+
+_MEGA = 1e6
+
+
+@click.command()
+@run_argument
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write [RUN.html].")
+@click.option("--no-content", is_flag=True, help="Leave out prompts, reasoning, arguments and outputs.")
+@click.option(
+    "--answers", metavar="RUN", help="A run whose answers are taken for right, to hold stated confidence against."
+)
+@evidence_options
+@runs_option
+def report(
+    run: str,
+    output: Path | None,
+    no_content: bool,
+    answers: str | None,
+    against: tuple[Path, ...],
+    key: tuple[str, ...],
+    runs: Path | None,
+) -> None:
+    """Write a run as one HTML file, to be read anywhere, without a network.
+
+    At its top stands what `audit verify` finds. It is written for runs that were cut off, are paused or still running,
+    were imported, are altered, or whose content is withheld, and shows what there is. It holds what the trace
+    holds, so only its owner may read the file; `--no-content` writes one that can be shown to others.
+    """
+    from scaffold.odds.within import Within
+    from scaffold.projections.report.page import write_report
+
+    journal = journal_at(runs)
+    folder = journal.folder(journal.find(run))
+    target = output or Path(f"{folder.name}.html")
+    found = verified(folder, against, key)
+    right = _right(journal, answers) if answers else None
+    written = write_report(folder, target, found, confidences=Within(right), content=not no_content)
+    size = f", {written.bytes / _MEGA:.1f} MB" if written.bytes else ""
+    click.echo(f"wrote {target}: {written.events:,} events{size}")
+    click.echo(click.style(found.sentence(), fg="green" if found.ok else "yellow"), err=True)
+
+
+def _right(journal: KeptRuns, run: str) -> Key:
+    from scaffold.odds.measured import key_of
+
+    return key_of(journal.folder(journal.find(run)))

@@ -1,0 +1,100 @@
+// Verdicts with the words they rest on, and those words marked where they stand.
+"use strict";
+
+const DECISIONS = ["halt", "block", "escalate", "revise", "resample", "flag", "allow"];
+const GLYPHS = { halt: "■", block: "✕", escalate: "?", revise: "↻", resample: "↻", flag: "!", allow: "✓", "": "·" };
+const SAID = { ok: "", error: "the check failed", timeout: "the check took too long", truncated: "the check was cut off", abstain: "abstained", skipped: "skipped" };
+const lookOf = (decision) => (DECISIONS.includes(decision) ? decision : "unread");
+
+// All verdicts of a row: whole where their content is there, else the facts that the spine keeps.
+function verdictsOf(events) {
+  const found = [];
+  for (const { e: event, c: content, k: kept } of events) {
+    if (event.kind !== "reviewed") continue;
+    const whole = (content && Array.isArray(content.verdicts) ? content.verdicts : []).filter((each) => each && typeof each === "object");
+    for (const fact of event.verdicts || []) {
+      const more = whole.find((each) => each.monitor === fact.monitor) || {};
+      found.push({ ...fact, ...more, subject: event.subject, seq: event.seq, stakes: event.stakes || "low", waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
+    }
+  }
+  return found;
+}
+
+const listOf = (value) => (Array.isArray(value) ? value.filter((each) => each && typeof each === "object") : []);
+
+// Spans of evidence, numbered, with who gave them; what is said of other events is left out.
+function spansIn(verdicts, seqs) {
+  return verdicts.flatMap((verdict) => listOf(verdict.evidence).filter((span) => typeof span.quote === "string" && span.quote && (!span.event || seqs.includes(span.event)))
+    .map((span) => ({ ...span, monitor: verdict.monitor, decision: verdict.decision })));
+}
+
+// Where a span's words stand in a text: at its own place if they do, else where they first occur.
+function placeOf(text, span) {
+  if (span.end && text.slice(span.start || 0, span.end) === span.quote) return [span.start || 0, span.end];
+  const found = text.indexOf(span.quote);
+  return found < 0 ? null : [found, found + span.quote.length];
+}
+
+// A text with the words of its evidence marked; marks that overlap are one.
+function marked(text, spans) {
+  const places = [];
+  for (const span of spans) {
+    const place = placeOf(text, span);
+    if (!place) continue;
+    span.found = true;
+    places.push({ from: place[0], to: place[1], spans: [span] });
+  }
+  places.sort((one, other) => one.from - other.from || other.to - one.to);
+  const merged = [];
+  for (const place of places) {
+    const last = merged[merged.length - 1];
+    if (last && place.from < last.to) {
+      last.to = Math.max(last.to, place.to);
+      last.spans.push(...place.spans);
+    } else merged.push(place);
+  }
+  const parts = [];
+  let done = 0;
+  for (const { from, to, spans: said } of merged) {
+    parts.push(document.createTextNode(plain(text.slice(done, from))));
+    const worst = DECISIONS.find((decision) => said.some((span) => span.decision === decision)) || "";
+    const mark = element("mark", lookOf(worst), text.slice(from, to));
+    mark.title = plain(said.map((span) => span.monitor + " says " + span.decision).join(", "));
+    parts.push(mark);
+    done = to;
+  }
+  parts.push(document.createTextNode(plain(text.slice(done))));
+  return parts;
+}
+
+const markedPassage = (text, spans, className) => passage(text, className, (shown) => marked(shown, spans));
+
+function verdictCard(trace, row, verdict) {
+  const made = element("div", "verdict " + lookOf(verdict.decision));
+  const status = verdict.status && verdict.status !== "ok" ? SAID[verdict.status] || verdict.status : "";
+  const score = typeof verdict.score === "number" ? `${verdict.property || "score"} ${verdict.score.toFixed(2)}${verdict.calibrated ? " (calibrated)" : ""}` : "";
+  made.append(element("p", "head", element("b", "", verdict.monitor), " says ", element("span", "badge " + lookOf(verdict.decision), GLYPHS[verdict.decision] || "", " ", verdict.decision),
+    status ? element("span", "badge unmade", status) : null));
+  made.append(element("p", "faint", [verdict.subject === row.kind ? "" : "of the " + verdict.subject, score, verdict.seconds ? lasting(verdict.seconds) : "", verdict.waives ? "asked whether a person can be spared" : "",
+    verdict.usage && (verdict.usage.input || verdict.usage.output) ? counted((verdict.usage.input || 0) + (verdict.usage.output || 0), "token") : ""].filter(Boolean).join(" · ")));
+  if (verdict.rationale) made.append(element("p", "", verdict.rationale));
+  if (verdict.feedback && verdict.feedback !== verdict.rationale) made.append(element("p", "", element("span", "faint", "told: "), verdict.feedback));
+  for (const objection of listOf(verdict.objections)) made.append(element("p", "", element("span", "faint", (objection.node || "the plan") + ": "), objection.feedback));
+  for (const span of listOf(verdict.evidence)) made.append(evidence(trace, span));
+  if (verdict.hidden) made.append(element("p", "faint", "What it said besides is withheld."));
+  return made;
+}
+
+function evidence(trace, span) {
+  const from = span.event ? trace.rowAt(span.event) : null;
+  return element("blockquote", "", plain(span.quote || "") || "words withheld", element("cite", "", from ? jump(from, "event " + span.event) : "", from && span.path ? " · " : "", span.path || ""));
+}
+
+function verdictColumn(trace, row, verdicts) {
+  const made = element("div", "verdicts");
+  const worst = [...verdicts].sort((one, other) => DECISIONS.indexOf(one.decision) - DECISIONS.indexOf(other.decision));
+  if (!verdicts.length) made.append(element("p", "faint", "No monitor has read this. That is not the same as clean."));
+  for (const verdict of worst) made.append(verdictCard(trace, row, verdict));
+  for (const each of trace.askedFor(row)) made.append(element("p", "faint", "asked a model: ", jump(each, each.label.split("  ")[0] + " " + each.key.slice(each.key.lastIndexOf("!") + 1))));
+  return made;
+}

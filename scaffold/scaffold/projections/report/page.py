@@ -1,0 +1,267 @@
+"""Writes the file: a page that shows whatever data it holds, and the data, compressed, in blocks.
+
+What a trace says stands only in the blocks, as base64 of deflated JSON, and the page puts it on the screen as text. So
+there is no markup to escape. A Content-Security-Policy besides lets nothing run but the page's own scripts, by
+their hashes, and lets nothing be fetched or sent.
+
+A block holds the moves of a few hundred kilobytes of trace, one a line, and is unpacked when it is looked at; the index
+has a line for each move, and is unpacked at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from scaffold.errors import BadInput
+from scaffold.projections.report.figures import Figures
+from scaffold.projections.report.reading import Reading
+from scaffold.projections.report.rows import Row, Rows
+from scaffold.projections.report.summaries import summary, worst_of
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.projections.report.figures import Confidences
+    from scaffold.trace.verify import Verification
+
+_FILES = Path(__file__).with_name("files")
+_SCRIPTS = (
+    "data.js",
+    "elements.js",
+    "windowed.js",
+    "graph.js",
+    "evidence.js",
+    "moves.js",
+    "walk.js",
+    "figures.js",
+    "plots.js",
+    "main.js",
+)
+_POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src {styles}; base-uri 'none'; form-action 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_BLOCK = 256 * 1024
+_DIGEST = 16  # hex digits, enough to see that two are alike; the trace has them whole
+_encode = msgspec.json.Encoder().encode
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What was written.
+
+    Attributes:
+        events: how many of the trace's events are in it.
+        rows: moves, and what else has a row of its own.
+        bytes: of the file.
+    """
+
+    events: int
+    rows: int
+    bytes: int
+
+
+def write_report(
+    folder: Path,
+    output: Path,
+    verification: Verification,
+    *,
+    confidences: Confidences | None = None,
+    content: bool = True,
+) -> Written:
+    """Write the report of one run, in memory that does not grow with it.
+
+    Args:
+        folder: the run's.
+        output: where to; only its owner may read it, since it holds what the trace holds. A device is written to.
+        verification: what was found of the trace.
+        confidences: follows how well stated confidence fitted.
+        content: without it, prompts, reasoning, arguments and outputs stay out, and whoever may see the spine may
+            see the report.
+
+    Raises:
+        BadInput: the output cannot be written.
+        OSError: the run cannot be read.
+    """
+    reading, figures = Reading(folder, content=content), Figures(confidences)
+    with _opened(output) as file:
+        before, after = _page(folder.name)
+        file.write(before)
+        blocks, index = _Blocks(file, "block"), _Blocks(file, "index", 4 * _BLOCK)
+        frame = _Frame()
+        rows = 0
+        for row in _rows(reading, frame):
+            worst = worst_of(row)
+            figures.take(row, worst)
+            line = summary(row, worst)
+            index.add(_encode([*line, *blocks.add(_line(row))]))
+            rows += 1
+        blocks.close()
+        index.close()
+        from scaffold.trace.verify import describe
+
+        manifest = {
+            "run": folder.name,
+            "rows": rows,
+            "events": reading.events,
+            "stopped": reading.stopped,
+            "content": content,
+            "blocks": blocks.number,
+            "indexes": index.number,
+            "verification": describe(verification),
+            "frame": frame.told(),
+            "figures": figures.told(),
+        }
+        last = _Blocks(file, "manifest")
+        last.add(_encode(manifest))
+        last.close()
+        file.write(after)
+        return Written(reading.events, rows, file.tell() if file.seekable() else 0)
+
+
+def _rows(reading: Reading, frame: _Frame) -> Iterator[Row]:
+    rows = Rows()
+    for told in reading:
+        frame.take(told.event, told.content)
+        yield from rows.take(told)
+    yield from rows.rest()
+
+
+class _Frame:
+    """How the run began and how it stands: what the top of the page says."""
+
+    def __init__(self) -> None:
+        self._started: ev.RunStarted | None = None
+        self._opening: dict[str, Any] = {}
+        self._last: ev.Event | None = None
+        self._closing: dict[str, Any] = {}
+        self._began = self._resumes = 0.0
+        self._signals: list[dict[str, Any]] = []
+
+    def take(self, event: ev.Event, content: dict[str, Any]) -> None:
+        """Take in one event."""
+        self._last = event
+        match event:
+            case ev.RunStarted():
+                self._started, self._opening, self._began = event, content, event.at
+            case ev.RunResumed():
+                self._resumes += 1
+            case ev.Ended() | ev.Paused():
+                self._closing = content
+            case ev.ProfileCorrected():
+                self._signals.append({"model": f"{event.backend}:{event.model}", "reasoning": event.reasoning})
+            case _:
+                pass
+
+    def told(self) -> dict[str, Any]:
+        """As JSON values."""
+        last = self._last
+        ended = last if isinstance(last, ev.Ended | ev.Paused) else None
+        config = self._opening.get("config")
+        return {
+            "started": msgspec.to_builtins(self._started) if self._started is not None else {},
+            "task": self._opening.get("task"),
+            "calibration": config.get("calibration") if isinstance(config, dict) else None,
+            "config": config,
+            "status": ended.status if ended is not None else "",
+            "ended": isinstance(ended, ev.Ended),
+            "closing": self._closing if ended is not None else {},
+            "at": [self._began, last.at if last is not None else 0.0],
+            "active": last.t if last is not None else 0.0,
+            "resumed": self._resumes,
+            "corrected": self._signals[-20:],
+        }
+
+
+def _line(row: Row) -> bytes:
+    """All events of a row with their contents, as one line of JSON."""
+    return b"[%b]" % b",".join(_event(told.event, told.kept, told.body) for told in row.told)
+
+
+def _event(event: Any, kept: str, body: bytes) -> bytes:
+    event.content = ""
+    if getattr(event, "digest", ""):
+        event.digest = event.digest[:_DIGEST]
+    return b'{"e":%b,"k":"%b","c":%b}' % (ev.encode(event), kept.encode(), body or b"null")
+
+
+class _Blocks:
+    """Lines gathered into blocks, each a script element of a kind that no browser runs."""
+
+    def __init__(self, file: BinaryIO, name: str, size: int = _BLOCK) -> None:
+        self._file = file
+        self._full = size
+        self._name = name
+        self._lines: list[bytes] = []
+        self._size = 0
+        self.number = 0
+
+    def add(self, line: bytes) -> tuple[int, int]:
+        """Take in a line; give its block and its place there."""
+        if self._size >= self._full:
+            self.close()
+        self._lines.append(line)
+        self._size += len(line)
+        return self.number, len(self._lines) - 1
+
+    def close(self) -> None:
+        """Write what is gathered."""
+        if not self._lines:
+            return
+        packed = base64.b64encode(zlib.compress(b"\n".join(self._lines)))
+        opening = f'<script type="application/octet-stream" id="{self._name}-{self.number}">'
+        self._file.write(opening.encode() + packed + b"</script>\n")
+        self._lines, self._size, self.number = [], 0, self.number + 1
+
+
+def _page(run: str) -> tuple[bytes, bytes]:
+    """The page before and after the data."""
+    style = (_FILES / "page.css").read_text(encoding="utf-8")
+    scripts = [(_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), styles=_hash(style))
+    page = (_FILES / "page.html").read_text(encoding="utf-8")
+    for name, text in {
+        "run": html.escape(run),
+        "policy": policy,
+        "style": style,
+        "scripts": "".join(f"<script>{script}</script>\n" for script in scripts),
+    }.items():
+        page = page.replace(f"<!--{name}-->", text)
+    before, _, after = page.partition("<!--data-->")
+    return before.encode(), after.encode()
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+@contextmanager
+def _opened(output: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name once it is whole."""
+    try:
+        if output.is_dir():
+            raise BadInput(f"{output} is a folder: name a file, such as {output / 'run.html'}")
+        if output.exists() and not output.is_file():
+            with output.open("wb") as file:
+                yield file
+            return
+        descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+            Path(name).replace(output)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise BadInput(f"cannot write {output}: {error.strerror or error}") from error

@@ -1,0 +1,101 @@
+"""Gives the events of a stored run as far as they can be read, whatever has become of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from scaffold.errors import NewerTrace, TraceDamaged
+from scaffold.interfaces import Record
+from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.files import read_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scaffold.trace.chain import Link
+    from scaffold.vocabulary.events import Event
+
+Kind = TypeVar("Kind")
+Kept = Literal["none", "here", "withheld", "altered"]
+
+
+class Told(msgspec.Struct, gc=False):
+    """One event with its content.
+
+    Attributes:
+        event: what happened.
+        content: what the spine must not hold; empty when there is none or it cannot be read.
+        kept: whether there is content, and what has become of it.
+        body: the content's bytes, as they are kept.
+    """
+
+    event: Event
+    content: dict[str, Any]
+    kept: Kept
+    body: bytes = b""
+
+
+class Reading:
+    """Reads one run's folder, once.
+
+    Args:
+        folder: the run's.
+        content: without it, all content is treated as if it were withheld.
+
+    Attributes:
+        stopped: why nothing was read after the last event; empty when all was.
+        events: how many were read.
+    """
+
+    def __init__(self, folder: Path, *, content: bool = True) -> None:
+        self._folder = folder
+        self._with_content = content
+        self.stopped = ""
+        self.events = 0
+
+    def __iter__(self) -> Iterator[Told]:
+        """Give events in order, up to the first whose place in the chain does not hold."""
+        chain = Chain()
+        for record in read_files(self._folder):
+            try:
+                link, altered = _follow(chain, record)
+            except (TraceDamaged, NewerTrace) as error:
+                self.stopped = str(error)
+                return
+            self.events = link.event.seq
+            yield self._told(link, altered=altered)
+
+    def _told(self, link: Link, *, altered: bool) -> Told:
+        if not link.event.content:
+            return Told(link.event, {}, "none")
+        if altered:
+            return Told(link.event, {}, "altered")
+        if link.content is None or not self._with_content:
+            return Told(link.event, {}, "withheld")
+        try:
+            body: Any = body_of(link.content)
+        except msgspec.DecodeError:
+            body = None
+        if not isinstance(body, dict):
+            return Told(link.event, {}, "altered")
+        return Told(link.event, body, "here", link.content.body)
+
+
+def _follow(chain: Chain, record: Record) -> tuple[Link, bool]:
+    """Check one record; where only its content does not fit, go on without that, and say so."""
+    try:
+        return chain.follow(record), False
+    except TraceDamaged:
+        if not record.content:
+            raise
+    return chain.follow(Record(record.seq, record.line)), True
+
+
+def dig(value: Any, kind: type[Kind], *path: str) -> Kind:
+    """What stands at a path in a content, or the empty value of its kind: whoever wrote the trace may not be us."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, kind) else kind()

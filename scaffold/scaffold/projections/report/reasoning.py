@@ -1,0 +1,53 @@
+"""Adds up how much of a run's reasoning could be read, and how much of that monitors have read, from its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.machinery.visibility import shown_by
+from scaffold.projections.report.reading import dig
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.models import Sample
+from scaffold.vocabulary.monitorability import VISIBILITIES, Readable
+
+if TYPE_CHECKING:
+    from scaffold.projections.report.rows import Row
+
+
+def add_step(readable: Readable, row: Row) -> None:
+    """Take in one step of the work, as the run itself counts it while it lives."""
+    for told in row.told:
+        event = told.event
+        if isinstance(event, ev.ProfileCorrected) and _fell(event):
+            readable.falls += 1
+    end = row.last(ev.StepAnswered)
+    if end is None or not isinstance(end.event, ev.StepAnswered):
+        return
+    answered = end.event
+    shown = answered.reasoning or _shown(end.content, answered)
+    readable.add(shown, answered.usage.reasoning)
+    if any(_reads(each.event) for each in row.of(ev.Reviewed)):
+        readable.was_read(shown, answered.usage.reasoning)
+
+
+def _fell(event: ev.ProfileCorrected) -> bool:
+    return VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
+
+
+def _shown(content: dict[str, Any], event: ev.StepAnswered) -> str:
+    """The same from the samples, for traces whose writer did not say it."""
+    try:
+        samples = msgspec.convert(dig(content, list, "samples"), list[Sample])
+    except msgspec.ValidationError:
+        return ""
+    return shown_by(samples, event.usage) or ""
+
+
+def _reads(event: ev.Event) -> bool:
+    return (
+        isinstance(event, ev.Reviewed)
+        and event.subject in {"step", "stream"}
+        and any(verdict.status == "ok" for verdict in event.verdicts)
+    )

@@ -1,0 +1,114 @@
+"""Puts together the events that belong to one move: a step, a plan, an action, a question, or the run itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold.projections.report.reading import Told
+    from scaffold.vocabulary.events import Event
+
+_OPENS: dict[type[Event], str] = {
+    ev.StepAsked: "step",
+    ev.PlanProposed: "plan",
+    ev.ActionProposed: "action",
+    ev.QuestionAsked: "question",
+}
+# After the event that settles a move others may still speak of it, such as a monitor that only observes.
+_LINGER = 256
+
+
+class Row:
+    """One move with all that was said of it.
+
+    Attributes:
+        kind: `step`, `plan`, `action`, `question`, `note`, `answer` or `run`.
+        key: where in the planner's structure.
+        told: its events, in order.
+        settled: nothing is outstanding.
+    """
+
+    __slots__ = ("key", "kind", "settled", "told")
+
+    def __init__(self, kind: str, told: Told) -> None:
+        self.kind = kind
+        self.key = told.event.key
+        self.told = [told]
+        self.settled = False
+
+    @property
+    def seq(self) -> int:
+        """Number of its first event."""
+        return self.told[0].event.seq
+
+    def of(self, *kinds: type[Event]) -> Iterator[Told]:
+        """Its events of some kinds, the last first."""
+        return (told for told in reversed(self.told) if isinstance(told.event, kinds))
+
+    def last(self, *kinds: type[Event]) -> Told | None:
+        """The last of its events of some kinds."""
+        return next(self.of(*kinds), None)
+
+
+class Rows:
+    """Follows events in order, and gives each row once it is settled and nothing more is likely to be said of it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}  # by key, under way or lingering
+        self._lingering: dict[str, None] = {}
+
+    def take(self, told: Told) -> Iterator[Row]:
+        """Take in one event; give the rows that are over by it."""
+        event = told.event
+        kind = _OPENS.get(type(event))
+        known = self._rows.get(event.key) if event.key else None
+        if kind is None and known is None:
+            yield _alone(told)
+            return
+        if kind is None and known is not None:
+            known.told.append(told)
+        else:
+            if known is not None:
+                yield self._leave(event.key)
+            known = self._rows[event.key] = Row(kind or "", told)
+        if _settles(event) and not known.settled:
+            known.settled = True
+            self._lingering[event.key] = None
+            if len(self._lingering) > _LINGER:
+                yield self._leave(next(iter(self._lingering)))
+
+    def rest(self) -> Iterator[Row]:
+        """Give what is left when the trace is over."""
+        for key in list(self._rows):
+            yield self._leave(key)
+
+    def _leave(self, key: str) -> Row:
+        self._lingering.pop(key, None)
+        return self._rows.pop(key)
+
+
+def _alone(told: Told) -> Row:
+    match told.event:
+        case ev.Noted():
+            kind = "note"
+        case ev.Reviewed(subject="answer"):
+            kind = "answer"
+        case _:
+            kind = "run"
+    row = Row(kind, told)
+    row.settled = True
+    return row
+
+
+def _settles(event: Event) -> bool:
+    match event:
+        case ev.StepAnswered() | ev.ActionOutcome():
+            return event.final
+        case ev.StepCut() | ev.PlanDecided() | ev.ActionRefused() | ev.Released() | ev.QuestionAnswered():
+            return True
+        case _:
+            return False
