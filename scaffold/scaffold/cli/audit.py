@@ -14,6 +14,7 @@ from scaffold.cli.exporting import export
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 from scaffold.cli.reporting import report
+from scaffold.cli.why import why
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
@@ -190,4 +191,5 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
 
 audit.add_command(export)
+audit.add_command(why)
 audit.add_command(report)
