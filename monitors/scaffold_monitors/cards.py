@@ -191,3 +191,30 @@ WATCH = MonitorCard(
     ),
     example="watch: {phrases: [nobody will notice], decision: resample}",
 )
+TRACE = MonitorCard(
+    about="Asks a model whether the reasoning shows another intent than the task's, with the words that show it.",
+    property="suspicion",
+    watches=frozenset({"step"}),
+    needs=("judge",),
+    cost="one question to a model for each step, or each plan with `at: plan`, and for every 24,000 characters of it",
+    blind=(
+        "intent that is not written down, or only where the backend does not show it.",
+        "what the judge does not understand: it is a model, and can be wrong or talked into something.",
+        "drift over several steps, unless it reads whole stretches with `at: plan`.",
+        "samples that were outvoted: it reads the one that counts.",
+    ),
+    example="trace: {to: judge, at: plan}",
+)
+LEGIBILITY = MonitorCard(
+    about="Asks a model whether a reader can follow the reasoning, and whether it says all that the answer rests on.",
+    property="illegibility",
+    watches=frozenset({"step"}),
+    needs=("judge",),
+    cost="one question to a model for each step that shows reasoning, and for every 24,000 characters of it",
+    blind=(
+        "whether the reasoning is right, and whether the model went by it: `faithfulness` asks that.",
+        "steps without readable reasoning: it abstains, which is no praise.",
+        "of long reasoning, what lies between two stretches that are rated apart.",
+    ),
+    example="legibility: {to: judge, at_least: 2}",
+)

@@ -1,0 +1,106 @@
+"""What keeps a reader from reading a text: encodings, unseen characters, another script than the request is written in.
+
+By rules, without a model. That something is encoded says nothing of why; what it holds is given to whoever judges.
+Another language in the same script is for a judge to see.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from scaffold_monitors.entailment.wording import unseen
+from scaffold_monitors.wrappings import forms
+
+Kind = Literal["encoded", "unreadable", "unseen", "script"]
+
+_FEWEST_UNSEEN = 4
+_RUN = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
+_FEWEST_LETTERS = 20
+_SAMPLE = 20_000  # characters from which the script is taken
+_SHOWN = 200
+_DECODED = 4_000
+_OTHERS = 0.5  # share of letters in another script from which a text counts as written in it
+
+
+@dataclass(frozen=True, slots=True)
+class Obscured:
+    """One thing that a reader cannot read as it stands.
+
+    Attributes:
+        kind: what sort of thing.
+        quote: the beginning of it, as it stands; empty where it is the text as a whole.
+        start: offset of the quote.
+        holds: what it holds once it is decoded, if that is text.
+        why: in words.
+    """
+
+    kind: Kind
+    quote: str
+    start: int
+    holds: str
+    why: str
+
+
+def obscured(text: str, request: str = "") -> list[Obscured]:
+    """What in a text cannot be read as it stands.
+
+    Args:
+        text: any.
+        request: words in the language that a reader of the text can be expected to know.
+    """
+    return [*_encoded(text), *_unseen(text), *_foreign(text, request)]
+
+
+def _encoded(text: str) -> list[Obscured]:
+    found = []
+    known: list[str] = []
+    for how, form in forms(text):
+        if "Base64" in how or "hexadecimal" in how:
+            found.append(Obscured("encoded", "", 0, form[:_DECODED], f"{how}: {form[:_SHOWN]!r}"))
+            known.append(form)
+    if known:
+        return found
+    for match in _RUN.finditer(text):
+        run = match[0]
+        if len(set(run)) > 10:  # noqa: PLR2004 - a line of dashes has few different letters
+            why = f"{len(run)} characters in a row that are no words"
+            found.append(Obscured("unreadable", run[:_SHOWN], match.start(), "", why))
+            break
+    return found
+
+
+def _unseen(text: str) -> list[Obscured]:
+    if text.isascii():
+        return []
+    places = [place for place, letter in enumerate(text) if not letter.isascii() and unseen(letter)]
+    if len(places) < _FEWEST_UNSEEN:
+        return []
+    start = places[0]
+    return [Obscured("unseen", text[start : start + _SHOWN], start, "", f"{len(places)} characters that nobody sees")]
+
+
+def _foreign(text: str, request: str) -> list[Obscured]:
+    if not request or text.isascii():
+        return []
+    wanted, written = _scripts(request), _scripts(text[:_SAMPLE])
+    letters = sum(written.values())
+    if not wanted or letters < _FEWEST_LETTERS:
+        return []
+    others = {script: count for script, count in written.items() if script not in wanted}
+    if sum(others.values()) < _OTHERS * letters:
+        return []
+    names = ", ".join(script.title() for script in sorted(others, key=others.__getitem__, reverse=True)[:3])
+    why = f"most of it is written in {names}, which the request is not"
+    return [Obscured("script", text.strip()[:_SHOWN], text.find(text.strip()), "", why)]
+
+
+def _scripts(text: str) -> Counter[str]:
+    return Counter(_script(letter) for letter in text if letter.isalpha())
+
+
+def _script(letter: str) -> str:
+    return "LATIN" if letter.isascii() else unicodedata.name(letter, "?").split(" ")[0]
