@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has to be short
     folder.chmod(0o755)
     try:
-        with Cluster(folder) as running:
+        with Cluster(folder, durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

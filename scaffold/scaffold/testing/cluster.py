@@ -75,6 +75,11 @@ class Cluster:
         self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def fresh(self, name: str) -> str:
+        """Make another empty database; gives its address."""
+        self._run("createdb", "-h", str(self.folder), "-U", "owner", name)
+        return self.url.replace("/scaffold?", f"/{name}?")
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = " ".join(f"-c {each}" for each in (*self._settings, f"unix_socket_directories={self.folder}"))

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import TraceDamaged, UnknownRun
-from scaffold.interfaces import Answer, Surroundings
+from scaffold.errors import RunHeld, TraceDamaged
+from scaffold.interfaces import Answer, KeptRuns, Surroundings
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.files import FileJournal
+from scaffold.trace.places import is_database
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _SECONDS_A_CASE = 60
 _ROUNDS_OF_ANSWERS = 20
+_LEASE_S = 0.4
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -46,16 +48,25 @@ class Stage(msgspec.Struct, frozen=True):
         folder: an empty folder of its own for whatever else it needs.
     """
 
-    journal: FileJournal
+    journal: KeptRuns
     surroundings: Surroundings
     effects: EffectLedger
     folder: Path
 
 
 class Order(msgspec.Struct):
-    """One thing to do: start a task, or resume the run that lies in the folder."""
+    """One thing to do: start a task, or resume the run that lies in the folder.
+
+    Attributes:
+        folder: of the case.
+        place: where its runs are kept: a folder, or a database of its own.
+        point: where to be killed, at its `nth` visit; or, when that is empty, after how many points of any name.
+        says: the answer to every question.
+        grants: the answer to every approval.
+    """
 
     folder: str
+    place: str
     task: dict[str, Any]
     resume: bool = False
     point: str = ""
@@ -82,10 +93,24 @@ class Ran(msgspec.Struct):
     reached: dict[str, int] = {}
     error: str = ""
 
+    @property
+    def reached_in_all(self) -> int:
+        """How many points were reached."""
+        return sum(self.reached.values())
 
-def stage_in(folder: Path, reach: Callable[[str], None]) -> Stage:
-    """Build the stage of one case below a folder."""
-    return Stage(FileJournal(folder / "runs"), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder)
+
+def stage_in(folder: Path, place: str, reach: Callable[[str], None]) -> Stage:
+    """Build the stage of one case."""
+    return Stage(journal_at(place), Surroundings(reach=reach), EffectLedger(folder / "effects"), folder)
+
+
+def journal_at(place: str) -> KeptRuns:
+    """The journal of a place; a claim on a database soon runs out, so that a case need not wait long for the next."""
+    if not is_database(place):
+        return FileJournal(place)
+    from scaffold.trace.postgres import PostgresJournal
+
+    return PostgresJournal(place, lease=_LEASE_S)
 
 
 def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
@@ -99,18 +124,16 @@ def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
     return made
 
 
-async def _carry_out(agent: Scaffold, order: Order, journal: FileJournal) -> Outcome:
+async def _carry_out(agent: Scaffold, order: Order, journal: KeptRuns) -> Outcome:
     """Solve or resume, and answer whatever the run waits for, by its inbox."""
     async with agent:
-        if order.resume and journal.runs():
-            try:
-                outcome = await agent.resume(journal.runs()[0])
-            except (TraceDamaged, UnknownRun):
-                if any((journal.root / run / "trace.jsonl").stat().st_size for run in journal.runs()):
-                    raise
-                outcome = await agent.solve(Task.model_validate(order.task))  # nothing was written yet
-        else:
-            outcome = await agent.solve(Task.model_validate(order.task))
+        begun = _begun(journal) if order.resume else []
+        try:
+            outcome = await (_resume(agent, begun[0]) if begun else agent.solve(Task.model_validate(order.task)))
+        except TraceDamaged:
+            if _begun(journal):
+                raise
+            outcome = await agent.solve(Task.model_validate(order.task))  # nothing was written yet but a torn line
         for _ in range(_ROUNDS_OF_ANSWERS):
             if outcome.status != "waiting":
                 break
@@ -120,7 +143,22 @@ async def _carry_out(agent: Scaffold, order: Order, journal: FileJournal) -> Out
     return outcome
 
 
-async def _answer(journal: FileJournal, run: str, order: Order, line: bytes) -> None:
+def _begun(journal: KeptRuns) -> list[str]:
+    """The runs of which something was written."""
+    return [run for run in journal.runs() if (journal.folder(run) / "trace.jsonl").stat().st_size]
+
+
+async def _resume(agent: Scaffold, run: str) -> Outcome:
+    """Go on with a run as soon as the claim of who has died runs out."""
+    async with asyncio.timeout(_SECONDS_A_CASE):
+        while True:
+            try:
+                return await agent.resume(run)
+            except RunHeld:
+                await asyncio.sleep(_LEASE_S / 4)
+
+
+async def _answer(journal: KeptRuns, run: str, order: Order, line: bytes) -> None:
     event = msgspec.json.decode(line)
     if event["kind"] in {"approval.asked", "question.asked"}:
         answer = Answer(
@@ -138,10 +176,10 @@ def _child(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
 
     def reach(point: str) -> None:
         reached[point] += 1
-        if point == order.point and reached[point] == order.nth:
+        if order.nth and (reached[point] if point == order.point else not order.point and reached.total()) == order.nth:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    stage = stage_in(Path(order.folder), reach)
+    stage = stage_in(Path(order.folder), order.place, reach)
     try:
         outcome = asyncio.run(_carry_out(make(stage), order, stage.journal))
     except Exception as error:  # noqa: BLE001 - the judge wants to hear of it
@@ -179,7 +217,8 @@ def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
 def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
     """Run once in this process, so that children find imported and cached what they need."""
     with tempfile.TemporaryDirectory(dir=Path(order.folder).parent) as folder:
-        _child(make, msgspec.structs.replace(order, folder=folder, resume=False, point=""))
+        place = str(Path(folder, "runs"))
+        _child(make, msgspec.structs.replace(order, folder=folder, place=place, resume=False, point="", nth=0))
     gc.collect()
     gc.freeze()
 

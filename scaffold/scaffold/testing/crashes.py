@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from scaffold.machinery.points import POINTS
-from scaffold.testing.crash_worker import Order, Ran, Stage
+from scaffold.testing.crash_worker import Order, Ran, Stage, journal_at
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import Story, read_story, wrong_clearances, wrong_effects, wrong_end
 
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.vocabulary.task import Task
 
-__all__ = ["Case", "Stage", "crash_matrix"]
+__all__ = ["Case", "Loop", "Stage", "crash_matrix", "kill_loops"]
+
+_MOST_KILLS = 500
+_SHORTEST = 8  # points within which any run gets further than it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,10 @@ class Case:
         return f"killed at {self.point} #{self.nth}: {said} ({self.folder})"
 
 
+def _in_files(folder: Path) -> str:
+    return str(folder / "runs")
+
+
 def crash_matrix(
     make_agent: Callable[[Stage], Scaffold],
     task: Task,
@@ -72,6 +81,7 @@ def crash_matrix(
     points: Sequence[str] = POINTS,
     says: str = "yes",
     grants: bool = True,
+    place: Callable[[Path], str] = _in_files,
 ) -> list[Case]:
     """Run a task once in peace, then once for each visit to each point, killed there and resumed.
 
@@ -83,6 +93,7 @@ def crash_matrix(
         points: where to kill.
         says: the answer to every question of the run.
         grants: the answer to every approval it asks for.
+        place: where the runs of a case are kept: a folder, or a database of its own with the journal's tables.
 
     Returns:
         The cases, in the order in which the points stand in `points`.
@@ -90,26 +101,98 @@ def crash_matrix(
     Raises:
         RuntimeError: the run cannot be completed in peace.
     """
+    where, task_said = folder / "peace", task.model_dump(mode="json")
+    order = Order(folder=str(where), place=place(where), task=task_said, says=says, grants=grants)
+    with _workers(make_agent) as (first, second):
+        judge = _peace(first, order, opaque)
+        cases = []
+        for point in points:
+            for nth in range(1, judge.peace.reached.get(point, 0) + 1):
+                where = folder / f"{point.replace(':', '-')}-{nth}"
+                begun = msgspec.structs.replace(order, folder=str(where), place=place(where), point=point, nth=nth)
+                killed = first.run(begun)
+                again = msgspec.structs.replace(begun, resume=True, point="", nth=0)
+                resumed = second.run(again) if killed.killed else killed
+                cases.append(judge.case(begun, killed, resumed))
+                if not cases[-1].faults:
+                    shutil.rmtree(where)
+    return cases
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A run that was killed again and again until it came to its end.
+
+    Attributes:
+        kills: how often.
+        case: what came of it.
+    """
+
+    kills: int
+    case: Case
+
+
+def kill_loops(
+    make_agent: Callable[[Stage], Scaffold],
+    tasks: Iterable[Task],
+    folder: Path,
+    source: random.Random,
+    *,
+    opaque: Iterable[str] = (),
+    place: Callable[[Path], str] = _in_files,
+) -> Iterator[Loop]:
+    """Run each task in peace, and once more killed after so many points as are drawn, over and over until it ends.
+
+    Args:
+        make_agent: makes the agent, on the stage it is given.
+        tasks: what it solves.
+        folder: an empty folder; what went well is removed from it.
+        source: how long each life is.
+        opaque: names of actions whose target neither removes duplicates nor can be asked.
+        place: where the runs of a task are kept.
+
+    Raises:
+        RuntimeError: a run cannot be completed in peace, or does not end.
+    """
+    with _workers(make_agent) as workers:
+        for number, task in enumerate(tasks):
+            peaceful = folder / f"peace-{number}"
+            order = Order(folder=str(peaceful), place=place(peaceful), task=task.model_dump(mode="json"))
+            judge = _peace(workers[0], order, opaque)
+            where, kills = folder / f"loop-{number}", 0
+            order = msgspec.structs.replace(order, folder=str(where), place=place(where))
+            longest = _SHORTEST + judge.peace.reached_in_all // 2
+            while True:
+                ran = workers[kills % 2].run(msgspec.structs.replace(order, nth=source.randint(1, longest)))
+                if not ran.killed:
+                    break
+                kills += 1
+                order = msgspec.structs.replace(order, resume=True)
+                if kills > _MOST_KILLS:
+                    raise RuntimeError(f"after {kills} kills the run has not ended: {where}")
+            case = judge.case(order, Ran(killed=True), ran)
+            if not case.faults:
+                shutil.rmtree(where)
+                shutil.rmtree(peaceful)
+            yield Loop(kills, case)
+
+
+@contextmanager
+def _workers(make_agent: Callable[[Stage], Scaffold]) -> Iterator[tuple[_Worker, _Worker]]:
+    """Two processes that import the agent, under different hash seeds."""
     file, name = inspect.getsourcefile(make_agent), make_agent.__qualname__
     if file is None or "." in name:
         raise TypeError(f"{name} has to be a function at the top level of a file")
-    order = Order(folder=str(folder / "peace"), task=task.model_dump(mode="json"), says=says, grants=grants)
     with _Worker(file, name, hash_seed=1) as first, _Worker(file, name, hash_seed=2) as second:
-        peace = first.run(order)
-        if peace.error or not peace.status:
-            raise RuntimeError(f"the run does not get to an end in peace: {peace.error or 'it was killed'}")
-        judge = _Judge(peace, _story(folder / "peace"), frozenset(opaque))
-        cases = []
-        for point in points:
-            for nth in range(1, peace.reached.get(point, 0) + 1):
-                place = folder / f"{point.replace(':', '-')}-{nth}"
-                begun = msgspec.structs.replace(order, folder=str(place), point=point, nth=nth)
-                killed = first.run(begun)
-                resumed = second.run(msgspec.structs.replace(begun, resume=True, point="")) if killed.killed else killed
-                cases.append(judge.case(begun, killed, resumed))
-                if not cases[-1].faults:
-                    shutil.rmtree(place)
-    return cases
+        yield first, second
+
+
+def _peace(worker: _Worker, order: Order, opaque: Iterable[str]) -> _Judge:
+    """Run in peace; gives who holds others against it."""
+    peace = worker.run(order)
+    if peace.error or not peace.status:
+        raise RuntimeError(f"the run does not get to an end in peace: {peace.error or 'it was killed'}")
+    return _Judge(peace, _story(order.place), frozenset(opaque))
 
 
 class _Worker:
@@ -142,9 +225,10 @@ class _Worker:
         return msgspec.json.decode(said, type=Ran)
 
 
-def _story(place: Path) -> Story:
-    runs = sorted(path for path in (place / "runs").glob("*/") if (path / "trace.jsonl").stat().st_size)
-    return read_story(runs[-1])
+def _story(place: str) -> Story:
+    journal = journal_at(place)
+    folders = [journal.folder(run) for run in journal.runs()]
+    return read_story([folder for folder in folders if (folder / "trace.jsonl").stat().st_size][-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +239,20 @@ class _Judge:
 
     def case(self, order: Order, killed: Ran, resumed: Ran) -> Case:
         place = Path(order.folder)
-        faults = tuple(self._faults(place, killed, resumed))
+        faults = tuple(self._faults(order, killed, resumed))
         return Case(order.point, order.nth, resumed.status, resumed.answer, resumed.actions, faults, place)
 
-    def _faults(self, place: Path, killed: Ran, resumed: Ran) -> Iterator[str]:
+    def _faults(self, order: Order, killed: Ran, resumed: Ran) -> Iterator[str]:
         if not killed.killed:
             yield f"the point was not reached again: {killed.error or killed.status}"
             return
         if resumed.error:
             yield f"resuming raised {resumed.error}"
             return
-        story = _story(place)
+        story = _story(order.place)
         yield from story.faults
         yield from wrong_clearances(story)
-        yield from wrong_effects(story, EffectLedger(place / "effects").lines(), self.opaque)
+        yield from wrong_effects(story, EffectLedger(Path(order.folder, "effects")).lines(), self.opaque)
         yield from wrong_end(story, resumed.status)
         unknown = {event["key"] for event in story.of("action.outcome") if event["status"] == "unknown"}
         yield from _not_in_doubt(story, unknown, self.opaque)

@@ -1,0 +1,108 @@
+"""Runs in PostgreSQL, killed anywhere and taken over by another process: nothing is lost, and nothing done twice."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.durability.test_crash_matrix import make_every_kind
+
+from scaffold import Call, Planning, Scaffold, Task, action
+from scaffold.machinery.points import POINTS
+from scaffold.testing import Scripted
+from scaffold.testing.cluster import Cluster
+from scaffold.testing.crashes import Stage, crash_matrix, kill_loops
+from scaffold.testing.random_planners import draw_tree, planner_of
+from scaffold.vocabulary.task import Oversight
+
+FREELY = Oversight(unmonitored=True)
+THOROUGH = bool(os.environ.get("SCAFFOLD_THOROUGH"))
+"""Set by `make test-durability`; else each test does a part of what it could."""
+
+_numbers = itertools.count()
+Place = Callable[[Path], str]
+
+
+def drawn(task: Task) -> Planning[Any]:
+    """A planner drawn from the task's words."""
+    tree = draw_tree(random.Random(task.prompt), ("look", "put", "move", "send"))
+    return (yield from planner_of(tree)(task))
+
+
+def make_drawn(stage: Stage) -> Scaffold:
+    """An agent whose planner is drawn, with one action of every kind, which take anything."""
+    effects = stage.effects
+
+    @action(effect="read")
+    async def look(what: Any) -> Any:
+        return {"seen": what}
+
+    @action(effect="reversible", idempotency="target_key")
+    async def put(what: Any, *, call: Call) -> Any:
+        return effects.happen_once("put", call, {"what": what}, "put")
+
+    @action(effect="reversible", idempotency="reconcile")
+    async def move(what: Any, *, call: Call) -> Any:
+        return effects.happen("move", call, {"what": what}, "moved")
+
+    @move.reconciler
+    async def moved(what: Any, *, call: Call) -> Any:  # noqa: ARG001 - told the action's own arguments
+        found = effects.find(call.key)
+        return None if found is None else found.result
+
+    @action(effect="irreversible")
+    async def send(what: Any, *, call: Call) -> Any:
+        return effects.happen("send", call, {"what": what}, "sent")
+
+    return Scaffold(
+        drawn,
+        backends={"default": Scripted({"decide": "7", "": "ok"})},
+        monitors=[],
+        actions=[look, put, move, send],
+        journal=stage.journal,
+        surroundings=stage.surroundings,
+    )
+
+
+@pytest.fixture
+def place(cluster: Cluster) -> Place:
+    """Gives each case a database of its own."""
+
+    def fresh(_folder: Path) -> str:
+        return cluster.fresh(f"case_{os.getpid()}_{next(_numbers)}")
+
+    return fresh
+
+
+def test_a_run_killed_at_any_point_goes_on_elsewhere(place: Place, tmp_path: Path) -> None:
+    """Every point, every action of every kind, as in files; judged by a ledger that the journal does not know."""
+    points = POINTS if THOROUGH else ("action.intent:after",)
+    cases = crash_matrix(
+        make_every_kind, Task(prompt="all", oversight=FREELY), tmp_path, opaque={"send"}, points=points, place=place
+    )
+    assert len(cases) > (30 if THOROUGH else 2)
+    assert not [str(case) for case in cases if case.faults]
+    print(f"crash matrix in PostgreSQL: {len(cases)} crashes at {len({case.point for case in cases})} points")  # noqa: T201 - `make test-durability` shows it
+
+
+@pytest.mark.parametrize("where", ["files", "PostgreSQL"])
+def test_runs_with_plans_of_their_own_making_survive_kill_loops(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Planners drawn from seeds, killed again and again at random until they end, end as in peace."""
+    kept: dict[str, Place] = {"place": request.getfixturevalue("place")} if where == "PostgreSQL" else {}
+    wanted = 150 if THOROUGH else {"files": 20, "PostgreSQL": 3}[where]
+    source = random.Random(where)
+    tasks = (Task(prompt=f"tree {number}", oversight=FREELY) for number in itertools.count())
+    kills = runs = 0
+    for loop in kill_loops(make_drawn, tasks, tmp_path, source, opaque={"send"}, **kept):
+        assert not loop.case.faults, str(loop.case)
+        kills, runs = kills + loop.kills, runs + 1
+        if kills >= wanted:
+            break
+    print(f"kill loops in {where}: {kills} kills in {runs} runs, none lost or repeated")  # noqa: T201 - as above
