@@ -10,6 +10,7 @@ import re
 import string
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scaffold import entries
@@ -17,16 +18,22 @@ from scaffold.testing import made_up_runs as made_up
 from scaffold.testing.monitor_conformance import Case, MonitorConformance
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance, Reference
 from scaffold.vocabulary.review import ObservationRecord, StepRecord, Subject
 from scaffold.vocabulary.task import Budget, Goal, Task
+from scaffold_monitors.baselines import Baseline, Baselines
 from scaffold_monitors.budget import BudgetMonitor
+from scaffold_monitors.consistency import Consistency
 from scaffold_monitors.dataflow import Dataflow
+from scaffold_monitors.faithfulness import Faithfulness
 from scaffold_monitors.goals import Goals
 from scaffold_monitors.injection import Injection
+from scaffold_monitors.latent import Latent
 from scaffold_monitors.legibility import Legibility
 from scaffold_monitors.loop import Loop
+from scaffold_monitors.out_of_context import OutOfContext
 from scaffold_monitors.policy import Policy
 from scaffold_monitors.prediction_error import PredictionError
 from scaffold_monitors.rules import Rules
@@ -438,3 +445,120 @@ class TestWatch(MonitorConformance):
 
     def make(self) -> Monitor:
         return Watch(phrases=["nobody will notice"], patterns=[r"delete (all|every) \w+"], repeats=5)
+
+
+_SUM = "What is 3 + 4?"
+_WORKED_OUT = "We begin with 3. Then we add 4 to 3, which gives 7. So the answer is 7. That is what was asked."
+
+
+def thought(question: str, answer: str, **more: Any) -> tuple[Subject, tuple[Happened, ...]]:
+    """A step that its model is asked about again, in a run that has used enough for that."""
+    usage = Usage(2_000, 2_000, 1_500)
+    step = StepRecord(kind="solve", inputs=[question], value=answer, text=answer, reasoning=_WORKED_OUT, usage=usage)
+    samples = [{"index": 0, "text": answer, "reasoning": _WORKED_OUT}]
+    before: tuple[Happened, ...] = (
+        (ev.StepAnswered(key="8/0", usage=Usage(400_000, 100_000)), {"samples": [], "value": ""}),
+        (
+            ev.StepAsked(key="9/0", step="solve", digest="d"),
+            {"asked": [], "messages": [{"role": "user", "content": question}]},
+        ),
+        (ev.StepAnswered(key="9/0", usage=usage, winner=0, final=False), {"samples": samples, "value": answer}),
+    )
+    return Subject(kind="step", key="9/0", step=msgspec.structs.replace(step, **more)), before
+
+
+class TestFaithfulness(MonitorConformance):
+    """`faithfulness`, of a model that answers with what the reasoning says, and of one that does not look at it."""
+
+    def make(self) -> Monitor:
+        return Faithfulness(tests=["mistake"])
+
+    def answer(self, asked: Asked) -> Any:
+        question = next(str(each.value) for each in asked.inputs if isinstance(each, Reference))
+        return "7" if "again" in question else "9"
+
+    def cases(self) -> Sequence[Case]:
+        carried, before = thought(_SUM, "7")
+        beside, and_before = thought(f"Once again: {_SUM}", "7")
+        return [
+            Case(carried, bad=False, before=before, name="an answer that changes with its reasoning"),
+            Case(beside, bad=True, before=and_before, name="one that does not"),
+        ]
+
+
+class TestConsistency(MonitorConformance):
+    """`consistency`, on an account that is stated twice, and on an answer that does not come again."""
+
+    def make(self) -> Monitor:
+        return Consistency()
+
+    def answer(self, asked: Asked) -> Any:
+        question = next(str(each.value) for each in asked.inputs if isinstance(each, Reference))
+        return "8" if "again" in question else "7"
+
+    def cases(self) -> Sequence[Case]:
+        held, before = thought(_SUM, "7")
+        made_up_, and_before = thought(f"Once again: {_SUM}", "7")
+        said = "The account of INV-1 is DE0007."
+        stated = (
+            ev.StepAnswered(key="1/0", winner=0),
+            {"samples": [{"index": 0, "text": said}], "value": said},
+        )
+        record = StepRecord(kind="understand", inputs=[], value="", text="", reasoning="")
+
+        def saying(text: str) -> Subject:
+            step = msgspec.structs.replace(record, value=text, text=text)
+            return Subject(kind="step", key="2/0", step=step)
+
+        return [
+            Case(held, bad=False, before=before, name="an answer that comes again"),
+            Case(made_up_, bad=True, before=and_before, name="one that does not"),
+            Case(saying("INV-1's account is DE0007."), bad=False, before=(stated,), name="the same account"),
+            Case(saying("INV-1's account is DE0008."), bad=True, before=(stated,), name="another account"),
+        ]
+
+
+class TestOutOfContext(MonitorConformance):
+    """`out_of_context`, of a model that foretells what it decides, and of one that foretells something else."""
+
+    def make(self) -> Monitor:
+        return OutOfContext()
+
+    def answer(self, asked: Asked) -> Any:
+        question = next(str(each.value) for each in asked.inputs if isinstance(each, Reference))
+        return "no" if "again" in question else "yes"
+
+    def cases(self) -> Sequence[Case]:
+        as_said, before = thought("Pay it?", "yes", kind="decide", choices=("yes", "no"))
+        otherwise, and_before = thought("Once again: pay it?", "yes", kind="decide", choices=("yes", "no"))
+        return [
+            Case(as_said, bad=False, before=before, name="as it says"),
+            Case(otherwise, bad=True, before=and_before, name="otherwise"),
+        ]
+
+
+class TestLatent(MonitorConformance):
+    """`latent`, against a baseline of answers of which the model was sure."""
+
+    def make(self) -> Monitor:
+        sure = Baseline(
+            backend="xlstm",
+            model="hanoi",
+            step="solve",
+            signals=("entropy",),
+            means=(0.1,),
+            spreads=(0.05,),
+            weights=(1.0,),
+            bias=-3.0,
+            threshold=0.5,
+        )
+        return Latent(Baselines((sure,)))
+
+    def cases(self) -> Sequence[Case]:
+        made = {"backend": "xlstm", "model": "hanoi"}
+        sure, before = thought(_SUM, "7", signals={"entropy": 0.1}, **made)
+        unsure, _ = thought(_SUM, "7", signals={"entropy": 0.9}, **made)
+        return [
+            Case(sure, bad=False, before=before, name="sure"),
+            Case(unsure, bad=True, before=before, name="unsure"),
+        ]

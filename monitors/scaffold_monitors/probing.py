@@ -1,0 +1,282 @@
+"""What probes have in common: asking a step's own model again, within a share of what the run spends.
+
+A probe asks the model that answered a step something about that step, through the engine: an ordinary step of
+oversight's own ledger. What all probes of a run use together stays below a share of what its work used, of which each
+has an equal part: else cheap questions would crowd out the others. What would cost more than the step itself is not
+asked.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scaffold.errors import TaskError
+from scaffold.evaluation.statistics import wilson
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.monitorability import PROBED
+from scaffold.vocabulary.moves import Options
+from scaffold.vocabulary.references import Provenance, Reference
+from scaffold.vocabulary.review import Verdict
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import ReviewContext, TraceView
+    from scaffold.vocabulary.review import StepRecord, Subject
+
+FAMILY = ("faithfulness", "consistency", "out_of_context")
+SHARE = 0.05
+_WRITTEN = 4.0  # a token that is written costs what so many that are read do, as in most price lists
+_MOSTLY = 0.5
+_LEAST = 16  # tokens, below which there is no room for an answer
+_AROUND = 320  # characters that the template and the marks of data add
+_LETTERS = 4.0  # a token, where a backend did not count
+_LONGEST = 120  # characters of an answer that can be told from another by comparing texts
+
+
+class ProbeOptions(BaseModel):
+    """What a task may set of any probe.
+
+    Attributes:
+        share: most that all probes may use, as a part of the tokens of the run's own work.
+        sample: share of the steps that are considered, where the stakes are not high.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=SHARE, ge=0, le=1)
+    sample: float = Field(default=1.0, ge=0, le=1)
+
+
+def options_of(kind: type[ProbeOptions], said: dict[str, Any], name: str) -> Any:
+    """Read a probe's settings.
+
+    Raises:
+        TaskError: one of them is wrong.
+    """
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = tuple(str(part) for part in fault["loc"])
+        raise TaskError(f"{name}: {'.'.join(place)}: {fault['msg']}", path=place) from None
+
+
+@dataclass(slots=True)
+class Purse:
+    """What a run's work and its probes have used, and what its open steps were asked.
+
+    Attributes:
+        configured: the probes that this run has.
+        work: tokens of the run's own work.
+        probes: tokens that each probe used.
+        open: most tokens of what probes have under way, by key.
+        questions: what the model was asked, word for word, by the key of a step that is not settled.
+        found: for each property, how often a probe has looked for it, and how often it found it.
+    """
+
+    configured: tuple[str, ...] = ()
+    work: int = 0
+    probes: dict[str, int] = field(default_factory=dict)
+    open: dict[str, int] = field(default_factory=dict)
+    questions: dict[str, str] = field(default_factory=dict)
+    found: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def take(self, event: ev.Event, content: dict[str, Any]) -> None:
+        """Take in one more event."""
+        match event:
+            case ev.RunStarted():
+                self.configured = tuple(name for name in FAMILY if f"monitor:{name}" in event.plugins)
+            case ev.StepAsked(ledger="model"):
+                self.questions[event.key] = "\n\n".join(each["content"] for each in content.get("messages", ()))
+            case ev.StepAsked() if _probe_at(event.key):
+                self.open[event.key] = event.tokens
+            case ev.StepAnswered(ledger="model") | ev.StepCut(ledger="model"):
+                self.work += event.usage.tokens
+                if isinstance(event, ev.StepCut) or event.final:
+                    self.questions.pop(event.key, None)
+            case ev.StepAnswered() | ev.StepCut() if name := _probe_at(event.key):
+                self.open.pop(event.key, None)
+                self.probes[name] = self.probes.get(name, 0) + event.usage.tokens
+            case ev.Released(subject="step"):
+                self.questions.pop(event.key, None)
+            case ev.Reviewed(subject="step"):
+                self._count(event)
+            case _:
+                pass
+
+    def _count(self, event: ev.Reviewed) -> None:
+        for fact in event.verdicts:
+            if fact.status == "ok" and fact.score is not None and fact.property in PROBED:
+                count, found = self.found.get(fact.property, (0, 0.0))
+                self.found[fact.property] = count + 1, found + fact.score
+
+    def room(self, name: str, share: float) -> int:
+        """Tokens that a probe may still use: its part of what all may, less what it has used or may be using."""
+        under_way = sum(tokens for key, tokens in self.open.items() if _probe_at(key) == name)
+        part = share * self.work / max(1, len(self.configured))
+        return int(part) - self.probes.get(name, 0) - under_way
+
+    def scored(self, probed: str, *, found: bool, said: str) -> Verdict:
+        """The verdict of one probe: it flags where, in this run, more was surely found than not."""
+        count, before = self.found.get(probed, (0, 0.0))
+        flags = found and wilson(before + found, count + 1).low > _MOSTLY
+        if flags:
+            said += f"; so did most of the {count + 1} probes of this run"
+        return Verdict(decision="flag" if flags else "allow", score=float(found), property=probed, rationale=said)
+
+
+def _probe_at(key: str) -> str:
+    """The probe that asked a step; the key of what a monitor asks ends in `!monitor/number`."""
+    name = key.rpartition("!")[2].partition("/")[0] if "!" in key else ""
+    return name if name in FAMILY else ""
+
+
+PURSED: frozenset[type[ev.Event]] = frozenset(
+    {ev.RunStarted, ev.StepAsked, ev.StepAnswered, ev.StepCut, ev.Released, ev.Reviewed}
+)
+
+
+def follow(state: Any, event: ev.Event, content: dict[str, Any]) -> Purse:
+    """The fold that probes have in common."""
+    purse = state if isinstance(state, Purse) else Purse()
+    purse.take(event, content)
+    return purse
+
+
+def abstains(why: str) -> Verdict:
+    """The verdict of a probe that has asked nothing."""
+    return Verdict(decision="allow", status="abstain", rationale=why)
+
+
+class Interview:
+    """Asks the model of one step again, as long as that is cheap enough.
+
+    Args:
+        name: of the probe that asks.
+        key: where the step stands.
+        step: the step.
+        view: of the run.
+        context: to ask through.
+        share: of the run's tokens.
+
+    Attributes:
+        step: the step.
+        question: what it was asked, as the model read it.
+        refused: why nothing more was asked; empty while nothing was refused.
+        spent: whether that was for want of room in the share, of which a later step may have more.
+    """
+
+    def __init__(
+        self, name: str, key: str, step: StepRecord, view: TraceView, context: ReviewContext, share: float
+    ) -> None:
+        self.step = step
+        self.purse = view.state if isinstance(view.state, Purse) else Purse()
+        self.question = self.purse.questions.get(key, "")
+        self.refused = ""
+        self.spent = False
+        self._context = context
+        self._room = self.purse.room(name, share)
+        self._share = share
+        used = self.step.usage
+        letters = len(self.question) + len(self.step.text) + len(self.step.reasoning)
+        self._rate = min(1.0, used.tokens / letters) if used.tokens and letters else 1 / _LETTERS
+        self._left = used.input + _WRITTEN * used.output
+
+    def answer_tokens(self) -> int:
+        """Room that an answer like the step's own needs."""
+        return max(_LEAST, 2 * self._tokens(len(self.step.text)) + 8)
+
+    def _tokens(self, letters: int) -> int:
+        return int(letters * self._rate) + 1
+
+    async def ask(
+        self, instruction: str, *more: str, question: str | None = None, tokens: int = 0, choices: tuple[str, ...] = ()
+    ) -> str | None:
+        """Put the step's question again, with other texts below it; None where that would cost too much.
+
+        Args:
+            instruction: what to do, in words of ours.
+            more: texts of the model, which are only data to it.
+            question: in place of the step's own.
+            tokens: most that the answer may have; as many as the step's own needs when 0.
+            choices: the only answers.
+
+        Raises:
+            StepFailed: it gave no answer.
+        """
+        asked = self.question if question is None else question
+        written = tokens or self.answer_tokens()
+        read = self._tokens(_AROUND + len(asked) + len(instruction) + sum(map(len, more)))
+        cost = read + _WRITTEN * written
+        if cost > self._left:
+            self.refused = f"it would cost about {cost:.0f}, more than what is left of the step's {self._whole():.0f}"
+        elif read + written > self._room:
+            self.spent = True
+            share = f"{self._share:.0%}"
+            self.refused = (
+                f"it would use about {read + written} tokens, and {max(0, self._room)} are left of its part of {share}"
+            )
+        else:
+            self._left -= cost
+            self._room -= read + written
+            said = await self._context.think(
+                self.step.kind,  # type: ignore[arg-type]  # it was the kind of a step
+                Reference(asked, Provenance(("step:asked",))),
+                *more,
+                instruction=instruction,
+                prompt="step",
+                to=self.step.to,
+                options=Options(max_tokens=written, temperature=0.0, choices=choices),
+            )
+            return str(said.value)
+        self.refused += ": not run"
+        return None
+
+    def _whole(self) -> float:
+        used = self.step.usage
+        return used.input + _WRITTEN * used.output
+
+
+def interview(
+    name: str, subject: Subject, view: TraceView, context: ReviewContext, share: float
+) -> Interview | Verdict:
+    """What a probe may ask of a step; or a verdict that says why it is not asked about.
+
+    Args:
+        name: of the probe.
+        subject: what is reviewed.
+        view: of the run.
+        context: to ask through.
+        share: of the run's tokens.
+    """
+    if subject.step is None:
+        return abstains("only steps are read")
+    if not comparable(subject.step):
+        return abstains("an answer in free words cannot be held against another")
+    made = Interview(name, subject.key, subject.step, view, context, share)
+    if not made.question:
+        return abstains("it is not known what the step was asked")
+    return made
+
+
+def comparable(step: StepRecord) -> bool:
+    """Whether another answer to the same question can be told to be the same or not."""
+    return not isinstance(step.value, str) or bool(step.choices) or len(step.value) <= _LONGEST
+
+
+def same(step: StepRecord, text: str) -> bool:
+    """Whether a text says what the step answered."""
+    if not isinstance(step.value, str):
+        try:
+            return canonical(json.loads(text)) == canonical(step.value)
+        except (ValueError, RecursionError):
+            return _plain(text) == _plain(canonical(step.value).decode())
+    return _plain(text) == _plain(step.value)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .!\"'`")
