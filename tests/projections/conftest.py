@@ -281,6 +281,7 @@ class Desk(ThreadingHTTPServer):
         self.status = 200
         self.delay = 0.0
         self.largest = 1 << 40
+        self.refuses = ""
         self.requests: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.asked: list[tuple[str, str, Any]] = []
@@ -298,7 +299,7 @@ class _Clerk(BaseHTTPRequestHandler):
             return self.answer(200)
         if not self.path.endswith("/v1/traces"):
             self.server.asked.append(("POST", self.path, json.loads(body)))
-            return self.answer(self.server.status)
+            return self.answer(503 if self.path == self.server.refuses else self.server.status)
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         if len(body) > self.server.largest:
             return self.answer(413)

@@ -234,6 +234,56 @@ def test_the_environment_switches_content_on(
     assert json.loads(facts(at(spans, "action refused", "6"))["scaffold.action.arguments"])
 
 
+@pytest.mark.parametrize(
+    ("said", "environment", "shown"),
+    [(False, "true", False), (True, "", True), (True, "false", False), (None, "true", True), (None, "", False)],
+)
+def test_the_task_has_a_word_on_content(
+    story: Any, fold: Fold, monkeypatch: pytest.MonkeyPatch, *, said: bool | None, environment: str, shown: bool
+) -> None:
+    """Its no always holds; its yes, unless the environment says no; without its word the environment decides."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", environment)
+    story.begin()
+    story.told[0][1]["task"]["tracing"] = {"content": said}
+    story.ask("0")
+    story.answer("0")
+    story.end()
+    assert any("DE02" in span.to_json() for span in fold(story)) is shown
+
+
+def test_a_caller_does_not_overrule_the_task(story: Any, fold: Fold) -> None:
+    """Content that the task keeps back is kept back from an export that asks for it."""
+    story.begin()
+    story.told[0][1]["task"]["tracing"] = {"content": False}
+    story.ask("0")
+    story.end()
+    assert not any("DE02" in span.to_json() for span in fold(story, capture=True))
+
+
+def test_who_really_answered_is_told(story: Any, fold: Fold) -> None:
+    """Where a backend around others chose one, the call bears that one's model beside the one asked for."""
+    story.begin()
+    story.ask("0")
+    story.answer("0")
+    story.told[-1][1]["samples"][0]["origin"] = {"backend": "llamacpp", "model": "smollm2"}
+    story.end()
+    chat = facts(at(fold(story), "chat gpt-5-mini", "0"))
+    assert (chat["gen_ai.request.model"], chat["gen_ai.response.model"]) == ("gpt-5-mini", "smollm2")
+
+
+def test_what_an_action_would_do_is_told_on_what_is_reviewed(story: Any, fold: Fold) -> None:
+    """A preview is an event of the plan or the action that it was made for."""
+    story.begin()
+    story.propose("5")
+    story.tell(happened.ActionPreviewed, {"node": "1", "value": "books 19.75"}, key="5", action="pay")
+    story.intend("5")
+    story.outcome("5")
+    story.end()
+    [preview] = at(fold(story, capture=True), "action pay", "5").events
+    assert preview.name == "scaffold.action.previewed"
+    assert dict(preview.attributes or {})["scaffold.preview"] == "books 19.75"
+
+
 def test_messages_have_the_shape_of_the_conventions(invoices: Any, fold: Fold) -> None:
     """Each message has a role and parts; each sample is a message with reasoning and finish reason."""
     chat = facts(at(fold(invoices, capture=True), "chat gpt-5-mini", "1/1/0"))
