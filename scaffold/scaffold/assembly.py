@@ -18,9 +18,11 @@ from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prep
 from scaffold.limits import limited
 from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.prompts import Templates
+from scaffold.machinery.redacting import redacted
 from scaffold.machinery.run import Setting
 from scaffold.machinery.showing import Piece, Seen
 from scaffold.projections import environment
+from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
 from scaffold.trace.places import journal_of, place_of
 from scaffold.vocabulary.canonical import adapter, canonical, digest
@@ -100,6 +102,7 @@ class Assembly:
         self._approvers = tuple(approvers)
         self._signer = signer
         self._witnesses = tuple(witnesses)
+        self._sealer = sealing.from_environment()
         self._sampling = sampling
         self._oversample = oversample
         self._calibration = calibration
@@ -219,6 +222,7 @@ class Assembly:
         elif isinstance(task, str):
             task = Task(prompt=task)
         self.check(task)
+        task = redacted(task)
         await self.prepare()
         return task, config, await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
 
@@ -258,6 +262,7 @@ class Assembly:
                 approvers=self._approvers,
                 signer=self._signer,
                 witnesses=self._witnesses if live is None else (*self._witnesses, live),
+                sealer=self._sealer,
                 sampling=self._sampling,
                 oversample=self._oversample,
                 calibration=self._calibration,
@@ -360,17 +365,19 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
         TraceDamaged: the first event is missing, withheld or altered.
     """
     from scaffold.errors import TraceDamaged
-    from scaffold.trace.chain import Chain, body_of
+    from scaffold.trace.chain import Chain, body_of, withheld
 
+    why = "its first line is missing"
     records = journal.read(run)
     try:
         async for record in records:
             link = Chain().follow(record)
             if link.content is None:
+                why = withheld(record)
                 break
             content = body_of(link.content)
             return Task.model_validate(content["task"]), content["config"]
     finally:
         with suppress(AttributeError):
             await records.aclose()  # type: ignore[attr-defined]  # generators have it
-    raise TraceDamaged("the trace does not hold the task it was started with", 1)
+    raise TraceDamaged(f"the trace does not hold the task it was started with: {why}", 1)

@@ -23,8 +23,10 @@ from scaffold.vocabulary import events
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
+    from scaffold.machinery.redacting import Redaction
     from scaffold.trace.chain import Link
     from scaffold.trace.heads import Signer
+    from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event
 
 _SALTS = 256 * 16
@@ -88,6 +90,8 @@ class Recorder:
         *,
         signer: Signer | None = None,
         witnesses: Sequence[Witness] = (),
+        sealer: Sealer | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._journal = journal
         self.claim = claim
@@ -96,6 +100,8 @@ class Recorder:
         self._random = surroundings.random
         self._reach = surroundings.reach
         self._signer = signer
+        self._redaction = redaction
+        self._content_line = content_line if sealer is None else sealer.line
         self._witnesses = witnesses
         self._signing = asyncio.Lock()  # heads stand in the order of what they are about
         self._salts = b""
@@ -148,6 +154,8 @@ class Recorder:
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
         body = b"" if content is None else _encode_content(content)  # what cannot be written takes no number
+        if self._redaction is not None and body:
+            body = self._redaction.written(event, body)
         seq = self.seq = event.seq = self.seq + 1
         event.at = self._now()
         event.t = self.t = microseconds(self.active())
@@ -158,7 +166,7 @@ class Recorder:
                 event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
             if content is not None:
                 event.content = sha256(salt + body).hexdigest()
-                line = content_line(seq, salt, body)
+                line = self._content_line(seq, salt, body)
         sealed, self.hash = seal(self.hash, events.encode(event))
         self._waiting.append(Record(seq, sealed, line))
         kind = type(event)

@@ -21,11 +21,12 @@ from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import Permissions
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.redacting import redaction_of
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
 from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, signals_in, thought_from
-from scaffold.trace.chain import Chain
+from scaffold.trace.chain import Chain, withheld
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings, Witness
     from scaffold.machinery.interpreter import Pending
     from scaffold.trace.heads import Signer
+    from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event, RunStatus
     from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.sampling import Sampling
@@ -96,6 +98,7 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
         config: what is needed to build this setting again; kept in the trace's content.
         credentials: where what actions are told is found.
         witnesses: keep signed heads elsewhere, too.
+        sealer: encrypts content.
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now.
         on_piece: called with the words of the work's steps, for a person to see.
@@ -114,6 +117,7 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
     approvers: Sequence[Approver] = ()
     signer: Signer | None = None
     witnesses: Sequence[Witness] = ()
+    sealer: Sealer | None = None
     sampling: Sampling | None = None
     observe: bool = False
     plan_only: bool = False
@@ -147,7 +151,13 @@ class Run:
         self._reach = setting.surroundings.reach
         self.state = RunState(task, specs)
         self.recorder = Recorder(
-            setting.journal, claim, setting.surroundings, signer=setting.signer, witnesses=setting.witnesses
+            setting.journal,
+            claim,
+            setting.surroundings,
+            signer=setting.signer,
+            witnesses=setting.witnesses,
+            sealer=setting.sealer,
+            redaction=redaction_of(setting.task),
         )
         self._steps = Steps(
             run=claim.run,
@@ -250,6 +260,8 @@ class Run:
         chain = Chain()
         async for record in self._journal.read(self.claim.run):
             link = chain.follow(record)
+            if link.content is None and link.event.content:
+                raise errors.TraceDamaged(f"{withheld(record)}: a run goes on only with all it was told", record.seq)
             body = link.content.body if link.content is not None else b""
             if isinstance(link.event, ev.RunStarted):
                 self._compare_pins(link.event)

@@ -78,7 +78,10 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         error.tainted = event.tainted
         return error
     raw = bytes(content.value)
-    value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
+    try:
+        value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
+    except ValueError as problem:
+        return StepFailed(f"without what the task wants left out its answer does not fit: {problem}", event.key)
     winner = content.samples[event.winner]
     provenance = Provenance((f"step:{event.key}",), event.tainted)
     thought: Thought[Any] = Thought(

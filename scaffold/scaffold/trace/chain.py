@@ -6,7 +6,8 @@ A spine line is an event's JSON with `hash` as its last field, where
 
 The previous hash is 32 raw bytes, all zero before the first line. "Without the hash field" means: with
 `,"hash":"<64 hex digits>"` cut out, so that the last line is covered like any other. A content line is
-`{"seq":N,"salt":"<32 hex digits>","body":{...}}`, and the event holds SHA-256(salt ‖ body's bytes).
+`{"seq":N,"salt":"<32 hex digits>","body":{...}}`, and the event holds SHA-256(salt ‖ body's bytes). One that is
+encrypted (`sealing.py`) holds both under a key, and is withheld from whoever has not got it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import msgspec
 
 from scaffold import errors
 from scaffold.interfaces import Record
+from scaffold.trace.sealing import MARK, VARIABLE, from_environment
 from scaffold.vocabulary import events
 from scaffold.vocabulary.events import Event
 
 GENESIS = bytes(32)
 _MARK = b',"hash":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
+_SALT = 16
+_BEFORE_MARK = 40
 
 
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -55,7 +59,25 @@ class _Line(msgspec.Struct, gc=False):
     body: msgspec.Raw
 
 
+class Sealed(ValueError):
+    """The content is encrypted, and there is no key.
+
+    Attributes:
+        seq: the event that it belongs to.
+    """
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"the content of event {seq} is encrypted")
+        self.seq = seq
+
+
+class _SealedLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    seq: int
+    sealed: str
+
+
 _line = msgspec.json.Decoder(_Line)
+_sealed_line = msgspec.json.Decoder(_SealedLine)
 _json = msgspec.json.Decoder()
 
 
@@ -63,13 +85,37 @@ def read_content(line: bytes) -> Content:
     """Read a content line.
 
     Raises:
+        Sealed: it is encrypted, and the environment holds no key.
         ValueError: it is not one, or not written as one is: one content has one line.
     """
+    if MARK in line[:_BEFORE_MARK]:
+        return _opened(line)
     told = _line.decode(line)
     salt, body = bytes.fromhex(told.salt), bytes(told.body)
     if content_line(told.seq, salt, body) != line:
         raise ValueError("not written as content is")
     return Content(told.seq, salt, body)
+
+
+def _opened(line: bytes) -> Content:
+    import base64  # most runs encrypt nothing
+
+    told = _sealed_line.decode(line)
+    sealer = from_environment()
+    if sealer is None:
+        raise Sealed(told.seq)
+    raw = base64.b64decode(told.sealed, validate=True)
+    if b'{"seq":%d%b%b"}' % (told.seq, MARK, base64.b64encode(raw)) != line:
+        raise ValueError("not written as sealed content is")
+    plain = sealer.open(raw, b"%d" % told.seq)
+    return Content(told.seq, plain[:_SALT], plain[_SALT:])
+
+
+def withheld(record: Record) -> str:
+    """Why a record that has content is without it."""
+    if record.content:
+        return f"the content of line {record.seq} is encrypted, and ${VARIABLE} holds no key"
+    return f"the content of line {record.seq} is not there"
 
 
 def body_of(content: Content | None) -> dict[str, Any]:
@@ -140,6 +186,8 @@ class Chain:
         try:
             content = read_content(line)
             altered = content.digest() != event.content
+        except Sealed:
+            return None
         except (msgspec.MsgspecError, ValueError):
             raise errors.TraceDamaged(f"the content of line {number} was altered", number) from None
         if altered:

@@ -9,7 +9,6 @@ look costs what has changed and what it finds, not what is kept.
 
 from __future__ import annotations
 
-import io
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ import msgspec
 
 from scaffold.errors import BadInput, JournalFailed, TraceError
 from scaffold.interfaces import Elsewhere, Record
-from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import CONTENT, SPINE, FileJournal
+from scaffold.trace.chain import Chain, body_of, withheld
+from scaffold.trace.files import SPINE, FileJournal, open_content
+from scaffold.trace.sealing import VARIABLE, from_environment
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS acts (
 CREATE INDEX IF NOT EXISTS by_time ON acts (at);
 """
 _WAIT_S = 10.0
+_SEALED = b"sealed:"
 
 
 @runtime_checkable
@@ -89,6 +90,12 @@ def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
 
 
 def _row(run: str, key: str, at: float, action: str, arguments: bytes | None) -> Elsewhere:
+    if arguments is not None and arguments.startswith(_SEALED):
+        sealer = from_environment()
+        try:
+            arguments = sealer.open(arguments[len(_SEALED) :], f"{run}/{key}".encode()) if sealer else None
+        except ValueError:
+            raise BadInput(f"what run {run} did is encrypted with another key than ${VARIABLE} holds") from None
     return Elsewhere(run, key, at, action, None if arguments is None else msgspec.json.decode(arguments))
 
 
@@ -131,6 +138,8 @@ def _follow(index: sqlite3.Connection, folder: Path, state: list[Any] | None) ->
                 if state is None:
                     raise BadInput(f"what run {run} did cannot be told: {error}") from error
                 return _follow(index, folder, None)
+            if wanted and link.content is None and (content := contents.last):
+                raise BadInput(f"what run {run} did cannot be told: {withheld(Record(chain.seq, body, content))}")
             spine_at += len(line)
             _take(index, run, link.event, body_of(link.content) if link.content is not None else None)
             ended = isinstance(link.event, ev.Ended) and link.event.status in ev.ENDED
@@ -143,6 +152,9 @@ def _take(index: sqlite3.Connection, run: str, event: ev.Event, content: dict[st
     match event:
         case ev.ActionProposed():
             arguments = None if content is None else msgspec.json.encode(content["call"]["arguments"])
+            sealer = from_environment()
+            if arguments is not None and sealer is not None:
+                arguments = _SEALED + sealer.seal(arguments, f"{run}/{event.key}".encode())
             row = (run, event.key, event.at, event.action, arguments)
             index.execute("INSERT OR REPLACE INTO acts VALUES (?, ?, ?, ?, ?)", row)
         case ev.ActionRefused() | ev.ActionOutcome(status="failed"):
@@ -156,12 +168,13 @@ class _Contents:
 
     Attributes:
         at: where the first line stands that was not asked for yet.
+        last: what `of` gave last.
     """
 
     def __init__(self, folder: Path, at: int) -> None:
         self.at = at
-        path = folder / CONTENT
-        self._file: BinaryIO = path.open("rb") if path.exists() else io.BytesIO()  # it may be withheld
+        self.last = b""
+        self._file: BinaryIO = open_content(folder)  # it may be withheld
         self._file.seek(at)
         self._lines = self._numbered()
         self._ahead: tuple[int, bytes] | None = None
@@ -174,6 +187,10 @@ class _Contents:
 
     def of(self, seq: int) -> bytes:
         """The content of one event; empty when it is withheld."""
+        self.last = self._found(seq)
+        return self.last
+
+    def _found(self, seq: int) -> bytes:
         while True:
             found = self._ahead or next(self._lines, None)
             self._ahead = None

@@ -1,7 +1,8 @@
 """The file journal: one directory per run, one writer at a time by `flock` (POSIX).
 
     RUN/trace.jsonl    the spine, one event a line
-    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts
+    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts; once the run has ended perhaps
+                       content.jsonl.gz (`packing.py`)
     RUN/heads          signed heads, when a key is given
     RUN/inbox/         what people say to the run from outside
 
@@ -16,11 +17,12 @@ import fcntl
 import io
 import os
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from scaffold.trace.identities import Identities
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
+PACKED = f"{CONTENT}.gz"
 _SETTLED_NS = 1_000_000_000
 
 
@@ -54,12 +57,20 @@ class FileJournal:
         fsync: makes a file durable.
         write: writes to one.
         apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
+        compress: compress what runs hold once they have ended; as `$SCAFFOLD_COMPRESS` says, if None.
     """
 
     def __init__(
-        self, root: Path | str, *, fsync: Sync = _fsync_in_thread, write: Write = os.write, apart: bool = False
+        self,
+        root: Path | str,
+        *,
+        fsync: Sync = _fsync_in_thread,
+        write: Write = os.write,
+        apart: bool = False,
+        compress: bool | None = None,
     ) -> None:
         self.root = Path(root)
+        self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._apart = apart
         self._fsync = fsync
         self._write = write
@@ -140,7 +151,13 @@ class FileJournal:
         writer = self._open.pop(claim.run, None)
         self._inboxes.pop(claim.run, None)
         if writer is not None:
-            writer.close()
+            try:
+                if self._compress:
+                    from scaffold.trace.packing import pack_if_ended
+
+                    await asyncio.to_thread(pack_if_ended, self.root / claim.run)
+            finally:
+                writer.close()
 
     async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
         """Write records; with `durable`, wait until they are on disk."""
@@ -259,7 +276,13 @@ class _Writer:
             raise JournalFailed(f"cannot open {folder / SPINE}: {error.strerror}") from error
         try:
             fcntl.flock(self.spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.content = os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
+            # What is compressed has ended: it is read again, and nothing is added.
+            self._packed = not create and not (folder / CONTENT).exists() and (folder / PACKED).exists()
+            self.content = (
+                os.open(folder / PACKED, os.O_RDONLY | os.O_CLOEXEC)
+                if self._packed
+                else os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
+            )
         except BlockingIOError:
             os.close(self.spine)
             raise RunHeld(f"run {folder.name} is being written by another process") from None
@@ -283,8 +306,8 @@ class _Writer:
         """Cut off what a crash left half written; say what was cut."""
         spine_cut = _cut_torn_line(self.spine)
         last = _last_seq(self.spine)
-        content_cut = _cut_torn_line(self.content)
-        while (seq := _last_seq(self.content)) > last:
+        content_cut = 0 if self._packed else _cut_torn_line(self.content)
+        while not self._packed and (seq := _last_seq(self.content)) > last:
             content_cut += _cut_last_line(self.content)
             if not seq:
                 break
@@ -306,6 +329,8 @@ class _Writer:
         return torn
 
     def write(self, records: Sequence[Record]) -> None:
+        if self._packed:
+            raise self._fail(f"{self._folder.name} has ended and is compressed: nothing is added to it")
         if self._failed is not None:
             raise self._failed
         content = b"".join([record.content + b"\n" for record in records if record.content])
@@ -366,7 +391,7 @@ class _Writer:
 
 def read_files(folder: Path) -> Iterator[Record]:
     """Give the records of a run's folder, without a lock; a line still being written is left out."""
-    with (folder / SPINE).open("rb") as spine, _open_content(folder) as lines:
+    with (folder / SPINE).open("rb") as spine, open_content(folder) as lines:
         # What is written to the spine later may have content that was not there yet when content was read.
         left = os.fstat(spine.fileno()).st_size
         contents = _numbered(lines)
@@ -388,15 +413,26 @@ _NO_MORE = (b"", 1 << 62)
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """Content lines without their newlines, and the events they belong to; a line still being written ends them."""
-    for line in lines:
-        if not line.endswith(b"\n"):
-            return
-        yield line[:-1], _seq_of(line)
+    try:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return
+            yield line[:-1], _seq_of(line)
+    except (OSError, EOFError, zlib.error) as error:
+        raise JournalFailed(f"the content cannot be read: {error}") from error
 
 
-def _open_content(folder: Path) -> BinaryIO:
-    path = folder / CONTENT
-    return path.open("rb") if path.exists() else io.BytesIO()
+def open_content(folder: Path) -> BinaryIO:
+    """Open a run's content, compressed or not; nothing, when it is withheld."""
+    try:
+        return (folder / CONTENT).open("rb")
+    except FileNotFoundError:
+        pass
+    if not (folder / PACKED).exists():
+        return io.BytesIO()
+    import gzip  # most runs are not compressed
+
+    return cast("BinaryIO", gzip.open(folder / PACKED, "rb"))
 
 
 def _seq_of(line: bytes) -> int:

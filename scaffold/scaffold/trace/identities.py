@@ -28,6 +28,8 @@ import msgspec
 
 from scaffold.errors import BadInput
 from scaffold.interfaces import Holder
+from scaffold.trace.chain import Sealed, read_content
+from scaffold.trace.sealing import VARIABLE
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Answer, Record
@@ -72,12 +74,8 @@ class _Body(msgspec.Struct):
     identity: str = ""
 
 
-class _Content(msgspec.Struct):
-    body: _Body
-
-
 _line = msgspec.json.Decoder(_Line)
-_content = msgspec.json.Decoder(_Content)
+_body = msgspec.json.Decoder(_Body)
 
 
 def acts_in(records: Iterator[Record]) -> dict[str, Act]:
@@ -94,7 +92,7 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
         act = acts.setdefault(line.key, Act())
         match line.kind:
             case "action.proposed":
-                identity = _content.decode(record.content).body.identity if record.content else ""
+                identity = _identity_in(record.content) if record.content else ""
                 acts[line.key] = Act(identity, "", line.digest, line.compensates)
             case "action.intent" if line.effect != "read":
                 act.status = "intended"
@@ -107,6 +105,14 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
             case _:
                 pass
     return acts
+
+
+def _identity_in(content: bytes) -> str:
+    try:
+        return _body.decode(read_content(content).body).identity
+    except ValueError as error:  # Sealed, or what it holds is none
+        said = f"the content is encrypted, and ${VARIABLE} holds no key" if isinstance(error, Sealed) else str(error)
+        raise msgspec.DecodeError(said) from error
 
 
 def settlement_id(key: str) -> str:

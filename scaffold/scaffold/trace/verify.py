@@ -6,6 +6,7 @@ without the key); that it was wise, it does not say. `Check` takes one line afte
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +15,9 @@ import msgspec
 
 from scaffold.errors import BadInput, NewerTrace, TraceDamaged, UnknownRun
 from scaffold.interfaces import Record
-from scaffold.trace.chain import Chain, Content, read_content
+from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
-from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.files import CONTENT, HEADS, PACKED, SPINE, open_content
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
@@ -180,7 +181,7 @@ def verify_run(
         raise UnknownRun(f"{folder} holds no run")
     heads = folder / HEADS
     check = Check(folder.name, keys=_several(key), own=_own_heads(heads), given=_given_heads(_several(against)))
-    check.follow(_spine(folder / SPINE, check.result), _contents(folder))
+    check.follow(_spine(folder / SPINE, check.result), _contents(folder, check.result))
     return check.finish(running=running)
 
 
@@ -238,13 +239,16 @@ def _spine(path: Path, result: Verification) -> Iterator[bytes]:
             yield line[:-1]
 
 
-def _contents(folder: Path) -> Iterator[tuple[int, bytes]]:
-    path = folder / CONTENT
-    if path.exists():
-        with path.open("rb") as file:
+def _contents(folder: Path, result: Verification) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        with open_content(folder) as file:
             for number, line in enumerate(file, start=1):
                 if line.endswith(b"\n"):
                     yield number, line[:-1]
+    except (OSError, EOFError, zlib.error) as error:  # compressed, and damaged
+        result.find("content altered", f"it cannot be read after line {number}: {error}", number, PACKED)
+        result.content_altered += 1
 
 
 class Check:
@@ -476,13 +480,17 @@ class _Contents:
         self._result = result
         self._next = self._read()
 
-    def _read(self) -> tuple[int, Content] | None:
-        """The next content line, with its line number."""
+    def _read(self) -> tuple[int, int, Content | None] | None:
+        """The next content line: its line number, its event's number, and what it holds; None when that is sealed."""
         for line, text in self._lines:
             try:
-                return line, read_content(text)
+                content = read_content(text)
+            except Sealed as sealed:
+                return line, sealed.seq, None
             except ValueError:  # which msgspec's errors are
                 self._altered(line, f"line {line} of {CONTENT} is not the content of an event")
+            else:
+                return line, content.seq, content
         return None
 
     def _altered(self, line: int, said: str) -> None:
@@ -492,11 +500,13 @@ class _Contents:
     def match(self, seq: int, digest: str) -> None:
         """Check the content of one event, whose digest of it is empty when it has none."""
         found = False
-        while self._next is not None and self._next[1].seq <= seq:
-            line, content = self._next
-            if content.seq == seq and digest and not found:
+        while self._next is not None and self._next[1] <= seq:
+            line, number, content = self._next
+            if number == seq and digest and not found:
                 found = True
-                if content.digest() != digest:
+                if content is None:
+                    self._result.sealed += 1
+                elif content.digest() != digest:
                     self._altered(line, f"line {line} of {CONTENT} is not what event {seq} had")
             else:
                 self._altered(line, f"line {line} of {CONTENT} belongs to no event")

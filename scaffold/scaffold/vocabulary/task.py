@@ -203,6 +203,30 @@ class Tracing(_Strict):
     content: bool | None = None
 
 
+class Redact(_Strict):
+    """What is left out of the trace as it is written, and so of what the planner and later steps are told.
+
+    Attributes:
+        patterns: regular expressions; what they find in any text is replaced by `[redacted]`.
+        fields: names of fields whose values are left out, wherever they stand.
+    """
+
+    patterns: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    @field_validator("patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                found = re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"has {pattern!r}, which is no regular expression: {error}") from None
+            if found.match(""):
+                raise ValueError(f"has {pattern!r}, which finds the empty text everywhere")
+        return patterns
+
+
 class Task(_Strict):
     """What is asked.
 
@@ -216,6 +240,7 @@ class Task(_Strict):
         answer: what kind of answer is wanted: `text`, `integer`, `number`, `boolean`, or a list of choices.
         budget: the most the run may use.
         oversight: how the gate behaves.
+        redact: what the trace, and so the planner, is not to hold.
         tracing: what tracing backends are shown.
         concurrency: most steps and actions at once.
     """
@@ -229,6 +254,7 @@ class Task(_Strict):
     answer: Literal["text", "integer", "number", "boolean"] | tuple[str, ...] = "text"
     budget: Budget = Budget()
     oversight: Oversight = Oversight()
+    redact: Redact = Redact()
     tracing: Tracing = Tracing()
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
 

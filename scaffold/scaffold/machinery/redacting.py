@@ -1,0 +1,103 @@
+"""What a task wants left out is left out as it is written down, so also for the planner: it is told what was written.
+
+Redacted is what comes from outside: the task's prompt and inputs, samples, results, what people and reviewers say.
+What a planner makes of it is then made of redacted parts. Patterns replace what they find in any text; fields are
+replaced whole, wherever they stand, also in a text that is JSON: by the mark where they are text, by 0, false or
+nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.task import Redact, Task
+
+MARK = "[redacted]"
+# What these hold the planner has made, of what was redacted already; and replay compares it.
+_OURS: frozenset[type[Event]] = frozenset(
+    {ev.RunStarted, ev.StepAsked, ev.StepReserved, ev.PlanProposed, ev.ActionProposed, ev.QuestionAsked}
+)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Redaction:
+    """Leaves out what a task wants left out."""
+
+    def __init__(self, said: Redact) -> None:
+        self._patterns = re.compile("|".join(f"(?:{each})" for each in said.patterns)) if said.patterns else None
+        self._fields = frozenset(each.casefold() for each in said.fields)
+
+    def written(self, event: Event, body: bytes) -> bytes:
+        """The bytes of an event's content as they are to be written."""
+        if type(event) in _OURS:
+            return body
+        return _encode(self.value(_decode(body)))
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without what is to be left out."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {
+                    name: _emptied(each) if name.casefold() in self._fields else self.value(each)
+                    for name, each in value.items()
+                }
+            case list() | tuple():
+                return [self.value(each) for each in value]
+            case _:
+                return value
+
+    def text(self, text: str) -> str:
+        """A text without it; where it is JSON, its fields too."""
+        if self._fields and text.lstrip()[:1] in {"{", "["}:
+            try:
+                return json.dumps(self.value(json.loads(text)), ensure_ascii=False)
+            except (ValueError, RecursionError):
+                pass
+        return self._patterns.sub(MARK, text) if self._patterns is not None else text
+
+
+def _emptied(value: Any) -> Any:
+    match value:
+        case str():
+            return MARK
+        case bool():
+            return False
+        case int() | float():
+            return 0
+        case list():
+            return []
+        case dict():
+            return {}
+        case _:
+            return None
+
+
+def redaction_of(task: Task) -> Redaction | None:
+    """The redaction that a task asks for; None when it asks for none."""
+    return Redaction(task.redact) if task.redact.patterns or task.redact.fields else None
+
+
+def redacted(task: Task) -> Task:
+    """A task whose prompt and inputs are without what it wants left out."""
+    redaction = redaction_of(task)
+    if redaction is None:
+        return task
+    inputs = redaction.value(_plain(task.inputs))
+    return task.model_copy(update={"prompt": redaction.text(task.prompt), "inputs": inputs})
+
+
+def _plain(inputs: dict[str, Any]) -> Any:
+    from scaffold.vocabulary.canonical import adapter
+
+    return adapter(dict[str, Any]).dump_python(inputs, mode="json")

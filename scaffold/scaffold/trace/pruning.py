@@ -1,0 +1,188 @@
+"""What is kept no longer: whole runs, all content of runs, or only what mentions somebody.
+
+The spine of what is pruned stays, and verifies: it holds facts and salted digests, from which no content can be told.
+What is left is written beside the old file and put in its place, so that a process that dies leaves one or the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import msgspec
+
+from scaffold.errors import BadInput, JournalFailed, RunHeld
+from scaffold.trace.chain import Sealed, read_content
+from scaffold.trace.elsewhere import INDEX
+from scaffold.trace.files import CONTENT, INBOX, PACKED, SPINE, open_content
+from scaffold.trace.folders import last_event
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FILES = (CONTENT, PACKED)
+
+
+class Pruned(msgspec.Struct, kw_only=True):
+    """What was taken out of one run, or would be.
+
+    Attributes:
+        contents: of so many events the content is gone.
+        answers: so many answers in its inbox are.
+        gone: the whole run is.
+        bytes: so many are freed.
+        passed_over: why nothing was done.
+    """
+
+    run: str
+    contents: int = 0
+    answers: int = 0
+    gone: bool = False
+    bytes: int = 0
+    passed_over: str = ""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's lock, so that nobody writes it meanwhile.
+
+    Raises:
+        RunHeld: somebody does.
+    """
+    with (folder / SPINE).open("rb") as spine:
+        try:
+            fcntl.flock(spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunHeld(f"run {folder.name} is being written by another process") from None
+        yield
+
+
+def ended_at(folder: Path) -> float | None:
+    """When a run ended; None when it has not, and may be resumed."""
+    last = last_event(folder)
+    return last.at if isinstance(last, ev.Ended) else None
+
+
+def prune_run(folder: Path, *, dry: bool = False) -> Pruned:
+    """Remove a whole run."""
+    size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    if not dry:
+        with held(folder):
+            shutil.rmtree(folder)
+    return Pruned(run=folder.name, gone=True, bytes=size)
+
+
+def prune_content(folder: Path, *, dry: bool = False) -> Pruned:
+    """Remove all content of a run, and what people said to it."""
+    return _prune(folder, lambda _: False, lambda _: False, dry=dry)
+
+
+def prune_mentions(folder: Path, words: list[str], *, dry: bool = False) -> Pruned:
+    """Remove each content, and each answer, that holds one of some words, whatever their case.
+
+    Raises:
+        BadInput: content is encrypted, and there is no key to look into it with.
+    """
+    wanted = [each.casefold() for each in words]
+
+    def keeps(line: bytes) -> bool:
+        try:
+            body = read_content(line).body
+        except Sealed:
+            said = f"the content of run {folder.name} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
+            raise BadInput(said) from None
+        except ValueError:
+            return True  # damaged: for verification to say
+        return not _mentions(msgspec.json.decode(body), wanted)
+
+    return _prune(folder, keeps, lambda raw: not _mentions(raw.decode(errors="replace"), wanted), dry=dry)
+
+
+def _mentions(value: object, wanted: list[str]) -> bool:
+    match value:
+        case str():
+            said = value.casefold()
+            return any(each in said for each in wanted)
+        case dict():
+            return any(_mentions(each, wanted) for pair in value.items() for each in pair)
+        case list():
+            return any(_mentions(each, wanted) for each in value)
+        case _:
+            return False
+
+
+def _prune(folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[[bytes], bool], *, dry: bool) -> Pruned:
+    pruned = Pruned(run=folder.name)
+    if dry:
+        _prune_held(folder, keeps, keeps_answer, pruned, dry=True)
+        return pruned
+    with held(folder):
+        _prune_held(folder, keeps, keeps_answer, pruned, dry=False)
+    return pruned
+
+
+def _prune_held(
+    folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[[bytes], bool], pruned: Pruned, *, dry: bool
+) -> None:
+    path = next((folder / name for name in _FILES if (folder / name).exists()), None)
+    if path is not None:
+        _prune_file(path, keeps, pruned, dry=dry)
+    for answer in sorted((folder / INBOX).glob("*.json")) if (folder / INBOX).is_dir() else ():
+        if not keeps_answer(answer.read_bytes()):
+            pruned.answers += 1
+            if not dry:
+                answer.unlink()
+    if pruned.contents and not dry:
+        # It holds arguments, and is made again from what is left.
+        (folder.parent / INDEX).unlink(missing_ok=True)
+
+
+def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, dry: bool) -> None:
+    """Write the lines that are kept to a file that takes the old one's place; without any, there is none."""
+    draft = path.with_name(f"{path.name}.draft")
+    before, left = path.stat().st_size, 0
+    try:
+        with open_content(path.parent) as lines, _opened(draft, path, dry=dry) as file:
+            for line in lines:
+                if line.endswith(b"\n") and keeps(line[:-1]):
+                    file.write(line)
+                    left += 1
+                else:
+                    pruned.contents += 1
+        if dry or not pruned.contents:
+            draft.unlink(missing_ok=True)
+        elif left:
+            pruned.bytes += before - draft.stat().st_size
+            draft.replace(path)
+        else:
+            pruned.bytes += before
+            path.unlink()
+            draft.unlink()
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise JournalFailed(f"cannot prune {path}: {error.strerror or error}") from error
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _opened(draft: Path, path: Path, *, dry: bool) -> Iterator[BinaryIO]:
+    with open(os.devnull if dry else draft, "wb") as file:  # noqa: PTH123 - a device, perhaps
+        if not dry:
+            os.fchmod(file.fileno(), 0o600)
+        if path.name == PACKED:
+            import gzip
+
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                yield cast("BinaryIO", packed)
+        else:
+            yield file
+        file.flush()
+        if not dry:
+            os.fsync(file.fileno())

@@ -1,0 +1,374 @@
+"""What traces keep, and how: encrypted, compressed, redacted, pruned; every reader goes on working."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold import Planning, Scaffold, Task, Verdict, act, action, think
+from scaffold.approvals.queue import Queue
+from scaffold.errors import BadInput, JournalFailed, RunHeld, TraceDamaged
+from scaffold.interfaces import Answer
+from scaffold.odds.measured import Measured
+from scaffold.testing import Scripted
+from scaffold.testing.tampering import made_up_key
+from scaffold.trace.elsewhere import elsewhere
+from scaffold.trace.files import CONTENT, PACKED, FileJournal, read_files
+from scaffold.trace.identities import acts_in
+from scaffold.trace.pruning import prune_content, prune_mentions, prune_run
+from scaffold.trace.reading import links
+from scaffold.trace.sealing import VARIABLE
+from scaffold.trace.verify import verify_run
+from scaffold.vocabulary.review import MonitorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KEY, OTHER = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+
+
+@action(effect="irreversible", identity=("invoice",))
+async def pay(invoice: str, to: str) -> dict[str, str]:
+    """Pay an invoice."""
+    return {"paid": invoice, "card": "4111 1111 1111 1111", "to": to}
+
+
+class Careful:
+    """Has a person see what goes to Zoe."""
+
+    spec = MonitorSpec(name="careful", watches=frozenset({"action"}))
+
+    async def review(self, subject: Any, view: Any, context: Any) -> Verdict:
+        """Read one call."""
+        escalates = subject.call.arguments["to"] == "Zoe"
+        return Verdict(decision="escalate" if escalates else "allow", rationale="to Zoe" if escalates else "")
+
+
+def paying(task: Task) -> Planning[Any]:
+    """Think, and pay."""
+    thought = yield from think("decide", task.request)
+    paid = yield from act("pay", {"invoice": task.inputs.get("invoice", "A-1"), "to": str(thought.value)})
+    return paid.value
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> FileJournal:
+    """A journal."""
+    return FileJournal(tmp_path / "runs")
+
+
+@pytest.fixture
+def agent(journal: FileJournal) -> Callable[..., Scaffold]:
+    """Makes agents whose model says who is to be paid."""
+
+    def make(to: str = "Bob", **more: Any) -> Scaffold:
+        given = {"backends": {"default": Scripted(to)}, "actions": [pay], "monitors": [Careful()]}
+        return Scaffold(paying, **{**given, "journal": journal, **more})
+
+    return make
+
+
+def answered(journal: FileJournal, run: str) -> None:
+    """Say yes to what a run waits for."""
+    (waiting,) = Queue(journal).waiting()
+    said = Answer(id=waiting.question.id, digest=waiting.question.digest, granted=True, by="Ann")
+    asyncio.run(journal.post(run, said))
+
+
+# --- encryption
+
+
+def test_encrypted_content_cannot_be_read_and_its_spine_verifies(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No word of content is on disk; without the key the spine, verdicts and signatures verify; with it all does."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    signer = made_up_key(1)
+    outcome = agent(signer=signer).solve_sync(Task(prompt="Pay the plumber", inputs={"invoice": "A-77"}))
+    folder = journal.folder(outcome.run)
+    stored = b"".join(path.read_bytes() for path in journal.root.rglob("*") if path.is_file())
+    for word in (b"plumber", b"A-77", b"4111", b"Bob"):
+        assert word not in stored
+    with_key = verify_run(folder, key=signer.verifier())
+    assert (with_key.ok, with_key.sealed, with_key.withheld) == (True, 0, 0)
+    monkeypatch.delenv(VARIABLE)
+    without = verify_run(folder, key=signer.verifier())
+    assert (without.ok, without.withheld, without.sealed > 3) == (True, 0, True)
+    assert "is encrypted" in without.sentence()
+    monkeypatch.setenv(VARIABLE, OTHER)
+    assert verify_run(folder).state == "content altered"
+
+
+def test_an_encrypted_run_waits_resumes_and_is_measured(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Approvals, resume, odds, other runs and identities read it with the key; a new key may seal from then on."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    waiting = agent("Zoe").solve_sync(Task(prompt="Pay"))
+    assert waiting.status == "waiting"
+    answered(journal, waiting.run)
+    monkeypatch.setenv(VARIABLE, f"{OTHER},{KEY}")
+    outcome = agent("Zoe").resume_sync(waiting.run)
+    assert (outcome.status, outcome.answer["paid"]) == ("solved", "A-1")
+    assert len(Measured().read([journal.folder(outcome.run)]).groups) == 1
+    (did,) = elsewhere(journal, 0.0)
+    assert did.arguments == {"invoice": "A-1", "to": "Zoe"}
+    assert b"Zoe" not in (journal.root / ".elsewhere.sqlite").read_bytes()
+    again = agent("Bob").solve_sync(Task(prompt="Pay"))
+    assert again.status == "stopped"  # the invoice is paid
+
+
+def test_without_the_key_an_encrypted_run_is_not_resumed_and_not_guessed_about(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resuming names the variable; what other runs did cannot be told; a wrong one is told from none."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    run = agent("Zoe").solve_sync(Task(prompt="Pay")).run
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(TraceDamaged, match=f"encrypted, and .{VARIABLE} holds no key"):
+        agent().resume_sync(run)
+    with pytest.raises(BadInput, match="encrypted"):
+        elsewhere(journal, 0.0)
+    with pytest.raises(Exception, match="encrypted"):
+        acts_in(read_files(journal.folder(run)))
+    monkeypatch.setenv(VARIABLE, "hello")
+    with pytest.raises(BadInput, match="openssl rand -base64 32"):
+        agent()
+
+
+def test_a_sealed_content_cannot_be_moved_to_another_event(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is authenticated together with its number, and no bit of it can differ."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay")).run)
+    lines = (folder / CONTENT).read_bytes().splitlines()
+    first, second = (json.loads(line) for line in lines[:2])
+    for seq, sealed in ((first["seq"], second["sealed"]), (first["seq"], first["sealed"][:-8] + "AAAAAAA=")):
+        changed = [b'{"seq":%d,"sealed":"%s"}' % (seq, sealed.encode()), *lines[1:]]
+        (folder / CONTENT).write_bytes(b"\n".join(changed) + b"\n")
+        assert verify_run(folder).state == "content altered"
+
+
+# --- compression
+
+
+def test_an_ended_run_is_compressed_and_everything_reads_it(tmp_path: Path, agent: Callable[..., Scaffold]) -> None:
+    """Resume, verify, odds, other runs and identities read it; one that waits is left as it is."""
+    journal = FileJournal(tmp_path / "runs", compress=True)
+    waiting = agent("Zoe", journal=journal).solve_sync(Task(prompt="Pay", inputs={"invoice": "B-1"}))
+    assert (journal.folder(waiting.run) / CONTENT).exists()
+    outcome = agent(journal=journal).solve_sync(Task(prompt="Pay " * 500))
+    folder = journal.folder(outcome.run)
+    assert (folder / PACKED).exists()
+    assert not (folder / CONTENT).exists()
+    assert (folder / PACKED).stat().st_mode & 0o777 == 0o600
+    assert verify_run(folder).sentence().endswith("unsigned: shows damage, not forgery")
+    assert agent(journal=journal).resume_sync(outcome.run).answer == outcome.answer
+    assert len(Measured().read([folder]).groups) == 1
+    assert [each.arguments for each in elsewhere(journal, 0.0) if each.run == outcome.run] == [
+        {"invoice": "A-1", "to": "Bob"}
+    ]
+    (journal.root / ".identities.sqlite").unlink()
+    assert agent(journal=journal).solve_sync(Task(prompt="Pay")).status == "stopped"
+
+
+def test_a_damaged_compressed_file_is_found(tmp_path: Path, agent: Callable[..., Scaffold]) -> None:
+    """A cut or altered archive is an alteration of content, and never a traceback."""
+    journal = FileJournal(tmp_path / "runs", compress=True)
+    folder = journal.folder(agent(journal=journal).solve_sync(Task(prompt="Pay")).run)
+    whole = (folder / PACKED).read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], b"no archive at all"):
+        (folder / PACKED).write_bytes(damaged)
+        assert verify_run(folder).state == "content altered"
+        with pytest.raises((JournalFailed, TraceDamaged)):
+            list(links(folder))
+
+
+# --- redaction
+
+
+def test_what_is_redacted_is_on_no_disk_and_reaches_no_planner(journal: FileJournal) -> None:
+    """Patterns and fields are left out of prompts, samples, results and answers; a resumed run is told the same."""
+    told: list[Any] = []
+
+    def planner(task: Task) -> Planning[Any]:
+        told.append(task.prompt)
+        thought = yield from think("decide", task.request, task.input("who"), returns=dict[str, Any])
+        told.append(thought.value)
+        paid = yield from act("pay", {"invoice": "A-1", "to": "Zoe"})
+        told.append(paid.value)
+        return paid.value
+
+    redact = {"patterns": [r"\d{4}( \d{4}){3}", r"[\w.]+@[\w.]+"], "fields": ["SSN", "age"]}
+    task = Task.model_validate(
+        {"prompt": "Pay ann@example.org", "inputs": {"who": {"ssn": "123-45", "name": "Ann"}}, "redact": redact}
+    )
+    said = json.dumps({"ssn": "987-65", "mail": "zoe@example.org", "age": 41})
+
+    def agent() -> Scaffold:
+        return Scaffold(
+            planner, backends={"default": Scripted(said)}, actions=[pay], monitors=[Careful()], journal=journal
+        )
+
+    waiting = agent().solve_sync(task)
+    first, told[:] = list(told), []
+    answered(journal, waiting.run)
+    outcome = agent().resume_sync(waiting.run)
+    assert outcome.status == "solved"
+    assert told[:2] == first
+    assert told[0] == "Pay [redacted]"
+    assert told[1] == {"ssn": "[redacted]", "mail": "[redacted]", "age": 0}
+    assert told[2]["card"] == "[redacted]"
+    stored = b"".join(path.read_bytes() for path in journal.folder(outcome.run).rglob("*") if path.is_file())
+    for word in (b"ann@", b"zoe@", b"123-45", b"987-65", b"4111"):
+        assert word not in stored
+    assert verify_run(journal.folder(outcome.run)).ok
+
+
+def test_patterns_that_are_none_are_bad_input() -> None:
+    """A pattern that cannot be read, or finds everything, is said when the task is read."""
+    for pattern, said in (("(", "no regular expression"), ("x*", "finds the empty text")):
+        with pytest.raises(ValueError, match=said):
+            Task.model_validate({"prompt": "x", "redact": {"patterns": [pattern]}})
+
+
+# --- pruning
+
+
+@pytest.mark.parametrize("compressed", ["plain", "compressed"])
+def test_one_persons_content_goes_and_the_spine_verifies(
+    tmp_path: Path, agent: Callable[..., Scaffold], compressed: str
+) -> None:
+    """Each content that mentions them is gone, and nothing else; also what they said, and what the index knew."""
+    journal = FileJournal(tmp_path / "runs", compress=compressed == "compressed")
+    ran = [
+        agent(name, journal=journal).solve_sync(Task(prompt="Pay", inputs={"invoice": name})) for name in ("Bob", "Eve")
+    ]
+    elsewhere(journal, 0.0)
+    bob, eve = (journal.folder(each.run) for each in ran)
+    whole = {folder: list(read_files(folder)) for folder in (bob, eve)}
+    dry = prune_mentions(bob, ["bob"], dry=True)
+    assert list(read_files(bob)) == whole[bob]
+    pruned = prune_mentions(bob, ["bob"])
+    assert (pruned.contents, dry.contents) == (dry.contents, pruned.contents)
+    assert pruned.contents >= 4
+    assert prune_mentions(eve, ["bob"]).contents == 0
+    assert list(read_files(eve)) == whole[eve]
+    left = b"".join(record.content for record in read_files(bob))
+    assert b"Bob" not in left
+    assert left
+    found = verify_run(bob)
+    assert (found.ok, found.withheld) == (True, pruned.contents)
+    assert {each.arguments is None for each in elsewhere(journal, 0.0) if each.run == bob.name} == {True}
+
+
+def test_all_content_goes_or_the_whole_run(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without content the run verifies; a run that is gone is gone; encrypted content is not looked into blindly."""
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay")).run)
+    assert prune_content(folder).contents > 3
+    assert not (folder / CONTENT).exists()
+    assert verify_run(folder).ok
+    assert prune_run(folder).gone
+    assert not folder.exists()
+    monkeypatch.setenv(VARIABLE, KEY)
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay", inputs={"invoice": "C"})).run)
+    monkeypatch.delenv(VARIABLE)
+    before = (folder / CONTENT).read_bytes()
+    with pytest.raises(BadInput, match="encrypted"):
+        prune_mentions(folder, ["bob"])
+    assert (folder / CONTENT).read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["content.jsonl", "trace.jsonl"]
+
+
+def test_a_run_that_is_written_is_not_pruned(journal: FileJournal, agent: Callable[..., Scaffold]) -> None:
+    """Its writer holds it."""
+    run = agent().solve_sync(Task(prompt="Pay")).run
+
+    async def at_once() -> None:
+        claim = await journal.claim(run, "me")
+        with pytest.raises(RunHeld):
+            prune_content(journal.folder(run))
+        await journal.release(claim)
+
+    asyncio.run(at_once())
+
+
+# --- a full disk, a lost key, two at once
+
+
+def test_a_full_disk_while_signing_leaves_whole_heads_and_nothing_done(
+    tmp_path: Path, agent: Callable[..., Scaffold]
+) -> None:
+    """The head that did not fit is gone, the action was not begun, and the resumed run goes on."""
+    import os
+
+    room = [10_000_000]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if b"scaffold.trace/" in data[:20]:
+            if room[0] < len(data):
+                os.write(descriptor, data[: room[0]])
+                raise OSError(28, "No space left on device")
+            room[0] -= len(data)
+        return os.write(descriptor, data)
+
+    signer = made_up_key(1)
+    journal = FileJournal(tmp_path / "runs", write=write)
+    room[0] = 60
+    failed = agent(journal=journal, signer=signer).solve_sync(Task(prompt="Pay"))
+    assert failed.status == "unavailable"
+    assert "No space left" in failed.reason
+    folder = journal.folder(failed.run)
+    assert (folder / "heads").read_bytes() == b""
+    assert not any("performed" in str(each.status) for each in failed.actions)
+    room[0] = 10_000_000
+    outcome = agent(journal=journal, signer=signer).resume_sync(failed.run)
+    found = verify_run(folder, key=signer.verifier())
+    assert outcome.status in {"solved", "failed"}
+    assert found.ok, found.sentence()
+
+
+def test_after_a_lost_key_another_signs_and_both_are_asked_for(
+    journal: FileJournal, agent: Callable[..., Scaffold]
+) -> None:
+    """With the old key alone the new one is a wrong key; with both the run is verified."""
+    old, new = made_up_key(1), made_up_key(2)
+    waiting = agent("Zoe", signer=old).solve_sync(Task(prompt="Pay"))
+    answered(journal, waiting.run)
+    agent("Zoe", signer=new).resume_sync(waiting.run)
+    folder = journal.folder(waiting.run)
+    found = verify_run(folder, key=old.verifier())
+    assert found.state == "wrong key"
+    assert found.keys == [old.verifier(), new.verifier()]
+    assert verify_run(folder, key=[old.verifier(), new.verifier()]).ok
+
+
+def test_two_verifiers_at_once_agree_while_the_run_is_written(
+    tmp_path: Path, journal: FileJournal, agent: Callable[..., Scaffold]
+) -> None:
+    """They change nothing, so neither sees the other; a run that is being written is said to be."""
+    outcome = agent().solve_sync(Task(prompt="Pay"))
+    folder = journal.folder(outcome.run)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(asyncio.to_thread(verify_run, folder) for _ in range(2)))
+
+    first, second = asyncio.run(both())
+    assert first == second
+    assert first.ok
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    copy = tmp_path / outcome.run
+    shutil.copytree(folder, copy)
+    spine = (copy / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
+    assert verify_run(copy, running=True).state == "running"
