@@ -56,7 +56,9 @@ class Gate(Assembly):
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
-        base: folder that `module:function` refers to.
+        credentials: where each credential that an action names is found: `{env: VARIABLE}` or `{file: PATH}`; by
+            default in the environment variable of its own name.
+        base: folder that `module:function` and paths refer to.
     """
 
     def __init__(  # noqa: PLR0913 - all that a gate may be made of
@@ -74,6 +76,7 @@ class Gate(Assembly):
         plan_only: bool = False,
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
+        credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
         if HOST in (backends or {}):
@@ -90,20 +93,26 @@ class Gate(Assembly):
             plan_only=plan_only,
             surroundings=surroundings,
             on_event=on_event,
+            credentials=credentials,
             base=base,
         )
         self._model = model
 
     @asynccontextmanager
-    async def run(self, task: Task | str, *, resume: str = "") -> AsyncIterator[GatedRun]:
+    async def run(self, task: Task | str, *, resume: str = "", anew: bool = False) -> AsyncIterator[GatedRun]:
         """One run, for as long as the block goes on; `outcome` says afterwards how it ended.
 
         The run ends as solved with what `answer` was given; as failed when the block raises. A block that is cancelled
         pauses it, and so does an action that waits for a person whom nobody can reach now.
 
+        In a run that is resumed the agent remembers what it did, and goes on. Of what came back last nothing shows that
+        it was told; so if it makes that same call first, it is given what came of it, and nothing is done again.
+
         Args:
             task: what the agent was asked, with goals and budget; a text is a task without goals.
             resume: a run that was paused or cut off, to go on with; its own task counts.
+            anew: the agent remembers nothing and begins anew: whatever it asks for that the trace has an outcome of, it
+                is given that outcome, once for each time that it is recorded. What the trace does not have is done.
 
         Raises:
             BadInput: the task does not fit; nothing was begun.
@@ -116,7 +125,7 @@ class Gate(Assembly):
                 feeds: list[Feed] = []
                 setting.listeners = (*setting.listeners, lambda event, body: _tell(feeds, event, body))
                 hosted = Hosted(setting, claim)
-                await (hosted.resume() if resume else hosted.start())
+                await (hosted.resume(anew=anew) if resume else hosted.start())
                 run = GatedRun(claim.run, hosted, self._actions, partial(_watch, self.journal, claim.run, feeds))
                 try:
                     yield run
@@ -131,13 +140,13 @@ class Gate(Assembly):
             await self.journal.release(claim)
 
     @contextmanager
-    def run_sync(self, task: Task | str, *, resume: str = "") -> Iterator[SyncGatedRun]:
+    def run_sync(self, task: Task | str, *, resume: str = "", anew: bool = False) -> Iterator[SyncGatedRun]:
         """The same for code that is not async: an event loop in a thread of its own carries the calls out."""
         from anyio.from_thread import start_blocking_portal
 
         with (
             start_blocking_portal(name="scaffold gate") as portal,
-            portal.wrap_async_context_manager(self.run(task, resume=resume)) as run,
+            portal.wrap_async_context_manager(self.run(task, resume=resume, anew=anew)) as run,
         ):
             yield SyncGatedRun(run, portal)
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import errors
 from scaffold.machinery.cancelling import is_from_within, to_its_end
-from scaffold.machinery.effects import observation_from
-from scaffold.machinery.gate import PlanOnly, refusal_from
+from scaffold.machinery.gate import PlanOnly
 from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.machinery.people import Parked
 from scaffold.machinery.replay import asked_by
+from scaffold.machinery.retelling import Retelling, Told, retold, said_bytes
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
@@ -43,16 +43,22 @@ _CHARACTERS_A_TOKEN = 4  # where the host does not count
 
 
 class Said:
-    """A backend that gives what the host's own model has said already."""
+    """A backend that gives what the host's own model has said already.
+
+    Attributes:
+        said: what that is, in canonical bytes.
+    """
 
     def __init__(self, model: str) -> None:
         self.profile = Profile(backend=HOST, model=model, prices=FREE, reasoning="full", guessed=("reasoning",))
         self._delta = Delta()
+        self.said = b""
 
     def next(self, text: str, reasoning: str, usage: Usage | None) -> int:
         """Have this given to the next request; gives how many tokens it may take at most."""
         guessed = Usage(output=-(-len(text + reasoning) // _CHARACTERS_A_TOKEN), guessed=True)
         self._delta = Delta(text=text, reasoning=reasoning, finish="stop", usage=usage or guessed)
+        self.said = said_bytes(text, reasoning)
         return max(1, (usage or guessed).output)
 
     async def generate(self, _request: Request) -> AsyncGenerator[Delta]:
@@ -66,9 +72,10 @@ class Said:
 class Hosted:
     """One run that a host drives.
 
-    Moves have keys in the order in which they are made. What happens in a run that is resumed is not told again: the
-    host remembers, and goes on. A move that was cut off, or that its host gave up waiting for, is taken up where it
-    stood when the host makes it again.
+    Moves have keys in the order in which they are made. A host that resumes a run remembers, and goes on; of what came
+    back last nothing shows that it has heard, so when it makes that same move first, it is told what came of it. One
+    that begins anew is told of every move that it makes again. A move that was cut off, or that its host gave up
+    waiting for, is taken up where it stood when the host makes it again.
 
     Args:
         setting: what the run is made of; its backends have a `Said` for the role `host`.
@@ -84,7 +91,8 @@ class Hosted:
         self._saying = asyncio.Lock()
         self._frame = Frame(_nothing(), "", None, 0, tainted=bool(setting.task.untrusted))
         self._unsettled: dict[bytes, list[str]] = {}
-        self._settled: dict[str, tuple[Event, bytes]] = {}
+        self._settled: dict[str, Told] = {}
+        self._last: set[str] = set()  # keys of what came back last before the run was resumed
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: dict[asyncio.Task[Any], asyncio.Timeout | None] = {}
         self._standing = 0
@@ -98,24 +106,40 @@ class Hosted:
         """Begin the run."""
         await self._run.begin()
 
-    async def resume(self) -> None:
+    async def resume(self, *, anew: bool = False) -> None:
         """Go on with a run.
+
+        Args:
+            anew: the host remembers nothing, and makes its moves from the first one on.
 
         Raises:
             BadInput: it has ended.
         """
-        ended = await self._run.read_back(self._count)
+        recorded = Retelling(anew=anew, host=HOST)
+
+        def take(event: Event, body: bytes) -> None:
+            self._count(event, body)
+            recorded.feed(event, body)
+
+        ended = await self._run.read_back(take)
         self._settled.clear()
         if ended is not None:
             raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): begin a new one")
         for key, progress in self._run.state.progress.items():
             if progress.asked:
                 self._unsettled.setdefault(progress.asked, []).append(key)
+        for key, (what, told) in recorded.ended.items():
+            if anew or not _has_failed(told.event):
+                self._unsettled.setdefault(what, []).append(key)
+                self._settled[key] = told
+        for keys in self._unsettled.values():
+            keys.sort(key=int)
+        self._last = set() if anew else set(self._settled)
 
     def _settle(self, event: Event, body: bytes) -> None:
         """Keep how a call under way has ended until its host is told; one that did not happen may be tried again."""
-        if not isinstance(event, ev.ActionOutcome) or event.status != "failed":
-            self._settled[event.key] = (event, body)
+        if not _has_failed(event) and getattr(event, "final", True):  # what is to be read first is no end
+            self._settled[event.key] = Told(event, body)
 
     def _count(self, event: Event, _body: bytes) -> None:
         number = event.key.partition("/")[0].partition("!")[0]
@@ -193,14 +217,18 @@ class Hosted:
     async def _carry_out(self, move: Any) -> Any:
         pending = Pending(f"{self._frame.ordinal + 1}", move, self._frame)
         what = _recordable(pending)
+        if isinstance(move, Think) and move.to == HOST:
+            what += self._said.said
         begun = self._unsettled.get(what)
         if begun:
             pending.key = begun.pop(0)
         else:
             self._frame.ordinal += 1
+            if self._last and not isinstance(move, Think | Note):
+                self._forget_last()
         settled = self._settled.pop(pending.key, None)
         if settled is not None:
-            return _told(*settled)
+            return retold(settled, move)
         try:
             async with self._in_time():
                 if isinstance(move, Think):
@@ -220,6 +248,15 @@ class Hosted:
             if pending.key in self._settled or (progress is not None and progress.asked):
                 self._unsettled.setdefault(what, []).append(pending.key)
             raise
+
+    def _forget_last(self) -> None:
+        """The host goes on: it has heard what came back last, and would mean it if it asked for the same again."""
+        for key in self._last & self._settled.keys():
+            del self._settled[key]
+            for keys in self._unsettled.values():
+                if key in keys:
+                    keys.remove(key)
+        self._last.clear()
 
     # --- time
 
@@ -326,6 +363,6 @@ def _recordable(pending: Pending) -> bytes:
         raise errors.BadInput(f"what was asked cannot be recorded: {error}") from None
 
 
-def _told(event: Event, body: bytes) -> Any:
-    """What a host is told of a call that ended while it did not wait."""
-    return refusal_from(event, body) if isinstance(event, ev.ActionRefused) else observation_from(event, body)  # type: ignore[arg-type]  # `_settle` takes these two
+def _has_failed(event: Event) -> bool:
+    """Whether it says that an action is known not to have happened."""
+    return isinstance(event, ev.ActionOutcome) and event.status == "failed"

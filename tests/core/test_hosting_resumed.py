@@ -1,0 +1,254 @@
+"""A host that goes on with a run is told what its trace has of its moves, and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from scaffold import Credential, Gate, Plan, Planned, Task, Verdict, action
+from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, StepRefused
+from scaffold.interfaces import Surroundings
+from scaffold.trace.files import FileJournal
+from scaffold.trace.verify import verify_run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.core.conftest import Person, Watcher, World
+
+    from scaffold.hosting import GatedRun
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"
+
+
+def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
+    """A gate around the world's actions."""
+    return Gate(
+        actions=(world.look, world.post),
+        monitors=["rules", *monitors],
+        journal=world.journal,
+        surroundings=Surroundings(clock=world.clock),
+        **more,
+    )
+
+
+async def cut_off(gate: Gate, host: Callable[[GatedRun], Awaitable[Any]]) -> str:
+    """Have a host do something in a run, then be cancelled; gives the run."""
+    ids: list[str] = []
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with gate.run(Task(prompt="x")) as run:
+            ids.append(run.id)
+            await host(run)
+            inside.set()
+            await asyncio.sleep(60)
+
+    working = asyncio.create_task(work())
+    await inside.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    return ids[0]
+
+
+HOST = """
+import asyncio, os, sys
+from pathlib import Path
+
+from scaffold import Gate, action
+from scaffold.interfaces import Surroundings
+from scaffold.trace.files import FileJournal
+
+folder = Path(sys.argv[1])
+
+
+@action(effect="irreversible")
+def pay(invoice: str) -> str:
+    with (folder / "paid.txt").open("a") as file:
+        file.write(invoice + chr(10))
+    return f"paid {invoice}"
+
+
+def reach(point):
+    if point == "action.outcome:after" and len(sys.argv) > 3:
+        os._exit(9)
+
+
+async def main():
+    journal, outside = FileJournal(folder / "runs"), Surroundings(reach=reach)
+    resume = sys.argv[2] if sys.argv[2] != "-" else ""
+    gate = Gate(actions=[pay], monitors=["rules"], journal=journal, surroundings=outside)
+    async with gate.run("pay i1", resume=resume) as run:
+        print(run.id, flush=True)
+        print((await run.act("pay", {"invoice": "i1"})).value)
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_host_killed_before_it_heard_is_told_and_pays_once(tmp_path: Path) -> None:
+    """The outcome is on disk, the process is gone: its successor makes the same call, and is given what came of it."""
+
+    def host(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-c", HOST, str(tmp_path), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    killed = host("-", "die")
+    assert killed.returncode == 9
+    run = killed.stdout.split()[0]
+    again = host(run)
+    assert again.stdout.splitlines()[1:] == ["paid i1"], again.stderr
+    assert (tmp_path / "paid.txt").read_text() == "i1\n"
+    said = verify_run(tmp_path / "runs" / run)
+    assert (said.ok, said.ended) == (True, "solved")
+
+
+async def test_a_host_that_remembers_is_told_only_what_came_back_last(world: World) -> None:
+    """What it asked before its last move it has surely heard: asked again, it is meant, and done."""
+
+    async def host(run: GatedRun) -> None:
+        await run.act("post", {"text": "a"})
+        await run.act("post", {"text": "b"})
+
+    gate = gate_of(world)
+    run_id = await cut_off(gate, host)
+    async with gate.run("", resume=run_id) as run:
+        assert (await run.act("post", {"text": "b"})).value == "posted"
+        assert [text for _, text in world.done] == ["a", "b"]
+        await run.act("post", {"text": "a"})
+        await run.act("post", {"text": "b"})
+    assert [text for _, text in world.done] == ["a", "b", "a", "b"]
+
+
+async def test_a_host_that_goes_on_otherwise_has_heard(world: World) -> None:
+    """Once it does something else, the call that came back last would be meant, and is done."""
+    gate = gate_of(world)
+    run_id = await cut_off(gate, lambda run: run.act("look", {"at": "inbox"}))
+    async with gate.run("", resume=run_id) as run:
+        await run.think("what is in the outbox?")
+        await run.act("look", {"at": "outbox"})
+        await run.act("look", {"at": "inbox"})
+    assert [at for _, at in world.done] == ["inbox", "outbox", "inbox"]
+
+
+async def test_a_host_that_begins_anew_is_told_everything_in_its_order(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """Thoughts, plans, calls, refusals, failures and a person's answer: told again, none of it done or asked again."""
+
+    def says(subject: Any) -> Verdict:
+        shouts = "LOUD" in str(subject) and "LOUD" not in str(subject.plan and subject.plan[0].arguments.get("at"))
+        return Verdict(decision="block", feedback="no shouting") if shouts else Verdict(decision="allow")
+
+    reader = watcher(says, watches=frozenset({"step", "plan", "observation"}))
+    people = person("forty-two")
+    heard: list[list[Any]] = []
+
+    async def host(run: GatedRun) -> None:
+        said: list[Any] = []
+        heard.append(said)
+        said.append((await run.think("i1 is due", reasoning="it says so")).value)
+        for refused in (run.think("LOUD"), run.act("post", {"text": "LOUD"}), run.act("look", {"at": "LOUD"})):
+            try:
+                await refused
+            except (StepRefused, ActionRefused, ObservationWithheld) as error:
+                said.append((type(error).__name__, error.message))
+        with pytest.raises(ActionFailed) as failed:
+            await run.act("post", {"text": "!not"})
+        said.append(failed.value.message)
+        plan = Plan([Planned("look", {"at": "a"}, id="a"), Planned("post", {"text": "b"}, id="b", after=["a"])])
+        review = await run.propose(plan)
+        said.append(review.allowed)
+        said.append({node: each.value for node, each in (await run.carry_out(plan, review)).items()})
+        said.append((await run.ask("How many?")).value)
+        await run.note("half way")
+
+    gate = gate_of(world, monitors=[reader], approvers=[people])
+    run_id = await cut_off(gate, host)
+    done, read, asked = list(world.done), len(reader.seen), len(people.asked)
+    size = (world.folder / "runs" / run_id / "trace.jsonl").read_bytes().count(b"\n")
+    async with gate.run("", resume=run_id, anew=True) as run:
+        await host(run)
+        assert heard[1] == heard[0]
+        assert (world.done, len(reader.seen), len(people.asked)) == (done, read, asked)
+        await run.act("post", {"text": "c"})
+    assert world.done[-1] == ("post", "c")
+    lines = (world.folder / "runs" / run_id / "trace.jsonl").read_text().splitlines()[size:]
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds.count("action.intent") == 1
+    assert "noted" not in kinds
+    assert "step.asked" not in kinds
+    assert verify_run(world.folder / "runs" / run_id).ok
+
+
+async def test_what_a_host_that_begins_anew_did_twice_it_is_told_twice(world: World) -> None:
+    """Each outcome once, in order; the third time it is done."""
+
+    async def host(run: GatedRun) -> None:
+        for _ in range(2):
+            await run.act("post", {"text": "a"})
+
+    gate = gate_of(world)
+    run_id = await cut_off(gate, host)
+    async with gate.run("", resume=run_id, anew=True) as run:
+        keys = [(await run.act("post", {"text": "a"})).key for _ in range(3)]
+    assert keys == ["0", "1", "2"]
+    assert len(world.done) == 3
+
+
+async def test_what_is_still_being_read_is_not_told(world: World, watcher: type[Watcher]) -> None:
+    """A host that gave up waiting while the result was reviewed, and asks again, gets what the review lets out."""
+    reading = asyncio.Event()
+    held: list[bool] = []
+
+    async def slowly() -> Verdict:
+        reading.set()
+        if not held:
+            held.append(True)
+            await asyncio.sleep(60)
+        return Verdict(decision="block", feedback="not for you")
+
+    reader = watcher(lambda _: slowly(), watches=frozenset({"observation"}), timeout_s=100)
+    async with gate_of(world, monitors=[reader]).run("x") as run:
+        call = asyncio.create_task(run.act("look", {"at": "secrets"}))
+        await reading.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        with pytest.raises(ObservationWithheld, match="not for you"):
+            await run.act("look", {"at": "secrets"})
+    assert len(world.done) == 1
+
+
+async def test_a_gate_says_where_credentials_are_found(tmp_path: Path) -> None:
+    """As a task file does: in a file of another name; what is written has the credential's name in its place."""
+    (tmp_path / "token").write_text("s3cret-t0ken\n")
+
+    @action(effect="irreversible")
+    async def send(to: str, *, token: Annotated[str, Credential("BANK_TOKEN")]) -> str:
+        return f"sent to {to} with {token}"
+
+    gate = Gate(
+        actions=[send],
+        monitors=["rules"],
+        journal=FileJournal(tmp_path / "runs"),
+        credentials={"BANK_TOKEN": {"file": "token"}},
+        base=tmp_path,
+    )
+    async with gate.run("x") as run:
+        assert (await run.act("send", {"to": "ann"})).value == "sent to ann with [BANK_TOKEN]"
+    assert "s3cret-t0ken" not in "".join(path.read_text() for path in (tmp_path / "runs").rglob("*.jsonl"))
