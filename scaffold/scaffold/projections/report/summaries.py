@@ -112,7 +112,7 @@ _LABELS: dict[type[ev.Event], Callable[[Row], str]] = {
     ev.StepAsked: _step,
     ev.PlanProposed: _plan,
     ev.ActionProposed: _action,
-    ev.QuestionAsked: lambda row: f"question  {_snippet(row.told[0].content.get('asked'))}",
+    ev.QuestionAsked: lambda row: f"question  {_snippet(next(iter(dig(row.told[0].content, list, 'asked')), ''))}",
     ev.Noted: lambda row: f"note  {_snippet(row.told[0].content.get('text'))}",
     ev.Reviewed: lambda row: f"{cast('ev.Reviewed', row.told[0].event).subject} reviewed",
     ev.RunStarted: lambda row: f"run started  planner {cast('ev.RunStarted', row.told[0].event).planner}",

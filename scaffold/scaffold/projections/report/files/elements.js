@@ -93,6 +93,7 @@ const share = (part, whole) => (whole ? (part / whole < 0.001 && part ? "<0.1 %"
 const counted = (count, word) => number(count) + " " + word + (count === 1 ? "" : "s");
 
 function lasting(seconds) {
+  if (!seconds) return "0 s";
   if (seconds < 0.001) return Math.round(seconds * 1e6) + " µs";
   if (seconds < 1) return Math.round(seconds * 1000) + " ms";
   if (seconds < 120) return seconds.toFixed(1) + " s";

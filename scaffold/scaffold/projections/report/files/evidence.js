@@ -4,6 +4,7 @@
 const DECISIONS = ["halt", "block", "escalate", "revise", "resample", "flag", "allow"];
 const GLYPHS = { halt: "■", block: "✕", escalate: "?", revise: "↻", resample: "↻", flag: "!", allow: "✓", "": "·" };
 const SAID = { ok: "", error: "the check failed", timeout: "the check took too long", truncated: "the check was cut off", abstain: "abstained", skipped: "skipped" };
+const severity = (decision) => (decision === "resample" ? severity("revise") : DECISIONS.length - (DECISIONS.indexOf(decision) + 1 || DECISIONS.length));
 const lookOf = (decision) => (DECISIONS.includes(decision) ? decision : "unread");
 
 // All verdicts of a row: whole where their content is there, else the facts that the spine keeps.
@@ -14,7 +15,7 @@ function verdictsOf(events) {
     const whole = (content && Array.isArray(content.verdicts) ? content.verdicts : []).filter((each) => each && typeof each === "object");
     for (const fact of event.verdicts || []) {
       const more = whole.find((each) => each.monitor === fact.monitor) || {};
-      found.push({ ...fact, ...more, subject: event.subject, seq: event.seq, stakes: event.stakes || "low", waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
+      found.push({ ...fact, ...more, subject: event.subject, seq: event.seq, came: event.decision, waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
     }
   }
   return found;
@@ -76,6 +77,7 @@ function verdictCard(trace, row, verdict) {
   made.append(element("p", "head", element("b", "", verdict.monitor), " says ", element("span", "badge " + lookOf(verdict.decision), GLYPHS[verdict.decision] || "", " ", verdict.decision),
     status ? element("span", "badge unmade", status) : null));
   made.append(element("p", "faint", [verdict.subject === row.kind ? "" : "of the " + verdict.subject, score, verdict.seconds ? lasting(verdict.seconds) : "", verdict.waives ? "asked whether a person can be spared" : "",
+    severity(verdict.decision) > severity(verdict.came) ? `only recorded: the review came to ${verdict.came}` : "",
     verdict.usage && (verdict.usage.input || verdict.usage.output) ? counted((verdict.usage.input || 0) + (verdict.usage.output || 0), "token") : ""].filter(Boolean).join(" · ")));
   if (verdict.rationale) made.append(element("p", "", verdict.rationale));
   if (verdict.feedback && verdict.feedback !== verdict.rationale) made.append(element("p", "", element("span", "faint", "told: "), verdict.feedback));
@@ -92,7 +94,7 @@ function evidence(trace, span) {
 
 function verdictColumn(trace, row, verdicts) {
   const made = element("div", "verdicts");
-  const worst = [...verdicts].sort((one, other) => DECISIONS.indexOf(one.decision) - DECISIONS.indexOf(other.decision));
+  const worst = [...verdicts].sort((one, other) => severity(other.decision) - severity(one.decision));
   if (!verdicts.length) made.append(element("p", "faint", "No monitor has read this. That is not the same as clean."));
   for (const verdict of worst) made.append(verdictCard(trace, row, verdict));
   for (const each of trace.askedFor(row)) made.append(element("p", "faint", "asked a model: ", jump(each, each.label.split("  ")[0] + " " + each.key.slice(each.key.lastIndexOf("!") + 1))));

@@ -154,7 +154,7 @@ function showLedgers(manifest) {
   at("ledgers").replaceChildren(table("By kind of step and model; time is summed over steps, which may overlap. ~ marks tokens that were guessed, not counted.", ["", "steps", "samples", "in", "out", "reasoning", "tokens", "money", "time"], rows));
   const watchers = Object.entries(monitors).map(([name, monitor]) => [name, number(Object.values(monitor.decisions).reduce((sum, count) => sum + count, 0)),
     DECISIONS.filter((decision) => monitor.decisions[decision]).map((decision) => `${decision} ${number(monitor.decisions[decision])}`).join(", "),
-    Object.entries(monitor.statuses).filter(([status]) => status !== "ok").map(([status, count]) => `${SAID[status] || status}: ${number(count)}`).join(", ") || "–",
+    Object.entries(monitor.statuses).filter(([status]) => status !== "ok").map(([status, count]) => `${SAID[status] || status}: ${number(count)}`).join(", ") || "none",
     number((monitor.usage.input || 0) + (monitor.usage.output || 0)), dollars(monitor.usage.usd === undefined ? 0 : monitor.usage.usd), lasting(monitor.seconds)]);
   at("monitors").replaceChildren(watchers.length ? table("Monitors: what each said, and what it took. A check that was not made is not a pass.", ["monitor", "verdicts", "said", "not made", "tokens", "money", "time"], watchers) : element("p", "note", "No monitor read anything in this run."));
 }

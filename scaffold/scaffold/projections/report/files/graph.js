@@ -77,7 +77,7 @@ function fateOf(trace, row, call, objections, allowed) {
   if (action) return { action, look: LOOKS[action.status] || "", said: action.status };
   if (allowed) return { look: "", said: "not begun" };
   const named = objections.some((each) => each.node === call.id || each.node === "");
-  return named || !objections.length ? { look: "bad", said: "refused" } : { look: "", said: "not run: the plan was refused" };
+  return named || !objections.length ? { look: "bad", said: "refused" } : { look: "", said: "not run: plan refused" };
 }
 
 function planGraph(trace, row, calls, objections, allowed) {

@@ -12,10 +12,10 @@ function goneFrom(events) {
 
 async function showMove(trace, row, box) {
   const events = await trace.events(row);
-  const cited = await citing(trace, row);
+  const [cited, planned] = await Promise.all([citing(trace, row), plannedFor(trace, row)]);
   const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, answer: showAnswer }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
-  made.append(heading(row), goneFrom(events) || "", ...[show(trace, row, events, cited)].flat().filter(Boolean));
+  made.append(heading(row), goneFrom(events) || "", ...[show(trace, row, events, cited, planned)].flat().filter(Boolean));
   made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
   box.replaceChildren(made);
 }
@@ -32,6 +32,15 @@ async function citing(trace, row) {
   }
   return found;
 }
+
+// The call of a plan that an action carries out, as it stood in the plan.
+async function plannedFor(trace, row) {
+  const plan = row.plan ? planOf(trace, row) : null;
+  if (!plan) return null;
+  return listOf(said((await trace.events(plan))[0]).calls).find((call) => call.id === row.node);
+}
+
+const planOf = (trace, row) => (trace.byKey.get(row.plan) || []).filter((each) => each.kind === "plan" && each.seq < row.seq).pop();
 
 function heading(row) {
   const [name, ...rest] = row.label.split("  ");
@@ -153,7 +162,7 @@ function plannedCall(trace, row, call, objections, allowed) {
     why ? element("p", "note bad", why) : null, json(call.arguments ?? {}, "call"), call.predicted !== undefined && call.predicted !== null ? element("p", "faint", "predicted: " + readable(call.predicted)) : null);
 }
 
-function showAction(trace, row, events, cited) {
+function showAction(trace, row, events, cited, planned) {
   const proposed = eventOf(events, "action.proposed"), call = said(proposed).call || {}, intent = eventOf(events, "action.intent");
   const outcome = eventOf(events, "action.outcome"), refused = eventOf(events, "action.refused"), cleared = eventOf(events, "action.cleared");
   const verdicts = verdictsOf(events), spans = [...spansIn(verdicts, row.seqs), ...cited];
@@ -163,7 +172,7 @@ function showAction(trace, row, events, cited) {
     facts([["effect", opening.effect], ["declared cost", opening.cost ? dollars(opening.cost) : ""], ["cleared", cleared ? cleared.e.decision + (cleared.e.observed ? ", while monitors only observed" : "") : ""],
       ["digest", opening.digest ? opening.digest + "…" : ""], ["undoes", opening.compensates], ["time", outcome && outcome.e.seconds ? lasting(outcome.e.seconds) : ""], ["when", moment(opening.at)]]),
     element("div", "three",
-      section("As proposed", element("p", "faint", opening.plan ? planLink(trace, opening) : "on its own"), json(call.arguments ?? {}, "call")),
+      section("As proposed", element("p", "faint", opening.plan ? planLink(trace, row) : "on its own"), json(call.arguments ?? {}, "call"), asPlanned(planned, call)),
       section("As executed", executed(intent, refused, opening)),
       section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), spans, "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
     reviewEnd(events),
@@ -173,10 +182,19 @@ function showAction(trace, row, events, cited) {
   ];
 }
 
-function planLink(trace, opening) {
-  const plan = (trace.byKey.get(opening.plan) || []).filter((row) => row.kind === "plan" && row.seq < opening.seq).pop();
-  return element("span", "", "as ", element("b", "", opening.node), " of ", plan ? jump(plan, "the plan at " + opening.plan) : "the plan at " + opening.plan);
+function planLink(trace, row) {
+  const plan = planOf(trace, row);
+  return element("span", "", "as ", element("b", "", row.node), " of ", plan ? jump(plan, "the plan at " + row.plan) : "the plan at " + row.plan);
 }
+
+// What was not known yet when the plan was made stands there as a reference; anything else that differs is a deviation.
+function asPlanned(planned, call) {
+  if (!planned || !call.arguments) return null;
+  const same = JSON.stringify(sorted(planned.arguments)) === JSON.stringify(sorted(call.arguments));
+  return same ? element("p", "faint", "as planned") : [element("p", "faint", "in the plan it said"), json(planned.arguments, "call")];
+}
+
+const sorted = (value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort().map(([name, each]) => [name, sorted(each)])) : Array.isArray(value) ? value.map(sorted) : value);
 
 function executed(intent, refused, opening) {
   if (refused) return [element("p", "note bad", "Refused (" + refused.e.decision + "): nothing happened."), said(refused).feedback ? element("p", "", said(refused).feedback) : null];

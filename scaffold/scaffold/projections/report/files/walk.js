@@ -116,7 +116,7 @@ class Walk {
   line(index) {
     const row = this.shown[index];
     const [name, ...rest] = row.label.split("  ");
-    const made = element("div", "line " + row.kind + (row.ledger === "oversight" ? " oversight" : ""), element("span", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : ""), GLYPHS[row.worst] ?? "·"),
+    const made = element("div", "line " + row.kind + (row.ledger === "oversight" ? " oversight" : ""), element("span", "cell " + (row.cell === undefined ? "none" : lookOf(row.worst)) + (row.marks.includes("f") ? " unmade" : ""), row.cell === undefined ? "" : GLYPHS[row.worst] ?? "·"),
       element("span", "what", element("b", "", name), " ", rest.join("  ")),
       element("span", "sub", [row.key || row.kind, row.status, row.tokens ? number(row.tokens) + " tokens" : "", row.seconds ? lasting(row.seconds) : ""].filter(Boolean).join(" · ")),
       element("span", "seq", "#" + row.seq));

@@ -1,0 +1,424 @@
+"""The report in headless Chromium: opened from a file, filtered, jumped through, by mouse and by keyboard alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.core.conftest import Watcher
+from tests.projections.report.conftest import HOSTILE, QUOTE
+
+from scaffold import Gate, Plan, Planned, Planning, Task, Verdict, act, propose, think
+from scaffold.errors import ActionRefused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.projections.report.conftest import Studio
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for all; each page has a context of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Open]:
+    """Open a file; whatever the page complains about, asks or fetches is a fault at the end of the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_(path: Path, fragment: str = "", **look: Any) -> Page:
+        context = browser.new_context(**look)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda told: faults.append(told.text))
+        page.on("dialog", lambda dialog: faults.append(dialog.message))
+        page.on("request", lambda asked: faults.extend([asked.url] if "report" not in asked.url else []))
+        page.goto(path.as_uri() + fragment)
+        page.locator("html[data-ready]").wait_for(state="attached")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def choose(page: Page, name: str) -> None:
+    """Click a row of the list."""
+    page.locator("#list .line", has=page.locator("b", has_text=name)).first.click()
+    expect(page.locator("#detail h3")).to_contain_text(name)
+
+
+def test_the_top_says_what_was_found_and_what_it_came_to(studio: Studio, opened: Open) -> None:
+    """Integrity, the request, the answer, tokens, money, what was refused and saved, how much reasoning was read."""
+    outcome = studio.everything()
+    page = opened(studio.report(outcome.run).path)
+    expect(page.locator("#integrity strong")).to_have_text("Verified")
+    expect(page.locator("#integrity")).to_contain_text("shows damage, not forgery")
+    expect(page.locator("#integrity")).to_contain_text("It does not say that the run was wise.")
+    expect(page.locator("#status")).to_have_text("solved")
+    expect(page.locator("#asked")).to_contain_text("All is well.")
+    tiles = page.locator("#tiles").inner_text()
+    assert f"{outcome.usage['model'].tokens + outcome.usage['oversight'].tokens}" in tiles
+    assert "2 calls spared, worth $2.00" in tiles
+    said = outcome.reasoning.sentence()
+    expect(page.locator("#legibility")).to_contain_text(said[1:])
+
+
+def test_a_step_stands_beside_its_verdicts_with_the_words_they_rest_on_marked(studio: Studio, opened: Open) -> None:
+    """Reasoning, output and verdicts in three columns; evidence from elsewhere is a link; votes and discards below."""
+    page = opened(studio.report(studio.everything().run).path, viewport={"width": 1360, "height": 900})
+    choose(page, "understand")
+    columns = page.locator("#detail .three > section")
+    expect(columns.locator("h4")).to_have_text(["Reasoning", "Output", "Verdicts"])
+    tops = [columns.nth(place).bounding_box() for place in range(3)]
+    assert len({box["y"] for box in tops if box}) == 1
+    expect(columns.nth(0).locator("mark")).to_have_text(QUOTE)
+    expect(columns.nth(2)).to_contain_text("careful says !")
+    expect(columns.nth(2)).to_contain_text("deceit 0.80")
+    expect(columns.nth(2)).to_contain_text("the check failed")
+    page.locator("#detail summary", has_text="discarded").click()
+    expect(page.locator("#detail")).to_contain_text("discarded because")
+    columns.nth(2).locator("a.jump", has_text="event 1").click()
+    expect(page.locator("#detail h3")).to_contain_text("run started")
+
+
+def test_the_strip_has_a_cell_for_each_move_and_filters_and_jumps(studio: Studio, opened: Open) -> None:
+    """A chip leaves only what it names; a cell, a number and the buttons go to the place; find looks into content."""
+    page = opened(studio.report(studio.everything().run).path)
+    expect(page.locator("#strip .cell")).to_have_count(9)
+    expect(page.locator("#list .line")).to_have_count(12)
+    page.locator("#chips .chip", has_text="block").click()
+    expect(page.locator("#list .line")).to_have_count(1)
+    expect(page.locator("#strip .cell:not(.dim)")).to_have_count(1)
+    page.locator("#chips .chip", has_text="revise").click()
+    expect(page.locator("#list .line")).to_have_count(2)
+    for look in ("block", "revise"):
+        page.locator("#chips .chip", has_text=look).click()
+    page.locator("#strip .cell.escalate").click()
+    expect(page.locator("#detail h3")).to_contain_text("pay")
+    page.locator("#next").click()
+    expect(page.locator("#detail h3")).to_contain_text("post")
+    page.locator("#goto").fill("16")
+    page.locator("#goto").press("Enter")
+    expect(page.locator("#detail h3")).to_contain_text("plan of 2 actions")
+    assert page.url.endswith("#e16")
+    page.locator("#kind").select_option("step")
+    expect(page.locator("#list .line")).to_have_count(3)
+    page.locator("#kind").select_option("")
+    page.locator("#find").fill("second ACCOUNT")  # stands in the reasoning of one step only
+    expect(page.locator("#list .line")).to_have_count(1)
+    expect(page.locator("#list .line")).to_contain_text("understand")
+
+
+def test_a_refused_plan_is_drawn_with_what_was_refused(studio: Studio, opened: Open) -> None:
+    """Its graph leads from thoughts to actions in their order, and what was refused says why."""
+    page = opened(studio.report(studio.everything().run).path)
+    plans = page.locator("#plans")
+    expect(plans).to_contain_text("1 of 2: refused")
+    expect(plans.locator("svg.dag .node.bad .name")).to_have_text("pay late")
+    expect(plans.locator(".planned.bad")).to_contain_text("the invoice says 9.40")
+    plans.locator("#plan-after").click()
+    expect(plans).to_contain_text("2 of 2: allowed")
+    boxes = {node.locator(".name").inner_html(): node.bounding_box() for node in plans.locator("svg .node").all()}
+    assert list(boxes) == ["understand", "look seen", "pay paid"]
+    seen, paid = boxes["look seen"], boxes["pay paid"]
+    assert seen is not None
+    assert paid is not None
+    assert seen["x"] + seen["width"] < paid["x"]
+    plans.locator("svg a.node", has_text="pay paid").click()
+    expect(page.locator("#detail h3")).to_contain_text("pay")
+
+
+def test_actions_stand_as_proposed_and_as_executed(studio: Studio, opened: Open) -> None:
+    """Refused ones too, with who approved; the details say that the bytes are those that were reviewed."""
+    page = opened(studio.report(studio.everything().run).path)
+    lines = page.locator("#actions-list .line")
+    expect(lines).to_have_count(4)
+    expect(lines.nth(0)).to_contain_text("refused in its plan: the invoice says 9.40")
+    expect(lines.nth(2)).to_contain_text("executed exactly as reviewed · approved by ann · $2.00")
+    expect(lines.nth(3)).to_contain_text("refused, nothing happened")
+    lines.nth(2).click()
+    expect(page.locator("#detail")).to_contain_text("Exactly what was proposed and reviewed: the digests are the same.")
+    expect(page.locator("#detail")).to_contain_text("Approved by ann")
+    lines.nth(3).click()
+    expect(page.locator("#detail")).to_contain_text("Refused (block): nothing happened.")
+
+
+def test_votes_and_calibration_are_drawn(studio: Studio, opened: Open) -> None:
+    """Agreement as columns, stated confidence against what was seen as points, with their figures in words."""
+    page = opened(studio.report(studio.everything().run).path)
+    plots = page.locator("#plots")
+    expect(plots.locator("figure")).to_have_count(3)
+    expect(plots.locator("figure", has_text="Brier")).to_contain_text("4 statements, 75.0 % right")
+    expect(plots.locator("svg[aria-label^='Reliability of evaluate'] circle")).to_have_count(3)
+
+
+def test_by_keyboard_alone(studio: Studio, opened: Open) -> None:
+    """Tab reaches the strip, the list and the details; arrows, j, k, n, p, /, g, Enter and Esc do the rest."""
+    page = opened(studio.report(studio.everything().run).path, "#e1")
+    title = page.locator("#detail h3")
+    expect(title).to_contain_text("run started")
+    page.keyboard.press("j")
+    expect(title).to_contain_text("understand")
+    page.keyboard.press("n")
+    expect(title).to_contain_text("evaluate")  # a check of it was not made
+    page.keyboard.press("n")
+    expect(title).to_contain_text("plan of 1 action")
+    page.keyboard.press("p")
+    page.keyboard.press("k")
+    expect(title).to_contain_text("understand")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "strip":
+            break
+    page.keyboard.press("ArrowRight")
+    expect(title).to_contain_text("evaluate")
+    page.keyboard.press("End")
+    expect(title).to_contain_text("answer")
+    assert page.evaluate(_IS_ACTIVE, "strip") == "answer"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Home")
+    expect(title).to_contain_text("run started")
+    page.keyboard.press("ArrowDown")
+    assert "understand" in page.evaluate(_IS_ACTIVE, "list")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "detail"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "list"
+    page.keyboard.press("/")
+    page.keyboard.type("jpost")  # letters in the field are no commands
+    expect(page.locator("#find")).to_have_value("jpost")
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.type("34")
+    page.keyboard.press("Enter")
+    expect(title).to_contain_text("question")
+
+
+_IS_ACTIVE = """(id) => {
+    const box = document.getElementById(id);
+    const chosen = document.getElementById(box.getAttribute('aria-activedescendant'));
+    return document.activeElement === box && chosen.getAttribute('aria-selected') === 'true'
+        ? chosen.title.match(/: ([a-z ]+),/)?.[1] || chosen.innerText : '';
+}"""
+
+
+def test_a_hostile_trace_runs_nothing(studio: Studio, opened: Open) -> None:
+    """Markup wherever a trace can hold any makes no element, is shown as text, and turns nothing around."""
+    page = opened(studio.report(studio.everything(HOSTILE).run).path)
+    count = page.locator("#list .line").count()
+    for place in range(count):
+        page.locator("#list .line").nth(place).click()
+        for summary in page.locator("#detail summary").all():
+            summary.click()
+        expect(page.locator("#detail .raw").first).to_be_visible()
+    choose(page, "understand")
+    text = page.locator("#detail").inner_text()
+    assert "<img src=x onerror=\"document.title='owned'\">" in text
+    assert "\\u{202e}gnihsihp" in text
+    assert "\u202e" not in page.locator("body").inner_text()
+    made = "main img, main script, main iframe, main object, #detail svg, main a[href^=javascript]"
+    assert page.locator(made).count() == 0
+    assert "owned" not in page.title()
+
+
+def test_if_markup_got_in_the_policy_would_stop_it(studio: Studio, browser: Browser) -> None:
+    """Elements put in on purpose, as if the page had forgotten to escape: scripts, handlers, pictures are refused."""
+    report = studio.report(studio.everything().run)
+    evil = (
+        "<script>document.title='owned'</script><img src='http://127.0.0.1:9/x' onerror=\"document.title='owned'\">"
+        "<iframe src=\"javascript:parent.document.title='owned'\"></iframe><form action='http://127.0.0.1:9/'></form>"
+    )
+    report.path.write_text(report.text.replace("<main>", "<main>" + evil))
+    page = browser.new_page()
+    refused: list[str] = []
+    page.on("console", lambda told: refused.append(told.text))
+    page.goto(report.path.as_uri())
+    page.locator("html[data-ready]").wait_for(state="attached")
+    # Somebody with the console is not held by the policy; what is made from within the page is.
+    with pytest.raises(Exception, match="TrustedHTML"):
+        page.evaluate("document.getElementById('detail').innerHTML = '<b>x</b>'")
+    assert "owned" not in page.title()
+    assert sum("Content Security Policy" in line for line in refused) >= 3
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_looks_after_the_readers_eyes(studio: Studio, opened: Open, scheme: Any) -> None:
+    """Light and dark follow the system; text has a contrast of 4.5 and more; on a phone nothing is wider than it."""
+    report = studio.report(studio.everything().run)
+    for width in (1360, 390):
+        page = opened(report.path, color_scheme=scheme, viewport={"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        choose(page, "understand")
+        for place in _PLACES:
+            assert page.evaluate(_CONTRAST, place) >= 4.5, (place, scheme)
+        folder = os.environ.get("SCAFFOLD_SCREENSHOTS")
+        if folder:
+            page.screenshot(path=f"{folder}/report-{scheme}-{width}.png", full_page=True)
+
+
+_PLACES = (
+    "#integrity p",
+    "#integrity li",
+    "#integrity strong",
+    ".tile .faint",
+    "#list .sub",
+    "#list .seq",
+    "#detail mark",
+    "#detail .badge.flag",
+    "#detail .badge.block",
+    "#strip .cell.allow",
+    "#strip .cell.escalate",
+    "#strip .cell.block",
+    "#strip .cell.revise",
+    "#strip .cell.unread",
+    "nav a",
+    "caption",
+    "#actions-list .sub",
+)
+_CONTRAST = """(place) => {
+    const part = (value) => {
+        const share = value / 255;
+        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    };
+    const light = (color) => {
+        const [red, green, blue] = color.match(/[\\d.]+/g).map(Number);
+        return 0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue);
+    };
+    const element = document.querySelector(place);
+    if (element === null) return place;
+    let behind = element;
+    while (behind !== document.body && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
+        behind = behind.parentElement;
+    const both = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)];
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+}"""
+
+
+# --- other runs
+
+
+def test_a_run_without_content_says_what_is_withheld(studio: Studio, opened: Open) -> None:
+    """Each move says that its content is not there; decisions and figures are."""
+    outcome = studio.everything()
+    (studio.runs / outcome.run / "content.jsonl").unlink()
+    page = opened(studio.report(outcome.run).path)
+    expect(page.locator("#asked")).to_contain_text("What was asked is withheld.")
+    expect(page.locator("#integrity")).to_contain_text("is withheld")
+    for place in range(page.locator("#list .line").count()):
+        page.locator("#list .line").nth(place).click()
+    choose(page, "understand")
+    expect(page.locator("#detail")).to_contain_text("Its content is withheld")
+    expect(page.locator("#detail .verdict")).to_have_count(2)
+
+
+def test_a_run_that_was_cut_off_says_so(studio: Studio, opened: Open) -> None:
+    """An action that was begun and has no outcome may have happened; the banner is no green one."""
+    run = studio.everything().run
+    spine = studio.runs / run / "trace.jsonl"
+    lines = spine.read_text().splitlines(keepends=True)
+    intent = max(place for place, line in enumerate(lines) if '"action.intent"' in line)
+    spine.write_text("".join(lines[: intent + 1]))
+    page = opened(studio.report(run).path)
+    expect(page.locator("#integrity strong")).to_have_text("Cut off")
+    expect(page.locator("#integrity")).to_have_class("banner warn")
+    expect(page.locator("#status")).to_have_text("cut off")
+    choose(page, "pay")
+    expect(page.locator("#detail")).to_contain_text("No outcome is recorded: it may have happened.")
+
+
+def test_a_run_behind_a_gate_has_a_report(studio: Studio, opened: Open) -> None:
+    """What another agent's model said, and what its tools did, is shown like any other."""
+
+    async def host() -> str:
+        gate = Gate(actions=[studio.world.pay], monitors=[Watcher(_blocks_much)], journal=studio.world.journal)
+        async with gate.run(Task(prompt="Pay what is due")) as run:
+            await run.think("Two invoices are due.", reasoning="They came by mail.")
+            await run.act("pay", {"invoice": "i1"})
+            with pytest.raises(ActionRefused):
+                await run.act("pay", {"invoice": "i2", "cents": 9000})
+            run.answer("one is paid")
+        assert run.outcome is not None
+        return run.outcome.run
+
+    page = opened(studio.report(_elsewhere(lambda: asyncio.run(host()))).path)
+    expect(page.locator("#status")).to_have_text("solved")
+    expect(page.locator("#actions-count")).to_have_text("1 performed, 1 refused")
+    page.locator("#list .line", has_text="Two invoices are due.").click()
+    expect(page.locator("#detail")).to_contain_text("They came by mail.")
+
+
+def _blocks_much(subject: Any) -> Verdict:
+    much = any(call.arguments.get("cents", 0) > 500 for call in subject.plan)
+    return Verdict(decision="block" if much else "allow", feedback="too much")
+
+
+def _elsewhere(function: Callable[[], str]) -> str:
+    """Run in a thread: the browser's driver has a loop of its own here."""
+    with ThreadPoolExecutor() as executor:
+        return executor.submit(function).result()
+
+
+def test_a_paused_run_shows_what_it_waits_for(studio: Studio, opened: Open) -> None:
+    """The action is open, and nobody has answered."""
+
+    def paying(_: Task) -> Planning[str]:
+        yield from act("pay", {"invoice": "i1"})
+        return "paid"
+
+    careful = Watcher(Verdict(decision="escalate", rationale="a person has to see it"))
+    outcome = studio.world.solve(paying, monitors=[careful])
+    assert outcome.status == "waiting"
+    page = opened(studio.report(outcome.run).path)
+    expect(page.locator("#status")).to_have_text("waiting")
+    expect(page.locator("#integrity strong")).to_have_text("Verified")
+    choose(page, "pay")
+    expect(page.locator("#detail")).to_contain_text("Nobody has answered")
+    expect(page.locator("#detail")).to_contain_text("It was not begun.")
+
+
+def test_a_long_run_is_windowed(studio: Studio, opened: Open) -> None:
+    """Of thousands of moves only those in sight are in the document, wherever one jumps, in whichever block."""
+
+    def long(_: Task) -> Planning[str]:
+        for place in range(2_000):
+            yield from think("solve", f"piece {place}")
+        yield from propose(Plan([Planned("look", {"at": "the end"})]))
+        return "done"
+
+    bounds = {"budget": {"tokens": None, "seconds": None, "steps": None, "actions": None}}
+    reader = Watcher(watches=frozenset({"step", "plan"}))
+    report = studio.report(studio.world.solve(long, "a short answer", monitors=[reader], task=bounds).run)
+    assert report.manifest["blocks"] > 5
+    page = opened(report.path)
+    assert page.evaluate("document.querySelectorAll('*').length") < 2_000
+    page.locator("#goto").fill("6000")
+    page.locator("#goto").press("Enter")
+    page.locator("#list").scroll_into_view_if_needed()
+    expect(page.locator("#list .line[aria-selected=true]")).to_be_in_viewport()
+    expect(page.locator("#strip .cell[aria-selected=true]")).to_be_visible()
+    page.locator("#list").press("End")
+    expect(page.locator("#detail h3")).to_contain_text("run ended")
+    page.locator("#find").fill("piece 1234")
+    expect(page.locator("#list .line")).to_have_count(1)
+    assert page.evaluate("document.querySelectorAll('*').length") < 2_000
