@@ -14,8 +14,8 @@ from scaffold.machinery.cancelling import is_from_within, to_its_end
 from scaffold.machinery.gate import PlanOnly
 from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.machinery.people import Parked
+from scaffold.machinery.recalling import Recalling, Told, retold, said_bytes
 from scaffold.machinery.replay import asked_by
-from scaffold.machinery.retelling import Retelling, Told, retold, said_bytes
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
@@ -115,7 +115,7 @@ class Hosted:
         Raises:
             BadInput: it has ended.
         """
-        recorded = Retelling(anew=anew, host=HOST)
+        recorded = Recalling(anew=anew, host=HOST)
 
         def take(event: Event, body: bytes) -> None:
             self._count(event, body)

@@ -1,0 +1,133 @@
+"""What a host that goes on with a run is told again, and not asked to have done anew.
+
+A host keeps its own memory, and its moves have no structure that a key could be read off. So a move that is made again
+is known by what it asks: the same call has the same key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.errors import ObservationWithheld, StepRefused
+from scaffold.machinery.effects import observation_from
+from scaffold.machinery.gate import refusal_from, review_from
+from scaffold.machinery.people import answer_from
+from scaffold.machinery.state import asked_in
+from scaffold.machinery.steps import thought_from
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical, decode
+
+if TYPE_CHECKING:
+    from scaffold.vocabulary.events import Event
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How a move has ended: the event that says so, and the bytes of its content."""
+
+    event: Event
+    body: bytes
+
+
+class _Sample(msgspec.Struct):
+    text: str = ""
+    reasoning: str = ""
+
+
+class _Content(msgspec.Struct):
+    samples: list[_Sample] = []
+
+
+_content = msgspec.json.Decoder(_Content)
+
+
+class Recalling:
+    """Collects, while a trace is read, which moves have ended, and how.
+
+    Args:
+        anew: the host begins anew, and is told everything again; else it remembers, and only of what came back after
+            its last move does nothing show that it has heard.
+        host: the role of what its own model says, which is part of what such a step asks.
+
+    Attributes:
+        ended: by key, what was asked and how it ended, in the order in which it did.
+    """
+
+    def __init__(self, *, anew: bool, host: str) -> None:
+        self._anew = anew
+        self._host = host
+        self._asked: dict[str, bytes] = {}
+        self._saying: set[str] = set()
+        self._unreleased: dict[str, Told] = {}
+        self.ended: dict[str, tuple[bytes, Told]] = {}
+
+    def feed(self, event: Event, body: bytes) -> None:
+        """Take in one recorded event."""
+        if not event.key.isdigit():  # oversight's own steps, and what is no move
+            return
+        match event:
+            case ev.StepAsked() | ev.PlanProposed() | ev.ActionProposed() | ev.QuestionAsked():
+                self._begins(event, asked_in(body))
+            case ev.StepAnswered():
+                if event.key in self._saying:
+                    self._asked[event.key] += said_bytes(*_winner(event, body))
+                self._ends(event, body, final=event.final)
+            case ev.ActionOutcome():
+                self._ends(event, body, final=event.final)
+            case ev.PlanDecided() | ev.QuestionAnswered() | ev.ActionRefused():
+                self._ends(event, body, final=True)
+            case ev.Released():
+                kept = self._unreleased.pop(event.key, None)
+                told = kept if event.ok and kept is not None else Told(event, body)
+                self._ends(told.event, told.body, final=True)
+            case ev.Noted():
+                self._begins(event, canonical(decode(body)["text"]))
+                self._ends(event, body, final=True)
+            case _:
+                pass
+
+    def _begins(self, event: Event, what: bytes) -> None:
+        if not self._anew and event.key not in self._asked:
+            self.ended.clear()
+        self._asked[event.key] = what
+        if isinstance(event, ev.StepAsked) and event.to == self._host:
+            self._saying.add(event.key)
+
+    def _ends(self, event: Event, body: bytes, *, final: bool) -> None:
+        if not final:
+            self._unreleased[event.key] = Told(event, body)
+        elif event.key in self._asked:
+            self.ended[event.key] = (self._asked.pop(event.key), Told(event, body))
+
+
+def said_bytes(text: str, reasoning: str) -> bytes:
+    """What a host's own model has said, as part of what such a step asks."""
+    return canonical([text, reasoning])
+
+
+def _winner(event: ev.StepAnswered, body: bytes) -> tuple[str, str]:
+    samples = _content.decode(body).samples if body else []
+    sample = samples[event.winner] if -len(samples) <= event.winner < len(samples) else _Sample()
+    return sample.text, sample.reasoning
+
+
+def retold(told: Told, move: Any) -> Any:  # noqa: PLR0911 - one for each way in which a move ends
+    """What a host is told of a move that has ended: the same as then."""
+    event, body = told.event, told.body
+    match event:
+        case ev.ActionOutcome():
+            return observation_from(event, body)
+        case ev.ActionRefused():
+            return refusal_from(event, body)
+        case ev.StepAnswered():
+            return thought_from(event, body, move)
+        case ev.PlanDecided():
+            return review_from(event, body)
+        case ev.QuestionAnswered():
+            return answer_from(event, body, move)
+        case ev.Released():
+            leaf = StepRefused if event.subject == "step" else ObservationWithheld
+            return leaf(decode(body)["feedback"], event.key)
+        case _:
+            return None
