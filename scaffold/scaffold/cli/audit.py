@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +10,14 @@ import click
 
 from scaffold.cli.exporting import export
 from scaffold.cli.integrity import key, sign, verify
-from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
+from scaffold.cli.options import journal_at, json_option, runs_option
 from scaffold.cli.reporting import report
+from scaffold.cli.showing import show
+from scaffold.cli.tending import compress, prune
 from scaffold.cli.why import why
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
-    from scaffold.trace.chain import Link
-
-_STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quiet": None}
 
 
 @click.group()
@@ -62,55 +59,6 @@ def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
         "events": last.seq if last else 0,
         "trace": journal.location(run),
     }
-
-
-@audit.command()
-@run_argument
-@runs_option
-@click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line.")
-def show(run: str, runs: Path | None, brief: bool, as_json: bool) -> None:
-    """Show a run's trace as text, one event a line, and how much of its reasoning was read.
-
-    Each line is checked as it is read.
-    """
-    journal = journal_at(runs)
-    links = _links(journal, journal.find(run))
-    if as_json:
-        _show_json(links)
-        return
-    from scaffold.cli.narration import Narrator
-    from scaffold.odds.monitorability import Reading
-
-    narrator, reading = Narrator(), Reading()
-    for link in links:
-        event = link.event
-        reading.take(event)
-        told = narrator.tell(event, link.content.body if link.content is not None else b"")
-        if told is not None and not (brief and told.tone == "quiet"):
-            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-            text = click.style(told.text, fg=_STYLES[told.tone], dim=told.tone == "quiet")
-            click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {text}")
-    click.echo(reading.found.sentence(), err=True)
-
-
-def _show_json(links: Iterator[Link]) -> None:
-    from scaffold.trace.chain import body_of
-    from scaffold.vocabulary.events import encode
-
-    for link in links:
-        event = json.loads(encode(link.event))
-        # Letters that a terminal might obey stay escaped.
-        click.echo(json.dumps({**event, "content": body_of(link.content)}))
-
-
-def _links(journal: KeptRuns, run: str) -> Iterator[Link]:
-    from scaffold.trace.chain import Chain
-    from scaffold.trace.files import read_files
-
-    chain = Chain()
-    for record in read_files(journal.folder(run)):
-        yield chain.follow(record)
 
 
 @audit.command()
@@ -192,4 +140,6 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
 audit.add_command(export)
 audit.add_command(why)
+for _each in (show, prune, compress):
+    audit.add_command(_each)
 audit.add_command(report)

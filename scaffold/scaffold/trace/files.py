@@ -417,7 +417,7 @@ def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
         for line in lines:
             if not line.endswith(b"\n"):
                 return
-            yield line[:-1], _seq_of(line)
+            yield line[:-1], seq_of(line)
     except (OSError, EOFError, zlib.error) as error:
         raise JournalFailed(f"the content cannot be read: {error}") from error
 
@@ -435,7 +435,7 @@ def open_content(folder: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(folder / PACKED, "rb"))
 
 
-def _seq_of(line: bytes) -> int:
+def seq_of(line: bytes) -> int:
     """Number of a spine or content line; 0 when it is neither."""
     start = line.find(b'"seq":')
     digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
@@ -456,7 +456,7 @@ def _last_line(descriptor: int) -> bytes:
 
 
 def _last_seq(descriptor: int) -> int:
-    return _seq_of(_last_line(descriptor))
+    return seq_of(_last_line(descriptor))
 
 
 def _cut_last_line(descriptor: int) -> int:

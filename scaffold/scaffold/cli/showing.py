@@ -1,0 +1,154 @@
+"""`scaffold audit show`: a trace as text, whole or in part, as a tree, or as it grows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scaffold.cli.options import journal_at, run_argument, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.cli.narration import Told
+    from scaffold.interfaces import KeptRuns
+    from scaffold.trace.chain import Link
+
+_STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quiet": None}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events are wanted.
+
+    Attributes:
+        kinds: beginnings of their kinds, such as `action`; none: all.
+        key: a key they stand at or below.
+        text: what their content, or they themselves, have to hold, whatever its case.
+        after: they come after this number.
+    """
+
+    kinds: tuple[str, ...] = ()
+    key: str = ""
+    text: str = ""
+    after: int = 0
+
+    def __call__(self, link: Link) -> bool:
+        """Whether an event is."""
+        from scaffold.vocabulary.events import encode
+
+        event = link.event
+        kind = str(event.__struct_config__.tag)
+        if event.seq <= self.after or (self.kinds and not kind.startswith(self.kinds)):
+            return False
+        if self.key and event.key != self.key and not event.key.startswith(f"{self.key}/"):
+            return False
+        if not self.text:
+            return True
+        said = encode(event) + (link.content.body if link.content is not None else b"")
+        return self.text.casefold() in said.decode(errors="replace").casefold()
+
+
+@click.command()
+@run_argument
+@runs_option
+@click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
+@click.option("--tree", is_flag=True, help="By their place in the planner's structure rather than by time.")
+@click.option("--follow", is_flag=True, help="Go on as the run is written, until it ends or pauses.")
+@click.option(
+    "--kind", "kinds", metavar="KIND", multiple=True, help="Events whose kind begins so: action, step, reviewed."
+)
+@click.option("--at", "key", metavar="KEY", default="", help="Events at this key, or below it.")
+@click.option("--with", "text", metavar="TEXT", default="", help="Events that hold this text.")
+@click.option("--after", metavar="N", type=click.IntRange(min=0), default=0, help="Events after number N.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line.")
+def show(
+    *,
+    run: str,
+    runs: Path | None,
+    brief: bool,
+    tree: bool,
+    follow: bool,
+    kinds: tuple[str, ...],
+    key: str,
+    text: str,
+    after: int,
+    as_json: bool,
+) -> None:
+    """Show a run's trace as text, one event a line, and how much of its reasoning was read.
+
+    Each line is checked as it is read.
+    """
+    if tree and follow:
+        raise click.UsageError("a tree cannot be followed: leave out --tree or --follow")
+    journal = journal_at(runs)
+    wanted = Filter(kinds, key, text, after)
+    links = _links(journal, journal.find(run), follow=follow)
+    if as_json:
+        _show_json(link for link in links if wanted(link))
+        return
+    from scaffold.cli.narration import Narrator
+    from scaffold.odds.monitorability import Reading
+
+    narrator, reading = Narrator(), Reading()
+
+    def told() -> Iterator[tuple[Link, Told]]:
+        for link in links:
+            reading.take(link.event)
+            said = narrator.tell(link.event, link.content.body if link.content is not None else b"")
+            if said is not None and wanted(link) and not (brief and said.tone == "quiet"):
+                yield link, said
+
+    if tree:
+        _show_tree(told())
+    else:
+        for link, said in told():
+            event = link.event
+            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+            click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {_styled(said)}")
+    click.echo(reading.found.sentence(), err=True)
+
+
+def _styled(said: Told) -> str:
+    return click.style(said.text, fg=_STYLES[said.tone], dim=said.tone == "quiet")
+
+
+def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
+    """Each key once, below the one that it belongs to, with its events in order."""
+    by_key: dict[tuple[Any, ...], list[str]] = {}
+    for link, said in told:
+        by_key.setdefault(_place(link.event.key), []).append(f"{link.event.seq:>5}  {_styled(said)}")
+    for place in sorted(by_key):
+        indent = "  " * len(place)
+        if place:
+            click.echo(indent + "/".join(text or str(part) for part, text in place))
+        for text in by_key[place]:
+            click.echo(f"{indent}{text}")
+
+
+def _place(key: str) -> tuple[tuple[int, str], ...]:
+    """A key as what sorts as the planner's structure does: numbers by size, and anything else after them."""
+    parts = key.split("/") if key else []
+    return tuple((int(part), "") if part.isdigit() else (1 << 60, part) for part in parts)
+
+
+def _show_json(links: Iterator[Link]) -> None:
+    from scaffold.trace.chain import body_of
+    from scaffold.vocabulary.events import encode
+
+    for link in links:
+        event = json.loads(encode(link.event))
+        # Letters that a terminal might obey stay escaped.
+        click.echo(json.dumps({**event, "content": body_of(link.content)}))
+
+
+def _links(journal: KeptRuns, run: str, *, follow: bool) -> Iterator[Link]:
+    from scaffold.trace import reading
+
+    if not follow:
+        return reading.links(journal.folder(run))
+    return reading.followed(lambda: journal.folder(run))

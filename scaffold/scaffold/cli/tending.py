@@ -1,0 +1,158 @@
+"""`scaffold audit prune` and `compress`: what is kept of runs, and in which form."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scaffold.cli.options import journal_at, json_option, runs_option
+from scaffold.cli.speech import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold.interfaces import KeptRuns
+    from scaffold.trace.files import FileJournal
+    from scaffold.trace.pruning import Pruned
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([hdwy]?)")
+_HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
+
+
+@click.command()
+@click.argument("named", metavar="[RUN...]", nargs=-1)
+@click.option("--older-than", metavar="AGE", help="Runs that ended so long ago: 90d, 12h, 4w, 2y.")
+@click.option(
+    "--mentioning", metavar="TEXT", multiple=True, help="Only content and answers that hold this, in any case."
+)
+@click.option("--whole", is_flag=True, help="Remove whole runs, the spine too; what they did is then known no more.")
+@click.option("--unfinished", is_flag=True, help="Runs too that have not ended; they cannot be resumed afterwards.")
+@click.option("--yes", is_flag=True, help="Do it; without this it is only said what would go.")
+@json_option
+@runs_option
+def prune(
+    *,
+    named: tuple[str, ...],
+    older_than: str | None,
+    mentioning: tuple[str, ...],
+    whole: bool,
+    unfinished: bool,
+    yes: bool,
+    as_json: bool,
+    runs: Path | None,
+) -> None:
+    """Remove content of runs, and with --mentioning only what holds some text, such as a person's name.
+
+    The spine stays and verifies: facts, verdicts, digests, the names of approvers. What people said is removed with the
+    rest. Copies elsewhere (backups, tracing backends, reports) are not touched.
+    """
+    if not (named or older_than or mentioning):
+        raise click.UsageError("name runs, or say --older-than or --mentioning")
+    if whole and mentioning:
+        raise click.UsageError("--whole removes whole runs, --mentioning parts of them: say one of them")
+    journal = _files(journal_at(runs))
+    found = [journal.find(each) for each in named] or journal.runs()
+    until = time.time() - _seconds(older_than) if older_than else None
+    pruned = list(_pruned(journal, found, until, mentioning, whole=whole, unfinished=unfinished, dry=not yes))
+    if as_json:
+        import msgspec
+
+        click.echo(json.dumps([msgspec.to_builtins(each) for each in pruned]))
+        return
+    for each in pruned:
+        if each.passed_over:
+            click.echo(f"{each.run}: passed over: {each.passed_over}")
+        else:
+            what = "the whole run" if each.gone else f"the content of {count(each.contents, 'event')}"
+            answers = f" and {count(each.answers, 'answer')}" if each.answers else ""
+            click.echo(f"{each.run}: {'removed' if yes else 'would remove'} {what}{answers}")
+    if not pruned:
+        click.echo("nothing to remove")
+    elif not yes:
+        click.echo("nothing was removed: --yes does it")
+
+
+def _pruned(
+    journal: FileJournal,
+    found: list[str],
+    until: float | None,
+    words: tuple[str, ...],
+    *,
+    whole: bool,
+    unfinished: bool,
+    dry: bool,
+) -> Iterator[Pruned]:
+    from scaffold.errors import RunHeld
+    from scaffold.trace import pruning
+
+    for run in found:
+        folder = journal.folder(run)
+        ended = pruning.ended_at(folder)
+        if until is not None and (ended is None or ended > until) and not (ended is None and unfinished):
+            continue
+        if ended is None and not unfinished:
+            yield pruning.Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
+            continue
+        try:
+            if whole:
+                done = pruning.prune_run(folder, dry=dry)
+            elif words:
+                done = pruning.prune_mentions(folder, list(words), dry=dry)
+            else:
+                done = pruning.prune_content(folder, dry=dry)
+        except RunHeld as error:
+            done = pruning.Pruned(run=run, passed_over=str(error))
+        if done.contents or done.answers or done.gone or done.passed_over:
+            yield done
+
+
+def _seconds(age: str) -> float:
+    found = _AGE.fullmatch(age.strip())
+    if found is None:
+        raise click.BadParameter(f"{age!r} is no age: 90d, 12h, 4w, 2y", param_hint="--older-than")
+    return float(found[1]) * _HOURS[found[2]] * 3600
+
+
+@click.command()
+@click.argument("named", metavar="[RUN...]", nargs=-1)
+@runs_option
+def compress(named: tuple[str, ...], runs: Path | None) -> None:
+    """Compress the content of runs that have ended: those named, or all.
+
+    $SCAFFOLD_COMPRESS=1 has each run do so by itself when it ends. Everything that reads runs reads these too.
+    """
+    from scaffold.errors import RunHeld
+    from scaffold.trace.packing import pack_if_ended
+    from scaffold.trace.pruning import held
+
+    journal = _files(journal_at(runs))
+    saved = packed = 0
+    for run in [journal.find(each) for each in named] or journal.runs():
+        folder = journal.folder(run)
+        try:
+            with held(folder):
+                gained = pack_if_ended(folder)
+        except RunHeld:
+            continue
+        packed += bool(gained)
+        saved += gained
+    click.echo(f"compressed {count(packed, 'run')}, {saved / 1e6:.1f} MB less")
+
+
+def _files(journal: KeptRuns) -> FileJournal:
+    """A journal that keeps its runs in files.
+
+    Raises:
+        BadInput: it keeps them otherwise.
+    """
+    from scaffold.errors import BadInput
+    from scaffold.trace.files import FileJournal
+
+    if not isinstance(journal, FileJournal):
+        raise BadInput(f"{journal.name} keeps no files: what it keeps is for the database to delete or to compress")
+    return journal

@@ -1,0 +1,264 @@
+"""The commands: what they print, what they refuse, and with which status they end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaffold.cli import main
+from scaffold.testing.tampering import Evidence
+from scaffold.trace.heads import new_key
+from scaffold.trace.reading import followed, links
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def audit(evidence: Evidence, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `scaffold audit` on a copy of the signed run."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["audit", *arguments, "--runs", str(evidence.folder.parent)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+# --- show
+
+
+def test_a_trace_is_shown_in_part(audit: Command) -> None:
+    """By kind, by key, by what it holds, from some number on."""
+    _, whole, _ = audit("show", "last")
+    _, kinds, _ = audit("show", "last", "--kind", "approval", "--kind", "run.")
+    assert len(kinds.splitlines()) == 6
+    assert set(kinds.splitlines()) < set(whole.splitlines())
+    _, key, _ = audit("show", "last", "--at", "1")
+    assert key
+    assert all(line.split()[2] == "1" for line in key.splitlines())
+    _, text, _ = audit("show", "last", "--with", "a-2")
+    assert all("A-2" in line for line in text.splitlines() if "proposes" in line or "performed" in line)
+    _, after, _ = audit("show", "last", "--after", "20")
+    assert [line.split()[0] for line in after.splitlines()] == ["21", "22"]
+
+
+def test_a_trace_is_shown_as_a_tree(audit: Command) -> None:
+    """Each key stands once, in the order of the planner's structure, with its events below it."""
+    _, tree, _ = audit("show", "last", "--tree")
+    headings = [line.strip() for line in tree.splitlines() if line.strip().isdigit()]
+    assert headings == ["0", "1", "2"]
+    assert audit("show", "last", "--tree", "--follow")[0] == 2
+
+
+def test_a_live_run_is_followed_to_its_end(evidence: Evidence, tmp_path: Path) -> None:
+    """Lines come as they are written, torn ones once they are whole, each with its content."""
+    growing = tmp_path / "growing" / evidence.folder.name
+    growing.mkdir(parents=True)
+    spine = evidence.spine
+    content = (evidence.folder / "content.jsonl").read_bytes()
+    (growing / "trace.jsonl").write_bytes(spine[0])
+    (growing / "content.jsonl").write_bytes(content)
+
+    def write() -> None:
+        with (growing / "trace.jsonl").open("ab", buffering=0) as file:
+            for line in spine[1:]:
+                for part in (line[:30], line[30:]):
+                    file.write(part)
+                    time.sleep(0.002)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = list(followed(lambda: growing, lambda _: time.sleep(0.01)))
+    writer.join()
+    assert [(each.event.seq, each.content) for each in seen] == [
+        (each.event.seq, each.content) for each in links(evidence.folder)
+    ]
+
+
+def test_a_run_that_nobody_writes_is_not_followed_for_ever(evidence: Evidence) -> None:
+    """One that was cut off ends the following."""
+    evidence.write("trace.jsonl", evidence.spine[:9])
+    assert len(list(followed(lambda: evidence.folder, lambda _: None))) == 9
+
+
+# --- prune and compress
+
+
+def test_prune_says_what_would_go_and_does_it_only_when_told(audit: Command, evidence: Evidence) -> None:
+    """Without --yes nothing changes; with it the content is gone and the run verifies."""
+    before = {path.name: path.read_bytes() for path in evidence.folder.iterdir() if path.is_file()}
+    status, out, _ = audit("prune", "last", "--mentioning", "a-2")
+    assert (status, "would remove the content of" in out, "--yes does it" in out) == (0, True, True)
+    assert {path.name: path.read_bytes() for path in evidence.folder.iterdir() if path.is_file()} == before
+    status, out, _ = audit("prune", "last", "--mentioning", "a-2", "--yes", "--json")
+    (row,) = json.loads(out)
+    assert row["contents"] > 0
+    status, out, _ = audit("verify", "last", "--key", evidence.key)
+    assert (status, "is withheld" in out) == (0, True)
+    assert audit("prune", "last", "--yes")[0] == 0
+    assert not (evidence.folder / "content.jsonl").exists()
+
+
+def test_prune_keeps_to_age_and_to_what_has_ended(audit: Command, evidence: Evidence) -> None:
+    """A run of 2023 is older than a year; one that has not ended is passed over; without a word nothing goes."""
+    assert audit("prune")[0] == 2
+    assert audit("prune", "--older-than", "soon")[0] == 2
+    assert "nothing to remove" in audit("prune", "--older-than", "900y")[1]
+    assert "would remove the whole run" in audit("prune", "--older-than", "1y", "--whole")[1]
+    evidence.write("trace.jsonl", evidence.spine[:9])
+    assert "it has not ended" in audit("prune", "last")[1]
+    assert "would remove" in audit("prune", "last", "--unfinished")[1]
+
+
+def test_compress_makes_runs_smaller_that_verify(audit: Command, evidence: Evidence) -> None:
+    """It says how many runs, and a second time there is none."""
+    assert "compressed 1 run," in audit("compress")[1]
+    assert (evidence.folder / "content.jsonl.gz").exists()
+    assert "compressed 0 runs" in audit("compress")[1]
+    status, out, _ = audit("verify", "last", "--key", evidence.key)
+    assert (status, "withheld" in out) == (0, False)
+    assert "performed pay" in audit("show", "last")[1]
+
+
+# --- keys
+
+
+TASK = """
+prompt: Pay
+planner: tools:paying
+actions: [tools:pay]
+monitors: [rules]
+"""
+TOOLS = """
+from scaffold import act, action
+
+@action(effect="irreversible")
+async def pay(cents: int) -> str:
+    return f"paid {cents}"
+
+def paying(task):
+    yield from act("pay", {"cents": 5})
+    return "done"
+"""
+
+
+@pytest.fixture
+def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run any command in a folder with a task."""
+    (tmp_path / "task.yaml").write_text(TASK)
+    (tmp_path / "tools.py").write_text(TOOLS)
+    monkeypatch.chdir(tmp_path)
+    for name in ("SCAFFOLD_RUNS", "SCAFFOLD_SIGNING_KEY", "SCAFFOLD_HEADS_TO"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_a_key_comes_from_a_file_the_environment_or_a_command(
+    solve: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three sign; the command's key never comes near the run."""
+    line = solve("audit", "key", "key")[1].strip()
+    monkeypatch.setenv("MY_KEY", (tmp_path / "key").read_text())
+    asked = shlex.join([sys.executable, "-m", "scaffold.cli", "audit", "sign", str(tmp_path / "key")])
+    for said in ("key", "env:MY_KEY", f"command:{asked}"):
+        assert solve("solve", "task.yaml", "--key", said)[0] == 0
+        assert solve("audit", "verify", "last", "--key", line)[0] == 0, said
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("env:NOT_THERE", "holds no signing key"),
+        ("command:", "names no program"),
+        ("command:/no/such/program", "cannot be run"),
+        ("command:false", "ended with status 1"),
+        ("command:echo hello", "is no verifier line"),
+        ("missing", "cannot read the signing key"),
+    ],
+)
+def test_what_gives_no_key_is_bad_input_before_the_run(solve: Command, said: str, why: str) -> None:
+    """Nothing is begun."""
+    status, _, err = solve("solve", "task.yaml", "--key", said)
+    assert (status, why in err) == (2, True), err
+    assert not Path(".scaffold/runs").exists()
+
+
+def test_a_command_that_stops_signing_leaves_the_action_undone(solve: Command, tmp_path: Path) -> None:
+    """The run is unavailable, and says that the action was not begun."""
+    solve("audit", "key", "key")
+    sign = shlex.join([sys.executable, "-m", "scaffold.cli", "audit", "sign", str(tmp_path / "key")])
+    script = tmp_path / "signer"
+    script.write_text(f"#!/bin/sh\nif [ -e asked ]; then exit 3; fi\ntouch asked\nexec {sign}\n")
+    script.chmod(0o755)
+    status, _, err = solve("solve", "task.yaml", "--key", f"command:{script}")
+    assert (status, "ended with status 3" in err) == (5, True), err
+    _, out, _ = solve("audit", "show", "last")
+    assert "it was not begun" in out
+
+
+def test_heads_go_to_stdout_files_and_other_journals_and_verify_against_them(solve: Command, tmp_path: Path) -> None:
+    """What was kept shows a rollback; a folder of another journal serves as well as a file."""
+    solve("audit", "key", "key")
+    where = [part for place in ("kept", "journal:elsewhere", "stdout") for part in ("--heads-to", place)]
+    status, out, _ = solve("solve", "task.yaml", "--key", "key", *where)
+    assert status == 0
+    assert out.count("scaffold.trace/") == 2
+    (tmp_path / "printed").write_text(f"other lines\n{out}")
+    (run,) = (tmp_path / ".scaffold/runs").glob("*/")
+    for kept in ("kept", "elsewhere", "printed"):
+        assert solve("audit", "verify", "last", "--against", kept)[0] == 0
+    spine = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
+    (run / "heads").unlink()
+    for kept in ("kept", "elsewhere", "printed"):
+        status, out, _ = solve("audit", "verify", "last", "--against", kept, "--json")
+        assert (status, json.loads(out)["state"]) == (1, "rolled back")
+    assert solve("solve", "task.yaml", "--heads-to", "kept")[0] == 2
+    assert solve("solve", "task.yaml", "--key", "key", "--heads-to", "no/such/folder/kept")[0] == 2
+
+
+def test_a_place_that_takes_no_heads_does_not_stop_the_run(solve: Command, caplog: pytest.LogCaptureFixture) -> None:
+    """A webhook that is not there is a warning."""
+    solve("audit", "key", "key")
+    assert solve("solve", "task.yaml", "--key", "key", "--heads-to", "http://127.0.0.1:9/heads")[0] == 0
+    assert "was not kept by WebhookWitness" in caplog.text
+
+
+def test_a_key_that_replaces_another_is_believed_by_whoever_believes_that_one(solve: Command) -> None:
+    """The old key's line verifies what the new one signed after a resume; an unendorsed one's does not."""
+    old = solve("audit", "key", "old")[1].strip()
+    new = solve("audit", "key", "new", "--replaces", "old")[1].strip()
+    assert solve("solve", "task.yaml", "--key", "new")[0] == 0
+    assert solve("audit", "verify", "last", "--key", new)[0] == 0
+    assert solve("audit", "verify", "last", "--key", old)[0] == 0
+    stranger = solve("audit", "key", "stranger")[1].strip()
+    assert solve("audit", "verify", "last", "--key", stranger, "--json")[0] == 1
+
+
+def test_only_heads_and_answers_are_signed_for_others(tmp_path: Path) -> None:
+    """A signing program does not put the key to anything that it is given."""
+    new_key(tmp_path / "key")
+    command = [sys.executable, "-m", "scaffold.cli", "audit", "sign", str(tmp_path / "key")]
+    done = subprocess.run(command, input=b"scaffold.key/\nevil\n", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"nothing else is signed" in done.stderr
