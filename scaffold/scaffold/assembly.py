@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 from scaffold import registry
+from scaffold.credentials import Credentials
 from scaffold.errors import BadInput, TaskError, nearest
-from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings
+from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings, TakesCredentials
 from scaffold.limits import limited
-from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.redacting import redacted
 from scaffold.machinery.run import Setting
@@ -137,6 +137,8 @@ class Assembly:
         """Have backends fetch and load what they need, and start the sources of actions; `solve` does so by itself."""
         if not self._prepared:
             for each in (*self._backends.values(), *self._sources):
+                if isinstance(each, TakesCredentials):
+                    each.take_credentials(self._credentials)
                 if isinstance(each, Prepares):
                     await each.prepare(say or _silent)
             self._prepared = True

@@ -317,6 +317,31 @@ class ActionSource(Protocol):
         ...
 
 
+class FindsCredentials(Protocol):
+    """Where credentials are found."""
+
+    def read(self, name: str) -> str:
+        """A credential as it is now.
+
+        Raises:
+            BadInput: it is not there; the message says where it was looked for.
+        """
+        ...
+
+
+@runtime_checkable
+class TakesCredentials(Protocol):
+    """A source of actions that needs credentials itself, before it can be started."""
+
+    def take_credentials(self, credentials: FindsCredentials) -> None:
+        """Be told where they are found; called before each `prepare`.
+
+        Raises:
+            BadInput: it runs already, with those that another agent finds elsewhere.
+        """
+        ...
+
+
 # --- people
 
 

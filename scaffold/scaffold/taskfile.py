@@ -28,9 +28,11 @@ from pydantic import BaseModel, ValidationError
 from scaffold import document as documents
 from scaffold import registry
 from scaffold.agent import Scaffold
+from scaffold.credentials import Credentials
 from scaffold.document import Document, Place, show, unknown
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
+from scaffold.interfaces import TakesCredentials
 from scaffold.sampling_setting import read_calibration, read_monitorability, read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
@@ -95,13 +97,13 @@ class Shared:
         self._made.append((spec, backend))
         return backend
 
-    def sources(self, kind: str, said: Any, base: Path) -> list[ActionSource]:
-        """The sources of a kind that a table describes."""
+    def sources(self, kind: str, said: Any, base: Path, credentials: Any) -> list[ActionSource]:
+        """The sources of a kind that a table describes, for tasks that find credentials in the same places."""
         for other, sources in self._sources:
-            if other == (kind, said, base):
+            if other == (kind, said, base, credentials):
                 return sources
         sources = registry.make_sources(kind, said, base)
-        self._sources.append(((kind, said, base), sources))
+        self._sources.append(((kind, said, base, credentials), sources))
         return sources
 
     async def close(self) -> None:
@@ -250,11 +252,16 @@ def sources_of(path: Path) -> list[ActionSource]:
         TaskError: a table does not fit.
     """
     document = read(path)
+    base = path.resolve().parent
+    credentials = Credentials(read_credentials(document), base)
     found: list[ActionSource] = []
     for number, each in enumerate(read_actions(document)):
         for kind, said in each.items() if isinstance(each, dict) else ():
             with document.locating(within=("actions", number, kind)):
-                found += registry.make_sources(kind, said, path.resolve().parent)
+                found += registry.make_sources(kind, said, base)
+    for each in found:
+        if isinstance(each, TakesCredentials):
+            each.take_credentials(credentials)
     return found
 
 
@@ -367,7 +374,7 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
         path = ("actions", number)
         for kind, said in reference.items() if isinstance(reference, dict) else ():
             with locate(within=(*path, kind)):
-                sources = shared.sources(kind, said, base)
+                sources = shared.sources(kind, said, base, config.get("credentials"))
                 registry.each_action(sources)  # what they bring has to be known: found now, where it can be located
                 actions += sources
         if isinstance(reference, dict):

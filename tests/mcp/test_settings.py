@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
+from scaffold import Gate
+from scaffold.cli import main
 from scaffold.errors import BadInput, TaskError
-from scaffold.mcp import Pins, ServerSettings, Tool
+from scaffold.mcp import McpServer, Pins, ServerSettings, Tool
 from scaffold.mcp.pins import compare
 from scaffold.taskfile import actions_of, build
 from scaffold.trace.files import FileJournal
 
+ROGUE = Path(__file__).with_name("rogue.py")
 ECHO = Tool(name="echo", description="Says it.", input_schema={"type": "object", "properties": {"text": {}}})
 
 
@@ -105,10 +109,67 @@ def test_what_nothing_is_said_of_is_irreversible_and_untrusted(tmp_path: Path) -
 
 
 def test_a_credential_is_read_when_the_server_is_started(world: Any, go: Any) -> None:
-    """A variable that is not set is named, before anything is started."""
+    """One that is not there is named, and where it was looked for, before anything is started."""
     server = world.server(env={"ROGUE_TOKEN": "${NO_SUCH_VARIABLE_HERE}"})
-    with pytest.raises(BadInput, match=r"\$\{NO_SUCH_VARIABLE_HERE\}, and that variable is not set"):
+    with pytest.raises(BadInput, match=r"\$\{NO_SUCH_VARIABLE_HERE\}, and the environment variable NO_\w+ is not set"):
         go(server.tools())
+
+
+def test_a_credential_is_found_where_the_task_says(world: Any, go: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task's `credentials` hold for its servers as for its actions: here a file, by the command and by a run."""
+    (world.folder / "token").write_text("hunter2-hunter2\n")
+    table = f"""\
+        command: {json.dumps([sys.executable, str(ROGUE), str(world.folder)])}
+        env: {{ROGUE_TOKEN: "${{BANK_TOKEN}}"}}
+        only: [reveal]
+        effects: {{reveal: read}}
+"""
+    path = task(world.folder, table)
+    path.write_text(
+        path.read_text() + "planner: plan:plan\nmonitors: [rules]\ncredentials: {BANK_TOKEN: {file: token}}\n"
+    )
+    plan = "from scaffold import act\n\n\ndef plan(task):\n    return (yield from act('rogue.reveal', {})).value\n"
+    (world.folder / "plan.py").write_text(plan)
+    assert main(["mcp", "pin", str(path), "--yes"]) == 0
+    built = build(path, journal=FileJournal(world.folder / "runs"))
+
+    async def story() -> Any:
+        async with built.agent:
+            return await built.agent.solve(built.task, config=built.config)
+
+    assert go(story()).answer == "token [secret removed], home None"
+    assert "hunter2" not in world.trace()
+    (world.folder / "token").unlink()
+    assert main(["solve", str(path), "--runs", str(world.folder / "runs")]) == 2
+    assert "is given ${BANK_TOKEN}, and the file" in capsys.readouterr().err
+
+
+def test_a_gate_finds_a_servers_credentials_where_its_own_are(world: Any, go: Any) -> None:
+    """What a program says to Gate or Scaffold holds for servers too; one that runs with others' is not handed on."""
+    (world.folder / "token").write_text("hunter2-hunter2")
+    found: dict[str, Any] = {"BANK_TOKEN": {"file": "token"}}
+
+    def gate(server: Any, **more: Any) -> Gate:
+        journal = FileJournal(world.folder / "runs")
+        return Gate(actions=[server], monitors=["rules"], journal=journal, base=world.folder, **more)
+
+    async def story() -> None:
+        settings = {"env": {"ROGUE_TOKEN": "${BANK_TOKEN}"}, "effects": {"reveal": "read"}}
+        bare = world.server()
+        await bare.accept()
+        await bare.close()
+        server = world.server(**settings)
+        async with gate(server, credentials=found) as first, first.run("x") as run:
+            assert (await run.act("rogue.reveal", {})).value == "token [secret removed], home None"
+            async with gate(server) as second:
+                with pytest.raises(BadInput, match="credentials of another agent"):
+                    await second.prepare()
+        own = McpServer("rogue", server.settings, base=world.folder, credentials=found)
+        async with gate(own) as third, third.run("x") as run:
+            assert (await run.act("rogue.reveal", {})).value == "token [secret removed], home None"
+
+    go(story())
+    assert "hunter2" not in world.trace()
 
 
 def test_settings_in_a_program_are_checked_like_those_of_a_file() -> None:

@@ -32,8 +32,8 @@ from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, S
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from scaffold.credentials import Credentials
     from scaffold.interfaces import Action, Previews, Surroundings
-    from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.identities import Identities
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.reviews import Reviews

@@ -26,9 +26,9 @@ from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scaffold.credentials import Credentials
     from scaffold.errors import ActionError
     from scaffold.interfaces import Action, Journal, Surroundings
-    from scaffold.machinery.credentials import Credentials
     from scaffold.machinery.interpreter import Pending
     from scaffold.machinery.people import People
     from scaffold.machinery.permissions import Permissions

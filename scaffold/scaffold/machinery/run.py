@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import errors
+from scaffold.credentials import Credentials
 from scaffold.interfaces import Leases
-from scaffold.machinery.credentials import Credentials
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.people import Parked, People

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from scaffold.credentials import Credentials
 from scaffold.errors import (
     BadInput,
     MissingExtra,
@@ -31,7 +32,7 @@ from scaffold.wrapping.scrubbing import scrubbed
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-    from scaffold.interfaces import Action
+    from scaffold.interfaces import Action, FindsCredentials
     from scaffold.mcp.connection import Connection
     from scaffold.mcp.pins import Change
     from scaffold.vocabulary.clearance import Clearance
@@ -49,12 +50,21 @@ class McpServer:
         name: what its actions' names begin with: `NAME.TOOL`.
         settings: how it is reached, and what is made of its tools.
         base: the folder that paths in the settings refer to.
+        credentials: where the credentials that the settings name are found, by name: `{env: VARIABLE}` or
+            `{file: PATH}`; where the agent that has it finds its own, if None.
 
     Raises:
         MissingExtra: the extra `mcp` is not installed.
     """
 
-    def __init__(self, name: str, settings: ServerSettings, *, base: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: ServerSettings,
+        *,
+        base: Path | None = None,
+        credentials: Mapping[str, Any] | None = None,
+    ) -> None:
         if find_spec("mcp") is None:
             raise MissingExtra(f"the MCP server {name!r}", "mcp")
         self.name = name
@@ -64,6 +74,8 @@ class McpServer:
         self._live: Connection | None = None
         self._refused: dict[str, str] = {}
         self._secrets: list[str] = []
+        self._has_own = credentials is not None
+        self._credentials: FindsCredentials = Credentials(credentials, base)
 
     async def __aenter__(self) -> Self:
         await self.prepare()
@@ -130,6 +142,21 @@ class McpServer:
         )
 
     # --- its life
+
+    def take_credentials(self, credentials: FindsCredentials) -> None:
+        """Find credentials where an agent finds its own, unless it has its own places.
+
+        Raises:
+            BadInput: it runs already, with those of another agent, which are found elsewhere.
+        """
+        if self._has_own or credentials == self._credentials:
+            return
+        if self._live is not None and not self._live.gone and (self.settings.env or self.settings.headers):
+            raise BadInput(
+                f"the MCP server {self.name!r} runs with the credentials of another agent: give it `credentials` of "
+                "its own, or each agent a server of its own"
+            )
+        self._credentials = credentials
 
     async def prepare(self, say: Callable[[str, float], None] | None = None) -> None:
         """Start it, and see that its tools are what was accepted.
@@ -221,13 +248,13 @@ class McpServer:
         ending = Ending()
         said = self.settings
         if said.command is not None:
-            env, self._secrets = expanded(said.env, self.name)
+            env, self._secrets = expanded(said.env, self.name, self._credentials)
             log = self._base / said.log if said.log else None
             opening: Any = lambda: program(  # noqa: E731 - two ways to make one thing
                 said.command or (), env=env, base=self._base, most=said.max_bytes, log=log, ending=ending
             )
         else:
-            headers, self._secrets = expanded(said.headers, self.name)
+            headers, self._secrets = expanded(said.headers, self.name, self._credentials)
             opening = lambda: address(  # noqa: E731 - as above
                 said.url or "", headers=headers, most=said.max_bytes, timeout_s=said.timeout_s
             )

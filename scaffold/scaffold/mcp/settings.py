@@ -14,7 +14,6 @@ actions:
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from scaffold.vocabulary.actions import Effect
 from scaffold.wrapping.scrubbing import scrubbed
 
 if TYPE_CHECKING:
+    from scaffold.interfaces import FindsCredentials
     from scaffold.mcp.server import McpServer
 
 PINS = "mcp.pins.json"
@@ -45,7 +45,8 @@ class ServerSettings(BaseModel):
     Attributes:
         command: the program and its arguments, spoken to over its standard input and output.
         url: where it listens, spoken to over streamable HTTP.
-        env: variables of the program's environment beside the few it always has; `${NAME}` is our own variable's value.
+        env: variables of the program's environment beside the few it always has; `${NAME}` is a credential, found
+            where `credentials` say, else in our own variable of that name.
         headers: headers of each request; `${NAME}` as above.
         pins: the file with the accepted descriptions of its tools, beside the task.
         only: the tools that are offered; all that are pinned when None.
@@ -92,7 +93,8 @@ class ServerSettings(BaseModel):
             telling = f"{name.upper().replace('-', '_')}={rest}"
             if scrubbed(rest) != rest or (len(rest.strip()) > len("Bearer ") and _TELLING.search(telling)):
                 raise ValueError(
-                    f"{name} holds what looks like a credential: put it into the environment, and write ${{NAME}} here"
+                    f"{name} holds what looks like a credential: put it into the environment, or a file that "
+                    "`credentials` names, and write ${{NAME}} here"
                 )
         return said
 
@@ -137,18 +139,19 @@ def _check_url(url: str, *, secret: bool) -> None:
         raise ValueError("`headers` would send a credential in the clear: use https")
 
 
-def expanded(said: Mapping[str, str], server: str) -> tuple[dict[str, str], list[str]]:
-    """Put the values of our variables in place of `${NAME}`; gives them too, since none may come to light.
+def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials) -> tuple[dict[str, str], list[str]]:
+    """Put credentials in place of `${NAME}`; gives them too, since none may come to light.
 
     Raises:
-        BadInput: a variable is not set.
+        BadInput: one of them is not there.
     """
     secrets: list[str] = []
 
     def value_of(found: re.Match[str]) -> str:
-        value = os.environ.get(found[1], "")
-        if not value:
-            raise BadInput(f"the MCP server {server!r} is given ${{{found[1]}}}, and that variable is not set")
+        try:
+            value = credentials.read(found[1])
+        except BadInput as error:
+            raise BadInput(f"the MCP server {server!r} is given ${{{found[1]}}}, and {error}") from None
         secrets.append(value)
         return value
 
