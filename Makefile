@@ -12,7 +12,7 @@ LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-anno
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types imports test test-hf coverage check lock bench verifytypes clean
+.PHONY: help install format lint types imports test test-hf test-durability test-nightly coverage check lock bench verifytypes clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -42,6 +42,12 @@ test: ## the test suite
 test-hf: ## the backend `hf` and our xLSTM beside others' own code, with torch and transformers (large)
 	$(BIN)/pip install torch==2.13.0 -e '.[hf]'
 	$(BIN)/pytest tests/backends -k 'hf or xlstm'
+
+test-durability: ## crashes, kill loops and what else goes wrong, in full, with a real PostgreSQL (Debian's) and Temporal
+	SCAFFOLD_THOROUGH=1 $(BIN)/pytest -s -p no:randomly tests/durability tests/workers
+
+test-nightly: ## 10,000 seeds of the simulation
+	SCAFFOLD_SEEDS=10000 $(BIN)/pytest tests/durability/test_simulation.py
 
 coverage: ## the test suite, with branches measured
 	$(BIN)/coverage erase

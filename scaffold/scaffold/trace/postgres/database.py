@@ -141,10 +141,18 @@ class Database(Protocol):
 
 
 def said_of(conninfo: str) -> str:
-    """A database's address without what is secret in it."""
+    """A database's address without what is secret in it.
+
+    Raises:
+        BadInput: it is none.
+    """
+    from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
 
-    told = conninfo_to_dict(conninfo)
+    try:
+        told = conninfo_to_dict(conninfo)
+    except ProgrammingError as error:
+        raise BadInput(f"it is no address of a database: {_line(error)}") from None
     host = told.get("host") or "localhost"
     port = f":{told['port']}" if told.get("port") else ""
     return f"postgresql://{host}{port}/{told.get('dbname') or ''}"
@@ -252,8 +260,6 @@ class Postgres:
             )
         except psycopg.OperationalError as error:
             raise JournalFailed(f"PostgreSQL at {self.where} cannot be used: {_line(error)}") from None
-        except psycopg.ProgrammingError as error:
-            raise BadInput(f"{self.where} is no address of a database: {_line(error)}") from None
         try:
             yield connection
         finally:

@@ -35,6 +35,7 @@ _PATIENCE_S = 30.0
 _PAGE = 500
 _TELL_S = 0.05
 _LOOK_S = 1.0
+_AGAIN_S = 0.2
 _ENDS = (b'{"kind":"run.ended"', b'{"kind":"run.paused"')
 
 
@@ -132,11 +133,15 @@ class PostgresJournal:
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
         if not self._users:
-            tasks = list(self._tasks)
+            await self._end_tasks()
+            await self._database.close()
+
+    async def _end_tasks(self) -> None:
+        """Cancel what goes on beside the runs; psycopg may lose a cancellation that comes while it connects."""
+        while tasks := [task for task in self._tasks if not task.done()]:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._database.close()
+            await asyncio.wait(tasks, timeout=_AGAIN_S)
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
