@@ -23,7 +23,7 @@ _SNIPPET = 72
 
 
 def summary(row: Row, worst: str) -> list[Any]:
-    """A row as the index has it, in the order of `COLUMNS` in `files/data.js`; in its label two spaces follow the name.
+    """A row as the index has it, in the order of `Row` in `files/data.js`; in its label two spaces follow the name.
 
     Args:
         row: the row.

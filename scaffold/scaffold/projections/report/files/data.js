@@ -1,8 +1,21 @@
 // The trace as it lies in this file: an index of moves, unpacked at once, and blocks of events, unpacked when looked at.
 "use strict";
 
-const COLUMNS = ["seqs", "kind", "key", "label", "worst", "status", "marks", "t", "seconds", "tokens", "ledger", "plan", "node", "cites", "more", "block", "place"];
 const KEPT_BLOCKS = 12;
+
+// One move: a line of the index, read as it is asked for, since there may be a hundred thousand.
+class Row {
+  constructor(told) {
+    this.told = told;
+    this.seq = told[0][0];
+    this.number = this.line = -1; // among all rows, and in the list as it is filtered
+    this.cell = undefined; // in the strip
+  }
+}
+
+["seqs", "kind", "key", "label", "worst", "status", "marks", "t", "seconds", "tokens", "ledger", "plan", "node", "cites", "more", "block", "place"].forEach((name, column) => {
+  Object.defineProperty(Row.prototype, name, { get() { return this.told[column]; } });
+});
 
 async function unpack(id) {
   const packed = document.getElementById(id).textContent;
@@ -12,38 +25,37 @@ async function unpack(id) {
 }
 
 class Trace {
-  constructor(manifest) {
-    this.manifest = manifest;
-    this.rows = [];
-    this.byKey = new Map();
-    this.byNode = new Map();
-    this.citedBy = new Map();
+  constructor(manifest, rows) {
+    Object.assign(this, { manifest, rows, blocks: new Map() });
     this.rowOf = new Int32Array(manifest.events + 2).fill(-1);
-    this.blocks = new Map();
+    rows.sort((one, other) => one.seq - other.seq);
+    rows.forEach((row, number) => {
+      row.number = number;
+      for (const seq of row.seqs) this.rowOf[seq] = number;
+    });
   }
 
   static async open() {
-    const trace = new Trace(JSON.parse(await unpack("manifest-0")));
-    const packed = await Promise.all(Array.from({ length: trace.manifest.indexes }, (_, number) => unpack("index-" + number)));
-    for (const text of packed) {
-      for (const line of JSON.parse("[" + text.replaceAll("\n", ",") + "]")) {
-        const row = {};
-        for (let column = 0; column < COLUMNS.length; column++) row[COLUMNS[column]] = line[column];
-        row.seq = row.seqs[0];
-        trace.rows.push(row);
-      }
-    }
-    trace.rows.sort((one, other) => one.seq - other.seq);
-    trace.rows.forEach((row, number) => trace.enter(row, number));
-    return trace;
+    const manifest = JSON.parse(await unpack("manifest-0"));
+    const packed = await Promise.all(Array.from({ length: manifest.indexes }, (_, number) => unpack("index-" + number)));
+    return new Trace(manifest, packed.flatMap((text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]").map((told) => new Row(told))));
   }
 
-  enter(row, number) {
-    row.number = number;
-    for (const seq of row.seqs) this.rowOf[seq] = number;
-    for (const seq of row.cites) push(this.citedBy, seq, number);
-    if (row.key) push(this.byKey, row.key, row);
-    if (row.kind === "action" && row.plan) push(this.byNode, row.plan + "\n" + row.node, row);
+  // Rows by key, actions by their place in a plan, and the numbers of rows that quote an event: made when first asked for.
+  get byKey() {
+    return (this.keys ||= groupBy(this.rows.filter((row) => row.key), (row) => row.key));
+  }
+
+  get byNode() {
+    return (this.nodes ||= groupBy(this.rows.filter((row) => row.kind === "action" && row.plan), (row) => row.plan + "\n" + row.node));
+  }
+
+  get citedBy() {
+    if (!this.cited) {
+      this.cited = new Map();
+      for (const row of this.rows) for (const seq of row.cites) push(this.cited, seq, row.number);
+    }
+    return this.cited;
   }
 
   rowAt(seq) {
