@@ -12,6 +12,7 @@ from scaffold.cli.exporting import export
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, runs_option
 from scaffold.cli.reporting import report
+from scaffold.cli.rereading import review
 from scaffold.cli.showing import show
 from scaffold.cli.tending import compress, prune
 from scaffold.cli.why import why
@@ -143,3 +144,4 @@ audit.add_command(why)
 for _each in (show, prune, compress):
     audit.add_command(_each)
 audit.add_command(report)
+audit.add_command(review)

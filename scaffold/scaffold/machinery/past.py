@@ -1,0 +1,161 @@
+"""A stored run told again: what of it monitors would read, each at the moment at which they would have read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.models import Sample
+from scaffold.vocabulary.plan import ActionCall
+from scaffold.vocabulary.review import ObservationRecord, StepRecord, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scaffold.vocabulary.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something to read again.
+
+    Attributes:
+        seq: number of the event that it comes from.
+        subject: what monitors read.
+        digest: of it, as in the trace.
+        samples: for a stream, what was generated.
+        beside: subjects of this kind that the same monitors read are of the same thing.
+        withheld: why it cannot be read; empty where it can.
+    """
+
+    seq: int
+    subject: Subject
+    digest: str
+    samples: tuple[Sample, ...] = ()
+    beside: str = ""
+    withheld: str = ""
+
+
+class Retelling:
+    """Puts what monitors read together from the events of a run, one after another.
+
+    Plans and actions wait for the next event at their key, since what actions say that they would do comes in between.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Told]] = {}
+        self._steps: dict[str, tuple[str, Any]] = {}
+        self._calls: dict[str, ActionCall] = {}
+        self._previews: dict[str, dict[str, Any]] = {}
+
+    def before(self, event: Event) -> Iterator[Told]:
+        """What is to be read before an event is taken in."""
+        if event.key in self._waiting and not isinstance(event, ev.ActionPreviewed):
+            previews = self._previews.pop(event.key, {})
+            for told in self._waiting.pop(event.key):
+                subject = msgspec.structs.replace(told.subject, previews=previews) if previews else told.subject
+                yield Told(told.seq, subject, told.digest, beside=told.beside, withheld=told.withheld)
+
+    def after(self, event: Event, content: dict[str, Any] | None) -> Iterator[Told]:
+        """What is to be read once an event is taken in; `content` is None where it is withheld."""
+        match event:
+            case ev.StepAsked(ledger="model"):
+                asked = (content or {}).get("asked", ())
+                self._steps[event.key] = (event.step, asked[3] if len(asked) > 3 else ())  # noqa: PLR2004 - its fourth
+            case ev.StepAnswered(ledger="model", ok=True):
+                yield from self._step(event, content)
+            case ev.PlanProposed():
+                self._waiting[event.key] = [self._plan(event, content)]
+            case ev.ActionProposed():
+                self._waiting[event.key] = self._action(event, content)
+            case ev.ActionPreviewed() if content is not None:
+                said = content["value"] if "value" in content else content.get("reason")
+                self._previews.setdefault(event.key, {})[content.get("node", "")] = said
+            case ev.ActionOutcome(status="performed") if event.key in self._calls:
+                yield self._observation(event, content, self._calls.pop(event.key))
+            case ev.Ended(status="solved"):
+                subject = Subject(kind="answer", key="answer", answer=(content or {}).get("answer"))
+                yield Told(event.seq, subject, event.content, withheld=_withheld(content))
+            case _:
+                pass
+
+    def rest(self) -> Iterator[Told]:
+        """What the run was cut off at before anybody decided on it."""
+        for told in self._waiting.values():
+            yield from told
+        self._waiting.clear()
+
+    def _step(self, event: ev.StepAnswered, content: dict[str, Any] | None) -> Iterator[Told]:
+        kind, inputs = self._steps.pop(event.key, ("", ()))
+        if content is None:
+            empty = StepRecord(kind=kind, inputs=inputs, value=None, text="", reasoning="")
+            for subject in (Subject(kind="stream", key=event.key), Subject(kind="step", key=event.key, step=empty)):
+                yield Told(event.seq, subject, event.content, withheld=_withheld(content))
+            return
+        samples = msgspec.convert(content.get("samples", ()), tuple[Sample, ...])
+        yield Told(event.seq, Subject(kind="stream", key=event.key), event.content, samples=samples)
+        if 0 <= event.winner < len(samples):
+            won = samples[event.winner]
+            record = StepRecord(
+                kind=kind, inputs=inputs, value=content.get("value"), text=won.text, reasoning=won.reasoning
+            )
+            yield Told(event.seq, Subject(kind="step", key=event.key, step=record), event.content)
+
+    @staticmethod
+    def _plan(event: ev.PlanProposed, content: dict[str, Any] | None) -> Told:
+        calls = msgspec.convert((content or {}).get("calls", ()), tuple[ActionCall, ...])
+        subject = Subject(kind="plan", key=event.key, plan=calls, reason=(content or {}).get("reason", ""))
+        return Told(event.seq, subject, event.digest, withheld=_withheld(content))
+
+    def _action(self, event: ev.ActionProposed, content: dict[str, Any] | None) -> list[Told]:
+        """An action by itself is read as a plan too, by those who read plans."""
+        if content is None:
+            subject = Subject(kind="action", key=event.key)
+            return [Told(event.seq, subject, event.digest, withheld=_withheld(content))]
+        call = self._calls[event.key] = msgspec.convert(content["call"], ActionCall)
+        subject = Subject(kind="action", key=event.key, plan=(call,), call=call)
+        if event.plan:
+            return [Told(event.seq, subject, event.digest)]
+        alone = Told(event.seq, Subject(kind="plan", key=event.key, plan=(call,)), event.digest)
+        return [alone, Told(event.seq, subject, event.digest, beside="plan")]
+
+    @staticmethod
+    def _observation(event: ev.ActionOutcome, content: dict[str, Any] | None, call: ActionCall) -> Told:
+        value = (content or {}).get("value")
+        seen = ObservationRecord(call=call, value=value, tainted=event.tainted, predicted=call.predicted)
+        subject = Subject(kind="observation", key=event.key, observation=seen)
+        return Told(event.seq, subject, event.content, withheld=_withheld(content))
+
+
+def _withheld(content: dict[str, Any] | None) -> str:
+    return "its content is withheld" if content is None else ""
+
+
+def specs_in(events: Iterable[tuple[Event, dict[str, Any] | None]]) -> dict[str, ActionSpec]:
+    """The actions of a run, as far as its trace tells of them.
+
+    What an action declares is not in a trace, but for its effect and its cost, and these only where it came to be
+    proposed by itself. One that only stands in a plan counts as irreversible.
+    """
+    specs: dict[str, ActionSpec] = {}
+    arguments: dict[str, set[str]] = {}
+    for event, content in events:
+        match event:
+            case ev.ActionProposed():
+                specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=event.cost)
+                calls = [content["call"]] if content else []
+            case ev.PlanProposed():
+                calls = (content or {}).get("calls", [])
+            case _:
+                continue
+        for call in calls:
+            arguments.setdefault(call["action"], set()).update(call.get("arguments", ()))
+    for name, named in arguments.items():
+        spec = specs.get(name) or ActionSpec(name=name, effect="irreversible")
+        properties: dict[str, Any] = {argument: {} for argument in sorted(named)}
+        specs[name] = msgspec.structs.replace(spec, parameters={"type": "object", "properties": properties})
+    return specs

@@ -1,0 +1,383 @@
+"""Has monitors read a stored run again; what they say stands in a trace of its own, beside the run's.
+
+The run's trace is only read. A review is a run itself: its judges' questions and answers, its verdicts and what it cost
+are events in a chain of its own, whose first event names the run and the head of what was read of it. Nothing that
+monitors say now takes the place of what was said then.
+
+What is not in a trace cannot be read from it: monitors are given what actions were seen to be, not what they declare,
+and everything is read as if much depended on it, so that no monitor sits out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from scaffold.errors import BadInput
+from scaffold.machinery.past import Retelling, Told, specs_in
+from scaffold.machinery.prompts import Templates
+from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.reviews import Reviews
+from scaffold.machinery.state import RunState
+from scaffold.machinery.steps import Steps
+from scaffold.trace.chain import Chain, body_of
+from scaffold.version import VERSION
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical, digest
+from scaffold.vocabulary.models import Delta, Usage
+from scaffold.vocabulary.review import SubjectKind, Verdict
+from scaffold.vocabulary.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from scaffold.interfaces import Backend, Claim, Elsewhere, Journal, Monitor, Surroundings
+    from scaffold.machinery.reviews import Watching
+    from scaffold.machinery.views import View
+    from scaffold.trace.chain import Link
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event, VerdictFact
+    from scaffold.vocabulary.models import Sample
+
+_PIECE = 40  # characters of a stored sample that are given to monitors of streams at once
+
+
+class Reread(msgspec.Struct, frozen=True, kw_only=True):
+    """What one monitor says now of something in a run, and what was said of it then.
+
+    Attributes:
+        seq: number of the event that holds it.
+        key: where in the run.
+        subject: what kind of thing it is.
+        verdict: what is said now.
+        before: what all monitors said then; nothing where none read it.
+    """
+
+    seq: int
+    key: str
+    subject: SubjectKind
+    verdict: Verdict
+    before: tuple[VerdictFact, ...] = ()
+
+
+class Rereading(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of reading a run again.
+
+    Attributes:
+        run: the run that was read.
+        foreign: what it was imported from; empty for a run of ours.
+        events: how many of its events were read.
+        head: hash of the last of them, in hex.
+        review: id of the review, which is a run of its own.
+        trace: where its trace is.
+        rows: what was said, in the run's order.
+        unread: what could not be read, and why.
+        usage: what asking models cost.
+    """
+
+    run: str
+    foreign: str
+    events: int
+    head: str
+    review: str
+    trace: str
+    rows: list[Reread]
+    unread: list[str]
+    usage: Usage
+
+
+class _Opening(msgspec.Struct):
+    """What has to be known of a run before it is told again."""
+
+    task: Task
+    foreign: str
+    specs: dict[str, ActionSpec]
+    thinkers: set[tuple[str, str]]
+    before: dict[tuple[str, str], list[VerdictFact]]
+    events: int = 0
+    head: str = ""
+
+
+class _PastView:
+    """What one monitor may read of a stored run, up to the moment that it is told of."""
+
+    def __init__(self, journal: Journal, run: str, opening: _Opening, state: Any, now: Event) -> None:
+        self._journal = journal
+        self._now = now
+        self.run = run
+        self.task = opening.task
+        self.actions: Mapping[str, ActionSpec] = opening.specs
+        self.state = state
+
+    async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        """Events with their content up to then, in order, from the one after `after`."""
+        async for link in _links(self._journal, self.run):
+            if link.event.seq > self._now.seq:
+                return
+            if link.event.seq > after:
+                yield link.event, body_of(link.content)
+
+    def now(self) -> float:
+        """When that was."""
+        return self._now.at
+
+    async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
+        """What other runs had done by then is not told: their traces say what they have done since, too.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput("what other runs had done when this one was under way cannot be told from here")
+
+
+class _PastReviews(Reviews):
+    """Reviews whose monitors look at a stored run."""
+
+    def tell_of(self, journal: Journal, run: str, opening: _Opening) -> None:
+        """Say which run it is."""
+        self._past = journal, run, opening
+
+    def at(self, event: Event) -> None:
+        """Say at which event it stands."""
+        self._now = event
+
+    def take(self, event: Event, body: bytes) -> None:
+        """Have the monitors that remember such events take one in."""
+        fold = self.folds.get(type(event))
+        if fold is not None:
+            fold(event, body)
+
+    def _view(self, each: Watching) -> View:
+        return cast("View", _PastView(*self._past, each.memory.state, self._now))
+
+    def read_samples(self, key: str, samples: Sequence[Sample]) -> list[Verdict]:
+        """Have the monitors of streams read samples as if they were being generated."""
+        readings = self.read_stream(key)
+        for sample in samples:
+            for delta in _pieces(sample):
+                for reading in readings:
+                    reading.feed(delta)
+            for reading in readings:
+                reading.close(sample.index)
+        self.conclude_stream(key, readings)
+        return [verdict for reading in readings for verdict in reading.verdicts]
+
+
+def _pieces(sample: Sample) -> list[Delta]:
+    index = sample.index
+    pieces = [
+        Delta(index, reasoning=sample.reasoning[start : start + _PIECE])
+        for start in range(0, len(sample.reasoning), _PIECE)
+    ]
+    pieces += [Delta(index, text=sample.text[start : start + _PIECE]) for start in range(0, len(sample.text), _PIECE)]
+    return [*pieces, Delta(index, finish=sample.finish)]
+
+
+async def _links(journal: Journal, run: str) -> AsyncIterator[Link]:
+    chain = Chain()
+    async for record in journal.read(run):
+        yield chain.follow(record)
+
+
+async def reread(
+    journal: Journal,
+    run: str,
+    reviews: Journal,
+    *,
+    monitors: Sequence[Monitor],
+    backends: Mapping[str, Backend],
+    surroundings: Surroundings,
+) -> Rereading:
+    """Have monitors read a stored run again.
+
+    Args:
+        journal: where the run is kept; nothing is written there.
+        run: its id.
+        reviews: where the review is kept.
+        monitors: who reads.
+        backends: who is asked by monitors that ask a model, by role.
+        surroundings: clock and random source.
+
+    Raises:
+        BadInput: the run's task is withheld, or a monitor has nobody to ask.
+        TraceDamaged: the run's trace was altered.
+    """
+    opening = await _opening(journal, run)
+    _check_backends(monitors, backends, opening)
+    name = _name(surroundings)
+    claim = await reviews.claim(name, f"a review of {run}", create=True)
+    try:
+        reviewing = _Reviewing(journal, run, opening, reviews, claim, monitors, backends, surroundings)
+        return await reviewing.all()
+    finally:
+        await reviews.release(claim)
+
+
+async def _opening(journal: Journal, run: str) -> _Opening:
+    """Read a run once for what has to be known first."""
+    foreign, task = "", None
+    proposals: list[tuple[Event, dict[str, Any] | None]] = []
+    thinkers: set[tuple[str, str]] = set()
+    before: dict[tuple[str, str], list[VerdictFact]] = {}
+    last: Link | None = None
+    async for link in _links(journal, run):
+        event, last = link.event, link
+        match event:
+            case ev.RunStarted():
+                foreign = event.foreign
+                if link.content is not None:
+                    task = Task.model_validate(body_of(link.content)["task"])
+            case ev.StepAsked(ledger="model"):
+                thinkers.add((event.backend, event.model))
+            case ev.PlanProposed() | ev.ActionProposed():
+                proposals.append((event, body_of(link.content) if link.content is not None else None))
+            case ev.Reviewed():
+                before.setdefault((event.subject, event.key), []).extend(event.verdicts)
+            case _:
+                pass
+    if task is None or last is None:
+        raise BadInput(f"the task that run {run} was started with is withheld: nothing can be held against it")
+    specs = specs_in(proposals)
+    opening = _Opening(task.with_tools(tuple(specs.values())), foreign, specs, thinkers, before)
+    opening.events, opening.head = last.event.seq, last.hash.hex()
+    return opening
+
+
+def _check_backends(monitors: Sequence[Monitor], backends: Mapping[str, Backend], opening: _Opening) -> None:
+    for monitor in monitors:
+        for role in monitor.spec.needs:
+            backend = backends.get(role) or backends.get("default")
+            if backend is None:
+                raise BadInput(
+                    f"the monitor {monitor.spec.name!r} asks a model: name one, --backend {role}=BACKEND:MODEL"
+                )
+            profile = backend.profile
+            if (profile.backend, profile.model) in opening.thinkers:
+                said = f"the monitor {monitor.spec.name!r} asks the model that thought in this run, which judges itself"
+                warnings.warn(said, stacklevel=3)
+
+
+def _name(surroundings: Surroundings) -> str:
+    when = datetime.fromtimestamp(surroundings.clock.now(), UTC)
+    tail = "".join(surroundings.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=6))
+    return f"review-{when:%Y%m%d-%H%M%S}-{tail}"
+
+
+class _Reviewing:
+    """One review under way."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        run: str,
+        opening: _Opening,
+        reviews: Journal,
+        claim: Claim,
+        monitors: Sequence[Monitor],
+        backends: Mapping[str, Backend],
+        surroundings: Surroundings,
+    ) -> None:
+        self._journal, self._run, self._opening = journal, run, opening
+        self._kept, self._claim, self._monitors = reviews, claim, monitors
+        self._state = RunState(opening.task, opening.specs)
+        self._recorder = Recorder(reviews, claim, surroundings)
+        self._recorder.follow_kinds(self._state.takers)
+        steps = Steps(
+            run=claim.run,
+            seed=claim.run,
+            backends=backends,
+            templates=Templates(),
+            recorder=self._recorder,
+            state=self._state,
+            surroundings=surroundings,
+        )
+        self._reviews = _PastReviews(
+            task=opening.task,
+            monitors=monitors,
+            actions=opening.specs,
+            recorder=self._recorder,
+            state=self._state,
+            steps=steps,
+            journal=reviews,
+            observe=True,
+        )
+        self._reviews.tell_of(journal, run, opening)
+        self._rows: list[Reread] = []
+        self._unread: list[str] = []
+
+    async def all(self) -> Rereading:
+        """Read the run from its first event to its last."""
+        self._begin()
+        retelling = Retelling()
+        async for link in _links(self._journal, self._run):
+            if link.event.seq > self._opening.events:
+                break  # what was written since the review began
+            await self._read(retelling.before(link.event))
+            self._reviews.at(link.event)
+            self._reviews.take(link.event, link.content.body if link.content is not None else b"")
+            known = link.content is not None or not link.event.content
+            await self._read(retelling.after(link.event, body_of(link.content) if known else None))
+        await self._read(retelling.rest())
+        return await self._end()
+
+    def _begin(self) -> None:
+        opening = self._opening
+        plugins = {
+            f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
+            for each in self._monitors
+        }
+        started = ev.RunStarted(
+            format=ev.FORMAT,
+            run=self._claim.run,
+            scaffold=VERSION,
+            planner=f"review of {self._run}",
+            plugins=plugins,
+            foreign=opening.foreign,
+        )
+        read = {"run": self._run, "events": opening.events, "head": opening.head, "foreign": opening.foreign}
+        self._recorder.record(started, {"task": opening.task.model_dump(mode="json"), "config": {"review": read}})
+
+    async def _read(self, all_told: Any) -> None:
+        for told in all_told:
+            if told.withheld:
+                if self._reviews.watches(told.subject.kind, beside=told.beside):
+                    self._unread.append(f"{told.subject.kind} {told.subject.key} (event {told.seq}): {told.withheld}")
+                continue
+            self._note(told, await self._ask(told))
+
+    async def _ask(self, told: Told) -> list[Verdict]:
+        subject = told.subject
+        if subject.kind == "stream":
+            return self._reviews.read_samples(subject.key, told.samples)
+        _, verdicts = await self._reviews.review(subject, told.digest, "high", beside=told.beside)
+        return verdicts
+
+    def _note(self, told: Told, verdicts: Sequence[Verdict]) -> None:
+        kind, key = told.subject.kind, told.subject.key
+        before = tuple(self._opening.before.get((kind, key), ()))
+        self._rows += [
+            Reread(seq=told.seq, key=key, subject=kind, verdict=verdict, before=before) for verdict in verdicts
+        ]
+
+    async def _end(self) -> Rereading:
+        usage = self._state.usage()["oversight"]
+        counts: dict[str, int] = {}
+        for row in self._rows:
+            counts[row.verdict.decision] = counts.get(row.verdict.decision, 0) + 1
+        self._recorder.record(ev.Ended(status="solved"), {"answer": {"verdicts": counts, "unread": self._unread}})
+        await self._recorder.flush(durable=True)
+        opening = self._opening
+        return Rereading(
+            run=self._run,
+            foreign=opening.foreign,
+            events=opening.events,
+            head=opening.head,
+            review=self._claim.run,
+            trace=self._kept.location(self._claim.run),
+            rows=self._rows,
+            unread=self._unread,
+            usage=usage,
+        )
