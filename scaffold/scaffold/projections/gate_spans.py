@@ -90,9 +90,10 @@ class GateSpans:
                 "scaffold.monitor": fact.monitor,
                 "scaffold.subject": event.subject,
                 "scaffold.decision": fact.decision,
-                "scaffold.verdict.status": fact.status,
                 "scaffold.stakes": event.stakes,
             }
+            if fact.status != "ok":
+                guard.attributes["scaffold.verdict.status"] = fact.status
             self._evaluate(guard, event, fact, whole.get(fact.monitor, {}))
             self._open.end(guard, event.at)
 
@@ -133,9 +134,10 @@ class GateSpans:
         attributes: Attributes = {
             "scaffold.action": event.action,
             "scaffold.action.effect": event.effect,
-            "scaffold.action.cost": event.cost,
             "scaffold.digest": event.digest,
         }
+        if event.cost:
+            attributes["scaffold.action.cost"] = event.cost
         if event.plan:
             attributes |= {"scaffold.plan": event.plan, "scaffold.plan.node": event.node}
         if event.compensates:
@@ -178,8 +180,9 @@ class GateSpans:
         call.attributes |= {
             "scaffold.action.effect": event.effect,
             "scaffold.action.idempotency": event.idempotency,
-            "scaffold.action.attempt": event.attempt,
         }
+        if event.attempt > 1:
+            call.attributes["scaffold.action.attempt"] = event.attempt
         self._open.calls[event.key] = call
 
     def _action_outcome(self, event: happened.ActionOutcome, content: Content) -> None:

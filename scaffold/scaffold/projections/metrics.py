@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 
 from scaffold.projections import environment
 from scaffold.version import VERSION
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _TOKENS = [4**power for power in range(14)]
+_AT_ONCE = 256
 _SECONDS = [0.01 * 2**power for power in range(14)]
 
 
@@ -34,12 +36,13 @@ class Figures:
 
     Args:
         provider: where figures go.
-        close: what is to be done at the end, in so many seconds at most.
+        own: the same, when it is to be shut down with the run; None for the host's.
     """
 
     def __init__(self, provider: AnyMeterProvider, own: MeterProvider | None = None) -> None:
         self._own = own
         self._asked: dict[str, dict[str, str]] = {}
+        self._counted: Counter[tuple[str, ...]] = Counter()
         meter = provider.get_meter("scaffold", VERSION)
         self._tokens = meter.create_histogram(
             "gen_ai.client.token.usage",
@@ -77,22 +80,36 @@ class Figures:
                 self._answered(event)
             case happened.Reviewed():
                 for fact in event.verdicts:
-                    self._verdicts.add(
-                        1,
-                        {
-                            "scaffold.monitor": fact.monitor,
-                            "scaffold.decision": fact.decision,
-                            "scaffold.verdict.status": fact.status,
-                            "scaffold.subject": event.subject,
-                        },
-                    )
+                    self._counted["verdicts", fact.monitor, fact.decision, fact.status, event.subject] += 1
             case happened.ActionRefused():
-                refused = {"scaffold.subject": "action", "scaffold.decision": event.decision}
-                self._refusals.add(1, refused | {"gen_ai.tool.name": event.action})
+                self._counted["refusals", "action", event.decision, event.action] += 1
             case happened.PlanDecided() if not event.allowed:
-                self._refusals.add(1, {"scaffold.subject": "plan", "scaffold.decision": event.decision})
+                self._counted["refusals", "plan", event.decision, ""] += 1
+            case happened.Paused() | happened.Ended():
+                self._hand_over()
             case _:
-                pass
+                return
+        if self._counted.total() >= _AT_ONCE:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the counters what was counted: one by one it would cost a run as much as its spans do."""
+        for counted, number in self._counted.items():
+            match counted:
+                case ("verdicts", monitor, decision, status, subject):
+                    verdict = {
+                        "scaffold.monitor": monitor,
+                        "scaffold.decision": decision,
+                        "scaffold.verdict.status": status,
+                        "scaffold.subject": subject,
+                    }
+                    self._verdicts.add(number, verdict)
+                case (_, subject, decision, action):
+                    refusal = {"scaffold.subject": subject, "scaffold.decision": decision}
+                    self._refusals.add(number, refusal | ({"gen_ai.tool.name": action} if action else {}))
+                case _:
+                    pass
+        self._counted.clear()
 
     def _answered(self, event: happened.StepAnswered | happened.StepCut) -> None:
         attributes: dict[str, str] = self._asked.pop(event.key, {"gen_ai.operation.name": "chat"})
@@ -104,6 +121,7 @@ class Figures:
 
     def close(self, timeout: float) -> None:
         """Send what is left, when nobody else will, in so many seconds at most."""
+        self._hand_over()
         if self._own is None:
             return
         own = self._own
@@ -130,5 +148,5 @@ def figures(resource: Resource) -> Figures | None:
     # Many collectors take traces alone, and the exporter would say so every minute.
     logging.getLogger(metric_exporter.__name__).setLevel(logging.CRITICAL)
     reader = PeriodicExportingMetricReader(metric_exporter.OTLPMetricExporter())
-    own = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+    own = MeterProvider([reader], resource=resource, shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter())
     return Figures(own, own)

@@ -111,7 +111,7 @@ def _step(have: Mapping[str, Any]) -> Shown:
     value = _decoded(have, "scaffold.step.value")
     return Shown(
         {"step": have.get("scaffold.step.kind")},
-        value if value is not None else _some(votes=have.get("scaffold.votes"), error=have.get("error.type")),
+        value if value is not None else _some(confidence=have.get("scaffold.confidence"), error=have.get("error.type")),
     )
 
 

@@ -51,9 +51,14 @@ class StepSpans:
         step = self._open.begin(
             event,
             f"step {event.step}",
-            {"scaffold.step.kind": event.step, "scaffold.ledger": event.ledger, "scaffold.to": event.to},
+            {"scaffold.step.kind": event.step},
             parent=self._reviewer(event),
         )
+        # Each attribute costs a run microseconds: what is as usual goes unsaid.
+        if event.ledger != "model":
+            step.attributes["scaffold.ledger"] = event.ledger
+        if event.to != "default":
+            step.attributes["scaffold.to"] = event.to
         call = self._open.begin(
             event,
             f"chat {event.model}".rstrip(),
@@ -128,11 +133,9 @@ class StepSpans:
         step = self._open.moves.get(event.key)
         if step is None:
             return
-        step.attributes |= {
-            "scaffold.samples": event.samples,
-            "scaffold.votes": event.votes,
-            "scaffold.confidence": event.confidence,
-        }
+        step.attributes["scaffold.confidence"] = event.confidence
+        if event.samples != 1:
+            step.attributes |= {"scaffold.samples": event.samples, "scaffold.votes": event.votes}
         if event.discarded:
             step.attributes["scaffold.discarded"] = event.discarded
         if event.tainted:
