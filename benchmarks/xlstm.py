@@ -33,9 +33,10 @@ from scaffold_backends.xlstm.checkpoint import find
 from scaffold_backends.xlstm.tokens import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 VOTES, FORKS, PREFIX = 5, 8, 1000
+TOGETHER = 16  # as many steps as a task has at once, unless it says otherwise
 DISKS = 20
 
 
@@ -61,6 +62,26 @@ def steps_of_backend(options: dict[str, Any], asked: list[str], count: int) -> C
 
     loop = asyncio.new_event_loop()
     return lambda: loop.run_until_complete(ask())
+
+
+def steps_together(asked: list[str], count: int) -> Callable[[], None]:
+    """The same by as many tasks as an engine has workers, so that requests are answered together."""
+    backend, following = load("hanoi", cache=0), itertools.cycle(asked)
+
+    async def ask(number: int) -> None:
+        async for _ in backend.generate(request(next(following), number)):
+            pass
+
+    async def work(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await ask(number)
+
+    async def together() -> None:
+        numbers = iter(range(count))
+        await asyncio.gather(*(work(numbers) for _ in range(TOGETHER)))
+
+    loop = asyncio.new_event_loop()
+    return lambda: loop.run_until_complete(together())
 
 
 def steps_of_model(asked: list[str], count: int) -> Callable[[], None]:
@@ -120,12 +141,13 @@ def compare(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float
 
 def steps(rounds: int) -> None:
     """Hanoi steps a second."""
-    count = 40
+    count = 48
     runs = {
         "floor": products(count),
         "model": steps_of_model(prompts(1), count),
         "backend": steps_of_backend({}, prompts(2), count),
         "backend, signals": steps_of_backend({"signals": True}, prompts(3), count),
+        f"backend, {TOGETHER} at once": steps_together(prompts(4), count),
     }
     seen = compare(runs, rounds)
     for name in list(runs)[1:]:

@@ -19,6 +19,7 @@ from scaffold.registry import make_backend
 from scaffold.vocabulary.models import Message, Request
 from scaffold_backends.xlstm import towers
 from scaffold_backends.xlstm.backend import BeyondTraining, XLSTMBackend, load
+from scaffold_backends.xlstm.model import XLSTM
 
 from .conftest import ask, gather, texts, usage
 
@@ -225,7 +226,7 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
 
 
 def test_a_short_prompt_of_a_small_model_is_read_at_once(hanoi: XLSTMBackend) -> None:
-    """What takes a few milliseconds is not handed to a thread: the answer is there without a turn of the event loop."""
+    """What takes a few milliseconds is not handed to a thread: the loop has one turn, for others to ask as well."""
     run(hanoi, ask(PROMPT))  # so that it is loaded
 
     async def turns_taken() -> int:
@@ -242,7 +243,70 @@ def test_a_short_prompt_of_a_small_model_is_read_at_once(hanoi: XLSTMBackend) ->
         counting.cancel()
         return turns
 
-    assert asyncio.run(turns_taken()) == 0
+    assert asyncio.run(turns_taken()) == 1
+
+
+def test_requests_made_together_are_answered_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of several lengths, one of them twice, with settings of their own: one batch, and the same answers."""
+    backend = load("hanoi", signals=True)
+    asked = [
+        ask(towers.best(disks, move)[0], seed=seed, n=n, temperature=temperature)
+        for disks, move, seed, n, temperature in (
+            (7, 12, 1, 5, 1.0),
+            (12, 100, 2, 1, 0.0),
+            (7, 13, 3, 3, 1.5),
+            (7, 12, 4, 2, 1.0),
+            (20, 99_999, 5, 4, 0.7),
+        )
+    ]
+    alone = [run(load("hanoi", cache=0, signals=True), request) for request in asked]
+    encoded = []
+    encode = XLSTM.encode
+
+    def noted(model: XLSTM, tokens: Any, state: Any = None) -> Any:
+        encoded.append(tokens.shape)
+        return encode(model, tokens, state)
+
+    monkeypatch.setattr(XLSTM, "encode", noted)
+
+    async def together() -> list[list[Delta]]:
+        return await asyncio.gather(*(gather(backend, request) for request in asked))
+
+    for several, one in zip(asyncio.run(together()), alone, strict=True):
+        assert texts(several) == texts(one)
+        assert (usage(several).input, usage(several).output) == (usage(one).input, usage(one).output)
+        assert several[-1].signals == pytest.approx(one[-1].signals, abs=1e-4)
+    assert sorted(encoded) == [(1, 15), (1, 23), (2, 10)]
+
+
+def test_one_that_is_closed_leaves_the_others_their_answers() -> None:
+    """Of requests in one batch each ends by itself: one that nobody wants any more, and one that is cancelled."""
+    parity = load("parity")
+    long = ask("0 1", choices=("0 " * 2_000,), max_tokens=10**6)
+
+    async def close_one_and_cancel_another() -> str:
+        cancelled = asyncio.create_task(gather(parity, long))
+        other = asyncio.create_task(gather(parity, long))
+        stream = parity.generate(long)
+        await anext(stream)
+        await stream.aclose()
+        cancelled.cancel()
+        (text,) = texts(await other)
+        return text
+
+    assert asyncio.run(close_one_and_cancel_another()).split() == ["0"] * 2_000
+
+
+def test_what_cannot_be_asked_fails_alone(hanoi: XLSTMBackend) -> None:
+    """A request that is refused does not touch those made at the same time."""
+
+    async def together() -> list[Any]:
+        requests = (ask(PROMPT, temperature=0), ask("zebra"), ask(PROMPT, temperature=0))
+        return await asyncio.gather(*(gather(hanoi, request) for request in requests), return_exceptions=True)
+
+    first, refused, last = asyncio.run(together())
+    assert texts(first) == texts(last) == [ANSWER]
+    assert isinstance(refused, BadRequest)
 
 
 def test_closing_ends_what_runs() -> None:

@@ -8,6 +8,7 @@ import secrets
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from scaffold.errors import BackendUnavailable, BadRequest, MissingExtra, TaskEr
 from scaffold.vocabulary.models import FREE, Profile
 from scaffold_backends.options import Options, read_options
 from scaffold_backends.xlstm.checkpoint import find, shipped
+from scaffold_backends.xlstm.gathering import Gathering
 from scaffold_backends.xlstm.specs import SLSTMSpec
 from scaffold_backends.xlstm.stopping import Stopped
 from scaffold_backends.xlstm.tokens import Vocabulary, bare_prompt
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from scaffold.vocabulary.models import Delta, Request
+    from scaffold_backends.xlstm.asked import Asked
     from scaffold_backends.xlstm.checkpoint import Checkpoint
-    from scaffold_backends.xlstm.generation import Generation
+    from scaffold_backends.xlstm.generation import Piece
     from scaffold_backends.xlstm.model import XLSTM
     from scaffold_backends.xlstm.specs import Config
     from scaffold_backends.xlstm.states import States
 
-_FEW, _SHORT = 1_000_000, 64  # weights of a small model, tokens of a short prompt
+_FEW, _SHORT = 1_000_000, 384  # weights of a small model, tokens that it reads in a few milliseconds
+_LONG = 256  # tokens of a prompt that others need not wait for
 
 
 class BeyondTraining(UserWarning):
@@ -72,8 +76,9 @@ def load(model: str, **options: Any) -> XLSTMBackend:
 class XLSTMBackend:
     """A model in this process: a prompt is read once and forked for its samples, which are stepped as one batch.
 
-    It computes in one thread of its own, so the event loop goes on meanwhile; requests take turns, a burst each. Only
-    what a small model reads in a few milliseconds is read at once, where it was asked.
+    Requests made at the same time are answered as one batch. It computes in one thread of its own, so the event loop
+    goes on meanwhile; batches take turns, a burst each. Only what a small model reads in a few milliseconds is read at
+    once, where it was asked.
     """
 
     def __init__(self, checkpoint: Checkpoint, options: XLSTMOptions) -> None:
@@ -84,7 +89,8 @@ class XLSTMBackend:
         self._lock = threading.Lock()  # of its thread: it is used by tasks of any event loop
         self._loaded: tuple[XLSTM, States] | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._running: set[Generation] = set()
+        self._running: set[Asked] = set()
+        self._gathering = Gathering(self._answer)
         self.profile = Profile(
             backend="xlstm",
             model=checkpoint.name,
@@ -120,27 +126,21 @@ class XLSTMBackend:
             BadRequest: the prompt or a choice has words outside of the vocabulary, or the prompt has several turns.
             BackendUnavailable: it was closed meanwhile.
         """
-        generation = self._begin(request, *(self._loaded or await self._in_thread(self._load)))
-        bursts = generation.run()
-        self._running.add(generation)
+        asked = self._asked(request)
+        self._running.add(asked)
         try:
-            # Handing a few milliseconds of work to a thread, and waiting for its answer, costs a good part of them.
-            quick = len(generation.prompt) <= self._at_once
-            burst = next(bursts) if quick else await self._in_thread(next, bursts)
-            while True:
-                for delta in burst:
-                    yield delta
-                if burst[-1].usage is not None:
-                    return
-                burst = await self._in_thread(next, bursts)
+            async with aclosing(self._bursts(asked)) as bursts:
+                async for burst in bursts:
+                    for delta in burst:
+                        yield delta
         except Stopped as stopped:
             raise BackendUnavailable(f"the model {self._checkpoint.name} was closed while it answered") from stopped
         finally:
-            generation.stopped = True
-            self._running.discard(generation)
+            asked.stopped = True
+            self._running.discard(asked)
 
-    def _begin(self, request: Request, model: XLSTM, states: States) -> Generation:
-        from scaffold_backends.xlstm.generation import Generation
+    def _asked(self, request: Request) -> Asked:
+        from scaffold_backends.xlstm.asked import Asked
 
         prompt, beginning = bare_prompt(request.messages)
         tokens = self._vocabulary.tokens(prompt)
@@ -154,17 +154,38 @@ class XLSTMBackend:
                 BeyondTraining,
                 stacklevel=3,
             )
+        begun = self._vocabulary.tokens(beginning, "the beginning of the answer")
         seed = secrets.randbits(32) if request.seed is None else request.seed
-        return Generation(
-            msgspec.structs.replace(request, seed=seed),
-            tokens,
-            begun=self._vocabulary.tokens(beginning, "the beginning of the answer"),
+        request = msgspec.structs.replace(request, seed=seed)
+        return Asked(request, tokens, begun, vocabulary=self._vocabulary, config=config)
+
+    def _bursts(self, asked: Asked) -> AsyncGenerator[list[Delta]]:
+        """A short prompt is read with others that are asked at the same time; nobody waits for a long one."""
+        if len(asked.prompt) > _LONG:
+            return self._gathering.alone(asked)
+        return self._gathering.deltas(asked)
+
+    async def _answer(self, asked: list[Asked]) -> AsyncGenerator[list[Piece]]:
+        """Answer requests together, in bursts."""
+        model, states = self._loaded or await self._in_thread(self._load)
+        from scaffold_backends.xlstm.generation import Generation
+
+        bursts = Generation(
+            asked,
             model=model,
             vocabulary=self._vocabulary,
-            config=config,
+            config=self._checkpoint.config,
             states=states,
             signals=self._options.signals,
-        )
+        ).run()
+        # Handing a few milliseconds of work to a thread, and waiting for its answer, costs a good part of them.
+        quick = sum(len(each.prompt) for each in asked) <= self._at_once
+        burst = next(bursts) if quick else await self._in_thread(next, bursts)
+        while burst is not None:
+            yield burst
+            if not any(each.alive for each in asked):
+                return
+            burst = await self._in_thread(next, bursts, None)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         with self._lock:
@@ -177,8 +198,8 @@ class XLSTMBackend:
         """Stop what runs, and free the model; a later use loads it again."""
         with self._lock:
             thread, self._thread = self._thread, None
-            for generation in list(self._running):
-                generation.stopped = True
+            for asked in list(self._running):
+                asked.stopped = True
         if thread is not None:
             await asyncio.to_thread(thread.shutdown)
         self._loaded = None

@@ -80,6 +80,16 @@ class State:
         return State(_mapped(self.memories, change), _frozen(change(self.logits)), self.read)
 
 
+def joined(states: Sequence[State]) -> State:
+    """Give the sequences of several states as those of one: (B1 + B2 + ..., ...)."""
+    if len(states) == 1:
+        return states[0]
+    arrays = zip(*(state.arrays() for state in states), strict=True)
+    *memories, logits = (_frozen(np.concatenate(parts)) for parts in arrays)
+    rest = iter(memories)
+    return State(_mapped(states[0].memories, lambda _: next(rest)), logits, max(state.read for state in states))
+
+
 def _frozen(array: Array) -> Array:
     array.flags.writeable = False
     return array
