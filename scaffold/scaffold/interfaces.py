@@ -404,6 +404,13 @@ class Approver(Protocol):
         ...
 
 
+@runtime_checkable
+class AsksBeside(Protocol):
+    """An approver that the others need not wait for: while it is at it, whoever comes after it is asked too."""
+
+    beside: bool
+
+
 # --- the journal
 
 

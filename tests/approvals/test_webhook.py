@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tests.approvals.conftest import paying
+from tests.core.conftest import Person
 
 from scaffold import Task
 from scaffold.approvals.reaching import Waits
@@ -173,6 +174,25 @@ def test_a_webhook_that_hangs_holds_nobody_up(office: Office, receiver: Receiver
     over.set()
     assert outcome.status == "waiting"
     assert took < 3.0
+
+
+def test_a_person_is_asked_while_a_webhook_hangs(office: Office, receiver: Receiver) -> None:
+    """Who comes after it is asked at once, and their answer ends the wait for it."""
+    over = threading.Event()
+    receiver.replies = lambda _: (202, {}, b"x" * over.wait(20))
+    people = Person("yes")
+    began = time.monotonic()
+    outcome = solve(office, Webhook(receiver.url, SECRET, seconds=10.0), people)
+    took = time.monotonic() - began
+    over.set()
+    assert (outcome.answer, len(people.asked)) == ("paid i1", 1)
+    assert took < 5.0
+
+
+def test_an_answer_of_a_webhook_ends_the_wait_for_who_comes_after_it(office: Office, receiver: Receiver) -> None:
+    """A signed reply counts while somebody else, who was asked meanwhile, says nothing."""
+    receiver.replies = answering()
+    assert solve(office, Webhook(receiver.url, SECRET), Waits()).answer == "paid i1"
 
 
 def test_while_the_run_waits_an_answer_by_another_way_counts(office: Office, receiver: Receiver) -> None:

@@ -89,6 +89,8 @@ class Secret:
 class Webhook:
     """An approver behind a URL. Whatever becomes of the message, the question stays in the run's trace.
 
+    Whoever comes after it among the approvers is asked while it is being sent.
+
     Args:
         url: where questions are sent.
         secret: signs them, and the answers.
@@ -106,6 +108,7 @@ class Webhook:
         self._seconds = seconds
         self._tries = tries
         self._delivered: set[str] = set()
+        self.beside = True
 
     async def ask(self, question: Question) -> Answer | None:
         """Send the question, once; gives the answer if the reply holds one that is signed."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import Stopped
-from scaffold.interfaces import Answer, Question
+from scaffold.interfaces import Answer, AsksBeside, Question
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.trace.answers import decided_by, why_not
@@ -20,7 +20,7 @@ from scaffold.vocabulary.canonical import adapter, canonical, decode
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scaffold.interfaces import Approver, Journal, Surroundings
     from scaffold.machinery.recorder import Recorder
@@ -181,21 +181,11 @@ class People:
         settling = self._lying(question, fits)
         if settling:
             return settling
-        for number, approver in enumerate(self._approvers):
-            if (question.id, number) in self._posted:
-                continue
-            async with self._aside():
-                said = await self._ask_and_listen(approver, question, fits)
-            if said is not None and not why_not(question, said) and fits(said):
-                settling = self._lying(question, fits, said)
-                if settling:
-                    return settling
-                self._posted.add((question.id, number))
-                await self._journal.post(question.run, said)  # one of several that are needed
-            settling = self._lying(question, fits)
-            if settling:
-                return settling
-        return []
+        turn = [number for number in range(len(self._approvers)) if (question.id, number) not in self._posted]
+        if not turn:
+            return []
+        async with self._aside():
+            return await self._ask_and_listen(turn, question, fits)
 
     def _lying(self, question: Question, fits: Callable[[Answer], bool], *said: Answer) -> list[Answer]:
         """The answers that settle a question, of those in the inbox and what was said just now."""
@@ -203,26 +193,62 @@ class People:
         return decided_by(question, [*lying, *said])
 
     async def _ask_and_listen(
-        self, approver: Approver, question: Question, fits: Callable[[Answer], bool]
-    ) -> Answer | None:
-        """Ask one approver, until the inbox settles the question.
+        self, turn: Sequence[int], question: Question, fits: Callable[[Answer], bool]
+    ) -> list[Answer]:
+        """Ask approvers in turn, until what they say, or the inbox, settles the question.
 
         Raises:
             Stopped: somebody has stopped the run.
         """
-        asking = asyncio.ensure_future(self._reach_out(approver, question))
+        asking: dict[asyncio.Future[Answer | None], int] = {}
+        coming, waited_for = iter(turn), None
         try:
-            while not (await asyncio.wait({asking}, timeout=self._look_seconds))[0]:
-                if self._lying(question, fits):
-                    return None
-                by = self.stop_asked()
+            while True:
+                if waited_for not in asking:
+                    waited_for = self._ask_next(coming, asking, question)
+                if not asking:
+                    return []
+                done, _ = await asyncio.wait(asking, timeout=self._look_seconds, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    number = asking.pop(each)
+                    settling = await self._take(number, each.result(), question, fits)
+                    if settling:
+                        return settling
+                settling = self._lying(question, fits)
+                if settling:
+                    return settling
+                by = self.stop_asked() if asking else ""
                 if by:
                     raise Stopped(f"stopped by {by}")
-            return asking.result()
         finally:
-            if not asking.done():
-                asking.cancel()
-                await asyncio.wait({asking})
+            for each in asking:
+                each.cancel()
+            if asking:
+                await asyncio.wait(asking)
+
+    def _ask_next(
+        self, coming: Iterator[int], asking: dict[asyncio.Future[Answer | None], int], question: Question
+    ) -> asyncio.Future[Answer | None] | None:
+        """Begin to ask those who come next, up to the first that has to be waited for; gives that one, if any."""
+        for number in coming:
+            approver = self._approvers[number]
+            task = asyncio.ensure_future(self._reach_out(approver, question))
+            asking[task] = number
+            if not (isinstance(approver, AsksBeside) and approver.beside):
+                return task
+        return None
+
+    async def _take(
+        self, number: int, said: Answer | None, question: Question, fits: Callable[[Answer], bool]
+    ) -> list[Answer]:
+        """Take in what an approver says; gives the answers that settle the question with it."""
+        if said is None or why_not(question, said) or not fits(said):
+            return []
+        settling = self._lying(question, fits, said)
+        if not settling:
+            self._posted.add((question.id, number))
+            await self._journal.post(question.run, said)  # one of several that are needed
+        return settling
 
     async def _reach_out(self, approver: Approver, question: Question) -> Answer | None:
         """Ask one approver, until the question expires; one that fails has reached nobody."""
