@@ -200,7 +200,7 @@ class Assembly:
 
     def _check_role(self, monitor: Monitor, role: str) -> None:
         if role in self._backends:
-            if self._backends[role] is self._backends.get("default"):
+            if _same_model(self._backends[role], self._backends.get("default")):
                 warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
         elif "default" not in self._backends:
             if monitor.spec.on_missing == "block":  # found now rather than at its first review
@@ -310,6 +310,15 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Moni
     if isinstance(said, Monitor):
         return said
     raise TaskError(f"a {type(said).__name__} is no monitor", path=("monitors",))
+
+
+def _same_model(one: Backend, other: Backend | None) -> bool:
+    """Whether two backends ask one model; of those whose model has no name of its own, only the same one does."""
+    if other is None or one is other:
+        return one is other
+    profile, known = one.profile, other.profile
+    named = profile.model not in {"", profile.backend}
+    return named and (profile.backend, profile.model) == (known.backend, known.model)
 
 
 def _live_export(*, resumed: bool) -> LiveExport | None:

@@ -14,6 +14,7 @@ def fields_of(outcome: Outcome) -> dict[str, Any]:
     """The fields of an outcome that others read, as JSON values."""
     usage = {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()}
     usage["oversight"]["read"] = outcome.reasoning.as_json()
+    usage["oversight"]["monitors"] = msgspec.to_builtins(outcome.overseers)
     return {
         "run": outcome.run,
         "status": outcome.status,

@@ -52,7 +52,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
     if model.tokens:
         parts.append(_spent(model))
     if oversight.tokens:
-        parts.append(f"oversight {_spent(oversight)}")
+        parts.append(f"oversight {_spent(oversight)}{_by_monitor(outcome)}")
     if outcome.saved.get("usd"):
         parts.append(f"refusals saved ${outcome.saved['usd']:.2f}")
     told.append(f"{', '.join(parts)}, {seconds:.1f} s")
@@ -69,6 +69,15 @@ def _actions(outcome: Outcome) -> list[str]:
     for each in outcome.actions:
         tally[each.status] = tally.get(each.status, 0) + 1
     return [f"{count(number, 'action')} {status}" for status, number in tally.items()]
+
+
+def _by_monitor(outcome: Outcome) -> str:
+    """Which monitors that was, the dearest first, where it was more than one."""
+    asking = {name: each.usage.tokens for name, each in outcome.overseers.items() if each.questions}
+    if len(asking) < 2:  # noqa: PLR2004 - one is the whole
+        return ""
+    dearest = sorted(asking, key=asking.__getitem__, reverse=True)
+    return f" ({', '.join(f'{name} {asking[name]:,}' for name in dearest)})"
 
 
 def _spent(usage: Usage) -> str:

@@ -24,7 +24,7 @@ from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.redacting import redaction_of
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
-from scaffold.machinery.state import ActionSummary, RunState, VerdictSummary
+from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, signals_in, thought_from
 from scaffold.trace.chain import Chain, withheld
 from scaffold.version import VERSION
@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         repaired: what was mended when the run was opened.
         seconds: how long the run has been active, over all its resumes; waiting for people does not count.
         reasoning: how much of the reasoning could be read, and was.
+        overseers: what each monitor has cost, by its name.
     """
 
     run: str
@@ -83,6 +84,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     repaired: str = ""
     seconds: float = 0.0
     reasoning: Readable = msgspec.field(default_factory=Readable)
+    overseers: dict[str, Overseen] = {}
 
 
 class Setting(msgspec.Struct, kw_only=True, eq=False):
@@ -499,6 +501,7 @@ class Run:
             repaired=self.claim.repaired,
             seconds=self.recorder.t,
             reasoning=state.reading,
+            overseers=state.overseers,
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.models import ReasoningVisibility, Usage
+from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Usage
 from scaffold.vocabulary.monitorability import VISIBILITIES, Readable
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import SEVERITY, Verdict
@@ -53,6 +53,22 @@ class Undoable(msgspec.Struct, frozen=True):
     gave: bytes
     tainted: bool
     plan: str
+
+
+class Overseen(msgspec.Struct):
+    """What one monitor has cost a run.
+
+    Attributes:
+        verdicts: how many it has said.
+        questions: how many it has asked models.
+        usage: what those used.
+        seconds: how long its reviews took, waiting for models included; reviews go on side by side.
+    """
+
+    verdicts: int = 0
+    questions: int = 0
+    usage: Usage = NO_USAGE
+    seconds: float = 0.0
 
 
 class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
@@ -170,6 +186,7 @@ class RunState:
             something else than its profile says.
         thinkers: who has answered steps of the work: backend, model and kind of step.
         reading: how much of the reasoning could be read, and was.
+        overseers: what each monitor has cost, by its name.
         key: verifier line of the key that signs heads, the last that the trace names; empty when none does.
         stop: who asked the run to stop; empty when nobody did.
         ended: the last `run.ended`, with its content.
@@ -198,6 +215,7 @@ class RunState:
         self.visibility: dict[tuple[str, str], ReasoningVisibility] = {}
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
+        self.overseers: dict[str, Overseen] = {}
         self.key = ""
         self.stop = ""
         self.ended: tuple[ev.Ended, dict[str, Any]] | None = None
@@ -270,6 +288,7 @@ class RunState:
             self.reading.add(event.reasoning, event.usage.reasoning)
         else:
             self.oversight.settle(event.key, event.usage)
+            self._overseen(event.key, event.usage)
         if not event.final:
             progress = self.at(event.key)
             progress.answered = (event, body)
@@ -278,6 +297,27 @@ class RunState:
 
     def _step_cut(self, event: ev.StepCut, _body: bytes) -> None:
         self.ledger(event.ledger).settle(event.key, event.usage)
+        if event.ledger == "oversight":
+            self._overseen(event.key, event.usage)
+
+    def _overseen(self, key: str, usage: Usage) -> None:
+        """Count a question to a model for the monitor that asked it."""
+        name = key.partition("!")[2].partition("/")[0]
+        overseen = self._of_monitor(name)
+        overseen.questions += 1
+        overseen.usage = overseen.usage + usage
+
+    def _count_verdicts(self, event: ev.Reviewed) -> None:
+        for fact in event.verdicts:
+            overseen = self._of_monitor(fact.monitor)
+            overseen.verdicts += 1
+            overseen.seconds += fact.seconds
+
+    def _of_monitor(self, name: str) -> Overseen:
+        overseen = self.overseers.get(name)
+        if overseen is None:
+            overseen = self.overseers[name] = Overseen()
+        return overseen
 
     def _profile_corrected(self, event: ev.ProfileCorrected, _body: bytes) -> None:
         self.visibility[event.backend, event.model] = event.reasoning
@@ -421,6 +461,7 @@ class RunState:
 
     def _reviewed(self, event: ev.Reviewed, body: bytes) -> None:
         progress = self.at(event.key)
+        self._count_verdicts(event)
         if progress.answered is not None and event.subject in {"step", "stream"} and not progress.was_read:
             progress.was_read = any(fact.status == "ok" for fact in event.verdicts)
             if progress.was_read:
