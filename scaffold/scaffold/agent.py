@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from scaffold import registry
-from scaffold.assembly import Assembly
-from scaffold.interfaces import ActionSource, Backend, Monitor, Surroundings
+from scaffold.assembly import Assembly, owner, read_start
+from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.run import Outcome, Run
 from scaffold.machinery.showing import Piece, Seen
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest
@@ -24,7 +24,7 @@ from scaffold.vocabulary.code import named
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Claim, Journal, Witness
+    from scaffold.interfaces import Action, Approver, Journal, Witness
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
@@ -137,6 +137,35 @@ class Scaffold(Assembly):
         """
         task, config, claim = await self.claimed("", resume=run)
         return await self._run(task, claim, config, resume=True)
+
+    async def submit(self, task: Task, *, config: Mapping[str, Any] | None = None) -> str:
+        """Begin a run and leave it to whoever resumes it, such as a worker; gives its id, when it is on disk.
+
+        Raises:
+            BadInput: the task does not fit this agent; nothing was begun.
+        """
+        self.check(task)
+        claim = await self.journal.claim(self.new_id(), owner(), create=True)
+        try:
+            async with self.setting(task, self._planner_name, config or {}, resumed=False) as setting:
+                run = Run(setting, claim, nullcontext)
+                await run.begin()
+                await run.recorder.flush(durable=True)
+        finally:
+            await self.journal.release(claim)
+        return claim.run
+
+    async def outcome_of(self, run: str) -> Outcome:
+        """Say how a run stands, from its trace alone: nothing is claimed, and nothing written.
+
+        Raises:
+            UnknownRun: there is none of that name.
+            TraceDamaged: the trace was altered.
+        """
+        task, config = await read_start(self.journal, run)
+        async with self.setting(task, self._planner_name, config, resumed=True) as setting:
+            setting.listeners = setting.followers = ()
+            return await Run(setting, Claim(run, "reader"), nullcontext).look_back()
 
     async def stream(self, task: Task | str = "", *, resume: str = "") -> AsyncGenerator[Happened | Outcome]:
         """Solve a task, or go on with a run, and give each event as it happens; the outcome comes last.

@@ -361,8 +361,8 @@ def _host_span() -> str:
 
 
 def owner() -> str:
-    """Who claims a run: this process."""
-    return f"pid {os.getpid()}"
+    """Who claims a run: this process, on this machine."""
+    return f"{os.uname().nodename}:{os.getpid()}"
 
 
 def _silent(_what: str, _fraction: float) -> None:

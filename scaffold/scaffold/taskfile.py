@@ -190,8 +190,13 @@ class Template:
         return task
 
 
-def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
+def rebuild(config: Mapping[str, Any], *, shared: Shared | None = None, **outside: Any) -> Scaffold:
     """Build the agent of a run again, from what its trace holds.
+
+    Args:
+        config: what that is.
+        shared: backends in common with other agents.
+        outside: arguments of Scaffold that no file can give.
 
     Raises:
         BadInput: the run was not started from a task file, or what it needs is gone.
@@ -200,7 +205,8 @@ def rebuild(config: Mapping[str, Any], **outside: Any) -> Scaffold:
         raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
-    return _assemble(config, _actions(config, _nowhere, Shared()), _nowhere, {}, None, outside)
+    shared = shared or Shared()
+    return _assemble(config, _actions(config, _nowhere, shared), _nowhere, {}, shared, outside)
 
 
 def read(path: Path) -> Document:

@@ -11,7 +11,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -20,9 +20,9 @@ from scaffold.batch.results import digest_of
 from scaffold.errors import BadInput, TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from scaffold.agent import Scaffold
+    from scaffold.machinery.run import Outcome
     from scaffold.taskfile import Changes, Template
     from scaffold.vocabulary.task import Task
 
@@ -58,10 +58,30 @@ class Line(NamedTuple):
         return self.inputs if self.prompt is None else {"prompt": self.prompt, **self.inputs}
 
 
-class Ready(NamedTuple):
-    """A task that can be solved, the agent that does it, and what is needed to build that agent again."""
+class Solver(Protocol):
+    """What solves the tasks of a batch: an agent, or what stands in for one."""
 
-    agent: Scaffold
+    async def prepare(self, say: Callable[[str, float], None] | None = None) -> None:
+        """Get ready."""
+        ...
+
+    async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
+        """Solve a task."""
+        ...
+
+    async def resume(self, run: str) -> Outcome:
+        """Go on with a run."""
+        ...
+
+    def interrupt(self) -> bool:
+        """Pause what is under way; say whether there was any."""
+        ...
+
+
+class Ready(NamedTuple):
+    """A task that can be solved, who does it, and what is needed to build that agent again."""
+
+    agent: Solver
     task: Task
     config: dict[str, Any]
 

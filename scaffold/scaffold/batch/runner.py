@@ -19,7 +19,7 @@ from scaffold.vocabulary.models import NO_USAGE, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scaffold.agent import Scaffold
+    from scaffold.batch.items import Solver
     from scaffold.batch.results import Results
     from scaffold.interfaces import Journal
     from scaffold.machinery.run import Outcome
@@ -125,7 +125,7 @@ class Runner:
         self._fail_fast = fail_fast
         self._finish = finish
         self._results: Results
-        self._agents: Counter[Scaffold] = Counter()
+        self._agents: Counter[Solver] = Counter()
         self._preparing = asyncio.Lock()
         self._gone = 0
         self._under_way = 0

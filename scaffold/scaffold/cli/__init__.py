@@ -21,6 +21,8 @@ _COMMANDS = {
     "solve": ("scaffold.cli.solving:solve", "Solve the task of a file."),
     "resume": ("scaffold.cli.solving:resume", "Go on with a run that was paused or cut off."),
     "batch": ("scaffold.cli.batch:batch", "Solve many tasks, a few at once, and go on where it stopped."),
+    "worker": ("scaffold.cli.working:worker", "Go on with runs that an engine hands out, on any machine."),
+    "database": ("scaffold.cli.working:database", "The tables in PostgreSQL: make them, bring them up to date."),
     "eval": ("scaffold.cli.evaluating:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
     "estimate": ("scaffold.cli.estimating:estimate", "How likely a task comes out right, and what it will take."),
     "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),

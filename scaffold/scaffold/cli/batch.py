@@ -9,12 +9,15 @@ import click
 
 from scaffold.cli.many import outside_of
 from scaffold.cli.options import Signing, changes_options, journal_at, key_option, runs_option
+from scaffold.cli.working import engine_option
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from scaffold.batch.items import Fault, Item
-    from scaffold.batch.runner import Watcher
+    from scaffold.batch.results import Results
+    from scaffold.batch.runner import Runner, Watcher
+    from scaffold.interfaces import KeptRuns
     from scaffold.taskfile import Changes, Shared
 
 _AT_ONCE = 8
@@ -37,6 +40,7 @@ at_once_option = click.option(
     "--results", metavar="FILE.jsonl", type=click.Path(path_type=Path), help="Where results go [TASK.results.jsonl]."
 )
 @at_once_option
+@engine_option
 @click.option("--retry", is_flag=True, help="Begin anew what has failed.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first task that is not solved, or is none.")
 @changes_options
@@ -47,6 +51,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     lines: Path | None,
     results: Path | None,
     at_once: int,
+    engine: str | None,
     retry: bool,
     fail_fast: bool,
     said: dict[str, Any],
@@ -57,6 +62,9 @@ def batch(  # noqa: PLR0917 - click passes each by its name
 
     Each run that ends adds a line to the results. Run the same command again to go on: what has ended is passed over,
     what was interrupted or waits is resumed. Nobody is asked at the terminal: see `scaffold approvals`.
+
+    With --engine, workers solve them (see `scaffold worker`), of which -j says how many are begun ahead; runs are then
+    kept in PostgreSQL.
 
     A line of inputs is an object such as {"question": "How many?"}; its `id` names the task, its `prompt` replaces the
     file's.
@@ -72,7 +80,8 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     from scaffold.cli.many import ManyRuns, display
     from scaffold.taskfile import Changes, Shared
 
-    changes, journal, shared = Changes(**said), journal_at(runs), Shared()
+    place = engine if runs is None and engine is not None and engine.startswith("postgres") else runs
+    changes, journal, shared = Changes(**said), journal_at(place), Shared()
     path = results or Path(f"{tasks[0].stem}.results.jsonl")
     with ManyRuns(display(count_lines(lines) if lines is not None else len(tasks))) as foreground:
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, fail_fast=fail_fast)
@@ -85,13 +94,32 @@ def batch(  # noqa: PLR0917 - click passes each by its name
 
             async def work() -> None:
                 try:
-                    await prepare()
-                    await runner.run(items, opened)
+                    if engine is None:
+                        await prepare()
+                        await runner.run(items, opened)
+                    else:
+                        await _by_workers(engine, journal, runner, items, opened)
                 finally:
                     await shared.close()
 
             foreground.drive(runner, work)
             return foreground.tell(runner, opened)
+
+
+async def _by_workers(
+    engine: str, journal: KeptRuns, runner: Runner, items: Iterator[Item | Fault], results: Results
+) -> None:
+    """Begin the runs, have workers carry them out, and write down how they end."""
+    from scaffold.batch.remotely import by_workers
+    from scaffold.trace.postgres import PostgresJournal
+    from scaffold.workers.engines import engine_of
+    from scaffold.workers.remote import Delivery
+
+    hands_out = engine_of(engine)
+    delivery = Delivery(hands_out, journal)
+    assert isinstance(journal, PostgresJournal)  # noqa: S101 - else there is no delivery
+    async with hands_out, journal:
+        await runner.run(by_workers(items, delivery), results)
 
 
 _Parts = tuple["Iterator[Item | Fault]", str, "Callable[[], Awaitable[None]]"]

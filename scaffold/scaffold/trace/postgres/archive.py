@@ -95,6 +95,10 @@ class Archive:
             for run, key, at, action, arguments in self._rows(_ELSEWHERE, (since,))
         ]
 
+    def over(self, runs: Sequence[str]) -> dict[str, str]:
+        """Of these runs, those that have ended or are paused, with their status."""
+        return dict(self._rows(_OVER, (list(runs),)))
+
     def folder(self, run: str, *, brief: bool = False) -> Path:
         """A folder with a copy of a run as it is now; `brief`: its first and last event alone."""
         root = self._root() / ("brief" if brief else "runs")
@@ -187,6 +191,12 @@ def _remove(folder: Path, locks: dict[str, int], process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_OVER = """
+SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
+    SELECT kind, line ->> 'status' AS status FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC
+    LIMIT 1) last
+WHERE last.kind IN ('run.ended', 'run.paused')
+"""
 _STANDS = """
 SELECT leased_until > clock_timestamp(),
     (SELECT max(seq) FROM scaffold.events WHERE run = %s), (SELECT count(*) FROM scaffold.heads WHERE run = %s)

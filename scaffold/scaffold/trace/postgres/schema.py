@@ -96,9 +96,10 @@ async def _version(connection: AsyncConnection[tuple[object, ...]]) -> tuple[int
 async def _migrate(connection: AsyncConnection[tuple[object, ...]], known: list[Migration], where: str) -> None:
     from psycopg import errors
 
+    # Taken before the transaction: one that waits for it within would not see what was made meanwhile.
+    await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             version, _ = await _version(connection)
             if not version:
                 await connection.execute(_VERSIONS)
@@ -114,6 +115,8 @@ async def _migrate(connection: AsyncConnection[tuple[object, ...]], known: list[
             f"the tables in {where} are not there or not up to date, and this role may not change that: "
             f"run `scaffold database migrate` as their owner ({error.diag.message_primary})"
         ) from None
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 async def _one(connection: AsyncConnection[tuple[object, ...]], statement: str) -> object:

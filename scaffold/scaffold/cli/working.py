@@ -1,0 +1,147 @@
+"""`scaffold worker`, and `scaffold database`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scaffold.cli.options import key_option, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.cli.options import Signing
+    from scaffold.interfaces import KeptRuns
+    from scaffold.workers.carrying import Carrier
+    from scaffold.workers.engines import Engine
+
+_ENGINES = "postgresql://USER@HOST/DATABASE or temporal://HOST:PORT/NAMESPACE"
+
+engine_option = click.option("--engine", metavar="URL", help=f"What hands runs to workers: {_ENGINES}.")
+
+
+@click.command()
+@click.option(
+    "--engine", metavar="URL", required=True, envvar="SCAFFOLD_ENGINE", help=f"{_ENGINES} [$SCAFFOLD_ENGINE]."
+)
+@runs_option
+@key_option
+@click.option(
+    "-j", "--at-once", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Most runs at once."
+)
+@click.option(
+    "--heartbeat",
+    type=click.FloatRange(1, 3600),
+    default=15.0,
+    show_default=True,
+    help="Seconds after which a worker that gives no sign is taken to be dead, and its runs go to others.",
+)
+@click.option("--drain", is_flag=True, help="End once nothing is left to hand out (procrastinate only).")
+def worker(
+    engine: str, runs: Path | str | None, key: Signing | None, at_once: int, heartbeat: float, drain: bool
+) -> int:
+    """Go on with runs that an engine hands out, until interrupted.
+
+    Runs are begun by `scaffold batch --engine`, from task files whose folder has to be on this machine at the same
+    path. They are kept in PostgreSQL: in --runs, else in the engine's own database.
+
+    At SIGTERM or Ctrl-C runs under way are paused, and handed to other workers.
+    """
+    from scaffold.errors import BadInput
+    from scaffold.trace.places import is_database, place_of
+    from scaffold.workers.engines import engine_of
+
+    place = runs if runs is not None else _usual(engine)
+    if not is_database(place):
+        raise BadInput(f"workers keep runs in a database, not in {place}: say --runs postgresql://...")
+    hands_out = engine_of(engine)
+    from scaffold.trace.postgres import PostgresJournal
+    from scaffold.workers.carrying import Carrier
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    journal = PostgresJournal(str(place_of(str(place))), lease=heartbeat, connections=6)
+    carrier = Carrier(journal, held=heartbeat / 3, **({} if key is None else key.outside()))
+    _say(f"working for {engine.partition('?')[0] if '@' not in engine else journal.name}, {at_once} at once")
+    return asyncio.run(_work(hands_out, journal, carrier, at_once=at_once, heartbeat=heartbeat, drain=drain))
+
+
+def _usual(engine: str) -> Path | str:
+    import os
+
+    from scaffold.trace.places import is_database, place_of
+
+    said = os.environ.get("SCAFFOLD_RUNS", "")
+    if said:
+        return place_of(said)
+    return engine if is_database(engine) else Path(".scaffold/runs")
+
+
+async def _work(
+    engine: Engine, journal: KeptRuns, carrier: Carrier, *, at_once: int, heartbeat: float, drain: bool
+) -> int:
+    from scaffold.trace.postgres import PostgresJournal
+
+    loop, leaving = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, leaving.set)
+    async with contextlib.AsyncExitStack() as open_:
+        if isinstance(journal, PostgresJournal):
+            await open_.enter_async_context(journal)
+        await open_.enter_async_context(engine)
+        open_.push_async_callback(carrier.close)
+        working = asyncio.ensure_future(engine.work(carrier.carry, at_once=at_once, heartbeat=heartbeat, drain=drain))
+        asked = asyncio.ensure_future(leaving.wait())
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not working.done():
+            _say("pausing what is under way; others go on with it")
+            carrier.leave()
+            await carrier.left()
+            working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+@click.group()
+def database() -> None:
+    """Where runs are kept in PostgreSQL."""
+
+
+@database.command()
+@click.argument("url", metavar="URL")
+def migrate(url: str) -> None:
+    """Make the tables in the database at URL, or bring them up to date; as a role that may."""
+    asyncio.run(_check(url, migrating=True))
+
+
+@database.command()
+@click.argument("url", metavar="URL")
+def check(url: str) -> None:
+    """Say whether the tables in the database at URL are those that this version wants."""
+    asyncio.run(_check(url, migrating=False))
+
+
+async def _check(url: str, *, migrating: bool) -> None:
+    from scaffold.errors import BadInput
+    from scaffold.trace.places import is_database
+
+    if not is_database(url):
+        raise BadInput(f"{url!r} is no address of a database: postgresql://USER@HOST/DATABASE")
+    from scaffold.trace.postgres import schema
+    from scaffold.trace.postgres.database import Postgres
+
+    there = Postgres(url)
+    async with there.alone() as connection:
+        await schema.check(connection, there.where, migrate=migrating)
+    click.echo(f"{there.where}: the tables are of version {schema.migrations()[-1].version}")

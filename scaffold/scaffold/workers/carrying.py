@@ -1,0 +1,154 @@
+"""What a worker does with the run that an engine hands it: go on with it, or say when to hand it out again.
+
+A run may be handed out twice, or to two workers: the journal lets one write, and what is over stays over. So an engine
+has to do one thing only, to hand it out at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from scaffold import taskfile
+from scaffold.assembly import read_start
+from scaffold.errors import BadInput, JournalFailed, PlannerError, RunHeld, TraceError, UnknownRun
+from scaffold.trace.folders import last_event
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.canonical import canonical
+
+if TYPE_CHECKING:
+    from scaffold.agent import Scaffold
+    from scaffold.interfaces import KeptRuns
+
+_log = logging.getLogger(__name__)
+_MOST_AGENTS = 32
+_LOOK_S = 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_ELSEWHERE_S = 30.0
+_SETTLE_S = 0.2
+# What is no part of how an agent is built: which task of a batch it is.
+_NOT_BUILT_FROM = ("batch", "traceparent")
+
+
+class Carrier:
+    """Goes on with runs that task files have begun.
+
+    Args:
+        journal: where they are kept.
+        held: for how many seconds a run that another holds is left alone.
+        outside: arguments of Scaffold that no file can give.
+    """
+
+    def __init__(self, journal: KeptRuns, *, held: float, **outside: Any) -> None:
+        self._journal = journal
+        self._held = held
+        self._outside = outside
+        self._shared = taskfile.Shared()
+        self._agents: OrderedDict[bytes, Scaffold] = OrderedDict()
+        self._used: dict[int, int] = {}
+        self._leaving = False
+        self._under_way = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def leave(self) -> None:
+        """Pause all that is under way, so that others go on with it, and begin no more."""
+        self._leaving = True
+        for agent in self._agents.values():
+            agent.interrupt()
+
+    async def left(self) -> None:
+        """Wait until nothing is under way."""
+        await self._none.wait()
+        await asyncio.sleep(_SETTLE_S)  # the engine writes down what it was told
+
+    async def close(self) -> None:
+        """Free what the agents hold, which they have in common."""
+        await self._shared.close()
+
+    async def carry(self, run: str, attempt: int = 0) -> float | None:
+        """Go on with a run.
+
+        Args:
+            run: its id.
+            attempt: how often it was put off already.
+
+        Returns:
+            In how many seconds to hand it out again; None when there is nothing more to do.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        if self._leaving:
+            return _SETTLE_S
+        self._under_way += 1
+        self._none.clear()
+        try:
+            return await self._carry(run, attempt)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._none.set()
+
+    async def _carry(self, run: str, attempt: int) -> float | None:
+        pause = min(_FIRST_PAUSE_S * 2.0 ** min(attempt, 10), _LONGEST_PAUSE_S)
+        try:
+            if await self._waits(run):
+                return _LOOK_S
+            return await self._go_on(run, pause)
+        except UnknownRun:
+            raise
+        except RunHeld:
+            return self._held
+        except JournalFailed as error:
+            _log.warning("run %s: %s", run, error)
+            return pause
+        except (BadInput, PlannerError, TraceError) as error:
+            # It may be this worker: other plug-ins, another version, a folder that is not there.
+            _log.error("run %s cannot go on here: %s: %s", run, type(error).__name__, error)
+            return max(pause, _ELSEWHERE_S)
+
+    async def _waits(self, run: str) -> bool:
+        """Whether a run waits for people, who have said nothing yet."""
+        last = await asyncio.to_thread(self._last, run)
+        waiting = isinstance(last, ev.Paused) and last.status == "waiting"
+        return waiting and not await asyncio.to_thread(self._journal.inbox, run)
+
+    def _last(self, run: str) -> ev.Event | None:
+        return last_event(self._journal.folder(run, brief=True))
+
+    async def _go_on(self, run: str, pause: float) -> float | None:
+        agent = await self._agent_of(run)
+        self._used[id(agent)] = self._used.get(id(agent), 0) + 1
+        try:
+            outcome = await agent.resume(run)
+        finally:
+            self._used[id(agent)] -= 1
+        match outcome.status:
+            case "waiting":
+                return _LOOK_S
+            case "interrupted":
+                return 0.0
+            case "unavailable":
+                _log.warning("run %s: %s", run, outcome.reason)
+                return pause
+            case _:
+                return None
+
+    async def _agent_of(self, run: str) -> Scaffold:
+        """The agent that a run was begun with; those that have the same things are one."""
+        _, config = await read_start(self._journal, run)
+        told = {name: value for name, value in config.items() if name not in _NOT_BUILT_FROM}
+        key = canonical(told)
+        agent = self._agents.get(key)
+        if agent is None:
+            agent = taskfile.rebuild(config, shared=self._shared, journal=self._journal, **self._outside)
+            self._agents[key] = agent
+        self._agents.move_to_end(key)
+        for old_key, old in list(self._agents.items())[:-_MOST_AGENTS]:
+            if not self._used.get(id(old)):
+                del self._agents[old_key]
+                self._used.pop(id(old), None)
+        return agent

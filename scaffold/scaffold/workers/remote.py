@@ -1,0 +1,134 @@
+"""Solving by workers: a run is begun here, handed to an engine, and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadInput, JournalFailed
+from scaffold.machinery.run import Outcome
+from scaffold.trace.postgres import PostgresJournal
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.models import NO_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scaffold.agent import Scaffold
+    from scaffold.assembly import Say
+    from scaffold.interfaces import KeptRuns
+    from scaffold.vocabulary.task import Task
+    from scaffold.workers.engines import Engine
+
+_LOOK_S = 0.25
+_GATHER_S = 0.02
+# A worker that leaves pauses its runs for another to go on with.
+_GOES_ON = frozenset({"", "interrupted"})
+
+
+class Delivery:
+    """Hands runs to an engine, several at a time, and looks whether they are over.
+
+    Args:
+        engine: connected.
+        journal: where the runs are; workers have to reach it.
+
+    Raises:
+        BadInput: only this machine has it.
+    """
+
+    def __init__(self, engine: Engine, journal: KeptRuns) -> None:
+        if not isinstance(journal, PostgresJournal):
+            raise BadInput(f"workers cannot reach runs in {journal.name}: say --runs postgresql://...")
+        self._engine = engine
+        self._journal = journal
+        self._waiting: dict[str, asyncio.Future[str]] = {}
+        self._going: list[str] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def over(self, run: str) -> str:
+        """Have a run handed out; gives its status when it has ended or stands still."""
+        self._going.append(run)
+        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting[run] = waiter
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._mind())
+        try:
+            return await waiter
+        finally:
+            self._waiting.pop(run, None)
+
+    async def _mind(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(_GATHER_S if self._going else _LOOK_S)
+                going, self._going = self._going, []
+                if going:
+                    await self._engine.deliver(going)
+                    continue
+                with contextlib.suppress(JournalFailed):  # it may come back, as it may for the workers
+                    await self._look()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            for waiter in self._waiting.values():
+                if not waiter.done():
+                    waiter.set_exception(error)
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(self._journal.archive.over, list(self._waiting))
+        for run, status in found.items():
+            waiter = self._waiting.get(run)
+            if waiter is not None and not waiter.done() and status not in _GOES_ON:
+                waiter.set_result(status)
+
+
+class Remote:
+    """An agent's runs, carried out by workers; it stands in for the agent in a batch.
+
+    Args:
+        agent: checks the tasks, and begins the runs.
+        delivery: hands them out.
+    """
+
+    def __init__(self, agent: Scaffold, delivery: Delivery) -> None:
+        self._agent = agent
+        self._delivery = delivery
+        self._under_way: set[asyncio.Task[str]] = set()
+
+    async def prepare(self, say: Say | None = None) -> None:
+        """Nothing: models are loaded where the work is done."""
+
+    async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
+        """Begin a run, and wait until workers have come to its end."""
+        return await self._carried(await self._agent.submit(task, config=config), looked=True)
+
+    async def resume(self, run: str) -> Outcome:
+        """Have a run handed out again, unless it is over, and wait for it."""
+        return await self._carried(run, looked=False)
+
+    async def _carried(self, run: str, *, looked: bool) -> Outcome:
+        if not looked:
+            stands = await self._agent.outcome_of(run)
+            if stands.status in ev.ENDED:
+                return stands
+        waiting = asyncio.ensure_future(self._delivery.over(run))
+        self._under_way.add(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if not waiting.cancelled():
+                raise
+            nothing = {"model": NO_USAGE, "oversight": NO_USAGE}
+            return Outcome(
+                run=run, status="interrupted", usage=nothing, steps=0, actions=[], verdicts=[], saved={}, trace=""
+            )
+        finally:
+            waiting.cancel()
+            self._under_way.discard(waiting)
+        return await self._agent.outcome_of(run)
+
+    def interrupt(self) -> bool:
+        """Wait no longer; what was handed out goes on without us."""
+        for waiting in self._under_way:
+            waiting.cancel()
+        return bool(self._under_way)

@@ -1,0 +1,120 @@
+"""Temporal as the engine: a run is a workflow of one activity, whose heartbeat tells that its worker lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+from urllib.parse import parse_qs, urlsplit
+
+from scaffold.errors import BadInput, MissingExtra, Unavailable
+
+if TYPE_CHECKING:
+    from scaffold.workers.engines import Carry
+
+try:
+    from temporalio import activity
+    from temporalio.client import Client
+    from temporalio.common import WorkflowIDConflictPolicy
+    from temporalio.service import RPCError
+    from temporalio.worker import Worker
+except ImportError:
+    raise MissingExtra("the engine Temporal", "temporal") from None
+
+from scaffold.workers.temporal_flow import ACTIVITY, CarryRun
+
+_AT_ONCE = 50
+_HEARTBEAT_S = 30.0
+_KNOWN = {"queue", "heartbeat", "tls", "api_key_env"}
+
+
+class Temporal:
+    """One task queue of a Temporal service.
+
+    Args:
+        address: `temporal://HOST:PORT/NAMESPACE?queue=NAME&heartbeat=SECONDS&tls=1`; the queue is `scaffold` unless it
+            is said, the namespace `default`. `heartbeat` is what runs delivered from here are watched by.
+
+    Raises:
+        BadInput: the address says something else.
+    """
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        if not parts.hostname or said.keys() - _KNOWN:
+            raise BadInput(f"{address!r} is no address of Temporal: temporal://HOST:PORT/NAMESPACE?queue=NAME")
+        self._target = f"{parts.hostname}:{parts.port or 7233}"
+        self._namespace = parts.path.strip("/") or "default"
+        self._queue = said.get("queue", "scaffold")
+        self._tls = said.get("tls", "") in {"1", "true"}
+        try:
+            self._heartbeat = float(said.get("heartbeat", _HEARTBEAT_S))
+        except ValueError:
+            raise BadInput(f"the heartbeat of {address!r} is no number of seconds") from None
+        self._client: Client | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._client = await Client.connect(self._target, namespace=self._namespace, tls=self._tls)
+        except RuntimeError as error:
+            raise Unavailable(f"Temporal at {self._target} cannot be reached: {' '.join(str(error).split())}") from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client = None
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise Unavailable("not connected to Temporal: use `async with`")
+        return self._client
+
+    async def deliver(self, runs: Sequence[str]) -> None:
+        """Start a workflow for each run, unless it has one."""
+        client, places = self._connected(), asyncio.Semaphore(_AT_ONCE)
+
+        async def start(run: str) -> None:
+            async with places:
+                await client.start_workflow(
+                    CarryRun.run,
+                    args=[run, self._heartbeat],
+                    id=run,
+                    task_queue=self._queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                )
+
+        try:
+            await asyncio.gather(*(start(run) for run in runs))
+        except RPCError as error:
+            raise Unavailable(f"Temporal at {self._target}: {error}") from None
+
+    async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
+        """Carry out activities; a run that is cancelled is paused."""
+        if drain:
+            raise BadInput("Temporal does not tell when nothing is left: a worker of it has no --drain")
+
+        @activity.defn(name=ACTIVITY)
+        async def carry_run(run: str, attempt: int) -> float | None:
+            beating = asyncio.ensure_future(_beat(heartbeat / 3))
+            try:
+                return await carry(run, attempt)
+            finally:
+                beating.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await beating
+
+        worker = Worker(
+            self._connected(),
+            task_queue=self._queue,
+            workflows=[CarryRun],
+            activities=[carry_run],
+            max_concurrent_activities=at_once,
+        )
+        await worker.run()
+
+
+async def _beat(seconds: float) -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(seconds)
