@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from tests.projections.report.conftest import HOSTILE, QUOTE
 
 from scaffold import Gate, Plan, Planned, Planning, Task, Verdict, act, propose, think
 from scaffold.errors import ActionRefused
+from scaffold.trace.chain import GENESIS, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -422,3 +424,27 @@ def test_a_long_run_is_windowed(studio: Studio, opened: Open) -> None:
     page.locator("#find").fill("piece 1234")
     expect(page.locator("#list .line")).to_have_count(1)
     assert page.evaluate("document.querySelectorAll('*').length") < 2_000
+
+
+def test_an_imported_run_is_never_called_reviewed(studio: Studio, opened: Open) -> None:
+    """Somebody else's agent did it: the banner is no green one, and its actions are told as reported."""
+    run = studio.everything().run
+    folder = studio.runs / run
+    mark, lines = GENESIS, []
+    for line in (folder / "trace.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        del event["hash"]
+        if event["seq"] == 1:
+            event["foreign"] = "spans <b>of</b> another"
+        if event["kind"] in {"reviewed", "action.cleared", "approval.asked", "approval.given"}:
+            event = {"kind": "noted", "seq": event["seq"], "at": event["at"], "t": event["t"]}
+        sealed, mark = seal(mark, json.dumps(event, separators=(",", ":")).encode())
+        lines.append(sealed + b"\n")
+    (folder / "trace.jsonl").write_bytes(b"".join(lines))
+    page = opened(studio.report(run).path)
+    expect(page.locator("#integrity")).to_contain_text("imported from spans <b>of</b> another")
+    expect(page.locator("#integrity")).not_to_have_class("banner good")
+    expect(page.locator("#actions-list .line").nth(2)).to_contain_text("as another agent reported it")
+    choose(page, "pay")
+    expect(page.locator("#detail")).to_contain_text("nothing here was reviewed or cleared before it was done")
+    assert "exactly" not in page.locator("#actions-list").inner_text().lower()

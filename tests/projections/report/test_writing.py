@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -12,10 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.core.conftest import Watcher
 from tests.projections.report.conftest import HOSTILE, QUOTE
 
+from scaffold import Planning, Task, Verdict, act
 from scaffold.errors import BadInput
+from scaffold.projections.report.reading import Told
+from scaffold.projections.report.rows import Rows
+from scaffold.projections.report.summaries import worst_of
 from scaffold.trace.chain import GENESIS, seal
+from scaffold.trace.sealing import VARIABLE
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.events import VerdictFact
 
 if TYPE_CHECKING:
     from tests.projections.report.conftest import Studio
@@ -290,3 +299,42 @@ def test_a_report_that_fails_leaves_the_old_one(studio: Studio) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (studio.folder / "report.html").read_text() == "the old one"
     assert sorted(studio.folder.iterdir()) == before
+
+
+def test_what_was_said_while_monitors_only_observed_is_shown(studio: Studio) -> None:
+    """The action was performed, and that a monitor would have blocked it is what its row shows."""
+
+    def paying(_: Task) -> Planning[str]:
+        yield from act("pay", {"invoice": "i1"})
+        return "paid"
+
+    against = Watcher(Verdict(decision="block", rationale="never"))
+    outcome = studio.world.solve(paying, monitors=[against], observe=True)
+    report = studio.report(outcome.run)
+    (paid,) = (row for row in report.index() if row[1] == "action")
+    assert (paid[4], paid[5], paid[14]["observed"]) == ("block", "performed", True)
+    assert report.figures["actions"] == {"performed": 1, "cleared while monitors only observed": 1}
+
+
+def test_encrypted_content_is_shown_to_whoever_has_the_key(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, it is withheld, and the spine is shown all the same."""
+    monkeypatch.setenv(VARIABLE, base64.b64encode(bytes(range(32))).decode())
+    run = studio.everything().run
+    assert {event["k"] for row in studio.report(run).rows() for event in row} == {"none", "here"}
+    monkeypatch.delenv(VARIABLE)
+    report = studio.report(run)
+    assert {event["k"] for row in report.rows() for event in row} == {"none", "withheld"}
+    assert report.manifest["stopped"] == ""
+
+
+def test_reviews_of_another_run_are_rows_of_their_own() -> None:
+    """What `audit review` keeps is a run whose reviews stand alone: each has a cell, with the strictest said of it."""
+    told = Told(
+        ev.Reviewed(
+            seq=2, key="3", subject="plan", digest="d", decision="allow", verdicts=(VerdictFact("m", "block"),)
+        ),
+        {},
+        "none",
+    )
+    (row,) = Rows().take(told)
+    assert (row.kind, worst_of(row)) == ("review", "block")

@@ -118,7 +118,7 @@ class Figures:
     def take(self, row: Row, worst: str) -> None:
         """Take in one row, and the strictest decision on it."""
         self.rows[row.kind] += 1
-        if row.kind in {"step", "plan", "action"}:
+        if row.kind in {"step", "plan", "action", "review"}:
             self.worst[worst or "unread"] += 1
         for told in row.told:
             match told.event:

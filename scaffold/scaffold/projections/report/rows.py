@@ -26,7 +26,7 @@ class Row:
     """One move with all that was said of it.
 
     Attributes:
-        kind: `step`, `plan`, `action`, `question`, `note`, `answer` or `run`.
+        kind: `step`, `plan`, `action`, `question`, `note`, `review` or `run`.
         key: where in the planner's structure.
         told: its events, in order.
         settled: nothing is outstanding.
@@ -95,8 +95,8 @@ def _alone(told: Told) -> Row:
     match told.event:
         case ev.Noted():
             kind = "note"
-        case ev.Reviewed(subject="answer"):
-            kind = "answer"
+        case ev.Reviewed():  # of the answer, or of another run
+            kind = "review"
         case _:
             kind = "run"
     row = Row(kind, told)

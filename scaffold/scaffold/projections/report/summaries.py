@@ -27,7 +27,7 @@ def summary(row: Row, worst: str) -> list[Any]:
 
     Args:
         row: the row.
-        worst: the strictest decision on it.
+        worst: the strictest that was said of it.
     """
     opening, last = row.told[0].event, row.told[-1].event
     ended = row.last(ev.StepAnswered, ev.StepCut)
@@ -52,11 +52,14 @@ def summary(row: Row, worst: str) -> list[Any]:
 
 
 def worst_of(row: Row) -> str:
-    """The strictest decision on a row; empty when no monitor has read it."""
-    decisions: list[Decision] = [
-        told.event.decision for told in row.told if isinstance(told.event, ev.Reviewed) and told.event.verdicts
-    ]
-    return max(decisions, key=SEVERITY.__getitem__, default="")
+    """The strictest that was said of a row, also where nobody had to heed it; empty when no monitor has read it.
+
+    A check that was not made says nothing by itself: what counts is what the review came to in spite of it.
+    """
+    reviews = [told.event for told in row.told if isinstance(told.event, ev.Reviewed) and told.event.verdicts]
+    said: list[Decision] = [review.decision for review in reviews]
+    said += [fact.decision for review in reviews for fact in review.verdicts if fact.status == "ok"]
+    return max(said, key=SEVERITY.__getitem__, default="")
 
 
 def _marks(row: Row) -> str:

@@ -103,7 +103,7 @@ function lasting(seconds) {
 }
 
 function dollars(usd) {
-  if (usd === null) return "price unknown";
+  if (usd === null) return "unknown";
   if (!usd) return "$0";
   return "$" + (usd >= 1 ? usd.toFixed(2) : usd.toPrecision(2));
 }

@@ -16,7 +16,7 @@ function showIntegrity(manifest) {
   for (const repaired of found.repaired || []) notes.push("A resume mended it: " + repaired + ".");
   if (manifest.stopped) notes.push(`This report shows the ${number(manifest.events)} events before that place, and nothing after it: ${manifest.stopped}.`);
   if (!manifest.content) notes.push("This report was written without content: prompts, reasoning, arguments and outputs are left out.");
-  if (!found.signed_by_key && !foreign) notes.push(found.heads ? "Heads are signed; with the key (--key) it can be told by whom." : "Unsigned, the chain shows damage, not forgery: whoever could write the folder could have written it all anew.");
+  if (!found.signed_by_key && !foreign && found.events) notes.push(found.heads ? "Heads are signed; with the key (--key) it can be told by whom." : "Unsigned, the chain shows damage, not forgery: whoever could write the folder could have written it all anew.");
   notes.push("A verified chain shows that nothing was changed. It does not say that the run was wise.");
   at("integrity").className = "banner " + (foreign && look === "good" ? "warn" : look);
   at("integrity").replaceChildren(element("p", "", element("strong", "", words), " ", found.sentence), element("ul", "", notes.map((note) => element("li", "", note))));
@@ -64,23 +64,23 @@ const VISIBLE = [["full", "shown in full", "good"], ["summary", "as a summary", 
 
 function showLegibility(manifest) {
   const told = manifest.figures.reasoning;
-  const bar = (name, counts, unit) => {
+  const bar = (counts, unit) => {
     const sum = Object.values(counts).reduce((all, count) => all + count, 0);
     if (!sum) return null;
     const parts = VISIBLE.filter(([kind]) => counts[kind]);
-    const made = drawn("svg", { class: "bar", viewBox: "0 0 1000 10", preserveAspectRatio: "none", role: "img", "aria-label": parts.map(([kind, words]) => `${counts[kind]} ${unit} ${words}`).join(", ") });
+    const made = drawn("svg", { class: "bar", viewBox: "0 0 1000 10", preserveAspectRatio: "none", role: "img", "aria-label": parts.map(([kind, words]) => `${counted(counts[kind], unit)} ${words}`).join(", ") });
     let from = 0;
     for (const [kind, , look] of parts) {
       made.append(drawn("rect", { class: look, x: from, y: 0, width: 1000 * counts[kind] / sum, height: 10 }));
       from += 1000 * counts[kind] / sum;
     }
-    return element("div", "", made, element("p", "key", parts.map(([kind, words, look]) => element("span", "", element("i", look), ` ${words}: ${number(counts[kind])} ${unit} (${share(counts[kind], sum)})`))));
+    return element("div", "", made, element("p", "key", parts.map(([kind, words, look]) => element("span", "", element("i", look), ` ${words}: ${counted(counts[kind], unit)} (${share(counts[kind], sum)})`))));
   };
   const read = (name) => (told.read[name] === null ? "" : `${share(told.read[name], 1)} read, ${share(told.readable[name], 1)} readable`);
   const sentence = told.sentence[0].toUpperCase() + told.sentence.slice(1) + ".";
   at("legibility").replaceChildren(element("h3", "", "How much of the reasoning was read"), element("p", "", sentence),
     facts([["by steps", read("steps")], ["by tokens", read("tokens")]]),
-    ...[bar("steps", told.steps, "steps"), bar("tokens", told.tokens, "tokens")].filter(Boolean),
+    ...[bar(told.steps, "step"), bar(told.tokens, "token")].filter(Boolean),
     element("p", "faint", "Read: a monitor made its check of the step or of its stream. What cannot be read is not clean, and what was read may not be what the model computes."));
 }
 
@@ -112,12 +112,12 @@ function showActions(trace) {
   const lines = [];
   for (const row of trace.rows) {
     if (row.kind === "action") lines.push({ row, label: row.label, status: row.status, more: row.more || {} });
-    if (row.kind === "plan") for (const [node, label, why] of row.more || []) lines.push({ row, label, status: "refused", node, why });
+    if (row.kind === "plan") for (const [, label, why] of row.more || []) lines.push({ row, label, status: "refused", why });
   }
   const counts = groupBy(lines, (line) => line.status);
   at("actions").hidden = !lines.length;
   at("actions-count").textContent = [...counts].map(([status, group]) => `${number(group.length)} ${status}`).join(", ");
-  const list = new Windowed(at("actions-list"), 58, (index) => actionLine(lines[index], index));
+  const list = new Windowed(at("actions-list"), 58, (index) => actionLine(lines[index], index, trace.manifest.frame.started.foreign));
   at("actions-list").style.height = Math.min(560, Math.max(1, lines.length) * 58 + 2) + "px";
   list.resize(lines.length);
   let chosen = -1;
@@ -130,10 +130,10 @@ function showActions(trace) {
   listKeys(at("actions-list"), () => 1, () => 8, { move, end: (last) => move(last ? Infinity : -Infinity), enter: () => { if (chosen >= 0) location.hash = "#e" + lines[chosen].row.seq; } });
 }
 
-function actionLine({ row, label, status, more, node, why }, index) {
+function actionLine({ row, label, status, more, why }, index, foreign) {
   const [name, ...rest] = label.split("  ");
-  const told = more ? (more.exact === true ? "executed exactly as reviewed" : more.exact === false ? "executed otherwise than proposed!" : status === "refused" ? "refused, nothing happened" : "not executed") : `refused in its plan${why ? ": " + why : ""}`;
-  const people = more && more.people && more.people.length ? (more.granted ? "approved by " : "denied by ") + more.people.join(", ") : more && more.scope ? "approved with its plan" : more && more.observed ? "monitors only observed" : "nobody had to approve";
+  const told = foreign ? "as another agent reported it" : more ? (more.exact === true ? "executed exactly as " + (row.worst ? "reviewed" : "proposed, read by no monitor") : more.exact === false ? "executed otherwise than proposed!" : status === "refused" ? "refused, nothing happened" : "not executed") : `refused in its plan${why ? ": " + why : ""}`;
+  const people = more && more.people && more.people.length ? (more.granted ? "approved by " : "denied by ") + more.people.join(", ") : more && more.scope ? "approved with its plan" : more && more.observed ? "monitors only observed" : foreign ? "" : "nobody had to approve";
   const made = element("a", "line", element("span", "badge status-" + status, status), element("span", "what", element("b", "", name), " ", rest.join("  "), more && more.undoes ? " (undoes " + more.undoes + ")" : ""),
     element("span", "sub", [more ? more.effect : "", told, status === "refused" && !(more && more.people.length) ? "" : people, more && more.cost ? dollars(more.cost) : ""].filter(Boolean).join(" · ")), element("span", "seq", "#" + row.seq));
   made.href = "#e" + row.seq;

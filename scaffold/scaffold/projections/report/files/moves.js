@@ -13,7 +13,7 @@ function goneFrom(events) {
 async function showMove(trace, row, box) {
   const events = await trace.events(row);
   const [cited, planned] = await Promise.all([citing(trace, row), plannedFor(trace, row)]);
-  const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, answer: showAnswer }[row.kind] || showEvent;
+  const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, review: showReview }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
   made.append(heading(row), goneFrom(events) || "", ...[show(trace, row, events, cited, planned)].flat().filter(Boolean));
   made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
@@ -47,7 +47,7 @@ function heading(row) {
   return element("header", "", element("p", "faint", `${row.kind}${row.key ? " " + row.key : ""} · events ${row.seqs[0]}${row.seqs.length > 1 ? " to " + row.seqs[row.seqs.length - 1] : ""}`),
     element("h3", "", name, rest.length ? element("small", "", " " + rest.join("  ")) : null),
     element("p", "badges", row.status ? element("span", "badge status-" + row.status.replace(/\W/g, ""), row.status) : null,
-      row.worst || ["step", "plan", "action"].includes(row.kind) ? element("span", "badge " + lookOf(row.worst), GLYPHS[row.worst] ?? "", " ", row.worst || "read by no monitor") : null,
+      row.worst || READ.has(row.kind) ? element("span", "badge " + lookOf(row.worst), GLYPHS[row.worst] ?? "", " ", row.worst || "read by no monitor") : null,
       row.marks.includes("f") ? element("span", "badge unmade", "a check was not made") : null,
       row.ledger === "oversight" ? element("span", "badge", "oversight") : null));
 }
@@ -173,7 +173,7 @@ function showAction(trace, row, events, cited, planned) {
       ["digest", opening.digest ? opening.digest + "…" : ""], ["undoes", opening.compensates], ["time", outcome && outcome.e.seconds ? lasting(outcome.e.seconds) : ""], ["when", moment(opening.at)]]),
     element("div", "three",
       section("As proposed", element("p", "faint", opening.plan ? planLink(trace, row) : "on its own"), json(call.arguments ?? {}, "call"), asPlanned(planned, call)),
-      section("As executed", executed(intent, refused, opening)),
+      section("As executed", executed(trace, intent, refused, opening, verdicts)),
       section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), spans, "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
     reviewEnd(events),
     people(events),
@@ -196,11 +196,13 @@ function asPlanned(planned, call) {
 
 const sorted = (value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort().map(([name, each]) => [name, sorted(each)])) : Array.isArray(value) ? value.map(sorted) : value);
 
-function executed(intent, refused, opening) {
+function executed(trace, intent, refused, opening, verdicts) {
+  const foreign = trace.manifest.frame.started.foreign;
+  if (foreign) return element("p", "note warn", `As another agent reported it (${foreign}): nothing here was reviewed or cleared before it was done.`);
   if (refused) return [element("p", "note bad", "Refused (" + refused.e.decision + "): nothing happened."), said(refused).feedback ? element("p", "", said(refused).feedback) : null];
   if (!intent) return element("p", "note", "It was not begun.");
   if (intent.e.digest !== opening.digest) return element("p", "note bad", "The intent is for another call than the one proposed: its digest is " + intent.e.digest + "…");
-  return [element("p", "note good", "Exactly what was proposed and reviewed: the digests are the same."), facts([["attempt", intent.e.attempt || 1], ["idempotency key", intent.e.idempotency], ["begun", moment(intent.e.at)]])];
+  return [element("p", "note " + (verdicts.length ? "good" : ""), `Exactly what was proposed${verdicts.length ? " and reviewed" : ", which no monitor has read"}: the digests are the same.`), facts([["attempt", intent.e.attempt || 1], ["idempotency key", intent.e.idempotency], ["begun", moment(intent.e.at)]])];
 }
 
 function people(events) {
@@ -223,7 +225,7 @@ function showQuestion(trace, row, events) {
   return [section("Asked", json(said(asked).asked ?? "")), section("Answered", answered ? [element("p", "faint", "by " + (answered.e.by || "someone")), json(said(answered).value ?? "")] : element("p", "note", "Not yet."))];
 }
 
-const showAnswer = (trace, row, events) => [section("Verdicts", verdictColumn(trace, row, verdictsOf(events)))];
+const showReview = (trace, row, events) => [section("Verdicts", verdictColumn(trace, row, verdictsOf(events)))];
 
 function showEvent(trace, row, events) {
   return events.map(({ e: event, c: content }) => {

@@ -3,7 +3,8 @@
 
 const LINE = 50, CELL = 18, MOST_LINES = 7;
 const OBJECTS = new Set(["flag", "revise", "resample", "escalate", "block", "halt"]);
-const IN_STRIP = new Set(["step", "plan", "action", "question", "answer"]);
+const READ = new Set(["step", "plan", "action", "review"]);
+const IN_STRIP = new Set([...READ, "question"]);
 
 class Walk {
   constructor(trace) {
@@ -53,7 +54,7 @@ class Walk {
 
   matches(row) {
     const { worst, kind, outcome, text, found } = this.wanted;
-    if (worst.size && !(["step", "plan", "action"].includes(row.kind) && worst.has(row.worst || "unread")) && !(worst.has("unmade") && row.marks.includes("f"))) return false;
+    if (worst.size && !(READ.has(row.kind) && worst.has(row.worst || "unread")) && !(worst.has("unmade") && row.marks.includes("f"))) return false;
     if (kind && kind !== (row.ledger === "oversight" ? "oversight step" : row.kind)) return false;
     if (outcome && outcome !== row.status) return false;
     return !text || row.label.toLowerCase().includes(text) || row.key.toLowerCase() === text || Boolean(found && found.has(row.number));
