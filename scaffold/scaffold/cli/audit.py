@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.exporting import export
+from scaffold.cli.importing import import_
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, runs_option
 from scaffold.cli.reporting import report
@@ -141,7 +142,7 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
 audit.add_command(export)
 audit.add_command(why)
-for _each in (show, prune, compress):
+for _each in (show, prune, compress, import_):
     audit.add_command(_each)
 audit.add_command(report)
 audit.add_command(review)

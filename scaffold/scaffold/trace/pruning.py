@@ -78,7 +78,7 @@ def prune_run(folder: Path, *, dry: bool = False) -> Pruned:
 
 
 def prune_content(folder: Path, *, dry: bool = False) -> Pruned:
-    """Remove all content of a run, and what people said to it."""
+    """Remove all content of a run and of its reviews, and what people said to it."""
     return _prune(folder, lambda _: False, lambda _: False, dry=dry)
 
 
@@ -126,6 +126,11 @@ def _prune(folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[
     return pruned
 
 
+def _reviews(folder: Path) -> list[Path]:
+    """Reviews of a run that stand in its folder: runs themselves, which quote it."""
+    return sorted(each.parent for each in folder.glob(f"*/*/{SPINE}"))
+
+
 def _prune_held(
     folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[[bytes], bool], pruned: Pruned, *, dry: bool
 ) -> None:
@@ -137,6 +142,10 @@ def _prune_held(
             pruned.answers += 1
             if not dry:
                 answer.unlink()
+    for review in _reviews(folder):
+        inner = _prune(review, keeps, keeps_answer, dry=dry)
+        pruned.contents += inner.contents
+        pruned.bytes += inner.bytes
     if pruned.contents and not dry:
         # It holds arguments, and is made again from what is left.
         (folder.parent / INDEX).unlink(missing_ok=True)

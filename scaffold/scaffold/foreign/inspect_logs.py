@@ -1,0 +1,190 @@
+"""Logs of Inspect evaluations (`.eval`, or JSON), of which each sample is a run of an agent.
+
+Source: the log format of inspect_ai 0.3: a zip file, `header.json` and `samples/ID_epoch_N.json`, compressed by
+Zstandard (method 93) in newer versions; what repeats stands once, in `attachments` and `events_data`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from scaffold.errors import BadInput, MissingExtra
+from scaffold.foreign.told import Deed, Story, Turn, call_as_text
+from scaffold.vocabulary.models import Message, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from scaffold.vocabulary.models import Role
+
+_ZSTANDARD = 93
+_LOCAL_HEADER, _LENGTHS = 30, slice(26, 30)
+_ATTACHED = "attachment://"
+_ROLES: dict[str, Role] = {"system": "system", "assistant": "assistant"}
+
+
+def is_inspect_log(path: Path) -> bool:
+    """Whether a file is a zip file, or JSON that begins as such a log."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return head.startswith(b"PK\x03\x04") or (head.lstrip().startswith(b"{") and b'"eval"' in head)
+
+
+def read_log(path: Path) -> list[Story]:
+    """Read the samples of a log.
+
+    Raises:
+        BadInput: it cannot be read.
+        MissingExtra: it is compressed by Zstandard, which needs the extra `inspect`.
+    """
+    try:
+        members = dict(_members(path)) if zipfile.is_zipfile(path) else {}
+        whole = json.loads(path.read_bytes()) if not members else json.loads(members.get("header.json", b"{}"))
+        samples = [json.loads(data) for name, data in members.items() if name.startswith("samples/")]
+        samples += whole.get("samples") or []
+        return [_story(whole.get("eval", {}), sample) for sample in samples]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, struct.error) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{path} is no Inspect log that can be read: {error}") from None
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for info in archive.infolist():
+            if not info.filename.startswith("samples/") and info.filename != "header.json":
+                continue
+            if info.compress_type != _ZSTANDARD:
+                yield info.filename, archive.read(info)
+                continue
+            file.seek(info.header_offset)
+            name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LENGTHS])
+            file.seek(name + extra, 1)
+            yield info.filename, _expanded(file.read(info.compress_size), info.filename)
+
+
+def _expanded(packed: bytes, name: str) -> bytes:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("reading this Inspect log", "inspect") from None
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _story(about: dict[str, Any], sample: dict[str, Any]) -> Story:
+    known = sample.get("attachments") or {}
+    pool = (sample.get("events_data") or {}).get("messages") or []
+    items = list(_items(sample.get("events") or [], pool, known))
+    began, ended = _time(sample.get("started_at")), _time(sample.get("completed_at"))
+    ats = [each.at for each in items]
+    error = (sample.get("error") or {}).get("message", "")
+    asked = sample.get("input", "")
+    users = [each for each in asked if each.get("role") == "user"] if isinstance(asked, list) else []
+    return Story(
+        source="an Inspect log",
+        id=f"{about.get('eval_id', about.get('run_id', ''))}/{sample['id']}/{sample.get('epoch', 1)}",
+        at=began or min(ats, default=0.0),
+        until=ended or max((each.until for each in items), default=began),
+        agent=str(about.get("task", "inspect")),
+        prompt=_content(users[0] if users else {"content": asked}, known)[0],
+        items=items,
+        answer=_attached((sample.get("output") or {}).get("completion"), known),
+        error=str(_attached(error, known)),
+        notes=[
+            f"score {name}: {json.dumps(said.get('value'), ensure_ascii=False)}"
+            for name, said in (sample.get("scores") or {}).items()
+        ],
+    )
+
+
+def _items(events: Sequence[dict[str, Any]], pool: list[Any], known: dict[str, str]) -> Iterator[Turn | Deed]:
+    for event in events:
+        match event.get("event"):
+            case "model":
+                yield _turn(event, pool, known)
+            case "tool":
+                yield _deed(event, known)
+            case _:
+                pass
+
+
+def _turn(event: dict[str, Any], pool: list[Any], known: dict[str, str]) -> Turn:
+    output = event.get("output") or {}
+    asked = event.get("input") or [each for first, last in event.get("input_refs", ()) for each in pool[first:last]]
+    answers = [_content(choice.get("message", {}), known) for choice in output.get("choices", ())]
+    usage = output.get("usage") or {}
+    provider, _, model = str(event.get("model", "")).rpartition("/")
+    stops = {choice.get("stop_reason") for choice in output.get("choices", ())}
+    at = _time(event.get("timestamp"))
+    return Turn(
+        at=at,
+        until=_time(event.get("completed")) or at,
+        provider=provider,
+        model=model,
+        messages=[Message(_ROLES.get(each.get("role"), "user"), _content(each, known)[0]) for each in asked],
+        texts=[text for text, _ in answers],
+        reasonings=[reasoning for _, reasoning in answers],
+        finish="length" if stops & {"max_tokens", "model_length"} else "stop",
+        usage=Usage(
+            input=usage.get("input_tokens") or 0,
+            output=usage.get("output_tokens") or 0,
+            reasoning=usage.get("reasoning_tokens") or 0,
+            cached=usage.get("input_tokens_cache_read") or 0,
+            usd=None,
+        ),
+        error=str(event.get("error") or output.get("error") or ""),
+    )
+
+
+def _deed(event: dict[str, Any], known: dict[str, str]) -> Deed:
+    error, at = event.get("error") or {}, _time(event.get("timestamp"))
+    return Deed(
+        at=at,
+        until=_time(event.get("completed")) or at,
+        name=str(event.get("function", "tool")),
+        arguments=_attached(event.get("arguments"), known) or {},
+        value=_attached(event.get("result"), known),
+        error=str(_attached(error.get("message", ""), known)) or ("it failed" if event.get("failed") else ""),
+        id=str(event.get("id", "")),
+    )
+
+
+def _content(message: dict[str, Any], known: dict[str, str]) -> tuple[str, str]:
+    """What a message says, its calls of tools among it, and its reasoning."""
+    said, reasoning = [], []
+    content = _attached(message.get("content", ""), known)
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        if part.get("type") == "reasoning":
+            reasoning.append(str(part.get("summary") or "" if part.get("redacted") else part.get("reasoning", "")))
+        else:
+            text = part.get("text")
+            said.append(text if isinstance(text, str) else f"[{part.get('type', 'content')}]")
+    for call in message.get("tool_calls") or ():
+        arguments = json.dumps(_attached(call.get("arguments"), known), ensure_ascii=False)
+        said.append(call_as_text(str(call.get("function")), arguments))
+    return "\n".join(each for each in said if each), "\n".join(each for each in reasoning if each)
+
+
+def _attached(value: Any, known: dict[str, str]) -> Any:
+    """A value with what stands apart put back in."""
+    match value:
+        case str() if value.startswith(_ATTACHED):
+            return known.get(value.removeprefix(_ATTACHED), value)
+        case dict():
+            return {name: _attached(each, known) for name, each in value.items()}
+        case list():
+            return [_attached(each, known) for each in value]
+        case _:
+            return value
+
+
+def _time(said: Any) -> float:
+    return datetime.fromisoformat(said).timestamp() if isinstance(said, str) and said else 0.0

@@ -1,0 +1,391 @@
+"""Traces of other frameworks: read in every form they come in, marked foreign, and of use to every reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from scaffold.cli import main
+from scaffold.errors import BadInput
+from scaffold.foreign.agents import stories
+from scaffold.foreign.inspect_logs import read_log
+from scaffold.foreign.spans import Span, read_spans
+from scaffold.foreign.told import Deed, Turn
+from scaffold.foreign.writing import write
+from scaffold.trace.files import FileJournal
+from scaffold.trace.reading import links
+from scaffold.trace.verify import verify_run
+from scaffold.vocabulary import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scaffold.foreign.told import Story
+
+HERE = Path(__file__).parent / "fixtures"
+# An agent of langgraph 1.2 with two tools, recorded by openinference-instrumentation-langchain.
+LANGGRAPH = HERE / "langgraph.binpb"
+# Two samples of an evaluation by inspect_ai 0.3.285, of which one calls a tool.
+INSPECT = HERE / "invoices.eval"
+
+PARTS = ("role", "parts", "content", "type", "tool_calls", "message", "function", "arguments", "response", "id", "name")
+NAMES = (
+    "gen_ai.operation.name",
+    "openinference.span.kind",
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.response.finish_reasons",
+    "gen_ai.completion.0.role",
+    "llm.output_messages.0.message.content",
+    "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments",
+    "input.value",
+    "output.value",
+    "gen_ai.tool.call.arguments",
+)
+
+
+@pytest.fixture
+def audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `scaffold audit` on a folder of runs."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main(["audit", *arguments, "--runs", str(tmp_path / "runs")])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def hexadecimal(message: TracesData) -> dict[str, Any]:
+    """OTLP's own JSON of spans: ids in hex, numbers of 64 bits as text."""
+    from google.protobuf.json_format import MessageToDict
+
+    told: dict[str, Any] = MessageToDict(message)
+    scopes = [scope for resource in told["resourceSpans"] for scope in resource["scopeSpans"]]
+    spans = [span for resource in message.resource_spans for scope in resource.scope_spans for span in scope.spans]
+    for plain, span in zip([span for scope in scopes for span in scope["spans"]], spans, strict=True):
+        plain |= {"traceId": span.trace_id.hex(), "spanId": span.span_id.hex()}
+        plain["parentSpanId"] = span.parent_span_id.hex()
+    return told
+
+
+def one(spans: list[dict[str, Any]], tmp_path: Path) -> Story:
+    """The story of some spans, given as OTLP JSON's attributes and times."""
+    told = [
+        {
+            "traceId": "0" * 31 + "1",
+            "spanId": f"{number:016x}",
+            "parentSpanId": "",
+            "name": "span",
+            "startTimeUnixNano": str(10**18 + number * 10**9),
+            "endTimeUnixNano": str(10**18 + number * 10**9 + 5 * 10**8),
+            **span,
+            "attributes": [
+                {"key": name, "value": {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)}}
+                for name, value in span.get("attributes", {}).items()
+            ],
+        }
+        for number, span in enumerate(spans, start=1)
+    ]
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": told}]}]}))
+    (story,) = stories(read_spans(path))
+    return story
+
+
+# --- a real agent of LangGraph
+
+
+def test_an_agent_of_langgraph_is_imported_reviewed_and_reported(
+    audit: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """Its answers and calls are told with their arguments; monitors find the injection in it; the rest reads it too."""
+    status, out, _ = audit("import", str(LANGGRAPH), "--json")
+    (row,) = json.loads(out)
+    assert (status, row["agent"], row["steps"], row["actions"]) == (0, "LangGraph", 3, 2)
+    _, shown, _ = audit("show", "last")
+    assert 'proposes read_invoice(number="A-1"), irreversible' in shown
+    assert 'performed pay(account="DE02", cents=900)' in shown
+    assert "solved: Invoice A-1 is paid." in shown
+    status, out, _ = audit("review", "last", "--monitor", "injection", "--json")
+    said = [each["verdict"] for each in json.loads(out)["verdicts"]] if "verdicts" in out else json.loads(out)
+    assert "Ignore all previous instructions" in json.dumps(said)
+    _, why, _ = audit("why", "last", "pay")
+    assert "asked: Pay invoice A-1" in why
+    assert "read_invoice, performed, outside our trust" in why
+    assert audit("report", "last", "-o", str(tmp_path / "run.html"))[0] == 0
+    assert "imported already" in audit("import", str(LANGGRAPH))[1]
+
+
+def test_an_imported_run_is_foreign_and_says_so(audit: Callable[..., tuple[int, str, str]]) -> None:
+    """It is whole, and proves nothing; altered, it is altered."""
+    audit("import", str(LANGGRAPH))
+    status, out, _ = audit("verify", "last", "--json")
+    found = json.loads(out)
+    assert (status, found["state"], found["foreign"], found["standing"]) == (
+        1,
+        "foreign",
+        "OpenInference spans",
+        "ended",
+    )
+    assert "what another agent reported" in found["sentence"]
+
+
+def test_all_forms_of_a_file_tell_the_same(tmp_path: Path) -> None:
+    """Protobuf, one after another with their lengths, JSON with ids in hex or base64, and JSON lines."""
+    from google.protobuf.json_format import MessageToJson
+
+    data = LANGGRAPH.read_bytes()
+    message = TracesData.FromString(data)
+    plain = json.dumps(hexadecimal(message))
+    forms = {
+        "framed.bin": len(data).to_bytes(4, "big") + data,
+        "hex.json": plain.encode(),
+        "base64.json": MessageToJson(message).encode(),
+        "lines.jsonl": plain.encode() + b"\n" + plain.replace("Invoice", "Bill").encode() + b"\n",
+        "snake.json": MessageToJson(message, preserving_proto_field_name=True).encode(),
+    }
+    (expected,) = stories(read_spans(LANGGRAPH))
+    for name, form in forms.items():
+        (tmp_path / name).write_bytes(form)
+        (found, *_) = stories(read_spans(tmp_path / name))
+        assert found.id == expected.id, name
+        assert len(found.items) >= len(expected.items)
+
+
+# --- a real agent of Pydantic AI
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_an_agent_of_pydantic_ai_is_imported(tmp_path: Path, version: Any) -> None:
+    """Recorded here by its own instrumentation: prompt, calls with arguments and results, tokens, answer."""
+    pytest.importorskip("pydantic_ai")
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ThinkingPart, ToolCallPart
+    from pydantic_ai.models.function import AgentInfo, FunctionModel
+    from pydantic_ai.models.instrumented import InstrumentationSettings, InstrumentedModel
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    settings = InstrumentationSettings(tracer_provider=provider, version=version)
+
+    def answer(messages: list[ModelMessage], _info: AgentInfo) -> ModelResponse:
+        if len(messages) == 1:
+            return ModelResponse([ThinkingPart("It is due."), ToolCallPart("pay", {"account": "DE02", "cents": 900})])
+        return ModelResponse([TextPart("Paid.")])
+
+    agent = Agent(InstrumentedModel(FunctionModel(answer), settings), system_prompt="You pay.")
+
+    @agent.tool_plain
+    def pay(account: str, cents: int) -> str:
+        return f"paid {cents} to {account}"
+
+    from pydantic_ai.capabilities import Instrumentation
+
+    result = asyncio.run(agent.run("Pay invoice A-1", capabilities=[Instrumentation(settings)]))
+    assert result.output == "Paid."
+    path = tmp_path / "pydantic.binpb"
+    path.write_bytes(encode_spans(exporter.get_finished_spans()).SerializeToString())
+    (story,) = stories(read_spans(path))
+    turns = [each for each in story.items if isinstance(each, Turn)]
+    (deed,) = [each for each in story.items if isinstance(each, Deed)]
+    assert (story.prompt, story.answer, len(turns)) == ("Pay invoice A-1", "Paid.", 2)
+    assert (deed.name, deed.arguments, deed.value) == ("pay", {"account": "DE02", "cents": 900}, "paid 900 to DE02")
+    assert turns[0].reasonings == ["It is due."]
+    assert turns[0].messages[0].role == "system"
+    assert turns[0].usage.input > 0
+    journal = FileJournal(tmp_path / "runs")
+    run = asyncio.run(write(journal, story))
+    assert verify_run(journal.folder(run)).state == "foreign"
+
+
+# --- Inspect
+
+
+def test_a_log_of_inspect_is_imported_sample_by_sample(tmp_path: Path) -> None:
+    """Each sample is a run with what its model was asked, its tools, its answer and its scores."""
+    paid, refused = read_log(INSPECT)
+    turn, deed, last = paid.items
+    assert isinstance(turn, Turn)
+    assert isinstance(deed, Deed)
+    assert isinstance(last, Turn)
+    assert (paid.prompt, paid.answer, paid.agent) == ("Pay invoice A-1", "Done: paid.", "invoices")
+    assert [each.role for each in turn.messages] == ["system", "user"]
+    assert (deed.name, deed.arguments, deed.value) == ("pay", {"account": "DE02", "cents": 900}, "paid 900 to DE02")
+    assert (last.usage.input, last.usage.output, last.provider, last.model) == (55, 11, "mockllm", "model")
+    assert paid.notes == ['score includes: "C"']
+    assert (refused.answer, len(refused.items)) == ("I cannot pay that.", 1)
+    journal = FileJournal(tmp_path / "runs")
+    for story in (paid, refused):
+        folder = journal.folder(asyncio.run(write(journal, story)))
+        kinds = [link.event for link in links(folder)]
+        assert isinstance(kinds[-1], ev.Ended)
+        assert verify_run(folder).foreign == "an Inspect log"
+
+
+# --- the conventions, in their several forms
+
+
+def test_messages_as_span_events_are_read(tmp_path: Path) -> None:
+    """As the conventions had them before messages were attributes."""
+    story = one(
+        [
+            {
+                "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.system": "openai"},
+                "events": [
+                    {"name": "gen_ai.user.message", "attributes": [{"key": "content", "value": {"stringValue": "Hi"}}]},
+                    {
+                        "name": "gen_ai.choice",
+                        "attributes": [{"key": "message", "value": {"stringValue": '{"content": "Hello"}'}}],
+                    },
+                ],
+            }
+        ],
+        tmp_path,
+    )
+    (turn,) = story.items
+    assert isinstance(turn, Turn)
+    assert ([each.content for each in turn.messages], turn.texts) == (["Hi"], ["Hello"])
+    assert (turn.provider, turn.model) == ("openai", "m")
+
+
+def test_numbered_attributes_are_read(tmp_path: Path) -> None:
+    """As Traceloop has them."""
+    story = one(
+        [
+            {
+                "attributes": {
+                    "gen_ai.prompt.0.role": "user",
+                    "gen_ai.prompt.0.content": "Hi",
+                    "gen_ai.completion.0.role": "assistant",
+                    "gen_ai.completion.0.content": "Hello",
+                    "gen_ai.completion.0.finish_reason": "length",
+                }
+            }
+        ],
+        tmp_path,
+    )
+    (turn,) = story.items
+    assert isinstance(turn, Turn)
+    assert (turn.texts, turn.finish) == (["Hello"], "length")
+
+
+def test_calls_that_only_messages_tell_of_are_actions(tmp_path: Path) -> None:
+    """Where nothing traces tools: the call from one answer, its result from what was asked next, or none."""
+    first = [
+        {
+            "role": "assistant",
+            "finish_reason": "tool_calls",
+            "parts": [
+                {"type": "tool_call", "id": "1", "name": "pay", "arguments": {"cents": 9}},
+                {"type": "tool_call", "id": "2", "name": "post", "arguments": "{}"},
+            ],
+        }
+    ]
+    then = [*first, {"role": "tool", "parts": [{"type": "tool_call_response", "id": "1", "response": "paid"}]}]
+    chat = {"gen_ai.operation.name": "chat"}
+    story = one(
+        [
+            {"attributes": {**chat, "gen_ai.output.messages": json.dumps(first)}},
+            {"attributes": {**chat, "gen_ai.input.messages": json.dumps(then)}},
+        ],
+        tmp_path,
+    )
+    deeds = {each.name: each for each in story.items if isinstance(each, Deed)}
+    assert (deeds["pay"].arguments, deeds["pay"].value, deeds["pay"].error) == ({"cents": 9}, "paid", "")
+    assert deeds["post"].error == "its result is not told"
+
+
+def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> None:
+    """A tool of another agent that failed may have done something: its outcome is unknown, and the run failed."""
+    story = one(
+        [
+            {
+                "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "pay"},
+                "status": {"code": 2, "message": "no route"},
+            }
+        ],
+        tmp_path,
+    )
+    journal = FileJournal(tmp_path / "runs")
+    events = [link.event for link in links(journal.folder(asyncio.run(write(journal, story))))]
+    (outcome,) = [event for event in events if isinstance(event, ev.ActionOutcome)]
+    assert outcome.status == "unknown"
+    assert isinstance(events[-1], ev.Ended)
+    assert events[-1].status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "holds no spans"),
+        (b"{}", "holds no spans"),
+        (b"not a trace at all", "holds no OTLP spans"),
+        (b'{"resourceSpans": 3}', "holds no OTLP spans"),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}', "holds no OTLP spans"),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /"}]}]}]}', "none of a model's answer"),
+        (b"PK\x03\x04 not a zip", "no Inspect log"),
+        (b'{"eval": {}, "samples": [{}]}', "no Inspect log"),
+        (b'{"eval": 3, "samples": [', "no Inspect log"),
+    ],
+)
+def test_what_cannot_be_read_is_bad_input(
+    audit: Callable[..., tuple[int, str, str]], tmp_path: Path, data: bytes, said: str
+) -> None:
+    """One line that says what is wanted, and no run."""
+    (tmp_path / "file").write_bytes(data)
+    status, _, err = audit("import", str(tmp_path / "file"))
+    assert (status, said in err, err.count("\n")) == (2, True, 1), err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_that_is_cut_anywhere_is_bad_input_or_tells_part(tmp_path: Path) -> None:
+    """No cut of a real file ends in a traceback."""
+    for source, read in ((LANGGRAPH, lambda path: stories(read_spans(path))), (INSPECT, read_log)):
+        data = source.read_bytes()
+        for length in range(0, len(data), max(1, len(data) // 40)):
+            (tmp_path / "cut").write_bytes(data[:length])
+            try:
+                read(tmp_path / "cut")
+            except BadInput:
+                continue
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PARTS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(NAMES), PLAIN | PLAIN.map(json.dumps), max_size=6).map(
+        lambda each: {"gen_ai.operation.name": "chat", **each}
+    )
+)
+def test_whatever_stands_in_attributes_is_read_or_bad_input(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    """No attribute of a known name, whatever it holds, ends in a traceback, also when it is written down."""
+    span = Span(trace="1", id="2", parent="", name="x", at=1.0, until=2.0, attributes=attributes)
+    try:
+        found = stories([span])
+        for story in found:
+            with tempfile.TemporaryDirectory(dir=tmp_path) as place:
+                asyncio.run(write(FileJournal(place), story))
+    except BadInput:
+        return
