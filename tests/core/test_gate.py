@@ -206,6 +206,26 @@ def test_the_planner_is_told_the_feedback_and_never_the_rationale(world: World, 
     assert any("SECRET" in repr(each) for each in world.facts(outcome, "reviewed"))
 
 
+def test_what_a_person_might_lift_is_no_objection(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """One call is refused, both would be put to a person: the planner hears of the one, and they see what is left."""
+
+    def strict(subject: Subject) -> Verdict:
+        bad = tuple(Objection(call.id, "not to them") for call in subject.plan if call.arguments["invoice"] == "bad")
+        return Verdict(decision="block", objections=bad) if bad else ALLOW
+
+    def planner(_: Task) -> Planning[Any]:
+        calls = [Planned("pay", {"invoice": name}, id=name) for name in ("good", "bad")]
+        review = yield from propose(Plan(calls))
+        again = yield from propose(Plan(calls[:1]))
+        return [[each.node, each.feedback] for each in review.objections], again.allowed
+
+    boss = person("yes")
+    careful = watcher(Verdict(decision="escalate", feedback="a person sees it"), name="careful")
+    outcome = world.solve(planner, monitors=[careful, watcher(strict, name="strict")], approvers=[boss])
+    assert outcome.answer == [[["bad", "not to them"]], True]
+    assert [len(asked.detail["calls"]) for asked in boss.asked] == [1]
+
+
 def test_a_plan_refused_twice_unchanged_ends_the_run(world: World, watcher: type[Watcher]) -> None:
     """Insisting is no revision: the second time the run is stopped, other reasons or not."""
 

@@ -80,9 +80,7 @@ class TerminalApprover:
     async def _put(self, question: Question, left: float | None) -> Answer | None:
         sys.stderr.write("\n" + "\n".join(shown(question)) + "\n")
         is_question = question.kind == "question"
-        sys.stderr.write(
-            "your answer (empty to answer later): " if is_question else "do exactly this? [y/N, l for later] "
-        )
+        sys.stderr.write(_ASKS.get(question.kind, "do exactly this? [y/N, l for later] "))
         sys.stderr.flush()
         _forget_what_was_typed()
         try:
@@ -97,7 +95,15 @@ class TerminalApprover:
             return Answer(id=question.id, digest=question.digest, value=said, by=who()) if said else None
         if said.lower() in {"l", "later"}:
             return None
-        return Answer(id=question.id, digest=question.digest, granted=said.lower() in {"y", "yes"}, by=who())
+        scope = question.kind == "plan" and said.lower() in {"a", "all"}
+        granted = scope or said.lower() in {"y", "yes"}
+        return Answer(id=question.id, digest=question.digest, granted=granted, by=who(), scope=scope)
+
+
+_ASKS = {
+    "question": "your answer (empty to answer later): ",
+    "plan": "do exactly this? [y/N, a for yes to all its calls too, l for later] ",
+}
 
 
 def _forget_what_was_typed() -> None:

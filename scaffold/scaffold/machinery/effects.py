@@ -320,11 +320,16 @@ def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] |
 
 
 def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
-    """What the planner is told: feedback only, of the verdicts that stand against it."""
+    """What the planner is told: feedback only, of the verdicts that stand against it.
+
+    What a person might have lifted is none of it as long as none was asked: there is nothing there to revise.
+    """
+    against = [verdict for verdict in verdicts if verdict.severity >= NOT_CLEARED]
+    standing = [verdict for verdict in against if verdict.decision != "escalate"]
+    asked = any(verdict.monitor == "people" for verdict in standing)
     told: list[Objection] = []
-    for verdict in verdicts:
-        if verdict.severity >= NOT_CLEARED:
-            told += verdict.objections or [Objection("", verdict.feedback or "it was not cleared")]
+    for verdict in against if asked or not standing else standing:
+        told += verdict.objections or [Objection("", verdict.feedback or "it was not cleared")]
     return tuple(dict.fromkeys(told)) or (Objection("", "it was not cleared"),)
 
 
