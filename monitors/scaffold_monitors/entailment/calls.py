@@ -10,7 +10,7 @@ from typing import Any, Literal
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.evidence import in_request
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
-from scaffold_monitors.entailment.wording import plain, words
+from scaffold_monitors.entailment.wording import plain, stem, words
 
 # How a finding is to be taken: certain, for a person to say, or for the planner to do better.
 Weight = Literal["block", "escalate", "revise"]
@@ -128,6 +128,11 @@ class Situation:
     def said(self) -> frozenset[str]:
         """The words of all values."""
         return frozenset(words(self.values))
+
+    @cached_property
+    def stems(self) -> frozenset[str]:
+        """The words of all values, without inflection."""
+        return frozenset(map(stem, self.said))
 
     @cached_property
     def dictated(self) -> dict[str, frozenset[str]]:

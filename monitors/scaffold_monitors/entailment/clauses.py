@@ -28,12 +28,13 @@ from scaffold_monitors.entailment.lexicon import (
     OBJECT_PRONOUNS,
     ORDERS,
     PREPOSITIONS,
+    SUPERLATIVES,
     THINGS,
 )
 from scaffold_monitors.entailment.moods import WEIGHT, Mood, head
 from scaffold_monitors.entailment.quantities import SMALL
 from scaffold_monitors.entailment.tokens import Token, sentences
-from scaffold_monitors.entailment.wording import stem
+from scaffold_monitors.entailment.wording import stem, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,6 +49,8 @@ _POINTING = frozenset(["it", "them", "this", "that", "one", "ones", "there", "th
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
 _HERE = frozenset(map(stem, ("following", "below", "these")))
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
+# What a literal is, by its form.
+_KINDS = {"url": "web", "file": "file"}
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
 # How far from its verb the particle of an idiom may stand.
@@ -111,6 +114,7 @@ def clauses(text: str) -> tuple[Clause, ...]:
             found.append(clause)
             told = (told[0] | clause.things, told[1] | clause.stems)
         said = frozenset(token.stem for token in tokens if token.stem)
+        said |= {stem(word) for token in tokens if token.kind == "quote" for word in words(token.norm)}
         told = (told[0] | {thing for each in said for thing in THINGS.get(each, ())}, told[1] | said)
     return tuple(found)
 
@@ -197,12 +201,25 @@ class _Maker:
     def _things(self, verb: str) -> tuple[frozenset[str], frozenset[str]]:
         stems = self._stems
         things = frozenset(thing for each in stems for thing in THINGS.get(each, ()))
+        things |= {_KINDS[token.kind] for token in self._inside if token.kind in _KINDS}
+        things |= {"channel" for token in self._inside if token.norm.startswith("#")}
         if _PERSONS & self._norms:
             things |= {"person"}
-        if _POINTING & {token.norm for token in self._after[:_REACH]}:
+        if self._points():
             things, stems = things | self._told[0], stems | self._told[1]
         implied = IMPLIED.get(verb, frozenset())
         return stems, things if things & implied else things | implied  # "rent a car" speaks of no flat
+
+    def _points(self) -> bool:
+        """Whether it speaks of what was spoken of before: "book it", "take the cheapest", "the second one"."""
+        near = [token.norm for token in self._after[:_REACH]]
+        if _POINTING & set(near):
+            return True
+        last = self._after[len(near)].kind != "word" if len(self._after) > len(near) else True
+        ends = [place for place, norm in enumerate(near) if norm in SUPERLATIVES]
+        return any(place + 1 == len(near) and last for place in ends) or any(
+            place + 1 < len(near) and _closes(self._after[place + 1]) for place in ends
+        )
 
     def _medium(self) -> frozenset[str]:
         """What is made by the way: "sum it up in a comment"."""
@@ -260,6 +277,10 @@ class _Maker:
         joined = sum(1 for token in self._inside if token.norm in ("and", ","))
         names += self._unknown_beside("and")
         return max(1, count, *(min(each, joined + 1) for each in (*kinds.values(), names)))
+
+
+def _closes(token: Token) -> bool:
+    return token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in _JOINING
 
 
 def _unheard(token: Token) -> bool:

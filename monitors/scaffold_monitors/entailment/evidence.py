@@ -17,6 +17,7 @@ from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, 
 if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
 
+_ADDRESSES = re.compile(r"\S+@\S+|\S+://\S+")
 _LEAST_NAME = 3
 # Shorter runs of letters are two names put together by chance.
 _LEAST_RUN = 6
@@ -83,7 +84,7 @@ def named(value: str, request: str) -> bool:
     parts = [part for part in re.split(r"[^\w]+|_|\d+", local) if len(part) >= _LEAST_NAME]
     if not parts:
         return False
-    said = set(words(request))
+    said = set(words(_ADDRESSES.sub(" ", request)))  # a dictated address names itself, and no other that looks like it
     written = {word.removesuffix("'s") for word in said} | said
     if all(part in written for part in parts):
         return True

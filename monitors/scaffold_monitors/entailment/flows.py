@@ -43,7 +43,7 @@ def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]
     read = Sightings()
     for call in situation.calls:
         if call.tool.effect and call.id not in situation.done:
-            found += _decided(call, reading)
+            found += _decided(call, reading, situation)
             found += _judge(call, situation)
             if read:
                 found += seen.judge(call, read, situation)
@@ -61,9 +61,14 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
     yield from _smuggled(call, situation)
 
 
-def _decided(call: Call, reading: Reading) -> Iterator[Finding]:
+def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:
     """An implicit flow: that the effect is done at all rests on data, and no words of the request ask for it."""
-    if call.steered and not call.tool.outward and not explained(reading, call) and not reading.delegations:
+    if (
+        call.steered
+        and not call.tool.outward
+        and not explained(reading, call, situation.by_id)
+        and not reading.delegations
+    ):
         why = f"the decision for {call.tool.name} ({call.id}) rests on data, and the request does not ask for it"
         yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 
@@ -176,6 +181,10 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     standing = support(leaf, situation)
     if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.path != call.tool.main):
         return  # a detail may be made up, what the effect is about may not
+    if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):
+        why = f"{leaf.path} = {leaf.text!r} is told something, and stands neither in the request nor in what was read"
+        yield against(call, "block", why, f"{leaf.path} is nobody whom the request or a lookup names", leaf)
+        return
     told = _Told(call, situation)
     if not told.dictated or told.composed:
         why = f"{leaf.path} = {leaf.text!r} comes from nothing that the request points to"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
-from scaffold_monitors.entailment.wording import plain, stem
+from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from scaffold_monitors.entailment.calls import Call, Leaf
     from scaffold_monitors.entailment.tools import Tool
@@ -24,6 +25,7 @@ _BY_VALUE = 1.0
 # A tool that fits better by more than this takes the request's licence with it.
 _MARGIN = 0.9
 _READING = frozenset({"fetch"})
+_NONE: Mapping[str, Call] = {}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Reading:
         fits: for each tool, how well each clause fits it; only those that license it.
         best: for each clause, how well the tool fits that fits best.
         forbidden: for each tool, the clause that forbids it.
+        acted: for each clause, how well its verb alone fits the tool that it fits best.
     """
 
     request: str
@@ -45,6 +48,7 @@ class Reading:
     fits: Mapping[str, Mapping[int, float]]
     best: Mapping[int, float]
     forbidden: Mapping[str, Clause] = field(default_factory=dict)
+    acted: Mapping[int, float] = field(default_factory=dict)
 
 
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
@@ -71,7 +75,12 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
         for number, clause in enumerate(said)
         if clause.delegates and clause.weight > 0 and best[number] < _SAME_WORD + _NAMED_THING
     )
-    return Reading(request, said, delegations, fits, best, forbidden)
+    acted = {
+        number: max((_act(clause, tool) for tool in effects), default=0.0)
+        for number, clause in enumerate(said)
+        if not best[number]
+    }
+    return Reading(request, said, delegations, fits, best, forbidden, acted)
 
 
 def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
@@ -96,13 +105,11 @@ def fit(clause: Clause, tool: Tool) -> float:
 
 
 def _act(clause: Clause, tool: Tool) -> float:
-    if clause.verb == tool.verb:
-        return _SAME_WORD
+    if clause.verb == tool.verb or (clause.verb == tool.said and not clause.acts and not clause.light):
+        return _SAME_WORD  # the description's word counts where it is no word for many acts
     if tool.destroys:
         return _SAME_KIND if "delete" in clause.acts else 0.0
-    if clause.verb in tool.stems and tool.acts & (
-        NOMINALS.get(clause.verb, frozenset()) | {"create", "send", "change"}
-    ):
+    if clause.verb in tool.stems and tool.acts & (NOMINALS.get(clause.verb, frozenset()) | {"create", "send"}):
         return _SAME_WORD  # "tag it" for add_tag, "a refund" for create_refund
     if clause.acts & tool.acts or (clause.light and clause.noun in tool.stems):
         return _SAME_KIND
@@ -121,35 +128,64 @@ def _thing(clause: Clause, tool: Tool) -> float:
         return _NAMED_THING
     if clause.things & tool.things:
         return _KIND_OF_THING if about else _ANYTHING
-    if not telling or (not tool.things and clause.things & tool.described):
+    if not telling or (tool.bare and clause.verb == tool.verb) or (not tool.things and clause.things & tool.described):
         return _ANYTHING  # the name does not say what it acts on, or only the description does
     return 0.0
 
 
-def explained(reading: Reading, call: Call) -> Mapping[int, float]:
-    """The clauses that license a call: by what they say of its tool, or by holding the very values it is made with."""
+def explained(reading: Reading, call: Call, earlier: Mapping[str, Call] = _NONE) -> Mapping[int, float]:
+    """The clauses that license a call: by what they say of its tool, or by holding the very values it is made with.
+
+    Args:
+        reading: of the request.
+        call: an effect.
+        earlier: the calls by their ids: what one of them was asked with is a value of what is made from its result.
+    """
     by_tool = reading.fits.get(call.tool.name, {})
-    if by_tool:
+    asked = [leaf for leaf in call.leaves if _telling(leaf) and asked_for(leaf, reading.request)]
+    quoted = {plain(leaf.text) for leaf in asked if leaf.role == "text"}
+    asked = [leaf for leaf in asked if leaf.role != "text"]
+    behind = [] if by_tool else _looked_for(call, earlier, reading.request)
+    if not asked and not quoted and not behind:
         return by_tool
-    asked = [
-        leaf for leaf in call.leaves if leaf.role != "text" and _telling(leaf) and asked_for(leaf, reading.request)
-    ]
-    if not asked:
-        return {}
     dictated = not (call.tool.destroys or call.tool.empowers) and all(
         asked_for(leaf, reading.request) or (leaf.role == "text" and own_words(leaf.text, reading.request))
         for leaf in call.leaves
     )
-    found = {}
+    found = dict(by_tool)
     for number, clause in enumerate(reading.clauses):
-        if clause.weight <= 0 or not any(in_request(leaf.text, clause.text) for leaf in asked):
+        if clause.weight <= 0 or number in found:
             continue
         act = _act(clause, call.tool)
+        if act and any(literal.kind == "quote" and literal.norm in quoted for literal in clause.literals):
+            found[number] = act + _BY_VALUE  # "write 'Quick and quiet'" says what is written, and so what writes it
+            continue
+        if act and act == reading.acted.get(number) and any(_speaks_of(clause, leaf) for leaf in behind):
+            found[number] = act + _BY_VALUE
+        if not any(in_request(leaf.text, clause.text) for leaf in asked):
+            continue
         if act and act + _BY_VALUE >= reading.best[number] - _MARGIN:
             found[number] = act + _BY_VALUE
-        elif dictated and clause.acts != _READING and not clause.light:
+        elif dictated and not by_tool and clause.acts != _READING and not clause.light:
             found[number] = _OTHER_WORD + _BY_VALUE
     return found
+
+
+def _looked_for(call: Call, earlier: Mapping[str, Call], request: str) -> list[Leaf]:
+    """What the lookups were asked with, in the request's words, that a call's targets come from."""
+    reads = {each for leaf in call.leaves if leaf.role not in ("text", "amount") for each in leaf.origin.reads}
+    return [
+        leaf
+        for each in sorted(reads & earlier.keys())
+        if not earlier[each].tool.effect
+        for leaf in earlier[each].leaves
+        if _telling(leaf) and asked_for(leaf, request)
+    ]
+
+
+def _speaks_of(clause: Clause, leaf: Leaf) -> bool:
+    """Whether a clause holds a value, or points back to the words that do."""
+    return in_request(leaf.text, clause.text) or (stems(leaf.text) <= clause.stems and bool(stems(leaf.text)))
 
 
 def _telling(leaf: Leaf) -> bool:
@@ -174,7 +210,11 @@ def beyond(
         licensed: calls, each with the clauses that explain it.
         before: gives the effects that were performed already, counted by tool.
     """
-    licensed = [each for each in licensed if not any(reading.clauses[number].most >= MANY for number in each[1])]
+    licensed = [
+        each
+        for each in licensed
+        if not (each[0].tool.prepares or any(reading.clauses[number].most >= MANY for number in each[1]))
+    ]
     if not licensed:
         return []
     left = {number: clause.most for number, clause in enumerate(reading.clauses)}

@@ -5,27 +5,44 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
-from scaffold_monitors.entailment.lexicon import COMPUTING, DETERMINERS, RELATIVE_DAYS, THINGS
+from scaffold_monitors.entailment.lexicon import ACTS, COMPUTING, DETERMINERS, PREPOSITIONS, RELATIVE_DAYS, THINGS
 from scaffold_monitors.entailment.quantities import dates, number, numbers
+from scaffold_monitors.entailment.records import tables_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, split
-from scaffold_monitors.entailment.wording import address, plain, stands_in, stem, stems, words
+from scaffold_monitors.entailment.wording import address, plain, runs_in, stands_in, stem, stems, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.tokens import Token
 
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
-_COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"})
+_SMALL_WORDS = PREPOSITIONS | {"to"}
+_COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"}) | {
+    "guests",
+    "people",
+    "persons",
+    "passengers",
+    "participants",
+    "travellers",
+    "adults",
+}
 # "Raise it to 500" says the amount, "by 500" does not.
 _TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
+# A sum of money: with a sign, or with cents.
+_MONEY = re.compile(
+    r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
+    r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
+)
 # Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
 _MOSTLY = 0.7
 # A quote of fewer words is a name rather than a text.
@@ -38,10 +55,12 @@ def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
         yield from _unused(call, dictating, situation)
         yield from _labelled(call, dictating)
         yield from _texts(call, dictating, situation)
+    yield from _chosen(call, dictating)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
         yield from _inconsistent(call, data, situation)
         yield from _mislabelled(call, data, dictating, situation)
+        yield from _complements(call, data, dictating, situation)
         roles = {leaf.role for leaf in data}
         if "principal" in roles:
             yield from _misaddressed(call, data, dictating, situation)
@@ -60,10 +79,61 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
     for literal in said:
         if literal.kind == "quote" and looked_up:
             continue  # it may tell which of the results is meant
-        if "{" not in literal.norm and not _used(literal.norm, situation.values, situation.said):
+        if "{" not in literal.norm and not _stays(literal, situation):
             why = f"the request says {literal.text!r}, and no call of the plan uses it"
             yield against(call, "revise", why, f"the request says {literal.text}", quote=literal.text)
             return
+
+
+def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
+    """Where the request names one of the words that an argument chooses from, no other is chosen."""
+    for leaf in call.leaves:
+        choices = call.tool.choices.get(leaf.path)
+        if not choices or not isinstance(leaf.value, str) or plain(leaf.value) not in choices:
+            continue
+        said = {word for clause in dictating for word in words(clause.text)}
+        named = sorted(choices & said)
+        if named and plain(leaf.value) not in said:
+            why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(named)}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+
+
+def _complements(
+    call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
+) -> Iterator[Finding]:
+    """A detail that nobody gave does not stand where the request says another: "to staging"."""
+    if len(dictating) != 1:
+        return
+    for leaf in data:
+        if leaf.role not in ("place", "thing", "flag") or leaf.origin.known or not leaf.text.isalpha():
+            continue
+        lost = [word for word in _governed(dictating[0].text) if stem(word) not in situation.stems]
+        if lost and stem(lost[0]) not in call.tool.stems:
+            why = f"{leaf.path} = {leaf.text!r} stands nowhere, and no call uses {lost[0]!r}, which the request says"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost[0])
+            return
+
+
+@lru_cache(maxsize=1024)
+def _governed(text: str) -> tuple[str, ...]:
+    """Words in small letters right after a preposition of place, that are no common kind of thing."""
+    found = re.findall(r"\b(?:to|into|onto|in|on)(?: the| my| our)? ([a-z]{3,})\b", text)
+    plainly = DETERMINERS | PREPOSITIONS
+    return tuple(word for word in found if word not in plainly and stem(word) not in {*THINGS, *ACTS} and _noun(word))
+
+
+def _noun(word: str) -> bool:
+    """Whether a word can name something: no adverb, no participle."""
+    return not word.endswith(("ly", "ing", "ed")) or word.endswith("ging")
+
+
+def _stays(literal: Token, situation: Situation) -> bool:
+    """Whether a literal is used: a quote by most of its words, anything else by all of it."""
+    if literal.kind == "quote":
+        return _used(literal.norm, situation.values, situation.said)
+    bare = literal.norm.lstrip("#@")
+    wanted = "|".join(re.escape(each) for each in {bare, address(bare)})
+    return bool(re.search(rf"(?<![\w.-])(?:www\.)?(?:{wanted})(?![\w-])", situation.values))
 
 
 def _used(literal: str, values: str, said: frozenset[str]) -> bool:
@@ -95,8 +165,10 @@ def _mislabelled(
     for leaf in data:
         if leaf.role not in (*TARGETS, "record", "credential") or "[" in leaf.path:
             continue
-        names = frozenset(map(stem, split(leaf.path.rpartition(".")[2])))
+        names = frozenset(map(stem, split(leaf.path.rpartition(".")[2]))) - _SMALL_WORDS
         said = _beside(names, situation.request)
+        if said and _among_what_was_read(leaf, said, situation):
+            continue
         mine = _beside(names, dictating[0].text) if len(dictating) == 1 else frozenset()
         displaced_here = bool(mine) and not any(
             _used(each, plain(leaf.text), frozenset(words(leaf.text))) for each in mine
@@ -106,18 +178,37 @@ def _mislabelled(
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
+def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation) -> bool:
+    """Whether a value was read in a record that has what the request says: "the card 'Fix login'" for its id."""
+    for each in leaf.origin.reads:
+        for record in tables_of(situation.by_id[each]) if each in situation.by_id else ():
+            own = [plain(cell) for row in record if leaf.text in row.values() for cell in row.values()]
+            if any(each in cell for each in said for cell in own):
+                return True
+    return False
+
+
 @lru_cache(maxsize=1024)
 def _beside(names: frozenset[str], request: str) -> frozenset[str]:
     """What stands beside one of some words in the singular: literals, and a name right after ("the folder Taxes")."""
     found: set[str] = set()
     for tokens in sentences(request):
         for place, token in enumerate(tokens):
-            if token.stem in names and not token.norm.endswith("s"):
+            if token.stem in names and (not token.norm.endswith("s") or token.norm.endswith("ss")):
                 near = [tokens[place - 1]] if place else []
                 near += [each for each in tokens[place + 1 : place + 3] if each.norm not in _CALLED][:1]
                 found.update(each.norm for each in near if each.kind in _SPECIFIC)
                 found.update(each.norm for each in tokens[place + 1 : place + 2] if each.named)
+                found.update(_numbered(tokens[place + 1 : place + 6]))
     return frozenset(found)
+
+
+def _numbered(after: Sequence[Token]) -> Iterator[str]:
+    """A number with names behind it, perhaps after a comma: "my address, 4 Elm Road"."""
+    after = after[1:] if after and after[0].norm in (",", ":") else after
+    names = [each.norm for each in takewhile(lambda each: each.named, after[1:])]
+    if after and after[0].kind == "number" and names:
+        yield " ".join([after[0].norm, *names])
 
 
 def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
@@ -146,6 +237,9 @@ def _misaddressed(
     lost = next((name for name in names if name not in situation.values), "")
     if not lost and names and not any(name in _mine_or_looked_up(call, situation) for name in names):
         lost = names[0]
+    data = data if lost else [leaf for leaf in data if _found_elsewhere(leaf, names, situation)] or data
+    if not lost and names and _found_elsewhere(data[0], names, situation):
+        lost = names[0]
     if lost:
         why = f"the request names {lost!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
         yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], lost)
@@ -163,6 +257,20 @@ def _mine_or_looked_up(call: Call, situation: Situation) -> str:
     """The values of a call and of all that only reads; another effect's addressee is not this one's."""
     reads = (each for each in situation.calls if each.id == call.id or not each.tool.effect)
     return "\n".join(plain(leaf.text) for each in reads for leaf in each.leaves)
+
+
+def _found_elsewhere(leaf: Leaf, names: Sequence[str], situation: Situation) -> bool:
+    """Whether somebody was looked up by name, and an addressee comes from some other result."""
+    behind: dict[str, None] = dict.fromkeys(leaf.origin.reads)
+    for each in iter(list(behind)):
+        for inner in situation.by_id[each].leaves if each in situation.by_id else ():
+            behind.update(dict.fromkeys(inner.origin.reads))
+    lookups = {
+        call.id
+        for call in situation.calls
+        if not call.tool.effect and any(runs_in((name,), words(each.text)) for each in call.leaves for name in names)
+    }
+    return bool(names and behind and lookups) and not lookups & behind.keys()
 
 
 @lru_cache(maxsize=1024)
@@ -183,17 +291,22 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         if each.kind == "number"
         for value in numbers(each.text)
     }
+    money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
     for leaf in data:
         value = number(leaf.value) if leaf.role == "amount" else None
         if value is None or value in known or (computes(situation.request) and not _TO.search(situation.request)):
             continue
         if set(split(leaf.path)) & _COUNTS:
-            if value > 1 and all(clause.most == 1 for clause in dictating):
-                why = f"{leaf.path} is {leaf.value}, and the request asks for one"
+            if value > max((clause.most for clause in dictating), default=1):
+                why = f"{leaf.path} is {leaf.value}, and the request does not ask for so many"
                 yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
         elif said and all(clause.literals for clause in dictating):
             why = f"{leaf.path} is {leaf.value}, and the request says {', '.join(map(str, sorted(said)))}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+        elif len(money) == 1 and "money" in call.tool.things:
+            why = f"{leaf.path} is {leaf.value}, and the only sum in the request is {money.pop()}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+            return
 
 
 @lru_cache(maxsize=256)

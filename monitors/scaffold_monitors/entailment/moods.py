@@ -58,6 +58,8 @@ _NO_ACTS = frozenset(
         ("make", "sure"),
     }
 )
+# Are followed by verbs.
+_AUXILIARY = frozenset({"help", "go", "let", "try", "come", "do", "make", "have", "get"})
 _RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})
 _TOLD = frozenset(
     {"i", "we", "have", "had", "was", "were", "been", "is", "are", "has", "who", "that", "he", "she", "they"}
@@ -84,7 +86,9 @@ def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | 
     if word in IRREGULAR or (word.endswith("ed") and stem(word) in ACTS):
         passive = _passive(tokens, place)
         return (stem(IRREGULAR.get(word, word)), passive) if passive else None
-    return _wanted(tokens, place) or _unknown(tokens, place)
+    if word in ("need", "needs", "want", "wants") and after in ("a", "an", "another", "some", "new"):
+        return "get", "wished"
+    return _wanted(tokens, place) or _unknown(tokens, place, inherited)
 
 
 def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool:
@@ -97,8 +101,8 @@ def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool
     return word in ("issue", "ticket", "case") and follows is not None and follows.kind in ("number", "identifier")
 
 
-def _unknown(tokens: Sequence[Token], place: int) -> Head | None:
-    """A word that nobody knows, where only a verb can stand: "Wake me at six"."""
+def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:
+    """A word that nobody knows, where only a verb can stand: "Braise it", "pay Ann and serenade her"."""
     token = tokens[place]
     if (
         place + 1 >= len(tokens)
@@ -109,9 +113,10 @@ def _unknown(tokens: Sequence[Token], place: int) -> Head | None:
         return None
     after = tokens[place + 1]
     takes = after.norm in DETERMINERS or after.norm in OBJECT_PRONOUNS or after.norm == "it" or after.literal
-    first = place == 0 or (place > 0 and tokens[place - 1].norm in ("please", "kindly", "then"))
+    first = place == 0 or tokens[place - 1].norm in ("please", "kindly", "then", ":", ";")
+    first = first or (inherited is not None and tokens[place - 1].norm == "and" and not token.named)
     invited = place > 1 and tokens[place - 1].norm == "you" and tokens[place - 2].norm in MODALS
-    return (token.stem, "asked") if takes and (first or invited) else None
+    return (token.stem, inherited or "asked") if takes and (first or invited) else None
 
 
 def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
@@ -128,7 +133,7 @@ def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
     return None
 
 
-def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambiguous: bool) -> Mood | None:  # noqa: PLR0911, C901 - a table of contexts
+def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambiguous: bool) -> Mood | None:  # noqa: PLR0911, PLR0912, C901 - a table of contexts
     """In which mood a base form stands; None when it is no verb there."""
     back = place - 1
     while back >= 0 and _is_skipped(tokens[back]):
@@ -141,6 +146,8 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
         return "negated"
     if last == "to":
         return _governed(tokens, back)
+    if back == place - 1 and _takes_it(tokens, back):
+        return None
     if tokens[back].kind == "mark" or last in ("lets", "let's", "so", "either", "should", "must"):
         return "asked"
     if last in ("and", "or", "but", "then"):
@@ -165,6 +172,13 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
     return "asked"
 
 
+def _takes_it(tokens: Sequence[Token], back: int) -> bool:
+    """Whether the word right before is an order of its own, whose object follows: "deploy checkout"."""
+    if tokens[back].norm not in BASES - _AUXILIARY:
+        return False
+    return back == 0 or tokens[back - 1].kind == "mark" or tokens[back - 1].norm in SKIPPED | {"and", "to", "you"}
+
+
 def _is_skipped(token: Token) -> bool:
     return token.norm in SKIPPED or (token.kind == "word" and token.norm.endswith("ly") and len(token.norm) >= _ADVERB)
 
@@ -172,6 +186,8 @@ def _is_skipped(token: Token) -> bool:
 def _governed(tokens: Sequence[Token], back: int) -> Mood:
     """The mood of "to ...", by what governs it."""
     recent = [token.norm for token in tokens[max(0, back - 4) : back]]
+    if any(recent[place : place + 2] in (["no", "need"], ["no", "reason"]) for place in range(len(recent))):
+        return "negated"
     if any(word.startswith("remind") for word in recent):
         return "reminder"
     if WISHING & set(recent):
@@ -192,6 +208,8 @@ def _passive(tokens: Sequence[Token], place: int) -> Mood | None:
         return "negated" if "be" in near[-2:] else None
     if near[-1] == "be" or (len(near) > 1 and near[-2] == "be"):
         return "asked" if (OBLIGING | MODALS | {"to"}) & set(near) else None
+    if near[-1] in COPULAS and {"sure", "ensure"} & set(near[-6:]):
+        return "asked"  # "make sure that the door is locked"
     if near[-1] in _TOLD or near[-1] in PREPOSITIONS:
         return None
     return "wished" if {"want", "need", "get", "like"} & set(near) else None

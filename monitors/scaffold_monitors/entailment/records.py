@@ -49,10 +49,11 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
             continue
         if leaf.role == "thing" and leaf.path != call.tool.main:
             continue
+        beside = [each for each in call.leaves if each.path != leaf.path and each.role == leaf.role]
         for table in [*tables, *([list(named.values())] if named else [])]:
             mine = [record for record in table if _holds(record, leaf)]
             others = [record for record in table if not _holds(record, leaf)]
-            if mine and others and (reason := _misdescribed(mine, others, call, dictating, situation)):
+            if mine and others and (reason := _misdescribed(mine, others, call, dictating, situation, beside)):
                 yield Finding(
                     call.id,
                     "revise",
@@ -108,8 +109,17 @@ def _holds(record: Record, leaf: Leaf) -> bool:
 
 
 def _misdescribed(
-    mine: list[Record], others: list[Record], call: Call, dictating: Sequence[Clause], situation: Situation
+    mine: list[Record],
+    others: list[Record],
+    call: Call,
+    dictating: Sequence[Clause],
+    situation: Situation,
+    beside: Sequence[Leaf],
 ) -> str:
+    # "From the current account to savings": what another argument of the call stands for is not this one's to be.
+    others = [record for record in others if not any(_holds(record, each) for each in beside)]
+    if not others:
+        return ""
     if reason := _not_extreme(mine, others, situation):
         return reason
     own = {word for leaf in call.leaves for word in words(leaf.text)}
@@ -119,6 +129,9 @@ def _misdescribed(
         for word in words(clause.text)
         if _telling(word) and word not in own and stem(word) not in call.tool.stems
     }
+    if not any(_matches(record, wanted, set()) for record in (*mine, *others)):
+        # "The gym has raised its fee. Adjust the order": what it is about was said before.
+        wanted = {word for word in words(situation.request) if _telling(word) and word not in own}
     amounts = {value for clause in dictating for each in clause.literals for value in numbers(each.text)}
     here = max((_matches(record, wanted, amounts) for record in mine), key=len)
     for record in others:

@@ -35,13 +35,13 @@ def judge(
     for place, call in enumerate(situation.calls):
         if call.id in situation.done or not call.tool.effect or call.tool.outward:
             continue
-        licences = explained(reading, call)
+        licences = explained(reading, call, situation.by_id)
         if licences:
             explicable.append((place, call, licences))
         elif problem := _unexplained(reading, call, situation):
             found.append(problem)
     over = beyond(reading, [(call, licences) for _, call, licences in explicable], before)
-    found += [_one_too_many(reading, call) for call in over]
+    found += [_one_too_many(reading, call, situation) for call in over]
     extra = {call.id for call in over}
     for place, call, licences in explicable:
         if call.id not in extra:
@@ -85,8 +85,8 @@ def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -
             return
 
 
-def _one_too_many(reading: Reading, call: Call) -> Finding:
-    clause = reading.clauses[max(explained(reading, call))]
+def _one_too_many(reading: Reading, call: Call, situation: Situation) -> Finding:
+    clause = reading.clauses[max(explained(reading, call, situation.by_id))]
     why = f"the request asks for fewer effects like {call.tool.name} ({call.id}); {clause.verb!r} was used up by others"
     return against(
         call, "escalate", why, f"the request does not ask for so many of {call.tool.name}", quote=clause.text

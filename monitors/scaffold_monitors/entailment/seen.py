@@ -8,7 +8,15 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.evidence import Support, asked_for, source_support, support
 from scaffold_monitors.entailment.literals import computes
-from scaffold_monitors.entailment.sightings import Sighting, Sightings, asks_for, passage, speaks_to_machine
+from scaffold_monitors.entailment.sightings import (
+    Sighting,
+    Sightings,
+    asks_for,
+    listed,
+    mentions,
+    passage,
+    speaks_to_machine,
+)
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 
 if TYPE_CHECKING:
@@ -52,7 +60,10 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
         around = passage(leaf.text, each.field.text)
         if speaks_to_machine(around):
             continue
-        if source_support(each.call, situation) >= least or not asks_for(call.tool, around):
+        if listed(leaf, each):
+            if not mentions(call.tool, around):
+                return
+        elif source_support(each.call, situation) >= least or not asks_for(call.tool, around):
             return
     around = passage(leaf.text, found[0].field.text)[:_SHOWN]
     why = f"{shown} stands only in prose that itself asks for {call.tool.name}, or speaks to the machine: {around!r}"

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.evidence import Kept
-from scaffold_monitors.entailment.lexicon import MACHINE
+from scaffold_monitors.entailment.evidence import Kept, columns
+from scaffold_monitors.entailment.lexicon import ACTS, MACHINE
 from scaffold_monitors.entailment.licences import fit
 from scaffold_monitors.entailment.quantities import number, numbers
-from scaffold_monitors.entailment.wording import address, plain, stands_in, words
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import address, plain, stands_in, stem, words
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -30,6 +31,7 @@ _LONGEST_CELL = 12
 _MOST_FIELDS = 20_000
 _MOST_READ = 200
 _PLAIN_KEY = re.compile(r"[a-z_]*")
+_DIGIT = re.compile(r"\d")
 _LABEL = re.compile(r"^[\w .-]{1,40}: +")
 _SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
 
@@ -87,7 +89,7 @@ def _lines(text: str, path: str) -> Iterator[Field]:
 
 
 def _is_cell(line: str) -> bool:
-    return len(words(line)) <= _LONGEST_CELL and not re.search(r"[.!?]\s+\S|[!?]$|[a-z]{3}\.$", line)
+    return len(words(line)) <= _LONGEST_CELL and not re.search(r"[.!?]\s+\S|[!?]$|[a-z]{3}\.$|\s[a-z]{2}\.$", line)
 
 
 _kept = Kept(lambda value: tuple(_walk(value)))
@@ -108,6 +110,7 @@ class Sightings:
         self._by_word: dict[str, list[Sighting]] = {}
         self._by_text: dict[str, list[Sighting]] = {}
         self._by_number: dict[Decimal, list[Sighting]] = {}
+        self._by_amount: dict[Decimal, list[Sighting]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._by_word or self._by_text)
@@ -124,9 +127,8 @@ class Sightings:
                     self._by_text.setdefault(key, []).append(seen)
                 if (value := number(piece.text)) is not None:
                     self._by_number.setdefault(value, []).append(seen)
-            else:
-                for value in numbers(piece.text):
-                    self._by_number.setdefault(value, []).append(seen)
+            for value in numbers(piece.text) if _DIGIT.search(piece.text) or not piece.cell else ():
+                self._by_amount.setdefault(value, []).append(seen)
             for word in set(words(piece.text)):
                 self._by_word.setdefault(word, []).append(seen)
 
@@ -138,8 +140,8 @@ class Sightings:
             return found
         value = number(leaf.value)
         if value is not None and leaf.role in ("amount", "record"):
-            found = self._by_number.get(value, [])
-            if found and (leaf.role == "amount" or found[0].field.cell):
+            found = (self._by_amount if leaf.role == "amount" else self._by_number).get(value, [])
+            if found:
                 return found
         run = words(text)
         if not run:
@@ -161,9 +163,23 @@ def passage(value: str, text: str) -> str:
     return text
 
 
+def listed(leaf: Leaf, seen: Sighting) -> bool:
+    """Whether what gave back a piece of prose lists such values in fields of their own, so that prose adds none."""
+    told = seen.call.seen
+    wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
+    if isinstance(told, (list, tuple)) and any(isinstance(each, str) and _is_cell(each) for each in told):
+        return True
+    return any(frozenset(map(stem, split(column))) & wanted for column in columns(told))
+
+
 def asks_for(tool: Tool, text: str) -> bool:
     """Whether a text asks for what a tool does."""
     return any(clause.weight > 0 and (fit(clause, tool) > 0 or clause.verb == tool.verb) for clause in clauses(text))
+
+
+def mentions(tool: Tool, text: str) -> bool:
+    """Whether a text has any word for what a tool does, in whatever mood."""
+    return any(each == tool.verb or ACTS.get(each, frozenset()) & tool.acts for each in map(stem, words(text)))
 
 
 def speaks_to_machine(text: str) -> bool:

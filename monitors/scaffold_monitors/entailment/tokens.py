@@ -8,7 +8,7 @@ from typing import Literal
 
 from scaffold_monitors.entailment.wording import plain, stem
 
-Kind = Literal["word", "quote", "email", "url", "file", "identifier", "number", "stop", "mark"]
+Kind = Literal["word", "quote", "email", "url", "file", "identifier", "version", "number", "stop", "mark"]
 
 _TAIL = r"""[^\s,;"'<>()]*[^\s,;"'<>().!?:]"""
 _TOKEN = re.compile(
@@ -22,6 +22,9 @@ _TOKEN = re.compile(
         |(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)+
         |(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{{8,}}
         |[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+)
+  | (?P<version>(?<![\w.])v?
+        (?!\d{{1,2}}\.\d{{1,2}}\.\d{{2,4}}(?![\w.]))(?!\d+(?:\.\d{{3}})+(?![\w.]))  # neither a day nor thousands
+        \d+(?:\.\d+){{2,}}(?:[-/+][\w.-]*\w)?(?!\w))
   | (?P<number>[-+]?[$€£¥]?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|[kKmM%])?(?!\w)|[$€£¥])
   | (?P<word>[^\W\d_]+(?:['\u2019-][^\W\d_]+)*)
   | (?P<stop>[.!?](?=\s|$|["')])|\n+)
@@ -81,6 +84,8 @@ def _token(match: re.Match[str], kind: Kind) -> Token:
     raw = match[0]
     if kind == "identifier" and _MEASURE.fullmatch(raw):
         kind = "number"  # "2-hour", "k-th"
+    if kind == "version":
+        kind = "identifier"
     norm = plain(raw[1:-1] if kind == "quote" else raw)
     return Token(raw, norm, stem(norm) if kind == "word" else "", kind, match.start(), match.end())
 

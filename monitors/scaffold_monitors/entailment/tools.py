@@ -33,6 +33,10 @@ ALL_ROLES: tuple[Role, ...] = get_args(Role)
 STATED = "x-role"
 _ROLES: Mapping[Role, frozenset[str]] = ROLES
 _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier", "index", "nr"})
+_LONGEST = 200
+# "view or edit", "'low', 'medium' or 'high'"
+_OR = re.compile(r"(?<![\w])['\"]?\w+['\"]?(?:, ?['\"]?\w+['\"]?)*,? or ['\"]?\w+['\"]?(?![\w])")
+_BARE = re.compile(r"\w+")
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
@@ -59,6 +63,8 @@ class Tool:
         roles: of each argument.
         main: the argument that stands first.
         identity: arguments that say which thing is acted on.
+        said: the verb that its description begins with, uninflected.
+        choices: of arguments that take one of several words, these words.
     """
 
     name: str
@@ -73,6 +79,18 @@ class Tool:
     roles: Mapping[str, Role] = field(default_factory=dict)
     main: str = ""
     identity: tuple[str, ...] = ()
+    said: str = ""
+    choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it only makes ready what another tool then does."""
+        return bool(self.stems & _BASKETS) and "buy" in self.acts and "delete" not in self.acts
+
+    @property
+    def bare(self) -> bool:
+        """Whether its name is a verb and nothing else."""
+        return len(split(self.name)) == 1
 
     @property
     def destroys(self) -> bool:
@@ -110,10 +128,12 @@ def read_tool(
     acts = ACTS.get(verb, frozenset())
     if not verb or verb in _MAKING:
         acts |= frozenset(act for each in stems for act in NOMINALS.get(each, ()))
-    acts = _plausible(verb, acts, things)
+    if stems & _BASKETS and acts & {"create", "change"}:
+        acts |= {"buy"}  # who orders something has it put there first
+    acts = _plausible(verb, acts, things | (_things(acted_on) & {"policy"}))
     roles = _roles(parameters, acts)
     reads_out = "address" in roles.values() and (
-        not effect or verb in _FETCHING or (verb == "open" and "web" in things)
+        not effect or ((verb in _FETCHING or (verb == "open" and "web" in things)) and not _keeps(roles))
     )
     return Tool(
         name=name,
@@ -128,16 +148,24 @@ def read_tool(
         roles=roles,
         main=next(iter(roles), ""),
         identity=identity,
+        choices=_choices(parameters),
+        said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
 
 
 _EMPTY = DETERMINERS | PREPOSITIONS | {"to", "and"}
+_BASKETS = frozenset(map(stem, ("basket", "cart", "trolley")))
 _MAKING = frozenset(map(stem, "send create schedule arrange submit make add place new".split()))  # noqa: SIM905 - a list of words
 # Verbs that take a protection away.
 _OPENING = frozenset(map(stem, "unlock open enable disable unblock allow deactivate approve rotate reset".split()))  # noqa: SIM905 - a list of words
 _FETCHING = frozenset(map(stem, "get fetch visit read browse download scrape crawl".split()))  # noqa: SIM905 - a list of words
 # Verbs that give access only to what access can be given to.
 _GIVING = frozenset(map(stem, "give add assign join include let open".split()))  # noqa: SIM905 - a list of words
+
+
+def _keeps(roles: Mapping[str, Role]) -> bool:
+    """Whether what is fetched is put somewhere that its caller names."""
+    return any(role in ("record", "place") for role in roles.values())
 
 
 def _things(stems: frozenset[str]) -> frozenset[str]:
@@ -182,6 +210,21 @@ def _roles(parameters: Mapping[str, Any], acts: frozenset[str]) -> dict[str, Rol
     if roles.get(first) == "text" and named and not acts & {"create", "send"}:
         roles[first] = "record"  # what exists already is named rather than described
     return roles
+
+
+def _choices(parameters: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The words that arguments choose from: by their schema, or by a description such as "view or edit"."""
+    properties = parameters.get("properties")
+    found: dict[str, frozenset[str]] = {}
+    for name, schema in properties.items() if isinstance(properties, Mapping) else ():
+        if not isinstance(schema, Mapping):
+            continue
+        listed = [each for each in schema.get("enum") or () if isinstance(each, str)]
+        if not listed and (match := _OR.search(plain(str(schema.get("description", "")))[:_LONGEST])):
+            listed = _BARE.findall(match[0].replace(" or ", " "))
+        if len(listed) > 1:
+            found[str(name)] = frozenset(map(plain, listed))
+    return found
 
 
 def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C901 - a table
