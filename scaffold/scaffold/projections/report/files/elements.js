@@ -76,7 +76,7 @@ function facts(pairs) {
 // Rows of cells; a cell that is a number stands to the right.
 function table(caption, heads, rows) {
   const made = element("table", "", element("caption", "", caption), element("thead", "", element("tr", "", heads.map((head) => scoped("col", head)))));
-  made.append(element("tbody", "", rows.map(([first, ...rest]) => element("tr", "", scoped("row", first), rest.map((cell) => element("td", typeof cell === "string" && /^[$~]?[\d.,]+( ?[a-z%µ]*)?$|^–$/.test(cell) ? "figure" : "", cell))))));
+  made.append(element("tbody", "", rows.map(([first, ...rest]) => element("tr", "", scoped("row", first), rest.map((cell) => element("td", typeof cell === "string" && /^[$~<]?[\d.,]+(\s?[a-z%µ]*)?$|^–$/.test(cell) ? "figure" : "", cell))))));
   return element("div", "scroll", made);
 }
 
@@ -89,7 +89,7 @@ function scoped(scope, child) {
 // --- words for figures
 
 const number = (value) => Math.round(value).toLocaleString("en");
-const share = (part, whole) => (whole ? (part / whole < 0.001 && part ? "<0.1 %" : (100 * part / whole).toFixed(part === whole || !part ? 0 : 1) + " %") : "–");
+const share = (part, whole) => (whole ? (part / whole < 0.001 && part ? "<0.1" : (100 * part / whole).toFixed(part === whole || !part ? 0 : 1)) + "\u00a0%" : "–");
 const counted = (count, word) => number(count) + " " + word + (count === 1 ? "" : "s");
 
 function lasting(seconds) {

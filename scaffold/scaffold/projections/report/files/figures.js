@@ -16,7 +16,7 @@ function showIntegrity(manifest) {
   for (const repaired of found.repaired || []) notes.push("A resume mended it: " + repaired + ".");
   if (manifest.stopped) notes.push(`This report shows the ${number(manifest.events)} events before that place, and nothing after it: ${manifest.stopped}.`);
   if (!manifest.content) notes.push("This report was written without content: prompts, reasoning, arguments and outputs are left out.");
-  if (!found.signed_by_key && !foreign && found.events) notes.push(found.heads ? "Heads are signed; with the key (--key) it can be told by whom." : "Unsigned, the chain shows damage, not forgery: whoever could write the folder could have written it all anew.");
+  if (!found.signed_by_key && !foreign && found.events) notes.push(found.heads ? "Heads are signed; with the key (--key) it can be told by whom." : "Unsigned: whoever could write the folder could have written all of it anew.");
   notes.push("A verified chain shows that nothing was changed. It does not say that the run was wise.");
   at("integrity").className = "banner " + (foreign && look === "good" ? "warn" : look);
   at("integrity").replaceChildren(element("p", "", element("strong", "", words), " ", found.sentence), element("ul", "", notes.map((note) => element("li", "", note))));
