@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+BACKENDS_VENV ?= .venv-backends
 UV ?= uv
 LOCK_FLAGS ?=
 
@@ -12,7 +13,7 @@ LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-anno
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types imports test test-hf test-durability test-nightly coverage check lock bench verifytypes clean
+.PHONY: help install format lint types imports test test-hf test-durability test-nightly test-backends coverage check lock bench verifytypes clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +49,11 @@ test-durability: ## crashes, kill loops and what else goes wrong, in full, with 
 
 test-nightly: ## 10,000 seeds of the simulation
 	SCAFFOLD_SEEDS=10000 $(BIN)/pytest tests/durability/test_simulation.py
+
+test-backends: ## our traces in Phoenix and in MLflow themselves, on loopback, in $(BACKENDS_VENV) (850 MB each)
+	test -d $(BACKENDS_VENV) || $(PYTHON) -m venv $(BACKENDS_VENV)
+	$(BACKENDS_VENV)/bin/python -m pip install -q 'arize-phoenix==20.26.*' 'mlflow==3.17.*'
+	SCAFFOLD_TRACING_BACKENDS=$(abspath $(BACKENDS_VENV)) $(BIN)/pytest tests/projections/test_backends.py
 
 coverage: ## the test suite, with branches measured
 	$(BIN)/coverage erase
