@@ -8,7 +8,8 @@ LOCK_FLAGS ?=
 
 BIN := $(VENV)/bin
 PACKAGES := scaffold scaffold_planners scaffold_monitors scaffold_backends
-BENCHMARKS := engine start planners xlstm http_backend llamacpp checking_pays paraphrase
+BENCHMARKS := engine start planners xlstm http_backend llamacpp checking_pays paraphrase \
+        adapters mcp_tools approvals
 LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-annotate --no-header \
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 

@@ -37,6 +37,57 @@ def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path)
     assert said["verdicts"][0]["decision"] == "block"
 
 
+UNDOING = """
+from scaffold import NotPerformed, act, action
+
+
+@action(effect="irreversible")
+def book(flight: str) -> str:
+    return f"booked {flight}"
+
+
+@book.undo(effect="irreversible")
+def give_back(flight: str) -> str:
+    return f"gave back {flight}"
+
+
+@action(effect="irreversible")
+def sleep(hotel: str) -> str:
+    raise NotPerformed("it is full")
+
+
+def trip(task):
+    for flight in task.inputs["flights"]:
+        yield from act("book", {"flight": flight})
+    if task.inputs["hotel"]:
+        yield from act("sleep", {"hotel": task.inputs["hotel"]})
+    return "there and back"
+"""
+
+TRIP = """
+prompt: Book a trip
+planner: trips:trip
+actions: [trips:book, trips:sleep]
+monitors: [rules]
+inputs: {flights: ["A\\e[2J", B], hotel: Ritz}
+"""
+
+
+def test_what_can_be_undone_is_told_at_the_end(here: Scaffold, folder: Path) -> None:
+    """Where a later step failed: each action, where it stands, and what would undo it, the last first."""
+    (folder / "trips.py").write_text(UNDOING)
+    (folder / "trip.yaml").write_text(TRIP)
+    ran = here("solve", "trip.yaml")
+    assert ran.status == 1
+    assert 'can be undone: book(flight="B") at 1, by give_back\n' in ran.err
+    assert "at 0, by give_back\n" in ran.err
+    assert ran.err.index('flight="B") at 1') < ran.err.index("at 0, by give_back")
+    assert "\x1b[2J" not in ran.err
+    (folder / "trip.yaml").write_text(TRIP.replace("Ritz", "''"))
+    ran = here("solve", "trip.yaml")
+    assert (ran.status, "can be undone" in ran.err) == (0, False)
+
+
 @pytest.mark.parametrize(
     ("task", "status", "said"),
     [

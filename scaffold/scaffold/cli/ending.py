@@ -56,6 +56,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
     if outcome.saved.get("usd"):
         parts.append(f"refusals saved ${outcome.saved['usd']:.2f}")
     told.append(f"{', '.join(parts)}, {seconds:.1f} s")
+    told += _undoable(outcome)
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
         told.append(f"mended on opening: {outcome.repaired}")
@@ -78,6 +79,25 @@ def _by_monitor(outcome: Outcome) -> str:
         return ""
     dearest = sorted(asking, key=asking.__getitem__, reverse=True)
     return f" ({', '.join(f'{name} {asking[name]:,}' for name in dearest)})"
+
+
+def _undoable(outcome: Outcome) -> list[str]:
+    """What was done and could be undone, the last first, where it did not go as it was meant to."""
+    from scaffold.cli.speech import call, count
+
+    if outcome.status == "solved" and not any(each.status in {"failed", "unknown"} for each in outcome.actions):
+        return []
+    done = {each.key: each for each in outcome.actions}
+    lines = [
+        f"was done, and can be undone: {call(done[key].name, done[key].arguments, _WIDTH)} at {key}, by {undo}"
+        for key, undo in reversed(outcome.undoable.items())
+    ]
+    beyond = len(lines) - _MOST_LINES
+    return lines if beyond <= 0 else [*lines[:_MOST_LINES], f"and {count(beyond, 'action')} more"]
+
+
+_WIDTH = 100
+_MOST_LINES = 10
 
 
 def _spent(usage: Usage) -> str:

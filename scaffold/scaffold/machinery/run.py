@@ -69,6 +69,8 @@ class Outcome(msgspec.Struct, kw_only=True):
         seconds: how long the run has been active, over all its resumes; waiting for people does not count.
         reasoning: how much of the reasoning could be read, and was.
         overseers: what each monitor has cost, by its name.
+        undoable: what was done and can be undone: for each action's key, in the order in which they were done, the
+            action that undoes it.
     """
 
     run: str
@@ -85,6 +87,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     reasoning: Readable = msgspec.field(default_factory=Readable)
     overseers: dict[str, Overseen] = {}
+    undoable: dict[str, str] = {}
 
 
 class Setting(msgspec.Struct, kw_only=True, eq=False):
@@ -511,6 +514,7 @@ class Run:
             repaired=self.claim.repaired,
             seconds=self.recorder.t,
             reasoning=state.reading,
+            undoable={key: done.undo for key, done in state.undoable.items()},
             overseers=state.overseers,
         )
 
