@@ -3,8 +3,9 @@
     python -m scaffold_monitors.baselines --write baseline.json --key RUN
 
 Where it is known which answers were right (a run of `--key`, whose answers are taken for right), a logistic regression
-on the standardised signals tells wrong from right ones; its threshold is set so that a wanted share of right answers
-lies above. Without a key it is only told how far an answer's signals lie from those that were seen.
+on the standardised signals, and on their products where there are errors enough to learn those from, tells wrong from
+right ones; its threshold is set so that a wanted share of right answers lies above. Without a key it is only told how
+far an answer's signals lie from those that were seen.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FALSE_POSITIVES = 0.05
 _LEAST = 30  # answers, before anything is learned from them
 _RIDGE = 1.0  # of a weight of one standard deviation
 _ROUNDS = 30
+_FAR = 4.0  # standard deviations, beyond which nothing more is made of a signal
+_EACH = 10  # errors for each weight, as a rule of thumb has it (Peduzzi et al. 1996, J Clin Epidemiol 49)
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +40,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         signals: their names, in the order of the figures below.
         means: of what was seen, or of right answers.
         spreads: standard deviations.
-        weights: of the standardised signals, in a logistic regression; none where it is not known what was right.
+        weights: of the standardised signals, in a logistic regression, and then of their products two by two; none
+            where it is not known what was right.
         bias: its constant.
         quantiles: ascending distances of what was seen, where there are no weights.
         threshold: the score that a share of right answers reaches.
@@ -69,7 +73,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         if not all(math.isfinite(each) for each in z):
             return 1.0  # no figure at all: nothing like it was ever seen
         if self.weights:
-            return _logistic(self.bias + sum(w * each for w, each in zip(self.weights, z, strict=True)))
+            seen = _features(z, products=len(self.weights) > len(z))
+            return _logistic(self.bias + sum(w * each for w, each in zip(self.weights, seen, strict=True)))
         return bisect_right(self.quantiles, _distance(z)) / max(1, len(self.quantiles))
 
 
@@ -92,6 +97,14 @@ Whose = tuple[str, str, str]
 
 def _logistic(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _features(z: Sequence[float], *, products: bool) -> list[float]:
+    """What a regression sees of standardised signals: themselves, within bounds, and perhaps their products."""
+    bounded = [max(-_FAR, min(_FAR, each)) for each in z]
+    if not products:
+        return bounded
+    return [*bounded, *(one * other for place, one in enumerate(bounded) for other in bounded[place:])]
 
 
 def _distance(z: Sequence[float]) -> float:
@@ -146,10 +159,15 @@ def _regression(made: Baseline, known: Sequence[Row]) -> tuple[tuple[float, ...]
         import numpy as np
     except ImportError:
         raise MissingExtra("learning a baseline of inner signals", "local") from None
-    x = np.array([[row.signals[name] for name in made.signals] for row in known])
-    x = np.hstack([(x - np.array(made.means)) / np.array(made.spreads), np.ones((len(known), 1))])
+    signals = len(made.signals)
+    rarer = min(made.wrong, len(known) - made.wrong)
+    products = rarer >= _EACH * (signals + signals * (signals + 1) // 2)
+    figures = list(zip(made.signals, made.means, made.spreads, strict=True))
+    x = np.array(
+        [[*_features([(row.signals[n] - m) / s for n, m, s in figures], products=products), 1.0] for row in known]
+    )
     y = np.array([bool(row.wrong) for row in known], dtype=float)
-    ridge = np.diag([_RIDGE] * len(made.signals) + [1e-6])
+    ridge = np.diag([_RIDGE] * (x.shape[1] - 1) + [1e-6])
     w = np.zeros(x.shape[1])
     for _ in range(_ROUNDS):
         p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))

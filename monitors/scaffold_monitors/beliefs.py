@@ -13,6 +13,8 @@ was changed may have been true then, so an effect empties the ledger.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -53,6 +55,11 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _NAMES = ("id", "name", "number", "no", "code", "key", "ref", "reference", "title")
+# What an answer adds about itself is no property of the thing that it is about.
+_REMARK = re.compile(
+    r"notes?|remarks?|comments?|reason(?:s|ing)?|why|explanation|rationale|summary|description|confidence|sure|source|"
+    r"quote|evidence|step"
+)
 _ARTICLES = re.compile(r"^(?:the|a|an|this|that|our|its)\s+", re.IGNORECASE)
 
 
@@ -136,6 +143,8 @@ def stated(value: Any, text: str) -> list[Belief]:
     """What an answer states, from its value and from its words."""
     if isinstance(value, str):
         return list(_worded(text or value))[:_MOST]
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text[:_LONGEST])  # as it was written: what an object is about stands first in it
     found: list[Belief] = []
     for belief in _structured(value, _DEEP):
         found.append(belief)
@@ -169,7 +178,7 @@ def _structured(value: Any, deep: int) -> Iterator[Belief]:
     if own is not None:
         thing = _form(str(scalars[own]))
         for name, each in scalars.items():
-            if name != own and len(str(each)) <= 80:  # noqa: PLR2004 - longer ones are prose, which varies
+            if name != own and not _REMARK.fullmatch(name.lower()) and len(str(each)) <= 80:  # noqa: PLR2004 - longer ones are prose, which varies
                 what = _form(name.replace("_", " "))
                 yield Belief((thing, what), _form(str(each)), f"{scalars[own]}: {name} = {each}")
     for each in value.values():
