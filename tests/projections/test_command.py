@@ -101,19 +101,29 @@ def test_a_solved_task_shows_up_whole_and_again_with_the_same_ids(receiver: Any,
 
 
 def test_a_killed_run_is_exported_afterwards(receiver: Any, tmp_path: Path) -> None:
-    """What a run did before SIGKILL, its step, its verdicts, the action under way, arrives from its trace alone."""
+    """What a run did before SIGKILL arrives from its trace alone: what was sent live, the same again, and the rest."""
     (tmp_path / "task.yaml").write_text(SLOW)
     (tmp_path / "planner.py").write_text(SLOW_PLANNER)
-    running = scaffold(tmp_path, "solve", "task.yaml")
-    deadline = time.monotonic() + 30
+    where = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}"}
+    running = scaffold(tmp_path, "solve", "task.yaml", OTEL_BSP_SCHEDULE_DELAY="50", **where)
+    deadline = time.monotonic() + 60
     while not (tmp_path / "began").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
+    receiver.wait_for(5)  # the step, its call, the action that looked, its call, a verdict
     running.send_signal(signal.SIGKILL)
     finish(running)
-    where = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}"}
+    time.sleep(0.5)
+    live = list(receiver.spans)
+    assert len(live) >= 5
+    assert not any(span.name.startswith("invoke_agent") for span in live)
+    receiver.spans.clear()
     status, said = finish(scaffold(tmp_path, "audit", "export", "last", **where))
     assert status == 0, said
-    spans = receiver.wait_for(8)
+    while not any(span.name.startswith("invoke_agent") for span in receiver.spans) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    spans = list(receiver.spans)
+    whole = {span.span_id: span.SerializeToString(deterministic=True) for span in spans}
+    assert all(whole[span.span_id] == span.SerializeToString(deterministic=True) for span in live)
     found = kinds(spans)
     assert found["invoke_agent"] == found["step"] == found["chat"] == 1
     assert found["execute_tool"] == 2

@@ -31,7 +31,7 @@ def by_name(spans: Sequence[ReadableSpan], name: str) -> list[ReadableSpan]:
     return [span for span in spans if span.name == name]
 
 
-def at(spans: Sequence[ReadableSpan], name: str, key: str) -> ReadableSpan:
+def at(spans: Sequence[ReadableSpan], name: str, key: str | None) -> ReadableSpan:
     """The one span of a name at a key."""
     [found] = [span for span in by_name(spans, name) if facts(span).get("scaffold.key") == key]
     return found
@@ -258,6 +258,22 @@ def test_a_caller_does_not_overrule_the_task(story: Any, fold: Fold) -> None:
     story.ask("0")
     story.end()
     assert not any("DE02" in span.to_json() for span in fold(story, capture=True))
+
+
+def test_keys_and_foreign_agents_are_told(story: Any, fold: Fold) -> None:
+    """The session says with which key its heads are signed, and of whose agent an imported trace tells."""
+    story.begin()
+    story.told[0][0].foreign = "langgraph"
+    story.tell(happened.KeyChanged, verifier="scaffold+1+x")
+    story.ask("0")
+    story.answer("0", reasoning="summary")
+    story.end()
+    spans = fold(story)
+    session = at(spans, "invoke_agent deliberate", None)
+    assert facts(session)["scaffold.foreign"] == "langgraph"
+    [event] = session.events
+    assert dict(event.attributes or {}) == {"scaffold.key.verifier": "scaffold+1+x"}
+    assert facts(at(spans, "chat gpt-5-mini", "0"))["scaffold.reasoning"] == "summary"
 
 
 def test_who_really_answered_is_told(story: Any, fold: Fold) -> None:

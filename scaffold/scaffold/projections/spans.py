@@ -77,6 +77,7 @@ class Spans:
         self._react: dict[type[Event], Callable[[Any, Content], None]] = {
             happened.RunStarted: self._started,
             happened.RunResumed: self._resumed,
+            happened.KeyChanged: self._key_changed,
             happened.QuestionAsked: self._question_asked,
             happened.QuestionAnswered: self._question_answered,
             happened.Noted: self._noted,
@@ -165,6 +166,8 @@ class Spans:
         session = self._begin_session(event, identity.parent)
         self._open.root = session.context
         session.attributes["scaffold.version"] = event.scaffold
+        if event.foreign:
+            session.attributes["scaffold.foreign"] = event.foreign
         task = content.get("task") or {}
         if (task.get("tracing") or {}).get("content") is not None:
             self._disclosure.ask(allowed=bool(task["tracing"]["content"]))
@@ -175,6 +178,10 @@ class Spans:
         self._cut_session_off()
         session = self._begin_session(event, self._open.root)
         session.attributes["scaffold.resumed"] = True
+
+    def _key_changed(self, event: happened.KeyChanged, _content: Content) -> None:
+        if self._open.session is not None:
+            self._open.session.note("scaffold.key.changed", event.at, {"scaffold.key.verifier": event.verifier})
 
     def _close_session(self, event: happened.Paused | happened.Ended, content: Content, *, waiting_too: bool) -> None:
         self._open.cut_off(event.at, waiting_too=waiting_too)

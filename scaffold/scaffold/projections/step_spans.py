@@ -122,6 +122,8 @@ class StepSpans:
     def _answered(self, event: happened.StepAnswered, content: Content) -> None:
         self._charge(event.ledger, event.usage)
         call = self._call_of(event, event.seconds)
+        if event.reasoning:
+            call.attributes["scaffold.reasoning"] = event.reasoning
         samples = content.get("samples") or ()
         if samples:
             call.attributes["gen_ai.response.finish_reasons"] = conventions.finish_reasons(samples)
