@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from scaffold import Options, Planning, Task, Verdict, act, think
+from scaffold import Options, Planning, Task, Verdict, act, once, think
 from scaffold.errors import ActionError
 from scaffold.odds.monitorability import gather, reading_of, save
 from scaffold.sampling_setting import read_monitorability
@@ -283,6 +283,17 @@ def test_a_file_without_figures_is_refused_by_its_line(tmp_path: Path, said: str
     task.write_text(f"prompt: do it\nmonitorability: {said}\n", encoding="utf-8")
     with pytest.raises(TaskError, match=why):
         taskfile.build(task)
+
+
+def test_what_a_planner_says_of_sampling_stays(world: World) -> None:
+    """A step that is to take the first answer takes the first answer."""
+    dark = opaque("7")
+
+    def planner(_: Task) -> Planning[int]:
+        return (yield from think("solve", "how many?", returns=int, sampling=once())).value
+
+    assert world.solve(planner, dark, task={"oversight": {"unread": {"votes": 3}}}).answer == 7
+    assert len(dark.requests) == 1
 
 
 def test_the_votes_of_an_opaque_model_are_drawn_by_its_own_role(world: World) -> None:

@@ -60,6 +60,18 @@ _SEEN = Unread()
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
 
+def _for_unread(unread: Unread, move: Think, policy: Sampling) -> tuple[Think, Sampling]:
+    """A step as it is asked where its reasoning cannot be read: smaller, and by more votes."""
+    if unread.step_tokens is not None and move.options.max_tokens > unread.step_tokens:
+        move = msgspec.structs.replace(
+            move, options=msgspec.structs.replace(move.options, max_tokens=unread.step_tokens)
+        )
+    countable = move.returns is not str or move.options.choices  # free text hardly ever comes out alike twice
+    if unread.votes > 1 and countable and move.sampling is None:
+        policy = voted(policy, unread.votes)
+    return move, policy
+
+
 def asked(move: Think) -> bytes:
     """Canonical bytes of what a step asks: the same on every replay, whoever answers."""
     schema = _schemas.get(move.returns)
@@ -180,17 +192,6 @@ class Steps:
         """How much of the reasoning of one role's backend can be read, as far as its replies have shown."""
         profile = self.backend(role).profile
         return self._state.visibility.get((profile.backend, profile.model), profile.reasoning)
-
-    def _for_unread(self, move: Think, policy: Sampling) -> tuple[Think, Sampling]:
-        """A step as it is asked where its reasoning cannot be read: smaller, and by more votes."""
-        unread = self.unread
-        if unread.step_tokens is not None and move.options.max_tokens > unread.step_tokens:
-            move = msgspec.structs.replace(
-                move, options=msgspec.structs.replace(move.options, max_tokens=unread.step_tokens)
-            )
-        if unread.votes > 1 and (move.returns is not str or move.options.choices):
-            policy = voted(policy, unread.votes)  # free text hardly ever comes out alike twice
-        return move, policy
 
     async def ask(
         self,

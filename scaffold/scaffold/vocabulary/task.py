@@ -113,7 +113,8 @@ class Unread(_Strict):
     """What is drawn by steps and effects of backends whose reasoning is `absent`.
 
     Attributes:
-        votes: a majority of so many samples decides a step whose answers can be counted, where it would take the first.
+        votes: a majority of so many samples decides a step whose answers can be counted, where its planner leaves that
+            to the run, and the run would take the first.
         step_tokens: most tokens of one answer: smaller steps hide less.
         ask: which effects are put to a person: none, irreversible ones that a monitor has flagged or whose backend
             showed its reasoning before, all irreversible ones, or all.
