@@ -1,15 +1,12 @@
-"""Runs that wait for a person, and the page served as users serve it: by the command, in a process of its own."""
+"""Runs that wait for a person, and the page, served from a thread: `test_faces` has it served by the command."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,8 +14,10 @@ import pytest
 from tests.core.conftest import Watcher, World
 
 from scaffold import Plan, Planned, Planning, Task, Verdict, act, carry_out, propose, think
+from scaffold.approvals.page.serving import Serving
 from scaffold.errors import ActionError
 from scaffold.interfaces import Surroundings
+from scaffold.trace.heads import load_signer
 from scaffold.vocabulary.review import Evidence
 
 if TYPE_CHECKING:
@@ -92,8 +91,8 @@ class Served:
         base: the page's address without one.
     """
 
-    def __init__(self, said: str) -> None:
-        self.addresses = dict(re.findall(r"^(\w+): (http\S+)$", said, re.MULTILINE))
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self.addresses = addresses
         self.base = next(iter(self.addresses.values())).partition("/?")[0]
 
     @contextlib.contextmanager
@@ -114,38 +113,23 @@ def office(tmp_path: Path) -> Office:
 
 
 @pytest.fixture
-def serve(office: Office) -> Iterator[Serve]:
-    """Serve the office's runs to people; options and environment can be added."""
-    started: list[subprocess.Popen[str]] = []
+def serve(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Serve the office's runs to people, some with the file of their key (`ann=FILE`); environment can be added."""
+    started: list[tuple[Serving, Thread]] = []
 
     def start(*people: str, **environment: str) -> Served:
-        options = [option for person in people for option in ("--as", person)]
-        command = [
-            sys.executable,
-            "-u",
-            "-m",
-            "scaffold.cli",
-            "approvals",
-            "serve",
-            "--runs",
-            str(office.runs),
-            *options,
-        ]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
-        )
-        started.append(process)
-        said = ""
-        assert process.stdout is not None
-        for line in process.stdout:
-            said += line
-            if line.startswith("what waits in"):
-                return Served(said)
-        raise AssertionError(said)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        named = [person.partition("=") for person in people]
+        serving = Serving(office.journal, {name: load_signer(Path(key)) if key else None for name, _, key in named})
+        thread = Thread(target=asyncio.run, args=(serving.run(),))
+        thread.start()
+        started.append((serving, thread))
+        return Served(serving.addresses)
 
     yield start
-    for process in started:
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=20)[0]
-        assert process.returncode == 0, said
-        assert "Traceback" not in said, said
+    for serving, _ in started:
+        serving.stop()
+    for _, thread in started:
+        thread.join(20)
+        assert not thread.is_alive()

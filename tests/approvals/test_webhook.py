@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -45,11 +46,12 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 status, headers, said = receiver.replies(json.loads(body))
-                self.send_response(status)
-                for name, value in {**headers, "content-length": str(len(said))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(said)
+                with contextlib.suppress(ConnectionError):  # who was kept waiting may have hung up
+                    self.send_response(status)
+                    for name, value in {**headers, "content-length": str(len(said))}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(said)
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

@@ -12,39 +12,38 @@ from scaffold.errors import BadInput, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import uvicorn
-
-    from scaffold.approvals.page.app import Page
     from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
 
-def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, say: Callable[[str], None]) -> None:
-    """Serve the page to the named people, until interrupted.
+class Serving:
+    """The page for some people, on a port of this machine.
 
     Args:
         journal: whose runs are shown.
         signers: who gets an address, each perhaps with a key that signs what they answer.
         port: where to listen on this machine; 0 for any.
-        say: told the addresses.
+
+    Attributes:
+        addresses: for each person the address that lets them in.
 
     Raises:
         MissingExtra: the server is not installed.
         BadInput: the port is taken.
     """
-    try:
-        import uvicorn
 
-        from scaffold.approvals.page.app import Page
-        from scaffold.approvals.page.guarding import Guard
-    except ImportError:
-        raise MissingExtra("the page of what waits", "web") from None
-    with _listening(port) as listener:
-        page = Page(journal, signers)
-        guard = Guard(page.app(), port=listener.getsockname()[1], people=signers)
-        for person, address in guard.addresses().items():
-            say(f"{person}: {address}")
-        say(f"what waits in {journal.name}; end with Ctrl-C")
+    def __init__(self, journal: KeptRuns, signers: Mapping[str, Signer | None], port: int = 0) -> None:
+        try:
+            import uvicorn
+
+            from scaffold.approvals.page.app import Page
+            from scaffold.approvals.page.guarding import Guard
+        except ImportError:
+            raise MissingExtra("the page of what waits", "web") from None
+        self._page = Page(journal, signers)
+        self._listener = _listening(port)
+        guard = Guard(self._page.app(), port=self._listener.getsockname()[1], people=signers)
+        self.addresses = guard.addresses()
         config = uvicorn.Config(
             guard,
             http="h11",
@@ -56,17 +55,30 @@ def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, sa
             proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
-        server = uvicorn.Server(config)
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_serve(server, listener, page))
+        self._server = uvicorn.Server(config)
+
+    async def run(self) -> None:
+        """Serve, until interrupted or stopped."""
+        with self._listener:
+            serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+            while not (self._server.should_exit or serving.done()):  # noqa: ASYNC110 - uvicorn tells of a signal by this alone
+                await asyncio.sleep(0.1)
+            await self._page.close()
+            await serving
+
+    def stop(self) -> None:
+        """Have it end; from any thread."""
+        self._server.should_exit = True
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, page: Page) -> None:
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not (server.should_exit or serving.done()):  # noqa: ASYNC110 - uvicorn tells of a signal by this alone
-        await asyncio.sleep(0.1)
-    await page.close()
-    await serving
+def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, say: Callable[[str], None]) -> None:
+    """Serve the page, and say where, until interrupted; see `Serving`."""
+    serving = Serving(journal, signers, port)
+    for person, address in serving.addresses.items():
+        say(f"{person}: {address}")
+    say(f"what waits in {journal.name}; end with Ctrl-C")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serving.run())
 
 
 def _listening(port: int) -> socket.socket:
