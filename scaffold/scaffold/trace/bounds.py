@@ -55,7 +55,11 @@ class _Account:
 
 
 class Bounds:
-    """Follows the events of one run."""
+    """Follows the events of one run.
+
+    Attributes:
+        checks: for each kind of event that matters, what takes it in, and says which bound it passes, or nothing.
+    """
 
     def __init__(self) -> None:
         self._work = _Account({})
@@ -64,7 +68,7 @@ class Bounds:
         self._actions = 0
         self._actions_usd = 0.0
         self._costs: dict[str, float] = {}
-        self._checks: dict[type[Event], Callable[..., str]] = {
+        self.checks: dict[type[Event], Callable[..., str]] = {
             ev.RunStarted: self._started,
             ev.RunResumed: self._resumed,
             ev.StepAsked: self._asked,
@@ -76,11 +80,6 @@ class Bounds:
             ev.ActionOutcome: self._over,
             ev.ActionRefused: self._over,
         }
-
-    def follow(self, event: Event) -> str:
-        """Take in one event; say which bound it passes, or nothing."""
-        check = self._checks.get(type(event))
-        return check(event) if check is not None else ""
 
     def _started(self, event: ev.RunStarted) -> str:
         part = "oversight."

@@ -26,6 +26,7 @@ from scaffold.vocabulary.events import Event
 GENESIS = bytes(32)
 _MARK = b',"hash":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
+_NUMBERED, _SALTED, _BODIED = b'{"seq":', b',"salt":"', b'","body":'
 _SALT = 16
 _BEFORE_MARK = 40
 
@@ -53,12 +54,6 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         return sha256(self.salt + self.body).hexdigest()
 
 
-class _Line(msgspec.Struct, gc=False):
-    seq: int
-    salt: str
-    body: msgspec.Raw
-
-
 class Sealed(ValueError):
     """The content is encrypted, and there is no key.
 
@@ -76,7 +71,6 @@ class _SealedLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     sealed: str
 
 
-_line = msgspec.json.Decoder(_Line)
 _sealed_line = msgspec.json.Decoder(_SealedLine)
 _json = msgspec.json.Decoder()
 
@@ -90,11 +84,17 @@ def read_content(line: bytes) -> Content:
     """
     if MARK in line[:_BEFORE_MARK]:
         return _opened(line)
-    told = _line.decode(line)
-    salt, body = bytes.fromhex(told.salt), bytes(told.body)
-    if content_line(told.seq, salt, body) != line:
+    # Read by its places, as it is written by them: decoding it would take three times as long.
+    end = line.find(_SALTED, len(_NUMBERED), _BEFORE_MARK)
+    start = end + len(_SALTED)
+    body = start + 2 * _SALT + len(_BODIED)
+    digits, salt = line[len(_NUMBERED) : end], line[start : start + 2 * _SALT]
+    if end < 0 or line[: len(_NUMBERED)] != _NUMBERED or line[body - len(_BODIED) : body] != _BODIED or line[-1:] != b"}":
         raise ValueError("not written as content is")
-    return Content(told.seq, salt, body)
+    number, raw = int(digits), bytes.fromhex(salt.decode())
+    if b"%d" % number != digits or raw.hex().encode() != salt:
+        raise ValueError("not written as content is")
+    return Content(number, raw, line[body:-1])
 
 
 def _opened(line: bytes) -> Content:

@@ -100,8 +100,9 @@ class Conduct:
         """Take in one event; say what it breaks, or nothing."""
         if self.ended:
             return "the run goes on after its end"
-        over = self._bounds.follow(event)
-        check = self._checks.get(type(event))
+        kind = type(event)
+        bound, check = self._bounds.checks.get(kind), self._checks.get(kind)
+        over = bound(event) if bound is not None else ""
         return (check(event) if check is not None else "") or over
 
     def _started(self, event: ev.RunStarted) -> str:

@@ -92,13 +92,13 @@ def prune_mentions(folder: Path, words: list[str], *, dry: bool = False) -> Prun
 
     def keeps(line: bytes) -> bool:
         try:
-            body = read_content(line).body
+            body = msgspec.json.decode(read_content(line).body)
         except Sealed:
             said = f"the content of run {folder.name} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
             raise BadInput(said) from None
         except ValueError:
             return True  # damaged: for verification to say
-        return not _mentions(msgspec.json.decode(body), wanted)
+        return not _mentions(body, wanted)
 
     return _prune(folder, keeps, lambda raw: not _mentions(raw.decode(errors="replace"), wanted), dry=dry)
 

@@ -44,6 +44,9 @@ _GRAVITY: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]  # a 
 # What stands after such a place was not read, so nothing is said of how the trace ends.
 _UNREAD_AFTER: frozenset[State] = frozenset({"altered", "newer format"})
 
+_TELLING = frozenset({ev.RunStarted, ev.RunResumed, ev.KeyChanged})
+_NEVER = 1 << 62
+
 Note = tuple[Head, str]
 
 
@@ -273,7 +276,9 @@ class Check:
         self._asks = bool(keys)
         self._trusted = list(keys)
         self._named = ""  # the key that signs from here on, as the trace says
+        self._last: ev.Event | None = None
         self._own = iter(own)
+        self._due = 0  # number of the event that the next of them is about
         self._next = self._next_own()
         self._given: dict[int, list[Note]] = {}
         ours = [each for each in given if each[0].run == run]
@@ -283,12 +288,16 @@ class Check:
         self._conduct = Conduct()
 
     def _next_own(self) -> Note | None:
+        self._due = _NEVER
         try:
-            return next(self._own, None)
+            found = next(self._own, None)
         except TornNote:
             self.result.find("torn tail", "its last signed head was cut off", file=HEADS)
         except ValueError as error:
             self.result.find("altered", f"its file of signed heads was altered: {error}", file=HEADS)
+        else:
+            self._due = found[0].seq if found is not None else _NEVER
+            return found
         return None
 
     def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]]) -> None:
@@ -299,7 +308,7 @@ class Check:
             if link is None:
                 return
             waiting.match(link.event.seq, link.event.content)
-        waiting.rest(ended=bool(self.result.ended))
+        waiting.rest(ended=isinstance(self._last, ev.Ended | ev.Paused))
 
     def record(self, record: Record) -> bool:
         """Check one record, its content with it; gives whether the next can be checked."""
@@ -323,25 +332,25 @@ class Check:
             self.result.find("newer format", str(error), number)
             return None
         self._event(link.event, number)
-        self._compare(number)
+        if number >= self._due or number in self._given:
+            self._compare(number)
         return link
 
     def _event(self, event: ev.Event, number: int) -> None:
-        result = self.result
-        result.events = number
-        result.standing = "ended" if isinstance(event, ev.Ended) else "paused" if isinstance(event, ev.Paused) else ""
-        result.ended = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
-        if isinstance(event, ev.RunStarted) != (number == 1):
+        result, kind = self.result, type(event)
+        result.events, self._last = number, event
+        if (kind is ev.RunStarted) != (number == 1):
             self._misplaced(number)
-        match event:
-            case ev.RunStarted():
-                self._started(event, number)
-            case ev.RunResumed(repaired=repaired) if repaired:
-                result.repaired.append(repaired)
-            case ev.KeyChanged():
-                self._key_changed(event, number)
-            case _:
-                pass
+        if kind in _TELLING:
+            match event:
+                case ev.RunStarted():
+                    self._started(event, number)
+                case ev.RunResumed(repaired=repaired) if repaired:
+                    result.repaired.append(repaired)
+                case ev.KeyChanged():
+                    self._key_changed(event, number)
+                case _:
+                    pass
         broken = "" if result.foreign else self._conduct.follow(event)
         if broken:
             result.find("misconduct", f"line {number}: {broken}", number)
@@ -434,7 +443,10 @@ class Check:
 
     def finish(self, *, running: bool = False) -> Verification:
         """Say what it came to."""
-        result, conduct = self.result, self._conduct
+        result, conduct, last = self.result, self._conduct, self._last
+        if isinstance(last, ev.Ended | ev.Paused):
+            result.standing = "ended" if isinstance(last, ev.Ended) else "paused"
+            result.ended = last.status
         if not result.unread_after:
             most = self._left_over()
             if most > result.events:
