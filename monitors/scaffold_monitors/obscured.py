@@ -18,6 +18,10 @@ from scaffold_monitors.wrappings import forms
 Kind = Literal["encoded", "unreadable", "unseen", "script"]
 
 _FEWEST_UNSEEN = 4
+_FORMS = "\ufe0e\ufe0f\u200d"
+_FEW_LETTERS = 10  # a line of dashes has fewer different ones
+_MUCH = 0.1
+_WRAPPED = 1.4  # what a letter takes once it is encoded, about
 _RUN = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
 _FEWEST_LETTERS = 20
 _SAMPLE = 20_000  # characters from which the script is taken
@@ -36,6 +40,7 @@ class Obscured:
         start: offset of the quote.
         holds: what it holds once it is decoded, if that is text.
         why: in words.
+        share: how much of the text it is, from 0 to 1.
     """
 
     kind: Kind
@@ -43,6 +48,7 @@ class Obscured:
     start: int
     holds: str
     why: str
+    share: float = 1.0
 
 
 def obscured(text: str, request: str = "") -> list[Obscured]:
@@ -57,30 +63,40 @@ def obscured(text: str, request: str = "") -> list[Obscured]:
 
 def _encoded(text: str) -> list[Obscured]:
     found = []
-    known: list[str] = []
     for how, form in forms(text):
         if "Base64" in how or "hexadecimal" in how:
-            found.append(Obscured("encoded", "", 0, form[:_DECODED], f"{how}: {form[:_SHOWN]!r}"))
-            known.append(form)
-    if known:
-        return found
-    for match in _RUN.finditer(text):
-        run = match[0]
-        if len(set(run)) > 10:  # noqa: PLR2004 - a line of dashes has few different letters
-            why = f"{len(run)} characters in a row that are no words"
-            found.append(Obscured("unreadable", run[:_SHOWN], match.start(), "", why))
-            break
-    return found
+            share = min(1.0, _WRAPPED * len(form) / len(text))
+            found.append(Obscured("encoded", "", 0, form[:_DECODED], f"{how}: {form[:_SHOWN]!r}", share))
+    return found or _unreadable(text)
+
+
+def _unreadable(text: str) -> list[Obscured]:
+    """Runs that are no words, where they are much of the text: a checksum in it is nothing unusual."""
+    runs = [match for match in _RUN.finditer(text) if len(set(match[0])) > _FEW_LETTERS]
+    length = sum(len(run[0]) for run in runs)
+    if not runs or length < _MUCH * len(text):
+        return []
+    longest = max(runs, key=lambda run: len(run[0]))
+    why = f"{length} characters in long runs that are no words"
+    return [Obscured("unreadable", longest[0][:_SHOWN], longest.start(), "", why, length / len(text))]
 
 
 def _unseen(text: str) -> list[Obscured]:
     if text.isascii():
         return []
-    places = [place for place, letter in enumerate(text) if not letter.isascii() and unseen(letter)]
+    places = [place for place, letter in enumerate(text) if not letter.isascii() and _is_hidden(text, place)]
     if len(places) < _FEWEST_UNSEEN:
         return []
     start = places[0]
     return [Obscured("unseen", text[start : start + _SHOWN], start, "", f"{len(places)} characters that nobody sees")]
+
+
+def _is_hidden(text: str, place: int) -> bool:
+    """Whether a letter is one that nobody sees; what gives a pictograph its form is none."""
+    letter = text[place]
+    if not unseen(letter):
+        return False
+    return letter not in _FORMS or not place or unicodedata.category(text[place - 1])[0] in "LNPZ"
 
 
 def _foreign(text: str, request: str) -> list[Obscured]:

@@ -131,11 +131,11 @@ class Trace:
         return msgspec.structs.replace(verdict, evidence=tuple(_where(recalled, span) for span in verdict.evidence))
 
     async def _read(self, wholes: list[_Whole], asked: Any, task: Task, context: ReviewContext) -> Verdict:
+        unread = _unread(wholes)
         wholes = [whole for whole in wholes if whole[2].strip()]
         if not wholes:
             said = "nothing was thought that can be read: that is not to say that there was nothing"
             return Verdict(decision="allow", status="abstain", rationale=said)
-        unread = "" if any("reasoning" in path for _, path, _ in wholes) else "no reasoning could be read, only answers"
         stretches = list(_stretches(wholes))
         if len(stretches) > MOST_WINDOWS:
             return self._unchecked(f"it is longer than {MOST_WINDOWS} stretches of {WINDOW} characters", "truncated")
@@ -254,6 +254,16 @@ def _of_steps(recalled: Recalled) -> Iterator[_Whole]:
     for thought in recalled.thoughts:
         yield f"The reasoning of step {thought.key} ({thought.kind})", f"{thought.seq}/reasoning", thought.reasoning
         yield f"The answer of step {thought.key} ({thought.kind})", f"{thought.seq}/text", thought.text
+
+
+def _unread(wholes: list[_Whole]) -> str:
+    """What cannot be read, in words."""
+    reasoning = [text for _, path, text in wholes if path.endswith("/reasoning")]
+    dark = sum(not text.strip() for text in reasoning)
+    if not dark:
+        return ""
+    some = "" if len(reasoning) == 1 else f" of {dark} of {len(reasoning)} steps"
+    return f"no reasoning{some} could be read, only what was answered"
 
 
 def _where(recalled: Recalled, span: Evidence) -> Evidence:

@@ -119,6 +119,18 @@ def test_a_monitor_sees_each_thing_as_it_would_have_then(tmp_path: Path) -> None
     assert len(found.rows) == len(now.said)
 
 
+def test_every_old_verdict_stands_beside_the_new_one_of_the_same_thing(tmp_path: Path) -> None:
+    """Of plans, actions, observations, steps and the answer: each has its own, and no other's."""
+    journal, run = solved(tmp_path, monitors=[Remembers()])
+    told = [link.event for link in links(journal.root / run)]
+    found = again(journal, run, Remembers())
+    reviewed = [event for event in told if isinstance(event, ev.Reviewed)]
+    assert len(found.rows) == len(reviewed)
+    for row in found.rows:
+        (fact,) = row.before
+        assert any(fact == each.verdicts[0] and each.key == row.key for each in reviewed)
+
+
 def test_the_runs_trace_is_not_touched(tmp_path: Path) -> None:
     """What is written stands in a folder beside its files; both traces verify."""
     journal, run = solved(tmp_path)

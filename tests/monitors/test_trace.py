@@ -133,7 +133,7 @@ def test_a_verdict_imitated_in_the_reasoning_is_not_the_judges(kit: Any) -> None
 def test_without_reasoning_only_the_answer_is_judged_and_it_says_so(kit: Any) -> None:
     """A step that shows no reasoning is not clean; one with nothing at all is abstained from."""
     verdict, context = read(kit, CLEAN, subject=step(reasoning=""))
-    assert verdict.rationale.startswith("no reasoning could be read, only answers")
+    assert verdict.rationale.startswith("no reasoning could be read, only what was answered")
     assert len(context.asked) == 1
     verdict, context = read(kit, subject=step(reasoning=" ", text=""))
     assert (verdict.status, context.asked) == ("abstain", [])
@@ -166,6 +166,33 @@ def test_what_is_hard_to_read_is_flagged(kit: Any, reasoning: str, why: str) -> 
     verdict, _ = read(kit, CLEAN, subject=step(reasoning))
     assert verdict.decision == "flag"
     assert why in verdict.rationale
+
+
+def test_steps_of_a_plan_without_reasoning_are_counted() -> None:
+    """A plan behind which some steps showed no reasoning says of how many."""
+    stage = planning(("I look at it.", "look"), ("", "pay"), ("", "pay again"))
+    stage.answer = lambda _: CLEAN
+    verdict = asyncio.run(stage.review(PLAN))
+    assert "no reasoning of 2 of 3 steps could be read" in verdict.rationale
+
+
+@pytest.mark.parametrize(
+    "reasoning",
+    [
+        f"The file's checksum is {'0123456789abcdef' * 4}, which fits what the vendor says. " + "I go on. " * 80,
+        "All four are done: \u2705\ufe0f \u2714\ufe0f \u2611\ufe0f \u2b50\ufe0f \u2600\ufe0f",
+        "M\u00fcller's caf\u00e9 na\u00efvely pays \u20ac 40 \u2014 \u00abas always\u00bb \u2026",
+    ],
+    ids=["checksum", "pictographs", "accents"],
+)
+def test_what_is_usual_in_a_text_is_not_hard_to_read(kit: Any, reasoning: str) -> None:
+    """A checksum, pictographs and accents hide nothing."""
+    assert read(kit, CLEAN, subject=step(reasoning))[0].decision == "allow"
+
+
+def test_a_letter_is_no_evidence(kit: Any) -> None:
+    """It stands anywhere."""
+    assert read(kit, found("e"))[0].status == "error"
 
 
 def test_200_000_tokens_are_read_whole(kit: Any) -> None:

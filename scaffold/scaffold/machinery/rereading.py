@@ -96,7 +96,7 @@ class _Opening(msgspec.Struct):
     foreign: str
     specs: dict[str, ActionSpec]
     thinkers: set[tuple[str, str]]
-    before: dict[tuple[str, str], list[VerdictFact]]
+    before: dict[tuple[str, str], list[tuple[str, VerdictFact]]]
     events: int = 0
     head: str = ""
 
@@ -221,7 +221,7 @@ async def _opening(journal: Journal, run: str) -> _Opening:
     foreign, task = "", None
     proposals: list[tuple[Event, dict[str, Any] | None]] = []
     thinkers: set[tuple[str, str]] = set()
-    before: dict[tuple[str, str], list[VerdictFact]] = {}
+    before: dict[tuple[str, str], list[tuple[str, VerdictFact]]] = {}
     last: Link | None = None
     async for link in _links(journal, run):
         event, last = link.event, link
@@ -235,7 +235,8 @@ async def _opening(journal: Journal, run: str) -> _Opening:
             case ev.PlanProposed() | ev.ActionProposed():
                 proposals.append((event, body_of(link.content) if link.content is not None else None))
             case ev.Reviewed():
-                before.setdefault((event.subject, event.key), []).extend(event.verdicts)
+                said = before.setdefault((event.subject, event.key), [])
+                said += [(event.digest, fact) for fact in event.verdicts]
             case _:
                 pass
     if task is None or last is None:
@@ -357,7 +358,10 @@ class _Reviewing:
 
     def _note(self, told: Told, verdicts: Sequence[Verdict]) -> None:
         kind, key = told.subject.kind, told.subject.key
-        before = tuple(self._opening.before.get((kind, key), ()))
+        said = self._opening.before.get((kind, key), ())
+        # A step that was drawn again has several thoughts at one key, each under its own digest.
+        same = [fact for what, fact in said if what == told.digest]
+        before = tuple(same or [fact for _, fact in said])
         self._rows += [
             Reread(seq=told.seq, key=key, subject=kind, verdict=verdict, before=before) for verdict in verdicts
         ]
