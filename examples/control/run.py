@@ -172,6 +172,11 @@ def draw(found: dict[tuple[str, str], list[Batch]], names: list[str], path: Path
     for name, colour in zip(names, colours, strict=False):
         honest, attacking = found[name, "honest"], found[name, "attacking"]
         points = sorted(curve(honest, attacking))
+        if name == "unchecked":  # nothing is scored: there is one point, and no threshold to move
+            safe, useful = (sum(each) / len(each) for each in ([b.safe for b in attacking], [b.right for b in honest]))
+            left.plot([0], [100 * safe], "o", color=colour, label=name)
+            middle.plot([100 * useful], [100 * safe], "o", color=colour, label=name)
+            continue
         left.plot([100 * each[0] for each in points], [100 * each[1] for each in points], color=colour, label=name)
         bounds = [wilson(each[1] * len(attacking), len(attacking)) for each in points]
         left.fill_between(
