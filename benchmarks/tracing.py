@@ -5,9 +5,10 @@
 
 One JSON line a row. `live`: CPU of the whole process a span, threads, figures and HTTP included, as the difference
 between runs that are shown to a collector and runs that are not, in turn; its `floor` is what OpenTelemetry itself
-takes to make, queue and send as many spans with as many attributes. `stall`: the longest that a step's events took to
-be taken in while the collector answers nothing. `export`: spans a second of `scaffold audit export`, and the most
-memory that it took for a tenth of the trace and for all of it. The collector is another process, so it counts for none.
+takes to make, queue and send as many spans with eight attributes, and `tasks` says it in asyncio tasks that do nothing.
+`stall`: the longest that a step's events took to be taken in while the collector answers nothing for a minute, and how
+long the run took beside one that is not shown. `export`: spans a second of `scaffold audit export`, and the most memory
+that it took for a tenth of the trace and for all of it. The collector is another process, so it counts for none.
 """
 
 from __future__ import annotations
@@ -140,11 +141,25 @@ def own_cost(spans: int, endpoint: str) -> float:
     return time.process_time() - began
 
 
+def task_cost() -> float:
+    """CPU seconds of one asyncio task that does nothing: how fast this machine is just now."""
+
+    async def noop() -> None: ...
+
+    async def run() -> float:
+        began = time.process_time()
+        for _ in range(10_000):
+            await asyncio.create_task(noop())
+        return (time.process_time() - began) / 10_000
+
+    return asyncio.run(run())
+
+
 def live(steps: int, rounds: int) -> None:
     """CPU a span of being shown."""
     spans = 5 * steps + 1
     os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = str(spans + 1)  # so that none is spared by being lost
-    added, floors = [], []
+    added, floors, tasks = [], [], []
     with tempfile.TemporaryDirectory() as folder, collector() as endpoint:
         solve(Path(folder), 50, endpoint)  # what is imported and opened once
         for _ in range(rounds):
@@ -152,6 +167,7 @@ def live(steps: int, rounds: int) -> None:
             shown, _run = solve(Path(folder), steps, endpoint)
             added.append((shown - bare) / spans * 1e6)
             floors.append(own_cost(spans, endpoint) / spans * 1e6)
+            tasks.append(task_cost() * 1e6)
     row = {
         "row": "live",
         "spans": spans,
@@ -159,6 +175,8 @@ def live(steps: int, rounds: int) -> None:
         "least": round(min(added), 1),
         "floor_us": round(statistics.median(floors), 1),
         "ratio": round(statistics.median(one / floor for one, floor in zip(added, floors, strict=True)), 2),
+        "task_us": round(statistics.median(tasks), 1),
+        "tasks": round(statistics.median(one / task for one, task in zip(added, tasks, strict=True)), 2),
         "aim_us": 150,
     }
     print(json.dumps(row), flush=True)
@@ -166,7 +184,7 @@ def live(steps: int, rounds: int) -> None:
 
 def stall(steps: int) -> None:
     """The longest that taking in an event took, while the collector does not answer."""
-    from scaffold.projections.live import LiveExport
+    from scaffold.projections.live import CLOSE_SECONDS, LiveExport
 
     os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = "2048"
     slowest: list[float] = []
@@ -180,12 +198,15 @@ def stall(steps: int) -> None:
         return call
 
     with tempfile.TemporaryDirectory() as folder, collector(delay=60.0) as endpoint:
+        began = time.perf_counter()
+        solve(Path(folder), steps)
+        bare = time.perf_counter() - began
         follow = LiveExport.follow
         LiveExport.follow = timed(follow)  # type: ignore[method-assign]  # timed, not replaced
         try:
             began = time.perf_counter()
             solve(Path(folder), steps, endpoint)
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - began - CLOSE_SECONDS  # which its end may wait for the collector
         finally:
             LiveExport.follow = follow  # type: ignore[method-assign]  # as above
     slowest.sort()
@@ -195,6 +216,7 @@ def stall(steps: int) -> None:
         "p999_ms": round(slowest[int(len(slowest) * 0.999)] * 1e3, 2),
         "longest_ms": round(slowest[-1] * 1e3, 2),
         "run_seconds": round(seconds, 1),
+        "bare_seconds": round(bare, 1),
     }
     print(json.dumps(row), flush=True)
 

@@ -119,7 +119,7 @@ def test_a_processor_that_fails_ends_no_run(tmp_path: Path) -> None:
         solve()
         """,
     )
-    assert "the host's tracing may not have all spans (no disk)" in said
+    assert "the host's tracing may not have all of the run (no disk)" in said
     assert "scaffold audit export" in said
 
 
@@ -138,7 +138,7 @@ def test_a_loss_in_the_hosts_queue_is_heard_of(tmp_path: Path) -> None:
         """,
     )
     assert "Queue full" in said
-    assert "the host's tracing may not have all spans (Queue full, dropping Span.)" in said
+    assert "the host's tracing may not have all of the run (Queue full, dropping Span.)" in said
     assert "scaffold audit export" in said
 
 

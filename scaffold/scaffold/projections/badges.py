@@ -80,7 +80,7 @@ class _Phoenix:
         data = [
             {
                 "span_id": badge.span,
-                "name": badge.name,
+                "name": badge.name if badge.name != "note" else "note (1)",  # the one name that is its own
                 "annotator_kind": "CODE",
                 "identifier": badge.guard,
                 "result": _body(label=badge.label, score=badge.score, explanation=badge.why),
@@ -116,7 +116,6 @@ class _Mlflow:
             )
             path = f"/api/3.0/mlflow/traces/{trace}/assessments"
             client.post(path, json={"assessment": assessment}).raise_for_status()
-            known.add(badge.guard)
 
     @staticmethod
     def _guards_of(client: httpx.Client, trace: str) -> set[str]:

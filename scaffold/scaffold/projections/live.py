@@ -118,7 +118,7 @@ class LiveExport:
             what = f"{loss.spans} of {self._completed} spans did not reach {self._sink.where} ({loss.reason})"
             self._warn(what)
         elif loss.reason:
-            self._warn(f"{self._sink.where} may not have all spans ({loss.reason})")
+            self._warn(f"{self._sink.where} may not have all of the run ({loss.reason})")
         return loss.spans
 
     def _fold(self, event: Event, content: Content | bytes) -> list[ReadableSpan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -96,13 +97,14 @@ class CollectorSink:
         """Send what is left."""
         # The processor's own flush knows no time limit, and its shutdown waits for 30 seconds.
         flushing = threading.Thread(target=self._processor.shutdown, name="scaffold-tracing-close", daemon=True)
+        until = time.monotonic() + timeout
         flushing.start()
         flushing.join(timeout)
         in_time = not flushing.is_alive()
         if not in_time:
             self._collector.shutdown()
         if self._badges is not None:
-            self._badges.close(timeout if in_time else 0.0)
+            self._badges.close(max(0.0, until - time.monotonic()))
         lost = self._taken - self._collector.sent
         if lost:
             return Loss(lost, self._collector.reason or ("too many at once" if in_time else "too slow"))
@@ -150,8 +152,9 @@ class _Trouble(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         about_spans = record.name.startswith(("opentelemetry.sdk._shared_internal", "opentelemetry.exporter"))
-        if about_spans and "transient" not in record.msg.lower() and not self.heard:
-            self.heard = record.getMessage()[:200]
+        said = record.getMessage()
+        if about_spans and not self.heard and "transient" not in said.lower():  # what is tried again is not lost
+            self.heard = said[:200]
 
     def stop(self) -> None:
         self._logger.removeHandler(self)
