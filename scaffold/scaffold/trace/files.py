@@ -32,6 +32,7 @@ from scaffold.trace.heads import without_torn_note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from scaffold.interfaces import Holder
     from scaffold.trace.identities import Identities
@@ -45,8 +46,21 @@ Sync = Callable[[int], Awaitable[None]]
 Write = Callable[[int, bytes], int]
 
 
+_MOST_SYNCS = 32
+_threads: list[Executor] = []
+os.register_at_fork(after_in_child=_threads.clear)  # a child has none of its parent's threads
+
+
 async def _fsync_in_thread(descriptor: int) -> None:
-    await asyncio.to_thread(os.fsync, descriptor)
+    """Sync a file in a thread; as many at once as runs are likely to want, so that the disk can join their syncs.
+
+    asyncio's own threads are a few more than there are processors, and these hardly use one.
+    """
+    if not _threads:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _threads.append(ThreadPoolExecutor(_MOST_SYNCS, "scaffold-sync"))
+    await asyncio.get_running_loop().run_in_executor(_threads[0], os.fsync, descriptor)
 
 
 class FileJournal:
@@ -294,6 +308,7 @@ class _Writer:
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self._written = 0
         self._synced = 0
+        self._content_synced = -1  # of its bytes; what another process has written may not be
         self._syncing = False
         self._waiting: list[asyncio.Future[None]] = []  # for the sync under way to be over
         self._failed: JournalFailed | None = None
@@ -360,8 +375,11 @@ class _Writer:
                 continue
             self._syncing = True
             covered = self._written
+            content = self._sizes[1]
             try:
-                await fsync(self.content)
+                if content != self._content_synced:
+                    await fsync(self.content)
+                    self._content_synced = content
                 await fsync(self.spine)
                 self._synced = covered
             except OSError as error:

@@ -324,27 +324,11 @@ class Postgres:
     # --- records
 
     async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
-        runs: list[str] = []
-        seqs: list[int] = []
-        kinds: list[str] = []
-        lines: list[str] = []
-        content: tuple[list[str], list[int], list[str]] = ([], [], [])
-        for part in parts:
-            for record in part.records:
-                runs.append(part.run)
-                seqs.append(record.seq)
-                kinds.append(kind_of(record.line))
-                lines.append(record.line.decode())
-                if record.content:
-                    for column, value in zip(content, (part.run, record.seq, record.content.decode()), strict=True):
-                        column.append(value)  # type: ignore[attr-defined]  # each of its own type
-        names, epochs = [part.run for part in parts], [part.epoch for part in parts]
+        statement, values = _appending(parts, durable=durable)
         async with self._connection() as connection:
             if self.restarts != restarts:
                 raise Gone("the server was restarted")
-            cursor = await connection.execute(
-                _APPEND, (durable, names, epochs, *content, runs, seqs, kinds, lines), prepare=True
-            )
+            cursor = await connection.execute(statement, values, prepare=True)
             return {run for (run, *_) in await cursor.fetchall()}
 
     async def last(self, run: str, epoch: int) -> int | None:
@@ -432,24 +416,63 @@ UPDATE scaffold.runs SET owner = '', epoch = epoch + 1, leased_until = NULL
 WHERE run = %s AND leased_until < clock_timestamp()
 """
 # The lock of `held` is what fences: a claim changes `epoch`, waits for it, and who comes later reads the new epoch.
-_APPEND = """
+_HELD_ONE = """
+WITH held AS MATERIALIZED (
+    SELECT run, CASE WHEN %b THEN '' ELSE set_config('synchronous_commit', 'off', true) END
+    FROM scaffold.runs WHERE run = %b AND epoch = %b FOR KEY SHARE)
+"""
+_KEPT_ONE = """, kept AS (
+    INSERT INTO scaffold.content (run, seq, line)
+    SELECT held.run, c.seq, c.line::json FROM held, unnest(%b::bigint[], %b::text[]) AS c (seq, line))
+"""
+_SPINE_ONE = """, spine AS (
+    INSERT INTO scaffold.events (run, seq, kind, line)
+    SELECT held.run, e.seq, e.kind, e.line::json
+    FROM held, unnest(%b::bigint[], %b::text[], %b::text[]) AS e (seq, kind, line))
+"""
+_HELD = """
 WITH held AS MATERIALIZED (
     SELECT r.run, CASE WHEN asked.durable THEN '' ELSE set_config('synchronous_commit', 'off', true) END
     FROM scaffold.runs r
     JOIN (SELECT *, %b::boolean AS durable FROM unnest(%b::text[], %b::bigint[]) AS a (run, epoch)) asked
     ON r.run = asked.run WHERE r.epoch = asked.epoch
-    ORDER BY r.run FOR KEY SHARE OF r),
-kept AS (
+    ORDER BY r.run FOR KEY SHARE OF r)
+"""
+_KEPT = """, kept AS (
     INSERT INTO scaffold.content (run, seq, line)
     SELECT c.run, c.seq, c.line::json FROM unnest(%b::text[], %b::bigint[], %b::text[]) AS c (run, seq, line)
-    JOIN held ON held.run = c.run),
-spine AS (
+    JOIN held ON held.run = c.run)
+"""
+_SPINE = """, spine AS (
     INSERT INTO scaffold.events (run, seq, kind, line)
     SELECT e.run, e.seq, e.kind, e.line::json
     FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::text[]) AS e (run, seq, kind, line)
     JOIN held ON held.run = e.run)
-SELECT * FROM held
 """
+_WHOSE = "SELECT * FROM held"
+
+
+def _appending(parts: Sequence[Part], *, durable: bool) -> tuple[bytes, list[Any]]:
+    """The statement that stores records, with only the parts that these need, and its values."""
+    rows = [(part.run, record) for part in parts for record in part.records]
+    content = [(run, record) for run, record in rows if record.content]
+    if len(parts) == 1:
+        held, kept, spine, named = _HELD_ONE, _KEPT_ONE, _SPINE_ONE, False
+        values: list[Any] = [durable, parts[0].run, parts[0].epoch]
+    else:
+        held, kept, spine, named = _HELD, _KEPT, _SPINE, True
+        values = [durable, [part.run for part in parts], [part.epoch for part in parts]]
+    if content:
+        values += [[run for run, _ in content]] if named else []
+        values += [[record.seq for _, record in content], [record.content.decode() for _, record in content]]
+    if rows:
+        values += [[run for run, _ in rows]] if named else []
+        values += [[record.seq for _, record in rows], [kind_of(record.line) for _, record in rows]]
+        values.append([record.line.decode() for _, record in rows])
+    statement = held + (kept if content else "") + (spine if rows else "") + _WHOSE
+    return statement.encode(), values
+
+
 _LAST = """
 SELECT coalesce((SELECT max(seq) FROM scaffold.events WHERE run = %s), 0) FROM scaffold.runs
 WHERE run = %s AND epoch = %s
