@@ -51,7 +51,7 @@ def report(
     right = _right(journal, answers) if answers else None
     written = write_report(folder, target, found, confidences=Within(right), content=not no_content)
     size = f", {written.bytes / _MEGA:.1f} MB" if written.bytes else ""
-    click.echo(f"wrote {target}: {written.events:,} events{size}")
+    click.echo(f"wrote {target}: {written.events:,} events{size}", err=not target.is_file())
     click.echo(click.style(found.sentence(), fg="green" if found.ok else "yellow"), err=True)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import zlib
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from scaffold.errors import ActionError
 from scaffold.interfaces import Answer
 from scaffold.odds.within import Within
 from scaffold.projections.report.page import Written, write_report
+from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.review import Evidence, Objection
@@ -202,6 +204,37 @@ class Report:
         """The events of each row, in the same order."""
         blocks = [self.part(f"block-{number}").splitlines() for number in range(self.manifest["blocks"])]
         return [json.loads(blocks[row[-2]][row[-1]]) for row in self.index()]
+
+
+ODD: list[Any] = [
+    {"asked": {}, "messages": 4, "provenance": 5, "samples": {"a": 1}, "reasons": {"b": [2]}, "error": [1]},
+    {"call": [], "calls": {"a": 1}, "verdicts": 7, "samples": "none", "asked": 5, "objections": [3, {"node": []}]},
+    {"call": {"arguments": [1]}, "calls": [1, {"id": {}}], "verdicts": [1, {"evidence": [2, {"event": "x"}]}]},
+    {"samples": [{"text": 1}], "value": {"deep": [None]}, "asked": {}, "task": [], "config": 3, "text": {"a": 1}},
+    {"verdicts": [{"monitor": 3, "usage": 5, "evidence": {}}], "samples": [[]], "asked": [1, 2, 3, 4, "x"]},
+    ["a", "list"],
+    "a text",
+    None,
+]
+
+
+def rewrite(folder: Path, body: Any) -> None:
+    """Give each content of a run another body, and the spine the hashes that fit."""
+    contents, lines, mark = {}, [], GENESIS
+    for line in (folder / "content.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        new = json.dumps(body(told["seq"], told["body"]), separators=(",", ":"))
+        contents[told["seq"]] = (f'{{"seq":{told["seq"]},"salt":"{told["salt"]}","body":{new}}}\n', told["salt"], new)
+    for line in (folder / "trace.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        del event["hash"]
+        if event["seq"] in contents:
+            _, salt, new = contents[event["seq"]]
+            event["content"] = sha256(bytes.fromhex(salt) + new.encode()).hexdigest()
+        sealed, mark = seal(mark, json.dumps(event, separators=(",", ":")).encode())
+        lines.append(sealed + b"\n")
+    (folder / "content.jsonl").write_text("".join(line for line, _, _ in contents.values()))
+    (folder / "trace.jsonl").write_bytes(b"".join(lines))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.core.conftest import Watcher
-from tests.projections.report.conftest import HOSTILE, QUOTE
+from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
 
 from scaffold import Gate, Plan, Planned, Planning, Task, Verdict, act, propose, think
 from scaffold.errors import ActionRefused
@@ -448,3 +448,14 @@ def test_an_imported_run_is_never_called_reviewed(studio: Studio, opened: Open) 
     choose(page, "pay")
     expect(page.locator("#detail")).to_contain_text("nothing here was reviewed or cleared before it was done")
     assert "exactly" not in page.locator("#actions-list").inner_text().lower()
+
+
+def test_a_trace_of_any_shape_is_shown_as_recorded(studio: Studio, opened: Open) -> None:
+    """Contents that hold anything but what they should break nothing: each row still shows its events."""
+    run = studio.everything().run
+    rewrite(studio.runs / run, lambda number, _: ODD[number % len(ODD)])
+    page = opened(studio.report(run).path)
+    for place in range(page.locator("#list .line").count()):
+        page.locator("#list .line").nth(place).click()
+        page.locator("#detail summary", has_text="as recorded").click()
+        expect(page.locator("#detail .raw").first).to_be_visible()

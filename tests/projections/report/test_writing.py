@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import resource
 import stat
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.core.conftest import Watcher
-from tests.projections.report.conftest import HOSTILE, QUOTE
+from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
 
-from scaffold import Planning, Task, Verdict, act
+from scaffold import Planning, Task, Verdict, act, think
 from scaffold.errors import BadInput
+from scaffold.odds.within import Within
+from scaffold.projections.report.page import write_report
 from scaffold.projections.report.reading import Told
 from scaffold.projections.report.rows import Rows
 from scaffold.projections.report.summaries import worst_of
 from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.sealing import VARIABLE
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.events import VerdictFact
 
@@ -83,7 +84,7 @@ def test_its_figures_are_those_of_the_run(studio: Studio) -> None:
         assert (said.get("input", 0), said.get("output", 0)) == (usage.input, usage.output), ledger
     assert told["saved"]["actions"] == outcome.saved["actions"] == 2
     assert told["saved"]["usd"] == outcome.saved["usd"] == 2.0
-    assert told["actions"] == {"performed": 2, "refused": 1, "refused in a plan": 1}
+    assert told["actions"] == {"performed": 2, "refused": 1, "plans refused": 1, "refused in a plan": 1}
     assert told["reasoning"]["sentence"] == outcome.reasoning.sentence()
     assert told["reasoning"]["read"] == outcome.reasoning.as_json()["read"]
     assert told["approvals"] == {"asked": 1, "granted": 1}
@@ -240,36 +241,6 @@ def test_content_of_no_shape_we_know_breaks_nothing(studio: Studio) -> None:
     assert report.manifest["stopped"] == ""
 
 
-ODD: list[Any] = [
-    {"call": [], "calls": {"a": 1}, "verdicts": 7, "samples": "none", "asked": 5, "objections": [3, {"node": []}]},
-    {"call": {"arguments": [1]}, "calls": [1, {"id": {}}], "verdicts": [1, {"evidence": [2, {"event": "x"}]}]},
-    {"samples": [{"text": 1}], "value": {"deep": [None]}, "asked": {}, "task": [], "config": 3, "text": {"a": 1}},
-    {"verdicts": [{"monitor": 3, "usage": 5, "evidence": {}}], "samples": [[]], "asked": [1, 2, 3, 4, "x"]},
-    ["a", "list"],
-    "a text",
-    None,
-]
-
-
-def rewrite(folder: Path, body: Any) -> None:
-    """Give each content of a run another body, and the spine the hashes that fit."""
-    contents, lines, mark = {}, [], GENESIS
-    for line in (folder / "content.jsonl").read_text().splitlines():
-        told = json.loads(line)
-        new = json.dumps(body(told["seq"], told["body"]), separators=(",", ":"))
-        contents[told["seq"]] = (f'{{"seq":{told["seq"]},"salt":"{told["salt"]}","body":{new}}}\n', told["salt"], new)
-    for line in (folder / "trace.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        del event["hash"]
-        if event["seq"] in contents:
-            _, salt, new = contents[event["seq"]]
-            event["content"] = sha256(bytes.fromhex(salt) + new.encode()).hexdigest()
-        sealed, mark = seal(mark, json.dumps(event, separators=(",", ":")).encode())
-        lines.append(sealed + b"\n")
-    (folder / "content.jsonl").write_text("".join(line for line, _, _ in contents.values()))
-    (folder / "trace.jsonl").write_bytes(b"".join(lines))
-
-
 # --- where it cannot be written
 
 
@@ -338,3 +309,39 @@ def test_reviews_of_another_run_are_rows_of_their_own() -> None:
     )
     (row,) = Rows().take(told)
     assert (row.kind, worst_of(row)) == ("review", "block")
+
+
+def test_a_step_that_died_with_its_process_is_charged_as_the_run_charges_it(studio: Studio) -> None:
+    """Cut off while a step was asked and resumed: tokens are those of the run's own ledger."""
+
+    def thinking(_: Task) -> Planning[str]:
+        for place in range(3):
+            yield from think("solve", f"piece {place}")
+        return "done"
+
+    agent = studio.world.agent(thinking, "an answer of five words")
+    run = agent.solve_sync(Task(prompt="x")).run
+    spine = studio.runs / run / "trace.jsonl"
+    lines = spine.read_bytes().splitlines(keepends=True)
+    second = [place for place, line in enumerate(lines) if b'"step.asked"' in line][1]
+    spine.write_bytes(b"".join(lines[: second + 1]))
+    outcome = studio.world.agent(thinking, "an answer of five words").resume_sync(run)
+    told = studio.report(run).figures["ledgers"]["model"]
+    assert (told["steps"], told["open"]) == (4, 1)
+    assert told["usage"]["input"] + told["usage"]["output"] == outcome.usage["model"].tokens
+
+
+def test_a_link_stays_a_link_and_a_pipe_is_written_to(studio: Studio) -> None:
+    """What has the name already is not replaced by a file where it is no file."""
+    run = studio.everything().run
+    (studio.folder / "linked.html").symlink_to("report.html")
+    text = studio.report(run, "linked.html").text
+    assert (studio.folder / "linked.html").is_symlink()
+    assert (studio.folder / "report.html").read_text() == text
+    pipe = studio.folder / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as executor:
+        read = executor.submit(pipe.read_text)
+        write_report(studio.runs / run, pipe, verify_run(studio.runs / run), confidences=Within())
+        assert read.result() == text
+    assert pipe.is_fifo()

@@ -50,25 +50,26 @@ class Group:
     usage: Usage = NO_USAGE
     seconds: float = 0.0
 
-    def take(self, event: ev.Event | None) -> None:
+    def hold(self, held: Usage) -> None:
+        """Take in a step that has no end, with what is held for it: so much the run was charged, or will be."""
+        self.steps += 1
+        self.open += 1
+        self.usage = self.usage + held
+
+    def take(self, event: ev.StepAnswered | ev.StepCut) -> None:
         """Take in how a step ended."""
         self.steps += 1
-        match event:
-            case ev.StepAnswered():
-                self.failed += not event.ok
-                self.samples += event.samples
-                self.discarded += event.discarded
-                self.seconds += event.seconds
-                if event.samples - event.discarded > 1 and event.ok:
-                    self.voted += 1
-                    self.agreement[min(_BINS - 1, max(0, int(event.confidence * _BINS)))] += 1
-            case ev.StepCut():
-                self.cut += 1
-                self.samples += event.samples
-            case _:
-                self.open += 1
-                return
+        self.samples += event.samples
         self.usage = self.usage + event.usage
+        if isinstance(event, ev.StepCut):
+            self.cut += 1
+            return
+        self.failed += not event.ok
+        self.discarded += event.discarded
+        self.seconds += event.seconds
+        if event.samples - event.discarded > 1 and event.ok:
+            self.voted += 1
+            self.agreement[min(_BINS - 1, max(0, int(event.confidence * _BINS)))] += 1
 
 
 @dataclass
@@ -152,8 +153,12 @@ class Figures:
         if not isinstance(event, ev.StepAsked):
             return
         name = (event.ledger, event.step, event.backend, event.model)
-        self._groups.setdefault(name, Group()).take(end.event if end is not None else None)
-        if event.ledger == "model" and end is not None:
+        group = self._groups.setdefault(name, Group())
+        if end is None or not isinstance(end.event, ev.StepAnswered | ev.StepCut):
+            group.hold(_held(row, event))
+            return
+        group.take(end.event)
+        if event.ledger == "model":
             add_step(self.reasoning, row)
             if self._confidences is not None and isinstance(end.event, ev.StepAnswered):
                 self._confidences.take(event, opening.content.get("asked"), end.content)
@@ -164,6 +169,7 @@ class Figures:
         told = row.last(ev.PlanDecided)
         if told is None or not isinstance(told.event, ev.PlanDecided) or told.event.allowed:
             return
+        self.actions["plans refused"] += 1
         about = {dig(objection, str, "node") for objection in dig(told.content, list, "objections")}
         for call in dig(row.told[0].content, list, "calls"):
             if "" in about or dig(call, str, "id") in about:
@@ -182,7 +188,8 @@ class Figures:
         if cleared is not None and isinstance(cleared.event, ev.ActionCleared) and cleared.event.observed:
             self.actions["cleared while monitors only observed"] += 1
         arguments = dig(opening.content, dict, "call", "arguments")
-        call = _call(event.action, arguments) if opening.kept == "here" else opening.event.digest.encode()[:16]  # type: ignore[attr-defined]  # an action has a digest
+        # Where the arguments are withheld no call is like any other: digests are salted.
+        call = _call(event.action, arguments) if opening.kept == "here" else event.digest.encode()
         if end is None:
             self.actions["begun, no outcome" if begun else "not begun"] += 1
         elif isinstance(end.event, ev.ActionRefused):
@@ -225,6 +232,15 @@ class Figures:
             "saved": self._saved(),
             "confidence": self._confidences.told() if self._confidences is not None else [],
         }
+
+
+def _held(row: Row, opening: ev.StepAsked) -> Usage:
+    """What a step without an end may have cost at worst, as the ledger holds it."""
+    last = row.last(ev.StepReserved)
+    if last is None or not isinstance(last.event, ev.StepReserved):
+        return Usage(input=opening.tokens, usd=opening.usd)
+    spent = last.event.spent
+    return Usage(input=spent.tokens + last.event.tokens, usd=(spent.usd or 0.0) + last.event.usd)
 
 
 def _add(sum_: Group, group: Group) -> None:

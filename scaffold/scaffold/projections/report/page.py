@@ -144,8 +144,8 @@ class _Frame:
         self._opening: dict[str, Any] = {}
         self._last: ev.Event | None = None
         self._closing: dict[str, Any] = {}
-        self._began = self._resumes = 0.0
-        self._signals: list[dict[str, Any]] = []
+        self._began = 0.0
+        self._resumed = 0
 
     def take(self, event: ev.Event, content: dict[str, Any]) -> None:
         """Take in one event."""
@@ -154,11 +154,9 @@ class _Frame:
             case ev.RunStarted():
                 self._started, self._opening, self._began = event, content, event.at
             case ev.RunResumed():
-                self._resumes += 1
+                self._resumed += 1
             case ev.Ended() | ev.Paused():
                 self._closing = content
-            case ev.ProfileCorrected():
-                self._signals.append({"model": f"{event.backend}:{event.model}", "reasoning": event.reasoning})
             case _:
                 pass
 
@@ -166,19 +164,16 @@ class _Frame:
         """As JSON values."""
         last = self._last
         ended = last if isinstance(last, ev.Ended | ev.Paused) else None
-        config = self._opening.get("config")
         return {
             "started": msgspec.to_builtins(self._started) if self._started is not None else {},
             "task": self._opening.get("task"),
-            "calibration": config.get("calibration") if isinstance(config, dict) else None,
-            "config": config,
+            "config": self._opening.get("config"),
             "status": ended.status if ended is not None else "",
             "ended": isinstance(ended, ev.Ended),
             "closing": self._closing if ended is not None else {},
             "at": [self._began, last.at if last is not None else 0.0],
             "active": last.t if last is not None else 0.0,
-            "resumed": self._resumes,
-            "corrected": self._signals[-20:],
+            "resumed": self._resumed,
         }
 
 
@@ -246,7 +241,7 @@ def _hash(text: str) -> str:
 
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name once it is whole."""
+    """A file that appears under its name once it is whole; where the name is a link, it stays one."""
     try:
         if output.is_dir():
             raise BadInput(f"{output} is a folder: name a file, such as {output / 'run.html'}")
@@ -254,11 +249,12 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
             with output.open("wb") as file:
                 yield file
             return
-        descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
+        target = output.resolve()
+        descriptor, name = tempfile.mkstemp(prefix=".report-", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-            Path(name).replace(output)
+            Path(name).replace(target)
         except BaseException:
             with suppress(OSError):
                 Path(name).unlink()

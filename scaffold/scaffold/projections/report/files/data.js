@@ -94,11 +94,19 @@ class Trace {
   async search(text, found) {
     const wanted = JSON.stringify(text).slice(1, -1).toLowerCase();
     const byBlock = groupBy(this.rows, (row) => row.block);
+    let done = 0;
     for (const [block, rows] of byBlock) {
       const lines = (await unpack("block-" + block)).toLowerCase().split("\n");
-      if (!found(rows.filter((row) => lines[row.place].includes(wanted)), block + 1, byBlock.size)) return;
+      const held = rows.filter((row) => lines[row.place].includes(wanted) && holds(JSON.parse(lines[row.place]), text));
+      if (!found(held, ++done, byBlock.size)) return;
     }
   }
+}
+
+// Whether a text stands in a value, names of fields aside.
+function holds(value, text) {
+  if (typeof value === "string") return value.includes(text);
+  return Boolean(value) && typeof value === "object" && Object.values(value).some((each) => holds(each, text));
 }
 
 function push(map, key, value) {

@@ -35,7 +35,7 @@ function showTop(manifest) {
   if (goals.length) parts.push(unfolding("Goals and limits", () => element("ul", "goals", goals.map((goal) => element("li", "", element("span", "badge", goal.kind), " ", goal.statement, goal.rule ? element("code", "", goal.rule) : null))), goals.length < 6));
   if (closing.reason) parts.push(element("p", "note warn", `${frame.ended ? "Ended" : "Paused"}: ${readable(closing.reason)}`));
   if (answer !== undefined && answer !== null) parts.push(element("h3", "", "answer" in closing ? "Answer" : "What it had so far"), json(answer));
-  parts.push(facts([["planner", frame.started.planner], ["begun", moment(frame.at[0])], ["last event", moment(frame.at[1])], ["resumed", frame.resumed ? frame.resumed + " times" : ""], ["scaffold", frame.started.scaffold]]));
+  parts.push(facts([["planner", frame.started.planner], ["begun", moment(frame.at[0])], ["last event", moment(frame.at[1])], ["resumed", frame.resumed ? counted(frame.resumed, "time") : ""], ["scaffold", frame.started.scaffold]]));
   parts.push(unfolding("Plug-ins and settings", () => json({ plugins: frame.started.plugins, config: frame.config })));
   at("asked").replaceChildren(...parts);
 }
@@ -52,9 +52,9 @@ function showTiles(manifest) {
   const tile = (name, value, note) => element("div", "tile", element("p", "name", name), element("p", "figure", value), element("p", "faint", note || ""));
   const refused = (actions.refused || 0) + (actions["refused in a plan"] || 0);
   at("tiles").replaceChildren(
-    tile("Steps", number(model.steps), [model.failed ? number(model.failed) + " failed" : "", model.discarded ? counted(model.discarded, "sample") + " discarded" : "", oversight.steps ? number(oversight.steps) + " more for oversight" : ""].filter(Boolean).join(", ")),
+    tile("Steps", number(model.steps), [model.failed ? number(model.failed) + " failed" : "", model.discarded ? counted(model.discarded, "sample") + " discarded" : "", model.open ? number(model.open) + " without an end, charged at worst" : "", oversight.steps ? number(oversight.steps) + " more for oversight" : ""].filter(Boolean).join(", ")),
     tile("Actions performed", number(actions.performed || 0), ["failed", "unknown", "begun, no outcome", "not begun"].filter((status) => actions[status]).map((status) => `${number(actions[status])} ${status}`).join(", ")),
-    tile("Refused", number(refused), saved.actions ? `${counted(saved.actions, "call")} spared, worth ${saved.usd ? dollars(saved.usd) : saved.unknown === saved.actions ? "an unknown cost" : "$0 by their own declaration"}${saved.unknown && saved.unknown !== saved.actions ? ", of some the cost is unknown" : ""}` : "nothing was refused"),
+    tile("Refused", number(refused), saved.actions ? `${counted(saved.actions, "call")} spared, worth ${saved.usd ? dollars(saved.usd) : saved.unknown === saved.actions ? "an unknown cost" : "$0 by their own declaration"}${saved.unknown && saved.unknown !== saved.actions ? ", of some the cost is unknown" : ""}` : actions["plans refused"] ? counted(actions["plans refused"], "plan") + " refused" : "nothing was refused"),
     tile("Tokens", number(spent[0] + spent[1]), `oversight's share ${share(spent[1], spent[0] + spent[1])}`),
     tile("Money for models", dollars(total), [figures.actions_usd ? "actions cost " + dollars(figures.actions_usd) + " by their declaration" : "", total ? "oversight's share " + share(money[1], total) : ""].filter(Boolean).join("; ")),
     tile("Time active", lasting(frame.active), [`monitors read for ${lasting(read)}`, frame.at[1] - frame.at[0] - frame.active > 1 ? "stood still for " + lasting(frame.at[1] - frame.at[0] - frame.active) : ""].filter(Boolean).join("; ")));
@@ -103,7 +103,7 @@ class Plans {
     at("plan-after").disabled = place === this.rows.length - 1;
     at("plan-place").replaceChildren(`${number(place + 1)} of ${number(this.rows.length)}: `, element("span", "badge " + (row.status === "refused" ? "bad" : row.status === "allowed" ? "good" : ""), row.status), " ", jump(row, "event " + row.seq));
     const events = await this.trace.events(row);
-    if (this.place === place) at("plan").replaceChildren(...showPlan(this.trace, row, events).filter(Boolean));
+    if (this.place === place) at("plan").replaceChildren(...tried(() => showPlan(this.trace, row, events)));
   }
 }
 

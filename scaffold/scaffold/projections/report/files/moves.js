@@ -15,9 +15,18 @@ async function showMove(trace, row, box) {
   const [cited, planned] = await Promise.all([citing(trace, row), plannedFor(trace, row)]);
   const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, review: showReview }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
-  made.append(heading(row), goneFrom(events) || "", ...[show(trace, row, events, cited, planned)].flat().filter(Boolean));
+  made.append(heading(row), goneFrom(events) || "", ...tried(() => show(trace, row, events, cited, planned)));
   made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
   box.replaceChildren(made);
+}
+
+// Whoever wrote a trace can have put anything into it: what has no shape that we know is shown as it is recorded.
+function tried(show) {
+  try {
+    return [show()].flat(Infinity).filter(Boolean);
+  } catch (error) {
+    return [element("p", "note warn", "Its content has not the shape that it should have (" + error.message + "): see it as recorded, below.")];
+  }
 }
 
 // Verdicts of other rows that quote from this one.
