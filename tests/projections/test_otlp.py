@@ -376,6 +376,29 @@ def test_wrong_settings_keep_no_run_from_starting(
     assert "max_export_batch_size" in caplog.text
 
 
+@pytest.mark.parametrize(("named", "typed"), [("phoenix", True), ("generic", False), ("phenix", False)])
+def test_the_environment_names_a_backend_for_live_runs(
+    invoices: Any,
+    desk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    named: str,
+    *,
+    typed: bool,
+) -> None:
+    """Spans are dressed for it; a name that is none of those known is reported, and they are sent plain."""
+    monkeypatch.setenv("SCAFFOLD_TRACING_FOR", named)
+    live = live_from_environment()
+    assert live is not None
+    for event, content in invoices.told:
+        live.feed(event, content)
+    assert live.close() == 0
+    spans = [span for request in desk.requests for span in request.resource_spans[0].scope_spans[0].spans]
+    dressed = [span for span in spans if any(fact.key == "openinference.span.kind" for fact in span.attributes)]
+    assert len(dressed) == (len(spans) if typed else 0)
+    assert ("'phenix' names none of generic, phoenix, mlflow, langfuse" in caplog.text) is (named == "phenix")
+
+
 def test_addresses_are_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address that messages name is the one that the exporter uses."""
     assert environment.collector_address() == "http://localhost:4318/v1/traces"

@@ -66,8 +66,7 @@ class LiveExport:
         if self._resumed:
             self._spans.settle()  # a session that ended in the earlier process was sent by it
         spans = self._fold(event, body)
-        if self._figures is not None:
-            self._figures.follow(event)
+        self._count(event, happens=False)
         if self._resumed:
             self._held = spans
         else:
@@ -78,15 +77,12 @@ class LiveExport:
         self._resumed = False
         self._pass_on(self._held)
         self._held = []
-        if self._figures is not None:
-            self._figures.count(event)
+        self._count(event, follows=False)
 
     def feed(self, event: Event, content: Content) -> None:
         """Read the next event, which happens now, and pass on the spans that it completes."""
         self._pass_on(self._fold(event, content))
-        if self._figures is not None:
-            self._figures.follow(event)
-            self._figures.count(event)
+        self._count(event)
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
         """Show a head that was signed now: spans are one of the places where a copy of it can be kept."""
@@ -131,6 +127,18 @@ class LiveExport:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with showing a run must not end it
             self._fault = str(error) or type(error).__name__
             return []
+
+    def _count(self, event: Event, *, follows: bool = True, happens: bool = True) -> None:
+        if self._figures is None:
+            return
+        try:
+            if follows:
+                self._figures.follow(event)
+            if happens:
+                self._figures.count(event)
+        except Exception:  # noqa: BLE001 - a host's views and exporters run in here, and must not end a run
+            _log.warning("figures of this run are no longer counted", exc_info=True)
+            self._figures = None
 
     def _pass_on(self, spans: list[ReadableSpan]) -> None:
         for span in spans:
