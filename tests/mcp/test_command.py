@@ -71,15 +71,20 @@ def test_nothing_is_accepted_unless_somebody_says_so(task: Path, capsys: pytest.
 
 
 def test_a_person_is_asked_at_the_terminal(task: Path) -> None:
-    """The description is shown, and taken only with a yes."""
-    for answer, status in (("n", 1), ("y", 0)):
-        child = pexpect.spawn(sys.executable, ["-m", "scaffold.cli", "mcp", "pin", str(task)], timeout=30)
-        child.expect("Accept these descriptions of rogue")
+    """The descriptions are shown, and taken only with a yes: here of two servers, one no and one yes."""
+    text = task.read_text()
+    table = text[text.index("rogue: ") + len("rogue: ") : text.index("\nbackends")]
+    task.write_text(text.replace("\nbackends", f"\n      other: {table}\nbackends"))
+    child = pexpect.spawn(sys.executable, ["-m", "scaffold.cli", "mcp", "pin", str(task)], timeout=60)
+    for server, answer in (("rogue", "n"), ("other", "y")):
+        child.expect("Does echo.")
+        child.expect(f"Accept these descriptions of {server}")
         child.sendline(answer)
-        child.expect(pexpect.EOF)
-        child.close()
-        assert child.exitstatus == status
-        assert bool(Pins.read(task.parent / "mcp.pins.json").of("rogue")) == (status == 0)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 1
+    pins = Pins.read(task.parent / "mcp.pins.json")
+    assert (bool(pins.of("rogue")), bool(pins.of("other"))) == (False, True)
 
 
 @pytest.mark.parametrize(

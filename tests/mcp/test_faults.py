@@ -27,8 +27,11 @@ ECHO = ("rogue.echo", {"text": "hello"})
         ("wrong", "cannot be used: Invalid structured content"),
     ],
 )
-def test_what_goes_wrong_in_the_middle_of_a_call_is_unknown(world: Any, go: Any, tool: str, says: str) -> None:
+def test_what_goes_wrong_in_the_middle_of_a_call_is_unknown(
+    world: Any, go: Any, tool: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An effect whose server failed may have happened: it is `unknown`, says why, and is not tried again."""
+    monkeypatch.setattr("scaffold.mcp.transport._GRACE_S", 0.2)  # one that hangs does not see that it is to end
 
     async def story() -> None:
         server = await world.accepted(timeout_s=0.5 if tool == "hang" else 20)

@@ -95,18 +95,41 @@ def test_a_server_that_will_not_end_is_made_to(world: Any, go: Any, monkeypatch:
     assert (world.folder / "stubborn").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_dies_in_the_middle_of_a_call_leaves_no_server(world: Any, number: signal.Signals) -> None:
-    """A server that is busy does not see the end of its input: it is ended all the same, and its child too."""
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(world.folder), str(ROGUE)], stderr=subprocess.DEVNULL)
+CRASHED = RUN.replace('act("rogue.hang", {})', 'act("rogue.echo", {}); (folder / "ready").touch(); time.sleep(60)')
+
+
+def test_a_process_that_dies_leaves_no_server(tmp_path: Path) -> None:
+    """In the middle of a call, by either signal: a server that is busy sees no end of its input, and is ended.
+
+    Between two calls, with the whole process held up: its server sees the end of its input, and ends by itself.
+    """
+    cases = {"term": (RUN, signal.SIGTERM), "kill": (RUN, signal.SIGKILL), "held up": (CRASHED, signal.SIGKILL)}
+    begun: dict[str, subprocess.Popen[bytes]] = {}
+    for name, (program, _) in cases.items():
+        (tmp_path / name).mkdir()
+        line = [sys.executable, "-c", program, str(tmp_path / name), str(ROGUE)]
+        begun[name] = subprocess.Popen(line, stderr=subprocess.DEVNULL)
     try:
-        _until_it_hangs(world.folder, process)
-        process.send_signal(number)
-        process.wait(20)
-        assert gone(world.folder)
-        assert not alive(int((world.folder / "child").read_text()))
+        for name, process in begun.items():
+            folder = tmp_path / name
+            if cases[name][0] is RUN:
+                _until_it_hangs(folder, process)
+            while cases[name][0] is CRASHED and not (folder / "ready").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            assert len(running(folder)) == 1
+            process.send_signal(cases[name][1])
+            process.wait(20)
+            assert gone(folder), name
+            child = int((folder / "child").read_text())
+            assert not alive(child) or cases[name][0] is CRASHED
     finally:
-        process.kill()
+        for name, process in begun.items():
+            process.kill()
+            process.wait()
+            child_file = tmp_path / name / "child"
+            if child_file.exists() and alive(int(child_file.read_text())):
+                os.kill(int(child_file.read_text()), signal.SIGKILL)
 
 
 def test_a_command_that_is_interrupted_leaves_no_server(world: Any, go: Any) -> None:
@@ -139,26 +162,6 @@ def _until_it_hangs(folder: Path, process: subprocess.Popen[bytes]) -> None:
     while not (called.exists() and "hang" in called.read_text()):
         assert process.poll() is None
         time.sleep(0.05)
-
-
-def test_a_server_whose_parent_crashed_sees_the_end_of_its_input(world: Any) -> None:
-    """A program that is killed cannot end anything; the pipe that it held is closed, and the server ends by that."""
-    program = RUN.replace('act("rogue.hang", {})', 'act("rogue.echo", {}); (folder / "ready").touch(); time.sleep(60)')
-    process = subprocess.Popen([sys.executable, "-c", program, str(world.folder), str(ROGUE)])
-    try:
-        while not (world.folder / "ready").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        assert len(running(world.folder)) == 1
-        process.kill()
-        process.wait()
-        assert gone(world.folder)
-    finally:
-        process.kill()
-        if (world.folder / "child").exists():
-            child = int((world.folder / "child").read_text())
-            if alive(child):
-                os.kill(child, signal.SIGKILL)
 
 
 def test_what_a_server_says_on_its_standard_error_stays_off_the_terminal(

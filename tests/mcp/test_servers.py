@@ -159,35 +159,8 @@ def test_credentials_go_to_the_server_and_nowhere_else(world: Any, go: Any, monk
     assert "tok-5f2c9a7b1d" not in world.trace() + (world.folder / "mcp.pins.json").read_text()
 
 
-def test_the_time_server_from_pypi(world: Any, go: Any) -> None:
-    """A server that nobody here wrote tells the time, and is refused once its description was another."""
-    pytest.importorskip("mcp_server_time", reason="mcp-server-time is not installed")
-
-    async def story() -> None:
-        effects = {"get_current_time": "read", "convert_time": "read"}
-        command = ("mcp-server-time", "--local-timezone", "UTC")
-        server = await world.accepted("time", close=False, command=command, effects=effects)
-        outcome = await world.run(server, ("time.get_current_time", {"timezone": "Asia/Tokyo"}))
-        assert outcome.answer[0]["timezone"] == "Asia/Tokyo"
-        file = world.folder / "mcp.pins.json"
-        pins = Pins.read(file)
-        import msgspec
-
-        other = [
-            msgspec.structs.replace(tool, description="Tells the time.") if tool.name == "convert_time" else tool
-            for tool in pins.of("time").values()
-        ]
-        pins.accepting("time", other).write()
-        changed = world.server("time", command=command, effects=effects)
-        with pytest.raises(BadInput, match="has changed its tool 'convert_time'"):
-            await world.run(changed, ("time.get_current_time", {"timezone": "UTC"}))
-        await changed.close()
-
-    go(story())
-
-
 def test_the_git_server_from_pypi(world: Any, go: Any) -> None:
-    """Another reads a repository of ours."""
+    """A server that nobody here wrote reads a repository of ours; `test_command` has another, for time."""
     pytest.importorskip("mcp_server_git", reason="mcp-server-git is not installed")
     repository = world.folder / "repository"
     for words in (["init", "-q", str(repository)], ["-C", str(repository), "commit", "-qm", "first", "--allow-empty"]):
