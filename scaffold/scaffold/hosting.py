@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaffold import planning
 from scaffold.assembly import Assembly
 from scaffold.errors import BadInput, Unavailable
-from scaffold.machinery.hosted import HOST, Hosted, Said
+from scaffold.machinery.hosted import Hosted, Said
+from scaffold.machinery.permissions import HOST
 from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.task import Task

@@ -238,6 +238,7 @@ def test_a_fall_in_what_can_be_read_is_a_flag(world: World, watcher: type[Watche
     outcome = world.solve(planner, backend, monitors=[watcher()], approvers=[boss])
     assert next((each.monitor, each.decision, each.key) for each in outcome.verdicts) == ("gate", "flag", "1")
     assert (outcome.answer, len(boss.asked), outcome.reasoning.falls) == ("paid i1", 1, 1)
+    assert (outcome.reasoning.tokens["absent"], outcome.reasoning.as_json()["readable"]["tokens"]) == (9, 0.0)
 
 
 def test_figures_are_gathered_from_traces_and_kept(world: World, watcher: type[Watcher], tmp_path: Path) -> None:
@@ -294,6 +295,46 @@ def test_what_a_planner_says_of_sampling_stays(world: World) -> None:
 
     assert world.solve(planner, dark, task={"oversight": {"unread": {"votes": 3}}}).answer == 7
     assert len(dark.requests) == 1
+
+
+def test_an_opaque_judge_is_no_opaque_thinker(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """What counts is who has thought in the work: a role that was never asked for it hides nothing of it."""
+    boss = person("yes")
+    task = {"oversight": {"monitorability": {"irreversible": 0.7}, "unread": {"ask": "effects"}}}
+    known = Monitorability((sure(0.9),))
+    clear = Scripted("7")
+    backends = {"default": clear, "judge": opaque()}
+    world.solve(
+        paying, clear, backends=backends, monitors=[watcher()], approvers=[boss], task=task, monitorability=known
+    )
+    assert not boss.asked
+
+
+@pytest.mark.parametrize("oversight", [{"monitorability": {"irreversible": 0.1}}, {"unread": {"ask": "irreversible"}}])
+def test_what_thinks_out_of_sight_permits_nothing(
+    world: World, watcher: type[Watcher], person: type[Person], oversight: dict[str, Any]
+) -> None:
+    """Around another agent's loop that tells of no thought, a person is asked where the task wants to know."""
+    import asyncio
+
+    from scaffold import Gate
+    from scaffold.interfaces import Surroundings
+
+    boss = person("yes")
+    gate = Gate(
+        actions=(world.pay,),
+        monitors=[watcher()],
+        journal=world.journal,
+        approvers=[boss],
+        surroundings=Surroundings(clock=world.clock),
+    )
+
+    async def paying_without_a_word() -> None:
+        async with gate, gate.run(Task.model_validate({"prompt": "pay", "oversight": oversight})) as run:
+            await run.act("pay", {"invoice": "i1"})
+
+    asyncio.run(paying_without_a_word())
+    assert len(boss.asked) == 1
 
 
 def test_the_votes_of_an_opaque_model_are_drawn_by_its_own_role(world: World) -> None:

@@ -14,6 +14,7 @@ from scaffold.machinery.cancelling import is_from_within, to_its_end
 from scaffold.machinery.gate import PlanOnly
 from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.machinery.people import Parked
+from scaffold.machinery.permissions import HOST
 from scaffold.machinery.recalling import Recalling, Told, retold, said_bytes
 from scaffold.machinery.replay import asked_by
 from scaffold.machinery.run import Run
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Leaf = "Think | Propose | Act | Ask | Note"
-
-HOST = "host"
-"""The role under which a host's own thoughts stand in the trace."""
 
 _CHARACTERS_A_TOKEN = 4  # where the host does not count
 

@@ -17,22 +17,33 @@ if TYPE_CHECKING:
     from scaffold.machinery.state import RunState
     from scaffold.machinery.steps import Steps
     from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.review import Decision
     from scaffold.vocabulary.task import Oversight
+
+HOST = "host"
+"""The role under which the thoughts of a host, somebody else's agent, stand in the trace."""
 
 
 class Permissions:
     """What the reasoning behind a run's effects is worth, held against what its task wants.
 
+    Args:
+        oversight: what the task wants.
+        state: what the run remembers.
+        steps: who thinks in it.
+        hosted: the thinking is done by somebody else's agent, which need not tell of it.
+
     Attributes:
         known: what probes found in other runs, as the run's first event has it.
     """
 
-    def __init__(self, oversight: Oversight, state: RunState, steps: Steps) -> None:
+    def __init__(self, oversight: Oversight, state: RunState, steps: Steps, *, hosted: bool = False) -> None:
         self._unread = oversight.unread
         self._floors = oversight.monitorability
         self._state = state
         self._steps = steps
+        self._hosted = hosted
         self.known = Monitorability()
 
     def tightened(self, spec: ActionSpec, decision: Decision, binding: Sequence[Verdict]) -> Verdict | None:
@@ -56,29 +67,36 @@ class Permissions:
         wanted = self._floors.irreversible if spec.effect == "irreversible" else self._floors.reversible
         if not wanted:
             return ""
-        if self._state.thinkers and self._steps.reasoning() != "full":
+        shown = self._shown()
+        if shown is None and self._hosted:
+            return f"a monitorability of {wanted:g} is wanted, and nothing was told of what thought of it"
+        if shown not in {None, "full"}:
             return (
-                f"a monitorability of {wanted:g} is wanted, and the reasoning is {self._steps.reasoning()}: what was "
-                "measured of readable reasoning says nothing of it"
+                f"a monitorability of {wanted:g} is wanted, and the reasoning is {shown}: what was measured of "
+                "readable reasoning says nothing of it"
             )
         sure, whose = self.known.floor(self._state.thinkers)
         if sure >= wanted:
             return ""
         return f"a monitorability of {wanted:g} is wanted, and what is sure is less: {whose}"
 
+    def _shown(self) -> ReasoningVisibility | None:
+        """How much of the reasoning of those who thought can be read; None where nobody did, or told of it."""
+        thinkers = {(backend, model) for backend, model, _ in self._state.thinkers}
+        return self._steps.reasoning_of(thinkers) if thinkers else None
+
     def _unseen(self, spec: ActionSpec, binding: Sequence[Verdict]) -> str:
         """Why a person is to be asked since nobody can see what was thought."""
-        ask = self._unread.ask
-        if ask == "never" or self._steps.reasoning() != "absent" or not self._state.thinkers:
+        ask, shown = self._unread.ask, self._shown()
+        out_of_sight = shown is None and self._hosted and ask != "flagged"
+        if ask == "never" or not (shown == "absent" or out_of_sight):
             return ""
         if ask == "effects" or (ask == "irreversible" and spec.effect == "irreversible"):
             return "the reasoning behind it cannot be read: a person decides"
-        if spec.effect != "irreversible":
-            return ""
         flags = [verdict for verdict in binding if verdict.decision == "flag"]
-        if flags:
+        if flags and spec.effect == "irreversible":
             why = flags[0].rationale or flags[0].feedback or "it says no more"
             return f"the reasoning behind it cannot be read, and {flags[0].monitor} flags it: {why}"
-        if self._state.reading.falls:
+        if self._state.reading.falls and spec.effect == "irreversible":
             return "the reasoning behind it was said to be readable, and cannot be read: a person decides"
         return ""

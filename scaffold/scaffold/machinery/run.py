@@ -18,7 +18,7 @@ from scaffold.interfaces import Leases
 from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly
 from scaffold.machinery.people import Parked, People
-from scaffold.machinery.permissions import Permissions
+from scaffold.machinery.permissions import HOST, Permissions
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Recorder
 from scaffold.machinery.redacting import redaction_of
@@ -195,7 +195,7 @@ class Run:
             oversight=task.oversight,
             aside=aside,
         )
-        self._permissions = Permissions(task.oversight, self.state, self._steps)
+        self._permissions = Permissions(task.oversight, self.state, self._steps, hosted=HOST in setting.backends)
         self._gate = Gate(
             task=task,
             permissions=self._permissions,

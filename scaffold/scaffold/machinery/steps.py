@@ -38,7 +38,7 @@ from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, name_of
 from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Backend, Surroundings
     from scaffold.machinery.drawing import Call
@@ -184,7 +184,16 @@ class Steps:
 
     def reasoning(self) -> ReasoningVisibility:
         """How much of the reasoning of the least readable backend can be read, as far as its replies have shown."""
-        seen = self._state.visibility
+        known, corrections = self._least
+        if corrections != self._state.corrections:
+            seen = self._state.visibility
+            profiles = [backend.profile for backend in self._backends.values()]
+            known = least(seen.get((profile.backend, profile.model), profile.reasoning) for profile in profiles)
+            self._least = known, self._state.corrections
+        return known
+
+    def reasoning_of(self, thinkers: Iterable[tuple[str, str]]) -> ReasoningVisibility:
+        """How much of the reasoning of the least readable of some backends can be read, by backend and model."""
         profiles = [backend.profile for backend in self._backends.values()]
         return least(seen.get((profile.backend, profile.model), profile.reasoning) for profile in profiles)
 
