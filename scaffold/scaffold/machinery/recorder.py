@@ -94,6 +94,7 @@ class Recorder:
         redaction: Redaction | None = None,
     ) -> None:
         self._journal = journal
+        self._leases = journal if isinstance(journal, Leases) else None
         self.claim = claim
         self._now = surroundings.clock.now
         self._monotonic = surroundings.clock.monotonic
@@ -212,8 +213,8 @@ class Recorder:
         Raises:
             ClaimLost: another process goes on with it.
         """
-        if isinstance(self._journal, Leases):
-            await self._journal.confirm(self.claim)
+        if self._leases is not None:
+            await self._leases.confirm(self.claim)
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""

@@ -35,6 +35,7 @@ from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.monitorability import Monitorability, Readable
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
+from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -175,7 +176,8 @@ class Run:
             sampling=setting.sampling,
         )
         self._steps.oversample = setting.oversample
-        self._steps.unread = task.oversight.unread
+        if task.oversight.unread != Unread():
+            self._steps.unread = task.oversight.unread
         self._reviews = Reviews(
             task=task,
             monitors=setting.monitors,

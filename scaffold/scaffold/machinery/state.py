@@ -184,6 +184,7 @@ class RunState:
         suspicion: worst score over resampled tries so far.
         visibility: how much of a backend's reasoning can be read, by backend and model, where its replies have shown
             something else than its profile says.
+        corrections: how often that was corrected.
         thinkers: who has answered steps of the work: backend, model and kind of step.
         reading: how much of the reasoning could be read, and was.
         overseers: what each monitor has cost, by its name.
@@ -213,6 +214,7 @@ class RunState:
         self.partial: Any = None
         self.suspicion = 0.0
         self.visibility: dict[tuple[str, str], ReasoningVisibility] = {}
+        self.corrections = 0
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
         self.overseers: dict[str, Overseen] = {}
@@ -321,6 +323,7 @@ class RunState:
 
     def _profile_corrected(self, event: ev.ProfileCorrected, _body: bytes) -> None:
         self.visibility[event.backend, event.model] = event.reasoning
+        self.corrections += 1
         if VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed):
             self.reading.falls += 1
             said = f"the reasoning of {event.model} is {event.reasoning}, and was {event.believed} as far as was known"

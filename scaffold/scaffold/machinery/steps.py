@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 _SEEDS = 1 << 31
 _SEEDS_APART = 104_729  # further than the samples of one step go
 
-_SEEN = Unread()
 
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
@@ -140,7 +139,7 @@ class Steps:
         seed: what the seeds of its samples follow from.
         oversample: how many samples of each step are drawn at least, for measuring how they agree.
         curves: how stated confidence is corrected, by backend, model and kind of step.
-        unread: what steps draw whose reasoning is absent.
+        unread: what steps draw whose reasoning is absent; None where that is nothing.
     """
 
     def __init__(
@@ -167,8 +166,9 @@ class Steps:
         self._sampling = sampling or ONCE
         self.oversample = 0
         self.curves: Mapping[tuple[str, str, str], Curve] = {}
-        self.unread = _SEEN
+        self.unread: Unread | None = None
         self._drawing = 0
+        self._least: tuple[ReasoningVisibility, int] = ("absent", -1)
         self._freed = asyncio.Event()
 
     def has(self, role: str) -> bool:
@@ -195,7 +195,8 @@ class Steps:
     def reasoning_of(self, thinkers: Iterable[tuple[str, str]]) -> ReasoningVisibility:
         """How much of the reasoning of the least readable of some backends can be read, by backend and model."""
         profiles = [backend.profile for backend in self._backends.values()]
-        return least(seen.get((profile.backend, profile.model), profile.reasoning) for profile in profiles)
+        known = {(profile.backend, profile.model): profile.reasoning for profile in profiles} | self._state.visibility
+        return least(known.get(each, "absent") for each in thinkers)
 
     def visibility(self, role: str) -> ReasoningVisibility:
         """How much of the reasoning of one role's backend can be read, as far as its replies have shown."""
@@ -230,8 +231,8 @@ class Steps:
             Stopped: what reads its samples halts the run.
         """
         policy = move.sampling or self._sampling
-        if self.unread is not _SEEN and ledger == "model" and self.visibility(move.to) == "absent":
-            move, policy = self._for_unread(move, policy)
+        if self.unread is not None and ledger == "model" and self.visibility(move.to) == "absent":
+            move, policy = _for_unread(self.unread, move, policy)
         if self.oversample and ledger == "model":
             policy = oversampled(policy, self.oversample)
         provenance = [provenance_of(value, history) for value in move.inputs]
