@@ -35,8 +35,7 @@ class Trace {
     });
   }
 
-  static async open() {
-    const manifest = JSON.parse(await unpack("manifest-0"));
+  static async open(manifest) {
     const packed = await Promise.all(Array.from({ length: manifest.indexes }, (_, number) => unpack("index-" + number)));
     return new Trace(manifest, packed.flatMap((text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]").map((told) => new Row(told))));
   }

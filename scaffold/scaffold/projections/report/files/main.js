@@ -35,12 +35,12 @@ function listen(walk) {
 }
 
 async function begin() {
-  const trace = await Trace.open();
-  const { manifest } = trace;
+  const manifest = JSON.parse(await unpack("manifest-0"));
   showTop(manifest);
   showIntegrity(manifest);
   showTiles(manifest);
   showLegibility(manifest);
+  const trace = await Trace.open(manifest);
   const walk = new Walk(trace);
   listen(walk);
   showActions(trace);

@@ -10,14 +10,14 @@ function goneFrom(events) {
   return kept ? element("p", "note " + (kept === "altered" ? "bad" : ""), GONE[kept]) : null;
 }
 
-async function showMove(trace, row, box) {
+async function moveOf(trace, row) {
   const events = await trace.events(row);
   const [cited, planned] = await Promise.all([citing(trace, row), plannedFor(trace, row)]);
   const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, review: showReview }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
   made.append(heading(row), goneFrom(events) || "", ...tried(() => show(trace, row, events, cited, planned)));
   made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
-  box.replaceChildren(made);
+  return made;
 }
 
 // Whoever wrote a trace can have put anything into it: what has no shape that we know is shown as it is recorded.
@@ -53,7 +53,7 @@ const planOf = (trace, row) => (trace.byKey.get(row.plan) || []).filter((each) =
 
 function heading(row) {
   const [name, ...rest] = row.label.split("  ");
-  return element("header", "", element("p", "faint", `${row.kind}${row.key ? " " + row.key : ""} · events ${row.seqs[0]}${row.seqs.length > 1 ? " to " + row.seqs[row.seqs.length - 1] : ""}`),
+  return element("header", "", element("p", "faint", `${row.kind}${row.key ? " " + row.key : ""} · ${row.seqs.length > 1 ? `events ${row.seq} to ${row.seqs[row.seqs.length - 1]}` : "event " + row.seq}`),
     element("h3", "", name, rest.length ? element("small", "", " " + rest.join("  ")) : null),
     element("p", "badges", row.status ? element("span", "badge status-" + row.status.replace(/\W/g, ""), row.status) : null,
       row.worst || READ.has(row.kind) ? element("span", "badge " + lookOf(row.worst), GLYPHS[row.worst] ?? "", " ", row.worst || "read by no monitor") : null,

@@ -3,6 +3,7 @@
 
 const LINE = 50, CELL = 18, MOST_LINES = 7;
 const OBJECTS = new Set(["flag", "revise", "resample", "escalate", "block", "halt"]);
+const BADLY = new Set(["failed", "refused", "unknown"]);
 const READ = new Set(["step", "plan", "action", "review"]);
 const IN_STRIP = new Set([...READ, "question"]);
 
@@ -103,12 +104,14 @@ class Walk {
 
   cells(line) {
     const made = element("div", "cells");
+    made.setAttribute("role", "presentation");
     const first = line * this.across;
     for (const row of this.moves.slice(first, first + this.across)) {
-      const cell = element("div", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : "") + (this.inSight && !this.inSight.has(row.number) ? " dim" : "") + (row.status === "failed" || row.status === "unknown" || row.status === "refused" ? " badly" : ""), row.kind === "step" || row.worst ? GLYPHS[row.worst] ?? "·" : "·");
+      const dim = this.inSight && !this.inSight.has(row.number);
+      const cell = element("div", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : "") + (dim ? " dim" : "") + (BADLY.has(row.status) ? " badly" : ""), GLYPHS[row.worst] ?? "·");
       cell.dataset.number = String(row.number);
       cell.title = plain(`${row.kind} ${row.key}: ${row.label.split("  ")[0]}, ${row.status}, ${row.worst || "read by no monitor"}`);
-      this.option(cell, "cell-", row);
+      this.option(cell, "cell-", row, row.cell, this.moves.length);
       made.append(cell);
     }
     return made;
@@ -122,12 +125,14 @@ class Walk {
       element("span", "sub", [row.key || row.kind, row.status, row.tokens ? number(row.tokens) + " tokens" : "", row.seconds ? lasting(row.seconds) : ""].filter(Boolean).join(" · ")),
       element("span", "seq", "#" + row.seq));
     made.dataset.number = String(row.number);
-    this.option(made, "line-", row);
+    this.option(made, "line-", row, index, this.shown.length);
     return made;
   }
 
-  option(made, prefix, row) {
+  option(made, prefix, row, place, all) {
     made.id = prefix + row.number;
+    made.setAttribute("aria-posinset", String(place + 1));
+    made.setAttribute("aria-setsize", String(all));
     made.setAttribute("role", "option");
     made.setAttribute("aria-selected", String(row.number === this.chosen));
   }
@@ -142,7 +147,9 @@ class Walk {
     this.reveal();
     for (const [id, prefix] of [["list", "line-"], ["strip", "cell-"]]) at(id).setAttribute("aria-activedescendant", prefix + place);
     try { history.replaceState(null, "", "#e" + row.seq); } catch { /* where a page may not change its address, it keeps it */ }
-    this.detail = showMove(this.trace, row, at("detail")).then(() => {
+    this.detail = moveOf(this.trace, row).then((made) => {
+      if (this.chosen !== place) return; // another has been chosen meanwhile
+      at("detail").replaceChildren(made);
       at("detail").scrollTop = 0;
       if (enter) at("detail").focus();
     });
@@ -182,7 +189,7 @@ class Walk {
     const rows = this.trace.rows;
     for (let place = this.chosen + step; place >= 0 && place < rows.length; place += step) {
       const row = rows[place];
-      if (OBJECTS.has(row.worst) || row.marks.includes("f") || ["failed", "refused", "unknown"].includes(row.status)) return this.choose(place);
+      if (OBJECTS.has(row.worst) || row.marks.includes("f") || BADLY.has(row.status)) return this.choose(place);
     }
     at("count").textContent = step > 0 ? "No objection after this." : "No objection before this.";
   }

@@ -8,6 +8,7 @@ class Windowed {
   constructor(box, height, draw) {
     Object.assign(this, { box, height, draw, count: 0, shown: [-1, -1] });
     this.field = element("div", "field");
+    this.field.setAttribute("role", "presentation");
     box.classList.add("windowed");
     box.replaceChildren(this.field);
     box.addEventListener("scroll", () => this.render(), { passive: true });
