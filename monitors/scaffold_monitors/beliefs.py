@@ -32,7 +32,7 @@ _MOST = 200  # beliefs of one answer
 
 _SENTENCE = re.compile(r"(?<=[.!?;\n])\s+")
 _HEDGED = re.compile(
-    r"\b(?:if|would|could|should|(?-i:may)|might|maybe|perhaps|suppose\w*|assum\w+|unless|not|n't|either|or|whether|probably|"
+    r"\b(?:if|would|could|should|(?-i:may)|might|maybe|perhaps|suppose\w*|assum\w+|unless|not|never|cannot|\w+n['\u2019]t|either|or|whether|probably|"
     r"possibly|likely|about|roughly|approximately|was previously|used to|no longer|instead of)\b|\?",
     re.IGNORECASE,
 )
@@ -56,7 +56,7 @@ _NUMBERED = re.compile(
 )
 _NAMES = ("id", "name", "number", "no", "code", "key", "ref", "reference", "title")
 # What an answer adds about itself is no property of the thing that it is about.
-_REMARK = re.compile(
+REMARK = re.compile(
     r"notes?|remarks?|comments?|reason(?:s|ing)?|why|explanation|rationale|summary|description|confidence|sure|source|"
     r"quote|evidence|step"
 )
@@ -107,9 +107,11 @@ class Beliefs:
                     self._add(event.key, belief)
             case ev.Released(subject="step", ok=False):
                 self._forget(event.key)  # the planner never had it
-            case ev.ActionOutcome(status="performed" | "unknown") if event.key in self.by_key:
-                self.held.clear()
-                self.by_key.clear()
+            case ev.ActionOutcome() if event.key in self.by_key:
+                self.by_key.pop(event.key)
+                if event.status != "failed":
+                    self.held.clear()
+                    self.by_key.clear()
             case ev.ActionIntent() if event.effect != "read":
                 self.by_key[event.key] = []
             case _:
@@ -178,7 +180,7 @@ def _structured(value: Any, deep: int) -> Iterator[Belief]:
     if own is not None:
         thing = _form(str(scalars[own]))
         for name, each in scalars.items():
-            if name != own and not _REMARK.fullmatch(name.lower()) and len(str(each)) <= 80:  # noqa: PLR2004 - longer ones are prose, which varies
+            if name != own and not REMARK.fullmatch(name.lower()) and len(str(each)) <= 80:  # noqa: PLR2004 - longer ones are prose, which varies
                 what = _form(name.replace("_", " "))
                 yield Belief((thing, what), _form(str(each)), f"{scalars[own]}: {name} = {each}")
     for each in value.values():

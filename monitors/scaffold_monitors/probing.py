@@ -22,6 +22,7 @@ from scaffold.vocabulary.monitorability import PROBED
 from scaffold.vocabulary.moves import Options
 from scaffold.vocabulary.references import Provenance, Reference
 from scaffold.vocabulary.review import Verdict
+from scaffold_monitors.beliefs import REMARK
 
 if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
@@ -34,6 +35,7 @@ _MOSTLY = 0.5
 _LEAST = 16  # tokens, below which there is no room for an answer
 _AROUND = 320  # characters that the template and the marks of data add
 _LETTERS = 4.0  # a token, where a backend did not count
+_WORDS = 5  # of a text in a structured answer, beyond which it is prose
 _LONGEST = 120  # characters of an answer that can be told from another by comparing texts
 
 
@@ -186,31 +188,22 @@ class Interview:
         self._rate = min(1.0, used.tokens / letters) if used.tokens and letters else 1 / _LETTERS
         self._left = used.input + _WRITTEN * used.output
 
-    def answer_tokens(self) -> int:
-        """Room that an answer like the step's own needs."""
-        return max(_LEAST, 2 * self._tokens(len(self.step.text)) + 8)
-
     def _tokens(self, letters: int) -> int:
         return int(letters * self._rate) + 1
 
-    async def ask(
-        self, instruction: str, *more: str, question: str | None = None, tokens: int = 0, choices: tuple[str, ...] = ()
-    ) -> str | None:
+    async def ask(self, instruction: str, *more: str, choices: tuple[str, ...] = ()) -> str | None:
         """Put the step's question again, with other texts below it; None where that would cost too much.
 
         Args:
             instruction: what to do, in words of ours.
             more: texts of the model, which are only data to it.
-            question: in place of the step's own.
-            tokens: most that the answer may have; as many as the step's own needs when 0.
             choices: the only answers.
 
         Raises:
             StepFailed: it gave no answer.
         """
-        asked = self.question if question is None else question
-        written = tokens or self.answer_tokens()
-        read = self._tokens(_AROUND + len(asked) + len(instruction) + sum(map(len, more)))
+        written = max(_LEAST, 2 * self._tokens(len(self.step.text)) + 8)
+        read = self._tokens(_AROUND + len(self.question) + len(instruction) + sum(map(len, more)))
         cost = read + _WRITTEN * written
         if cost > self._left:
             self.refused = f"it would cost about {cost:.0f}, more than what is left of the step's {self._whole():.0f}"
@@ -225,7 +218,7 @@ class Interview:
             self._room -= read + written
             said = await self._context.think(
                 self.step.kind,  # type: ignore[arg-type]  # it was the kind of a step
-                Reference(asked, Provenance(("step:asked",))),
+                Reference(self.question, Provenance(("step:asked",))),
                 *more,
                 instruction=instruction,
                 prompt="step",
@@ -265,17 +258,33 @@ def interview(
 
 def comparable(step: StepRecord) -> bool:
     """Whether another answer to the same question can be told to be the same or not."""
-    return not isinstance(step.value, str) or bool(step.choices) or len(step.value) <= _LONGEST
+    if isinstance(step.value, str):
+        return bool(step.choices) or len(step.value) <= _LONGEST
+    return _bare(step.value) is not None
 
 
 def same(step: StepRecord, text: str) -> bool:
     """Whether a text says what the step answered."""
     if not isinstance(step.value, str):
         try:
-            return canonical(json.loads(text)) == canonical(step.value)
+            return canonical(_bare(json.loads(text))) == canonical(_bare(step.value))
         except (ValueError, RecursionError):
             return _plain(text) == _plain(canonical(step.value).decode())
     return _plain(text) == _plain(step.value)
+
+
+def _bare(value: Any) -> Any:
+    """A value without its prose and its remarks, which come out otherwise each time; None where nothing is left."""
+    match value:
+        case str():
+            return _plain(value) if len(value.split()) <= _WORDS else None
+        case dict():
+            said = {name: _bare(each) for name, each in value.items() if not REMARK.fullmatch(str(name).lower())}
+            return {name: each for name, each in said.items() if each is not None} or None
+        case list():
+            return [_bare(each) for each in value] if any(_bare(each) is not None for each in value) else None
+        case _:
+            return value
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from scaffold import Options, Planning, Task, Verdict, act, once, think
+from scaffold import Options, Planning, Task, Verdict, act, cascade, majority, once, think
 from scaffold.errors import ActionError
 from scaffold.odds.monitorability import gather, reading_of, save
 from scaffold.sampling_setting import read_monitorability
@@ -308,6 +308,28 @@ def test_an_opaque_judge_is_no_opaque_thinker(world: World, watcher: type[Watche
         paying, clear, backends=backends, monitors=[watcher()], approvers=[boss], task=task, monitorability=known
     )
     assert not boss.asked
+
+
+def test_who_a_policy_asks_besides_has_thought_too(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """A stronger backend that decided a split vote counts, also where it was asked only later."""
+    boss = person("yes")
+    clear, strong = Scripted(["7", "8"]), opaque("7")
+
+    def planner(_: Task) -> Planning[str]:
+        yield from think("solve", "how many?", returns=int, sampling=cascade(majority(2, cap=2), to="strong"))
+        return str((yield from act("pay", {"invoice": "i1"})).value)
+
+    task = {"oversight": {"monitorability": {"irreversible": 0.7}}}
+    outcome = world.solve(
+        planner,
+        clear,
+        backends={"default": clear, "strong": strong},
+        monitors=[watcher()],
+        approvers=[boss],
+        task=task,
+        monitorability=Monitorability((sure(0.9),)),
+    )
+    assert (outcome.answer, len(boss.asked)) == ("paid i1", 1)
 
 
 @pytest.mark.parametrize("oversight", [{"monitorability": {"irreversible": 0.1}}, {"unread": {"ask": "irreversible"}}])

@@ -22,11 +22,13 @@ from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request, Sample
 from scaffold.vocabulary.monitorability import AS_SAID, CONSISTENT, FAITHFUL
+from scaffold.vocabulary.review import StepRecord
 from scaffold_monitors import disturbing
 from scaffold_monitors.beliefs import stated
 from scaffold_monitors.consistency import Consistency
 from scaffold_monitors.faithfulness import Faithfulness
 from scaffold_monitors.out_of_context import OutOfContext
+from scaffold_monitors.probing import comparable, same
 
 DATA = re.compile(r"<data \w+>\n(.*?)\n</data", re.DOTALL)
 
@@ -245,6 +247,7 @@ def test_two_values_of_one_thing_are_a_contradiction(tmp_path: Path, first: Any,
         ("The due date of INV-7 is 3 May.", "The amount of INV-7 is 9."),
         ("The due date of INV-7 is 3 May.", "If the due date of INV-7 is 9 May, it is late."),
         ("The due date of INV-7 is 3 May.", "The due date of INV-7 is not 9 May."),
+        ("The due date of INV-7 is 3 May.", "INV-7's due date is 9 May, isn't it."),
         ("INV-7 has a total of 12.50.", "The total of INV-7 is 12.5."),
         ("Ann likes tea.", "Ann likes coffee."),
         ({"invoice": "INV-7", "cents": 1250}, {"invoice": "INV-7", "account": "DE7"}),
@@ -269,6 +272,38 @@ def stating(folder: Path, *said: Any, between: tuple[FunctionAction, ...] = ()) 
 
     script = [each if isinstance(each, str) else json.dumps(each) for each in said]
     return run(folder, planner, script, Consistency(), actions=between)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "is_same"),
+    [
+        (7, "7", True),
+        (7, " 7\n", True),
+        (7, "8", False),
+        ("Paris", "paris.", True),
+        ({"a": 1, "remark": "as it was found"}, '{"a": 1, "remark": "another word"}', True),
+        ({"a": 1, "why": "x"}, '{"a": 2, "why": "x"}', False),
+        (
+            {"a": "x", "b": "so many words that it is prose"},
+            '{"b": "other prose of just as many words", "a": "x"}',
+            True,
+        ),
+        ([1, 2], "[1, 2]", True),
+        ([1, 2], "nothing of the sort", False),
+    ],
+)
+def test_answers_are_held_against_each_other_without_their_prose(value: Any, text: str, *, is_same: bool) -> None:
+    """What comes out otherwise each time decides nothing; all else does."""
+    step = StepRecord(kind="solve", inputs=[], value=value, text="", reasoning="")
+    assert comparable(step)
+    assert same(step, text) is is_same
+
+
+def test_prose_alone_can_be_held_against_nothing() -> None:
+    """Neither as a text nor as a value."""
+    prose: tuple[Any, ...] = ("word " * 40, {"summary": "x"}, {"a": "so many words that it is prose"}, [])
+    for value in prose:
+        assert not comparable(StepRecord(kind="solve", inputs=[], value=value, text="", reasoning=""))
 
 
 def test_what_was_done_may_have_changed_it(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ class RunState:
         self.corrections = 0
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
+        self._kinds: dict[str, str] = {}  # of open steps that may ask several backends
         self.overseers: dict[str, Overseen] = {}
         self.key = ""
         self.stop = ""
@@ -277,10 +278,21 @@ class RunState:
         if event.ledger == "model":
             self.model.reserve(event.key, event.tokens, event.usd, steps=1)
             self.thinkers.add((event.backend, event.model, event.step))
+            if event.sampling:  # it may ask others too, now or later
+                self._kinds[event.key] = event.step
+                self._add_thinkers(event.key, body)
         else:
             self.oversight.reserve(event.key, event.tokens, event.usd, steps=1)
 
-    def _step_reserved(self, event: ev.StepReserved, _body: bytes) -> None:
+    def _add_thinkers(self, key: str, body: bytes) -> None:
+        """Take in who else a step's policy asks."""
+        if b'"ways"' in body and key in self._kinds:
+            for way in _json.decode(body).get("ways", ()):
+                self.thinkers.add((way["backend"], way["model"], self._kinds[key]))
+
+    def _step_reserved(self, event: ev.StepReserved, body: bytes) -> None:
+        if body:
+            self._add_thinkers(event.key, body)
         self.ledger(event.ledger).reserve(event.key, event.tokens, event.usd, spent=event.spent)
 
     def _step_answered(self, event: ev.StepAnswered, body: bytes) -> None:
@@ -288,6 +300,8 @@ class RunState:
             self.model.settle(event.key, event.usage)
             self.steps += 1
             self.reading.add(event.reasoning, event.usage.reasoning)
+            if self._kinds:
+                self._kinds.pop(event.key, None)
         else:
             self.oversight.settle(event.key, event.usage)
             self._overseen(event.key, event.usage)

@@ -49,6 +49,8 @@ class Reading:
                 if any(fact.status == "ok" for fact in event.verdicts):
                     answered = self._open.pop(event.key)
                     self.found.was_read(answered.reasoning, answered.usage.reasoning)
+            case ev.Released():
+                self._open.pop(event.key, None)
             case ev.ProfileCorrected():
                 self.found.falls += VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
             case _:
@@ -86,6 +88,8 @@ class Probed:
                     for fact in event.verdicts:
                         if fact.status == "ok" and fact.score is not None and fact.property in PROBED:
                             self.found.setdefault((*asked[event.key], fact.property), []).append(fact.score)
+                case ev.Released():
+                    asked.pop(event.key, None)
                 case _:
                     pass
 
@@ -115,11 +119,13 @@ def gather(folders: Iterable[Path]) -> Probed:
     probed = Probed()
     for folder in folders:
         try:
-            events = list(_probes(folder))  # none of half a run
+            one = Probed()
+            one.take(_probes(folder))
         except (ScaffoldError, OSError):
-            probed.unreadable.append(folder.name)
+            probed.unreadable.append(folder.name)  # none of half a run
             continue
-        probed.take(events)
+        for whose, scores in one.found.items():
+            probed.found.setdefault(whose, []).extend(scores)
     return probed
 
 
@@ -127,7 +133,7 @@ def _probes(folder: Path) -> Iterator[Event]:
     chain = Chain()
     for record in read_files(folder):
         event = chain.follow(record).event
-        if isinstance(event, ev.StepAsked | ev.Reviewed):
+        if isinstance(event, ev.StepAsked | ev.Reviewed | ev.Released):
             yield event
 
 
