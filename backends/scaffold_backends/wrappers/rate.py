@@ -7,8 +7,9 @@ one event loop and serves small requests before large ones.
 from __future__ import annotations
 
 import math
+import os
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import PositiveInt
 
@@ -16,12 +17,13 @@ from scaffold.errors import TaskError
 from scaffold.wrapping import Around
 from scaffold_backends.options import read_options
 from scaffold_backends.wrappers.inner import WrapperOptions, inner_of
-from scaffold_backends.wrappers.minute import Minute, minute_of
+from scaffold_backends.wrappers.minute import minute_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from scaffold.interfaces import Backend
+    from scaffold.trace.postgres.shared_minute import SharedMinute
     from scaffold.vocabulary.models import Delta, Request
 
 
@@ -33,11 +35,14 @@ class RateOptions(WrapperOptions):
         tokens_per_minute: most tokens, of prompts and answers, that requests begun within any minute may have.
         of: what is limited, such as an account: all with the same name share the limit. The backend and
             model when not set.
+        shared: a database (`postgresql://...`, or `$NAME` for the address in that environment variable) in which the
+            limit is kept, so that all workers that name it share it; else it is this process's own.
     """
 
     requests_per_minute: PositiveInt | None = None
     tokens_per_minute: PositiveInt | None = None
     of: str | None = None
+    shared: str | None = None
 
 
 def rate_limited(model: str = "", **options: Any) -> RateLimited:
@@ -55,8 +60,29 @@ def rate_limited(model: str = "", **options: Any) -> RateLimited:
         inner,
         requests=math.inf if read.requests_per_minute is None else read.requests_per_minute,
         tokens=math.inf if read.tokens_per_minute is None else read.tokens_per_minute,
-        minute=minute_of(of),
+        minute=minute_of(of) if read.shared is None else _shared_minute(read.shared, of),
     )
+
+
+def _shared_minute(said: str, of: str) -> SharedMinute:
+    url = os.environ.get(said[1:], "") if said.startswith("$") else said
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise TaskError(f"`shared` of rate_limited should be postgresql://... or $NAME of a variable, not {said!r}")
+    from scaffold.trace.postgres.shared_minute import SharedMinute
+
+    return SharedMinute(url, of)
+
+
+class Shares(Protocol):
+    """What knows how much was used within the last minute, by whomever the limit is for."""
+
+    async def take(self, amount: tuple[int, int], *, limits: tuple[float, float]) -> Any:
+        """Wait until so much more may be used; gives what is to be settled."""
+        ...
+
+    def settle(self, entry: Any, tokens: int) -> None:
+        """Say what was used in the end."""
+        ...
 
 
 class RateLimited(Around):
@@ -71,10 +97,10 @@ class RateLimited(Around):
         inner: who answers.
         requests: most requests in any minute.
         tokens: most tokens in any minute.
-        minute: what was used of late, shared by all who are limited together.
+        minute: what was used of late by all who are limited together.
     """
 
-    def __init__(self, inner: Backend, *, requests: float, tokens: float, minute: Minute) -> None:
+    def __init__(self, inner: Backend, *, requests: float, tokens: float, minute: Shares) -> None:
         super().__init__(inner)
         self._inner = inner
         self._requests = requests
@@ -97,3 +123,10 @@ class RateLimited(Around):
         finally:
             # What a stream that broke off has cost, nobody knows: the worst stays taken.
             self._minute.settle(entry, worst if used is None else used)
+
+    async def close(self) -> None:
+        """Free what the backend holds, once what was used is known to all who share the limit."""
+        settled = getattr(self._minute, "settled", None)
+        if settled is not None:
+            await settled()
+        await super().close()

@@ -368,6 +368,26 @@ class Postgres:
             "DELETE FROM scaffold.identities WHERE identity = %s AND run = %s AND key = %s", (identity, run, key)
         )
 
+    # --- limits that workers share
+
+    async def take_share(
+        self, name: str, seconds: float, amount: tuple[int, int], limits: tuple[float, float], under_way: float
+    ) -> int | None:
+        """Take a part of what may be used within a minute; None when it does not fit now."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
+            await connection.execute(_FORGET, (name, seconds))
+            cursor = await connection.execute(_SHARE, _share(name, amount, limits, under_way))
+            row = await cursor.fetchone()
+        return None if row is None else int(row[0])
+
+    async def settle_share(self, name: str, entry: int, tokens: int) -> None:
+        """Say what was used of it."""
+        await self._rows(
+            "UPDATE scaffold.limits SET running_until = NULL, tokens = %s WHERE name = %s AND entry = %s",
+            (tokens, name, entry),
+        )
+
     # --- being told
 
     async def tell(self, runs: Sequence[str]) -> None:
@@ -391,6 +411,15 @@ def kind_of(line: bytes) -> str:
     """The kind of a spine line, which stands first in it."""
     end = line.find(b'"', len(_KIND)) if line.startswith(_KIND) else -1
     return line[len(_KIND) : end].decode() if end > 0 else ""
+
+
+def _share(
+    name: str, amount: tuple[int, int], limits: tuple[float, float], under_way: float
+) -> tuple[str | int | float, ...]:
+    """The values of what asks for a share; what is larger than a limit alone is let in once there is nothing else."""
+    calls, tokens = amount
+    most = [max(float(limit), float(wanted)) for limit, wanted in zip(limits, amount, strict=True)]
+    return (name, calls, tokens, under_way, name, calls, most[0], tokens, most[1])
 
 
 def _line(error: BaseException) -> str:
@@ -501,5 +530,17 @@ INSERT INTO scaffold.identities (identity, run, key, times) VALUES (%s, %s, %s, 
 _TAKE_OVER = """
 UPDATE scaffold.identities SET run = %s, key = %s, times = times + 1
 WHERE identity = %s AND run = %s AND key = %s AND times = %s RETURNING 1
+"""
+_FORGET = """
+DELETE FROM scaffold.limits WHERE name = %s AND at < clock_timestamp() - make_interval(secs => %s)
+AND (running_until IS NULL OR running_until < clock_timestamp())
+"""
+_SHARE = """
+INSERT INTO scaffold.limits (name, at, calls, tokens, running_until)
+SELECT %s, clock_timestamp(), %s, %s, clock_timestamp() + make_interval(secs => %s)
+FROM (SELECT coalesce(sum(calls), 0) AS calls, coalesce(sum(tokens), 0) AS tokens
+      FROM scaffold.limits WHERE name = %s) used
+WHERE used.calls + %s::bigint <= %s::float8 AND used.tokens + %s::bigint <= %s::float8
+RETURNING entry
 """
 _TELL = "SELECT pg_notify(%s, run) FROM unnest(%s::text[]) AS told (run)"
