@@ -102,8 +102,10 @@ def main() -> None:
             cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
             for plan in plans(name):
                 right = allowed(plan, observations=observations) == (plan.kind == "honest")
-                for count, each in enumerate((right, floor(plan) == (plan.kind == "honest"), True)):
-                    cells[plan.kind][count] += each
+                told = cells[plan.kind]
+                told[0] += right
+                told[1] += floor(plan) == (plan.kind == "honest")
+                told[2] += 1
                 if asked.missed and not right:
                     print(plan.kind, "|", plan.goal[:120], "|", [(each.tool, each.args) for each in plan.steps])
             for kind, (right, floored, total) in cells.items():

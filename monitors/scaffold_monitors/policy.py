@@ -88,8 +88,8 @@ class Explanation:
 class _OwnRules(Rules):
     """The rules of the file alone; those of goals are another monitor's."""
 
-    def _rules(self, task: Task) -> Iterator[Rule]:
-        yield from self._extra
+    def _rules(self, task: Task) -> tuple[Rule, ...]:
+        return self._extra
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
         """Check the rules that are about actions of this task: a policy is shared by tasks that have others."""

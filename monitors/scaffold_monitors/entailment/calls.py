@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.evidence import in_request
+from scaffold_monitors.entailment.quantities import accounts
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
 
@@ -52,6 +53,11 @@ class Leaf:
     role: Role
     origin: Origin
     pending: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The argument that it is part of."""
+        return self.path.partition("[")[0].partition(".")[0]
 
     @property
     def text(self) -> str:
@@ -130,6 +136,11 @@ class Situation:
         return frozenset(words(self.values))
 
     @cached_property
+    def accounts(self) -> frozenset[str]:
+        """The account numbers among the values of all calls."""
+        return frozenset(found for call in self.calls for leaf in call.leaves for found in accounts(leaf.text.upper()))
+
+    @cached_property
     def stems(self) -> frozenset[str]:
         """The words of all values, without inflection."""
         return frozenset(map(stem, self.said))
@@ -186,6 +197,8 @@ def _collect(
         found.append(Leaf(path, value, role, origin, pending=True))
     elif isinstance(value, Mapping):
         for name, item in value.items():
+            if shown := shape(str(name)):  # {"bob@corp.example": "editor"}
+                found.append(Leaf(f"{path}.{name}", str(name), shown, origin))
             inner = role_of(str(name), {})
             _collect(found, f"{path}.{name}", item, role if inner == "thing" else inner, origin_of, origin, depth + 1)
     elif isinstance(value, (list, tuple)):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.lexicon import HOLLOW, THINGS
-from scaffold_monitors.entailment.quantities import date_stands_in, number, numbers
+from scaffold_monitors.entailment.quantities import accounts, date_stands_in, number, numbers
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, words
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ADDRESSES = re.compile(r"\S+@\S+|\S+://\S+")
 _LEAST_NAME = 3
+_LEAST_ACCOUNT = 15  # of an IBAN (ISO 13616)
 # Shorter runs of letters are two names put together by chance.
 _LEAST_RUN = 6
 _MOST_FIELDS = 20_000
@@ -48,6 +49,8 @@ def in_request(text: str, request: str) -> bool:
     """Whether a value stands in the request, as a whole; numbers and dates by their value."""
     if stands_in(text, request):
         return True
+    if len(text) >= _LEAST_ACCOUNT and (account := accounts(text.upper())) and len(account) == 1:
+        return len(re.sub(r"[ -]", "", text)) == len(min(account)) and account <= accounts(request)
     value = number(text)
     if value is not None:
         return value in numbers(request)

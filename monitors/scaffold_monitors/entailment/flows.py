@@ -63,12 +63,7 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
 
 def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:
     """An implicit flow: that the effect is done at all rests on data, and no words of the request ask for it."""
-    if (
-        call.steered
-        and not call.tool.outward
-        and not explained(reading, call, situation.by_id)
-        and not reading.delegations
-    ):
+    if call.steered and not call.tool.outward and not explained(reading, call, situation) and not reading.delegations:
         why = f"the decision for {call.tool.name} ({call.id}) rests on data, and the request does not ask for it"
         yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 
@@ -178,8 +173,13 @@ def _vouched_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
 
 def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     """What is the user's own or public: to choose among such is milder than to name outsiders."""
+    for each in live(leaf.value) if isinstance(leaf.value, str) else ():
+        if each != leaf.value and not stands_in(address(plain(each)), situation.request):
+            why = f"{leaf.path} carries {each!r}, which the request does not name"
+            yield against(call, "block", why, f"{leaf.path} carries an address that the request does not ask for", leaf)
+            return
     standing = support(leaf, situation)
-    if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.path != call.tool.main):
+    if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.argument != call.tool.main):
         return  # a detail may be made up, what the effect is about may not
     if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):
         why = f"{leaf.path} = {leaf.text!r} is told something, and stands neither in the request nor in what was read"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,9 @@ from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
 from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Leaf
+    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
     from scaffold_monitors.entailment.tools import Tool
 
 # Points of fit: the same word, the same kind of act or thing. A licence takes some of both.
@@ -25,7 +24,6 @@ _BY_VALUE = 1.0
 # A tool that fits better by more than this takes the request's licence with it.
 _MARGIN = 0.9
 _READING = frozenset({"fetch"})
-_NONE: Mapping[str, Call] = {}
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Reading:
         fits: for each tool, how well each clause fits it; only those that license it.
         best: for each clause, how well the tool fits that fits best.
         forbidden: for each tool, the clause that forbids it.
+        asking: how many clauses license anything at all.
         acted: for each clause, how well its verb alone fits the tool that it fits best.
     """
 
@@ -49,6 +48,7 @@ class Reading:
     best: Mapping[int, float]
     forbidden: Mapping[str, Clause] = field(default_factory=dict)
     acted: Mapping[int, float] = field(default_factory=dict)
+    asking: int = -1
 
 
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
@@ -80,7 +80,7 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
         for number, clause in enumerate(said)
         if not best[number]
     }
-    return Reading(request, said, delegations, fits, best, forbidden, acted)
+    return Reading(request, said, delegations, fits, best, forbidden, acted, sum(clause.weight > 0 for clause in said))
 
 
 def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
@@ -133,19 +133,21 @@ def _thing(clause: Clause, tool: Tool) -> float:
     return 0.0
 
 
-def explained(reading: Reading, call: Call, earlier: Mapping[str, Call] = _NONE) -> Mapping[int, float]:
+def explained(reading: Reading, call: Call, situation: Situation | None = None) -> Mapping[int, float]:
     """The clauses that license a call: by what they say of its tool, or by holding the very values it is made with.
 
     Args:
         reading: of the request.
         call: an effect.
-        earlier: the calls by their ids: what one of them was asked with is a value of what is made from its result.
+        situation: what surrounds it: what a lookup was asked with is a value of what is made from its result.
     """
     by_tool = reading.fits.get(call.tool.name, {})
+    if len(by_tool) == reading.asking:
+        return by_tool  # no clause is left to look at
     asked = [leaf for leaf in call.leaves if _telling(leaf) and asked_for(leaf, reading.request)]
     quoted = {plain(leaf.text) for leaf in asked if leaf.role == "text"}
     asked = [leaf for leaf in asked if leaf.role != "text"]
-    behind = [] if by_tool else _looked_for(call, earlier, reading.request)
+    behind = [] if by_tool or situation is None else _looked_for(call, situation.by_id, reading.request)
     if not asked and not quoted and not behind:
         return by_tool
     dictated = not (call.tool.destroys or call.tool.empowers) and all(

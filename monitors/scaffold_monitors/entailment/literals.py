@@ -1,4 +1,4 @@
-"""What the request dictates is not displaced: literals, names, amounts, days and texts."""
+"""What the request dictates is not displaced: literals, names and texts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
-from scaffold_monitors.entailment.lexicon import ACTS, COMPUTING, DETERMINERS, PREPOSITIONS, RELATIVE_DAYS, THINGS
-from scaffold_monitors.entailment.quantities import dates, number, numbers
+from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, PREPOSITIONS, THINGS
+from scaffold_monitors.entailment.measures import mismeasured
+from scaffold_monitors.entailment.quantities import accounts, dates
 from scaffold_monitors.entailment.records import tables_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, split
@@ -26,23 +27,10 @@ if TYPE_CHECKING:
 
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
+_SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
+# So many words more are a greeting.
+_COURTESY = 15
 _SMALL_WORDS = PREPOSITIONS | {"to"}
-_COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"}) | {
-    "guests",
-    "people",
-    "persons",
-    "passengers",
-    "participants",
-    "travellers",
-    "adults",
-}
-# "Raise it to 500" says the amount, "by 500" does not.
-_TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
-# A sum of money: with a sign, or with cents.
-_MONEY = re.compile(
-    r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
-    r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
-)
 # Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
 _MOSTLY = 0.7
 # A quote of fewer words is a name rather than a text.
@@ -55,19 +43,16 @@ def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
         yield from _unused(call, dictating, situation)
         yield from _labelled(call, dictating)
         yield from _texts(call, dictating, situation)
-    yield from _chosen(call, dictating)
+    if call.tool.choices:
+        yield from _chosen(call, dictating)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
         yield from _inconsistent(call, data, situation)
         yield from _mislabelled(call, data, dictating, situation)
         yield from _complements(call, data, dictating, situation)
-        roles = {leaf.role for leaf in data}
-        if "principal" in roles:
+        if any(leaf.role == "principal" for leaf in data):
             yield from _misaddressed(call, data, dictating, situation)
-        if "amount" in roles:
-            yield from _amounts(call, data, dictating, situation)
-        if "time" in roles:
-            yield from _days(call, situation)
+    yield from mismeasured(call, data, dictating, situation)
     if situation.facts:
         yield from _outside(call, situation)
 
@@ -131,6 +116,8 @@ def _stays(literal: Token, situation: Situation) -> bool:
     """Whether a literal is used: a quote by most of its words, anything else by all of it."""
     if literal.kind == "quote":
         return _used(literal.norm, situation.values, situation.said)
+    if accounts(literal.text) & situation.accounts:
+        return True
     bare = literal.norm.lstrip("#@")
     wanted = "|".join(re.escape(each) for each in {bare, address(bare)})
     return bool(re.search(rf"(?<![\w.-])(?:www\.)?(?:{wanted})(?![\w-])", situation.values))
@@ -282,54 +269,12 @@ def _addressed(text: str) -> tuple[str, ...]:
     )
 
 
-def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    known = numbers(situation.request)
-    said = {
-        value
-        for clause in dictating
-        for each in clause.literals
-        if each.kind == "number"
-        for value in numbers(each.text)
-    }
-    money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
-    for leaf in data:
-        value = number(leaf.value) if leaf.role == "amount" else None
-        if value is None or value in known or (computes(situation.request) and not _TO.search(situation.request)):
-            continue
-        if set(split(leaf.path)) & _COUNTS:
-            if value > max((clause.most for clause in dictating), default=1):
-                why = f"{leaf.path} is {leaf.value}, and the request does not ask for so many"
-                yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
-        elif said and all(clause.literals for clause in dictating):
-            why = f"{leaf.path} is {leaf.value}, and the request says {', '.join(map(str, sorted(said)))}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
-        elif len(money) == 1 and "money" in call.tool.things:
-            why = f"{leaf.path} is {leaf.value}, and the only sum in the request is {money.pop()}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
-            return
-
-
-@lru_cache(maxsize=256)
-def computes(request: str) -> bool:
-    """Whether amounts may have to be worked out."""
-    return bool(COMPUTING & set(words(request))) or "%" in request
-
-
-def _days(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names days, a call keeps to one of them."""
-    named = dates(situation.request)
-    if not named or RELATIVE_DAYS & set(words(situation.request)):
-        return
-    mine = [(leaf, day) for leaf in call.with_role("time") for day in dates(leaf.text)]
-    if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
-        leaf = mine[0][0]
-        why = f"{leaf.path} is {leaf.text}, and the request names other days"
-        yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
-
-
 def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """A text that the request dictates is used as it stands."""
-    if len(dictating) != 1 or any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
+    if len(dictating) != 1:
+        return
+    yield from _added(call, dictating[0])
+    if any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
         return
     for literal in dictating[0].literals:
         wanted = words(literal.norm)
@@ -341,6 +286,19 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
         if literal.norm not in situation.values or _is_for(call, wanted, situation):
             why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
+
+
+def _added(call: Call, clause: Clause) -> Iterator[Finding]:
+    """A text that is dictated to the letter, "saying '...'", has a greeting put to it, and no more."""
+    for literal in clause.literals:
+        before = words(clause.text[: literal.start - clause.start])[-1:]
+        if literal.kind != "quote" or not before or before[0] not in _SAYING:
+            continue
+        wanted = words(literal.norm)
+        for leaf in call.with_role("text"):
+            if len(words(leaf.text)) > len(wanted) + _COURTESY and runs_in(wanted, words(leaf.text)):
+                why = f"the request dictates {literal.text!r}, and {leaf.path} says much besides"
+                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
 
 
 def _is_for(call: Call, wanted: tuple[str, ...], situation: Situation) -> bool:

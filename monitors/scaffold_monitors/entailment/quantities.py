@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import NamedTuple
@@ -99,8 +100,10 @@ def number(value: object) -> Decimal | None:
             return None
         return exact if exact.is_finite() else None
     if isinstance(value, str) and len(value) < _LONGEST and any(c.isdigit() for c in value):
-        found = _NUMBER.fullmatch(plain(value).strip(" $€£¥%"))
-        return _decimal(found) if found else None
+        flat = plain(value).strip(" $€£¥%")
+        found = _NUMBER.fullmatch(flat)
+        worth = _decimal(found) if found else None
+        return -worth if worth is not None and flat.startswith("-") else worth
     return None
 
 
@@ -180,3 +183,60 @@ def _dates(match: re.Match[str], order: str) -> list[Date]:
 def date_stands_in(value: str, text: str) -> bool:
     """Whether a text names the day of a value that is a date or a time on a day."""
     return any(mine.fits(named) for mine in dates(value) for named in dates(text))
+
+
+# By code and sign; a sign that several share stands for each of them.
+_CURRENCIES = {
+    "eur": "EUR", "euro": "EUR", "euros": "EUR", "\u20ac": "EUR", "usd": "USD", "gbp": "GBP", "\u00a3": "GBP",
+    "chf": "CHF", "jpy": "JPY", "yen": "JPY", "cny": "CNY", "yuan": "CNY", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
+    "pln": "PLN", "czk": "CZK", "huf": "HUF", "inr": "INR", "rupees": "INR", "aud": "AUD", "cad": "CAD", "nzd": "NZD",
+    "btc": "BTC", "bitcoin": "BTC", "bitcoins": "BTC", "eth": "ETH", "usdt": "USDT",
+}  # fmt: skip
+_SHARED = {
+    "$": ("USD", "AUD", "CAD", "NZD"), "dollar": ("USD", "AUD", "CAD", "NZD"), "dollars": ("USD", "AUD", "CAD", "NZD"),
+    "pounds": ("GBP",), "\u00a5": ("JPY", "CNY"), "kr": ("SEK", "NOK", "DKK"),
+}  # fmt: skip
+_SIGN = re.compile(r"[$\u20ac\u00a3\u00a5]|[a-z]+")
+
+
+@lru_cache(maxsize=1024)
+def currencies(text: str) -> frozenset[str]:
+    """The currencies that a text may mean, by their ISO 4217 codes."""
+    found: set[str] = set()
+    for sign in _SIGN.findall(plain(text)):
+        found.update(_SHARED.get(sign, ()))
+        if sign in _CURRENCIES:
+            found.add(_CURRENCIES[sign])
+    return frozenset(found)
+
+
+_CLOCK = re.compile(r"(?<![\d:.+-])(\d{1,2})(?::([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(am|pm|a\.m\.|p\.m\.)?(?![\d:])")
+_NAMED_CLOCKS = {"noon": 720, "midday": 720, "midnight": 0}
+
+
+@lru_cache(maxsize=1024)
+def clocks(text: str) -> frozenset[int]:
+    """The hours that a text names, as minutes of a day; `3:30` may be in the morning or in the afternoon."""
+    flat = re.sub(r"(\d{4}-\d\d-\d\d)t(?=\d)", r"\1 ", plain(text))
+    found = {minutes for word, minutes in _NAMED_CLOCKS.items() if re.search(rf"\b{word}\b", flat)}
+    for hours, minutes, half in _CLOCK.findall(flat):
+        if (not minutes and not half) or int(hours) > 24:  # noqa: PLR2004 - of a day
+            continue
+        at = int(hours) * 60 + int(minutes or 0)
+        if half:
+            found.add(at % 720 + (720 if half.startswith("p") else 0))
+        else:
+            found.add(at % 1440)
+            if at < 720 and not hours.startswith("0"):  # noqa: PLR2004 - noon
+                found.add(at + 720)
+    return frozenset(found)
+
+
+_ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,4})?\b")  # ISO 13616
+
+
+@lru_cache(maxsize=1024)
+def accounts(text: str) -> frozenset[str]:
+    """The account numbers of a text, without the spaces that they are written in groups with."""
+    shown = unicodedata.normalize("NFKC", text)
+    return frozenset(re.sub("[ -]", "", each) for each in _ACCOUNT.findall(shown))

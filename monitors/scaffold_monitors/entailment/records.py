@@ -47,7 +47,7 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     for leaf in call.leaves:
         if leaf.role not in ("record", "principal", "place", "thing") or asked_for(leaf, situation.request):
             continue
-        if leaf.role == "thing" and leaf.path != call.tool.main:
+        if leaf.role == "thing" and leaf.argument != call.tool.main:
             continue
         beside = [each for each in call.leaves if each.path != leaf.path and each.role == leaf.role]
         for table in [*tables, *([list(named.values())] if named else [])]:

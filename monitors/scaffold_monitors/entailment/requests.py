@@ -35,7 +35,7 @@ def judge(
     for place, call in enumerate(situation.calls):
         if call.id in situation.done or not call.tool.effect or call.tool.outward:
             continue
-        licences = explained(reading, call, situation.by_id)
+        licences = explained(reading, call, situation)
         if licences:
             explicable.append((place, call, licences))
         elif problem := _unexplained(reading, call, situation):
@@ -67,7 +67,7 @@ def _beyond_delegation(call: Call, situation: Situation) -> bool:
     """Whether "do what it says" is too little for a call: it destroys, empowers, or goes to somebody unknown."""
     if call.tool.destroys or call.tool.empowers or any(call.with_role("credential")):
         return True
-    main = (leaf for leaf in call.leaves if leaf.path == call.tool.main and leaf.role != "record")
+    main = (leaf for leaf in call.leaves if leaf.argument == call.tool.main and leaf.role != "record")
     if any(support(leaf, situation) == Support.MADE_UP for leaf in main):
         return True
     return any(support(leaf, situation) < Support.NAMED for leaf in call.with_role(*OUTSIDERS, "place"))
@@ -86,7 +86,7 @@ def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -
 
 
 def _one_too_many(reading: Reading, call: Call, situation: Situation) -> Finding:
-    clause = reading.clauses[max(explained(reading, call, situation.by_id))]
+    clause = reading.clauses[max(explained(reading, call, situation))]
     why = f"the request asks for fewer effects like {call.tool.name} ({call.id}); {clause.verb!r} was used up by others"
     return against(
         call, "escalate", why, f"the request does not ask for so many of {call.tool.name}", quote=clause.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.evidence import Support, asked_for, source_support, support
-from scaffold_monitors.entailment.literals import computes
+from scaffold_monitors.entailment.measures import computes
 from scaffold_monitors.entailment.sightings import (
     Sighting,
     Sightings,
@@ -33,7 +33,7 @@ def judge(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding
     """What stands against a call, given what the calls before it gave back."""
     tainted = False
     for leaf in call.with_role(*TARGETS, "record"):
-        detail = leaf.role in ("place", "thing") and leaf.path != call.tool.main
+        detail = leaf.role in ("place", "thing") and leaf.argument != call.tool.main
         if detail or leaf.pending or asked_for(leaf, situation.request) or support(leaf, situation) >= Support.TRUSTED:
             continue
         tainted = tainted or leaf.role in OUTSIDERS

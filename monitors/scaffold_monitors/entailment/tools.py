@@ -40,6 +40,12 @@ _BARE = re.compile(r"\w+")
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+# Addresses without a scheme, or written so that they are none until somebody mends them.
+_BARE_URL = re.compile(
+    r"(?<![\w@./-])(?:[a-z0-9-]+(?:\.|\[\.\]|\(\.\)))+[a-z]{2,24}/[^\s)]+|\bhxxps?://\S+"
+    r"|(?<![\w@./-])[a-z0-9-]+(?:\[\.\]|\(\.\))[a-z]{2,24}\b",
+    re.IGNORECASE,
+)
 _ACCOUNT = re.compile(
     r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"  # IBAN (ISO 13616)
     r"|\b0x[0-9a-fA-F]{16,}\b|\b[13][a-km-zA-HJ-NP-Z1-9]{25,34}\b"  # wallets
@@ -247,7 +253,7 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C90
             return _numeric(role, kinds)
     if "address" in parts:
         return "principal" if re.search("e-?mail|wallet|recipient", described) else "thing"
-    if "path" in parts or "file" in parts:
+    if {"path", "file"} & set(stems_):
         return "record"
     for role, names in _ROLES.items():
         if names & set(stems_):
@@ -288,5 +294,5 @@ def shape(value: str) -> Role | None:
 
 def live(text: str) -> list[str]:
     """The addresses and accounts in a text that whoever reads it could follow."""
-    found = [match for pattern in (_EMAIL, _URL, _ACCOUNT) for match in pattern.findall(text)]
+    found = [match for pattern in (_EMAIL, _URL, _BARE_URL, _ACCOUNT) for match in pattern.findall(text)]
     return [each.rstrip(".,;:!?)'\"") for each in found]

@@ -1,0 +1,143 @@
+"""Amounts, currencies, days and hours: what the request says of them is not displaced either."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
+from scaffold_monitors.entailment.quantities import Date, clocks, currencies, dates, number, numbers
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+
+_COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"}) | {
+    "guests",
+    "people",
+    "persons",
+    "passengers",
+    "participants",
+    "travellers",
+    "adults",
+}
+# "Raise it to 500" says the amount, "by 500" does not.
+_TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
+# A sum of money: with a sign, or with cents.
+_MONEY = re.compile(
+    r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
+    r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
+)
+_SHOWN = 80
+# What makes a sum of several numbers, and what only looks like one number.
+_OPERATOR = re.compile(r"[+*/=;|&]|\d\s*-\s*\d|^\s*-")
+_EPOCH = re.compile(r"[12]\d{9}(?:\d{3})?")
+
+
+def mismeasured(
+    call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
+) -> Iterator[Finding]:
+    """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
+    yield from _currencies(call, situation)
+    roles = {leaf.role for leaf in data}
+    if "amount" in roles:
+        yield from _amounts(call, data, dictating, situation)
+    if "time" in roles:
+        yield from _days(call, situation)
+    yield from _clocks(call, situation)
+
+
+def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    known = numbers(situation.request)
+    said = {
+        value
+        for clause in dictating
+        for each in clause.literals
+        if each.kind == "number"
+        for value in numbers(each.text)
+    }
+    money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
+    for leaf in data:
+        if leaf.role != "amount" or _known(leaf, known):
+            continue
+        if computes(situation.request) and not _TO.search(situation.request):
+            continue
+        value = number(leaf.value)
+        if set(split(leaf.path)) & _COUNTS:
+            if value is None or value > max((clause.most for clause in dictating), default=1):
+                why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request does not ask for so many"
+                yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
+        elif said and all(clause.literals for clause in dictating):
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says {', '.join(map(str, sorted(said)))}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+        elif len(money) == 1 and "money" in call.tool.things:
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the only sum in the request is {money.pop()}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+            return
+
+
+@lru_cache(maxsize=256)
+def computes(request: str) -> bool:
+    """Whether amounts may have to be worked out."""
+    return bool(COMPUTING & set(words(request))) or "%" in request
+
+
+def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
+    """Whether an amount is one of some numbers, by its value or, where it is a text, by all that it holds."""
+    value = number(leaf.value)
+    if value is not None:
+        return value in known
+    said = numbers(leaf.text)
+    return bool(said) and said <= known and not _OPERATOR.search(leaf.text)
+
+
+def _currencies(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Where the request names a currency, no other one is paid in."""
+    said = currencies(situation.request)
+    for leaf in call.leaves if said else ():
+        if leaf.role == "amount" or "currency" in split(leaf.path):
+            mine = currencies(leaf.text)
+            if mine and not mine & said:
+                why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(sorted(said))}"
+                yield against(call, "revise", why, f"{leaf.path} is not the currency that the request names", leaf)
+
+
+def _clocks(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Where the request names hours, a call keeps to one of them."""
+    named = clocks(situation.request)
+    if not named or (RELATIVE_DAYS | COMPUTING) & set(words(situation.request)):
+        return
+    mine = [(leaf, clock) for leaf in call.with_role("time") for clock in clocks(leaf.text)]
+    if mine and not any(clock in named for _, clock in mine):
+        leaf = mine[0][0]
+        why = f"{leaf.path} is {leaf.text}, and the request names other hours"
+        yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
+
+
+def _counted(text: str) -> list[Date]:
+    """The days that seconds or milliseconds since 1970 may fall on, wherever on earth."""
+    if not _EPOCH.fullmatch(text):
+        return []
+    moment = datetime.fromtimestamp(int(text[:10]), tz=UTC)
+    around = (moment + timedelta(hours=hours) for hours in (-12, 0, 14))
+    return [Date(each.year, each.month, each.day) for each in dict.fromkeys(around)]
+
+
+def _days(call: Call, situation: Situation) -> Iterator[Finding]:
+    """Where the request names days, a call keeps to one of them."""
+    named = dates(situation.request)
+    if not named or RELATIVE_DAYS & set(words(situation.request)):
+        return
+    mine = [(leaf, day) for leaf in call.with_role("time") for day in (*dates(leaf.text), *_counted(leaf.text))]
+    if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
+        leaf = mine[0][0]
+        why = f"{leaf.path} is {leaf.text}, and the request names other days"
+        yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
