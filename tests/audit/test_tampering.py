@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scaffold.interfaces import Surroundings
+from scaffold.machinery.recorder import Recorder
 from scaffold.testing.tampering import (
     ROWS,
     Evidence,
@@ -22,7 +26,9 @@ from scaffold.testing.tampering import (
     sealed_anew,
     signed_anew,
 )
-from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
+from scaffold.trace.verify import verify_records, verify_run
+from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,3 +245,52 @@ def test_a_forged_budget_of_oversight_and_time_is_found(evidence: Evidence) -> N
         found = checked(evidence, frozenset())
         assert found.state == "misconduct"
         assert said in found.sentence()
+
+
+def test_memory_does_not_grow_with_the_trace(tmp_path: Path) -> None:
+    """Five times the events, content and heads take no more memory to verify; benchmarks/audit.py does a gigabyte."""
+    peaks = []
+    for events in (1_000, 5_000):
+        folder = asyncio.run(long_run(tmp_path / str(events), events))
+        verify_run(folder, key=made_up_key(1).verifier())
+        tracemalloc.start()
+        try:
+            found = verify_run(folder, key=made_up_key(1).verifier())
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert (found.ok, found.events, found.heads) == (True, events + 1, events // 100)
+    assert peaks[1] < peaks[0] + 64_000
+
+
+async def long_run(root: Path, events: int) -> Path:
+    """A run of many notes, with a signed head for every hundred."""
+    journal = FileJournal(root)
+    claim = await journal.claim("long", "test", create=True)
+    recorder = Recorder(journal, claim, Surroundings(), signer=made_up_key(1))
+    recorder.record(ev.RunStarted(format=ev.FORMAT, run="long", scaffold="0", planner="p"), {"task": {}})
+    for number in range(1, events):
+        recorder.record(ev.Noted(key=str(number)), {"text": "x" * 500, "partial": None})
+        if number % 100 == 0:
+            await recorder.flush(durable=True)
+            await recorder.sign()
+    recorder.record(ev.Ended(status="solved"), {"answer": 1})
+    await recorder.flush(durable=True)
+    await recorder.sign()
+    await journal.release(claim)
+    return root / "long"
+
+
+def test_any_journal_is_verified_by_the_same_checks(evidence: Evidence) -> None:
+    """Records and heads as a journal gives them verify as the files do, and show an alteration at the same line."""
+    journal = FileJournal(evidence.folder.parent)
+    run = evidence.folder.name
+
+    async def verified() -> Any:
+        heads = await journal.heads(run)
+        return await verify_records(run, journal.read(run), heads, key=evidence.key, against=evidence.kept)
+
+    assert asyncio.run(verified()) == checked(evidence, BOTH)
+    lines = evidence.spine
+    evidence.write(SPINE, [*lines[:6], lines[6].replace(b'"at":', b'"at":1'), *lines[7:]])
+    assert (asyncio.run(verified()).state, asyncio.run(verified()).line) == ("altered", 7)

@@ -167,10 +167,10 @@ def serve(port: int, people: tuple[str, ...], runs: Path | None) -> None:
     It listens on this machine alone. Each address that is printed holds a token: whoever has it answers as that person.
     """
     from scaffold.approvals.page.serving import serve as serve_page
-    from scaffold.trace.heads import load_signer
+    from scaffold.trace.signing import signer_of
 
     said = [person.partition("=") for person in people or (_who(None),)]
-    signers = {name: load_signer(key) if key else None for name, _, key in said}
+    signers = {name: signer_of(key) if key else None for name, _, key in said}
     serve_page(journal_at(runs), signers, port, click.echo)
 
 
@@ -201,9 +201,9 @@ def _who(person: str | None) -> str:
 
 def _post(journal: KeptRuns, each: Waiting, said: Answer, key: Path | None) -> None:
     from scaffold.approvals.saying import say
-    from scaffold.trace.heads import load_signer
+    from scaffold.trace.signing import signer_of
 
-    signer = load_signer(key) if key is not None else None
+    signer = signer_of(key) if key is not None else None
     asyncio.run(say(journal, each.question.run, said, signer=signer))
 
 

@@ -82,7 +82,8 @@ class Narrator:
     # --- the run
 
     def _started(self, event: ev.RunStarted, _: dict[str, Any]) -> Told:
-        return Told("plain", f"run {event.run}, planner {plain(event.planner)}")
+        foreign = f", imported from {plain(event.foreign)}" if event.foreign else ""
+        return Told("plain", f"run {event.run}, planner {plain(event.planner)}{foreign}")
 
     def _resumed(self, event: ev.RunResumed, _: dict[str, Any]) -> Told:
         return Told("plain", "resumed" + (f" ({event.repaired})" if event.repaired else ""))

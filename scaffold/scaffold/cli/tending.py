@@ -45,11 +45,12 @@ def prune(
     yes: bool,
     as_json: bool,
     runs: Path | None,
-) -> None:
+) -> int:
     """Remove content of runs, and with --mentioning only what holds some text, such as a person's name.
 
     The spine stays and verifies: facts, verdicts, digests, the names of approvers. What people said is removed with the
-    rest. Copies elsewhere (backups, tracing backends, reports) are not touched.
+    rest. Copies elsewhere (backups, tracing backends, reports) are not touched. Exit status 1 when a run was passed
+    over: it has not ended, is being written, or is encrypted and there is no key.
     """
     if not (named or older_than or mentioning):
         raise click.UsageError("name runs, or say --older-than or --mentioning")
@@ -63,18 +64,18 @@ def prune(
         import msgspec
 
         click.echo(json.dumps([msgspec.to_builtins(each) for each in pruned]))
-        return
-    for each in pruned:
+    for each in () if as_json else pruned:
         if each.passed_over:
             click.echo(f"{each.run}: passed over: {each.passed_over}")
         else:
             what = "the whole run" if each.gone else f"the content of {count(each.contents, 'event')}"
             answers = f" and {count(each.answers, 'answer')}" if each.answers else ""
             click.echo(f"{each.run}: {'removed' if yes else 'would remove'} {what}{answers}")
-    if not pruned:
+    if not as_json and not pruned:
         click.echo("nothing to remove")
-    elif not yes:
+    elif not as_json and not yes:
         click.echo("nothing was removed: --yes does it")
+    return 1 if any(each.passed_over for each in pruned) else 0
 
 
 def _pruned(
@@ -87,7 +88,7 @@ def _pruned(
     unfinished: bool,
     dry: bool,
 ) -> Iterator[Pruned]:
-    from scaffold.errors import RunHeld
+    from scaffold.errors import BadInput, JournalFailed, RunHeld
     from scaffold.trace import pruning
 
     for run in found:
@@ -105,7 +106,7 @@ def _pruned(
                 done = pruning.prune_mentions(folder, list(words), dry=dry)
             else:
                 done = pruning.prune_content(folder, dry=dry)
-        except RunHeld as error:
+        except (BadInput, RunHeld, JournalFailed) as error:
             done = pruning.Pruned(run=run, passed_over=str(error))
         if done.contents or done.answers or done.gone or done.passed_over:
             yield done
