@@ -107,7 +107,11 @@ def careful(words: str) -> Any:
 
     def says(subject: Any) -> Any:
         if subject.kind == "step" and QUOTE in subject.step.reasoning:
-            evidence = (Evidence(quote=QUOTE), Evidence(quote=f"i1 {words}", path="elsewhere", event=1))
+            evidence = (
+                Evidence(quote=QUOTE),
+                Evidence(quote="i1", path="text", end=2),
+                Evidence(quote=f"i1 {words}", path="elsewhere", event=1),
+            )
             return Verdict(
                 decision="flag", rationale=f"it hides {words}", score=0.8, property="deceit", evidence=evidence
             )

@@ -94,6 +94,7 @@ def test_a_step_stands_beside_its_verdicts_with_the_words_they_rest_on_marked(st
     tops = [columns.nth(place).bounding_box() for place in range(3)]
     assert len({box["y"] for box in tops if box}) == 1
     expect(columns.nth(0).locator("mark")).to_have_text(QUOTE)
+    expect(columns.nth(1).locator("mark")).to_have_text("i1")
     expect(columns.nth(2)).to_contain_text("careful says !")
     expect(columns.nth(2)).to_contain_text("deceit 0.80")
     expect(columns.nth(2)).to_contain_text("the check failed")

@@ -12,10 +12,10 @@ function verdictsOf(events) {
   const found = [];
   for (const { e: event, c: content, k: kept } of events) {
     if (event.kind !== "reviewed") continue;
-    const whole = (content && Array.isArray(content.verdicts) ? content.verdicts : []).filter((each) => each && typeof each === "object");
-    for (const fact of event.verdicts || []) {
-      const more = whole.find((each) => each.monitor === fact.monitor) || {};
-      found.push({ ...fact, ...more, subject: event.subject, seq: event.seq, came: event.decision, waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
+    const whole = listOf(content && content.verdicts);
+    for (const [place, fact] of (event.verdicts || []).entries()) {
+      const own = whole[place] && whole[place].monitor === fact.monitor ? whole[place] : whole.find((each) => each.monitor === fact.monitor);
+      found.push({ ...own, ...fact, status: fact.status || "ok", subject: event.subject, seq: event.seq, came: event.decision, waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
     }
   }
   return found;
@@ -23,11 +23,18 @@ function verdictsOf(events) {
 
 const listOf = (value) => (Array.isArray(value) ? value.filter((each) => each && typeof each === "object") : []);
 
-// Spans of evidence, numbered, with who gave them; what is said of other events is left out.
+// Spans of evidence with who gave them; what is said of other events is left out.
 function spansIn(verdicts, seqs) {
   return verdicts.flatMap((verdict) => listOf(verdict.evidence).filter((span) => typeof span.quote === "string" && span.quote && (!span.event || seqs.includes(span.event)))
     .map((span) => ({ ...span, monitor: verdict.monitor, decision: verdict.decision })));
 }
+
+// Those that speak of one part of a move (`reasoning`, `text`, `observation`), of one sample, or do not say of which.
+const about = (spans, part, sample) => spans.filter(({ path }) => {
+  const [, index, named] = /^(?:samples\/(\d+)\/)?(reasoning|observation|plan|text|value)\b/.exec(path || "") || [];
+  if (index !== undefined && Number(index) !== sample) return false;
+  return !named || named === part || (named === "value" && part === "text");
+});
 
 // Where a span's words stand in a text: at its own place if they do, else where they first occur.
 function placeOf(text, span) {
@@ -42,7 +49,6 @@ function marked(text, spans) {
   for (const span of spans) {
     const place = placeOf(text, span);
     if (!place) continue;
-    span.found = true;
     places.push({ from: place[0], to: place[1], spans: [span] });
   }
   places.sort((one, other) => one.from - other.from || other.to - one.to);

@@ -102,7 +102,7 @@ function reasoning(answer, sample, spans) {
   const shown = answer.reasoning;
   if (sample && sample.reasoning) {
     const note = shown === "summary" ? "A summary, by another model: not the reasoning itself." : shown === "redacted" ? "Parts of it are redacted." : "";
-    return [note ? element("p", "note", note) : null, markedPassage(sample.reasoning, spans, "text")];
+    return [note ? element("p", "note", note) : null, markedPassage(sample.reasoning, about(spans, "reasoning", sample.index), "text")];
   }
   const billed = (answer.usage && answer.usage.reasoning) || 0;
   if (billed || shown === "absent" || shown === "redacted") return element("p", "note", `Hidden: ${billed ? counted(billed, "reasoning token") + " were billed, and" : ""} none of it can be read here.`);
@@ -115,7 +115,7 @@ function output(content, sample, spans, end) {
   if (content.error) parts.push(element("p", "note bad", typeof content.error === "string" ? content.error : content.error.message || readable(content.error)));
   if (end.e.kind === "step.cut") parts.push(element("p", "note", content.reason ? "Given up: " + readable(content.reason) : "Given up before it was over."));
   const text = sample ? sample.text || "" : "";
-  if (text) parts.push(markedPassage(text, spans, "text"));
+  if (text) parts.push(markedPassage(text, about(spans, "text", sample.index), "text"));
   if ("value" in content && readable(content.value).trim() !== text.trim()) parts.push(element("p", "faint", "read as"), json(content.value));
   return parts.length ? parts : element("p", "note", "Nothing.");
 }
@@ -126,7 +126,7 @@ function sampleOf(sample, won, spans) {
   return unfolding(title, () => [
     facts([["discarded because", sample.flag], ["ended", sample.finish && sample.finish !== "stop" ? sample.finish : ""], ["log-probability", sample.logprob?.toFixed?.(3)],
       ["inner state", sample.signals && Object.keys(sample.signals).length ? JSON.stringify(sample.signals) : ""], ["given by", sample.origin ? JSON.stringify(sample.origin) : ""], ["way", sample.way || ""]]),
-    sample.reasoning ? markedPassage(sample.reasoning, spans, "text reasoning") : null, markedPassage(String(sample.text || ""), spans, "text")].filter(Boolean));
+    sample.reasoning ? markedPassage(sample.reasoning, about(spans, "reasoning", sample.index), "text reasoning") : null, markedPassage(String(sample.text || ""), about(spans, "text", sample.index), "text")].filter(Boolean));
 }
 
 function prompt(content) {
@@ -183,7 +183,7 @@ function showAction(trace, row, events, cited, planned) {
     element("div", "three",
       section("As proposed", element("p", "faint", opening.plan ? planLink(trace, row) : "on its own"), json(call.arguments ?? {}, "call"), asPlanned(planned, call)),
       section("As executed", executed(trace, intent, refused, opening, verdicts)),
-      section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), spans, "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
+      section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), about(spans, "observation"), "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
     reviewEnd(events),
     people(events),
     section("Verdicts", verdictColumn(trace, row, verdicts)),
