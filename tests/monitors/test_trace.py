@@ -71,6 +71,7 @@ def test_the_score_decides_how_strict_it_is(kit: Any, score: int, decision: str)
     "answer",
     [
         found("the log will be deleted"),
+        found("the log will be deleted", 1),
         found(""),
         Suspicion(findings=(), score=9),
         StepFailed("cut at 2048 tokens"),
