@@ -15,6 +15,15 @@ def test_a_report_is_written_beside_one_by_default(here: Scaffold, folder: Path)
     assert (folder / f"{run}.html").read_text().startswith("<!doctype html>")
 
 
+def test_it_can_be_piped(here: Scaffold, folder: Path) -> None:
+    """With - stdout has the file and nothing else."""
+    assert here("solve", "pay.yaml").status == 0
+    assert here("audit", "report", "last", "-o", "run.html").status == 0
+    ran = here("audit", "report", "last", "-o", "-")
+    assert (ran.status, ran.out) == (0, (folder / "run.html").read_text())
+    assert "events" in ran.err
+
+
 def test_it_is_held_against_a_key(here: Scaffold, folder: Path) -> None:
     """With --key the banner says by whom it was signed; another key's is an alarm, and the report is still written."""
     line = here("audit", "key", "key.pem").out.strip()

@@ -19,7 +19,13 @@ _MEGA = 1e6
 
 @click.command()
 @run_argument
-@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write [RUN.html].")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Where to write, - for stdout [RUN.html].",
+)
 @click.option("--no-content", is_flag=True, help="Leave out prompts, reasoning, arguments and outputs.")
 @click.option(
     "--answers", metavar="RUN", help="A run whose answers are taken for right, to hold stated confidence against."

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -82,7 +83,8 @@ def write_report(
 
     Args:
         folder: the run's.
-        output: where to; only its owner may read it, since it holds what the trace holds. A device is written to.
+        output: where to, `-` for stdout; only its owner may read it, since it holds what the trace holds. A device is
+            written to.
         verification: what was found of the trace.
         confidences: follows how well stated confidence fitted.
         content: without it, prompts, reasoning, arguments and outputs stay out, and whoever may see the spine may
@@ -243,6 +245,10 @@ def _hash(text: str) -> str:
 def _opened(output: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name once it is whole; where the name is a link, it stays one."""
     try:
+        if str(output) == "-":
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+            return
         if output.is_dir():
             raise BadInput(f"{output} is a folder: name a file, such as {output / 'run.html'}")
         if output.exists() and not output.is_file():

@@ -81,7 +81,7 @@ class Walk {
     const mine = (wanted.found = new Set());
     let last = performance.now();
     await this.trace.search(wanted.text, (rows, done, blocks) => {
-      if (wanted.found !== mine) return false;
+      if (this.wanted !== wanted || wanted.found !== mine) return false;
       for (const row of rows) mine.add(row.number);
       if (done === blocks || performance.now() - last > 200) {
         last = performance.now();
@@ -184,11 +184,12 @@ class Walk {
     if (next) this.choose(next.number);
   }
 
-  // To the next row, or the one before, with which something is not right.
+  // To the next row of those in sight, or the one before, with which something is not right.
   objection(step) {
     const rows = this.trace.rows;
     for (let place = this.chosen + step; place >= 0 && place < rows.length; place += step) {
       const row = rows[place];
+      if (this.inSight && !this.inSight.has(place)) continue;
       if (OBJECTS.has(row.worst) || row.marks.includes("f") || BADLY.has(row.status)) return this.choose(place);
     }
     at("count").textContent = step > 0 ? "No objection after this." : "No objection before this.";
