@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from scaffold.projections.overlays import Backend
 
-_AT_ONCE = 100
 _WAITING = 2048
 _GIVES_UP_AFTER = 3
 _SECONDS = 10.0
@@ -59,7 +58,13 @@ class Badge:
 
 
 class Api(Protocol):
-    """How one backend takes badges."""
+    """How one backend takes badges.
+
+    Attributes:
+        at_once: how many it takes in one request.
+    """
+
+    at_once: int
 
     def post(self, client: httpx.Client, badges: Sequence[Badge]) -> None:
         """Send some.
@@ -75,6 +80,8 @@ def _body(**fields: Any) -> dict[str, Any]:
 
 
 class _Phoenix:
+    at_once = 100
+
     def post(self, client: httpx.Client, badges: Sequence[Badge]) -> None:
         # Phoenix writes spans a moment after it has taken them; annotations wait there for theirs.
         data = [
@@ -93,6 +100,8 @@ class _Phoenix:
 
 class _Mlflow:
     """MLflow makes a new assessment at each request, so those that a trace has are looked up first."""
+
+    at_once = 1
 
     def __init__(self) -> None:
         self._known: dict[str, set[str]] = {}
@@ -125,6 +134,8 @@ class _Mlflow:
 
 
 class _Langfuse:
+    at_once = 1
+
     def post(self, client: httpx.Client, badges: Sequence[Badge]) -> None:
         for badge in badges:
             score = _body(
@@ -183,8 +194,8 @@ class Badges:
         self._hand_over(ready)
 
     def _hand_over(self, ready: Sequence[Badge]) -> None:
-        for start in range(0, len(ready), _AT_ONCE):
-            part = list(ready[start : start + _AT_ONCE])
+        for start in range(0, len(ready), self._api.at_once):
+            part = list(ready[start : start + self._api.at_once])
             try:
                 self._queue.put(part, block=self._patient)
             except queue.Full:
@@ -205,6 +216,16 @@ class Badges:
             self._lose(left, "too slow")
 
     def _work(self) -> None:
+        try:
+            with self._client() as client:
+                self._send(client)
+        except Exception as error:  # noqa: BLE001 - in a thread nobody would hear of it, and the queue has to be emptied
+            self.reason = _gist(error)
+        while (part := self._queue.get()) is not None:
+            self._lose(len(part), self.reason)
+
+    @staticmethod
+    def _client() -> httpx.Client:
         import httpx
 
         from scaffold.projections.collector import headers
@@ -212,19 +233,23 @@ class Badges:
         base = environment.traces_endpoint()
         for path in _OTLP_PATHS:
             base = base.removesuffix(path)
+        return httpx.Client(base_url=base, headers=headers(), timeout=_SECONDS)
+
+    def _send(self, client: httpx.Client) -> None:
+        """Send what comes, until there is no more, or it was refused several times in a row."""
         in_a_row = 0
-        with httpx.Client(base_url=base, headers=headers(), timeout=_SECONDS) as client:
-            while (part := self._queue.get()) is not None:
-                if in_a_row >= _GIVES_UP_AFTER:
-                    self._lose(len(part), self.reason)
-                    continue
-                try:
-                    self._api.post(client, part)
-                    self.sent += len(part)
-                    in_a_row = 0
-                except (httpx.HTTPError, ValueError, AttributeError) as error:
-                    in_a_row += 1
-                    self._lose(len(part), _gist(error))
+        while in_a_row < _GIVES_UP_AFTER:
+            part = self._queue.get()
+            if part is None:
+                self._queue.put(None)  # for whoever empties the queue after this
+                return
+            try:
+                self._api.post(client, part)
+                self.sent += len(part)
+                in_a_row = 0
+            except Exception as error:  # noqa: BLE001 - answers of any shape, and none of them a fault of the run
+                in_a_row += 1
+                self._lose(len(part), _gist(error))
 
     def _lose(self, count: int, reason: str) -> None:
         self.failed += count
