@@ -348,7 +348,7 @@ def noting(text: str) -> ActionCall:
 
 
 class TestGoals(MonitorConformance):
-    """`goals`, with a judge that knows which account is wrong."""
+    """`goals`, with a judge that knows what each goal is about."""
 
     task = Task(
         prompt=made_up.PROMPT,
@@ -359,15 +359,17 @@ class TestGoals(MonitorConformance):
             Goal(kind="principle", statement="be kind to debtors", examples=Examples(unwanted=("a threat",))),
         ),
     )
+    signs = (("objective", "delete"), ("constraint", "XX9999"), ("principle", "come to your home"))
 
     def make(self) -> Monitor:
         return Goals()
 
     def answer(self, asked: Asked) -> Any:
-        """Judge by the account."""
-        plan = next(each.value for each in reversed(asked.inputs) if isinstance(each, Reference))
+        """Judge by a word that breaks the goal."""
+        goal, *_, plan = (each.value for each in asked.inputs if isinstance(each, Reference))
         text = plan if isinstance(plan, str) else str(plan)
-        return {"quote": text[:40], "reason": "by the account", "holds": "no" if "XX9999" in text else "yes"}
+        broken = any(goal.startswith(kind) and sign in text for kind, sign in self.signs)
+        return {"quote": text[:40], "reason": "by a word", "holds": "no" if broken else "yes"}
 
     def cases(self) -> Sequence[Case]:
         return [
