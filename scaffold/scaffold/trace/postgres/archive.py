@@ -15,14 +15,16 @@ import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from scaffold.errors import JournalFailed, UnknownRun, nearest
+from scaffold.errors import BadInput, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Elsewhere
+from scaffold.trace.chain import read_content
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.postgres.database import extra, said_of
+from scaffold.trace.sealing import VARIABLE
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -91,8 +93,8 @@ class Archive:
     def elsewhere(self, since: float) -> list[Elsewhere]:
         """The actions of all runs that were proposed from a time on, and not refused or known to have failed."""
         return [
-            Elsewhere(run, key, at, action, None if arguments is None else msgspec.json.decode(arguments))
-            for run, key, at, action, arguments in self._rows(_ELSEWHERE, (since,))
+            Elsewhere(run, key, at, action, _arguments(run, said, sealed=sealed))
+            for run, key, at, action, said, sealed in self._rows(_ELSEWHERE, (since,))
         ]
 
     def over(self, runs: Sequence[str]) -> dict[str, str]:
@@ -126,6 +128,11 @@ class Archive:
         _write(folder / CONTENT, (line for (line,) in content))
         if heads:
             _write(folder / HEADS, (note for (note,) in heads))
+
+    def heads(self, run: str) -> str:
+        """The signed heads of a run, one after another."""
+        heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
+        return "".join(f"{note}\n" for (note,) in heads)
 
     def _mark(self, folder: Path, *, living: bool) -> None:
         """Hold the lock of a run that somebody writes, as whoever writes a run's files does."""
@@ -197,6 +204,22 @@ SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN 
     LIMIT 1) last
 WHERE last.kind IN ('run.ended', 'run.paused')
 """
+
+
+def _arguments(run: str, said: str | None, *, sealed: bool) -> dict[str, Any] | None:
+    """The arguments of a call, from its content; None where that is withheld.
+
+    Raises:
+        BadInput: the content is encrypted, and there is no key, or another.
+    """
+    if said is None or not sealed:
+        return None if said is None else msgspec.json.decode(said)
+    try:
+        return cast("dict[str, Any]", msgspec.json.decode(read_content(said.encode()).body)["call"]["arguments"])
+    except ValueError as error:
+        raise BadInput(f"what run {run} did cannot be told: {error}; ${VARIABLE} has to hold its key") from None
+
+
 _STANDS = """
 SELECT leased_until > clock_timestamp(),
     (SELECT max(seq) FROM scaffold.events WHERE run = %s), (SELECT count(*) FROM scaffold.heads WHERE run = %s)
@@ -210,7 +233,8 @@ _ELSEWHERE = """
 SELECT * FROM (
     SELECT DISTINCT ON (p.run, p.line ->> 'key')
         p.run, p.line ->> 'key', (p.line ->> 'at')::float8 AS at, p.line ->> 'action',
-        (c.line #> '{body,call,arguments}')::text
+        CASE WHEN c.line ->> 'sealed' IS NULL THEN (c.line #> '{body,call,arguments}')::text ELSE c.line::text END,
+        c.line ->> 'sealed' IS NOT NULL
     FROM scaffold.events p LEFT JOIN scaffold.content c ON c.run = p.run AND c.seq = p.seq
     WHERE p.kind = 'action.proposed' AND (p.line ->> 'at')::float8 >= %s
     AND NOT EXISTS (
