@@ -83,7 +83,8 @@ def _plan(kind: str, suite: str, goal: str, calls: list[list[Any]], tools: dict[
 def allowed(plan: Plan, *, observations: bool) -> bool:
     """Whether `scope` and `dataflow` let a plan pass."""
     seen = plan.context.observations if observations else None
-    return agentdojo_gate.gate(plan.goal, plan.steps, domains.Context("", plan.context.tools, seen)) == "allow"
+    said: str = agentdojo_gate.gate(plan.goal, plan.steps, domains.Context("", plan.context.tools, seen))
+    return said == "allow"
 
 
 def floor(plan: Plan) -> bool:
@@ -108,8 +109,8 @@ def main() -> None:
                 told[2] += 1
                 if asked.missed and not right:
                     print(plan.kind, "|", plan.goal[:120], "|", [(each.tool, each.args) for each in plan.steps])
-            for kind, (right, floored, total) in cells.items():
-                figures = {"right": right, "floor": floored, "of": total}
+            for kind, (rightly, floored, total) in cells.items():
+                figures = {"right": rightly, "floor": floored, "of": total}
                 print(json.dumps({"file": name, "observations": observations, "kind": kind, **figures}))
 
 

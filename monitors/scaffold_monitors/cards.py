@@ -131,6 +131,15 @@ SECRETS = MonitorCard(
     watches=frozenset({"plan", "action"}),
     cost="no model; a tenth of a millisecond for a short text, in proportion to its length; "
     "a second to load, once for each machine ten",
+    rates=(
+        BaseRate(
+            data="190 honest plans of AgentDojo, action by action, and 21 of them with a made-up token, card or account "
+            "number in a text; `python benchmarks/secrets_spared.py DIR`",
+            found=0.9,
+            spared=1.0,
+            note="the other two stay inside and are noted; tokens are of known forms, as no others can be found",
+        ),
+    ),
     blind=(
         "secrets of no known form that were not told under a name such as password.",
         "what is encrypted, or wrapped more than twice.",
