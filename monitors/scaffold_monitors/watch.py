@@ -43,7 +43,7 @@ class Watch:
             `reach` characters.
         decision: what to say when one is found; `flag` only records it, anything stricter ends the sample.
         where: `reasoning`, `text` (the answer), or `both`.
-        repeats: how often a passage may be written in a row before the sample is cut as going round in circles;
+        repeats: how often a passage may be written in a row before the sample is cut as going round in circles, from 2;
             0 for any number.
         reach: how far back a pattern is searched for, in characters.
     """
@@ -66,9 +66,11 @@ class Watch:
             raise TaskError(f"is {where!r}: `reasoning`, `text` or `both`", path=("watch", "where"))
         if not 0 < reach <= 2_000:  # noqa: PLR2004 - what keeps a piece under fifty microseconds
             raise TaskError(f"is {reach}: from 1 to 2,000 characters", path=("watch", "reach"))
+        if repeats < 0 or repeats == 1:
+            raise TaskError(f"is {repeats}: 0 for any number, or from 2", path=("watch", "repeats"))
         self._sought = _Sought(
             phrases=_phrases(phrases),
-            patterns=tuple(_pattern(each, place) for place, each in enumerate(patterns)),
+            patterns=_patterns(patterns),
             decision=cast("Decision", decision),
             parts=_PARTS if where == "both" else (cast("Part", where),),
             repeats=repeats,
@@ -126,6 +128,12 @@ def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
             raise TaskError(f"{phrase!r} is too short to mean anything", path=("watch", "phrases", place))
         found.append((phrase, plain))
     return tuple(found)
+
+
+def _patterns(said: Sequence[str]) -> tuple[re.Pattern[str], ...]:
+    if isinstance(said, str):
+        raise TaskError(f"is a list: [{said}]", path=("watch", "patterns"))
+    return tuple(_pattern(each, place) for place, each in enumerate(said))
 
 
 def _pattern(said: str, place: int) -> re.Pattern[str]:

@@ -161,6 +161,8 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
         ({"phrases": "whole"}, "is a list"),
         ({"phrases": ["x" * 5] * 201}, "at most 200"),
         ({"patterns": ["("]}, "no regular expression"),
+        ({"patterns": "ab"}, "is a list"),
+        ({"repeats": 1}, "from 2"),
         ({"phrases": [PHRASE], "decision": "allow"}, "no objection"),
         ({"phrases": [PHRASE], "where": "nowhere"}, "`reasoning`, `text` or `both`"),
         ({"phrases": [PHRASE], "reach": 0}, "from 1 to"),

@@ -420,6 +420,24 @@ class MonitorConformance(ABC):
                 if verdict is not None:
                     whole(verdict)
 
+    def test_a_stream_out_of_order_is_read_without_a_fault(self) -> None:
+        """Samples in turns, reasoning after the answer, a piece twice, a sample that never ends: no fault, no mix-up."""
+        monitor = self.make()
+        if not isinstance(monitor, ReadsStreams):
+            pytest.skip("it reads no streams")
+        stage = self._stage(monitor)
+        session = monitor.open(made_up.subject("stream", 0), stage, stage.desk())
+        pieces = [Delta(0, text="yes"), Delta(1, reasoning="I look. "), Delta(0, reasoning="I will "), Delta(2)]
+        pieces += [
+            pieces[1],
+            Delta(1, reasoning="I pay.", text="no"),
+            Delta(0, reasoning="pay."),
+            Delta(1, finish="stop"),
+        ]
+        for verdict in [*map(session.feed, pieces), session.close(1), session.close(0)]:
+            if verdict is not None:
+                whole(verdict)
+
     # --- how the kit asks
 
     @property
