@@ -421,7 +421,7 @@ class MonitorConformance(ABC):
                     whole(verdict)
 
     def test_a_stream_out_of_order_is_read_without_a_fault(self) -> None:
-        """Samples in turns, reasoning after the answer, a piece twice, a sample that never ends: no fault, no mix-up."""
+        """Samples in turns, reasoning after the answer, a piece twice, a sample that never ends: all is read."""
         monitor = self.make()
         if not isinstance(monitor, ReadsStreams):
             pytest.skip("it reads no streams")
