@@ -161,7 +161,7 @@ def test_figures_are_sent_while_a_run_goes(invoices: Any, desk: Any) -> None:
         for metric in request.resource_metrics[0].scope_metrics[0].metrics
     }
     tokens = {
-        (facts["gen_ai.token.type"], facts["scaffold.ledger"]): point.sum
+        (facts["gen_ai.token.type"], facts.get("scaffold.ledger", "model")): point.sum
         for point in points["gen_ai.client.token.usage"].histogram.data_points
         for facts in [{fact.key: fact.value.string_value for fact in point.attributes}]
     }

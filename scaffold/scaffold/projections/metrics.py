@@ -66,7 +66,9 @@ class Figures:
     def follow(self, event: Event) -> None:
         """Remember who was asked; for every event, whether it happens now or was read from the trace."""
         if isinstance(event, happened.StepAsked):
-            asked = {"gen_ai.operation.name": "chat", "scaffold.ledger": event.ledger}
+            asked = {"gen_ai.operation.name": "chat"}
+            if event.ledger != "model":  # each attribute is cleaned and hashed with each figure
+                asked["scaffold.ledger"] = event.ledger
             if event.backend:
                 asked["gen_ai.provider.name"] = event.backend
             if event.model:
