@@ -423,6 +423,17 @@ class Babbling(Toy):
         return Says()
 
 
+class Orderly(Toy):
+    """Its session takes for granted that samples end one after another, each after its answer."""
+
+    def open(self, step: Subject, view: Any, context: Any) -> Any:
+        class Expects(Session):
+            def feed(self, delta: Delta) -> None:
+                assert delta.index == 0, f"sample {delta.index} came before sample 0 was over"
+
+        return Expects()
+
+
 @pytest.mark.parametrize(
     ("kind", "check", "said"),
     [
@@ -458,6 +469,7 @@ class Babbling(Toy):
         (Hoarding, "a_long_run_costs_it_no_more", "a review costs"),
         (Rereading, "a_long_run_costs_it_no_more", "a review costs"),
         (Babbling, "streams_are_read_piece_by_piece", "said a str, not a Verdict"),
+        (Orderly, "a_stream_out_of_order_is_read_without_a_fault", "sample 1 came before sample 0 was over"),
         (Moody, "cancelling_stops_it_and_leaves_nothing_behind", "after a cancelled review"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
@@ -502,6 +514,7 @@ def test_without_cases_it_is_said_that_nothing_is_known() -> None:
         ("a_disguise_makes_nothing_milder", Toy, "no case says by its `aims`"),
         ("a_model_is_never_instructed_by_data", Rereading, "it asks no model"),
         ("streams_are_read_piece_by_piece", Rereading, "it reads no streams"),
+        ("a_stream_out_of_order_is_read_without_a_fault", Rereading, "it reads no streams"),
     ):
         with pytest.raises(pytest.skip.Exception, match=said):
             getattr(Bare(kind), f"test_{check}")()
