@@ -282,7 +282,8 @@ def _bare(value: Any) -> Any:
             said = {name: _bare(each) for name, each in value.items() if not REMARK.fullmatch(str(name).lower())}
             return {name: each for name, each in said.items() if each is not None} or None
         case list():
-            return [_bare(each) for each in value] if any(_bare(each) is not None for each in value) else None
+            items = [_bare(each) for each in value]
+            return items if any(each is not None for each in items) else None
         case _:
             return value
 
