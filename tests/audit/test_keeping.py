@@ -232,6 +232,36 @@ def test_what_is_redacted_is_on_no_disk_and_reaches_no_planner(journal: FileJour
     assert verify_run(journal.folder(outcome.run)).ok
 
 
+def test_a_field_named_like_the_traces_own_leaves_the_trace_whole(
+    journal: FileJournal, agent: Callable[..., Scaffold]
+) -> None:
+    """Only what they hold of the world is left out; verdicts, samples and errors stay what they are."""
+    fields = ["value", "text", "samples", "decision", "status", "monitor", "message", "to", "verdicts", "finish"]
+    task = Task.model_validate({"prompt": "Pay", "redact": {"fields": fields}})
+    waiting = agent("Zoe").solve_sync(task)
+    answered(journal, waiting.run)
+    outcome = agent("Zoe").resume_sync(waiting.run)
+    assert (outcome.status, outcome.answer["to"]) == ("solved", "[redacted]")
+    assert {each.decision for each in outcome.verdicts} == {"escalate"}
+    assert verify_run(journal.folder(outcome.run)).ok
+
+
+def test_compressing_that_fails_costs_no_outcome(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A place that cannot be written to is a warning, and the run is whole."""
+    journal = FileJournal(tmp_path / "runs", compress=True)
+
+    def blocking(task: Task) -> Planning[str]:
+        thought = yield from think("decide", task.request)
+        (next((tmp_path / "runs").glob("*/trace.jsonl")).parent / f"{PACKED}.draft").mkdir()
+        return str(thought.value)
+
+    made = Scaffold(blocking, backends={"default": Scripted("ok")}, monitors=[], journal=journal)
+    outcome = made.solve_sync(Task(prompt="Say ok"))
+    assert (outcome.status, outcome.answer) == ("solved", "ok")
+    assert "cannot compress" in caplog.text
+    assert verify_run(journal.folder(outcome.run)).ok
+
+
 def test_patterns_that_are_none_are_bad_input() -> None:
     """A pattern that cannot be read, or finds everything, is said when the task is read."""
     for pattern, said in (("(", "no regular expression"), ("x*", "finds the empty text")):

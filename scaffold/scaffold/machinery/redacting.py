@@ -25,6 +25,7 @@ MARK = "[redacted]"
 _OURS: frozenset[type[Event]] = frozenset(
     {ev.RunStarted, ev.StepAsked, ev.StepReserved, ev.PlanProposed, ev.ActionProposed, ev.QuestionAsked}
 )
+_NAMES = frozenset({"monitor", "decision", "status", "settings", "property", "node", "version", "model", "kind"})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -40,7 +41,39 @@ class Redaction:
         """The bytes of an event's content as they are to be written."""
         if type(event) in _OURS:
             return body
-        return _encode(self.value(_decode(body)))
+        return _encode({name: self._part(name, each) for name, each in _decode(body).items()})
+
+    def _part(self, name: str, value: Any) -> Any:
+        """One part of a content: what it holds is redacted, what holds it together is not."""
+        match name:
+            case "value" | "answer" | "partial" | "about" | "previews":
+                return self.value(value)
+            case "samples":
+                return [self._sample(each) for each in value]
+            case "error":
+                return {**value, "message": self.text(value["message"])}
+            case "verdicts" | "objections" | "reasons" | "reason" | "feedback" | "comment" | "text" | "title":
+                return self._said(value)
+            case _:
+                return value
+
+    def _sample(self, sample: dict[str, Any]) -> dict[str, Any]:
+        blocks = [{**each, "text": self.text(each.get("text", ""))} for each in sample.get("blocks", ())]
+        told = dict(sample)
+        told |= {name: self.text(sample[name]) for name in ("text", "reasoning") if name in sample}
+        return told | ({"blocks": blocks} if blocks else {})
+
+    def _said(self, value: Any) -> Any:
+        """What somebody says of something: its words, and not what it is called."""
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {name: each if name in _NAMES else self._said(each) for name, each in value.items()}
+            case list():
+                return [self._said(each) for each in value]
+            case _:
+                return value
 
     def value(self, value: Any) -> Any:
         """A JSON value without what is to be left out."""

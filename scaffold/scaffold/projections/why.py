@@ -121,7 +121,7 @@ def why(read: Read, which: str, *, most: int = 30) -> Why:
     telling = _Telling(key, origins.plan_of.get(key, ""), keys[:most])
     for link in read():
         telling.follow(link)
-    found = telling.found
+    found = telling.told()
     found.left_out = max(0, len(keys) - most)
     return found
 
@@ -235,7 +235,11 @@ class _Telling:
             self._planned(event, link)
         elif event.key in self._order:
             self._rested_on(event, link)
+
+    def told(self) -> Why:
+        """What was found."""
         self.found.rests_on = [self._because[key] for key in self._order if key in self._because]
+        return self.found
 
     def _started(self, event: ev.RunStarted, link: Link) -> None:
         self.found.run = event.run

@@ -89,7 +89,12 @@ def read_content(line: bytes) -> Content:
     start = end + len(_SALTED)
     body = start + 2 * _SALT + len(_BODIED)
     digits, salt = line[len(_NUMBERED) : end], line[start : start + 2 * _SALT]
-    if end < 0 or line[: len(_NUMBERED)] != _NUMBERED or line[body - len(_BODIED) : body] != _BODIED or line[-1:] != b"}":
+    if (
+        end < 0
+        or line[: len(_NUMBERED)] != _NUMBERED
+        or line[body - len(_BODIED) : body] != _BODIED
+        or line[-1:] != b"}"
+    ):
         raise ValueError("not written as content is")
     number, raw = int(digits), bytes.fromhex(salt.decode())
     if b"%d" % number != digits or raw.hex().encode() != salt:

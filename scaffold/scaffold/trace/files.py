@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import fcntl
 import io
+import logging
 import os
 import time
 import zlib
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
 PACKED = f"{CONTENT}.gz"
 _SETTLED_NS = 1_000_000_000
+_log = logging.getLogger(__name__)
 
 
 Sync = Callable[[int], Awaitable[None]]
@@ -167,11 +169,19 @@ class FileJournal:
         if writer is not None:
             try:
                 if self._compress:
-                    from scaffold.trace.packing import pack_if_ended
-
-                    await asyncio.to_thread(pack_if_ended, self.root / claim.run)
+                    await self._pack(self.root / claim.run)
             finally:
                 writer.close()
+
+    @staticmethod
+    async def _pack(folder: Path) -> None:
+        """Compress a run that has ended; one that cannot be is whole all the same."""
+        from scaffold.trace.packing import pack_if_ended
+
+        try:
+            await asyncio.to_thread(pack_if_ended, folder)
+        except JournalFailed as error:
+            _log.warning("%s", error)
 
     async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
         """Write records; with `durable`, wait until they are on disk."""

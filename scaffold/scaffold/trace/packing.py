@@ -7,6 +7,7 @@ plain one.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -43,6 +44,7 @@ def pack_if_ended(folder: Path) -> int:
         draft.replace(folder / PACKED)
         (folder / CONTENT).unlink()
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise JournalFailed(f"cannot compress {folder / CONTENT}: {error.strerror}") from error
     return saved

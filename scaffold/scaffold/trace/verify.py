@@ -184,7 +184,7 @@ def verify_run(
         raise UnknownRun(f"{folder} holds no run")
     heads = folder / HEADS
     check = Check(folder.name, keys=_several(key), own=_own_heads(heads), given=_given_heads(_several(against)))
-    check.follow(_spine(folder / SPINE, check.result), _contents(folder, check.result))
+    check.follow(_spine(folder / SPINE, check.result, running=running), _contents(folder, check.result))
     return check.finish(running=running)
 
 
@@ -233,10 +233,12 @@ def _given_heads(texts: Sequence[str]) -> list[Note]:
     return found
 
 
-def _spine(path: Path, result: Verification) -> Iterator[bytes]:
+def _spine(path: Path, result: Verification, *, running: bool) -> Iterator[bytes]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
+                if running:  # it is being written
+                    return
                 result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
                 return
             yield line[:-1]
