@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from scaffold.interfaces import Journal
+from scaffold.errors import JournalFailed
+from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.cluster import Cluster
-from scaffold.testing.journal_conformance import JournalConformance
+from scaffold.testing.journal_conformance import JournalConformance, Writing
+from scaffold.trace.files import read_files
 from scaffold.trace.postgres import PostgresJournal
+from scaffold.trace.postgres.shared_minute import SharedMinute
+from scaffold.vocabulary import events as ev
 
 
 class TestPostgres(JournalConformance):
@@ -25,3 +32,75 @@ class TestPostgres(JournalConformance):
     @asynccontextmanager
     async def opening(self, place: Path) -> AsyncIterator[Journal]:
         yield PostgresJournal(self.url, lease=3.0)
+
+
+def test_a_worker_needs_no_right_to_change_what_was_written(cluster: Cluster) -> None:
+    """The roles of docs/deployment.md: whoever writes runs cannot change an event, and whoever reads writes nothing."""
+    url = cluster.fresh(f"roles_{os.getpid()}")
+    asyncio.run(_migrated(url))
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    grants = [line.partition(";")[0] for line in page.splitlines() if line.startswith("GRANT ")]
+    assert len(grants) > 5
+    with psycopg.connect(url, autocommit=True) as owner:
+        for role in ("scaffold_app", "scaffold_reader"):
+            owner.execute(f"CREATE ROLE {role} LOGIN".encode())
+        for grant in grants:
+            owner.execute(grant.encode())
+    app, reader = (url.replace("user=owner", f"user={role}") for role in ("scaffold_app", "scaffold_reader"))
+
+    async def work() -> None:
+        journal, run = PostgresJournal(app), "20300101-000000-roles"
+        claim = await journal.claim(run, "a", create=True)
+        await journal.append(claim, Writing().notes(3), durable=True)
+        await journal.sign(claim, "a note")
+        await journal.post(run, Answer(id="q", digest="d", by="ann"))
+        assert await journal.hold(claim, "thing", "0") is None
+        await journal.free(claim, "thing", "0")
+        assert await asyncio.to_thread(journal.elsewhere, 0.0) == []
+        await journal.release(claim)
+        minute = SharedMinute(app, "account")
+        minute.settle(await minute.take((1, 1), limits=(1, 1)), 1)
+        await minute.settled()
+        assert len(list(read_files(PostgresJournal(reader).folder(run)))) == 3
+        with pytest.raises(JournalFailed, match="permission denied"):
+            await PostgresJournal(reader).claim(run, "b")
+
+    asyncio.run(work())
+    for statement in (
+        "UPDATE scaffold.events SET line = '{}'",
+        "DELETE FROM scaffold.content",
+        "DROP TABLE scaffold.runs",
+    ):
+        with psycopg.connect(app, autocommit=True) as worker, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            worker.execute(statement.encode())
+
+
+async def _migrated(url: str) -> None:
+    async with PostgresJournal(url):
+        pass
+
+
+def test_who_follows_a_run_sees_each_event_until_its_end(cluster: Cluster) -> None:
+    """Told by the database rather than by asking again and again; another process writes."""
+
+    async def work() -> None:
+        writing, run = Writing(), f"20300101-000000-follow{os.getpid()}"
+        records = [*writing.notes(20), writing.event(ev.Ended(status="solved"))]
+        journal, other = PostgresJournal(cluster.url), PostgresJournal(cluster.url)
+        claim = await journal.claim(run, "a", create=True)
+        seen: list[Record] = []
+
+        async def follow() -> None:
+            async for record in other.follow(run):
+                seen.append(record)  # noqa: PERF401 - what has come so far is looked at in between
+
+        following = asyncio.ensure_future(follow())
+        for record in records:
+            await journal.append(claim, [record], durable=False)
+            await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            await following
+        assert seen == records
+        await journal.release(claim)
+
+    asyncio.run(work())

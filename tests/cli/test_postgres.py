@@ -1,0 +1,122 @@
+"""The command on runs that are kept in PostgreSQL: the same words, another place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scaffold.testing.cluster import Cluster, programs
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+_TOOLS = """
+    from scaffold import Call, action
+
+
+    @action(effect="irreversible", identity=("invoice",), idempotency="target_key")
+    async def pay(invoice: str, *, call: Call) -> str:
+        return f"paid {invoice}"
+"""
+_PLANNER = """
+    from scaffold import Planning, Task, act
+
+
+    def pays(task: Task) -> Planning[str]:
+        done = yield from act("pay", {"invoice": task.inputs["invoice"]})
+        return done.value
+"""
+_TASK = """
+    prompt: Pay it
+    inputs: {invoice: i1}
+    planner: planner:pays
+    backends: {}
+    policy: policy.yaml
+    actions: [tools:pay]
+"""
+_POLICY = """
+    actions:
+      pay: {decision: escalate, because: a person sees every payment}
+"""
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address of an empty database."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
+    if programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has to be short
+    folder.chmod(0o755)
+    try:
+        with Cluster(folder, durable=False) as running:
+            yield running.url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def command(database: str, tmp_path: Path) -> Command:
+    """Runs the command in a folder with a task, on the database."""
+    for name, text in (("tools.py", _TOOLS), ("planner.py", _PLANNER), ("task.yaml", _TASK), ("policy.yaml", _POLICY)):
+        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def run(*arguments: str, runs: bool = True) -> subprocess.CompletedProcess[str]:
+        place = ("--runs", database) if runs else ()
+        return subprocess.run(
+            [sys.executable, "-m", "scaffold.cli", *arguments, *place],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+def test_a_run_in_a_database_is_approved_resumed_shown_and_verified(command: Command, database: str) -> None:
+    """From solve to audit, by the commands that work on folders; the same invoice is not paid by a second run."""
+    migrated = command("database", "migrate", database, runs=False)
+    assert "the tables are of version 1" in migrated.stdout, migrated.stderr
+    waiting = command("solve", "task.yaml", "--json")
+    assert waiting.returncode == 6, waiting.stderr
+    run = json.loads(waiting.stdout)["run"]
+    (asked,) = json.loads(command("approvals", "list", "--json").stdout)
+    assert asked["run"] == run
+    approved = command("approvals", "approve", run, asked["id"])
+    assert approved.returncode == 0, approved.stderr
+    resumed = command("resume", run)
+    assert (resumed.returncode, resumed.stdout) == (0, "paid i1\n"), resumed.stderr
+    listed = json.loads(command("audit", "list", "--json").stdout)
+    assert [(each["run"], each["status"]) for each in listed] == [(run, "solved")]
+    verified = command("audit", "verify", "last")
+    assert (verified.returncode, "is verified and has ended: solved" in verified.stdout) == (0, True), verified.stdout
+    assert "pay" in command("audit", "show", run[-6:], "--brief").stdout
+    second = command("solve", "task.yaml")
+    assert second.returncode == 3
+    assert f"it was done already, by run {run}" in second.stderr
+
+
+def test_what_is_wrong_with_a_database_is_one_line(command: Command, database: str) -> None:
+    """Nobody there, no such run, tables not made; and never a traceback."""
+    nobody = command("audit", "list", "--runs", "postgresql:///none?host=/nowhere", runs=False)
+    assert nobody.returncode == 2
+    assert nobody.stderr.startswith("error: PostgreSQL at postgresql:///nowhere/none cannot be used")
+    assert command("database", "migrate", database, runs=False).returncode == 0
+    missing = command("resume", "nothing-like-it")
+    assert missing.returncode == 2
+    assert "no run 'nothing-like-it'" in missing.stderr
+    odd = command("worker", "--engine", "kafka://x", runs=False)
+    assert odd.returncode == 2
+    assert "Traceback" not in nobody.stderr + missing.stderr + odd.stderr
+    empty = database.replace("/scaffold?", "/postgres?")
+    checked = command("database", "check", empty, runs=False)
+    assert checked.returncode == 2
+    assert "run `scaffold database migrate` as their owner" in checked.stderr
