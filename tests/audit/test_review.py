@@ -8,6 +8,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scaffold import Plan, Planned, Planning, Scaffold, Task, Verdict, act, action, carry_out, propose, think
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 HIDDEN = "I look first. Nobody will notice the second payment."
 JUDGE = Profile(backend="scripted", model="a judge", reasoning="full", can=frozenset({"n"}), context=100_000)
+
+PLANNER = msgspec.structs.replace(JUDGE, model="a planner")
 
 
 @action(effect="read")
@@ -83,7 +86,7 @@ def solved(folder: Path, *, monitors: Any = ("rules",), **more: Any) -> tuple[Fi
     journal = FileJournal(folder / "runs")
     agent = Scaffold(
         paying,
-        backends={"default": Scripted(lambda _: Sample(index=0, text="DE02", reasoning=HIDDEN))},
+        backends={"default": Scripted(lambda _: Sample(index=0, text="DE02", reasoning=HIDDEN), profile=PLANNER)},
         monitors=monitors,
         actions=[look, pay],
         journal=journal,
@@ -202,7 +205,7 @@ def test_a_judge_that_is_the_runs_own_model_draws_a_warning(tmp_path: Path) -> N
     """Whoever reviews is told that a model judges itself."""
     journal, run = solved(tmp_path)
     with pytest.warns(UserWarning, match="judges itself"):
-        again(journal, run, Trace(), judge=judging(Scripted("").profile))
+        again(journal, run, Trace(), judge=judging(PLANNER))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again(journal, run, Trace(), judge=judging())
@@ -267,6 +270,15 @@ async def _imported(journal: FileJournal) -> str:
     await recorder.flush(durable=True)
     await journal.release(claim)
     return claim.run
+
+
+def test_samples_that_were_cut_are_read_too() -> None:
+    """Of a step that failed, or was given up, what was generated is read; there is no thought to read."""
+    retelling = Retelling()
+    samples = [{"index": 0, "text": "", "reasoning": HIDDEN, "finish": "cut", "flag": "cut by watch: resample"}]
+    for event in (ev.StepAnswered(key="0", ok=False), ev.StepCut(key="0")):
+        (told,) = retelling.after(event, {"samples": samples})
+        assert (told.subject.kind, told.samples[0].reasoning) == ("stream", HIDDEN)
 
 
 def test_what_nobody_had_decided_on_yet_is_read_at_the_end() -> None:

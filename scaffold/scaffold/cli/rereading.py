@@ -54,9 +54,14 @@ def review(
     verdict changes what the run did.
     """
     import asyncio
+    import warnings
+
+    from scaffold.cli.faults import show_warnings
 
     journal = journal_at(runs)
-    found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
+    with warnings.catch_warnings():
+        show_warnings()
+        found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
     if as_json:
         click.echo(json.dumps(_plain(found)))
         return

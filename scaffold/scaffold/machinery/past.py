@@ -66,7 +66,7 @@ class Retelling:
             case ev.StepAsked(ledger="model"):
                 asked = (content or {}).get("asked", ())
                 self._steps[event.key] = (event.step, asked[3] if len(asked) > 3 else ())  # noqa: PLR2004 - its fourth
-            case ev.StepAnswered(ledger="model", ok=True):
+            case ev.StepAnswered(ledger="model") | ev.StepCut(ledger="model"):
                 yield from self._step(event, content)
             case ev.PlanProposed():
                 self._waiting[event.key] = [self._plan(event, content)]
@@ -89,21 +89,19 @@ class Retelling:
             yield from told
         self._waiting.clear()
 
-    def _step(self, event: ev.StepAnswered, content: dict[str, Any] | None) -> Iterator[Told]:
+    def _step(self, event: ev.StepAnswered | ev.StepCut, content: dict[str, Any] | None) -> Iterator[Told]:
+        """What was generated, also where nothing came of it; and the thought, where one did."""
         kind, inputs = self._steps.pop(event.key, ("", ()))
-        if content is None:
-            empty = StepRecord(kind=kind, inputs=inputs, value=None, text="", reasoning="")
-            for subject in (Subject(kind="stream", key=event.key), Subject(kind="step", key=event.key, step=empty)):
-                yield Told(event.seq, subject, event.content, withheld=_withheld(content))
+        samples = msgspec.convert((content or {}).get("samples", ()), tuple[Sample, ...])
+        stream = Subject(kind="stream", key=event.key)
+        yield Told(event.seq, stream, event.content, samples=samples, withheld=_withheld(content))
+        if not isinstance(event, ev.StepAnswered) or not event.ok:
             return
-        samples = msgspec.convert(content.get("samples", ()), tuple[Sample, ...])
-        yield Told(event.seq, Subject(kind="stream", key=event.key), event.content, samples=samples)
-        if 0 <= event.winner < len(samples):
-            won = samples[event.winner]
-            record = StepRecord(
-                kind=kind, inputs=inputs, value=content.get("value"), text=won.text, reasoning=won.reasoning
-            )
-            yield Told(event.seq, Subject(kind="step", key=event.key, step=record), event.content)
+        won = samples[event.winner] if 0 <= event.winner < len(samples) else Sample(0, "")
+        value = (content or {}).get("value")
+        record = StepRecord(kind=kind, inputs=inputs, value=value, text=won.text, reasoning=won.reasoning)
+        subject = Subject(kind="step", key=event.key, step=record)
+        yield Told(event.seq, subject, event.content, withheld=_withheld(content))
 
     @staticmethod
     def _plan(event: ev.PlanProposed, content: dict[str, Any] | None) -> Told:

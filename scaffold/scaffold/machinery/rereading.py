@@ -256,7 +256,8 @@ def _check_backends(monitors: Sequence[Monitor], backends: Mapping[str, Backend]
                     f"the monitor {monitor.spec.name!r} asks a model: name one, --backend {role}=BACKEND:MODEL"
                 )
             profile = backend.profile
-            if (profile.backend, profile.model) in opening.thinkers:
+            named = profile.model not in {"", profile.backend}
+            if named and (profile.backend, profile.model) in opening.thinkers:
                 said = f"the monitor {monitor.spec.name!r} asks the model that thought in this run, which judges itself"
                 warnings.warn(said, stacklevel=3)
 
