@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -82,6 +83,23 @@ def test_an_approval_of_something_else_counts_for_nothing(
 
     assert world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[person(other)]).status == "waiting"
     assert world.done == []
+
+
+def test_what_lies_in_an_inbox_and_is_no_answer_is_passed_over(world: World, watcher: type[Watcher]) -> None:
+    """A pipe that nobody writes to, a folder, a link to nowhere, babble, a giant: none holds the run up or approves."""
+    agent = world.agent(paying, monitors=[watcher(ESCALATE)])
+    waiting = agent.solve_sync(Task(prompt="x"))
+    inbox = world.folder / "runs" / waiting.run / "inbox"
+    inbox.mkdir()
+    os.mkfifo(inbox / "pipe.json")
+    (inbox / "folder.json").mkdir()
+    (inbox / "nowhere.json").symlink_to("/nowhere")
+    (inbox / "babble.json").write_bytes(b"\xff{granted: yes")
+    with (inbox / "giant.json").open("wb") as giant:
+        giant.truncate(1 << 40)
+    assert agent.resume_sync(waiting.run).status == "waiting"
+    world.answer(waiting)
+    assert agent.resume_sync(waiting.run).answer == "paid i1"
 
 
 @pytest.mark.parametrize("when", ["before it is answered", "after it is granted"])

@@ -86,6 +86,7 @@ class Gate:
         self._observe = observe
         self._plan_only = plan_only
         self._specs = {name: action.spec for name, action in actions.items()}
+        self._schemas = {name: canonical(spec.parameters) for name, spec in self._specs.items()}
         self._mint = Mint()
         self._identities = Identities(actions, journal, recorder, state, surroundings)
         self._undoing = Undoing(task, actions, state)
@@ -190,7 +191,7 @@ class Gate:
         if self._task.actions is not None and name not in self._task.actions:
             return f"the task does not allow the action {name!r}"
         spec, known = action.spec, self._specs[name]
-        if spec is not known and spec != known:
+        if (spec is not known and spec != known) or canonical(spec.parameters) != self._schemas[name]:
             return f"{name!r} is not what it was when the run began: what it declares has changed"
         if spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
             return f"no monitor would read it: name monitors, or let {name!r} run with oversight.unmonitored"

@@ -17,6 +17,7 @@ import fcntl
 import io
 import logging
 import os
+import stat
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
 PACKED = f"{CONTENT}.gz"
+_LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
 _log = logging.getLogger(__name__)
 
@@ -275,10 +277,20 @@ class FileJournal:
         for name in sorted(names):
             if name.endswith(".json"):
                 with contextlib.suppress(msgspec.MsgspecError, OSError):
-                    answers.append(msgspec.json.decode(Path(folder, name).read_bytes(), type=Answer))
+                    answers.append(msgspec.json.decode(_read_small(f"{folder}/{name}"), type=Answer))
         if time.time_ns() - changed > _SETTLED_NS:
             self._inboxes[run] = (changed, answers)
         return answers
+
+
+def _read_small(path: str) -> bytes:
+    """A small file whole; whatever else lies there is empty: a pipe would be waited for, a giant would fill memory."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        said = os.fstat(file)
+        return os.read(file, _LARGEST_ANSWER) if stat.S_ISREG(said.st_mode) and said.st_size <= _LARGEST_ANSWER else b""
+    finally:
+        os.close(file)
 
 
 def _make_private(folder: Path, root: Path) -> None:
