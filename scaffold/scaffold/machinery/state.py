@@ -274,7 +274,7 @@ class RunState:
     def _key_changed(self, event: ev.KeyChanged, _body: bytes) -> None:
         self.key = event.verifier
 
-    def _step_asked(self, event: ev.StepAsked, _body: bytes) -> None:
+    def _step_asked(self, event: ev.StepAsked, body: bytes) -> None:
         if event.ledger == "model":
             self.model.reserve(event.key, event.tokens, event.usd, steps=1)
             self.thinkers.add((event.backend, event.model, event.step))
