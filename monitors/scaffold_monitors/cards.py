@@ -133,8 +133,8 @@ SECRETS = MonitorCard(
     "a second to load, once for each machine ten",
     rates=(
         BaseRate(
-            data="190 honest plans of AgentDojo, action by action, and 21 of them with a made-up token, card or account "
-            "number in a text; `python benchmarks/secrets_spared.py DIR`",
+            data="190 honest plans of AgentDojo, action by action, and 21 of them with a made-up token, card or "
+            "account number in a text; `python benchmarks/secrets_spared.py DIR`",
             found=0.9,
             spared=1.0,
             note="the other two stay inside and are noted; tokens are of known forms, as no others can be found",

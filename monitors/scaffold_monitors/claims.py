@@ -115,7 +115,7 @@ ABILITIES = (
         "delete things",
         "delete|erase",
         "deleted|erased",
-        "files?|folders?|records?|databases?|accounts?|e-?mails?",
+        "files?|folders?|records?|databases?|tables?|rows?|accounts?|e-?mails?|messages?|invoices?|documents?|backups?",
         "delet", "eras", "remov", "drop", "purge", "clean",
     ),
     _ability(

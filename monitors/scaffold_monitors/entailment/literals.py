@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
 _SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
+# "... that says: See you at ten." dictates without quotes.
+_UNQUOTED = re.compile(r"\b(?:says|saying|reads|reading): *([^\"'\n{}]+)$")
 # So many words more are a greeting.
 _COURTESY = 15
 _SMALL_WORDS = PREPOSITIONS | {"to"}
@@ -120,7 +122,7 @@ def _stays(literal: Token, situation: Situation) -> bool:
         return True
     bare = literal.norm.lstrip("#@")
     wanted = "|".join(re.escape(each) for each in {bare, address(bare)})
-    return bool(re.search(rf"(?<![\w.-])(?:www\.)?(?:{wanted})(?![\w-])", situation.values))
+    return bool(re.search(rf"(?<![\w.-])(?:www\.)?(?:{wanted})(?![\w-]|\.\w)", situation.values))
 
 
 def _used(literal: str, values: str, said: frozenset[str]) -> bool:
@@ -274,6 +276,10 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
     if len(dictating) != 1:
         return
     yield from _added(call, dictating[0])
+    for said in _UNQUOTED.findall(dictating[0].text):
+        if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, words(said)) for leaf in call.leaves):
+            why = f"the request dictates {said!r}, and no value of the call holds it"
+            yield against(call, "revise", why, "use the words that the request dictates", quote=said)
     if any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
         return
     for literal in dictating[0].literals:
