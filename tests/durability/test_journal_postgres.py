@@ -104,3 +104,17 @@ def test_who_follows_a_run_sees_each_event_until_its_end(cluster: Cluster) -> No
         await journal.release(claim)
 
     asyncio.run(work())
+
+
+def test_one_connection_is_enough(cluster: Cluster) -> None:
+    """Who asks again in the moment in which the last sender has ended is served."""
+
+    async def work() -> None:
+        journal, writing = PostgresJournal(cluster.url, connections=1), Writing()
+        claim = await journal.claim(f"20300101-000000-one{os.getpid()}", "a", create=True)
+        async with asyncio.timeout(30):
+            for number in range(20):
+                await journal.append(claim, writing.notes(1), durable=number % 2 == 0)
+            await journal.release(claim)
+
+    asyncio.run(work())

@@ -215,6 +215,23 @@ class JournalConformance(ABC):
 
         self.run(work)
 
+    def test_nobody_waits_for_ever(self, tmp_path: Path) -> None:
+        """Hundreds of runs begin, append and end at once, over and over; each append returns."""
+
+        async def work() -> None:
+            async with self.opening(tmp_path) as journal, asyncio.timeout(60):
+
+                async def write() -> None:
+                    claim, writing = await journal.claim(self.name(), "a", create=True), Writing()
+                    for number in range(3):
+                        await journal.append(claim, writing.notes(1), durable=number == 1)
+                    await journal.release(claim)
+
+                for _ in range(6):
+                    await asyncio.gather(*(write() for _ in range(50)))
+
+        self.run(work)
+
     def test_who_reads_while_it_is_written_sees_a_beginning(self, tmp_path: Path) -> None:
         """Never a gap, and never a record without the content that belongs to it."""
 

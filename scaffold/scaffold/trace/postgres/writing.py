@@ -102,7 +102,8 @@ class Writing:
         self._patience = patience
         self._stored = stored
         self._ready: deque[Line] = deque()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending = 0  # counted down by the sender itself: a task is done a moment after it has looked last
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def append(self, line: Line, records: Sequence[Record], *, durable: bool) -> None:
         """Have records stored, in the order of the calls."""
@@ -132,23 +133,27 @@ class Writing:
         if not line.busy and not line.listed:
             line.listed = True
             self._ready.append(line)
-        if self._ready and len(self._sending) < self._senders:
+        if self._ready and self._sending < self._senders:
+            self._sending += 1
             task = asyncio.get_running_loop().create_task(self._send())
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _send(self) -> None:
-        await asyncio.sleep(0)  # what others want stored in this same moment goes along
-        while batch := self._batch():
-            try:
-                await self._store(batch)
-            except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
-                self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
-            finally:
-                for line, _ in batch:
-                    line.busy = False
-                    if line.error is None and (line.queue or line.waiting):
-                        self._list(line)
+        try:
+            await asyncio.sleep(0)  # what others want stored in this same moment goes along
+            while batch := self._batch():
+                try:
+                    await self._store(batch)
+                except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+                    self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
+                finally:
+                    for line, _ in batch:
+                        line.busy = False
+                        if line.error is None and (line.queue or line.waiting):
+                            self._list(line)
+        finally:
+            self._sending -= 1
 
     def _batch(self) -> list[tuple[Line, Sequence[Record]]]:
         batch: list[tuple[Line, Sequence[Record]]] = []
