@@ -185,7 +185,7 @@ def browse(report: Path, floor: Path) -> None:
             for path, times in opened.items():
                 page = browser.new_page()
                 worked, began = spent(), time.perf_counter()
-                page.goto(path.as_uri())
+                page.goto(path.as_uri(), wait_until="commit")
                 page.wait_for_selector("html[data-ready]")
                 times.append((time.perf_counter() - began, spent() - worked))
                 page.close()

@@ -460,3 +460,17 @@ def test_a_trace_of_any_shape_is_shown_as_recorded(studio: Studio, opened: Open)
         page.locator("#list .line").nth(place).click()
         page.locator("#detail summary", has_text="as recorded").click()
         expect(page.locator("#detail .raw").first).to_be_visible()
+
+
+def test_a_file_that_was_copied_in_part_says_so(studio: Studio, opened: Open) -> None:
+    """The index stands first, so the list is there; what is missing is named instead of shown as nothing."""
+    report = studio.report(studio.everything().run)
+    report.path.write_text(report.text[: report.text.index('id="block-0"') - 40])
+    page = opened(report.path)
+    expect(page.locator("#list .line")).to_have_count(12)
+    expect(page.locator("#detail")).to_contain_text("this file has no block-0")
+    expect(page.locator("#plan")).to_contain_text("this file has no block-0")
+    report.path.write_text(report.text[: report.text.index('id="index-0"')])
+    blank = page.context.new_page()
+    blank.goto(report.path.as_uri())
+    expect(blank.locator("#integrity")).to_contain_text("Unpacking the trace")

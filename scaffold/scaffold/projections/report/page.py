@@ -5,7 +5,8 @@ there is no markup to escape. A Content-Security-Policy besides lets nothing run
 their hashes, and lets nothing be fetched or sent.
 
 A block holds the moves of a few hundred kilobytes of trace, one a line, and is unpacked when it is looked at; the index
-has a line for each move, and is unpacked at once.
+has a line for each move, and is unpacked at once. It stands before the blocks, so that a browser shows a long run while
+it still reads the rest; here both lie in files without a name until the trace has gone by.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import shutil
 import sys
 import tempfile
 import zlib
@@ -20,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -95,10 +97,8 @@ def write_report(
         OSError: the run cannot be read.
     """
     reading, figures = Reading(folder, content=content), Figures(confidences)
-    with _opened(output) as file:
-        before, after = _page(folder.name)
-        file.write(before)
-        blocks, index = _Blocks(file, "block"), _Blocks(file, "index", 4 * _BLOCK)
+    with _opened(output) as file, _aside(output) as aside, _aside(output) as indexed:
+        blocks, index = _Blocks(aside, "block"), _Blocks(indexed, "index", 4 * _BLOCK)
         frame = _Frame()
         rows = 0
         for row in _rows(reading, frame):
@@ -123,11 +123,26 @@ def write_report(
             "frame": frame.told(),
             "figures": figures.told(),
         }
-        last = _Blocks(file, "manifest")
+        last = _Blocks(indexed, "manifest")
         last.add(_encode(manifest))
         last.close()
-        file.write(after)
-        return Written(reading.events, rows, file.tell() if file.seekable() else 0)
+        size = _assemble(file, _page(folder.name), indexed, aside)
+        return Written(reading.events, rows, size)
+
+
+def _assemble(file: BinaryIO, page: str, index: IO[bytes], blocks: IO[bytes]) -> int:
+    """Write the page with its data in their places; give how many bytes that are."""
+    before, _, rest = page.partition("<!--index-->")
+    scripts, _, after = rest.partition("<!--blocks-->")
+    size = 0
+    for part in (before, index, scripts, blocks, after):
+        if isinstance(part, str):
+            size += file.write(part.encode())
+        else:
+            size += part.tell()
+            part.seek(0)
+            shutil.copyfileobj(part, file)
+    return size
 
 
 def _rows(reading: Reading, frame: _Frame) -> Iterator[Row]:
@@ -194,7 +209,7 @@ def _event(event: Any, kept: str, body: bytes) -> bytes:
 class _Blocks:
     """Lines gathered into blocks, each a script element of a kind that no browser runs."""
 
-    def __init__(self, file: BinaryIO, name: str, size: int = _BLOCK) -> None:
+    def __init__(self, file: IO[bytes], name: str, size: int = _BLOCK) -> None:
         self._file = file
         self._full = size
         self._name = name
@@ -220,8 +235,8 @@ class _Blocks:
         self._lines, self._size, self.number = [], 0, self.number + 1
 
 
-def _page(run: str) -> tuple[bytes, bytes]:
-    """The page before and after the data."""
+def _page(run: str) -> str:
+    """The page without the data."""
     style = (_FILES / "page.css").read_text(encoding="utf-8")
     scripts = [(_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), styles=_hash(style))
@@ -233,12 +248,19 @@ def _page(run: str) -> tuple[bytes, bytes]:
         "scripts": "".join(f"<script>{script}</script>\n" for script in scripts),
     }.items():
         page = page.replace(f"<!--{name}-->", text)
-    before, _, after = page.partition("<!--data-->")
-    return before.encode(), after.encode()
+    return page
 
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _aside(output: Path) -> IO[bytes]:
+    """A file without a name, on the disk that the output goes to where that is one."""
+    try:
+        return tempfile.TemporaryFile(dir=output.resolve().parent if output.is_file() or not output.exists() else None)
+    except OSError as error:
+        raise BadInput(f"cannot write {output}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -17,8 +17,18 @@ class Row {
   Object.defineProperty(Row.prototype, name, { get() { return this.told[column]; } });
 });
 
+// What stands in the file under a name; while the file is still being read, that may not have come yet, or not whole.
+async function packedAs(id) {
+  for (;;) {
+    const found = document.getElementById(id);
+    if (found && (found.nextSibling || document.readyState !== "loading")) return found.textContent;
+    if (document.readyState !== "loading") throw new Error(`this file has no ${id}: it was not written, or copied, to its end`);
+    await new Promise((later) => setTimeout(later, 10));
+  }
+}
+
 async function unpack(id) {
-  const packed = document.getElementById(id).textContent;
+  const packed = await packedAs(id);
   const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(packed) : Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return await new Response(stream).text();

@@ -102,8 +102,9 @@ class Plans {
     at("plan-before").disabled = place === 0;
     at("plan-after").disabled = place === this.rows.length - 1;
     at("plan-place").replaceChildren(`${number(place + 1)} of ${number(this.rows.length)}: `, element("span", "badge " + (row.status === "refused" ? "bad" : row.status === "allowed" ? "good" : ""), row.status), " ", jump(row, "event " + row.seq));
-    const events = await this.trace.events(row);
-    if (this.place === place) at("plan").replaceChildren(...tried(() => showPlan(this.trace, row, events)));
+    const show = (events) => tried(() => showPlan(this.trace, row, events));
+    const parts = await this.trace.events(row).then(show, (error) => [element("p", "note bad", "It cannot be shown: " + error.message)]);
+    if (this.place === place) at("plan").replaceChildren(...parts);
   }
 }
 

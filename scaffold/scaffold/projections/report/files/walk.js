@@ -80,7 +80,7 @@ class Walk {
     if (wanted.text.length < 2) return;
     const mine = (wanted.found = new Set());
     let last = performance.now();
-    await this.trace.search(wanted.text, (rows, done, blocks) => {
+    const all = (rows, done, blocks) => {
       if (this.wanted !== wanted || wanted.found !== mine) return false;
       for (const row of rows) mine.add(row.number);
       if (done === blocks || performance.now() - last > 200) {
@@ -89,7 +89,8 @@ class Walk {
         if (done < blocks) at("count").textContent += `, looking through the content: ${share(done, blocks)}`;
       }
       return true;
-    });
+    };
+    await this.trace.search(wanted.text, all).catch((error) => { at("count").textContent += "; not all could be looked through: " + error.message; });
   }
 
   // --- what is drawn
@@ -147,7 +148,8 @@ class Walk {
     this.reveal();
     for (const [id, prefix] of [["list", "line-"], ["strip", "cell-"]]) at(id).setAttribute("aria-activedescendant", prefix + place);
     try { history.replaceState(null, "", "#e" + row.seq); } catch { /* where a page may not change its address, it keeps it */ }
-    this.detail = moveOf(this.trace, row).then((made) => {
+    const unread = (error) => element("p", "note bad", "It cannot be shown: " + error.message);
+    this.detail = moveOf(this.trace, row).catch(unread).then((made) => {
       if (this.chosen !== place) return; // another has been chosen meanwhile
       at("detail").replaceChildren(made);
       at("detail").scrollTop = 0;
