@@ -181,7 +181,7 @@ def port_of(client: httpx.Client) -> int:
     return client.base_url.port
 
 
-def test_phoenix_shows_the_run_whole(solved: Solved, phoenix: httpx.Client) -> None:
+def test_phoenix_shows_the_run_whole(phoenix: httpx.Client, solved: Solved) -> None:
     """Every span has a kind; tokens, reasoning and every verdict are there; a second export changes nothing."""
     said = solved.export("phoenix", port_of(phoenix))
     spans = _phoenix_spans(phoenix, solved, int(said.split()[1]))
@@ -237,7 +237,7 @@ def _phoenix_badges(phoenix: httpx.Client, spans: list[dict[str, Any]], wanted: 
     return badges
 
 
-def test_mlflow_shows_the_run_whole(solved: Solved, mlflow: httpx.Client) -> None:
+def test_mlflow_shows_the_run_whole(mlflow: httpx.Client, solved: Solved) -> None:
     """Every span has a type; tokens, reasoning and every verdict are there; a second export changes nothing."""
     said = solved.export("mlflow", port_of(mlflow))
     trace = _mlflow_trace(mlflow, solved)
