@@ -12,6 +12,7 @@ encrypted (`sealing.py`) holds both under a key, and is withheld from whoever ha
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from hashlib import sha256
 from typing import Any
 
@@ -28,6 +29,7 @@ _MARK = b',"hash":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
 _NUMBERED, _SALTED, _BODIED = b'{"seq":', b',"salt":"', b'","body":'
 _SALT = 16
+_ZERO = ord("0")
 _BEFORE_MARK = 40
 
 
@@ -96,10 +98,9 @@ def read_content(line: bytes) -> Content:
         or line[-1:] != b"}"
     ):
         raise ValueError("not written as content is")
-    number, raw = int(digits), bytes.fromhex(salt.decode())
-    if b"%d" % number != digits or raw.hex().encode() != salt:
+    if not digits.isdigit() or digits[0] == _ZERO or salt.lower() != salt:
         raise ValueError("not written as content is")
-    return Content(number, raw, line[body:-1])
+    return Content(int(digits), unhexlify(salt), line[body:-1])
 
 
 def _opened(line: bytes) -> Content:
@@ -157,13 +158,29 @@ class Chain:
         self.hash = GENESIS
 
     def follow(self, record: Record) -> Link:
-        """Check that a record follows the last one.
+        """Check that a record follows the last one, and that its content is what its line says.
 
         Raises:
             TraceDamaged: it was altered, or stands out of order.
             NewerTrace: it is of a kind that this version does not know.
         """
-        line, number = record.line, self.seq + 1
+        before = self.seq, self.hash
+        event = self.step(record.line)
+        try:
+            content = self._content(event, record.content, self.seq)
+        except errors.TraceDamaged:
+            self.seq, self.hash = before
+            raise
+        return Link(event, content, self.hash)
+
+    def step(self, line: bytes) -> Event:
+        """Check that a line of the spine follows the last one.
+
+        Raises:
+            TraceDamaged: it was altered, or stands out of order.
+            NewerTrace: it is of a kind that this version does not know.
+        """
+        number = self.seq + 1
         if len(line) <= _TAIL or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK or line[-2:] != b'"}':
             raise errors.TraceDamaged(f"line {number} of the trace is not a sealed event", number)
         body = line[:-_TAIL] + b"}"
@@ -180,9 +197,8 @@ class Chain:
             raise errors.TraceDamaged(f"line {number} of the trace is no event", number) from None
         if event.seq != number:
             raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
-        content = self._content(event, record.content, number)
         self.seq, self.hash = number, mark.digest()
-        return Link(event, content, self.hash)
+        return event
 
     @staticmethod
     def _content(event: Event, line: bytes, number: int) -> Content | None:

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import os
 import re
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -240,25 +241,33 @@ def signature_of(note: str, verifier: str) -> Literal["right", "wrong", "of anot
         ValueError: what stands for the signature is none.
     """
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    name, _, encoded = verifier.strip().split("+", 2)
-    public = base64.b64decode(encoded)[1:]
+    name, identity, public = _public_key(verifier)
     text, _, signatures = note.partition("\n\n")
     for line in signatures.splitlines():
         match line.split(" "):
             case ["\N{EM DASH}", signer, blob] if signer == name:
                 raw = base64.b64decode(blob)
-                if raw[:4] != key_id(name, public):
+                if raw[:4] != identity:
                     continue
                 try:
-                    Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], (text + "\n").encode())
+                    public.verify(raw[4:], (text + "\n").encode())
                 except InvalidSignature:
                     return "wrong"
                 return "right"
             case _:
                 continue
     return "of another"
+
+
+@lru_cache(maxsize=64)
+def _public_key(verifier: str) -> tuple[str, bytes, Ed25519PublicKey]:
+    """The name, the id and the key of a verifier line."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    name, _, encoded = verifier.strip().split("+", 2)
+    public = base64.b64decode(encoded)[1:]
+    return name, key_id(name, public), Ed25519PublicKey.from_public_bytes(public)
 
 
 def _private_keys() -> type[Ed25519PrivateKey]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,9 +21,6 @@ from scaffold.trace.files import CONTENT, HEADS, PACKED, SPINE, open_content
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
-
-if TYPE_CHECKING:
-    from scaffold.trace.chain import Link
 
 State = Literal[
     "verified",
@@ -306,37 +303,37 @@ class Check:
         """Check the spine's lines in order, and the content's beside them, each with its number in its file."""
         waiting = _Contents(contents, self.result)
         for line in lines:
-            link = self._line(Record(self._chain.seq + 1, line))
-            if link is None:
+            event = self._line(line)
+            if event is None:
                 return
-            waiting.match(link.event.seq, link.event.content)
+            waiting.match(event.seq, event.content)
         waiting.rest(ended=isinstance(self._last, ev.Ended | ev.Paused))
 
     def record(self, record: Record) -> bool:
         """Check one record, its content with it; gives whether the next can be checked."""
         number = self._chain.seq + 1
-        link = self._line(Record(number, record.line))
-        if link is not None:
+        event = self._line(record.line)
+        if event is not None:
             contents = _Contents(iter([(number, record.content)] if record.content else ()), self.result)
-            contents.match(number, link.event.content)
+            contents.match(number, event.content)
             contents.rest(ended=True)
-        return link is not None
+        return event is not None
 
-    def _line(self, record: Record) -> Link | None:
+    def _line(self, line: bytes) -> ev.Event | None:
         """Check one line of the spine; nothing is to be believed after one that is not right."""
-        number = record.seq
+        number = self._chain.seq + 1
         try:
-            link = self._chain.follow(record)
+            event = self._chain.step(line)
         except TraceDamaged as error:
             self.result.find("altered", str(error), error.line)
             return None
         except NewerTrace as error:
             self.result.find("newer format", str(error), number)
             return None
-        self._event(link.event, number)
+        self._event(event, number)
         if number >= self._due or number in self._given:
             self._compare(number)
-        return link
+        return event
 
     def _event(self, event: ev.Event, number: int) -> None:
         result, kind = self.result, type(event)
