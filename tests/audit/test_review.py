@@ -281,6 +281,26 @@ def test_samples_that_were_cut_are_read_too() -> None:
         assert (told.subject.kind, told.samples[0].reasoning) == ("stream", HIDDEN)
 
 
+def test_a_step_is_told_with_all_that_monitors_read_of_one(tmp_path: Path) -> None:
+    """Whom it was put to, what it was bound to, what it cost and showed: as in the run itself, field by field."""
+    seen: list[Any] = []
+
+    class Looks(Remembers):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec = MonitorSpec(name="looks", watches=frozenset({"step"}))
+
+        async def review(self, subject: Subject, view: Any, context: Any) -> Verdict:
+            seen.append(subject.step)
+            return Verdict(decision="allow")
+
+    journal, run = solved(tmp_path, monitors=[Looks()])
+    again(journal, run, Looks())
+    then, now = seen
+    assert now == then
+    assert (now.backend, now.model, now.shown) == ("scripted", "a planner", "full")
+
+
 def test_what_nobody_had_decided_on_yet_is_read_at_the_end() -> None:
     """A run that was cut off at a proposal has that read too."""
     retelling = Retelling()

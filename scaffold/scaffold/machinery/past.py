@@ -14,9 +14,12 @@ from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import ObservationRecord, StepRecord, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from scaffold.vocabulary.events import Event
+
+_INPUTS, _CHOICES = 3, 5  # places in what a step asks; see `steps.asked`
+_NOT_ASKED = ev.StepAsked(step="", digest="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Retelling:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Told]] = {}
-        self._steps: dict[str, tuple[str, Any]] = {}
+        self._steps: dict[str, tuple[ev.StepAsked, Sequence[Any]]] = {}
         self._calls: dict[str, ActionCall] = {}
         self._previews: dict[str, dict[str, Any]] = {}
 
@@ -64,8 +67,7 @@ class Retelling:
         """What is to be read once an event is taken in; `content` is None where it is withheld."""
         match event:
             case ev.StepAsked(ledger="model"):
-                asked = (content or {}).get("asked", ())
-                self._steps[event.key] = (event.step, asked[3] if len(asked) > 3 else ())  # noqa: PLR2004 - its fourth
+                self._steps[event.key] = event, (content or {}).get("asked", ())
             case ev.StepAnswered(ledger="model") | ev.StepCut(ledger="model"):
                 yield from self._step(event, content)
             case ev.PlanProposed():
@@ -91,15 +93,27 @@ class Retelling:
 
     def _step(self, event: ev.StepAnswered | ev.StepCut, content: dict[str, Any] | None) -> Iterator[Told]:
         """What was generated, also where nothing came of it; and the thought, where one did."""
-        kind, inputs = self._steps.pop(event.key, ("", ()))
+        asked, what = self._steps.pop(event.key, (_NOT_ASKED, ()))
         samples = msgspec.convert((content or {}).get("samples", ()), tuple[Sample, ...])
         stream = Subject(kind="stream", key=event.key)
         yield Told(event.seq, stream, event.content, samples=samples, withheld=_withheld(content))
         if not isinstance(event, ev.StepAnswered) or not event.ok:
             return
         won = samples[event.winner] if 0 <= event.winner < len(samples) else Sample(0, "")
-        value = (content or {}).get("value")
-        record = StepRecord(kind=kind, inputs=inputs, value=value, text=won.text, reasoning=won.reasoning)
+        record = StepRecord(
+            kind=asked.step,
+            inputs=what[_INPUTS] if len(what) > _INPUTS else (),
+            value=(content or {}).get("value"),
+            text=won.text,
+            reasoning=won.reasoning,
+            to=asked.to,
+            backend=asked.backend,
+            model=asked.model,
+            choices=tuple(what[_CHOICES]) if len(what) > _CHOICES else (),
+            usage=event.usage,
+            signals=won.signals,
+            shown=event.reasoning,
+        )
         subject = Subject(kind="step", key=event.key, step=record)
         yield Told(event.seq, subject, event.content, withheld=_withheld(content))
 
