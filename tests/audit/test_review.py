@@ -254,19 +254,22 @@ def test_a_foreign_run_is_marked_as_one(tmp_path: Path) -> None:
     assert next(iter(story.of("run.started")))["foreign"] == "otherlib 1.0"
 
 
-async def _imported(journal: FileJournal) -> str:
-    """A run of somebody else's agent: one step, nothing before or after."""
+async def _imported(journal: FileJournal, more: dict[str, Any] | None = None) -> str:
+    """A run of somebody else's agent: one step, nothing before; after it another, if told."""
     from scaffold.machinery.recorder import Recorder
 
     claim = await journal.claim("imported-1", "test", create=True)
     recorder = Recorder(journal, claim, Surroundings())
     started = ev.RunStarted(format=ev.FORMAT, run=claim.run, scaffold="0", planner="otherlib", foreign="otherlib 1.0")
     recorder.record(started, {"task": Task(prompt="pay").model_dump(mode="json"), "config": {}})
-    recorder.record(ev.StepAsked(key="0", step="solve", digest=""), {"asked": ["solve", "", "", [], "text", []]})
+    recorder.record(ev.StepAsked(key="0", step="solve", digest=""), {"asked": ["solve", "", "", [], "text", None]})
     recorder.record(
         ev.StepAnswered(key="0", winner=0),
         {"samples": [{"index": 0, "text": "paid", "reasoning": HIDDEN}], "value": "paid"},
     )
+    if more is not None:
+        recorder.record(ev.StepAsked(key="1", step="solve", digest=""), {"asked": None})
+        recorder.record(ev.StepAnswered(key="1", winner=0), more)
     await recorder.flush(durable=True)
     await journal.release(claim)
     return claim.run
@@ -299,6 +302,17 @@ def test_a_step_is_told_with_all_that_monitors_read_of_one(tmp_path: Path) -> No
     then, now = seen
     assert now == then
     assert (now.backend, now.model, now.shown) == ("scripted", "a planner", "full")
+
+
+def test_a_content_of_another_form_is_named_and_passed_over(tmp_path: Path) -> None:
+    """A trace that somebody else wrote may hold anything: the rest of it is read all the same."""
+    journal = FileJournal(tmp_path / "runs")
+    odd = {"samples": [{"index": "first", "reasoning": 7}]}
+    run = asyncio.run(_imported(journal, odd))
+    found = again(journal, run, Watch(phrases=["nobody will notice"]))
+    (said,) = found.unread
+    assert said.startswith("event 5: its content is not as it should be: ValidationError")
+    assert [row.verdict.decision for row in found.rows] == ["resample"]
 
 
 def test_what_nobody_had_decided_on_yet_is_read_at_the_end() -> None:

@@ -67,7 +67,7 @@ class Retelling:
         """What is to be read once an event is taken in; `content` is None where it is withheld."""
         match event:
             case ev.StepAsked(ledger="model"):
-                self._steps[event.key] = event, (content or {}).get("asked", ())
+                self._steps[event.key] = event, (content or {}).get("asked") or ()
             case ev.StepAnswered(ledger="model") | ev.StepCut(ledger="model"):
                 yield from self._step(event, content)
             case ev.PlanProposed():
@@ -109,7 +109,7 @@ class Retelling:
             to=asked.to,
             backend=asked.backend,
             model=asked.model,
-            choices=tuple(what[_CHOICES]) if len(what) > _CHOICES else (),
+            choices=tuple(what[_CHOICES] or ()) if len(what) > _CHOICES else (),
             usage=event.usage,
             signals=won.signals,
             shown=event.reasoning,
@@ -159,7 +159,7 @@ def specs_in(events: Iterable[tuple[Event, dict[str, Any] | None]]) -> dict[str,
         match event:
             case ev.ActionProposed():
                 specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=event.cost)
-                calls = [content["call"]] if content else []
+                calls = [content["call"]] if content and "call" in content else []
             case ev.PlanProposed():
                 calls = (content or {}).get("calls", [])
             case _:

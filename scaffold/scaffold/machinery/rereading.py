@@ -32,7 +32,7 @@ from scaffold.vocabulary.review import SubjectKind, Verdict
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from scaffold.interfaces import Backend, Claim, Elsewhere, Journal, Monitor, Surroundings
     from scaffold.machinery.reviews import Watching
@@ -317,11 +317,12 @@ class _Reviewing:
         async for link in _links(self._journal, self._run):
             if link.event.seq > self._opening.events:
                 break  # what was written since the review began
-            await self._read(retelling.before(link.event))
+            await self._read(self._told(link.event, retelling.before(link.event)))
             self._reviews.at(link.event)
             self._reviews.take(link.event, link.content.body if link.content is not None else b"")
             known = link.content is not None or not link.event.content
-            await self._read(retelling.after(link.event, body_of(link.content) if known else None))
+            after = retelling.after(link.event, body_of(link.content) if known else None)
+            await self._read(self._told(link.event, after))
         await self._read(retelling.rest())
         return await self._end()
 
@@ -341,6 +342,16 @@ class _Reviewing:
         )
         read = {"run": self._run, "events": opening.events, "head": opening.head, "foreign": opening.foreign}
         self._recorder.record(started, {"task": opening.task.model_dump(mode="json"), "config": {"review": read}})
+
+    def _told(self, event: Event, telling: Iterator[Told]) -> Iterator[Told]:
+        """What is to be read at an event; a content of another form than ours is named, and passed over."""
+        try:
+            yield from telling
+        except (msgspec.ValidationError, KeyError, IndexError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            self._unread.append(
+                f"event {event.seq}: its content is not as it should be: {type(error).__name__}: {said}"
+            )
 
     async def _read(self, all_told: Any) -> None:
         for told in all_told:
