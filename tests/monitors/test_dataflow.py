@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaffold import Plan, Planned, Reference, apply
@@ -304,6 +304,7 @@ REWRITINGS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the property
 @given(st.lists(st.sampled_from(sorted(REWRITINGS)), max_size=8), st.text(max_size=20))
 def test_no_rewriting_makes_an_argument_less_tainted(steps: list[str], text: str) -> None:
     """Whatever ordinary Python does to a tainted value, the argument made of it is tainted."""
