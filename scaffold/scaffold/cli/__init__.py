@@ -28,7 +28,7 @@ _COMMANDS = {
     "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
     "settle": ("scaffold.cli.settling:settle", "Say what became of an action that may have happened."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
-    "audit": ("scaffold.cli.audit:audit", "What runs did: list, show, why, verify, report, export, import, review, prune."),
+    "audit": ("scaffold.cli.audit:audit", "What runs did: show, why, verify, report, export, import, review, prune."),
     "policy": ("scaffold.cli.policies:policy", "Policy files: check, test, explain what they make of a call."),
     "mcp": ("scaffold.cli.mcp:mcp", "Tools of MCP servers: list them, accept what they say of themselves."),
     "plugins": ("scaffold.cli.installed:plugins", "The planners, monitors and backends that are installed."),

@@ -74,7 +74,9 @@ def solve(
 @_wait
 @_words
 @_verbose
-def resume(run: str, as_json: bool, runs: Path | None, key: Signing | None, wait: bool, seen: Any, verbose: bool) -> int:
+def resume(
+    run: str, as_json: bool, runs: Path | None, key: Signing | None, wait: bool, seen: Any, verbose: bool
+) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
