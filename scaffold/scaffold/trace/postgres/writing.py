@@ -147,6 +147,9 @@ class Writing:
                     await self._store(batch)
                 except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
                     self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
+                except BaseException:  # the process is ending: nothing may be begun any more
+                    self._fail([*batch, *((line, ()) for line in self._ready)], "the process is ending")
+                    raise
                 finally:
                     for line, _ in batch:
                         line.busy = False
