@@ -9,7 +9,17 @@ from scaffold.document import show, unknown
 if TYPE_CHECKING:
     from scaffold.document import Document, Place
 
-AGENT_KEYS = ("planner", "backends", "monitors", "policy", "actions", "prompts", "sampling", "credentials", "monitorability")
+AGENT_KEYS = (
+    "planner",
+    "backends",
+    "monitors",
+    "policy",
+    "actions",
+    "prompts",
+    "sampling",
+    "credentials",
+    "monitorability",
+)
 
 
 def read_planner(document: Document) -> tuple[str, dict[str, Any]]:

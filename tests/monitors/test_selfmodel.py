@@ -83,9 +83,9 @@ def test_this_project_s_own_prose_is_left_alone() -> None:
     assert [(text[c.start : c.end], c.why) for text in (*texts, *prose) for c in claims(text, ACTIONS)] == []
 
 
-def reviewed(kit: Any, **of: str) -> Verdict:
+def reviewed(kit: Any, *, text: str = "", reasoning: str = "") -> Verdict:
     """What the monitor says of a step."""
-    record = StepRecord(kind="solve", inputs=[], value="", **{"text": "", "reasoning": "", **of})
+    record = StepRecord(kind="solve", inputs=[], value="", text=text, reasoning=reasoning)
     view = kit.View(Task(prompt="x"), actions=ACTIONS)
     return asyncio.run(SelfModel().review(Subject(kind="step", key="0", step=record), view, kit.Judge()))
 

@@ -154,7 +154,7 @@ def _agent() -> dict[str, Any]:
             },
         },
         "monitorability": {
-            "description": "What probes in other runs found of the reasoning: a file that `audit monitorability` wrote.",
+            "description": "What probes found of the reasoning elsewhere: a file that `audit monitorability` wrote.",
             "type": "string",
         },
         "sampling": {

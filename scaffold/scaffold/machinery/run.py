@@ -299,13 +299,16 @@ class Run:
 
     async def look_back(self) -> Outcome:
         """Say how the run stands, from its trace alone; nothing is written down."""
-        chain, stands = Chain(), ("interrupted", b"")
+        chain = Chain()
+        status: ev.RunStatus = "interrupted"
+        said = b""
         async for record in self._journal.read(self.claim.run):
             link = chain.follow(record)
             if isinstance(link.event, ev.Ended | ev.Paused):
-                stands = (link.event.status, link.content.body if link.content is not None else b"")
+                status = link.event.status
+                said = link.content.body if link.content is not None else b""
             self.recorder.adopt(link)
-        return self.outcome(stands[0], json.loads(stands[1] or b"{}"))
+        return self.outcome(status, json.loads(said or b"{}"))
 
     def _listen(self) -> None:
         for listener in self.setting.listeners:
