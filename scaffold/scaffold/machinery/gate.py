@@ -362,6 +362,11 @@ class Gate:
         spec = self._actions.get(call.action)
         if spec is None or decision not in {"allow", "flag", "escalate"}:
             return decision, verdicts
+        before = progress.verdicts.get(("action", progress.digest, "gate", ""))
+        if before is not None:  # as final as any verdict: what a monitor says now, asked again, does not lift it
+            if not self._observe:
+                decision = max(decision, before.decision, key=SEVERITY.__getitem__)
+            return decision, [*verdicts, before]
         said = self._permissions.tightened(spec.spec, decision, self._reviews.binding(verdicts))
         if said is None:
             return decision, verdicts
