@@ -63,3 +63,19 @@ def test_seeds_differ(quick_folder: Path) -> None:
     endings = {life.split(" at ")[0] for result in results for life in result.lives}
     assert endings >= {"solved", "failed", "stopped", "waiting", "exhausted", "unavailable", "killed"}
     assert len({tuple(result.points) for result in results}) > 120
+
+
+@pytest.mark.timeout(max(120, SEEDS // 5))
+@pytest.mark.parametrize("chunk", range(4))
+def test_the_same_holds_where_runs_are_kept_in_a_database(chunk: int, quick_folder: Path) -> None:
+    """Statements lost on their way there or back, and a server that crashes: no gap, and nothing twice."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
+    faulty = []
+    for seed in [int(ONLY)] if ONLY else range(chunk, SEEDS // 10, 4):
+        try:
+            result = simulate(seed, quick_folder / str(seed), database=True)
+        finally:
+            shutil.rmtree(quick_folder, ignore_errors=True)
+        if result.faults:
+            faulty.append(str(result))
+    assert not faulty, "\n".join(faulty)

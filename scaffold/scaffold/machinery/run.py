@@ -279,6 +279,8 @@ class Run:
                     self._permissions.known = opening.monitorability
             take(link.event, body)
             self.recorder.adopt(link)
+        if not chain.seq:
+            raise errors.TraceDamaged("the trace is empty: its store has forgotten how the run began", 1)
         if self.state.ended is not None:
             return self.outcome(self.state.ended[0].status, self.state.ended[1])
         self._listen()

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from scaffold.agent import Scaffold
 from scaffold.errors import JournalFailed, ScaffoldError
 from scaffold.interfaces import Answer
@@ -46,7 +48,9 @@ from scaffold.vocabulary.task import Budget, Oversight, Task
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from scaffold.interfaces import Journal
     from scaffold.machinery.run import Outcome
+    from scaffold.testing.simulated_database import SimulatedDatabase
 
 _LIVES = 6
 _ACTIONS = ("look", "put", "move", "send")
@@ -78,7 +82,12 @@ class Simulated:
 
 
 def simulate(
-    seed: int, folder: Path, *, tree: tuple[Node, ...] | None = None, temper: Temper | None = None
+    seed: int,
+    folder: Path,
+    *,
+    tree: tuple[Node, ...] | None = None,
+    temper: Temper | None = None,
+    database: bool = False,
 ) -> Simulated:
     """Run everything under one seed, and judge it.
 
@@ -87,9 +96,10 @@ def simulate(
         folder: an empty folder for the run.
         tree: the planner, when it is not to be drawn.
         temper: how likely faults are, when that is not to be drawn.
+        database: runs are kept in a database, in which the faults of the disk are.
     """
     source = random.Random(f"simulation {seed}")  # noqa: S311 - repeatable
-    setting = Setting(source, folder, tree, temper)
+    setting = Setting(source, folder, tree, temper, database=database)
     result = Simulated(seed)
     collecting = gc.isenabled()
     gc.disable()  # when garbage is collected is not drawn from the seed
@@ -107,10 +117,21 @@ class Setting:
     """What one seed is made of."""
 
     def __init__(
-        self, source: random.Random, folder: Path, tree: tuple[Node, ...] | None, temper: Temper | None
+        self,
+        source: random.Random,
+        folder: Path,
+        tree: tuple[Node, ...] | None,
+        temper: Temper | None,
+        *,
+        database: bool = False,
     ) -> None:
         self.source = source
         self.world = World(source, temper or Temper.draw(source), folder)
+        self.database: SimulatedDatabase | None = None
+        if database:
+            from scaffold.testing.simulated_database import SimulatedDatabase
+
+            self.database = SimulatedDatabase(self.world)
         self.task = _draw_task(source)
         self.tree = draw_tree(source, _ACTIONS) if tree is None else tree
         self.monitors = [
@@ -127,9 +148,18 @@ class Setting:
             monitors=self.monitors,
             actions=actions_of(self.world),
             approvers=[SimulatedPerson(self.world)] if self.with_person else [],
-            journal=SimulatedJournal(self.world),
+            journal=self.journal(),
             surroundings=self.world.surroundings(),
         )
+
+    def journal(self) -> Journal:
+        """A new process's journal."""
+        if self.database is None:
+            return SimulatedJournal(self.world)
+        from scaffold.trace.postgres import PostgresJournal
+
+        # Long leases: a life that waits for people renews its claim as often as that takes.
+        return PostgresJournal("postgresql:///simulated", lease=1e6, patience=30, database=self.database)
 
     def live(self, result: Simulated) -> None:
         """Run, and resume, until the run has ended or enough is enough."""
@@ -180,11 +210,16 @@ class Setting:
         except JournalFailed:
             return "the disk failed"
         except ScaffoldError as error:
+            if self.database is not None and run and not self.database.has(run):
+                return "the database forgot all of it"  # nothing of it was ever to be durable
             return f"fault: {type(error).__name__}: {error}"
         finally:
             self.world.dead = True
             loop.drain()
             self.world.dead = False
+            if self.database is not None:
+                self.database.copy_out()
+                self.database.let_leases_run_out()
 
     def stored(self) -> str:
         """The run that lies in the folder; empty when nothing was written."""
@@ -193,6 +228,9 @@ class Setting:
 
     def post(self, run: str, answer: Answer) -> None:
         """Put an answer into the run's inbox, from outside."""
+        if self.database is not None:
+            self.database.put(run, answer.id, answer.by, msgspec.json.encode(answer))
+            return
         loop = SeededLoop(self.source, elapsed=self.world.clock.monotonic())
         loop.run_until_complete(SimulatedJournal(self.world).post(run, answer))
         loop.close()

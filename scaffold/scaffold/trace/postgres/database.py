@@ -80,7 +80,7 @@ class Database(Protocol):
         ...
 
     async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
-        """Claim a run for so many seconds, unless somebody's claim has not run out."""
+        """Claim a run for so many seconds, unless the claim of another owner has not run out."""
         ...
 
     async def renew(self, claims: Sequence[tuple[str, int]], lease: float) -> set[str]:
@@ -301,7 +301,8 @@ class Postgres:
     # --- claims
 
     async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
-        rows = await self._rows(_CREATE if create else _CLAIM, (run, owner, lease) if create else (owner, lease, run))
+        values = (run, owner, lease) if create else (owner, lease, run, owner)
+        rows = await self._rows(_CREATE if create else _CLAIM, values)
         if rows:
             return Claimed(rows[0][0])
         rows = await self._rows(_WHO, (run,))
@@ -432,7 +433,7 @@ VALUES (%s, %s, 1, clock_timestamp() + make_interval(secs => %s)) ON CONFLICT DO
 """
 _CLAIM = """
 UPDATE scaffold.runs SET owner = %s, epoch = epoch + 1, leased_until = clock_timestamp() + make_interval(secs => %s)
-WHERE run = %s AND (leased_until IS NULL OR leased_until < clock_timestamp()) RETURNING epoch
+WHERE run = %s AND (leased_until IS NULL OR leased_until < clock_timestamp() OR owner = %s) RETURNING epoch
 """
 _WHO = "SELECT owner, extract(epoch FROM leased_until - clock_timestamp()) FROM scaffold.runs WHERE run = %s"
 _RENEW = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -185,14 +186,18 @@ class PostgresJournal:
         if run in self._lines:
             raise RunHeld(f"run {run} is being written by this process")
         asked, restarts = asyncio.get_running_loop().time(), self._database.restarts
-        got = await self._patiently(lambda: self._database.claim(run, owner, self._lease, create=create))
+        token = f"{owner}#{os.urandom(6).hex()}"  # by which a claim is known as ours whose answer was lost on its way
+        got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=create))
+        if not got.epoch and create and got.owner == token:
+            got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=False))
         if not got.epoch and create:
             raise JournalFailed(f"there is a run {run} already in {self.name}")
         if not got.epoch and got.owner is None:
             raise UnknownRun(f"no run {run!r} in {self.name}")
         if not got.epoch:
+            who = (got.owner or "").partition("#")[0]
             raise RunHeld(
-                f"run {run} is being written by another process ({got.owner}); if that has died, it is free in "
+                f"run {run} is being written by another process ({who}); if that has died, it is free in "
                 f"{max(got.left, 0.0):.0f} s"
             )
         claim = Claim(run, owner, got.epoch)

@@ -1,0 +1,218 @@
+"""A database for simulations: in memory, on the simulation's clock, failing at every use as a seed says.
+
+A statement may be lost on its way there (nothing was done), or on its way back (it was done, and nobody knows); and the
+server may crash, which forgets what was stored without waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from scaffold.testing.simulated_world import Crash
+from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.postgres.database import Claimed, Gone, Part, Taken, kind_of
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import Record
+    from scaffold.testing.simulated_world import World
+
+T = TypeVar("T")
+_FOREVER = 1e9
+
+
+class SimulatedDatabase:
+    """What outlives the processes; each of them is given the same one.
+
+    Attributes:
+        restarts: how often it has crashed.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.restarts = 0
+        self._claims: dict[str, tuple[str, int, float]] = {}  # owner, epoch, until when
+        self._records: dict[str, list[Record]] = {}
+        self._safe: dict[str, int] = {}  # how many of them are on disk
+        self._heads: dict[str, list[str]] = {}
+        self._inbox: dict[tuple[str, str, str], bytes] = {}
+        self._taken: dict[str, Taken] = {}
+
+    def let_leases_run_out(self) -> None:
+        """Have so much time go by that nobody holds a run any more."""
+        self._claims = {run: (owner, epoch, 0.0) for run, (owner, epoch, _) in self._claims.items()}
+
+    def has(self, run: str) -> bool:
+        """Whether anything is left of a run."""
+        return bool(self._records.get(run))
+
+    def put(self, run: str, name: str, person: str, answer: bytes) -> None:
+        """What a person says, from outside."""
+        self._inbox[run, name, person] = answer
+
+    def copy_out(self) -> None:
+        """Lay all runs down as files, for the judge."""
+        for run, records in self._records.items():
+            folder = self._world.root / run
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SPINE).write_bytes(b"".join(record.line + b"\n" for record in records))
+            (folder / CONTENT).write_bytes(b"".join(each.content + b"\n" for each in records if each.content))
+            (folder / HEADS).write_text("".join(note + "\n" for note in self._heads.get(run, ())), encoding="utf-8")
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        """Do something, if it gets here; say what came of it, if that gets back."""
+        world = self._world
+        await world.dawdle(0.05)
+        if world.dead:
+            raise Crash
+        if world.fails(world.temper.disk):
+            self._go_down()
+            raise Gone("it is away")
+        done = work()
+        await world.dawdle(0.05)
+        if world.dead:
+            raise Crash
+        if world.fails(world.temper.disk):
+            raise Gone("the line broke")
+        return done
+
+    def _sync(self) -> None:
+        """What waits for the disk takes all with it that was stored before: the log is one."""
+        self._safe = {run: len(records) for run, records in self._records.items()}
+
+    def _go_down(self) -> None:
+        """Crash, perhaps."""
+        if self._world.fails(0.5):
+            self.restarts += 1
+            for run, records in self._records.items():
+                del records[self._safe.get(run, 0) :]
+
+    # --- what a journal asks
+
+    async def open(self) -> None:
+        """It is there."""
+
+    async def close(self) -> None:
+        """It stays."""
+
+    async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
+        def work() -> Claimed:
+            now = self._world.clock.monotonic()
+            had = self._claims.get(run)
+            if had is None and not create:
+                return Claimed(0)
+            if had is not None and (create or (had[2] > now and had[0] != owner)):
+                return Claimed(0, had[0], had[2] - now)
+            epoch = 1 if had is None else had[1] + 1
+            self._claims[run] = (owner, epoch, now + lease)
+            self._records.setdefault(run, [])
+            self._sync()
+            return Claimed(epoch)
+
+        return await self._ask(work)
+
+    async def renew(self, claims: Sequence[tuple[str, int]], lease: float) -> set[str]:
+        def work() -> set[str]:
+            held = {run for run, epoch in claims if self._holds(run, epoch)}
+            for run in held:
+                owner, epoch, _ = self._claims[run]
+                self._claims[run] = (owner, epoch, self._world.clock.monotonic() + lease)
+            return held
+
+        return await self._ask(work)
+
+    def _holds(self, run: str, epoch: int) -> bool:
+        return run in self._claims and self._claims[run][1] == epoch
+
+    async def release(self, run: str, epoch: int) -> None:
+        def work() -> None:
+            if self._holds(run, epoch):
+                self._claims[run] = ("", epoch, 0.0)
+
+        await self._ask(work)
+
+    async def fence(self, run: str) -> bool:
+        def work() -> bool:
+            owner, epoch, until = self._claims.get(run, ("", 0, 0.0))
+            if 0.0 < until < self._world.clock.monotonic():
+                self._claims[run] = (owner, epoch + 1, 0.0)
+            return not self._claims.get(run, ("", 0, 0.0))[2]
+
+        return await self._ask(work)
+
+    async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
+        def work() -> set[str]:
+            if restarts != self.restarts:
+                raise Gone("it was restarted")
+            held = {part.run for part in parts if self._holds(part.run, part.epoch)}
+            for part in parts:
+                if part.run in held:
+                    records = self._records[part.run]
+                    expected = [len(records) + 1 + place for place in range(len(part.records))]
+                    assert [record.seq for record in part.records] == expected, "a gap, or a second time"  # noqa: S101 - the simulation's finding
+                    records.extend(part.records)
+            if durable:
+                self._sync()
+            return held
+
+        return await self._ask(work)
+
+    async def last(self, run: str, epoch: int) -> int | None:
+        return await self._ask(lambda: len(self._records[run]) if self._holds(run, epoch) else None)
+
+    async def records(self, run: str, after: int, most: int, kinds: str = "") -> list[Record] | None:
+        def work() -> list[Record] | None:
+            if run not in self._records:
+                return None
+            fitting = [each for each in self._records[run][after:] if kind_of(each.line).startswith(kinds)]
+            return fitting[:most]
+
+        return await self._ask(work)
+
+    async def keep_head(self, run: str, epoch: int, note: str) -> bool:
+        def work() -> bool:
+            if self._holds(run, epoch):
+                self._heads.setdefault(run, []).append(note)
+            return self._holds(run, epoch)
+
+        return await self._ask(work)
+
+    async def post(self, run: str, name: str, person: str, answer: bytes) -> bool:
+        def work() -> bool:
+            self.put(run, name, person, answer)
+            return run in self._claims
+
+        return await self._ask(work)
+
+    async def answers(self, runs: Sequence[str]) -> list[tuple[str, bytes]]:
+        return await self._ask(
+            lambda: [(run, said) for (run, _, _), said in sorted(self._inbox.items()) if run in runs]
+        )
+
+    async def take(self, identity: str, run: str, key: str, since: Taken | None = None) -> Taken | None:
+        def work() -> Taken | None:
+            had = self._taken.get(identity)
+            if had != since:
+                return had or Taken("", "", 0)
+            self._taken[identity] = Taken(run, key, since.times + 1 if since else 1)
+            return None
+
+        return await self._ask(work)
+
+    async def taken(self, identity: str) -> Taken | None:
+        return await self._ask(lambda: self._taken.get(identity))
+
+    async def free(self, identity: str, run: str, key: str) -> None:
+        def work() -> None:
+            if self._taken.get(identity, ("", "", 0))[:2] == (run, key):
+                del self._taken[identity]
+
+        await self._ask(work)
+
+    async def tell(self, runs: Sequence[str]) -> None:
+        """Nobody listens."""
+
+    async def heard(self) -> AsyncIterator[tuple[str, str]]:
+        yield "", ""
+        await asyncio.sleep(_FOREVER)
