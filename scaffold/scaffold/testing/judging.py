@@ -31,12 +31,14 @@ class Story:
         events: the spine's lines as JSON objects.
         contents: the content of the events that have one, by their number.
         faults: what is wrong with the lines themselves.
+        observers: names of monitors whose verdicts close nothing; the spine does not say.
     """
 
     run: str
     events: list[dict[str, Any]] = field(default_factory=list)
     contents: dict[int, dict[str, Any]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    observers: frozenset[str] = frozenset()
 
     def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """Events of some kinds, in order."""
@@ -220,7 +222,7 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one
             case "reviewed" if event.get("waives"):
                 if event["decision"] == "allow":
                     escalated.pop(call, None)
-            case "reviewed" if event["subject"] in {"plan", "action"} and _is_firm(event):
+            case "reviewed" if event["subject"] in {"plan", "action"} and _is_firm(event, story.observers):
                 if event["decision"] in {"block", "halt", "revise", "resample"}:
                     refused[call] = event["seq"]
                 elif event["decision"] == "escalate":
@@ -240,6 +242,9 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one
                 pass
 
 
-def _is_firm(event: Mapping[str, Any]) -> bool:
-    """Whether a check that was made says so: one that failed may be made again, and then allow."""
-    return any(fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" for fact in event["verdicts"])
+def _is_firm(event: Mapping[str, Any], observers: frozenset[str]) -> bool:
+    """Whether a check that was made says so, and binds: one that failed may be made again, and then allow."""
+    return any(
+        fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" and fact["monitor"] not in observers
+        for fact in event["verdicts"]
+    )

@@ -277,6 +277,7 @@ def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
 def _judge(setting: Setting, result: Simulated) -> Iterator[str]:
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
+        story.observers = frozenset(each.spec.name for each in setting.monitors if each.spec.mode == "observe")
         result.trace += b"".join(
             (folder / name).read_bytes() for name in ("trace.jsonl", "content.jsonl") if (folder / name).exists()
         )
