@@ -8,9 +8,8 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
@@ -43,8 +42,7 @@ def runs_option(command: Command) -> Command:
     )(command)
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(NamedTuple):
     """How heads are to be signed, and where else they are kept, as it was said."""
 
     key: str

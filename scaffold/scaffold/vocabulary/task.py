@@ -1,6 +1,8 @@
-"""What is asked: Task, Goal, Budget. pydantic, since users write them."""
+"""What is asked: Task, Goal, Budget. pydantic, since users write them.
 
-from __future__ import annotations
+Every start builds these models, so they are written for that: annotations that are not texts to be read again, parts
+that are built with the whole, and defaults that need not be checked.
+"""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,7 +32,7 @@ _NAMES_OR_KEYS = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Examples(_Strict):
@@ -51,7 +53,7 @@ class Goal(_Strict):
     name: str = ""
     rule: str | None = Field(default=None, description="CEL expression that is true as long as the goal holds")
     weight: Annotated[float, Field(gt=0)] = 1.0
-    examples: Examples = Examples()
+    examples: Examples = Examples.model_construct()
 
     @model_validator(mode="before")
     @classmethod
@@ -66,7 +68,7 @@ class Goal(_Strict):
         return data
 
     @model_validator(mode="after")
-    def _named(self) -> Goal:
+    def _named(self) -> "Goal":
         if not self.name:
             words = re.findall(r"[a-z0-9]+", self.statement.lower())[:5]
             object.__setattr__(self, "name", "-".join(words) or self.kind)
@@ -163,9 +165,9 @@ class Oversight(_Strict):
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Positive = 1
     undo: Literal["offer", "ask", "always"] = "offer"
-    unread: Unread = Unread()
-    monitorability: Floors = Floors()
-    budget: Budget = Budget(steps=None, actions=None)
+    unread: Unread = Unread.model_construct()
+    monitorability: Floors = Floors.model_construct()
+    budget: Budget = Budget.model_construct(steps=None, actions=None)
 
     @field_validator("approvers", mode="before")
     @classmethod
@@ -183,7 +185,7 @@ class Oversight(_Strict):
         return approvers
 
     @model_validator(mode="after")
-    def _enough_of_them(self) -> Oversight:
+    def _enough_of_them(self) -> "Oversight":
         if any(not name.strip() for name in self.approvers):
             raise ValueError("approvers has an empty name")
         if self.approvers and self.needs > len(self.approvers):
@@ -253,13 +255,13 @@ class Task(_Strict):
     actions: tuple[str, ...] | None = None
     limits: dict[str, Limits] = {}
     answer: Literal["text", "integer", "number", "boolean"] | tuple[str, ...] = "text"
-    budget: Budget = Budget()
-    oversight: Oversight = Oversight()
+    budget: Budget = Budget.model_construct()
+    oversight: Oversight = Oversight.model_construct()
     redact: Redact = Redact()
-    tracing: Tracing = Tracing()
+    tracing: Tracing = Tracing.model_construct()
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
 
-    _tools: tuple[ActionSpec, ...] = PrivateAttr(default=())
+    _tools: "tuple[ActionSpec, ...]" = PrivateAttr(default=())
     _asked: Reference[str] | None = PrivateAttr(default=None)
 
     @field_validator("answer")
@@ -277,7 +279,7 @@ class Task(_Strict):
         return prompt
 
     @model_validator(mode="after")
-    def _names_fit(self) -> Task:
+    def _names_fit(self) -> "Task":
         missing = [name for name in self.untrusted if name not in self.inputs]
         if missing:
             raise ValueError(f"untrusted names no input: {', '.join(missing)}")
@@ -288,17 +290,17 @@ class Task(_Strict):
         return self
 
     @property
-    def tools(self) -> tuple[ActionSpec, ...]:
+    def tools(self) -> "tuple[ActionSpec, ...]":
         """The actions that exist in this run, for planners to choose among."""
         return self._tools
 
-    def with_tools(self, tools: tuple[ActionSpec, ...]) -> Task:
+    def with_tools(self, tools: "tuple[ActionSpec, ...]") -> "Task":
         """The same task, knowing what actions exist."""
         known = self.model_copy()
         known._tools = tools  # noqa: SLF001 - its own kind, just copied
         return known
 
-    def part(self, request: Reference[str], **changes: Any) -> Task:
+    def part(self, request: Reference[str], **changes: Any) -> "Task":
         """A smaller task within this one, for another planner to solve by `yield from`.
 
         Args:
