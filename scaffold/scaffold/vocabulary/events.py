@@ -8,6 +8,7 @@ beside each kind. `key` says where in the planner's structure the event belongs.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -359,7 +360,12 @@ AnyEvent = (
 )
 
 encode = msgspec.json.Encoder().encode
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    """What reads events; to make it takes longer than all else here, and a run that is new reads none."""
+    return msgspec.json.Decoder(AnyEvent)
 
 
 def decode(body: bytes) -> Event:
@@ -368,5 +374,5 @@ def decode(body: bytes) -> Event:
     Raises:
         msgspec.ValidationError: it is of no kind that this version knows, or lacks a field.
     """
-    event: Event = _decoder.decode(body)
+    event: Event = _decoder().decode(body)
     return event
