@@ -93,7 +93,7 @@ def test_encrypted_content_cannot_be_read_and_its_spine_verifies(
     outcome = agent(signer=signer).solve_sync(Task(prompt="Pay the plumber", inputs={"invoice": "A-77"}))
     folder = journal.folder(outcome.run)
     stored = b"".join(path.read_bytes() for path in journal.root.rglob("*") if path.is_file())
-    for word in (b"plumber", b"A-77", b"4111", b"Bob"):
+    for word in (b"plumber", b"A-77", b"4111 1111", b'"Bob"'):
         assert word not in stored
     with_key = verify_run(folder, key=signer.verifier())
     assert (with_key.ok, with_key.sealed, with_key.withheld) == (True, 0, 0)
