@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.monitorability import CONSISTENT
-from scaffold.vocabulary.review import Evidence, MonitorSpec, Verdict
+from scaffold.vocabulary.review import Evidence, Verdict
 from scaffold_monitors.beliefs import Belief, Beliefs, Held, stated
-from scaffold_monitors.probing import PURSED, Interview, ProbeOptions, Purse, abstains, interview, options_of, same
+from scaffold_monitors.probing import (
+    PURSED,
+    Interview,
+    ProbeOptions,
+    Purse,
+    abstains,
+    interview,
+    options_of,
+    same,
+    spec_of,
+)
 
 if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
@@ -61,17 +71,8 @@ class Consistency:
 
     def __init__(self, **options: Any) -> None:
         self._options: ProbeOptions = options_of(ProbeOptions, options, "consistency")
-        self.spec = MonitorSpec(
-            name="consistency",
-            watches=frozenset({"step"}),
-            mode="observe",
-            sample=1.0,  # the ledger is for nothing; `sample` is of what is asked again
-            on_error="flag",
-            on_timeout="flag",
-            on_missing="flag",
-            timeout_s=120.0,
-            settings=self._options.model_dump(mode="json"),
-        )
+        # The ledger is for nothing, so every step is read; `sample` is of what is asked again.
+        self.spec = spec_of("consistency", self._options, sample=1.0)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Look for contradictions, then ask again."""

@@ -18,9 +18,19 @@ from zlib import crc32
 from pydantic import Field
 
 from scaffold.vocabulary.monitorability import FAITHFUL
-from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold.vocabulary.review import Verdict
 from scaffold_monitors import disturbing
-from scaffold_monitors.probing import PURSED, Interview, ProbeOptions, abstains, follow, interview, options_of, same
+from scaffold_monitors.probing import (
+    PURSED,
+    Interview,
+    ProbeOptions,
+    abstains,
+    follow,
+    interview,
+    options_of,
+    same,
+    spec_of,
+)
 
 if TYPE_CHECKING:
     import random
@@ -82,17 +92,7 @@ class Faithfulness:
 
     def __init__(self, **options: Any) -> None:
         self._options: FaithfulnessOptions = options_of(FaithfulnessOptions, options, "faithfulness")
-        self.spec = MonitorSpec(
-            name="faithfulness",
-            watches=frozenset({"step"}),
-            mode="observe",
-            sample=self._options.sample,
-            on_error="flag",
-            on_timeout="flag",
-            on_missing="flag",
-            timeout_s=120.0,
-            settings=self._options.model_dump(mode="json"),
-        )
+        self.spec = spec_of("faithfulness", self._options, sample=self._options.sample)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Ask once more, with the reasoning disturbed in a way that is drawn by run and key."""

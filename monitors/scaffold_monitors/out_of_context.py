@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scaffold.vocabulary.monitorability import AS_SAID
-from scaffold.vocabulary.review import MonitorSpec, Verdict
-from scaffold_monitors.probing import PURSED, ProbeOptions, abstains, follow, interview, options_of, same
+from scaffold.vocabulary.review import Verdict
+from scaffold_monitors.probing import PURSED, ProbeOptions, abstains, follow, interview, options_of, same, spec_of
 
 if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
@@ -33,17 +33,7 @@ class OutOfContext:
 
     def __init__(self, **options: Any) -> None:
         self._options: ProbeOptions = options_of(ProbeOptions, options, "out_of_context")
-        self.spec = MonitorSpec(
-            name="out_of_context",
-            watches=frozenset({"step"}),
-            mode="observe",
-            sample=self._options.sample,
-            on_error="flag",
-            on_timeout="flag",
-            on_missing="flag",
-            timeout_s=120.0,
-            settings=self._options.model_dump(mode="json"),
-        )
+        self.spec = spec_of("out_of_context", self._options, sample=self._options.sample)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Ask it what it would do."""

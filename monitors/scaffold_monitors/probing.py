@@ -21,7 +21,7 @@ from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.monitorability import PROBED
 from scaffold.vocabulary.moves import Options
 from scaffold.vocabulary.references import Provenance, Reference
-from scaffold.vocabulary.review import Verdict
+from scaffold.vocabulary.review import MonitorSpec, Verdict
 from scaffold_monitors.beliefs import REMARK
 
 if TYPE_CHECKING:
@@ -65,6 +65,21 @@ def options_of(kind: type[ProbeOptions], said: dict[str, Any], name: str) -> Any
         fault = error.errors(include_url=False)[0]
         place = tuple(str(part) for part in fault["loc"])
         raise TaskError(f"{name}: {'.'.join(place)}: {fault['msg']}", path=place) from None
+
+
+def spec_of(name: str, options: ProbeOptions, *, sample: float) -> MonitorSpec:
+    """What every probe is: it observes steps, and one that fails says so without closing anything."""
+    return MonitorSpec(
+        name=name,
+        watches=frozenset({"step"}),
+        mode="observe",
+        sample=sample,
+        on_error="flag",
+        on_timeout="flag",
+        on_missing="flag",
+        timeout_s=120.0,
+        settings=options.model_dump(mode="json"),
+    )
 
 
 @dataclass(slots=True)

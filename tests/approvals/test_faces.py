@@ -17,6 +17,7 @@ import pytest
 from tests.cli.conftest import command, environment
 
 from scaffold.cli import main
+from scaffold.palette import PALETTE
 from scaffold.trace.heads import new_key
 
 if TYPE_CHECKING:
@@ -215,3 +216,5 @@ def test_the_page_is_shipped() -> None:
     files = {each.name for each in folder.iterdir()}
     assert files == {"icon.svg", "page.css", "page.html", "page.js"}
     assert {name for name in files if f'"/{name}"' in html} == files - {"page.html"}
+    assert PALETTE.is_file()
+    assert f'"/{PALETTE.name}"' in html

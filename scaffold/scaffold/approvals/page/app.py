@@ -21,6 +21,7 @@ from scaffold.approvals.saying import find, say
 from scaffold.approvals.webhook import Secret, Untrusted
 from scaffold.errors import AnswerRefused, BadInput, TraceError, UnknownRun
 from scaffold.interfaces import Answer
+from scaffold.palette import PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
-_FILES = Path(__file__).with_name("files")
-_TYPES = {
-    "icon.svg": "image/svg+xml",
-    "page.css": "text/css",
-    "page.html": "text/html",
-    "page.js": "text/javascript",
+_OURS = Path(__file__).with_name("files")
+_FILES = {
+    "icon.svg": (_OURS / "icon.svg", "image/svg+xml"),
+    "page.css": (_OURS / "page.css", "text/css"),
+    "page.html": (_OURS / "page.html", "text/html"),
+    "page.js": (_OURS / "page.js", "text/javascript"),
+    PALETTE.name: (PALETTE, "text/css"),
 }
 _LARGEST = 65_536
 _PAGE = 50
@@ -83,9 +85,10 @@ class Page:
     async def file(self, request: Request) -> Response:
         """One of the files that the page is made of."""
         name = request.path_params.get("name", "page.html")
-        if name not in _TYPES:
+        if name not in _FILES:
             return Response("There is no such page.", 404)
-        return FileResponse(_FILES / name, media_type=_TYPES[name])
+        path, kind = _FILES[name]
+        return FileResponse(path, media_type=kind)
 
     async def queue(self, request: Request) -> Response:
         """A part of the queue: `from` which place on, and only what holds the text `find`."""

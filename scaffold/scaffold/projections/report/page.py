@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from scaffold.errors import BadInput
+from scaffold.palette import PALETTE
 from scaffold.projections.report.figures import Figures
 from scaffold.projections.report.reading import Reading
 from scaffold.projections.report.rows import Row, Rows
@@ -237,7 +238,7 @@ class _Blocks:
 
 def _page(run: str) -> str:
     """The page without the data."""
-    style = (_FILES / "page.css").read_text(encoding="utf-8")
+    style = "".join(path.read_text(encoding="utf-8") for path in (PALETTE, _FILES / "page.css"))
     scripts = [(_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), styles=_hash(style))
     page = (_FILES / "page.html").read_text(encoding="utf-8")
