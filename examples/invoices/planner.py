@@ -51,9 +51,10 @@ class Payment(BaseModel):
 
 
 class Unpaid(BaseModel):
-    """One invoice that was not paid, and why."""
+    """One invoice that was not paid, and why; its total, where that was found."""
 
     invoice: str
+    total: str | None = None
     why: str
 
 
@@ -94,8 +95,8 @@ def pay_invoices(task: Task, habits: Habits) -> Planning[Report]:
             for node, why in refused.items():
                 if node not in open_:
                     raise GaveUp(f"the plan was refused as a whole: {why}")
-                del open_[node]
-                not_paid.append(Unpaid(invoice=node, why=why))
+                _, _, total = open_.pop(node)
+                not_paid.append(Unpaid(invoice=node, total=total.value, why=why))
         plan = payments(open_)
         review = yield from propose(plan)
     receipts = yield from carry_out(plan, review)
@@ -104,7 +105,7 @@ def pay_invoices(task: Task, habits: Habits) -> Planning[Report]:
         if receipts[number].status == "performed":
             paid.append(Payment(invoice=number, supplier=supplier, total=total.value, receipt=receipts[number].value))
         else:
-            not_paid.append(Unpaid(invoice=number, why=receipts[number].reason))
+            not_paid.append(Unpaid(invoice=number, total=total.value, why=receipts[number].reason))
     return report(paid, not_paid)
 
 
