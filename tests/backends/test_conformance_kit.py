@@ -96,7 +96,7 @@ class Kit(BackendConformance):
 
     long_tokens = 16
     patience_s = 5.0
-    stops_within_s = 0.5
+    stops_within_s = 1.0
 
     def __init__(self, kind: type[Toy]) -> None:
         self.kind = kind
