@@ -262,13 +262,13 @@ async def _imported(journal: FileJournal, more: dict[str, Any] | None = None) ->
     recorder = Recorder(journal, claim, Surroundings())
     started = ev.RunStarted(format=ev.FORMAT, run=claim.run, scaffold="0", planner="otherlib", foreign="otherlib 1.0")
     recorder.record(started, {"task": Task(prompt="pay").model_dump(mode="json"), "config": {}})
-    recorder.record(ev.StepAsked(key="0", step="solve", digest=""), {"asked": ["solve", "", "", [], "text", None]})
+    recorder.record(ev.StepAsked(key="0", step="solve"), {"asked": ["solve", "", "", [], "text", None]})
     recorder.record(
         ev.StepAnswered(key="0", winner=0),
         {"samples": [{"index": 0, "text": "paid", "reasoning": HIDDEN}], "value": "paid"},
     )
     if more is not None:
-        recorder.record(ev.StepAsked(key="1", step="solve", digest=""), {"asked": None})
+        recorder.record(ev.StepAsked(key="1", step="solve"), {"asked": None})
         recorder.record(ev.StepAnswered(key="1", winner=0), more)
     await recorder.flush(durable=True)
     await journal.release(claim)
@@ -387,8 +387,9 @@ def test_monitors_that_cannot_be_made_are_named(
 
 
 def test_a_long_sample_is_given_in_pieces(tmp_path: Path) -> None:
-    """Monitors of streams read stored samples as a stream, and are told when each is over."""
+    """Monitors of streams read stored samples as a stream; they are told of which step, and when each is over."""
     heard: list[Any] = []
+    opened: list[Any] = []
 
     class Listens:
         spec = MonitorSpec(name="listens", watches=frozenset({"stream"}))
@@ -396,7 +397,8 @@ def test_a_long_sample_is_given_in_pieces(tmp_path: Path) -> None:
         async def review(self, *_: Any) -> Verdict:
             raise AssertionError
 
-        def open(self, *_: Any) -> Any:
+        def open(self, step: Subject, *_: Any) -> Any:
+            opened.append(step.step)
             return self
 
         def feed(self, delta: Delta) -> None:

@@ -60,7 +60,7 @@ def test_too_dear(kit: Any) -> None:
     under = view(kit, usd=1.0)
     four = [kit.call("pay", f"a{number}") for number in range(4)]
     assert under.plan(*four).decision == "allow"
-    under.add(events.StepAsked(key="s", step="solve", digest="", usd=0.5))
+    under.add(events.StepAsked(key="s", step="solve", usd=0.5))
     verdict = under.plan(*four)
     assert verdict.feedback == "the plan needs 1.00 USD of actions, and the budget has 0.50 USD left"
     under.add(events.StepAnswered(key="s", usage=Usage(usd=0.0)))
@@ -70,7 +70,7 @@ def test_too_dear(kit: Any) -> None:
 def test_oversight_has_its_own_budget(kit: Any) -> None:
     """What judges cost is not the plan's."""
     under = view(kit, usd=0.25)
-    under.add(events.StepAsked(key="s", step="evaluate", digest="", usd=5.0, ledger="oversight"))
+    under.add(events.StepAsked(key="s", step="evaluate", usd=5.0, ledger="oversight"))
     under.add(events.StepAnswered(key="s", usage=Usage(usd=5.0), ledger="oversight"))
     assert under.plan(kit.call("pay")).decision == "allow"
 
@@ -78,7 +78,7 @@ def test_oversight_has_its_own_budget(kit: Any) -> None:
 def test_an_unknown_price_counts_as_the_worst(kit: Any) -> None:
     """What a step may have cost at worst stays spent when nobody knows what it did cost."""
     under = view(kit, usd=0.5)
-    under.add(events.StepAsked(key="s", step="solve", digest="", usd=0.3))
+    under.add(events.StepAsked(key="s", step="solve", usd=0.3))
     under.add(events.StepAnswered(key="s", usage=Usage(usd=None)))
     assert under.plan(kit.call("pay")).decision == "block"
 
@@ -111,7 +111,7 @@ def test_folding_on_is_folding_anew(steps: list[tuple[int, int]], cut: int) -> N
         of: dict[str, Any] = {**at, "action": "pay", "digest": ""}
         story.append(
             [
-                events.StepAsked(step="solve", digest="", usd=0.25, **at),
+                events.StepAsked(step="solve", usd=0.25, **at),
                 events.StepAnswered(usage=Usage(usd=0.125), **at),
                 events.StepCut(usage=Usage(usd=None), **at),
                 events.ActionProposed(effect="read", cost=0.5, **of),

@@ -28,7 +28,7 @@ def do(under: Any, key: str, call: Any, value: Any) -> None:
 
 def answer(under: Any, key: str, asked: str, value: str) -> Verdict:
     """A step that was asked and answered, and what is said of it."""
-    under.add(events.StepAsked(key=key, step="solve", digest=""), asked=[asked])
+    under.add(events.StepAsked(key=key, step="solve"), asked=[asked])
     under.add(events.StepAnswered(key=key, final=False), value=value)
     record = StepRecord(kind="solve", inputs=[], value=value, text=value, reasoning="")
     verdict: Verdict = under.review(Subject(kind="step", key=key, step=record))
@@ -89,7 +89,7 @@ def test_oversights_own_questions_do_not_count(kit: Any) -> None:
     """A judge may be asked the same as often as it takes."""
     under = view(kit, steps=1)
     for number in range(3):
-        under.add(events.StepAsked(key=str(number), step="evaluate", digest="", ledger="oversight"), asked=["ok?"])
+        under.add(events.StepAsked(key=str(number), step="evaluate", ledger="oversight"), asked=["ok?"])
         under.add(events.StepAnswered(key=str(number), ledger="oversight"), value="yes")
     assert not under.state.questions.times
 

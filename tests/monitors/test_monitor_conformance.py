@@ -556,7 +556,7 @@ def thought(question: str, answer: str, **more: Any) -> tuple[Subject, tuple[Hap
     before: tuple[Happened, ...] = (
         (ev.StepAnswered(key="8/0", usage=Usage(400_000, 100_000)), {"samples": [], "value": ""}),
         (
-            ev.StepAsked(key="9/0", step="solve", digest="d"),
+            ev.StepAsked(key="9/0", step="solve"),
             {"asked": [], "messages": [{"role": "user", "content": question}]},
         ),
         (ev.StepAnswered(key="9/0", usage=usage, winner=0, final=False), {"samples": samples, "value": answer}),

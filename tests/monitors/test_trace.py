@@ -253,7 +253,7 @@ def planning(*thoughts: tuple[str, str], **settings: Any) -> Stage:
     stage = Stage(monitor, TASK, {})
     for number, (reasoning, text) in enumerate(thoughts):
         key = str(number)
-        stage.add(ev.StepAsked(key=key, step="propose", digest="d"))
+        stage.add(ev.StepAsked(key=key, step="propose"))
         samples = [{"index": 0, "text": "worse"}, {"index": 1, "text": text, "reasoning": reasoning}]
         stage.add(ev.StepAnswered(key=key, winner=1), {"samples": samples, "value": text})
     return stage
@@ -265,7 +265,7 @@ PLAN = Subject(kind="plan", key="9", plan=())
 def test_at_a_plan_all_that_was_thought_for_it_is_read_at_once() -> None:
     """One question; a finding is evidence in the event that holds it; what monitors asked is left out."""
     stage = planning(("I look at it.", "look"), (HIDDEN, "pay"))
-    stage.add(ev.StepAsked(key="1!goals/0", step="evaluate", digest="d", ledger="oversight"))
+    stage.add(ev.StepAsked(key="1!goals/0", step="evaluate", ledger="oversight"))
     stage.add(
         ev.StepAnswered(key="1!goals/0", winner=0, ledger="oversight"),
         {"samples": [{"index": 0, "text": "yes", "reasoning": "a judge's own"}]},

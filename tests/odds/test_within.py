@@ -62,7 +62,7 @@ def test_it_says_of_one_run_what_is_said_of_many(tmp_path: Path) -> None:
 
 def test_a_trace_of_any_shape_is_no_statement() -> None:
     """Whoever wrote the trace may not be us: what has not the shape of a statement is none."""
-    opening = ev.StepAsked(step="solve", digest="d")
+    opening = ev.StepAsked(step="solve")
     within = Within()
     for asked in (None, 5, [], [1, 2, 3, 4, "text"], ["a", "b", "c", [], Sure.model_json_schema()]):
         for content in ({}, {"samples": 5}, {"samples": [1, {"text": 5}, {"text": "[1"}]}):

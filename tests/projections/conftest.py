@@ -54,7 +54,7 @@ class Story:
         """Ask a step."""
         content = {"messages": [{"role": "system", "content": "think"}, {"role": "user", "content": SECRET}]}
         model: dict[str, Any] = {"backend": "openai", "model": "gpt-5-mini"}
-        self.tell(happened.StepAsked, content, key=key, step=step, digest="d", ledger=ledger, **model)
+        self.tell(happened.StepAsked, content, key=key, step=step, ledger=ledger, **model)
 
     def answer(self, key: str, *, samples: int = 1, **facts: Any) -> None:
         """Answer it with as many samples, the last of them cut short."""

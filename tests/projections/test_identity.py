@@ -167,7 +167,7 @@ def test_memory_stays_flat() -> None:
         samples = {"samples": [{"index": 0, "text": "x" * 500}]}
         for index in range(33_333):
             key, seq = str(index), 3 * index + 2
-            yield happened.StepAsked(seq=seq, key=key, step="solve", digest="d", model="m"), messages
+            yield happened.StepAsked(seq=seq, key=key, step="solve", model="m"), messages
             answered = happened.StepAnswered(seq=seq + 1, key=key, final=False)
             yield answered, samples
             yield happened.Released(seq=seq + 2, key=key, subject="step"), {}

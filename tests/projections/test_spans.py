@@ -332,4 +332,4 @@ def test_withheld_content_leaves_the_same_spans(invoices: Any, fold: Fold) -> No
 def test_events_before_the_first_are_refused() -> None:
     """A trace read from its middle says so instead of inventing a run."""
     with pytest.raises(TraceDamaged, match=r"does not begin with 'run\.started'"):
-        Spans().feed(happened.StepAsked(seq=7, step="solve", digest="d"), {})
+        Spans().feed(happened.StepAsked(seq=7, step="solve"), {})

@@ -129,9 +129,8 @@ class _Telling:
         def begin() -> None:
             asked = canonical(["answer", "", "", [each.content for each in turn.messages], "text", None])
             self._record(
-                ev.StepAsked(key=key, step="answer", digest="", backend=turn.provider or "foreign", model=turn.model),
+                ev.StepAsked(key=key, step="answer", backend=turn.provider or "foreign", model=turn.model),
                 {"asked": msgspec.Raw(asked), "messages": turn.messages, "provenance": [before]},
-                asked=asked,
             )
 
         def end() -> None:

@@ -244,13 +244,18 @@ class _Partial:
             text=_clean("".join(self.text)),
             reasoning=_clean("".join(self.reasoning)),
             finish="cut" if self.cut else self.finish or "cut",
-            logprob=self.logprob,
+            logprob=None if self.logprob is None else _shortened(self.logprob),
             flag=flag or self.cut,
             blocks=self.blocks,
-            signals=self.signals or {},
+            signals={name: _shortened(figure) for name, figure in self.signals.items()} if self.signals else {},
             origin=self.origin,
             way=self.source.number,
         )
+
+
+def _shortened(figure: float) -> float:
+    """A figure to six significant digits: more of them say nothing about a model, and a trace holds many."""
+    return float(f"{figure:.6g}")
 
 
 def worst_of(calls: Sequence[Call]) -> tuple[int, float]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _INPUTS, _CHOICES = 3, 5  # places in what a step asks; see `steps.asked`
-_NOT_ASKED = ev.StepAsked(step="", digest="")
+_NOT_ASKED = ev.StepAsked(step="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +95,27 @@ class Retelling:
         """What was generated, also where nothing came of it; and the thought, where one did."""
         asked, what = self._steps.pop(event.key, (_NOT_ASKED, ()))
         samples = msgspec.convert((content or {}).get("samples", ()), tuple[Sample, ...])
-        stream = Subject(kind="stream", key=event.key)
-        yield Told(event.seq, stream, event.content, samples=samples, withheld=_withheld(content))
-        if not isinstance(event, ev.StepAnswered) or not event.ok:
-            return
-        won = samples[event.winner] if 0 <= event.winner < len(samples) else Sample(0, "")
-        record = StepRecord(
+        open_ = StepRecord(
             kind=asked.step,
             inputs=what[_INPUTS] if len(what) > _INPUTS else (),
-            value=(content or {}).get("value"),
-            text=won.text,
-            reasoning=won.reasoning,
+            value=None,
+            text="",
+            reasoning="",
             to=asked.to,
             backend=asked.backend,
             model=asked.model,
             choices=tuple(what[_CHOICES] or ()) if len(what) > _CHOICES else (),
+        )
+        stream = Subject(kind="stream", key=event.key, step=open_)
+        yield Told(event.seq, stream, event.content, samples=samples, withheld=_withheld(content))
+        if not isinstance(event, ev.StepAnswered) or not event.ok:
+            return
+        won = samples[event.winner] if 0 <= event.winner < len(samples) else Sample(0, "")
+        record = msgspec.structs.replace(
+            open_,
+            value=(content or {}).get("value"),
+            text=won.text,
+            reasoning=won.reasoning,
             usage=event.usage,
             signals=won.signals,
             shown=event.reasoning,

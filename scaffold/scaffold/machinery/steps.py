@@ -268,7 +268,9 @@ class Steps:
         if isinstance(error, MoveError):
             content["error"] = {"code": error.code, "message": error.message, "data": error.data}
         else:
-            place, event.confidence, event.votes = error
+            place, share, event.votes = error
+            if share != 1.0:  # as with dollars below
+                event.confidence = share
             event.winner = asking.places[place]
             content["value"] = msgspec.Raw(asking.values[place])
         self._reach("step.answered:before")
@@ -428,19 +430,19 @@ class Steps:
         opening = ev.StepAsked(
             key=asking.key,
             step=move.kind,
-            digest="",
             to=move.to,
             ledger=asking.ledger,
             backend=source.backend.profile.backend,
             model=source.backend.profile.model,
             sampling=name_of(asking.policy),
             tokens=tokens,
-            usd=usd,
         )
+        if usd:  # encoding leaves out what is the default itself, not what equals it
+            opening.usd = usd
         content = {"asked": msgspec.Raw(what), "messages": source.request.messages, "provenance": provenance}
         if new:
             content["ways"] = new
-        self._recorder.record(opening, content, asked=what)
+        self._recorder.record(opening, content)
 
     def _new_sources(self, asking: Asking, decision: Draw, provenance: list[Provenance]) -> list[dict[str, Any]]:
         """Find who is asked in the ways of a draw; give what the trace does not hold of them yet."""

@@ -135,7 +135,8 @@ def subject(kind: str, number: int, call: ActionCall | None = None, key: str = "
             seen = ObservationRecord(call=call, value=back, tainted=True, predicted=call.predicted)
             return Subject(kind="observation", key=key or f"{number}/3", observation=seen)
         case "stream":
-            return Subject(kind="stream", key=key or f"{number}/0")
+            asked = StepRecord(kind="decide", inputs=[f"INV-{number}"], value=None, text="", reasoning="")
+            return Subject(kind="stream", key=key or f"{number}/0", step=asked)
         case _:
             return Subject(kind="answer", key=key or "", answer=f"{number} invoices were paid")
 
@@ -189,7 +190,7 @@ def _reviewed(key: str, kind: str) -> Happened:
 
 def _thinking(number: int) -> Iterator[Happened | Subject]:
     key = f"{number}/0"
-    yield ev.StepAsked(key=key, step="decide", digest="d"), {"asked": ["decide", f"INV-{number}"], "messages": []}
+    yield ev.StepAsked(key=key, step="decide"), {"asked": ["decide", f"INV-{number}"], "messages": []}
     answered = ev.StepAnswered(key=key, sources=("task:prompt",), final=False)
     yield answered, {"samples": [], "value": f"pay INV-{number}"}
     yield subject("step", number)

@@ -83,11 +83,11 @@ class KeyChanged(Event, tag="key.changed", kw_only=True):
 class StepAsked(Event, tag="step.asked", kw_only=True):
     """A step is about to be asked. Content: `asked`, `messages`, `provenance`; `ways` that its policy asks for.
 
-    `sampling` names its policy, where that is not the usual one.
+    `sampling` names its policy, where that is not the usual one. What was asked has no digest of its own: that of the
+    content, which holds it, covers it.
     """
 
     step: str
-    digest: str
     to: str = "default"
     ledger: Ledger = "model"
     backend: str = ""
