@@ -177,6 +177,34 @@ def test_red_flags_are_discarded_and_drawn_again_never_repaired(world: World) ->
     assert step["winner"] == 1
 
 
+def test_answers_that_are_alike_are_checked_once(world: World) -> None:
+    """A check may cost much: it reads each of the texts that a step's samples give one time, refused or not."""
+    seen: list[str] = []
+
+    def even(value: str) -> str:
+        seen.append(value)
+        return "" if int(value) % 2 == 0 else "odd"
+
+    outcome = world.solve(voting(ahead_by(3, cap=9, flags=(even,))), ["7", "8", "7", "8", "6", "8", "8"])
+    assert outcome.answer == ["8", 0.8]
+    assert seen == ["7", "8", "6"]
+    (step,) = world.facts(outcome, "step.answered")
+    assert [sample.get("flag", "") for sample in step["samples"]] == ["odd", "", "odd", "", "", "", ""]
+
+
+def test_a_check_that_failed_is_made_again(world: World) -> None:
+    """That a check failed says nothing of the answer: the next sample that gives it may pass."""
+    times = iter([TimeoutError("busy"), None])
+
+    def sometimes(_value: str) -> None:
+        fault = next(times)
+        if fault is not None:
+            raise fault
+
+    outcome = world.solve(voting(once(tries=2, flags=(sometimes,))), ["yes", "yes"])
+    assert outcome.answer == ["yes", 1.0]
+
+
 def test_when_all_is_discarded_the_step_fails_and_says_why_of_the_last(world: World) -> None:
     """A step of which no sample is acceptable gives an error, with the flags, and no value."""
     outcome = world.solve(voting(once(tries=2), returns=int), ["forty", "two"])

@@ -11,7 +11,7 @@ from scaffold.errors import BackendError, BadResponse, Stopped
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.checking import flagged
+from scaffold.machinery.checking import FAILED, flagged
 from scaffold.machinery.effects import reason_of
 from scaffold.vocabulary.confidence import confidence_field
 from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.models import Delta, ReasoningBlock
     from scaffold.vocabulary.moves import Think
-    from scaffold.vocabulary.sampling import Sampling
+    from scaffold.vocabulary.sampling import Check, Sampling
 
 _LARGEST_ANSWER = 8 * 1024 * 1024
 NOT_COUNTED = "not counted: the samples before it decided"
@@ -81,6 +81,7 @@ class Asking:
         votes: what counted samples say, in their order; None for what was discarded.
         values: for each of the votes, the value as it is recorded.
         places: for each of the votes, its sample's index.
+        judged: texts that were read and checked: their values as they are recorded, and why they do not count.
         running: samples under way, by index.
         decision: what the policy said last.
         decided: the policy needs nothing more of what is under way.
@@ -94,6 +95,7 @@ class Asking:
         "decided",
         "decision",
         "drawn",
+        "judged",
         "key",
         "ledger",
         "move",
@@ -117,6 +119,7 @@ class Asking:
         self.samples: list[Sample] = []
         self.votes: list[Vote | None] = []
         self.values: list[bytes] = []
+        self.judged: dict[str, tuple[bytes, str]] = {}
         self.places: list[int] = []
         self.drawn = 0
         self.running: dict[int, _Partial] = {}
@@ -401,22 +404,20 @@ async def conclude(asking: Asking) -> None:
 
 async def _count(asking: Asking, partial: _Partial) -> None:
     """Turn the next sample into a vote if it is acceptable, and hear what the policy says to that."""
-    index, policy, returns = len(asking.samples), asking.policy, asking.move.returns
+    index, returns = len(asking.samples), asking.move.returns
     sample = partial.sample(index)
     if partial.source.number and sample.origin is None:
         profile = partial.source.backend.profile
         if profile != asking.sources[0].backend.profile:
             sample = msgspec.structs.replace(sample, origin=Origin(backend=profile.backend, model=profile.model))
-    value, problem = _value_of(asking, sample)
-    if not problem and policy.flags:
-        problem = await flagged(policy.flags, value)
+    said, problem = b"", _broken_off(asking, sample)
+    if not problem:
+        said, problem = await _judged(asking, sample)
     del asking.running[index]
     vote: Vote | None = None
-    said = b""
     if problem:
         sample = msgspec.structs.replace(sample, flag=problem)
     else:
-        said = recorded(returns, value)
         field = confidence_field(returns) if returns is not str else ""
         vote = Vote(said) if not field else _without_confidence(partial.source.curve, said, field)
     asking.samples.append(sample)
@@ -424,25 +425,37 @@ async def _count(asking: Asking, partial: _Partial) -> None:
     asking.values.append(said)
     asking.places.append(index)
     ways = asking.decision.ways if isinstance(asking.decision, Draw) else ()
-    asking.decision = decision = policy.decide(asking.votes)
+    asking.decision = decision = asking.policy.decide(asking.votes)
     asking.decided = not isinstance(decision, Draw) or decision.ways != ways
 
 
-def _value_of(asking: Asking, sample: Sample) -> tuple[Any, str]:
-    """The value that a sample states, or why it does not count."""
+def _broken_off(asking: Asking, sample: Sample) -> str:
+    """Why a sample does not count, whatever it says; nothing, where it may."""
     problem = sample.flag or ("" if sample.finish in {"stop", "length"} else "ended early")
     if not problem and asking.readings:
         problem = _reason_in(asking.readings, [reading.close(sample.index) for reading in asking.readings])
-    if problem:
-        return None, problem
-    move = asking.move
-    if sample.finish == "length" and move.returns is not str:
-        return None, f"not finished within {move.options.max_tokens} tokens"
+    if not problem and sample.finish == "length" and asking.move.returns is not str:
+        problem = f"not finished within {asking.move.options.max_tokens} tokens"
+    return problem
+
+
+async def _judged(asking: Asking, sample: Sample) -> tuple[bytes, str]:
+    """The value that a sample states, as it is recorded, or why it does not count; what is alike is judged once."""
+    known = asking.judged.get(sample.text)
+    if known is None:
+        known = await _judge(asking.move, asking.policy.flags, sample.text)
+        if not known[1].startswith(FAILED):
+            asking.judged[sample.text] = known
+    return known
+
+
+async def _judge(move: Think, flags: tuple[Check, ...], text: str) -> tuple[bytes, str]:
     try:
-        value = read_answer(move.returns, sample.text, move.options.choices)
+        value = read_answer(move.returns, text, move.options.choices)
     except ValueError as error:
-        return None, f"malformed: {error}"
-    return value, ""
+        return b"", f"malformed: {error}"
+    problem = await flagged(flags, value) if flags else ""
+    return (b"", problem) if problem else (recorded(move.returns, value), "")
 
 
 def _without_confidence(curve: Curve | None, said: bytes, field: str) -> Vote:

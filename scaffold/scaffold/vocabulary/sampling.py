@@ -16,7 +16,10 @@ import msgspec
 
 Said = str | bool | None
 Check = Callable[[Any], Said | Awaitable[Said]]
-"""Reads one sample's value: True, nothing or "" accepts it, a text says why not. What takes long is `async`."""
+"""Reads one sample's value: True, nothing or "" accepts it, a text says why not. What takes long is `async`.
+
+Samples of one step that say the same are checked once.
+"""
 
 
 class Vote(msgspec.Struct, frozen=True, gc=False):
