@@ -2,7 +2,7 @@
 
     python benchmarks/addition.py                                 # 100 sums, 30 invoices: half an hour
     python benchmarks/addition.py --sums 10 --invoices 3 --naive 10
-    python benchmarks/addition.py --report                        # only the rows, from what was recorded
+    python benchmarks/addition.py --report --plot addition.png    # only the rows and a picture, from what was recorded
 
 Code walks through the columns and iterates; the model supplies what comes next when one counts. Nothing checks by
 adding: the sums are worked out here alone, to mark what came back. Each case is appended to a file when it is done, and
@@ -27,6 +27,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from pictures import picture
 
 from scaffold import Budget, Options, Planning, Reference, Scaffold, Task, majority, once, think
 from scaffold.evaluation.statistics import wilson
@@ -283,6 +285,27 @@ def _expected(amounts: list[str], up: float, down: float) -> float:
     return share if not math.isnan(share) else 0.0
 
 
+def draw(rows: list[dict[str, Any]], picture: Path) -> None:
+    """Draw each way's cases by what became of them, with what the odds let one expect."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.4 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    names = [f"{each['way']} ({each['cases']})" for each in rows]
+    before = [0.0] * len(rows)
+    for marked, colour in zip(MARKS, ("tab:green", "tab:red", "lightgray"), strict=True):
+        shares = [100 * each[marked] / each["cases"] for each in rows]
+        axes.barh(names, shares, left=before, color=colour, label=marked)
+        before = [start + share for start, share in zip(before, shares, strict=True)]
+    expected = {name: each["predicted_right"] for name, each in zip(names, rows, strict=True) if "recitals" in each}
+    axes.plot([100 * share for share in expected.values()], list(expected), "kD", label="right, as predicted")
+    axes.set(xlabel="% of cases", xlim=(0, 101))
+    axes.invert_yaxis()
+    figure.legend(loc="outside lower center", ncols=4)
+    axes.set_title("Addition by SmolLM2-135M: what code asks of it decides")
+    figure.savefig(picture, dpi=150)
+
+
 def main() -> None:
     """Run what is missing, then print the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -291,6 +314,7 @@ def main() -> None:
     parser.add_argument("--naive", type=int, default=30, help="sums for each of the naive ways")
     parser.add_argument("--results", type=Path, default=Path(".scaffold/addition.jsonl"))
     parser.add_argument("--report", action="store_true", help="solve nothing, only print what was recorded")
+    parser.add_argument("--plot", type=picture, help="a picture of the rows")
     said = parser.parse_args()
     cases: dict[str, tuple[Way, list[list[str]]]] = {
         "whole": (whole, sums(said.naive)),
@@ -306,10 +330,12 @@ def main() -> None:
             asyncio.run(record(said.results, cases, prompts))
         print(json.dumps(asyncio.run(guard(prompts))), flush=True)
     recorded = list(lines(said.results))
-    for name in cases:
-        found = [line for line in recorded if line["way"] == name]
-        if found:
-            print(json.dumps(row(name, found)), flush=True)
+    by_way = {name: [line for line in recorded if line["way"] == name] for name in cases}
+    rows = [row(name, found) for name, found in by_way.items() if found]
+    for each in rows:
+        print(json.dumps(each), flush=True)
+    if said.plot and rows:
+        draw(rows, said.plot)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pictures import picture
+
 HERE = Path(__file__).resolve().parents[1]
 EXAMPLE = HERE / "examples" / "hanoi"
 COMMAND = str(Path(sys.executable).parent / "scaffold")
@@ -102,7 +104,7 @@ def main() -> None:
     parser.add_argument("--disks", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where the run is kept; a temporary folder if none")
-    parser.add_argument("--plot", type=Path, help="a picture of the memory and the trace over time")
+    parser.add_argument("--plot", type=picture, help="a picture of the memory and the trace over time")
     chosen = parser.parse_args()
     moves = 2**chosen.disks - 1
     with tempfile.TemporaryDirectory() as scratch:
@@ -150,10 +152,8 @@ def main() -> None:
 
 def draw(begun: Watched, gone_on: Watched, picture: Path) -> None:
     """Draw memory and trace over time, before the kill and after it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        sys.exit("a plot needs matplotlib: pip install 'system2-scaffold[plots]'")
+    from matplotlib.figure import Figure
+
     shift = begun.seconds[-1]
     minutes = [at / 60 for at in begun.seconds] + [(shift + at) / 60 for at in gone_on.seconds]
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -3,7 +3,9 @@
     pip install reasoning-gym==0.1.25
     python benchmarks/reasoning_gym                       # 20 instances of each task, one decision in ten wrong
     python benchmarks/reasoning_gym --rate 0.2 --size 50
+    python benchmarks/reasoning_gym --plot reasoning_gym.png
     python benchmarks/reasoning_gym --backend smollm2 --size 3 --tasks jugs maze
+    python benchmarks/reasoning_gym --backend xlstm:hanoi --tasks tower_of_hanoi
 
 The planner is `march`, with the rules of each puzzle in code and never an instance. Without `--backend` both are asked
 of a stand-in: it works out the right decision and then errs, at every decision, with probability `--rate`. Asked
@@ -23,35 +25,18 @@ from typing import Any
 
 from gym_model import SEPARATOR, erring
 from gym_puzzles import PUZZLES
-from gym_rules import Puzzle, State
+from gym_rules import Puzzle
+from gym_words import Told, Towers
 
 from scaffold import Budget, Scaffold, Task
+from scaffold.errors import MissingExtra
+from scaffold.evaluation.plots import need_matplotlib
 from scaffold.interfaces import Backend
 from scaffold.registry import backend_of
 from scaffold.trace.files import FileJournal
 
 PASS = 0.99
 LIMITS = Budget(tokens=None, seconds=300, steps=2000)
-
-
-class Told:
-    """A puzzle's rules for a model that has to be told what the question is, and which moves there are."""
-
-    returns = str
-
-    def __init__(self, puzzle: Puzzle, question: str) -> None:
-        self._question = question
-        self.start, self.done, self.fault = puzzle.start, puzzle.done, puzzle.fault
-        self.next, self.answer = puzzle.next, puzzle.answer
-        self._puzzle = puzzle
-
-    def show(self, state: State) -> str:
-        """The question, the position, and the moves that the rules allow."""
-        moves = "; ".join(self._puzzle.legal(state.now))
-        made = "; ".join(state.moves) or "none"
-        return (
-            f"{self._question}\n\nMoves made so far: {made}\nMoves that are allowed now: {moves}\nThe best next move:"
-        )
 
 
 async def _without_fsync(_: int) -> None:
@@ -75,10 +60,7 @@ async def measure(puzzle: Puzzle, given: argparse.Namespace, real: Backend | Non
         for number, entry in enumerate(entries):
             task = Task(prompt=entry["question"], budget=LIMITS)
             backend = real or erring(puzzle, given.rate, given.seed + number)
-            domain = puzzle if real is None else Told(puzzle, entry["question"])
-            options = {"domain": domain, "ahead": given.ahead, "max_tokens": 64}
-            if real is not None:
-                options |= {"max_tokens": 16, "stop": ["\n"], "temperature": 0.3}
+            options = {"ahead": given.ahead, **_in_words_for(puzzle, entry["question"], real)}
             outcome = await agent("march", options, backend, Path(name)).solve(task)
             marched = outcome.answer or {}
             passed["march"] += entries.score_answer(marched.get("answer"), entry) >= PASS
@@ -94,6 +76,15 @@ async def measure(puzzle: Puzzle, given: argparse.Namespace, real: Backend | Non
         **{way: _share(count, given.size) for way, count in passed.items()},
         "steps": round(steps / given.size, 1),
     }
+
+
+def _in_words_for(puzzle: Puzzle, question: str, real: Backend | None) -> dict[str, Any]:
+    """The rules as who is asked takes them, and how it is asked."""
+    if real is None:
+        return {"domain": puzzle, "max_tokens": 64}
+    if real.profile.backend == "xlstm":
+        return {"domain": Towers(puzzle), "max_tokens": 4}
+    return {"domain": Told(puzzle, question), "max_tokens": 16, "stop": ["\n"], "temperature": 0.3}
 
 
 def _answer(puzzle: Puzzle, task: Task, said: str, real: Backend | None) -> str:
@@ -121,12 +112,37 @@ def _share(passed: int, n: int) -> dict[str, float]:
 
 async def main(given: argparse.Namespace) -> None:
     """Measure every task that was asked for."""
+    if given.plot:
+        need_matplotlib()
     real = backend_of(given.backend) if given.backend else None
+    rows = []
     for puzzle in PUZZLES:
         if not given.tasks or puzzle.name in given.tasks:
-            print(json.dumps(await measure(puzzle, given, real)), flush=True)
+            rows.append(await measure(puzzle, given, real))
+            print(json.dumps(rows[-1]), flush=True)
     if real is not None:
         await real.close()
+    if given.plot:
+        draw(rows, given.plot)
+
+
+def draw(rows: list[dict[str, Any]], picture: Path) -> None:
+    """Draw the share of instances passed, task by task, each way with its interval."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for way, colour, shift in (("march", "tab:green", -0.2), ("direct", "tab:gray", 0.2)):
+        shares = [row[way]["passed"] for row in rows]
+        below = [max(0.0, row[way]["passed"] - row[way]["low"]) for row in rows]
+        above = [max(0.0, row[way]["high"] - row[way]["passed"]) for row in rows]
+        places = [place + shift for place in range(len(rows))]
+        axes.bar(places, shares, 0.4, yerr=(below, above), capsize=3, color=colour, label=way)
+    axes.set(ylabel="instances passed", ylim=(0, 1.05))
+    axes.set_xticks(range(len(rows)), [row["task"] for row in rows], rotation=30, ha="right")
+    axes.set_title(f"The same backend step by step and asked at once, {rows[0]['n']} instances a task")
+    axes.legend()
+    figure.savefig(picture, dpi=150)
 
 
 if __name__ == "__main__":
@@ -138,4 +154,8 @@ if __name__ == "__main__":
     parser.add_argument("--ahead", type=int, default=4, help="votes by which a decision has to lead")
     parser.add_argument("--backend", default="", help="a backend's spec, such as smollm2, in place of the stand-in")
     parser.add_argument("--tasks", nargs="*", default=[], choices=[puzzle.name for puzzle in PUZZLES])
-    asyncio.run(main(parser.parse_args()))
+    parser.add_argument("--plot", type=Path, help="a picture of the shares")
+    try:
+        asyncio.run(main(parser.parse_args()))
+    except MissingExtra as error:
+        parser.error(str(error))
