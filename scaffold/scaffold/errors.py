@@ -7,6 +7,7 @@ ScaffoldError
 │   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
 │   ├── BrokenPlugin         it is installed, and does not import or fit
 │   ├── MissingExtra         an optional dependency is absent: names the pip command
+│   ├── MissingKey           a backend's key is absent: names the variable; NotAuthorised too
 │   ├── ModelFileError       a local model's file is missing, cut short or not a model
 │   ├── AnswerRefused        what a person says cannot count: too late, twice, not theirs to say
 │   └── UnknownRun           no such run
@@ -350,6 +351,18 @@ class BackendUnavailable(BackendError):
 
 class NotAuthorised(BackendUnavailable):
     """The backend refuses our credentials; retrying cannot help."""
+
+
+class MissingKey(NotAuthorised, BadInput):
+    """The key that a backend needs is absent, or what stands in its place can be none: nothing was sent yet.
+
+    Attributes:
+        variable: the environment variable that has to hold it.
+    """
+
+    def __init__(self, message: str, variable: str) -> None:
+        super().__init__(message)
+        self.variable = variable
 
 
 class ContextOverflow(BackendError):

@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from scaffold.entries import Family, installed, load, monitor_card_of
-from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, ScaffoldError, TaskError, nearest
+from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
@@ -218,6 +218,7 @@ def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
     Raises:
         UnknownPlugin: no backend of that name.
         TaskError: it is none of these, or the options do not fit.
+        MissingKey: it needs a key, and the environment variable for it is not set.
     """
     if isinstance(said, str):
         return make_backend(said, {})
@@ -238,6 +239,7 @@ def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
     Raises:
         UnknownPlugin: no backend of that name.
         TaskError: it does not take these options.
+        MissingKey: it needs a key, and the environment variable for it is not set.
     """
     name, _, model = spec.partition(":")
     if name in {"http", "https"}:
@@ -260,9 +262,9 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         ) from None
     try:
         return factory(*positional, **settings)
-    except BadInput:
+    except (BadInput, NotAuthorised):
         raise
-    except ScaffoldError as error:  # in our own words already, such as which key is wanted
+    except ScaffoldError as error:  # in our own words already
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {error}") from error
     except Exception as error:
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {type(error).__name__}: {error}") from error

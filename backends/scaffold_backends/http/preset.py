@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from scaffold.errors import NotAuthorised, TaskError
+from scaffold.errors import MissingKey, TaskError
 from scaffold_backends.http.backend import HttpBackend
 from scaffold_backends.http.dialects.chat import Chat, ChatOptions
 from scaffold_backends.http.dialects.gemini import Gemini, GeminiOptions
@@ -38,6 +38,7 @@ _ENDPOINTS: dict[str, DialectName] = {
     "/responses": "responses",
     "/messages": "messages",
 }
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # one that is not http is refused, not taken for a name
 _VENDORS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 
 
@@ -76,7 +77,7 @@ class Preset:
 
         Raises:
             TaskError: an option or the URL is wrong, or no model is named.
-            NotAuthorised: a key is wanted, and its variable is empty.
+            MissingKey: a key is wanted, and its variable is empty.
         """
         url, model = _url_and_model(model, always=not (self.url or self.url_env))
         base, spoken = _endpoint(url)
@@ -118,7 +119,7 @@ class Preset:
         """The variable, and the key in it. A URL out of a spec is sent no key unless `key_env` names one.
 
         Raises:
-            NotAuthorised: it is wanted and empty, or cannot be a key.
+            MissingKey: it is wanted and empty, or cannot be a key.
         """
         usual = self.key_env if is_ours else ()
         names = (options.key_env,) if options.key_env else usual
@@ -126,9 +127,9 @@ class Preset:
         key = os.environ.get(name, "").strip() if name else ""
         wanted = options.key_env or (self.needs_key and is_ours and shown == shown_url(self.url or shown))
         if not key and wanted:
-            raise NotAuthorised(f"{shown} wants a key: set the environment variable {name}")
+            raise MissingKey(f"{shown} wants a key: set the environment variable {name}", name)
         if not key.isprintable() or not key.isascii():
-            raise NotAuthorised(f"the key in the environment variable {name} has characters that no key has")
+            raise MissingKey(f"the key in the environment variable {name} has characters that no key has", name)
         return name, key
 
 
@@ -137,8 +138,8 @@ def _has(kind: type[HttpOptions], name: str) -> bool:
 
 
 def _url_and_model(spec: str, *, always: bool) -> tuple[str, str]:
-    """Take `URL#MODEL` apart; anything else is a model, unless it is always a URL."""
-    if not always and not spec.startswith(("http://", "https://")):
+    """Take `URL#MODEL` apart; what has neither a scheme nor a # is a model, unless it is always a URL."""
+    if not always and "#" not in spec and not _SCHEME.match(spec):
         return "", spec
     url, _, model = spec.partition("#")
     return url, model or "default"

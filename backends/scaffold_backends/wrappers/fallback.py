@@ -14,7 +14,6 @@ from scaffold.errors import (
     BackendUnavailable,
     BadInput,
     BadResponse,
-    BrokenPlugin,
     MissingExtra,
     NotAuthorised,
     TaskError,
@@ -60,7 +59,7 @@ def fallback(model: str = "", **options: Any) -> Fallback:
     for place, said in enumerate(read.backends):
         try:
             members.append(member_of(said, ("backends", place)))
-        except BadInput as error:
+        except (BadInput, NotAuthorised) as error:
             if not _is_lacking(error) or (place == len(read.backends) - 1 and not members):
                 raise
             name = str(said.get("use") if isinstance(said, dict) else said)
@@ -69,10 +68,9 @@ def fallback(model: str = "", **options: Any) -> Fallback:
     return Fallback(*members, without=without)
 
 
-def _is_lacking(error: BadInput) -> bool:
+def _is_lacking(error: Exception) -> bool:
     """Whether a backend was rightly named, and only something that it needs is not there."""
-    broken = isinstance(error, BrokenPlugin) and isinstance(error.__cause__, NotAuthorised)
-    return broken or isinstance(error, MissingExtra)
+    return isinstance(error, NotAuthorised | MissingExtra)
 
 
 class Fallback(Around):
