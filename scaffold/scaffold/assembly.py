@@ -225,7 +225,8 @@ class Assembly:
             task = Task(prompt=task)
         self.check(task)
         task = redacted(task)
-        await self.prepare()
+        if not (resume and _has_ended(self.journal, resume)):  # if it has, nobody is asked any more
+            await self.prepare()
         return task, config, await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
 
     def new_id(self) -> str:
@@ -367,6 +368,14 @@ def owner() -> str:
 
 def _silent(_what: str, _fraction: float) -> None:
     return None
+
+
+def _has_ended(journal: Journal, run: str) -> bool:
+    """Whether it is known at once that a run has ended; a database would be asked for a copy, once for each run."""
+    from scaffold.trace.files import FileJournal
+    from scaffold.trace.folders import has_ended
+
+    return isinstance(journal, FileJournal) and has_ended(journal, run)
 
 
 async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:

@@ -1,8 +1,10 @@
 """Exit statuses, and what stdout and stderr hold at the end."""
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,18 @@ def test_json_has_exactly_the_fields_promised(here: Scaffold) -> None:
         {"name": "pay", "arguments": {"invoice": "A-2", "cents": 99}, "status": "performed"},
     ]
     assert Path(said["trace"]).is_file()
+
+
+def test_a_run_that_has_ended_says_so_and_loads_no_model(here: Scaffold, folder: Path) -> None:
+    """`resume` gives its outcome again and makes nothing ready: the model's weights need not be there any more."""
+    for name in ("parity.json", "parity.safetensors"):
+        shutil.copy(str(files("scaffold_backends") / "xlstm" / "checkpoints" / name), folder)
+    (folder / "pay.yaml").write_text(f"{PAYING}backends: xlstm:parity.safetensors\n")
+    first = here("solve", "pay.yaml", "--json").json
+    (folder / "parity.safetensors").write_bytes(b"")
+    again = here("resume", "last", "--json")
+    assert (again.status, again.json) == (0, first)
+    assert f"run {first['run']} had ended already" in again.err
 
 
 def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path) -> None:

@@ -62,26 +62,33 @@ class Session(Foreground[Any]):
             found.append(Waits())
         return tuple(found)
 
-    def run(self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> int:
-        """Run to the end, tell how it ended, and give the exit status."""
+    def run(
+        self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]], *, has_ended: bool = False
+    ) -> int:
+        """Run to the end, tell how it ended, and give the exit status; for a run that has ended nothing is loaded."""
         began = time.monotonic()
         try:
-            outcome = asyncio.run(self._drive(agent, start))
+            outcome = asyncio.run(self._drive(agent, start, has_ended=has_ended))
         except asyncio.CancelledError:
             self.shown.close()
             sys.stderr.write("interrupted before the run began\n")
             return ending.INTERRUPTED
         finally:
             self.shown.close()
-        self._tell(outcome, time.monotonic() - began)
+        if has_ended:
+            sys.stderr.write(f"run {outcome.run} had ended already; this is how:\n")
+        self._tell(outcome, outcome.seconds if has_ended else time.monotonic() - began)
         return ending.STATUSES[outcome.status]
 
-    async def _drive(self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    async def _drive(
+        self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]], *, has_ended: bool
+    ) -> Outcome:
         loop, driving = asyncio.get_running_loop(), asyncio.current_task()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, agent, driving)
         async with agent:
-            await agent.prepare(self.shown.preparing)
+            if not has_ended:
+                await agent.prepare(self.shown.preparing)
             return await start()
 
     def _interrupt(self, agent: Scaffold, driving: asyncio.Task[Any] | None) -> None:

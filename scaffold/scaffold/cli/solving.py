@@ -91,11 +91,12 @@ def resume(
         with starting():
             from scaffold import taskfile
             from scaffold.assembly import read_start
+            from scaffold.trace.folders import has_ended
 
             task, config = asyncio.run(_start(read_start(journal, found)))
             agent = taskfile.rebuild(config, **session.outside(wait=wait))
             agent.check(task)
-        return session.run(agent, lambda: agent.resume(found))
+        return session.run(agent, lambda: agent.resume(found), has_ended=has_ended(journal, found))
 
 
 async def _start(reading: Any) -> Any:

@@ -12,7 +12,7 @@ from scaffold.trace.files import SPINE
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import KeptRuns
+    from scaffold.interfaces import Journal, KeptRuns
     from scaffold.vocabulary.events import Event
 
 _BLOCK = 65_536
@@ -65,6 +65,12 @@ def status(folder: Path) -> str:
     if is_written(folder):
         return "running"
     return last.status if isinstance(last, ev.Ended | ev.Paused) else "cut off"
+
+
+def has_ended(journal: Journal, run: str) -> bool:
+    """Whether a run's last event is its end; not known, and so False, of a journal that keeps no folders."""
+    folder = getattr(journal, "folder", None)
+    return folder is not None and isinstance(last_event(folder(run, brief=True)), ev.Ended)
 
 
 def open_runs(journal: KeptRuns) -> list[str]:
