@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold.vocabulary.models import Delta, Message, Request, Usage
-from scaffold_backends.llamacpp.backend import LlamaCpp, load_smollm2
+from scaffold_backends.llamacpp.backend import LlamaCpp, load, load_smollm2
 from scaffold_backends.store import SMOLLM2
+
+from . import tiny_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,14 +64,39 @@ def smollm2() -> Iterator[LlamaCpp]:
 
 
 @pytest.fixture(scope="session")
-def llama_server() -> Iterator[tuple[str, str]]:
-    """SmolLM2 behind llama.cpp's HTTP server: its URL and its key."""
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a model for llama.cpp that takes next to no time: for whatever hangs on no words."""
+    return tiny_gguf.save(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_llama: str) -> Iterator[LlamaCpp]:
+    """The tiny model in this process; two samples at once."""
+    backend = load(tiny_llama, n_ctx=512, n_parallel=2, threads=1, logprobs=True)
+    asyncio.run(backend.prepare(lambda _message, _fraction: None))
+    yield backend
+    asyncio.run(backend.close())
+
+
+def _served(path: str) -> Iterator[tuple[str, str]]:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     xllamacpp = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
-    params.model.path = str(SMOLLM2.pull())
+    params.model.path = path
     params.n_ctx, params.n_parallel, params.port, params.verbosity = 1024, 2, 0, -1
     params.api_keys = ["sk-of-the-tests"]
     server = xllamacpp.Server(params)
     yield f"{server.listening_address}/v1", "sk-of-the-tests"
     del server
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[tuple[str, str]]:
+    """SmolLM2 behind llama.cpp's HTTP server: its URL and its key."""
+    yield from _served(str(SMOLLM2.pull()))
+
+
+@pytest.fixture(scope="session")
+def tiny_server(tiny_llama: str) -> Iterator[tuple[str, str]]:
+    """The tiny model behind llama.cpp's HTTP server: its URL and its key."""
+    yield from _served(tiny_llama)

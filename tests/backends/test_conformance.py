@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -156,27 +156,20 @@ class TestCached(InAFile):
 # --- models in this process
 
 
-class OnSmolLM2(BackendConformance):
-    """A backend around the model that is loaded once for all tests; it takes what a small model says as it comes."""
+class TestLlamaCpp(BackendConformance):
+    """`llamacpp`, in this process, with a tiny model: what it says is taken as it comes."""
 
-    prompt = "Tell me a story."
-    max_tokens = 4
-    long_tokens = 40
-    json_tokens = 80
-
-    def release(self, backend: Backend) -> None:
-        """It is left open for the next check."""
-
-
-class TestLlamaCpp(OnSmolLM2):
-    """`llamacpp`, in this process."""
+    long_tokens = 400
 
     @pytest.fixture(autouse=True)
-    def _shared(self, smollm2: LlamaCpp) -> None:
-        self.shared = smollm2
+    def _shared(self, tiny: LlamaCpp) -> None:
+        self.shared = tiny
 
     def make(self) -> Backend:
         return self.shared
+
+    def release(self, backend: Backend) -> None:
+        """It is left open for the next check."""
 
     def at_work(self, backend: Backend) -> int:
         return 2 - self.shared._slots.free  # noqa: SLF001 - nothing else tells what is under way
@@ -220,14 +213,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny_hf.save(tmp_path_factory.mktemp("models") / "tiny-llama")
 
 
-class TestChat(OnSmolLM2):
-    """`openai` and `http`, with llama.cpp's own server, which gives no more samples than it has slots."""
+# --- llama.cpp's own server, in each dialect that it speaks
+
+
+class OnServer(BackendConformance):
+    """A backend for llama.cpp's own server, with a tiny model; it gives no more samples than it has slots."""
 
     most_samples = 2
+    long_tokens = 150
+    options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
-    def _server(self, llama_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.url, key = llama_server
+    def _server(self, tiny_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.url, key = tiny_server
         monkeypatch.setenv("SERVER_KEY", key)
         monkeypatch.setenv("WRONG_KEY", "sk-wrong")
 
@@ -235,14 +233,27 @@ class TestChat(OnSmolLM2):
         return self.connect()
 
     def connect(self, **more: Any) -> Backend:
-        return backend_of({"use": f"{self.url}#smollm2", "key_env": "SERVER_KEY", "context": 512, **more})
-
-    def release(self, backend: Backend) -> None:
-        self._run(backend.close())
+        return backend_of({"use": f"{self.url}#tiny", "key_env": "SERVER_KEY", "context": 512, **self.options, **more})
 
     def failing(self) -> Mapping[type[BackendError], Backend]:
-        nobody = {"use": "http://127.0.0.1:9/v1#m", "attempts": 1}
+        nobody = {"use": "http://127.0.0.1:9/v1#m", "attempts": 1, **self.options}
         return {NotAuthorised: self.connect(key_env="WRONG_KEY"), BackendUnavailable: backend_of(nobody)}
+
+
+class TestServedChat(OnServer):
+    """`openai` and `http`."""
+
+
+class TestServedResponses(OnServer):
+    """`responses`, with the constraints of that server's chat completions."""
+
+    options: ClassVar = {"dialect": "responses", "grammar": True}
+
+
+class TestServedMessages(OnServer):
+    """`anthropic`; that server keeps no schema in this dialect."""
+
+    options: ClassVar = {"dialect": "messages", "schema": False}
 
 
 # --- the dialects, with a server that speaks as their documentation has it

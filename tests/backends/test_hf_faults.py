@@ -26,7 +26,7 @@ from scaffold_backends.hf import loading
 from scaffold_backends.hf.backend import HuggingFace, load
 from scaffold_backends.hf.convert import convert
 
-from . import tiny_hf
+from . import tiny_gguf, tiny_hf
 from .conftest import ask, gather, gather_at_once, texts, usage
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_options_and_missing_libraries_are_told(folder: str, monkeypatch: pytest
 
 def test_gguf_files_are_read(tmp_path: Path) -> None:
     """A GGUF file answers like the folder it was converted to, which loads faster."""
-    file = tiny_hf.save_gguf(tmp_path / "tiny.gguf")
+    file = tiny_gguf.save(tmp_path / "tiny.gguf")
     request = ask("x", max_tokens=8, temperature=1.0, seed=2)
     answers = run(load(file, threads=1), request)
     assert texts(answers) == texts(run(load(str(tmp_path), gguf_file="tiny.gguf", threads=1), request))
@@ -158,20 +158,33 @@ def test_gguf_files_are_read(tmp_path: Path) -> None:
 
 
 def test_prompts_over_the_context_say_both_numbers(folder: str, llama: HuggingFace, tmp_path: Path) -> None:
-    """A prompt over n_ctx, or over the last position, is refused; one over what it was trained for is warned of."""
+    """A prompt over n_ctx, over the last position, or over the model's training where n_ctx is not set, is refused."""
     small = load(folder, threads=1, n_ctx=40)
-    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and tiny-llama holds 40 .*n_ctx"):
+    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and tiny-llama holds 40 .*raise the option n_ctx"):
         run(small, ask("x" * 60))
     room = run(small, ask("x" * 10, max_tokens=30))
     assert (usage(room).input, usage(room).output, room[-1].finish) == (28, 12, "length")
-    learned = load(tiny_hf.save(tmp_path / "gpt", "gpt2", n_positions=50), threads=1)
-    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and gpt holds 50"):
+    learned = load(tiny_hf.save(tmp_path / "gpt", "gpt2", n_positions=50), threads=1, n_ctx=900)
+    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and gpt holds 50 .*use a model with more context"):
         run(learned, ask("x" * 60))
     assert usage(run(learned, ask("x" * 20, max_tokens=90))).output <= 12
     long = ("a" * 30, "b" * 40)  # of more tokens than there are positions
     assert run(learned, ask("x" * 20, max_tokens=90, choices=long))[-1].finish == "length"
-    with pytest.warns(UserWarning, match=r"has 718 tokens; tiny-llama was trained on texts of 512"):
-        assert run(llama, ask("x" * 700, max_tokens=2))
+    with pytest.raises(ContextOverflow, match=r"has 718 tokens, and tiny-llama holds 512 .*set the option n_ctx"):
+        run(llama, ask("x" * 700, max_tokens=2))
+    assert [backend.profile.context for backend in (small, learned, llama)] == [40, 50, 512]
+
+
+def test_prompts_longer_than_the_training_are_warned_of(folder: str, tmp_path: Path) -> None:
+    """Where the user has raised n_ctx, or nothing bounds the text, a model answers, and says how far it was trained."""
+    said = r"has 718 tokens; {} was trained on texts of 512"
+    raised = load(folder, threads=1, n_ctx=900)
+    with pytest.warns(UserWarning, match=said.format("tiny-llama")):
+        assert run(raised, ask("x" * 700, max_tokens=2))
+    recurrent = load(tiny_hf.save(tmp_path / "tiny-mamba", "mamba2"), threads=1)
+    with pytest.warns(UserWarning, match=said.format("tiny-mamba")):
+        assert run(recurrent, ask("x" * 700, max_tokens=2))
+    assert recurrent.profile.context is None
 
 
 def test_scores_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""llama.cpp in process, on a real model."""
+"""llama.cpp in process: on a real model, and where its words do not matter on a tiny one, which takes no time."""
 
 from __future__ import annotations
 
@@ -40,35 +40,35 @@ def comes_free(backend: LlamaCpp) -> bool:
     return slots.free == 2
 
 
-def test_samples_differ_and_are_all_counted(smollm2: LlamaCpp) -> None:
+def test_samples_differ_and_are_all_counted(tiny: LlamaCpp) -> None:
     """Three samples on two slots: all come, they differ, and the usage is the sum of what each took."""
-    deltas = run(smollm2, ask("Name an animal.", n=3, max_tokens=6, temperature=1.5, seed=11))
+    deltas = run(tiny, ask("Name an animal.", n=3, max_tokens=6, temperature=1.5, seed=11))
     assert len(set(texts(deltas))) > 1
-    ones = [run(smollm2, ask("Name an animal.", max_tokens=6, temperature=1.5, seed=11 + i)) for i in range(3)]
+    ones = [run(tiny, ask("Name an animal.", max_tokens=6, temperature=1.5, seed=11 + i)) for i in range(3)]
     assert usage(deltas).output == sum(usage(one).output for one in ones)
     assert usage(deltas).usd == 0.0
     assert not usage(deltas).guessed
 
 
-def test_sample_i_has_seed_plus_i(smollm2: LlamaCpp) -> None:
+def test_sample_i_has_seed_plus_i(tiny: LlamaCpp) -> None:
     """A request repeats, and its sample i is what seed + i gives alone: a vote can be replayed one by one."""
-    together = texts(run(smollm2, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
-    again = texts(run(smollm2, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
+    together = texts(run(tiny, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
+    again = texts(run(tiny, ask("Tell me a story.", n=3, max_tokens=6, temperature=1.2, seed=5)))
     alone = [
-        texts(run(smollm2, ask("Tell me a story.", max_tokens=6, temperature=1.2, seed=5 + index)))[0]
+        texts(run(tiny, ask("Tell me a story.", max_tokens=6, temperature=1.2, seed=5 + index)))[0]
         for index in range(3)
     ]
     assert together == again == alone
 
 
-def test_choices_are_kept_whatever_is_in_them(smollm2: LlamaCpp) -> None:
+def test_choices_are_kept_whatever_is_in_them(tiny: LlamaCpp) -> None:
     """An answer is one of the choices, also where they hold quotes, backslashes, newlines or emoji."""
     for choices in (("yes", "no"), ('a"b\\n', "c\\d\n"), ("\U0001f600 né",)):
-        deltas = run(smollm2, ask("Choose.", choices=choices, max_tokens=24, temperature=1.0, n=2))
+        deltas = run(tiny, ask("Choose.", choices=choices, max_tokens=24, temperature=1.0, n=2))
         assert set(texts(deltas)) <= set(choices)
 
 
-def test_schemas_are_kept(smollm2: LlamaCpp) -> None:
+def test_schemas_are_kept(tiny: LlamaCpp) -> None:
     """An answer fits its schema, the bounds of its strings included."""
     schema: dict[str, Any] = {
         "type": "object",
@@ -76,7 +76,7 @@ def test_schemas_are_kept(smollm2: LlamaCpp) -> None:
         "required": ["word", "ok"],
         "additionalProperties": False,
     }
-    answer = json.loads(texts(run(smollm2, ask("Answer in JSON.", json_schema=schema, max_tokens=80)))[0])
+    answer = json.loads(texts(run(tiny, ask("Answer in JSON.", json_schema=schema, max_tokens=80)))[0])
     assert answer.keys() == {"word", "ok"}
     assert len(answer["word"]) <= 5
 
@@ -90,22 +90,22 @@ def test_stops_and_prefill(smollm2: LlamaCpp) -> None:
     assert run(smollm2, ask("Count.", "1, 2,", max_tokens=2))[-1].finish == "length"
 
 
-def test_logprobs_are_those_of_the_tokens(smollm2: LlamaCpp) -> None:
+def test_logprobs_are_those_of_the_tokens(tiny: LlamaCpp) -> None:
     """Pieces carry the log-probability of their tokens."""
-    deltas = run(smollm2, ask("Count.", "1, 2, 3,", max_tokens=4, temperature=0.0))
+    deltas = run(tiny, ask("Count.", "1, 2, 3,", max_tokens=4, temperature=0.0))
     scores = [delta.logprob for delta in deltas if delta.logprob is not None]
     assert len(scores) == 4
     assert all(score <= 0 for score in scores)
-    assert "logprobs" in smollm2.profile.can
+    assert "logprobs" in tiny.profile.can
 
 
-def test_long_prompts_say_both_numbers(smollm2: LlamaCpp) -> None:
+def test_long_prompts_say_both_numbers(tiny: LlamaCpp) -> None:
     """A prompt over the context says how long it is and how long it may be; the model goes on working."""
     with pytest.raises(ContextOverflow, match=r"\d{3,} tokens.*512 tokens"):
-        run(smollm2, ask("word " * 700))
+        run(tiny, ask("word " * 700))
     with pytest.raises(ContextOverflow, match=r"\d{3,} tokens.*512 tokens"):
-        run(smollm2, ask("word " * 700, choices=("yes", "no")))  # whose probabilities are asked for first
-    assert run(smollm2, ask("hi", max_tokens=1))
+        run(tiny, ask("word " * 700, choices=("yes", "no")))  # whose probabilities are asked for first
+    assert run(tiny, ask("hi", max_tokens=1))
 
 
 def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
@@ -123,21 +123,21 @@ def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
     assert comes_free(smollm2)
 
 
-def test_a_sample_of_several_says_its_probability_among_the_choices(smollm2: LlamaCpp) -> None:
+def test_a_sample_of_several_says_its_probability_among_the_choices(tiny: LlamaCpp) -> None:
     """With choices, log-probabilities are those of whole texts among the choices: they add up to one."""
     choices = ("red", "blue", "reddish", "\U0001f7e5")
     told: dict[str, float] = {}
     for choice in choices:  # each made to come, while all are allowed to the scoring
-        engine = smollm2._engine  # noqa: SLF001 - the one that scores
+        engine = tiny._engine  # noqa: SLF001 - the one that scores
         assert engine is not None
         turns = [{"role": "user", "content": "Which colour?"}]
         told[choice] = scores_of(engine, turns, choices, lambda: False).logprobs[choice]
     assert math.fsum(map(math.exp, told.values())) == pytest.approx(1)
-    deltas = run(smollm2, ask("Which colour?", choices=choices, n=3, temperature=1.5, seed=2))
+    deltas = run(tiny, ask("Which colour?", choices=choices, n=3, temperature=1.5, seed=2))
     for index, text in enumerate(texts(deltas)):
         scores = [delta.logprob for delta in deltas if delta.index == index and delta.logprob is not None]
         assert scores == [pytest.approx(told[text], abs=0.02)]
-    assert run(smollm2, ask("Which colour?", choices=("red",)))[-1].logprob == 0
+    assert run(tiny, ask("Which colour?", choices=("red",)))[-1].logprob == 0
 
 
 def test_scores_are_those_of_the_tokens(smollm2: LlamaCpp) -> None:
@@ -171,10 +171,10 @@ def test_answers_to_a_schema_are_compact_and_bounded(smollm2: LlamaCpp) -> None:
         assert len(json.loads(text)["w"]) <= 180
 
 
-def test_schemas_that_are_none_are_refused(smollm2: LlamaCpp) -> None:
+def test_schemas_that_are_none_are_refused(tiny: LlamaCpp) -> None:
     """A schema that llama.cpp cannot read, or silently leaves out, is the request's fault and said so."""
     with pytest.raises(BadRequest, match="unrecognized type nonsense"):
-        run(smollm2, ask("x", json_schema={"type": "nonsense"}))
+        run(tiny, ask("x", json_schema={"type": "nonsense"}))
     unheld = Request(messages=(), json_schema={"type": "object"})
     held = Held(unheld)
     held.check(Delta(0, '{"'))
@@ -183,56 +183,57 @@ def test_schemas_that_are_none_are_refused(smollm2: LlamaCpp) -> None:
         held.check(Delta(1, "Sure! {"))
 
 
-def test_a_prompt_counts_once(smollm2: LlamaCpp) -> None:
+def test_a_prompt_counts_once(tiny: LlamaCpp) -> None:
     """However many rounds its samples take, a prompt is one input; what follows finds it computed."""
     prompt = "Tell me of the sea, of its ships and of their captains, in one word."
-    one = usage(run(smollm2, ask(prompt, max_tokens=2, temperature=1.5, seed=1)))
-    five = usage(run(smollm2, ask(prompt, n=5, max_tokens=2, temperature=1.5, seed=1)))
+    one = usage(run(tiny, ask(prompt, max_tokens=2, temperature=1.5, seed=1)))
+    five = usage(run(tiny, ask(prompt, n=5, max_tokens=2, temperature=1.5, seed=1)))
     assert five.input == one.input
     assert five.output > one.output
     assert five.cached >= one.input - 1
 
 
-def test_characters_are_never_cut(smollm2: LlamaCpp) -> None:
+def test_characters_are_never_cut(tiny: LlamaCpp) -> None:
     """A character whose bytes are several tokens comes whole, also in pieces of a stream."""
     emoji = "\U0001f9ff\U0001f600é\u4e2d"
-    deltas = run(smollm2, ask("Repeat.", choices=(emoji,), max_tokens=40))
+    deltas = run(tiny, ask("Repeat.", choices=(emoji,), max_tokens=40))
     assert texts(deltas) == [emoji]
     assert not any("\ufffd" in delta.text for delta in deltas)
 
 
-def test_sixty_four_requests_at_once() -> None:
+def test_sixty_four_requests_at_once(tiny: LlamaCpp) -> None:
     """They wait for two slots; none is lost, and each gets its own answer."""
-    plain = load_smollm2(n_ctx=256, n_parallel=2, threads=1)
     requests = [ask("Say it.", choices=(str(i),), max_tokens=4) for i in range(64)]
-    answers = asyncio.run(gather_at_once(plain, requests))
+    answers = asyncio.run(gather_at_once(tiny, requests))
     assert [texts(deltas) for deltas in answers] == [[str(i)] for i in range(64)]
-    asyncio.run(plain.close())
 
 
 def test_a_closed_stream_takes_no_more_of_the_processor(smollm2: LlamaCpp) -> None:
-    """Closed after its first piece, a long request stops computing within a token's time."""
+    """Closed after its first piece, a request that would take a quarter of a minute soon computes no more."""
 
-    async def inner() -> float:
+    async def inner() -> None:
         stream = smollm2.generate(ask("Write a long story.", n=2, max_tokens=400))
         await anext(stream)
         await stream.aclose()
-        await asyncio.sleep(1)
         begin = time.process_time()
-        await asyncio.sleep(1)
-        return time.process_time() - begin
+        while True:
+            before = time.process_time()
+            await asyncio.sleep(0.2)
+            if time.process_time() - before < 0.04:
+                return
+            assert time.process_time() - begin < 4
 
-    assert asyncio.run(inner()) < 0.2
+    asyncio.run(inner())
 
 
-def test_state_after_a_system_turn_is_kept_across_processes(tmp_path: Path) -> None:
+def test_state_after_a_system_turn_is_kept_across_processes(tmp_path: Path, tiny_llama: str) -> None:
     """What one process computed the next one reads; a damaged file is written anew."""
     turns = (Message("system", "You are careful. " + "Look at every word of it. " * 10), Message("user", "Hi."))
     long = Request(messages=turns, max_tokens=1, temperature=0.0)
     folder = tmp_path / "kept"
 
     def cached() -> int:
-        backend = load_smollm2(n_ctx=256, n_parallel=1, threads=1, keep=str(folder))
+        backend = load(tiny_llama, n_ctx=512, n_parallel=1, threads=1, keep=str(folder))
         deltas = run(backend, long)
         asyncio.run(backend.close())
         return usage(deltas).cached
@@ -246,10 +247,10 @@ def test_state_after_a_system_turn_is_kept_across_processes(tmp_path: Path) -> N
     assert cached() > 70
     assert len(kept.read_bytes()) == len(whole)
     with pytest.raises(TaskError, match="cannot make the folder"):
-        run(load_smollm2(n_ctx=256, n_parallel=1, keep=str(kept / "x")), long)
+        run(load(tiny_llama, n_ctx=512, n_parallel=1, keep=str(kept / "x")), long)
 
 
-def test_many_tasks_at_once(smollm2: LlamaCpp) -> None:
+def test_many_tasks_at_once(tiny: LlamaCpp) -> None:
     """Six tasks share two slots: each gets its own whole answer, and the event loop is never held up."""
     longest = 0.0
 
@@ -263,7 +264,7 @@ def test_many_tasks_at_once(smollm2: LlamaCpp) -> None:
     async def inner() -> list[list[Delta]]:
         watcher = asyncio.create_task(watch())
         requests = [ask("Choose.", choices=(f"choice {i}",), n=1 + i % 2, max_tokens=8) for i in range(6)]
-        answers = await asyncio.gather(*(gather(smollm2, request) for request in requests))
+        answers = await asyncio.gather(*(gather(tiny, request) for request in requests))
         watcher.cancel()
         return answers
 
@@ -287,12 +288,12 @@ def test_cancelling_a_task_that_waits_gives_its_turn_back(smollm2: LlamaCpp) -> 
     assert comes_free(smollm2)
 
 
-def test_two_event_loops_in_two_threads(smollm2: LlamaCpp) -> None:
+def test_two_event_loops_in_two_threads(tiny: LlamaCpp) -> None:
     """One model serves event loops of several threads at once."""
     answers: list[str] = []
 
     def work(choice: str) -> None:
-        answers.extend(texts(run(smollm2, ask("Choose.", choices=(choice,), max_tokens=8))))
+        answers.extend(texts(run(tiny, ask("Choose.", choices=(choice,), max_tokens=8))))
 
     threads = [threading.Thread(target=work, args=(choice,)) for choice in ("left", "right")]
     for thread in threads:
@@ -302,17 +303,17 @@ def test_two_event_loops_in_two_threads(smollm2: LlamaCpp) -> None:
     assert sorted(answers) == ["left", "right"]
 
 
-def test_closing_ends_what_runs_and_a_later_use_loads_again() -> None:
+def test_closing_ends_what_runs_and_a_later_use_loads_again(tiny_llama: str) -> None:
     """`close` ends running requests with an error, frees the model, and may be called twice."""
-    backend = load_smollm2(n_ctx=256, n_parallel=1)
+    backend = load(tiny_llama, n_ctx=4096, n_parallel=1, threads=1)
 
     async def inner() -> None:
         said: list[tuple[str, float]] = []
         await backend.prepare(lambda message, fraction: said.append((message, fraction)))
         await asyncio.sleep(0)
         assert any("loading" in message for message, _ in said)
-        running = asyncio.create_task(gather(backend, ask("Story.", max_tokens=200)))
-        await asyncio.sleep(0.3)
+        running = asyncio.create_task(gather(backend, ask("Story.", max_tokens=4000)))
+        await asyncio.sleep(0.1)
         await backend.close()
         await backend.close()
         with pytest.raises(BackendUnavailable, match="closed"):

@@ -41,7 +41,8 @@ class HfOptions(Options):
         dtype: of the weights; `auto` is that of the files.
         device: where to compute: `cpu`, `cuda`, `cuda:1`, `mps`.
         threads: of the processor; torch chooses when not set.
-        n_ctx: most tokens of prompt and answer together; what the model was trained for when not set.
+        n_ctx: most tokens of prompt and answer together. When not set, what the model was trained for; none where all
+            of its state has a fixed size. What is set may be more than it was trained for: then it warns.
         n_parallel: how many samples are generated side by side; each takes memory for the whole text.
         logprobs: give log-probabilities.
         signals: tell with each sample how sure the model was (`entropy`, `margin`) and, of a recurrent one, how
@@ -129,7 +130,7 @@ class HuggingFace:
             if self._model is None or self._thread is None:
                 self._model = loading.load(self._place, dtype=options.dtype, device=options.device, say=say)
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="hf", initializer=self._set_threads)
-                self.profile = msgspec.structs.replace(self.profile, context=options.n_ctx or self._model.trained)
+                self.profile = msgspec.structs.replace(self.profile, context=self._context(self._model))
             return self._model, self._thread
 
     def _set_threads(self) -> None:
@@ -189,19 +190,24 @@ class HuggingFace:
         decoding = Decoding(model, request, wanted, crossing.put, crossing.stopped.is_set)
         decoding.run(prompt, self._samples(model, request, prompt, limit))
 
+    def _context(self, model: Model) -> int | None:
+        """Say how many tokens prompt and answer may have together; None where there is no telling, or no end."""
+        most, trained = self._options.n_ctx, model.trained
+        if trained is not None and model.family.positions == "learned":
+            return min(most or trained, trained)  # beyond it there are no positions to compute with
+        return most or (None if model.family.endless else trained)
+
     def _room(self, model: Model, length: int) -> int:
         """Say how many tokens an answer may have after a prompt of some length."""
-        most = self._options.n_ctx
-        if model.trained is not None and model.family.positions == "learned":
-            most = min(most or model.trained, model.trained)  # beyond it there are no positions to compute with
+        most = self._context(model)
         if most is not None and length >= most:
+            cure = "raise the option n_ctx"
+            if most != self._options.n_ctx:
+                learned = model.family.positions == "learned"
+                cure = "use a model with more context" if learned else "set the option n_ctx, if worse answers will do"
             raise ContextOverflow(
-                f"the prompt has {length} tokens, and {model.name} holds {most} with the answer: shorten the prompt"
-                + (
-                    ", or raise the option n_ctx"
-                    if most == self._options.n_ctx
-                    else ", or use a model with more context"
-                )
+                f"the prompt has {length} tokens, and {model.name} holds {most} with the answer: shorten the prompt, "
+                f"or {cure}"
             )
         if model.trained is not None and length > model.trained:
             message = (

@@ -33,6 +33,11 @@ class Family:
     positions: Literal["open", "learned"] = "open"
     resumes: bool = True
 
+    @property
+    def endless(self) -> bool:
+        """Whether all of the state has a fixed size, so that nothing but its training bounds the text."""
+        return self.carries == "cache_params"
+
 
 _ATTENTION = Family()
 _LEARNED = Family(positions="learned")
