@@ -16,7 +16,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from scaffold.registry import make_backend
 from scaffold.vocabulary.task import Budget
 from training.xlstm.network import XLSTM
 from training.xlstm.saving import Description, save
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HERE = Path(__file__).parent
 TRAINED = 40  # symbols of the longest row in training
@@ -51,7 +54,7 @@ def train(model: Any, automaton: Automaton, *, steps: int, batch: int = 32, rate
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if (step + 1) % (steps // 10) == 0:
+        if (step + 1) % max(steps // 10, 1) == 0:
             print(f"  {type(model).__name__} step {step + 1}: loss {loss.item():.2g}", flush=True)
 
 
@@ -87,12 +90,12 @@ def accuracy(planner: Any, backend: Any, rows: list[str], right: list[str], **op
 
 
 def measure(
-    automaton: Automaton, ways: dict[str, tuple[Any, Any, dict[str, Any]]], count: int
+    automaton: Automaton, ways: dict[str, tuple[Any, Any, dict[str, Any]]], count: int, lengths: Sequence[int]
 ) -> dict[str, list[float]]:
     """Give each way's accuracy at each length, on the same rows."""
     rng = np.random.default_rng(99)
     found: dict[str, list[float]] = {name: [] for name in ways}
-    for length in LENGTHS:
+    for length in lengths:
         tokens, answers = automaton.draw(rng, count, length)
         right = [automaton.vocabulary[answer] for answer in answers[:, -1]]
         for name, (planner, backend, options) in ways.items():
@@ -110,7 +113,9 @@ def safe_size(model: Transformer, automaton: Automaton) -> int:
     return max(int(np.argmin(faultless)) if not faultless.all() else TRAINED, 1)
 
 
-def plot(found: dict[str, dict[str, list[float]]], chances: dict[str, float], path: Path) -> None:
+def plot(
+    found: dict[str, dict[str, list[float]]], chances: dict[str, float], lengths: Sequence[int], path: Path
+) -> None:
     """Draw accuracy against length, one panel for each automaton."""
     import matplotlib as mpl
 
@@ -120,12 +125,12 @@ def plot(found: dict[str, dict[str, list[float]]], chances: dict[str, float], pa
     figure, axes = plt.subplots(1, len(found), figsize=(5 * len(found), 3.6), sharey=True, layout="constrained")
     for axis, (name, ways) in zip(np.atleast_1d(axes), found.items(), strict=True):
         for (way, row), style in zip(ways.items(), ("o-", "s-", "^--"), strict=True):
-            axis.plot(LENGTHS, row, style, label=way)
+            axis.plot(lengths, row, style, label=way)
         axis.axvline(TRAINED, color="0.7", linewidth=1)
         axis.text(TRAINED * 1.05, 1.03, "trained up to here", color="0.4", fontsize=8)
         axis.axhline(chances[name], color="0.7", linestyle=":", label="chance")
-        axis.set(title=name, xlabel="symbols", xscale="log", xticks=LENGTHS, ylim=(0, 1.1))
-        axis.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
+        axis.set(title=name, xlabel="symbols", xscale="log", xticks=lengths, ylim=(0, 1.1))
+        axis.set_xticks(lengths, [str(length) for length in lengths])
         axis.minorticks_off()
     np.atleast_1d(axes)[0].set_ylabel("right answers")
     np.atleast_1d(axes)[0].legend(fontsize=8, loc="lower left")
@@ -138,6 +143,8 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=1000, help="of each transformer's training")
     options.add_argument("--slstm-steps", type=int, default=700, help="of the sLSTM that follows the cups")
     options.add_argument("--rows", type=int, default=50, help="asked at each length")
+    options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="N", help="symbols of a row")
+    options.add_argument("--out", type=Path, default=HERE, help="folder for accuracy.json and accuracy.png")
     said = options.parse_args()
     torch.set_num_threads(1)
     found, chances, sizes, started = {}, {}, {}, time.process_time()
@@ -156,18 +163,19 @@ def main() -> None:
                 "sLSTM, one breath": (in_one_breath, recurrent, {}),
                 "transformer, steps written out": (step_by_step, transformer, steps),
             }
-            found[automaton.name] = measure(automaton, ways, said.rows)
+            found[automaton.name] = measure(automaton, ways, said.rows, said.lengths)
             chances[automaton.name], sizes[automaton.name] = 1 / len(automaton.states), size
     report = {
-        "lengths": LENGTHS,
+        "lengths": said.lengths,
         "accuracy": found,
         "symbols_a_step": sizes,
         "rows": said.rows,
         "trained_up_to": TRAINED,
         "cpu_seconds": round(time.process_time() - started),
     }
-    (HERE / "accuracy.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    plot(found, chances, HERE / "accuracy.png")
+    said.out.mkdir(parents=True, exist_ok=True)
+    (said.out / "accuracy.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    plot(found, chances, said.lengths, said.out / "accuracy.png")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ def main() -> None:
     options.add_argument("--mine", type=int, default=500)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--start", type=Path, help="weights after the first stage, to begin with the second")
+    options.add_argument("--disks", type=int, nargs="+", default=(), help="look at these towers alone afterwards")
     options.add_argument("--out", type=Path, default=Path("backends/scaffold_backends/xlstm/checkpoints"))
     said = options.parse_args()
     torch.manual_seed(said.seed)
@@ -115,7 +116,7 @@ def main() -> None:
     model = XLSTM(len(VOCABULARY), WIDTH, BLOCKS)
     metrics: dict[str, Any] = {"seed": said.seed, "batch": BATCH, "stages": []}
     first = {"steps": said.steps, "rate": said.rate, "mine": said.mine}
-    second = {"steps": said.steps // 6, "rate": said.rate / 6, "mine": said.mine // 2}
+    second = {"steps": max(said.steps // 6, 1), "rate": said.rate / 6, "mine": max(said.mine // 2, 1)}
     for by, how in ((draw, first), (draw_after, second)):
         if by is draw and said.start:
             model.load_state_dict(load_file(said.start))
@@ -134,7 +135,7 @@ def main() -> None:
     )
     path = said.out / "hanoi.safetensors"
     save(model, path, description, metrics)
-    measure(path)
+    measure(path, said.disks)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def train(model: XLSTM, *, steps: int, batch: int, rate: float, generator: torch
 
 
 @torch.no_grad()
-def measure(model: XLSTM, length: int, generator: torch.Generator, count: int = 1000) -> dict[str, float]:
+def measure(model: XLSTM, length: int, generator: torch.Generator, count: int) -> dict[str, float]:
     """Give the share of right answers to rows of a length, and the least probability that a right one had."""
     bits = torch.randint(0, 2, (count, length), generator=generator)
     wanted = _EVEN + bits.sum(1) % 2
@@ -72,6 +72,7 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=64)
     options.add_argument("--rate", type=float, default=4e-3)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--rows", type=int, default=1000, help="looked at afterwards, of each length")
     options.add_argument("--out", type=Path, default=Path("backends/scaffold_backends/xlstm/checkpoints"))
     said = options.parse_args()
     torch.manual_seed(said.seed)
@@ -86,7 +87,7 @@ def main() -> None:
         "batch": said.batch,
         "rate": said.rate,
         "cpu_seconds": round(time.process_time() - started, 1),
-        "by_length": [measure(model, length, generator) for length in (20, 40, 80, 128, 256, 512, 1024)],
+        "by_length": [measure(model, length, generator, said.rows) for length in (20, 40, 80, 128, 256, 512, 1024)],
         "log": log,
     }
     description = Description(
