@@ -121,6 +121,9 @@ def main() -> int:
     parser.add_argument("--model", default="", help="a folder; SmolLM2's GGUF file when not said")
     parser.add_argument("--rounds", type=int, default=5)
     said = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)  # of this thread alone, in which `generate` runs; the backend's own has the option below
     path = said.model or str(SMOLLM2.pull())
     plain = load(path, threads=1)
     asyncio.run(plain.prepare(lambda _message, _fraction: None))
