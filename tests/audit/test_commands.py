@@ -262,3 +262,11 @@ def test_only_heads_and_answers_are_signed_for_others(tmp_path: Path) -> None:
     done = subprocess.run(command, input=b"scaffold.key/\nevil\n", capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"nothing else is signed" in done.stderr
+
+
+@pytest.mark.parametrize("group", ["audit", "approvals", "policy", "mcp", "models", "database"])
+def test_help_has_each_commands_sentence_whole(solve: Command, group: str) -> None:
+    """What a command does is said to the end, however long it is."""
+    status, out, _ = solve(group, "--help")
+    assert status == 0
+    assert "..." not in out.partition("Commands:")[2]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import Command, journal_at, json_option, run_argument, runs_option, runs_said
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _id_argument = click.argument("name", metavar="ID")
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def approvals() -> None:
     """What waits for a person: approvals of exact calls and plans, and questions.
 

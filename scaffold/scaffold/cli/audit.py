@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.exporting import export
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.importing import import_
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, runs_option
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def audit() -> None:
     """What runs did."""
 

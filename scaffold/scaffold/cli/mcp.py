@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scaffold.cli.ending import FAILED
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import json_option
 from scaffold.cli.speech import count, line, plain
 
@@ -23,7 +24,7 @@ _WIDTH = 100
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def mcp() -> None:
     """Look at the tools of a task's MCP servers, and accept what they say of themselves.
 

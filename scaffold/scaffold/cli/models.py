@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from scaffold.cli.grouping import WholeSentences
+
 _name_argument = click.argument("name", metavar="NAME")
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def models() -> None:
     """Local models."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import by_name, json_option
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CALL = re.compile(r"\s*([\w.:-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _ARGUMENT = re.compile(r"""\s*([\w-]+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^,]*)\s*(?:,|$)""")
 
 
-@click.group(invoke_without_command=False)
+@click.group(cls=WholeSentences)
 def policy() -> None:
     """Check a policy file, run the table of calls in it, or ask what it makes of a call."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import key_option, runs_option
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def database() -> None:
     """Where runs are kept in PostgreSQL."""
 

@@ -1,0 +1,17 @@
+"""A group of commands whose help has the first sentence of each command whole, however long it is."""
+
+from __future__ import annotations
+
+import click
+
+_LONGEST = 500
+
+
+class WholeSentences(click.Group):
+    """Like click's own, which cuts them off in the middle."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(_LONGEST)) for name, each in found if each is not None])
