@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from scaffold.errors import BadInput
 from scaffold.foreign.agents import stories
 from scaffold.foreign.inspect_logs import read_log
 from scaffold.foreign.spans import Span, read_spans
-from scaffold.foreign.told import Deed, Turn
+from scaffold.foreign.told import Deed, Story, Turn
 from scaffold.foreign.writing import write
 from scaffold.trace.files import FileJournal
 from scaffold.trace.reading import links
@@ -31,8 +33,6 @@ from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from scaffold.foreign.told import Story
 
 HERE = Path(__file__).parent / "fixtures"
 # An agent of langgraph 1.2 with two tools, recorded by openinference-instrumentation-langchain.
@@ -356,14 +356,112 @@ def test_what_cannot_be_read_is_bad_input(
 
 def test_a_file_that_is_cut_anywhere_is_bad_input_or_tells_part(tmp_path: Path) -> None:
     """No cut of a real file ends in a traceback."""
-    for source, read in ((LANGGRAPH, lambda path: stories(read_spans(path))), (INSPECT, read_log)):
+
+    def spans(path: Path) -> list[Story]:
+        return list(stories(read_spans(path)))
+
+    def log(path: Path) -> list[Story]:
+        return list(read_log(path))
+
+    for source, read in ((LANGGRAPH, spans), (INSPECT, log)):
         data = source.read_bytes()
         for length in range(0, len(data), max(1, len(data) // 40)):
             (tmp_path / "cut").write_bytes(data[:length])
-            try:
+            with contextlib.suppress(BadInput):
                 read(tmp_path / "cut")
-            except BadInput:
-                continue
+
+
+# --- large files, and imports that end in the middle
+
+
+def chats(trace: int, count: int, weight: int = 10) -> str:
+    """A line of OTLP with answers of a model in one trace, each so many letters long."""
+    told = [
+        {
+            "traceId": f"{trace:032x}",
+            "spanId": f"{number:016x}",
+            "startTimeUnixNano": str(10**18 + trace * 10**12 + number * 10**9),
+            "endTimeUnixNano": str(10**18 + trace * 10**12 + number * 10**9),
+            "attributes": [
+                {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+                {"key": "gen_ai.completion.0.content", "value": {"stringValue": "x" * weight}},
+            ],
+        }
+        for number in range(1, count + 1)
+    ]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": told}]}]}) + "\n"
+
+
+def test_a_file_is_read_part_by_part(tmp_path: Path) -> None:
+    """Ten times the lines take no more memory, though the spans of each trace stand all over the file."""
+    peaks = []
+    for rounds in (4, 20):
+        path = tmp_path / f"{rounds}.jsonl"
+        with path.open("w") as file:
+            for _ in range(rounds):
+                file.writelines(chats(trace, 1, 20_000) for trace in range(1, rounds + 1))
+        tracemalloc.start()
+        try:
+            found = [len(story.items) for story in stories(read_spans(path))]
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert found == [rounds] * rounds
+    assert peaks[1] < peaks[0] + 20 * 4 * 20_000  # of one trace
+
+
+def test_a_part_that_is_too_large_to_be_read_at_once_is_named_with_the_cure(
+    audit: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line, JSON over several lines, a message of protobuf, a sample of Inspect: which, and what to do."""
+    monkeypatch.setattr("scaffold.foreign.spans.LARGEST", 4000)
+    monkeypatch.setattr("scaffold.foreign.inspect_logs.LARGEST", 4000)
+    plain = json.dumps(hexadecimal(TracesData.FromString(LANGGRAPH.read_bytes())))
+    forms = {
+        "line": (plain.encode(), "a line of it is larger than"),
+        "pretty": (json.dumps(json.loads(plain), indent=1).encode(), "its JSON is larger than"),
+        "protobuf": (LANGGRAPH.read_bytes(), "a message in it is larger than"),
+        "inspect": (INSPECT.read_bytes(), "in it is larger than"),
+    }
+    for name, (data, said) in forms.items():
+        (tmp_path / name).write_bytes(data)
+        status, _, err = audit("import", str(tmp_path / name))
+        assert (status, said in err, ": " in err.partition("at once")[2]) == (2, True, True), err
+
+
+def test_one_trace_that_cannot_be_told_does_not_keep_the_others_out(
+    audit: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """They are imported, the fault is named, and the command ends as it does with bad input."""
+    broken = chats(2, 1).replace("gen_ai.completion.0.content", "gen_ai.input.messages")
+    broken = broken.replace("xxxxxxxxxx", json.dumps([{"role": "user", "parts": 5}]).replace('"', '\\"'))
+    (tmp_path / "three.jsonl").write_text(chats(1, 1) + broken + chats(3, 1))
+    status, out, err = audit("import", str(tmp_path / "three.jsonl"))
+    assert (status, len(out.splitlines())) == (2, 2), err
+    assert f"trace {2:032x}" in err
+
+
+def test_an_import_that_was_killed_is_done_again(audit: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """What it left is no run of anybody's: the next import takes its place; a whole one is left as it is."""
+    audit("import", str(LANGGRAPH))
+    (folder,) = (tmp_path / "runs").glob("2*/")
+    whole = (folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    for left in (whole[:5], []):
+        (folder / "trace.jsonl").write_bytes(b"".join(left))
+        status, out, _ = audit("import", str(LANGGRAPH))
+        assert (status, "imported already" in out) == (0, False)
+        assert len((folder / "trace.jsonl").read_bytes().splitlines()) == len(whole)
+    assert "imported already" in audit("import", str(LANGGRAPH))[1]
+
+
+def test_what_cannot_be_recorded_leaves_no_run_behind(tmp_path: Path) -> None:
+    """An argument that is no JSON is bad input, and the next import does not find half a run."""
+    journal = FileJournal(tmp_path / "runs")
+    deeds = [Deed(at=1.0, until=2.0, name="pay", arguments={"cents": cents}) for cents in (1, object())]
+    story = Story(source="x", id="1", at=1.0, until=2.0, items=list(deeds))
+    with pytest.raises(BadInput, match="cannot be recorded"):
+        asyncio.run(write(journal, story))
+    assert journal.runs() == []
 
 
 PLAIN = st.recursive(
@@ -383,8 +481,7 @@ def test_whatever_stands_in_attributes_is_read_or_bad_input(tmp_path: Path, attr
     """No attribute of a known name, whatever it holds, ends in a traceback, also when it is written down."""
     span = Span(trace="1", id="2", parent="", name="x", at=1.0, until=2.0, attributes=attributes)
     try:
-        found = stories([span])
-        for story in found:
+        for story in stories([span]):
             with tempfile.TemporaryDirectory(dir=tmp_path) as place:
                 asyncio.run(write(FileJournal(place), story))
     except BadInput:

@@ -13,6 +13,8 @@ from scaffold.cli.options import journal_at, json_option, runs_option
 from scaffold.cli.speech import count, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scaffold.foreign.told import Story
     from scaffold.interfaces import KeptRuns
 
@@ -26,44 +28,71 @@ def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
 
     FILE is OTLP, as JSON, JSON lines or protobuf, with spans of the GenAI conventions or of OpenInference; or a log of
     Inspect (.eval). Of what came from outside everything is tainted, and every tool counts as irreversible. The runs
-    are there for `audit show`, `why`, `review`, `report` and `export`; what is imported already is left as it is.
+    are there for `audit show`, `why`, `review`, `report` and `export`; what is imported already is left as it is. A
+    file may be large: it is read part by part, each trace is in memory alone, and a part is no larger than 64 MB.
     """
     journal = journal_at(runs)
-    rows = [row for file in files for row in asyncio.run(_import(journal, file))]
+    faults: list[str] = []
+    rows = [row for file in files for row in asyncio.run(_import(journal, file, faults))]
     if as_json:
         click.echo(json.dumps(rows))
-        return
-    for row in rows:
+    for row in () if as_json else rows:
         what = f"{count(row['steps'], 'step')}, {count(row['actions'], 'action')}"
         known = " (imported already)" if row["known"] else ""
         click.echo(f"{row['run']}  {plain(row['agent'])}: {what}, from {row['source']}{known}")
+    if faults:
+        from scaffold.errors import BadInput
+
+        raise BadInput(faults[0] + (f"; and {count(len(faults) - 1, 'more fault')}" if len(faults) > 1 else ""))
 
 
-def _stories(file: Path) -> list[Story]:
+def _stories(file: Path, faults: list[str]) -> Iterator[Story]:
+    """What a file tells; a part that cannot be read is a fault, and the next one is told all the same."""
     from scaffold.errors import BadInput
     from scaffold.foreign import agents, inspect_logs, spans
 
+    none = f"{file} has spans, and none of a model's answer or a tool's call: gen_ai.* or OpenInference"
     try:
         if inspect_logs.is_inspect_log(file):
-            return inspect_logs.read_log(file)
+            told, none = inspect_logs.read_log(file), f"{file} has no samples"
+        else:
+            told = agents.stories(spans.read_spans(file))
     except OSError as error:
         raise BadInput(f"cannot read {file}: {error.strerror}") from None
-    found = agents.stories(spans.read_spans(file))
-    if not found:
-        raise BadInput(f"{file} has spans, and none of a model's answer or a tool's call: gen_ai.* or OpenInference")
-    return found
+    before, found = len(faults), False
+    while True:
+        try:
+            story = next(told)
+        except StopIteration:
+            break
+        except BadInput as error:
+            faults.append(str(error))
+        else:
+            found = True
+            yield story
+    if not found and len(faults) == before:
+        faults.append(none)
 
 
-async def _import(journal: KeptRuns, file: Path) -> list[dict[str, Any]]:
+async def _import(journal: KeptRuns, file: Path, faults: list[str]) -> list[dict[str, Any]]:
+    from scaffold.errors import BadInput
+    from scaffold.foreign import writing
     from scaffold.foreign.told import Turn
-    from scaffold.foreign.writing import name_of, write
 
-    rows = []
-    for story in _stories(file):
-        run = name_of(story)
-        known = run in journal.runs()
-        if not known:
-            await write(journal, story)
+    rows, have = [], set(journal.runs())
+    for story in _stories(file, faults):
+        try:
+            run = writing.name_of(story)
+            known = run in have
+            if known and writing.is_cut_off(journal, run):
+                writing.discard(journal, run)
+                known = False
+            if not known:
+                await writing.write(journal, story)
+                have.add(run)
+        except BadInput as error:
+            faults.append(str(error))
+            continue
         steps = sum(isinstance(each, Turn) for each in story.items)
         row = {"run": run, "agent": story.agent, "steps": steps, "actions": len(story.items) - steps}
         rows.append({**row, "source": story.source, "known": known, "trace": journal.location(run)})

@@ -71,7 +71,11 @@ def verified(folder: Path, against: tuple[Path, ...], key: tuple[str, ...]) -> V
     from scaffold.trace.verify import verify_run
 
     heads = [_heads_in(each, folder.name) for each in against]
-    return verify_run(folder, key=_verifiers(key), against=heads, running=is_written(folder))
+    running = is_written(folder)
+    found = verify_run(folder, key=_verifiers(key), against=heads, running=running)
+    if not found.ok and not running and is_written(folder):  # it was gone on with while it was looked at
+        found = verify_run(folder, key=_verifiers(key), against=heads, running=True)
+    return found
 
 
 def _verifiers(said: tuple[str, ...]) -> list[str]:

@@ -16,9 +16,7 @@ from scaffold.cli.speech import count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold.interfaces import KeptRuns
-    from scaffold.trace.files import FileJournal
-    from scaffold.trace.pruning import Pruned
+    from scaffold.trace.pruning import Pruned, Pruning
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([hdwy]?)")
 _HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
@@ -26,7 +24,7 @@ _HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
 
 @click.command()
 @click.argument("named", metavar="[RUN...]", nargs=-1)
-@click.option("--older-than", metavar="AGE", help="Runs that ended so long ago: 90d, 12h, 4w, 2y.")
+@click.option("--older-than", metavar="AGE", help="Runs whose last event is so old: 90d, 12h, 4w, 2y.")
 @click.option(
     "--mentioning", metavar="TEXT", multiple=True, help="Only content and answers that hold this, in any case."
 )
@@ -56,10 +54,14 @@ def prune(
         raise click.UsageError("name runs, or say --older-than or --mentioning")
     if whole and mentioning:
         raise click.UsageError("--whole removes whole runs, --mentioning parts of them: say one of them")
-    journal = _files(journal_at(runs))
+    from scaffold.trace.pruning import pruning_of
+
+    journal = journal_at(runs)
     found = [journal.find(each) for each in named] or journal.runs()
     until = time.time() - _seconds(older_than) if older_than else None
-    pruned = list(_pruned(journal, found, until, mentioning, whole=whole, unfinished=unfinished, dry=not yes))
+    pruned = list(
+        _pruned(pruning_of(journal), found, until, mentioning, whole=whole, unfinished=unfinished, dry=not yes)
+    )
     if as_json:
         import msgspec
 
@@ -79,7 +81,7 @@ def prune(
 
 
 def _pruned(
-    journal: FileJournal,
+    pruning: Pruning,
     found: list[str],
     until: float | None,
     words: tuple[str, ...],
@@ -89,25 +91,26 @@ def _pruned(
     dry: bool,
 ) -> Iterator[Pruned]:
     from scaffold.errors import BadInput, JournalFailed, RunHeld
-    from scaffold.trace import pruning
+    from scaffold.trace.pruning import Pruned
+    from scaffold.vocabulary.events import Ended
 
     for run in found:
-        folder = journal.folder(run)
-        ended = pruning.ended_at(folder)
-        if until is not None and (ended is None or ended > until) and not (ended is None and unfinished):
+        last = pruning.last(run)
+        ended = isinstance(last, Ended)
+        if until is not None and (last is None or last.at > until or not (ended or unfinished)):
             continue
-        if ended is None and not unfinished:
-            yield pruning.Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
+        if not ended and not unfinished:
+            yield Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
             continue
         try:
             if whole:
-                done = pruning.prune_run(folder, dry=dry)
+                done = pruning.whole(run, dry=dry)
             elif words:
-                done = pruning.prune_mentions(folder, list(words), dry=dry)
+                done = pruning.mentions(run, words, dry=dry)
             else:
-                done = pruning.prune_content(folder, dry=dry)
+                done = pruning.content(run, dry=dry)
         except (BadInput, RunHeld, JournalFailed) as error:
-            done = pruning.Pruned(run=run, passed_over=str(error))
+            done = Pruned(run=run, passed_over=str(error))
         if done.contents or done.answers or done.gone or done.passed_over:
             yield done
 
@@ -128,10 +131,14 @@ def compress(named: tuple[str, ...], runs: Path | None) -> None:
     $SCAFFOLD_COMPRESS=1 has each run do so by itself when it ends. Everything that reads runs reads these too.
     """
     from scaffold.errors import RunHeld
+    from scaffold.trace.files import FileJournal
     from scaffold.trace.packing import pack_if_ended
     from scaffold.trace.pruning import held
 
-    journal = _files(journal_at(runs))
+    journal = journal_at(runs)
+    if not isinstance(journal, FileJournal):
+        click.echo(f"nothing to do: PostgreSQL compresses long content by itself, so {journal.name} is left as it is")
+        return
     saved = packed = 0
     for run in [journal.find(each) for each in named] or journal.runs():
         folder = journal.folder(run)
@@ -143,17 +150,3 @@ def compress(named: tuple[str, ...], runs: Path | None) -> None:
         packed += bool(gained)
         saved += gained
     click.echo(f"compressed {count(packed, 'run')}, {saved / 1e6:.1f} MB less")
-
-
-def _files(journal: KeptRuns) -> FileJournal:
-    """A journal that keeps its runs in files.
-
-    Raises:
-        BadInput: it keeps them otherwise.
-    """
-    from scaffold.errors import BadInput
-    from scaffold.trace.files import FileJournal
-
-    if not isinstance(journal, FileJournal):
-        raise BadInput(f"{journal.name} keeps no files: what it keeps is for the database to delete or to compress")
-    return journal

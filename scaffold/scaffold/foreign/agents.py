@@ -7,16 +7,19 @@ OpenInference semantic conventions, "Span kinds" and "LLM spans"; Traceloop's `g
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from scaffold.errors import BadInput
+from scaffold.foreign.spans import Span
 from scaffold.foreign.told import Deed, Story, Turn, call_as_text
 from scaffold.vocabulary.models import Message, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from scaffold.foreign.spans import Span
     from scaffold.vocabulary.models import Role
 
 KIND, OPERATION = "openinference.span.kind", "gen_ai.operation.name"
@@ -30,24 +33,59 @@ _ROLES: dict[str, Role] = {
     "model": "assistant",
 }
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
+_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Span).decode
 
 
-def stories(spans: Sequence[Span]) -> list[Story]:
-    """What the spans of each trace tell; a trace without a model's answer or a tool's call tells nothing.
+def stories(spans: Iterable[Span]) -> Iterator[Story]:
+    """What the spans of each trace tell, the earliest first; without a model's answer or a tool's call that is nothing.
+
+    Spans of one trace may stand anywhere, so all are laid aside on disk first; in memory is one trace at a time.
 
     Raises:
-        BadInput: what stands in their attributes is of no form that is known.
+        BadInput: what stands in the attributes of a trace's spans is of no form that is known; the next one can be
+            asked for all the same.
     """
-    by_trace: dict[str, list[Span]] = {}
-    for span in spans:
-        by_trace.setdefault(span.trace, []).append(span)
-    told = []
-    for trace, each in by_trace.items():
-        try:
-            told.append(_story(trace, sorted(each, key=lambda span: span.at)))
-        except (TypeError, AttributeError, ValueError, LookupError) as error:
-            raise BadInput(f"the spans of trace {trace} are of no form that is known: {error}") from error
-    return sorted((story for story in told if story.items), key=lambda story: story.at)
+    return _Stories(spans)
+
+
+class _Stories:
+    """One story after another; one that cannot be told does not keep the next from being told."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._aside = sqlite3.connect("", isolation_level=None)  # a file without a name, once it is larger than a cache
+        self._aside.executescript("PRAGMA journal_mode = OFF; CREATE TABLE spans (trace TEXT, at REAL, span BLOB)")
+        self._spans: Iterable[Span] | None = spans
+        self._traces: Iterator[str] = iter(())
+
+    def __iter__(self) -> Iterator[Story]:
+        return self
+
+    def __next__(self) -> Story:
+        if self._spans is not None:
+            spans, self._spans = self._spans, None
+            self._lay_aside(spans)
+        for trace in self._traces:
+            rows = self._aside.execute("SELECT span FROM spans WHERE trace = ? ORDER BY at, rowid", (trace,))
+            try:
+                story = _story(trace, [_decode(span) for (span,) in rows])
+            except (TypeError, AttributeError, ValueError, LookupError, OverflowError, RecursionError) as error:
+                raise BadInput(f"the spans of trace {trace} are of no form that is known: {error}") from error
+            if story.items:
+                return story
+        self._aside.close()
+        raise StopIteration
+
+    def _lay_aside(self, spans: Iterable[Span]) -> None:
+        self._aside.execute("BEGIN")
+        for span in spans:
+            try:
+                row = (span.trace, span.at, _encode(span))
+                self._aside.execute("INSERT INTO spans VALUES (?, ?, ?)", row)
+            except (TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as error:
+                raise BadInput(f"the span {span.name!r} of trace {span.trace} cannot be kept: {error}") from error
+        self._aside.execute("CREATE INDEX by_trace ON spans (trace, at)")
+        traces = self._aside.execute("SELECT trace FROM spans GROUP BY trace ORDER BY min(at)").fetchall()
+        self._traces = iter([trace for (trace,) in traces])
 
 
 def _story(trace: str, spans: list[Span]) -> Story:

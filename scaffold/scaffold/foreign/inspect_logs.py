@@ -10,9 +10,10 @@ import json
 import struct
 import zipfile
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scaffold.errors import BadInput, MissingExtra
+from scaffold.foreign.spans import LARGEST, TooLarge
 from scaffold.foreign.told import Deed, Story, Turn, call_as_text
 from scaffold.vocabulary.models import Message, Usage
 
@@ -35,37 +36,65 @@ def is_inspect_log(path: Path) -> bool:
     return head.startswith(b"PK\x03\x04") or (head.lstrip().startswith(b"{") and b'"eval"' in head)
 
 
-def read_log(path: Path) -> list[Story]:
-    """Read the samples of a log.
+def read_log(path: Path) -> Iterator[Story]:
+    """Read the samples of a log one after another.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: it cannot be read, or a part of it is too large to be read whole.
         MissingExtra: it is compressed by Zstandard, which needs the extra `inspect`.
     """
     try:
-        members = dict(_members(path)) if zipfile.is_zipfile(path) else {}
-        whole = json.loads(path.read_bytes()) if not members else json.loads(members.get("header.json", b"{}"))
-        samples = [json.loads(data) for name, data in members.items() if name.startswith("samples/")]
-        samples += whole.get("samples") or []
-        return [_story(whole.get("eval", {}), sample) for sample in samples]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, struct.error) as error:
+        yield from _in_archive(path) if zipfile.is_zipfile(path) else _in_json(path)
+    except TooLarge as error:
+        raise BadInput(f"{path}: {error}") from None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        zipfile.BadZipFile,
+        struct.error,
+    ) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"{path} is no Inspect log that can be read: {error}") from None
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def _in_archive(path: Path) -> Iterator[Story]:
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        for info in archive.infolist():
-            if not info.filename.startswith("samples/") and info.filename != "header.json":
-                continue
-            if info.compress_type != _ZSTANDARD:
-                yield info.filename, archive.read(info)
-                continue
-            file.seek(info.header_offset)
-            name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LENGTHS])
-            file.seek(name + extra, 1)
-            yield info.filename, _expanded(file.read(info.compress_size), info.filename)
+        members = {info.filename: info for info in archive.infolist()}
+        header = members.get("header.json")
+        about = json.loads(_member(archive, file, header)) if header is not None else {}
+        for name, info in members.items():
+            if name.startswith("samples/"):
+                yield _story(about.get("eval", {}), json.loads(_member(archive, file, info)))
+
+
+def _in_json(path: Path) -> Iterator[Story]:
+    with path.open("rb") as file:
+        text = file.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise TooLarge("its JSON", "write the log as .eval, which is read sample by sample: inspect log convert")
+    whole = json.loads(text)
+    for sample in whole.get("samples") or []:
+        yield _story(whole.get("eval", {}), sample)
+
+
+def _member(archive: zipfile.ZipFile, file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+    if info.compress_type != _ZSTANDARD:
+        with archive.open(info) as packed:
+            whole = packed.read(LARGEST + 1)
+    else:
+        file.seek(info.header_offset)
+        name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LENGTHS])
+        file.seek(name + extra, 1)
+        whole = _expanded(file.read(min(info.compress_size, LARGEST)), info.filename)
+    if len(whole) > LARGEST:
+        raise TooLarge(f"{info.filename} in it", "leave that sample out")
+    return whole
 
 
 def _expanded(packed: bytes, name: str) -> bytes:
@@ -74,7 +103,9 @@ def _expanded(packed: bytes, name: str) -> bytes:
     except ImportError:
         raise MissingExtra("reading this Inspect log", "inspect") from None
     try:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+        # Samples that were added in parts are frames one after another.
+        with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as reader:
+            return bytes(reader.read(LARGEST + 1))
     except zstandard.ZstdError as error:
         raise ValueError(f"{name}: {error}") from None
 

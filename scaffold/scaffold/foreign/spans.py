@@ -7,8 +7,9 @@ collector's file exporter (a JSON object a line; protobuf messages each after fo
 from __future__ import annotations
 
 import base64
+import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _TRACE_BYTES, _LENGTH_BYTES = 16, 4
 _FAILED = 2
+LARGEST = 64 << 20  # bytes; what is decoded of them takes several times as much
+_PEEK = 512
+_RESOURCE_SPANS = b"\x0a"  # tag of field 1 of TracesData, with its wire type
+_LINES = "write it as JSON lines, a request a line, as the collector's file exporter does"
 
 
 class Span(msgspec.Struct, kw_only=True):
@@ -43,62 +48,127 @@ class Span(msgspec.Struct, kw_only=True):
     service: str = ""
 
 
-def read_spans(path: Path) -> list[Span]:
-    """Read the spans of a file.
+def read_spans(path: Path) -> Iterator[Span]:
+    """Read the spans of a file one after another; of the file no more is in memory than one request at a time.
 
     Raises:
-        BadInput: it cannot be read, or holds no spans.
+        BadInput: it cannot be read, holds no spans, or a request in it is too large to be read whole.
     """
+    found = 0
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for request in _requests(file):
+                for span in _spans(request):
+                    found += 1
+                    yield span
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from None
-    try:
-        told = list(_requests(data)) if data.lstrip()[:1] in {b"{", b"["} else list(_from_protobuf(data))
-        spans = [span for request in told for span in _spans(request)]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except TooLarge as error:
+        raise BadInput(f"{path}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise BadInput(f"{path} holds no OTLP spans that can be read: {error}") from None
-    if not spans:
+    if not found:
         raise BadInput(f"{path} holds no spans: OTLP is wanted, as JSON, JSON lines or protobuf")
-    return spans
 
 
-def _requests(data: bytes) -> Iterator[dict[str, Any]]:
-    """The requests in JSON: one, a list of them, or one a line."""
-    text = data.decode()
-    try:
-        told = json.loads(text)
-    except ValueError:
-        told = [json.loads(line) for line in text.splitlines() if line.strip()]
-    yield from told if isinstance(told, list) else [told]
+class TooLarge(ValueError):
+    """A part of a file that can only be read whole is larger than what is read at once."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what} is larger than the {LARGEST >> 20} MB that are read at once: {cure}")
 
 
-def _from_protobuf(data: bytes) -> Iterator[dict[str, Any]]:
+def _requests(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """The requests in a file, in whichever form."""
+    beginning = file.peek(_PEEK)  # type: ignore[attr-defined]  # an open file is a BufferedReader
+    if beginning.lstrip()[:1] in {b"{", b"["}:
+        return _from_json(file)
+    return _from_protobuf(file) if beginning[:1] == _RESOURCE_SPANS else _framed(file)
+
+
+def _from_json(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """The requests in JSON: one a line; else one that takes several lines, or a list of them."""
+    alone = None  # a first line that is no JSON by itself begins something longer
+    for line in iter(lambda: _line(file), b""):
+        if not line.strip():
+            continue
+        try:
+            told = json.loads(line)
+        except ValueError:
+            if alone is not None:
+                raise
+            alone = line
+            break
+        alone = b""
+        yield from told if isinstance(told, list) else [told]
+    if alone:
+        rest = file.read(LARGEST - len(alone) + 1)
+        if len(alone) + len(rest) > LARGEST:
+            raise TooLarge("its JSON", _LINES)
+        told = json.loads(alone + rest)
+        yield from told if isinstance(told, list) else [told]
+
+
+def _line(file: BinaryIO) -> bytes:
+    line = file.readline(LARGEST + 1)
+    if len(line) > LARGEST:
+        raise TooLarge("a line of it", _LINES)
+    return line
+
+
+def _from_protobuf(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """What a `TracesData` holds, which is resources' spans one after another, each after its tag and its length."""
+    while tag := file.read(1):
+        if tag != _RESOURCE_SPANS:
+            raise ValueError("it is cut off, or no protobuf")
+        yield from _resource_spans(_part(file, _varint(file)))
+
+
+def _framed(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Messages each after four bytes of length."""
+    while length := file.read(_LENGTH_BYTES):
+        if len(length) != _LENGTH_BYTES:
+            raise ValueError("it is cut off, or no protobuf")
+        yield from _from_protobuf(io.BytesIO(_part(file, int.from_bytes(length, "big"))))
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = file.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:  # noqa: PLR2004 - its highest bit says that more come
+            return value
+    raise ValueError("it is cut off, or no protobuf")
+
+
+def _part(file: BinaryIO, length: int) -> bytes:
+    if length > LARGEST and (not file.seekable() or length <= _left(file)):
+        raise TooLarge("a message in it", "have the collector write smaller batches")
+    part = file.read(min(length, LARGEST))
+    if len(part) != length:
+        raise ValueError("it is cut off, or no protobuf")
+    return part
+
+
+def _left(file: BinaryIO) -> int:
+    at = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(at)
+    return size - at
+
+
+def _resource_spans(part: bytes) -> Iterator[dict[str, Any]]:
     from google.protobuf.json_format import MessageToDict
     from google.protobuf.message import DecodeError
-    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-
-    def decoded(part: bytes) -> dict[str, Any]:
-        return MessageToDict(TracesData.FromString(part))
+    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
     try:
-        yield decoded(data)
-    except DecodeError:
-        try:
-            yield from [decoded(part) for part in _framed(data)]
-        except DecodeError as error:
-            raise ValueError(str(error)) from None
-
-
-def _framed(data: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(data):
-        length = int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
-        part = data[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length]
-        if len(part) != length:
-            raise ValueError("it is cut off, or no protobuf")
-        yield part
-        at += _LENGTH_BYTES + length
+        yield {"resourceSpans": [MessageToDict(ResourceSpans.FromString(part))]}
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _of(told: dict[str, Any], name: str, default: Any = None) -> Any:

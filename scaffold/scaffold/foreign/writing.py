@@ -7,7 +7,7 @@ told before it. Whatever a tool gave back is tainted; what a tool does to the wo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from scaffold.errors import BadInput
 from scaffold.foreign.told import Deed, Turn
 from scaffold.interfaces import Surroundings
 from scaffold.machinery.recorder import Recorder
+from scaffold.trace.folders import first_event, last_event
+from scaffold.trace.pruning import pruning_of
 from scaffold.trace.sealing import from_environment
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
@@ -29,8 +31,9 @@ from scaffold.vocabulary.task import Budget, Task
 
 if TYPE_CHECKING:
     from scaffold.foreign.told import Story
-    from scaffold.interfaces import Journal
+    from scaffold.interfaces import KeptRuns
 
+_AT_ONCE = 256  # events that wait to be written
 _NO_PROMPT = "(its log does not say what was asked)"
 
 
@@ -48,15 +51,22 @@ class _Then:
 
 
 def name_of(story: Story) -> str:
-    """The id of the run that a story becomes, the same each time."""
+    """The id of the run that a story becomes, the same each time.
+
+    Raises:
+        BadInput: it began at no time that there is.
+    """
     letters = "abcdefghjkmnpqrstuvwxyz23456789"
     number = int.from_bytes(sha256(f"{story.source}/{story.id}".encode()).digest()[:8], "big")
     tail = "".join(letters[number // len(letters) ** place % len(letters)] for place in range(6))
-    return f"{datetime.fromtimestamp(story.at, UTC):%Y%m%d-%H%M%S}-{tail}"
+    try:
+        return f"{datetime.fromtimestamp(story.at, UTC):%Y%m%d-%H%M%S}-{tail}"
+    except (ValueError, OverflowError, OSError) as error:
+        raise BadInput(f"run {story.id} of {story.source} began at no time that there is: {error}") from error
 
 
-async def write(journal: Journal, story: Story, *, name: str = "") -> str:
-    """Write a story as a run of a journal; gives its id.
+async def write(journal: KeptRuns, story: Story, *, name: str = "") -> str:
+    """Write a story as a run of a journal; gives its id. One that cannot be written whole leaves nothing behind.
 
     Raises:
         JournalFailed: it cannot be written.
@@ -64,18 +74,37 @@ async def write(journal: Journal, story: Story, *, name: str = "") -> str:
     """
     run = name or name_of(story)
     claim = await journal.claim(run, "import", create=True)
+    whole = False
     try:
         clock = _Then(story.at)
         surroundings = Surroundings(clock=clock, random=random.SystemRandom())
-        telling = _Telling(story, Recorder(journal, claim, surroundings, sealer=from_environment()), clock)
+        recorder = Recorder(journal, claim, surroundings, sealer=from_environment())
         try:
-            telling.tell()
+            for number, _ in enumerate(_Telling(story, recorder, clock).tell()):
+                if number % _AT_ONCE == 0:
+                    await recorder.flush()
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise BadInput(f"run {story.id} of {story.source} cannot be recorded: {error}") from error
-        await telling.recorder.flush(durable=True)
+        await recorder.flush(durable=True)
+        whole = True
     finally:
         await journal.release(claim)
+        if not whole:
+            discard(journal, run)
     return run
+
+
+def is_cut_off(journal: KeptRuns, run: str) -> bool:
+    """Whether a run was imported, and not to its end: the process that did died."""
+    folder = journal.folder(run, brief=True)
+    first, last = first_event(folder), last_event(folder)
+    foreign = first is None or (isinstance(first, ev.RunStarted) and bool(first.foreign))
+    return foreign and not isinstance(last, ev.Ended)
+
+
+def discard(journal: KeptRuns, run: str) -> None:
+    """Remove what was imported in part; its source has it all."""
+    pruning_of(journal).whole(run, dry=False)
 
 
 class _Telling:
@@ -86,8 +115,8 @@ class _Telling:
         self._clock = clock
         self.recorder = recorder
 
-    def tell(self) -> None:
-        """Write all of it, in the order in which it happened."""
+    def tell(self) -> Iterator[None]:
+        """Write all of it, in the order in which it happened, event by event."""
         story = self._story
         self._record(
             ev.RunStarted(
@@ -106,6 +135,7 @@ class _Telling:
         for at, _, happen in sorted(moments, key=lambda each: each[:2]):
             self._clock.at = max(self._clock.at, at)
             happen()
+            yield
         self._clock.at = max(self._clock.at, story.until)
         for note in story.notes:
             self._record(ev.Noted(), {"text": note, "partial": None})

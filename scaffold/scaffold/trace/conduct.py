@@ -118,6 +118,8 @@ class Conduct:
     # --- what is said of a plan or an action
 
     def _reviewed(self, event: ev.Reviewed) -> str:
+        if not event.verdicts:
+            return f"a review of the {event.subject} was written in which no monitor said anything"
         if event.subject not in {"plan", "action"}:
             return ""
         if event.waives:

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import msgspec
 
@@ -20,10 +20,13 @@ from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, PACKED, SPINE, open_content
 from scaffold.trace.folders import last_event
-from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from scaffold.interfaces import KeptRuns
+    from scaffold.vocabulary import events as ev
 
 _FILES = (CONTENT, PACKED)
 
@@ -47,6 +50,69 @@ class Pruned(msgspec.Struct, kw_only=True):
     passed_over: str = ""
 
 
+class Pruning(Protocol):
+    """Takes out of one place what is kept no longer; with `dry` it only says what would go.
+
+    All may raise RunHeld, when somebody writes the run, and JournalFailed.
+    """
+
+    def last(self, run: str) -> ev.Event | None:
+        """A run's last event; None when it cannot be read."""
+        ...
+
+    def whole(self, run: str, *, dry: bool) -> Pruned:
+        """Remove a whole run."""
+        ...
+
+    def content(self, run: str, *, dry: bool) -> Pruned:
+        """Remove all content of a run, and what people said to it."""
+        ...
+
+    def mentions(self, run: str, words: Sequence[str], *, dry: bool) -> Pruned:
+        """Remove each content, and each answer, that holds one of some words, whatever their case.
+
+        Raises:
+            BadInput: content is encrypted, and there is no key to look into it with.
+        """
+        ...
+
+
+def pruning_of(journal: KeptRuns) -> Pruning:
+    """What prunes the runs of a journal."""
+    from scaffold.trace.files import FileJournal
+
+    if isinstance(journal, FileJournal):
+        return FilePruning(journal)
+    from scaffold.trace.postgres import PostgresJournal
+    from scaffold.trace.postgres.pruning import PostgresPruning
+
+    assert isinstance(journal, PostgresJournal)  # noqa: S101 - there is no third kind
+    return PostgresPruning(journal.archive)
+
+
+class FilePruning:
+    """Prunes the runs of a folder."""
+
+    def __init__(self, journal: KeptRuns) -> None:
+        self._journal = journal
+
+    def last(self, run: str) -> ev.Event | None:
+        """As its spine has it."""
+        return last_event(self._journal.folder(run))
+
+    def whole(self, run: str, *, dry: bool) -> Pruned:
+        """Remove its folder."""
+        return prune_run(self._journal.folder(run), dry=dry)
+
+    def content(self, run: str, *, dry: bool) -> Pruned:
+        """Remove its content, its reviews' and its inbox's."""
+        return prune_content(self._journal.folder(run), dry=dry)
+
+    def mentions(self, run: str, words: Sequence[str], *, dry: bool) -> Pruned:
+        """Remove the lines and the answers that hold them, in its reviews too."""
+        return prune_mentions(self._journal.folder(run), words, dry=dry)
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a run's lock, so that nobody writes it meanwhile.
@@ -60,12 +126,6 @@ def held(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise RunHeld(f"run {folder.name} is being written by another process") from None
         yield
-
-
-def ended_at(folder: Path) -> float | None:
-    """When a run ended; None when it has not, and may be resumed."""
-    last = last_event(folder)
-    return last.at if isinstance(last, ev.Ended) else None
 
 
 def prune_run(folder: Path, *, dry: bool = False) -> Pruned:
@@ -82,36 +142,47 @@ def prune_content(folder: Path, *, dry: bool = False) -> Pruned:
     return _prune(folder, lambda _: False, lambda _: False, dry=dry)
 
 
-def prune_mentions(folder: Path, words: list[str], *, dry: bool = False) -> Pruned:
+def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> Pruned:
     """Remove each content, and each answer, that holds one of some words, whatever their case.
 
     Raises:
         BadInput: content is encrypted, and there is no key to look into it with.
     """
     wanted = [each.casefold() for each in words]
-
-    def keeps(line: bytes) -> bool:
-        try:
-            body = msgspec.json.decode(read_content(line).body)
-        except Sealed:
-            said = f"the content of run {folder.name} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
-            raise BadInput(said) from None
-        except ValueError:
-            return True  # damaged: for verification to say
-        return not _mentions(body, wanted)
-
-    return _prune(folder, keeps, lambda raw: not _mentions(raw.decode(errors="replace"), wanted), dry=dry)
+    return _prune(
+        folder,
+        lambda line: not holds(line, wanted, folder.name),
+        lambda raw: not mentions(raw.decode(errors="replace"), wanted),
+        dry=dry,
+    )
 
 
-def _mentions(value: object, wanted: list[str]) -> bool:
+def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
+    """Whether a content line holds one of some casefolded words, in any of its texts or names.
+
+    Raises:
+        BadInput: it is encrypted, and there is no key.
+    """
+    try:
+        body = msgspec.json.decode(read_content(line).body)
+    except Sealed:
+        said = f"the content of run {run} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
+        raise BadInput(said) from None
+    except ValueError:
+        return False  # damaged: for verification to say
+    return mentions(body, wanted)
+
+
+def mentions(value: object, wanted: Sequence[str]) -> bool:
+    """Whether a JSON value holds one of some casefolded words."""
     match value:
         case str():
             said = value.casefold()
             return any(each in said for each in wanted)
         case dict():
-            return any(_mentions(each, wanted) for pair in value.items() for each in pair)
+            return any(mentions(each, wanted) for pair in value.items() for each in pair)
         case list():
-            return any(_mentions(each, wanted) for each in value)
+            return any(mentions(each, wanted) for each in value)
         case _:
             return False
 

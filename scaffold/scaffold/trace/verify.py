@@ -6,10 +6,11 @@ without the key); that it was wise, it does not say. `Check` takes one line afte
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -179,9 +180,14 @@ def verify_run(
     """
     if not (folder / SPINE).is_file():
         raise UnknownRun(f"{folder} holds no run")
-    heads = folder / HEADS
-    check = Check(folder.name, keys=_several(key), own=_own_heads(heads), given=_given_heads(_several(against)))
-    check.follow(_spine(folder / SPINE, check.result, running=running), _contents(folder, check.result))
+    # A writer stores content, then its line, then the head of it. Taken the other way round, what is looked at here is
+    # one moment of a run that goes on meanwhile: no head of a line, and no line of a content, that came later.
+    heads = _own_heads(folder / HEADS, running=running)
+    given = _given_heads(_several(against))
+    with (folder / SPINE).open("rb") as spine:
+        lines = _until(spine, os.fstat(spine.fileno()).st_size)
+        check = Check(folder.name, keys=_several(key), own=heads, given=given)
+        check.follow(_spine(lines, check.result, running=running), _contents(folder, check.result), running=running)
     return check.finish(running=running)
 
 
@@ -211,10 +217,28 @@ def _several(said: str | Sequence[str]) -> Sequence[str]:
     return [said] if isinstance(said, str) and said else list(said)
 
 
-def _own_heads(path: Path) -> Iterator[Note]:
-    if path.exists():
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            yield from notes_in(file, strict=True)
+def _own_heads(path: Path, *, running: bool) -> Iterator[Note]:
+    """The heads that a run has now; one that is being written is none yet."""
+    size = path.stat().st_size if path.exists() else 0
+    return _heads_until(path, size, running=running) if size else iter(())
+
+
+def _heads_until(path: Path, size: int, *, running: bool) -> Iterator[Note]:
+    with path.open("rb") as file:
+        try:
+            yield from notes_in((line.decode(errors="replace") for line in _until(file, size)), strict=True)
+        except TornNote:
+            if not running:
+                raise
+
+
+def _until(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines that stand in the first bytes of a file; the last of them may be cut off."""
+    for line in file:
+        if size <= 0:
+            return
+        yield line[:size]
+        size -= len(line)
 
 
 def _given_heads(texts: Sequence[str]) -> list[Note]:
@@ -230,15 +254,14 @@ def _given_heads(texts: Sequence[str]) -> list[Note]:
     return found
 
 
-def _spine(path: Path, result: Verification, *, running: bool) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                if running:  # it is being written
-                    return
-                result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
+def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> Iterator[bytes]:
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            if running:  # it is being written
                 return
-            yield line[:-1]
+            result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
+            return
+        yield line[:-1]
 
 
 def _contents(folder: Path, result: Verification) -> Iterator[tuple[int, bytes]]:
@@ -299,7 +322,7 @@ class Check:
             return found
         return None
 
-    def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]]) -> None:
+    def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]], *, running: bool = False) -> None:
         """Check the spine's lines in order, and the content's beside them, each with its number in its file."""
         waiting = _Contents(contents, self.result)
         for line in lines:
@@ -307,7 +330,8 @@ class Check:
             if event is None:
                 return
             waiting.match(event.seq, event.content)
-        waiting.rest(ended=isinstance(self._last, ev.Ended | ev.Paused))
+        paused = isinstance(self._last, ev.Paused) and not running
+        waiting.rest(self.result.events, ended=isinstance(self._last, ev.Ended), paused=paused)
 
     def record(self, record: Record) -> bool:
         """Check one record, its content with it; gives whether the next can be checked."""
@@ -316,7 +340,7 @@ class Check:
         if event is not None:
             contents = _Contents(iter([(number, record.content)] if record.content else ()), self.result)
             contents.match(number, event.content)
-            contents.rest(ended=True)
+            contents.rest(number, ended=True)
         return event is not None
 
     def _line(self, line: bytes) -> ev.Event | None:
@@ -525,11 +549,15 @@ class _Contents:
         if digest and not found:
             self._result.withheld += 1
 
-    def rest(self, *, ended: bool) -> None:
-        """What is left over; a run that was cut off may have written content whose event was lost."""
+    def rest(self, last: int, *, ended: bool, paused: bool = False) -> None:
+        """What is left over; where the run may go on, content may have been written whose line was not, or not yet."""
         while self._next is not None:
-            if ended:
-                self._altered(self._next[0], f"line {self._next[0]} of {CONTENT} belongs to no event")
+            line, number, _ = self._next
+            if ended or number <= last:
+                self._altered(line, f"line {line} of {CONTENT} belongs to no event")
+            elif paused:
+                said = f"line {line} of {CONTENT} is of event {number}, which is not there: never written, or cut off"
+                self._result.find("torn tail", said, line, CONTENT)
             self._next = self._read()
 
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 10
 _SHOWN = 5
+_AT_ONCE = 500
 _TABLES_MISSING = "there are no tables of scaffold in it: `scaffold database migrate` makes them"
 
 
@@ -118,16 +119,18 @@ class Archive:
         return folder
 
     def _copy(self, run: str, folder: Path) -> None:
-        # Content is read after the spine, so that none is missing that a line refers to; what is more is left out.
-        lines = self._rows("SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq", (run,))
-        content = self._rows(
-            "SELECT line::text FROM scaffold.content WHERE run = %s AND seq <= %s ORDER BY seq", (run, len(lines))
-        )
-        heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
-        _write(folder / SPINE, (line for (line,) in lines))
-        _write(folder / CONTENT, (line for (line,) in content))
-        if heads:
-            _write(folder / HEADS, (note for (note,) in heads))
+        """Copy what the database holds at one moment, some lines at a time."""
+        with self.transaction(snapshot=True) as connection:
+            for name, statement in _FILES.items():
+                with connection.cursor(name="copied") as lines:
+                    lines.itersize = _AT_ONCE
+                    lines.execute(statement.encode(), (run,))
+                    _write(folder / name, (line for (line,) in lines))
+
+    def forget(self, run: str) -> None:
+        """Copy a run anew when it is looked at again."""
+        for brief in ("brief", "runs"):
+            self._copied.pop(self._root() / brief / run, None)
 
     def heads(self, run: str) -> str:
         """The signed heads of a run, one after another."""
@@ -148,6 +151,31 @@ class Archive:
             self._folder = Path(tempfile.mkdtemp(prefix="scaffold-"))
             weakref.finalize(self, _remove, self._folder, self._locks, os.getpid())
         return self._folder
+
+    @contextlib.contextmanager
+    def transaction(self, *, snapshot: bool = False) -> Iterator[Connection[tuple[Any, ...]]]:
+        """A connection in a transaction; with `snapshot`, one that changes nothing and sees one moment throughout.
+
+        Raises:
+            JournalFailed: the database cannot be reached, or does not let this role do that.
+        """
+        import psycopg
+
+        self._rows("SELECT 1")  # a connection that was lost meanwhile is made anew
+        with self._lock:
+            connection = self._connected()
+            try:
+                with connection.transaction():
+                    if snapshot:
+                        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    yield connection
+            except psycopg.errors.UndefinedTable:
+                raise JournalFailed(f"{self.name}: {_TABLES_MISSING}") from None
+            except psycopg.Error as error:
+                if connection.broken:
+                    self._disconnect()
+                said = " ".join(str(error).split())
+                raise JournalFailed(f"PostgreSQL at {self.name} refuses, or was lost: {said}") from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import psycopg
@@ -198,6 +226,12 @@ def _remove(folder: Path, locks: dict[str, int], process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+# Each file of a run, and its lines. A head stands with the blank line that parts it from the next.
+_FILES = {
+    SPINE: "SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq",
+    CONTENT: "SELECT line::text FROM scaffold.content WHERE run = %s ORDER BY seq",
+    HEADS: "SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number",
+}
 _OVER = """
 SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
     SELECT kind, line ->> 'status' AS status FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC
