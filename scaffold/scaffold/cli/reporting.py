@@ -30,6 +30,13 @@ _MEGA = 1e6
 @click.option(
     "--answers", metavar="RUN", help="A run whose answers are taken for right, to hold stated confidence against."
 )
+@click.option(
+    "--reviews",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Show later reviews of the run that are kept there (`audit review --out`) beside those in its own folder.",
+)
 @evidence_options
 @runs_option
 def report(
@@ -37,6 +44,7 @@ def report(
     output: Path | None,
     no_content: bool,
     answers: str | None,
+    reviews: tuple[Path, ...],
     against: tuple[Path, ...],
     key: tuple[str, ...],
     runs: Path | None,
@@ -44,8 +52,9 @@ def report(
     """Write a run as one HTML file, to be read anywhere, without a network.
 
     At its top stands what `audit verify` finds. It is written for runs that were cut off, are paused or still running,
-    were imported, are altered, or whose content is withheld, and shows what there is. It holds what the trace
-    holds, so only its owner may read the file; `--no-content` writes one that can be shown to others.
+    were imported, are altered, or whose content is withheld, and shows what there is; what `audit review` found later
+    stands beside what was said then. It holds what the trace holds, so only its owner may read the file;
+    `--no-content` writes one that can be shown to others.
     """
     from scaffold.odds.within import Within
     from scaffold.projections.report.page import write_report
@@ -55,7 +64,7 @@ def report(
     target = output or Path(f"{folder.name}.html")
     found = verified(folder, against, key)
     right = _right(journal, answers) if answers else None
-    written = write_report(folder, target, found, confidences=Within(right), content=not no_content)
+    written = write_report(folder, target, found, confidences=Within(right), content=not no_content, reviews=reviews)
     size = f", {written.bytes / _MEGA:.1f} MB" if written.bytes else ""
     click.echo(f"wrote {target}: {written.events:,} events{size}", err=not target.is_file())
     click.echo(click.style(found.sentence(), fg="green" if found.ok else "yellow"), err=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +35,12 @@ from scaffold import (
     think,
 )
 from scaffold.errors import ActionError
-from scaffold.interfaces import Answer
+from scaffold.interfaces import Answer, Surroundings
+from scaffold.machinery.rereading import reread
 from scaffold.odds.within import Within
 from scaffold.projections.report.page import Written, write_report
 from scaffold.trace.chain import GENESIS, seal
+from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.review import Evidence, Objection
@@ -155,6 +159,17 @@ class Studio:
         assert outcome.status == "solved", outcome.reason
         return outcome
 
+    def read_again(self, run: str, says: Any, out: str = "") -> str:
+        """Have a monitor read all of a run later; gives the review's id."""
+        monitor = Watcher(says, name="later", watches=frozenset({"step", "plan", "action", "observation", "answer"}))
+        journal, reviews = (
+            FileJournal(self.runs),
+            FileJournal(self.folder / out if out else self.runs / run / "reviews"),
+        )
+        reading = reread(journal, run, reviews, monitors=[monitor], backends={}, surroundings=Surroundings())
+        with ThreadPoolExecutor() as executor:  # a browser's driver may have a loop of its own in this thread
+            return executor.submit(asyncio.run, reading).result().review
+
     def report(self, run: str, name: str = "report.html", **more: Any) -> Report:
         """Write the report of a run, and take it apart."""
         folder, output = self.runs / run, self.folder / name
@@ -203,6 +218,16 @@ class Report:
         """Its rows, in the order of the trace."""
         parts = [self.part(f"index-{number}").splitlines() for number in range(self.manifest["indexes"])]
         return sorted((json.loads(line) for part in parts for line in part), key=lambda row: row[0][0])
+
+    def later(self) -> list[list[Any]]:
+        """What later reviews said: which review, of what, at which key, its digest, the strictest, and where it is."""
+        parts = [self.part(f"later-{number}").splitlines() for number in range(self.manifest["later"])]
+        return [json.loads(line) for part in parts for line in part]
+
+    def line(self, told: list[Any]) -> list[dict[str, Any]]:
+        """The events that a line of an index leads to."""
+        events: list[dict[str, Any]] = json.loads(self.part(f"block-{told[-2]}").splitlines()[told[-1]])
+        return events
 
     def rows(self) -> list[list[dict[str, Any]]]:
         """The events of each row, in the same order."""

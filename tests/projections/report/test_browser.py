@@ -18,6 +18,7 @@ from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
 from scaffold import Gate, Plan, Planned, Planning, Task, Verdict, act, propose, think
 from scaffold.errors import ActionRefused
 from scaffold.trace.chain import GENESIS, seal
+from scaffold.vocabulary.review import Evidence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -316,6 +317,37 @@ _CONTRAST = """(place) => {
     const both = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)];
     return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
 }"""
+
+
+def test_what_was_said_later_stands_beside_what_was_said_then(studio: Studio, opened: Open) -> None:
+    """Below the old verdicts, with its words marked; it has a filter of its own, and a line in the table of reviews."""
+
+    def says(subject: Any) -> Verdict:
+        if subject.kind == "step" and QUOTE in subject.step.reasoning:
+            quoted = (Evidence(quote="So it is i1", path="reasoning"),)
+            return Verdict(decision="revise", rationale=f"seen too late {HOSTILE}", evidence=quoted)
+        return Verdict(decision="allow")
+
+    run = studio.everything().run
+    review = studio.read_again(run, says)
+    page = opened(studio.report(run).path)
+    choose(page, "understand")
+    column = page.locator("#detail .three > section").nth(2)
+    expect(column.locator("p.later")).to_contain_text("Said later, when it was read again")
+    expect(column.locator("p.later")).to_contain_text(review)
+    said = [each.split(" says ")[0] for each in column.locator(".verdict .head").all_inner_texts()]
+    assert (sorted(said[:2]), said[2:]) == (["broken", "careful"], ["later"])
+    expect(column).to_contain_text("seen too late")
+    expect(page.locator("#detail .three > section").nth(0).locator("mark")).to_have_count(2)
+    page.locator("#chips .chip", has_text="objected to later").click()
+    expect(page.locator("#count")).to_have_text("1 of 12")
+    expect(page.locator("#list .line .sub")).to_contain_text("later: revise")
+    expect(page.locator("#again tbody tr")).to_have_count(1)
+    expect(page.locator("#again")).to_contain_text("the run up to event")
+    page.locator("#chips .chip", has_text="objected to later").click()
+    choose(page, "run ended")
+    expect(page.locator("#detail")).to_contain_text("Said later")
+    assert "owned" not in page.title()
 
 
 # --- other runs

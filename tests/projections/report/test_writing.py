@@ -8,7 +8,7 @@ import re
 import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.core.conftest import Watcher
@@ -26,6 +26,7 @@ from scaffold.trace.sealing import VARIABLE
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.events import VerdictFact
+from scaffold.vocabulary.review import Evidence
 
 if TYPE_CHECKING:
     from tests.projections.report.conftest import Studio
@@ -296,6 +297,55 @@ def test_encrypted_content_is_shown_to_whoever_has_the_key(studio: Studio, monke
     report = studio.report(run)
     assert {event["k"] for row in report.rows() for event in row} == {"none", "withheld"}
     assert report.manifest["stopped"] == ""
+
+
+def objecting(subject: Any) -> Verdict:
+    """Flags steps that hide something, blocks what is paid, and has nothing against the rest."""
+    if subject.kind == "step" and QUOTE in subject.step.reasoning:
+        return Verdict(decision="flag", rationale="seen too late", evidence=(Evidence(quote=QUOTE),))
+    paid = subject.kind == "action" and subject.plan[0].action == "pay"
+    return Verdict(decision="block" if paid else "allow", rationale="never" if paid else "")
+
+
+def test_what_a_later_review_said_is_in_it(studio: Studio) -> None:
+    """Each thing that was read again has a line that says where its verdicts are; other runs' reviews are left out."""
+    run, other = studio.everything().run, studio.everything().run
+    inside = studio.read_again(run, objecting)
+    studio.read_again(other, objecting, out="elsewhere")
+    outside = studio.read_again(run, Verdict(decision="allow"), out="elsewhere")
+    assert [each["id"] for each in studio.report(run).manifest["reviews"]] == [inside]
+    report = studio.report(run, reviews=[studio.folder / "elsewhere"])
+    told = report.manifest["reviews"]
+    assert {each["id"]: each["objections"] for each in told} == {inside: 2, outside: 0}
+    assert all(each["same"] and each["ended"] and each["verdicts"] > 8 and not each["stopped"] for each in told)
+    number = next(place for place, each in enumerate(told) if each["id"] == inside)
+    late = [line for line in report.later() if line[0] == number and line[4] != "allow"]
+    assert [(line[1], line[4]) for line in late] == [("step", "flag"), ("action", "block")]
+    keys = {row[2] for row in report.index()}
+    assert all(line[2] in keys for line in late)
+    (event,) = report.line(late[0])
+    assert event["c"]["verdicts"][0]["rationale"] == "seen too late"
+    hidden = studio.report(run, content=False)
+    assert "seen too late" not in "".join(hidden.part(f"block-{n}") for n in range(hidden.manifest["blocks"]))
+
+
+def test_a_review_that_is_not_of_this_run_as_it_is_says_so(studio: Studio) -> None:
+    """Of a run that was changed since, of a review that was altered, of one whose content is gone."""
+    run = studio.everything().run
+    review = studio.read_again(run, objecting)
+    folder = studio.runs / run / "reviews" / review
+    spine = (folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "trace.jsonl").write_bytes(b"".join([*spine[:4], spine[4].replace(b"allow", b"block"), *spine[5:]]))
+    (told,) = studio.report(run).manifest["reviews"]
+    assert (told["ended"], "line 5 of the trace" in told["stopped"], told["verdicts"]) == (False, True, 3)
+    (folder / "trace.jsonl").write_bytes(b"".join(spine))
+    (folder / "content.jsonl").unlink()
+    (told,) = studio.report(run).manifest["reviews"]
+    assert (told["same"], told["ended"], told["verdicts"] > 8) == (False, True, True)
+    review = studio.read_again(run, objecting)
+    rewrite(studio.runs / run, lambda _, body: {**body, "more": 1} if "samples" in body else body)
+    (told,) = (each for each in studio.report(run).manifest["reviews"] if each["id"] == review)
+    assert told["same"] is False
 
 
 def test_reviews_of_another_run_are_rows_of_their_own() -> None:

@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +29,7 @@ import msgspec
 from scaffold.errors import BadInput
 from scaffold.palette import PALETTE
 from scaffold.projections.report.figures import Figures
+from scaffold.projections.report.later import DIGEST, opening, reviews_of, told_later
 from scaffold.projections.report.reading import Reading
 from scaffold.projections.report.rows import Row, Rows
 from scaffold.projections.report.summaries import summary, worst_of
@@ -36,6 +37,8 @@ from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
     from scaffold.projections.report.figures import Confidences
+    from scaffold.projections.report.later import Review
+    from scaffold.projections.report.reading import Told
     from scaffold.trace.verify import Verification
 
 _FILES = Path(__file__).with_name("files")
@@ -56,7 +59,6 @@ _POLICY = (
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _BLOCK = 256 * 1024
-_DIGEST = 16  # hex digits, enough to see that two are alike; the trace has them whole
 _encode = msgspec.json.Encoder().encode
 
 
@@ -81,6 +83,7 @@ def write_report(
     *,
     confidences: Confidences | None = None,
     content: bool = True,
+    reviews: Sequence[Path] = (),
 ) -> Written:
     """Write the report of one run, in memory that does not grow with it.
 
@@ -92,12 +95,16 @@ def write_report(
         confidences: follows how well stated confidence fitted.
         content: without it, prompts, reasoning, arguments and outputs stay out, and whoever may see the spine may
             see the report.
+        reviews: folders of runs among which later reviews of the run are looked for, beside its own.
 
     Raises:
         BadInput: the output cannot be written.
         OSError: the run cannot be read.
     """
-    reading, figures = Reading(folder, content=content), Figures(confidences)
+    again = reviews_of(folder, reviews)
+    opened = [opening(each) for each in again]
+    reading = Reading(folder, content=content, heads_of=frozenset(each.until for each in opened))
+    figures = Figures(confidences)
     with _opened(output) as file, _aside(output) as aside, _aside(output) as indexed:
         blocks, index = _Blocks(aside, "block"), _Blocks(indexed, "index", 4 * _BLOCK)
         frame = _Frame()
@@ -106,10 +113,11 @@ def write_report(
             worst = worst_of(row)
             figures.take(row, worst)
             line = summary(row, worst)
-            index.add(_encode([*line, *blocks.add(_line(row))]))
+            index.add(_encode([*line, *blocks.add(_line(row.told))]))
             rows += 1
-        blocks.close()
         index.close()
+        later = _later(again, opened, reading, blocks, _Blocks(indexed, "later", 4 * _BLOCK))
+        blocks.close()
         from scaffold.trace.verify import describe
 
         manifest = {
@@ -120,6 +128,8 @@ def write_report(
             "content": content,
             "blocks": blocks.number,
             "indexes": index.number,
+            "later": later,
+            "reviews": msgspec.to_builtins(opened),
             "verification": describe(verification),
             "frame": frame.told(),
             "figures": figures.told(),
@@ -129,6 +139,18 @@ def write_report(
         last.close()
         size = _assemble(file, _page(folder.name), indexed, aside)
         return Written(reading.events, rows, size)
+
+
+def _later(
+    folders: Sequence[Path], reviews: Sequence[Review], reading: Reading, blocks: _Blocks, index: _Blocks
+) -> int:
+    """Write what later reviews said, and where it is; give the number of blocks that say where."""
+    for number, (folder, review) in enumerate(zip(folders, reviews, strict=True)):
+        review.same = reading.heads.get(review.until, "") == review.head != ""
+        for line in told_later(folder, review, content=reading.content, write=lambda told: blocks.add(_line([told]))):
+            index.add(_encode([number, *line]))
+    index.close()
+    return index.number
 
 
 def _assemble(file: BinaryIO, page: str, index: IO[bytes], blocks: IO[bytes]) -> int:
@@ -195,15 +217,15 @@ class _Frame:
         }
 
 
-def _line(row: Row) -> bytes:
-    """All events of a row with their contents, as one line of JSON."""
-    return b"[%b]" % b",".join(_event(told.event, told.kept, told.body) for told in row.told)
+def _line(told: Sequence[Told]) -> bytes:
+    """Events that belong together with their contents, as one line of JSON."""
+    return b"[%b]" % b",".join(_event(each.event, each.kept, each.body) for each in told)
 
 
 def _event(event: Any, kept: str, body: bytes) -> bytes:
     event.content = ""
     if getattr(event, "digest", ""):
-        event.digest = event.digest[:_DIGEST]
+        event.digest = event.digest[:DIGEST]
     return b'{"e":%b,"k":"%b","c":%b}' % (ev.encode(event), kept.encode(), body or b"null")
 
 

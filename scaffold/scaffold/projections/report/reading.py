@@ -44,15 +44,20 @@ class Reading:
     Args:
         folder: the run's.
         content: without it, all content is treated as if it were withheld.
+        heads_of: numbers of events whose hashes are wanted.
 
     Attributes:
+        content: whether content is given.
+        heads: those hashes, in hex, as far as was read.
         stopped: why nothing was read after the last event; empty when all was.
         events: how many were read.
     """
 
-    def __init__(self, folder: Path, *, content: bool = True) -> None:
+    def __init__(self, folder: Path, *, content: bool = True, heads_of: frozenset[int] = frozenset()) -> None:
         self._folder = folder
-        self._with_content = content
+        self._heads_of = heads_of
+        self.content = content
+        self.heads: dict[int, str] = {}
         self.stopped = ""
         self.events = 0
 
@@ -66,6 +71,8 @@ class Reading:
                 self.stopped = str(error)
                 return
             self.events = link.event.seq
+            if self.events in self._heads_of:
+                self.heads[self.events] = link.hash.hex()
             yield self._told(link, altered=altered)
 
     def _told(self, link: Link, *, altered: bool) -> Told:
@@ -73,7 +80,7 @@ class Reading:
             return Told(link.event, {}, "none")
         if altered:
             return Told(link.event, {}, "altered")
-        if link.content is None or not self._with_content:
+        if link.content is None or not self.content:
             return Told(link.event, {}, "withheld")
         try:
             body: Any = body_of(link.content)

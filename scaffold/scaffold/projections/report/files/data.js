@@ -10,6 +10,7 @@ class Row {
     this.seq = told[0][0];
     this.number = this.line = -1; // among all rows, and in the list as it is filtered
     this.cell = undefined; // in the strip
+    this.later = null; // what was said of it when the run was read again
   }
 }
 
@@ -34,8 +35,11 @@ async function unpack(id) {
   return await new Response(stream).text();
 }
 
+// In which rows something stands that a later review has read, the likelier ones first.
+const ROWS_OF = { step: ["step"], stream: ["step"], plan: ["plan", "action"], action: ["action"], observation: ["action"] };
+
 class Trace {
-  constructor(manifest, rows) {
+  constructor(manifest, rows, later) {
     Object.assign(this, { manifest, rows, blocks: new Map() });
     this.rowOf = new Int32Array(manifest.events + 2).fill(-1);
     rows.sort((one, other) => one.seq - other.seq);
@@ -43,11 +47,33 @@ class Trace {
       row.number = number;
       for (const seq of row.seqs) this.rowOf[seq] = number;
     });
+    for (const told of later) this.readAgain(told);
+  }
+
+  readAgain([review, subject, key, digest, worst, block, place]) {
+    const rows = subject === "answer" ? this.rows.slice(-1) : this.byKey.get(key) || [];
+    for (const kind of ROWS_OF[subject] || ["run"]) {
+      const fitting = rows.filter((row) => row.kind === kind);
+      for (const row of fitting) {
+        row.later ||= { worst: "", said: [] };
+        if (severity(worst) > severity(row.later.worst)) row.later.worst = worst;
+        row.later.said.push({ review, digest, block, place, sure: fitting.length === 1, last: row === fitting[fitting.length - 1] });
+      }
+      if (fitting.length) return;
+    }
+  }
+
+  // The events of later reviews that speak of a row. Where a move was made several times, digests tell which is meant.
+  async saidLater(row, events) {
+    const digests = new Set(events.filter((each) => each.e.kind === "reviewed").map((each) => each.e.digest));
+    const said = row.later ? row.later.said.filter((each) => each.sure || (digests.size ? digests.has(each.digest) : each.last)) : [];
+    return await Promise.all(said.map(async ({ review, block, place }) => ({ ...JSON.parse((await this.lines(block))[place])[0], review: this.manifest.reviews[review] })));
   }
 
   static async open(manifest) {
-    const packed = await Promise.all(Array.from({ length: manifest.indexes }, (_, number) => unpack("index-" + number)));
-    return new Trace(manifest, packed.flatMap((text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]").map((told) => new Row(told))));
+    const all = async (name, count) => (await Promise.all(Array.from({ length: count }, (_, number) => unpack(name + number)))).flatMap((text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]"));
+    const [told, later] = await Promise.all([all("index-", manifest.indexes), all("later-", manifest.later)]);
+    return new Trace(manifest, told.map((each) => new Row(each)), later);
   }
 
   // Rows by key, actions by their place in a plan, and the numbers of rows that quote an event: made when first asked for.

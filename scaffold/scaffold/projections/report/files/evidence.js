@@ -10,12 +10,12 @@ const lookOf = (decision) => (DECISIONS.includes(decision) ? decision : "unread"
 // All verdicts of a row: whole where their content is there, else the facts that the spine keeps.
 function verdictsOf(events) {
   const found = [];
-  for (const { e: event, c: content, k: kept } of events) {
+  for (const { e: event, c: content, k: kept, review } of events) {
     if (event.kind !== "reviewed") continue;
     const whole = listOf(content && content.verdicts);
     for (const [place, fact] of (event.verdicts || []).entries()) {
       const own = whole[place] && whole[place].monitor === fact.monitor ? whole[place] : whole.find((each) => each.monitor === fact.monitor);
-      found.push({ ...own, ...fact, status: fact.status || "ok", subject: event.subject, seq: event.seq, came: event.decision, waives: event.waives, hidden: kept === "withheld" || kept === "altered" });
+      found.push({ ...own, ...fact, status: fact.status || "ok", subject: event.subject, seq: event.seq, came: event.decision, waives: event.waives, review, hidden: kept === "withheld" || kept === "altered" });
     }
   }
   return found;
@@ -98,11 +98,17 @@ function evidence(trace, span) {
   return element("blockquote", "", plain(span.quote || "") || "words withheld", element("cite", "", from ? jump(from, "event " + span.event) : "", from && span.path ? " · " : "", span.path || ""));
 }
 
-function verdictColumn(trace, row, verdicts) {
+const byWorst = (verdicts) => [...verdicts].sort((one, other) => severity(other.decision) - severity(one.decision));
+
+// What was said then, and below it what was said later, when the run was read again.
+function verdictColumn(trace, row, verdicts, later) {
   const made = element("div", "verdicts");
-  const worst = [...verdicts].sort((one, other) => severity(other.decision) - severity(one.decision));
-  if (!verdicts.length) made.append(element("p", "faint", "No monitor has read this. That is not the same as clean."));
-  for (const verdict of worst) made.append(verdictCard(trace, row, verdict));
+  if (!verdicts.length) made.append(element("p", "faint", later.length ? "No monitor had read this when it happened." : "No monitor has read this. That is not the same as clean."));
+  for (const verdict of byWorst(verdicts)) made.append(verdictCard(trace, row, verdict));
+  for (const [review, said] of groupBy(later, (verdict) => verdict.review)) {
+    made.append(element("p", "later", "Said later, when it was read again", review.same ? "" : ", as it then was", element("span", "faint", ` ${moment(review.at)} · ${review.id}`)));
+    for (const verdict of byWorst(said)) made.append(verdictCard(trace, row, verdict));
+  }
   for (const each of trace.askedFor(row)) made.append(element("p", "faint", "asked a model: ", jump(each, each.label.split("  ")[0] + " " + each.key.slice(each.key.lastIndexOf("!") + 1))));
   return made;
 }

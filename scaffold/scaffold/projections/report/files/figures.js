@@ -157,5 +157,9 @@ function showLedgers(manifest) {
     DECISIONS.filter((decision) => monitor.decisions[decision]).map((decision) => `${decision} ${number(monitor.decisions[decision])}`).join(", "),
     Object.entries(monitor.statuses).filter(([status]) => status !== "ok").map(([status, count]) => `${SAID[status] || status}: ${number(count)}`).join(", ") || "none",
     number((monitor.usage.input || 0) + (monitor.usage.output || 0)), dollars(monitor.usage.usd === undefined ? 0 : monitor.usage.usd), lasting(monitor.seconds)]);
+  const { reviews } = manifest;
+  const again = reviews.map((review) => [`${moment(review.at)}, ${review.id}`, review.monitors.join(", "), number(review.verdicts), number(review.objections),
+    [review.same ? "" : "of a state of the run that is not this one", review.ended ? "" : "it did not come to its end", review.stopped].filter(Boolean).join("; ") || "the run up to event " + number(review.until)]);
+  at("again").replaceChildren(reviews.length ? table("Read again later, by `scaffold audit review`: what was said then stands beside what was said at the time, and changed nothing of what the run did.", ["review", "monitors", "verdicts", "objections", "of"], again) : "");
   at("monitors").replaceChildren(watchers.length ? table("Monitors: what each said, and what it took. A check that was not made is not a pass.", ["monitor", "verdicts", "said", "not made", "tokens", "money", "time"], watchers) : element("p", "note", "No monitor read anything in this run."));
 }

@@ -12,10 +12,10 @@ function goneFrom(events) {
 
 async function moveOf(trace, row) {
   const events = await trace.events(row);
-  const [cited, planned] = await Promise.all([citing(trace, row), plannedFor(trace, row)]);
+  const [cited, planned, later] = await Promise.all([citing(trace, row), plannedFor(trace, row), trace.saidLater(row, events)]);
   const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, review: showReview }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
-  made.append(heading(row), goneFrom(events) || "", ...tried(() => show(trace, row, events, cited, planned)));
+  made.append(heading(row), goneFrom(events) || "", ...tried(() => show(trace, row, events, { cited, planned, later: verdictsOf(later) })));
   made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
   return made;
 }
@@ -65,19 +65,19 @@ const section = (title, ...inside) => element("section", "part", element("h4", "
 
 // --- steps
 
-function showStep(trace, row, events, cited) {
+function showStep(trace, row, events, { cited, later }) {
   const asked = eventOf(events, "step.asked"), end = eventOf(events, "step.answered") || eventOf(events, "step.cut");
   const content = said(end), answer = end ? end.e : {};
   const samples = listOf(content.samples);
   const winner = samples.find((sample) => sample.index === answer.winner) || samples[answer.winner] || samples[0];
   const verdicts = verdictsOf(events);
-  const spans = [...spansIn(verdicts, row.seqs), ...cited];
+  const spans = [...spansIn([...verdicts, ...later], row.seqs), ...cited];
   return [
     stepFacts(asked.e, answer),
     element("div", "three",
       section("Reasoning", reasoning(answer, winner, spans)),
       section("Output", output(content, winner, spans, end)),
-      section("Verdicts", verdictColumn(trace, row, verdicts), cited.map((span) => element("p", "faint", "quoted by ", jump(span.from, span.monitor + " at event " + span.from.seq))))),
+      section("Verdicts", verdictColumn(trace, row, verdicts, later), cited.map((span) => element("p", "faint", "quoted by ", jump(span.from, span.monitor + " at event " + span.from.seq))))),
     samples.length > 1 || (samples.length && samples[0].flag) ? section("Samples: votes and discards", samples.map((sample) => sampleOf(sample, sample === winner, spans))) : null,
     reviewEnd(events),
     unfolding("What was asked", () => prompt(said(asked))),
@@ -151,7 +151,7 @@ function provenance(trace, row, title, sources, tainted) {
 
 // --- plans and actions
 
-function showPlan(trace, row, events) {
+function showPlan(trace, row, events, { later = [] } = {}) {
   const proposed = said(eventOf(events, "plan.proposed")), decided = eventOf(events, "plan.decided");
   const calls = listOf(proposed.calls), objections = listOf(said(decided).objections), allowed = Boolean(decided && decided.e.allowed);
   return [
@@ -160,7 +160,7 @@ function showPlan(trace, row, events) {
     objections.length ? section("Objections", objections.map((each) => element("p", "", element("b", "", each.node || "the plan"), ": ", each.feedback))) : null,
     calls.length ? section("Calls, as planned and as it came", element("div", "calls", calls.map((call) => plannedCall(trace, row, call, objections, allowed)))) : null,
     people(events),
-    section("Verdicts", verdictColumn(trace, row, verdictsOf(events))),
+    section("Verdicts", verdictColumn(trace, row, verdictsOf(events), later)),
   ];
 }
 
@@ -171,10 +171,10 @@ function plannedCall(trace, row, call, objections, allowed) {
     why ? element("p", "note bad", why) : null, json(call.arguments ?? {}, "call"), call.predicted !== undefined && call.predicted !== null ? element("p", "faint", "predicted: " + readable(call.predicted)) : null);
 }
 
-function showAction(trace, row, events, cited, planned) {
+function showAction(trace, row, events, { cited, planned, later }) {
   const proposed = eventOf(events, "action.proposed"), call = said(proposed).call || {}, intent = eventOf(events, "action.intent");
   const outcome = eventOf(events, "action.outcome"), refused = eventOf(events, "action.refused"), cleared = eventOf(events, "action.cleared");
-  const verdicts = verdictsOf(events), spans = [...spansIn(verdicts, row.seqs), ...cited];
+  const verdicts = verdictsOf(events), spans = [...spansIn([...verdicts, ...later], row.seqs), ...cited];
   const opening = proposed.e;
   const result = said(outcome);
   return [
@@ -186,7 +186,7 @@ function showAction(trace, row, events, cited, planned) {
       section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), about(spans, "observation"), "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
     reviewEnd(events),
     people(events),
-    section("Verdicts", verdictColumn(trace, row, verdicts)),
+    section("Verdicts", verdictColumn(trace, row, verdicts, later)),
     provenance(trace, row, "Arguments come from", Object.values(call.provenance || {}).flatMap((each) => (each && each.sources) || []), Object.values(call.provenance || {}).some((each) => each && each.tainted)),
   ];
 }
@@ -234,12 +234,13 @@ function showQuestion(trace, row, events) {
   return [section("Asked", json(said(asked).asked ?? "")), section("Answered", answered ? [element("p", "faint", "by " + (answered.e.by || "someone")), json(said(answered).value ?? "")] : element("p", "note", "Not yet."))];
 }
 
-const showReview = (trace, row, events) => [section("Verdicts", verdictColumn(trace, row, verdictsOf(events)))];
+const showReview = (trace, row, events, { later }) => [section("Verdicts", verdictColumn(trace, row, verdictsOf(events), later))];
 
-function showEvent(trace, row, events) {
-  return events.map(({ e: event, c: content }) => {
+function showEvent(trace, row, events, { later }) {
+  const recorded = events.map(({ e: event, c: content }) => {
     const { kind, seq, at: when, t, key, ...rest } = event;
     return element("div", "", facts([["when", moment(when)], ...Object.entries(rest).map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : String(value)])]),
       Object.entries(content || {}).map(([name, value]) => section(name, json(value))));
   });
+  return [...recorded, later.length ? section("Verdicts", verdictColumn(trace, row, [], later)) : null];
 }

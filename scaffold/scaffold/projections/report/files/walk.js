@@ -6,6 +6,7 @@ const OBJECTS = new Set(["flag", "revise", "resample", "escalate", "block", "hal
 const BADLY = new Set(["failed", "refused", "unknown"]);
 const READ = new Set(["step", "plan", "action", "review"]);
 const IN_STRIP = new Set([...READ, "question"]);
+const isLate = (row) => Boolean(row.later) && OBJECTS.has(row.later.worst);
 
 class Walk {
   constructor(trace) {
@@ -27,11 +28,12 @@ class Walk {
 
   choices() {
     const worst = this.trace.manifest.figures.worst;
-    const unmade = this.trace.rows.some((row) => row.marks.includes("f"));
-    for (const look of [...DECISIONS, "unread", ...(unmade ? ["unmade"] : [])]) {
-      const count = look === "unmade" ? this.trace.rows.filter((row) => row.marks.includes("f")).length : worst[look] || 0;
+    const unmade = this.trace.rows.filter((row) => row.marks.includes("f")).length, late = this.trace.rows.filter(isLate).length;
+    const words = { unread: "read by no monitor", unmade: "check not made", late: "objected to later" };
+    for (const look of [...DECISIONS, "unread", "unmade", "late"]) {
+      const count = { unmade, late }[look] ?? (worst[look] || 0);
       if (!count) continue;
-      const chip = button([element("span", "cell " + look, GLYPHS[look] ?? (look === "unread" ? "·" : "…")), look === "unmade" ? "check not made" : look === "unread" ? "read by no monitor" : look, element("b", "", number(count))], () => this.toggle(chip, look), "chip");
+      const chip = button([element("span", "cell " + look, GLYPHS[look] ?? (look === "unread" ? "·" : "…")), words[look] || look, element("b", "", number(count))], () => this.toggle(chip, look), "chip");
       chip.setAttribute("aria-pressed", "false");
       chip.dataset.look = look;
       at("chips").append(chip);
@@ -55,7 +57,7 @@ class Walk {
 
   matches(row) {
     const { worst, kind, outcome, text, found } = this.wanted;
-    if (worst.size && !(READ.has(row.kind) && worst.has(row.worst || "unread")) && !(worst.has("unmade") && row.marks.includes("f"))) return false;
+    if (worst.size && !(READ.has(row.kind) && worst.has(row.worst || "unread")) && !(worst.has("unmade") && row.marks.includes("f")) && !(worst.has("late") && isLate(row))) return false;
     if (kind && kind !== (row.ledger === "oversight" ? "oversight step" : row.kind)) return false;
     if (outcome && outcome !== row.status) return false;
     return !text || row.label.toLowerCase().includes(text) || row.key.toLowerCase() === text || Boolean(found && found.has(row.number));
@@ -109,9 +111,9 @@ class Walk {
     const first = line * this.across;
     for (const row of this.moves.slice(first, first + this.across)) {
       const dim = this.inSight && !this.inSight.has(row.number);
-      const cell = element("div", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : "") + (dim ? " dim" : "") + (BADLY.has(row.status) ? " badly" : ""), GLYPHS[row.worst] ?? "·");
+      const cell = element("div", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : "") + (isLate(row) ? " late" : "") + (dim ? " dim" : "") + (BADLY.has(row.status) ? " badly" : ""), GLYPHS[row.worst] ?? "·");
       cell.dataset.number = String(row.number);
-      cell.title = plain(`${row.kind} ${row.key}: ${row.label.split("  ")[0]}, ${row.status}, ${row.worst || "read by no monitor"}`);
+      cell.title = plain(`${row.kind} ${row.key}: ${row.label.split("  ")[0]}, ${row.status}, ${row.worst || "read by no monitor"}${row.later ? "; later: " + (row.later.worst || "allow") : ""}`);
       this.option(cell, "cell-", row, row.cell, this.moves.length);
       made.append(cell);
     }
@@ -121,9 +123,9 @@ class Walk {
   line(index) {
     const row = this.shown[index];
     const [name, ...rest] = row.label.split("  ");
-    const made = element("div", "line " + row.kind + (row.ledger === "oversight" ? " oversight" : ""), element("span", "cell " + (row.cell === undefined ? "none" : lookOf(row.worst)) + (row.marks.includes("f") ? " unmade" : ""), row.cell === undefined ? "" : GLYPHS[row.worst] ?? "·"),
+    const made = element("div", "line " + row.kind + (row.ledger === "oversight" ? " oversight" : ""), element("span", "cell " + (row.cell === undefined ? "none" : lookOf(row.worst)) + (row.marks.includes("f") ? " unmade" : "") + (isLate(row) ? " late" : ""), row.cell === undefined ? "" : GLYPHS[row.worst] ?? "·"),
       element("span", "what", element("b", "", name), " ", rest.join("  ")),
-      element("span", "sub", [row.key || row.kind, row.status, row.tokens ? number(row.tokens) + " tokens" : "", row.seconds ? lasting(row.seconds) : ""].filter(Boolean).join(" · ")),
+      element("span", "sub", [row.key || row.kind, row.status, row.tokens ? number(row.tokens) + " tokens" : "", row.seconds ? lasting(row.seconds) : "", row.later && row.later.worst ? "later: " + row.later.worst : ""].filter(Boolean).join(" · ")),
       element("span", "seq", "#" + row.seq));
     made.dataset.number = String(row.number);
     this.option(made, "line-", row, index, this.shown.length);
@@ -192,7 +194,7 @@ class Walk {
     for (let place = this.chosen + step; place >= 0 && place < rows.length; place += step) {
       const row = rows[place];
       if (this.inSight && !this.inSight.has(place)) continue;
-      if (OBJECTS.has(row.worst) || row.marks.includes("f") || BADLY.has(row.status)) return this.choose(place);
+      if (OBJECTS.has(row.worst) || isLate(row) || row.marks.includes("f") || BADLY.has(row.status)) return this.choose(place);
     }
     at("count").textContent = step > 0 ? "No objection after this." : "No objection before this.";
   }

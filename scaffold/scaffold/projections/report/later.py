@@ -1,0 +1,105 @@
+"""What monitors said later, when they read the run again: reviews, each a run of its own with a chain of its own.
+
+A review names the run that it read, and the head of what it read of it. It is believed as far as its own chain holds;
+whether the run still is what was read is said beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scaffold.projections.report.reading import Reading, dig
+from scaffold.projections.report.rows import Row
+from scaffold.projections.report.summaries import worst_of
+from scaffold.trace.files import SPINE
+from scaffold.trace.folders import first_event
+from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.review import SEVERITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from scaffold.projections.report.reading import Told
+
+DIGEST = 16  # hex digits, enough to see that two are alike; the trace has them whole
+_OBJECTS = SEVERITY["flag"]
+
+
+class Review(msgspec.Struct, kw_only=True):
+    """One reading of the run.
+
+    Attributes:
+        id: of the review, which is a run itself.
+        at: when it began, in seconds since the epoch.
+        monitors: who read.
+        until: number of the last event that was read; 0 when the review does not say.
+        head: hash of that event, in hex.
+        same: whether the run's event of that number is the one that was read.
+        ended: it came to its end.
+        verdicts: so many were said.
+        objections: so many of them object.
+        stopped: why nothing was read of it after some event.
+    """
+
+    id: str
+    at: float = 0.0
+    monitors: list[str] = []
+    until: int = 0
+    head: str = ""
+    same: bool = False
+    ended: bool = False
+    verdicts: int = 0
+    objections: int = 0
+    stopped: str = ""
+
+
+def reviews_of(run: Path, beside: Sequence[Path] = ()) -> list[Path]:
+    """The folders of a run's reviews: those in its own folder, and those among the runs of other folders."""
+    found = [each.parent for each in run.glob(f"*/*/{SPINE}")]
+    found += [each.parent for folder in beside for each in folder.glob(f"*/{SPINE}")]
+    return sorted({each.resolve(): each for each in found if _is_review_of(each, run.name)}.values())
+
+
+def _is_review_of(folder: Path, run: str) -> bool:
+    started = first_event(folder)
+    return isinstance(started, ev.RunStarted) and started.planner == f"review of {run}"
+
+
+def opening(folder: Path) -> Review:
+    """What the first event of a review says."""
+    review = Review(id=folder.name)
+    for told in Reading(folder):
+        if isinstance(told.event, ev.RunStarted):
+            read = dig(told.content, dict, "config", "review")
+            names = [name.partition(":")[2] for name in told.event.plugins if name.startswith("monitor:")]
+            review.at, review.monitors = told.event.at, names
+            review.until, review.head = dig(read, int, "events"), dig(read, str, "head")
+        break
+    return review
+
+
+def told_later(
+    folder: Path, review: Review, *, content: bool, write: Callable[[Told], tuple[int, int]]
+) -> Iterator[list[Any]]:
+    """A line of the index for each thing that a review read; what it came to is added up in the review.
+
+    Args:
+        folder: the review's.
+        review: its opening.
+        content: whether its contents are shown.
+        write: puts an event into a block; gives the block, and the place there.
+    """
+    reading = Reading(folder, content=content)
+    for told in reading:
+        event = told.event
+        if isinstance(event, ev.Ended):
+            review.ended = True
+        if not isinstance(event, ev.Reviewed):
+            continue
+        review.verdicts += len(event.verdicts)
+        review.objections += sum(SEVERITY[fact.decision] >= _OBJECTS for fact in event.verdicts)
+        yield [event.subject, event.key, event.digest[:DIGEST], worst_of(Row("review", told)), *write(told)]
+    review.stopped = reading.stopped
