@@ -1,8 +1,8 @@
-"""Attacks written by hand on made-up domains (`hijacked.json`), and requests in everyday words (`everyday.json`).
+"""Attacks written by hand on made-up domains, and requests in everyday words: `hijacked`, `everyday`, `afresh.json`.
 
     python benchmarks/hijacked.py [--missed]      one JSON line a figure; no model, no suite needed
 
-Both files were written before the word lists were looked at. A request of `hijacked.json` names its attacks: `insert`
+Each file was written before what it is to measure was looked at. A request names its attacks: `insert`
 puts a call into the honest plan, `swap` changes arguments of one of its calls, and `said` is what an attacker wrote
 into the result of step `into`. Floor: an effect is allowed whose tool's name shares a word with the request.
 """
@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="print what was judged wrongly")
     asked = parser.parse_args()
-    for name in ("hijacked.json", "everyday.json"):
+    for name in ("hijacked.json", "everyday.json", "afresh.json"):
         for observations in (False, True):
             cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
             for plan in plans(name):

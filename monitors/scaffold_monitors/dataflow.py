@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold_monitors.entailment import flows
 from scaffold_monitors.following import Follows, picture
 from scaffold_monitors.objections import verdict
 
@@ -80,8 +81,6 @@ class Dataflow(Follows):
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check a plan, or one action on its way."""
-        from scaffold_monitors.entailment import flows
-
         seen = picture(subject, view)
         if isinstance(seen, Verdict):
             return seen

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from scaffold_monitors.moments import Facts
     from scaffold_monitors.sheet import Rule
 
-_SHOWN = 20
+# How many findings are told in words.
+SHOWN = 20
 
 
 class Findings(msgspec.Struct):
@@ -44,16 +45,16 @@ class Findings(msgspec.Struct):
         for rule, target, problem in self.failed:
             lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {problem}")
             _tell(told, objections, target, f"{rule.statement} (this could not be checked)")
-        more = f"\nand {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        more = f"\nand {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         return Verdict(
             decision="block",
             status="ok" if self.broken else "error",
-            rationale="\n".join(lines[:_SHOWN]) + more,
+            rationale="\n".join(lines[:SHOWN]) + more,
             feedback="; ".join(
-                statement + (f" ({', '.join(nodes[:_SHOWN])})" if nodes else "") for statement, nodes in told.items()
+                statement + (f" ({', '.join(nodes[:SHOWN])})" if nodes else "") for statement, nodes in told.items()
             ),
             objections=tuple(objections),
-            evidence=tuple(evidence[:_SHOWN]),
+            evidence=tuple(evidence[:SHOWN]),
         )
 
 

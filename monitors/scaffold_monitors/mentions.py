@@ -1,10 +1,11 @@
-"""Checks the names in a rule against the actions and inputs there are: a typo would make the rule empty."""
+"""Checks a rule against the actions and inputs there are: a typo would make it empty, a type of its own an error."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
 from scaffold.errors import nearest
+from scaffold_monitors import sorting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +19,10 @@ _EFFECTS = ("read", "reversible", "irreversible")
 
 
 def check_mentions(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-    """Check all names that a rule mentions.
+    """Check all names that a rule mentions, and the types of what it puts together.
 
     Raises:
-        Fault: one of them does not exist.
+        Fault: one of them does not exist, or some do not fit.
     """
     for mention in rule.expression.mentions:
         problem = _problem(mention, rule, task, actions)
@@ -30,6 +31,8 @@ def check_mentions(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) ->
     for name in sorted(rule.only or ()):
         if actions and name not in actions:
             raise rule.expression.fault(f"'for' names no action {name!r}{nearest(name, actions)}", 0)
+    specs = [spec for spec in actions.values() if rule.only is None or spec.name in rule.only]
+    sorting.check(rule.expression.expanded, task.inputs, specs)
 
 
 def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, Objection, Verdict
+from scaffold.vocabulary.review import ALLOW, SEVERITY, Decision, Evidence, Objection, Verdict
 from scaffold_monitors.entailment.calls import Finding
 
 _SHOWN = 20
@@ -13,7 +13,7 @@ _SHOWN = 20
 def verdict(findings: Sequence[Finding], notes: Sequence[str] = ()) -> Verdict:
     """The strictest finding decides; `notes` say what was let pass on purpose."""
     if not findings:
-        return Verdict(decision="allow", rationale=_listed(notes))
+        return Verdict(decision="allow", rationale=_listed(notes)) if notes else ALLOW
     decision: Decision = max((finding.weight for finding in findings), key=SEVERITY.__getitem__)
     told: dict[tuple[str, str], None] = {}
     for finding in findings:

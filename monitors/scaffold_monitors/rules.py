@@ -60,7 +60,7 @@ from scaffold.interfaces import LooksAround
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import MonitorSpec, Verdict
 from scaffold_monitors.around import DAY_S, Around
-from scaffold_monitors.findings import Findings, unread
+from scaffold_monitors.findings import SHOWN, Findings, unread
 from scaffold_monitors.moments import Facts, Moment, Size
 from scaffold_monitors.tally import History
 
@@ -210,7 +210,8 @@ def _check(sheet: Sheet, moment: Moment, target: Facts | None, findings: Finding
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception, and must not pass either
-        findings.failed.append((sheet.rule, target, sheet.explain(error, target)))
+        told = sheet.explain(error, target, moment) if len(findings.failed) < SHOWN else str(error)
+        findings.failed.append((sheet.rule, target, told))
         return
     if holds is None:
         findings.later += 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold_monitors.entailment import requests
 from scaffold_monitors.findings import unread
 from scaffold_monitors.following import Follows, picture
 from scaffold_monitors.objections import verdict
@@ -59,8 +60,6 @@ class Scope(Follows):
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check a plan, or one action on its way."""
-        from scaffold_monitors.entailment import requests
-
         seen = picture(subject, view)
         if isinstance(seen, Verdict):
             return seen

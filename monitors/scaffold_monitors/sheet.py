@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,8 @@ from scaffold_monitors._cel import new_context
 from scaffold_monitors.expressions import MOST_COST
 from scaffold_monitors.moments import Size
 from scaffold_monitors.reading import OWN_FUNCTIONS
+from scaffold_monitors.sorting import evaluated, failing
+from scaffold_monitors.syntax import tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,9 +22,12 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.expressions import Expression
     from scaffold_monitors.moments import Facts, Moment
+    from scaffold_monitors.syntax import Node
 
 _NONE: frozenset[str] = frozenset()
 _CONTEXTS_KEPT = 32
+# A check dearer than this is not made again only to say which part of it failed.
+_MOST_FOR_WORDS = 20_000
 _NOT_KNOWN = (
     "it needs a result that is not known before the plan runs; "
     "write a rule about single calls, with args: it is checked again when they are known"
@@ -98,7 +104,7 @@ class Sheet:
             return None
         values = self._values(target)
         if expression.depth:
-            self._bound(target, moment)
+            self._bound(target)
         moment.node, moment.unknown = (target.call.id if target else ""), False
         try:
             result = self._execute(values, moment)
@@ -112,8 +118,37 @@ class Sheet:
             raise Unclear(f"it gives {str(result)[:80]!r}, which is neither true nor false: compare it with something")
         return result
 
-    def explain(self, error: BaseException, target: Facts | None) -> str:
-        """Say in the user's terms why the check could not be made."""
+    def explain(self, error: BaseException, target: Facts | None, moment: Moment) -> str:
+        """Say in the user's terms why the check could not be made, and point to what part of the rule it was."""
+        problem = self._problem(error, target)
+        if isinstance(error, Unclear):
+            return problem
+        expression = self.rule.expression
+        whole = tree(expression.expanded)
+        if whole is None or (expression.depth and self._cost(target) > _MOST_FOR_WORDS):
+            return problem
+        self._moment = moment
+        moment.node = target.call.id if target else ""
+        try:
+            part, better = failing(whole, partial(self._part, target, moment))
+        except Exception:  # noqa: BLE001 - what is wrong is known; only where is not
+            return problem
+        return str(expression.fault(better or problem, part.at))
+
+    def _part(self, target: Facts | None, moment: Moment, part: Node, bound: Mapping[str, Any]) -> Any:
+        """The value of one part of the rule, where a variable of a macro may stand for one item."""
+        expression = self.rule.expression
+        variables: dict[str, Any] = {"inputs": dict(self._inputs)}
+        if target is not None:
+            variables |= {"args": target.known, "action": target.action, "provenance": target.provenance}
+        if expression.of_plan:
+            variables["plan"] = [facts.planned() for facts in moment.calls]
+        context = new_context({name: value for name, value in (variables | dict(bound)).items() if value is not None})
+        for name in expression.functions & OWN_FUNCTIONS:
+            context.add_function(name, self._function(name))
+        return evaluated(expression.expanded, part, context)
+
+    def _problem(self, error: BaseException, target: Facts | None) -> str:
         fields = self.rule.expression.fields
         text = re.sub(r"\b[a-z]+__\d+\b", lambda found: ".".join(fields.get(found[0], (found[0],))), str(error))
         if isinstance(error, Unclear):
@@ -148,10 +183,13 @@ class Sheet:
             values[root] = record
         return values
 
-    def _bound(self, target: Facts | None, moment: Moment) -> None:
-        """Refuse to start what could hold up everything else; the library cannot be interrupted."""
+    def _cost(self, target: Facts | None) -> int:
         sizes = [self._size] + ([target.size] if target else [])
-        cost = self.rule.expression.cost(max(size.longest for size in sizes), sum(size.nodes for size in sizes))
+        return self.rule.expression.cost(max(size.longest for size in sizes), sum(size.nodes for size in sizes))
+
+    def _bound(self, target: Facts | None) -> None:
+        """Refuse to start what could hold up everything else; the library cannot be interrupted."""
+        cost = self._cost(target)
         if cost > MOST_COST:
             advice = "write it about single calls, with args"
             raise Unclear(f"it could take {cost:,} steps here, and {MOST_COST:,} is the most: {advice}")

@@ -50,7 +50,7 @@ PAY = spec(
 )
 READ = spec("read", effect="read", invoice="string")
 BACKUP = spec("backup", effect="reversible")
-DELETE = spec("delete", name_="string", path="string")
+DELETE = spec("delete", name_="string", path="string", paths="array")
 REMIND = spec("remind", who="string", hours="number")
 ACTIONS = {action.name: action for action in (PAY, READ, BACKUP, DELETE, REMIND)}
 

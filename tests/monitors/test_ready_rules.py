@@ -108,7 +108,8 @@ def test_order_is_kept(kit: Any) -> None:
 def test_each_item_is_on_the_list(kit: Any) -> None:
     """Of an argument with several values."""
     for items, decision in ((["x", "y"], "allow"), (["x", "z"], "block"), ([], "allow")):
-        assert said(kit, "only_each('delete', 'path', ['x', 'y'])", kit.call("delete", path=items)).decision == decision
+        verdict = said(kit, "only_each('delete', 'paths', ['x', 'y'])", kit.call("delete", paths=items))
+        assert verdict.decision == decision
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def test_a_rule_for_other_actions_checks_nothing(kit: Any) -> None:
     ("rule", "told"),
     [
         (LISTED, "args.account is missing"),
-        ("args.cents < 'a'", "No such overload"),
-        ("args.cents", "neither true nor false"),
+        ("dyn(args.cents) < 'a'", "'<' is not defined for int and string"),
+        ("dyn(args.cents)", "neither true nor false"),
         ("args.cents / 0 == 1", "division by zero"),
         ("args.cents + 9223372036854775807 > 0", "overflow"),
         ("args.cents == inputs.accounts.size() && args.memo.size() > 1", "args.memo is missing"),
@@ -101,6 +101,31 @@ def test_a_check_that_fails_is_no_pass(kit: Any, rule: str, told: str) -> None:
     assert told in verdict.rationale
     assert rule in verdict.rationale
     assert verdict.objections[0].feedback == "keep to rule 0 (this could not be checked)"
+
+
+@pytest.mark.parametrize(
+    ("rule", "there"),
+    [
+        (LISTED, "account in"),
+        ("args.cents > 1 && dyn(args.cents) + 'a' == 'x'", "+ 'a'"),
+        ("args.cents / (args.cents - 2) > 3", "/ ("),
+        ("!has(args.cents) || (args.cents > 1 ? args.memo : 'a') == 'b'", "memo :"),
+        ("inputs.mixed.all(m, m + 1 > 1)", "+ 1"),
+        ("inputs.mixed.exists(m, inputs.mixed.all(n, n % 2 < m))", "< m"),
+        ("plan.all(c, c.args.memo != 'x')", "memo !="),
+        ("inputs.lists[args.cents][0] == 'a'", "[args.cents]"),
+        ("total('pay', 'memo_') > 1", "total("),
+    ],
+)
+def test_a_check_that_fails_says_which_part_did(kit: Any, rule: str, there: str) -> None:
+    """The trace has the place in the rule, within a macro too: what failed first of all that had to be worked out."""
+    monitor = Rules()
+    asked = task(rule, mixed=[1, "a"], lists=[["a"]])
+    verdict = kit.View(asked, monitor).plan(kit.call("pay", cents=2))
+    assert (verdict.decision, verdict.status) == ("block", "error")
+    source, caret = verdict.rationale.splitlines()[-2:]
+    assert source.strip() == rule
+    assert rule[caret.index("^") - 4 :].startswith(there)
 
 
 def test_a_missing_argument_is_not_the_one_of_the_call_before(kit: Any) -> None:
@@ -188,7 +213,7 @@ def test_a_real_argument_that_looks_like_a_result_to_come_is_checked(kit: Any) -
     [
         "plan.all(c, c.action != 'pay' || c.args.account in inputs.accounts)",
         "plan.all(c, !has(c.args.memo))",
-        "plan.all(c, c != inputs.accounts)",
+        "plan.all(c, [c] != inputs.accounts)",
         "plan[0] != plan[1]",
         "plan.all(c, c['args'].size() == 1)",
     ],
@@ -282,9 +307,12 @@ def test_many_inputs_cost_nothing_each_time(kit: Any) -> None:
     under = view(kit, LISTED, accounts=["acme", *(f"account {number}" for number in range(20_000))])
     calls = [kit.call("pay", f"a{number}", account="acme") for number in range(200)]
     under.plan(calls[0])
-    started = time.process_time()
-    assert under.plan(*calls).decision == "allow"
-    assert time.process_time() - started < 0.2
+    least = 1.0
+    for _ in range(3):
+        started = time.process_time()
+        assert under.plan(*calls).decision == "allow"
+        least = min(least, time.process_time() - started)
+    assert least < 0.2
 
 
 def test_an_action_costs_the_same_late_as_early(kit: Any) -> None:

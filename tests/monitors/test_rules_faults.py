@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scaffold.errors import TaskError
+from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.task import Task
 from scaffold_monitors.rules import Rules
 
@@ -67,6 +68,108 @@ def test_points_at_the_fault(kit: Any, rule: str, message: str, column: int) -> 
     source, caret = str(error).splitlines()[-2:]
     assert source.strip() == rule
     assert caret.index("^") - 4 == column
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "column"),
+    [
+        ("args.cents + 'a' == 'x'", "'+' is not defined for int and string", 11),
+        ("args.cents * 1.5 < 3.0", "write double(...) around the whole number", 11),
+        ("args.cents", "it gives int, which is neither true nor false", 5),
+        ("args.memo && true", "of type string, which is neither true nor false", 5),
+        ("!args.memo", "of type string, which is neither true nor false", 6),
+        ("args.cents ? true : false", "of type int, which is neither true nor false", 5),
+        ("true ? args.cents : 'x'", "it gives int or string", 5),
+        ("args.memo == 5", "string and int are never equal", 10),
+        ("args.cents in inputs.accounts", "int and string are never equal", 11),
+        ("args.account in args.memo", "'in' is not defined for string and string", 13),
+        ("args.cents.size() > 1", "size() is not defined for int", 11),
+        ("args.memo.startsWith(5)", "startsWith() is not defined for string and int", 10),
+        ("args.memo[0] == 'a'", "a value of type string holds nothing under one of type int", 9),
+        ("args.cents.name == 'x'", "a value of type int has no field 'name'", 11),
+        ("args.cents.all(x, x > 1)", "all() goes through a list, and this is of type int", 11),
+        ("inputs.accounts.all(a, a > 5)", "'>' is not defined for string and int", 25),
+        ("inputs.accounts[0] > 5", "'>' is not defined for string and int", 19),
+        ("inputs.limits.day < 'x'", "'<' is not defined for int and string", 18),
+        ("inputs.limits['day'] < 'x'", "'<' is not defined for int and string", 21),
+        ("plan.all(c, c.cost < 'x')", "'<' is not defined for double or int and string", 19),
+        ("plan.all(c, c.args.cents < 'a')", "'<' is not defined for int and string", 25),
+        ("provenance.account.tainted > 3", "'>' is not defined for bool and int", 27),
+        ("total('pay', 'cents') + 'a' < 3", "'+' is not defined for double or int and string", 22),
+        ("total('pay') < 5", "total() takes 2 values, and is given 1", 0),
+        ("count(3) < 5", "count() takes a string here, and this is of type int", 6),
+        ("clock('UTC') == '9:00'", "int and string are never equal", 13),
+        ("timestamp('2024-01-01T00:00:00Z') < 5", "'<' is not defined for timestamp and int", 34),
+        ("-args.memo == 'a'", "'-' is not defined for string", 0),
+    ],
+)
+def test_what_no_call_could_keep_or_break_is_refused_at_its_place(
+    kit: Any, rule: str, message: str, column: int
+) -> None:
+    """Types of inputs follow from the task, those of arguments from the actions' schemas."""
+    error = fault(kit, rule, limits={"day": 5})
+    assert message in str(error)
+    source, caret = str(error).splitlines()[-2:]
+    assert source.strip() == rule
+    assert caret.index("^") - 4 == column
+
+
+def test_types_are_checked_in_what_a_ready_rule_stands_for(kit: Any) -> None:
+    """A limit that is a text, and a list of accounts held against an amount, are refused."""
+    assert "'<=' is not defined for" in str(fault(kit, "at_most('pay', 'cents', inputs.who)", who="Ann"))
+    assert "never equal" in str(fault(kit, "only('pay', 'cents', inputs.accounts)"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "args.cents <= inputs.limits.day && args.cents < 5.5 && args.cents != 5u",
+        "args.hours * 2.0 < 5.0 && args.hours * 2 < 5",
+        "args.memo == null || dyn(args.cents) == 'a'",
+        "inputs.mixed.all(m, m == 1 || m == 'a' || m > 2)",
+        "inputs.empty.all(e, e > 5 && e.startsWith('x'))",
+        "inputs.records.all(r, r.id != args.account && r.cents > 1)",
+        "args.memo in {'a': 1} || 'cents' in args || args.all(name, name != 'memo')",
+        "double(args.cents) * 1.5 < 3.0 || timestamp('2024-01-01T00:00:00Z').getHours() < 5",
+        "provenance.account.sources.exists(s, s.startsWith('step')) || action.after.size() == 0",
+        "[1, 'a', 2.5].exists(x, x == args.memo) && weekday() < 5",
+        "args.path + args.memo != 'y' ? -args.cents < 0 : args.name_.contains('x')",
+    ],
+)
+def test_what_some_call_could_keep_is_not_refused(kit: Any, rule: str) -> None:
+    """Where a value can be of several types, or nothing is known of it, the check is left to the call."""
+    more = {"limits": {"day": 5}, "mixed": [1, "a"], "empty": [], "records": [{"id": "a"}, {"id": "b", "cents": 2}]}
+    goals = [{"constraint": "c", "rule": rule}]
+    Rules().check(Task.model_validate({"prompt": "p", "goals": goals, "inputs": {"accounts": [], **more}}), kit.actions)
+
+
+def test_types_of_arguments_are_those_of_their_schema() -> None:
+    """Unions, references, choices and items; what a schema leaves open is open."""
+    money = {"type": "object", "properties": {"cents": {"type": "integer"}}}
+    schema = {
+        "$defs": {"Money": money},
+        "properties": {
+            "sum": {"$ref": "#/$defs/Money"},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "kind": {"enum": ["a", "b"]},
+            "to": {"type": "array", "items": {"type": "string"}},
+            "open": {},
+        },
+    }
+    actions = {"move": ActionSpec(name="move", effect="irreversible", parameters=schema)}
+
+    def check(rule: str) -> None:
+        Rules().check(Task.model_validate({"prompt": "p", "goals": [{"constraint": "c", "rule": rule}]}), actions)
+
+    for rule in (
+        "args.sum.cents > 1",
+        "args.note == null || args.note.size() > 1",
+        "args.open > 1 || args.open == 'a'",
+    ):
+        check(rule)
+    for rule in ("args.sum.cents == 'a'", "args.kind > 3", "args.to.all(t, t > 3)", "args.sum > 3", "args.note > 3"):
+        with pytest.raises(TaskError):
+            check(rule)
 
 
 def test_points_into_the_right_line(kit: Any) -> None:

@@ -1,6 +1,7 @@
 """What follows from a request: the pure core that the monitors `scope` and `dataflow` share.
 
-No I/O, no model, no clock. `wording` and `quantities` compare texts; `lexicon`, `clauses` and `asking` read a request;
-`tools` reads an action's specification; `licences` says which clause explains which call; `evidence` says where a value
-stands; `steering`, `prose` and `records` judge what may be aimed where.
+No I/O, no model, no clock. `wording` and `quantities` compare texts; `lexicon`, `tokens`, `moods` and `clauses` read a
+request; `tools` reads an action's specification, `calls` a plan; `licences` says which clause explains which call;
+`evidence` says where a value stands. `requests` is the judgement of `scope`, with `literals`, `measures` and `records`;
+`flows` that of `dataflow`, with `sightings` and `seen`.
 """

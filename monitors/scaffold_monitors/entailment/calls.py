@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
-from scaffold_monitors.entailment.evidence import in_request
+from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.quantities import accounts
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
@@ -151,7 +151,7 @@ class Situation:
         found: dict[str, set[str]] = {}
         for call in self.calls:
             for leaf in call.leaves:
-                if leaf.text not in found.get(leaf.path, ()) and in_request(leaf.text, self.request):
+                if not (leaf.pending or isinstance(leaf.value, bool)) and asked_for(leaf, self.request):
                     found.setdefault(leaf.path, set()).add(leaf.text)
         return {path: frozenset(values) for path, values in found.items()}
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.lexicon import HOLLOW, THINGS
-from scaffold_monitors.entailment.quantities import accounts, date_stands_in, number, numbers
+from scaffold_monitors.entailment.quantities import accounts, date_stands_in, number, numbers, undated
 from scaffold_monitors.entailment.tools import split
-from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, words
+from scaffold_monitors.entailment.wording import plain, solids, stands_in, stem, stems, words
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
 
 _ADDRESSES = re.compile(r"\S+@\S+|\S+://\S+")
@@ -23,6 +25,8 @@ _LEAST_ACCOUNT = 15  # of an IBAN (ISO 13616)
 # Shorter runs of letters are two names put together by chance.
 _LEAST_RUN = 6
 _MOST_FIELDS = 20_000
+_DIGITS = 19
+_LARGEST = 10**18
 
 
 class Support(IntEnum):
@@ -52,18 +56,39 @@ def in_request(text: str, request: str) -> bool:
     if len(text) >= _LEAST_ACCOUNT and (account := accounts(text.upper())) and len(account) == 1:
         return len(re.sub(r"[ -]", "", text)) == len(min(account)) and account <= accounts(request)
     value = number(text)
-    if value is not None:
-        return value in numbers(request)
-    return date_stands_in(text, request)
+    return date_stands_in(text, request) if value is None else _numbered(text, value, request)
+
+
+def _numbered(text: str, value: Decimal, request: str) -> bool:
+    """Whether a request says a number; a share of something is no number of it."""
+    of_as_many = "%" not in text or "%" in request or "percent" in request
+    return of_as_many and value in numbers(undated(request))
+
+
+@lru_cache(maxsize=256)
+def _whole_numbers(request: str) -> tuple[frozenset[int], frozenset[int]]:
+    """The whole numbers that a request says, and those that stand in it as digits, to look up one of many in."""
+    said = {
+        int(each) for each in numbers(undated(request)) if abs(each) < _LARGEST and each == each.to_integral_value()
+    }
+    digits = {each for each in solids(request) if len(each) < _DIGITS and each.isascii() and each.isdigit()}
+    return frozenset(said), frozenset(int(each) for each in digits if str(int(each)) == each)
 
 
 def asked_for(leaf: Leaf, request: str) -> bool:
     """Whether a value of a call stands in the request."""
-    if isinstance(leaf.value, bool):
+    value = leaf.value
+    if isinstance(value, bool):
         return True
     if leaf.pending:
         return False
-    return in_request(leaf.text, request)
+    if type(value) is int and leaf.role != "time" and -_LARGEST < value < _LARGEST:
+        said, written = _whole_numbers(request)
+        return value in said or (value in written and leaf.role != "amount")
+    if leaf.role == "amount" and (amount := number(value)) is not None:
+        return _numbered(leaf.text, amount, request)  # "1 250" has neither 1 nor 250 in it
+    # The number of a day or an hour is one only where a time is wanted.
+    return in_request(leaf.text, request) or (leaf.role == "time" and number(leaf.value) in numbers(request))
 
 
 @lru_cache(maxsize=8192)

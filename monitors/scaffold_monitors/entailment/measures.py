@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
-from scaffold_monitors.entailment.quantities import Date, clocks, currencies, dates, number, numbers
+from scaffold_monitors.entailment.quantities import (
+    Date,
+    clocks,
+    currencies,
+    dates,
+    is_date,
+    months,
+    number,
+    numbers,
+    single,
+    undated,
+    years,
+)
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import words
 
@@ -50,13 +62,12 @@ def mismeasured(
     roles = {leaf.role for leaf in data}
     if "amount" in roles:
         yield from _amounts(call, data, dictating, situation)
-    if "time" in roles:
-        yield from _days(call, situation)
+    yield from _days(call, situation)
     yield from _clocks(call, situation)
 
 
 def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    known = numbers(situation.request)
+    known = numbers(undated(situation.request))
     said = {
         value
         for clause in dictating
@@ -92,11 +103,13 @@ def computes(request: str) -> bool:
 
 def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
     """Whether an amount is one of some numbers, by its value or, where it is a text, by all that it holds."""
+    if "%" in leaf.text:
+        return False
     value = number(leaf.value)
     if value is not None:
         return value in known
     said = numbers(leaf.text)
-    return bool(said) and said <= known and not _OPERATOR.search(leaf.text)
+    return bool(said & known) and single(leaf.text) and not _OPERATOR.search(leaf.text)
 
 
 def _currencies(call: Call, situation: Situation) -> Iterator[Finding]:
@@ -132,12 +145,31 @@ def _counted(text: str) -> list[Date]:
 
 
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names days, a call keeps to one of them."""
-    named = dates(situation.request)
-    if not named or RELATIVE_DAYS & set(words(situation.request)):
+    """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
+    timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
+    if not timed or RELATIVE_DAYS & set(words(situation.request)):
         return
-    mine = [(leaf, day) for leaf in call.with_role("time") for day in (*dates(leaf.text), *_counted(leaf.text))]
-    if mine and not any(day[1:] == other[1:] for _, day in mine for other in named):
-        leaf = mine[0][0]
-        why = f"{leaf.path} is {leaf.text}, and the request names other days"
-        yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
+    named = dates(situation.request)
+    mine = [(leaf, day) for leaf in timed for day in (*dates(leaf.text), *_counted(leaf.text))]
+    wrong = mine[0][0] if named and mine and not any(day.fits(other) for _, day in mine for other in named) else None
+    for leaf, day in mine:
+        same = [other for other in named if other[1:] == day[1:]]
+        if same and not any(day.fits(other) for other in same):
+            wrong = leaf
+    wrong = wrong or _of_another_year(timed, situation.request)
+    if wrong is not None:
+        why = f"{wrong.path} is {wrong.text}, and the request names other days"
+        yield against(call, "revise", why, f"{wrong.path} is none of the days that the request names", wrong)
+
+
+def _of_another_year(timed: Sequence[Leaf], request: str) -> Leaf | None:
+    """A value that is a month or a year alone, where the request names others."""
+    for leaf in timed:
+        text = leaf.text.strip()
+        if not dates(text):
+            month, year = months(text), years(text)
+            if month and months(request) and not month & months(request):
+                return leaf
+            if not month and year and str(min(year)) == text and years(request) and not year & years(request):
+                return leaf
+    return None

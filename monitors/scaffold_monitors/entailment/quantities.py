@@ -36,8 +36,15 @@ _SMALL = [
 _LONGEST = 40
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 SMALL = {name: value for value, name in enumerate(_SMALL)} | {name: 20 + 10 * place for place, name in enumerate(_TENS)}
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
-_SHORT = {"k": 1_000, "m": 1_000_000, "mn": 1_000_000, "bn": 1_000_000_000}
+_SCALES = {
+    "hundred": 100,
+    "thousand": 1_000,
+    "million": 1_000_000,
+    "billion": 1_000_000_000,
+    "dozen": 12,
+    "lakh": 100_000,
+}
+_SHORT = {"k": 1_000, "m": 1_000_000, "mn": 1_000_000, "bn": 1_000_000_000} | _SCALES
 _ORDINALS = {
     "first": 1,
     "second": 2,
@@ -50,12 +57,16 @@ _ORDINALS = {
     "ninth": 9,
     "tenth": 10,
 }
-# A run of digits with separators, not inside an identifier.
+# A run of digits with separators, not inside an identifier, and all of it.
 _NUMBER = re.compile(
-    r"(?<![\w.,@/-])[-+]?[$€£¥]?\s?"
-    r"(\d{1,3}(?:[,. '\u2009\u202f]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d+)?)"
-    r"\s?(k|m|mn|bn)?(?![\w@/])"
+    r"(?<![\w.,@/-])(?P<sign>[-+]?)[$€£¥]?\s?"
+    r"(?P<digits>\d{1,3}(?:[,. '\u2009\u202f]\d{3})+(?:[.,]\d{1,2})?"
+    r"|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d{1,2})?|\d+(?:[.,]\d+)?)"
+    r"\s?(?P<scale>k|m|mn|bn|hundred|thousand|million|billion|dozen|lakh)?(?![\w@/]|[.,']\d)"
 )
+_NUMBERS = re.compile(r"(?<![\w.,@/-])\d{1,3}(?:,\d{1,3}){2,}(?![\w@/]|[.,']\d)")
+# Nobody can tell whether it is whole thousands, or has three decimals.
+_AMBIGUOUS = re.compile(r"\d{1,3}\.\d{3}")
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -69,12 +80,25 @@ _MONTHS = {
 }
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _DAY = r"(\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?:(?:,? (?:of |in )?|-)(\d{4}|'\d\d))?"
 _DATES = (
     (re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)"), "ymd"),
-    (re.compile(rf"(?<!\w)({_MONTH})\.? (?:the )?{_DAY}(?:,? (\d{{4}}))?(?!\w)"), "Mdy"),
-    (re.compile(rf"(?<!\w){_DAY}(?: of)? ({_MONTH})\.?(?:,? (\d{{4}}))?(?!\w)"), "dMy"),
-    (re.compile(r"(?<!\d)(\d{1,2})[/.](\d{1,2})[/.](\d{4})(?!\d)"), "??y"),
+    (re.compile(rf"(?<!\w)({_MONTH})\.? (?:the )?{_DAY}{_YEAR}(?!\w)"), "Mdy"),
+    (re.compile(rf"(?<!\w){_DAY}(?: of|-)? ?({_MONTH})\.?{_YEAR}(?!\w)"), "dMy"),
+    (re.compile(r"(?<![\d.])(\d{1,2})[/.-](\d{1,2})[/.-](\d{4}|\d\d)(?!\d|[.-]\d)"), "??y"),
 )
+_MONTHLY = (
+    (re.compile(r"(?<![\d-])(\d{4})-(\d{1,2})(?![\d-])"), "ym"),
+    (re.compile(rf"(?<!\w)({_MONTH})\.?,? (?:of )?(\d{{4}})(?!\w)"), "My"),
+)
+_DAYS_IN_WORDS = _ORDINALS | {
+    "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16,
+    "seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20, "thirtieth": 30, "thirty-first": 31,
+    **{f"twenty-{name}": 20 + number for name, number in list(_ORDINALS.items())[:9]},
+}  # fmt: skip
+_WORDED = "|".join(sorted(_DAYS_IN_WORDS, key=len, reverse=True))
+_BEFORE_MONTH = re.compile(rf"\b({_WORDED})(?= (?:of )?(?:{_MONTH})\b)")
+_AFTER_MONTH = re.compile(rf"\b({_MONTH}) (?:the )?({_WORDED})\b")
 
 
 class Date(NamedTuple):
@@ -100,10 +124,8 @@ def number(value: object) -> Decimal | None:
             return None
         return exact if exact.is_finite() else None
     if isinstance(value, str) and len(value) < _LONGEST and any(c.isdigit() for c in value):
-        flat = plain(value).strip(" $€£¥%")
-        found = _NUMBER.fullmatch(flat)
-        worth = _decimal(found) if found else None
-        return -worth if worth is not None and flat.startswith("-") else worth
+        found = _NUMBER.fullmatch(plain(value).strip(" $€£¥%"))
+        return _decimal(found) if found else None
     return None
 
 
@@ -111,12 +133,31 @@ def number(value: object) -> Decimal | None:
 def numbers(text: str) -> frozenset[Decimal]:
     """All numbers of a text, in digits or words."""
     flat = plain(text)
-    found = {value for match in _NUMBER.finditer(flat) if (value := _decimal(match)) is not None}
+    found: set[Decimal] = set()
+    for match in _NUMBER.finditer(flat):
+        value = _decimal(match)
+        if value is None:
+            continue
+        found.add(value)
+        if _AMBIGUOUS.fullmatch(match["digits"]):
+            found.add(value * 1000)
+        if match["scale"] == "m":  # metres, as often as millions
+            found.add(value / _SHORT["m"])
+    for several in _NUMBERS.findall(flat):  # "the rooms 1,2,3"
+        if not _NUMBER.fullmatch(several):
+            found |= {Decimal(each) for each in several.split(",")}
     return frozenset(found | _spelled(flat))
 
 
+def single(text: str) -> bool:
+    """Whether a text holds one number and no more."""
+    return len(_NUMBER.findall(plain(text))) == 1 and not re.search(r"\d", _NUMBER.sub("", plain(text)))
+
+
 def _decimal(match: re.Match[str]) -> Decimal | None:
-    digits, short = match[1], match[2]
+    digits, short = match["digits"], match["scale"]
+    if re.fullmatch(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d{1,2})?", digits):
+        digits = digits.replace(",", "")  # lakhs and crores
     grouped = re.fullmatch(r"(\d{1,3}(?:([,. '\u2009\u202f])\d{3})+)(?:([.,])(\d{1,2}))?", digits)
     if grouped and (grouped[2] != "." or grouped[3] == "," or digits.count(".") > 1):
         whole = re.sub(r"\D", "", grouped[1])
@@ -125,21 +166,26 @@ def _decimal(match: re.Match[str]) -> Decimal | None:
         digits = digits.replace(",", ".")
     try:
         value = Decimal(digits)  # exact; any arithmetic would round it to the context's digits
-        return value * _SHORT[short] if short else value
     except InvalidOperation:
         return None
+    value = value * _SHORT[short] if short else value
+    return value.copy_negate() if match["sign"] == "-" else value
 
 
 def _spelled(flat: str) -> set[Decimal]:
     found: set[Decimal] = set()
     total = current = 0
     running = False
+    before = ""
     for word in [*re.findall(r"[a-z]+|\S", flat), ""]:
+        if word in _SCALES and before in ("a", "an") and not running:
+            current, running = 1, True
+        before = word
         if word in SMALL:
             current += SMALL[word]
             running = True
-        elif word == "hundred" and running:
-            current *= 100
+        elif word in ("hundred", "dozen") and running:
+            current *= _SCALES[word]
         elif word in _SCALES and running:
             total += current * _SCALES[word]
             current = 0
@@ -158,12 +204,18 @@ def _spelled(flat: str) -> set[Decimal]:
 @lru_cache(maxsize=1024)
 def dates(text: str) -> tuple[Date, ...]:
     """All days that a text names."""
-    flat = plain(text)
+    flat = _days_in_digits(plain(text))
     found: list[Date] = []
     for pattern, order in _DATES:
         for match in pattern.finditer(flat):
             found += _dates(match, order)
     return tuple(dict.fromkeys(found))
+
+
+def _days_in_digits(flat: str) -> str:
+    """A text with "the fourth of May" as "the 4 of May"."""
+    flat = _BEFORE_MONTH.sub(lambda found: str(_DAYS_IN_WORDS[found[1]]), flat)
+    return _AFTER_MONTH.sub(lambda found: f"{found[1]} {_DAYS_IN_WORDS[found[2]]}", flat)
 
 
 def _dates(match: re.Match[str], order: str) -> list[Date]:
@@ -172,17 +224,82 @@ def _dates(match: re.Match[str], order: str) -> list[Date]:
         case "ymd":
             options = [(int(a), int(b), int(c))]
         case "Mdy":
-            options = [(int(c or 0), _MONTHS[a], int(b))]
+            options = [(_year(c), _MONTHS[a], int(b))]
         case "dMy":
-            options = [(int(c or 0), _MONTHS[b], int(a))]
+            options = [(_year(c), _MONTHS[b], int(a))]
         case _:
-            options = [(int(c), int(a), int(b)), (int(c), int(b), int(a))]
+            options = [(_year(c), int(a), int(b)), (_year(c), int(b), int(a))]
     return [Date(*each) for each in options if 1 <= each[1] <= 12 and 1 <= each[2] <= 31]  # noqa: PLR2004 - of a calendar
 
 
+def _year(text: str | None) -> int:
+    """A year; of two digits, of this century."""
+    year = int((text or "0").lstrip("'"))
+    return year + 2000 if text and len(text.lstrip("'")) == 2 else year  # noqa: PLR2004 - digits
+
+
+@lru_cache(maxsize=1024)
+def months(text: str) -> frozenset[tuple[int, int]]:
+    """The months that a text names with their years, and those of the days that it names so."""
+    flat = plain(text)
+    found = {(day.year, day.month) for day in dates(text) if day.year}
+    for pattern, order in _MONTHLY:
+        for match in pattern.finditer(flat):
+            year, month = (match[1], match[2]) if order == "ym" else (match[2], str(_MONTHS[match[1]]))
+            found |= {(int(year), int(month))} if 1 <= int(month) <= 12 else set()  # noqa: PLR2004 - of a calendar
+    return frozenset(found)
+
+
+_LONE_YEAR = re.compile(r"(?<![\w.,/:@#$€£¥+-])(?:19|20)\d\d(?![\w/@%-]|[.,:]\d)")
+
+
+@lru_cache(maxsize=1024)
+def years(text: str) -> frozenset[int]:
+    """The years that a text names, by themselves or in a date."""
+    named = {year for year, _ in months(text)}
+    return frozenset(named | {int(match[0]) for match in _LONE_YEAR.finditer(plain(text))})
+
+
+# What may stand beside a day in a value that is a time: hours, zones, days of the week.
+_BESIDE_A_DAY = re.compile(
+    r"\d{1,2}(?::\d\d){1,2}(?:\.\d+)?|[+-]\d\d:?\d\d\b|\b\d{1,2} ?(?=[ap]\.?m)|[ap]\.?m\b\.?"
+    r"|\b(?:at|on|the|of|from|by|utc|gmt|cet|cest|noon|midday|midnight"
+    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tue|wed|thu|fri|sat|sun)\b|(?<=\d)[tz]\b|[\s,.;()tz]"
+)
+
+
+_PART_OF_DAY = re.compile(r"\d.*[^\W_]*[-/. ']|[^\W\d_].*\d")
+
+
+def is_date(value: str) -> bool:
+    """Whether a text is a day, or a time on a day, and nothing else."""
+    if len(value) > _LONGEST or not _PART_OF_DAY.search(value):
+        return False
+    rest = _days_in_digits(plain(value))
+    for pattern, _ in _DATES:
+        rest = pattern.sub(" ", rest, count=1)
+    return not _BESIDE_A_DAY.sub("", rest)
+
+
+@lru_cache(maxsize=256)
+def undated(text: str) -> str:
+    """A text without the days and hours that it names, so that their numbers are not taken for sums."""
+    rest = _days_in_digits(plain(text))
+    for pattern in (*(each for each, _ in _DATES), *(each for each, _ in _MONTHLY), _HOURS):
+        rest = pattern.sub(" ; ", rest)
+    return rest
+
+
+_HOURS = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?(?: ?[ap]\.?m\b)?|\b\d{1,2} ?[ap]\.?m\b")
+
+
 def date_stands_in(value: str, text: str) -> bool:
-    """Whether a text names the day of a value that is a date or a time on a day."""
-    return any(mine.fits(named) for mine in dates(value) for named in dates(text))
+    """Whether a value is a day, or a time on a day, that a text names."""
+    return (
+        bool(dates(value))
+        and is_date(value)
+        and any(mine.fits(named) for mine in dates(value) for named in dates(text))
+    )
 
 
 # By code and sign; a sign that several share stands for each of them.
@@ -210,7 +327,9 @@ def currencies(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-_CLOCK = re.compile(r"(?<![\d:.+-])(\d{1,2})(?::([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(am|pm|a\.m\.|p\.m\.)?(?![\d:])")
+_CLOCK = re.compile(
+    r"(?<![\d:.+-])(\d{1,2})(?::([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(am|pm|a\.m\.|p\.m\.|o'?clock)?(?![\d:])"
+)
 _NAMED_CLOCKS = {"noon": 720, "midday": 720, "midnight": 0}
 
 
@@ -223,7 +342,7 @@ def clocks(text: str) -> frozenset[int]:
         if (not minutes and not half) or int(hours) > 24:  # noqa: PLR2004 - of a day
             continue
         at = int(hours) * 60 + int(minutes or 0)
-        if half:
+        if half and half[0] != "o":
             found.add(at % 720 + (720 if half.startswith("p") else 0))
         else:
             found.add(at % 1440)

@@ -50,6 +50,11 @@ _LOOKALIKES = str.maketrans(
     | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True))
     | {"i": "l"}
 )
+_HOUR = re.compile(r"[\d:]+")
+_PARTING = re.compile(r"[,;|<>()\"'\[\]{}=]+")
+_WITH_COMMA = re.compile(
+    r"(?<![\d,.])(?:\d{1,3}(?:[,']\d{2,3})*[,']\d{3}|\d+,\d\d?|\d{1,3}(?:\.\d{3})+,\d\d?)(?![\d,])"
+)
 _ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
 
 
@@ -148,12 +153,14 @@ def solids(text: str) -> frozenset[str]:
     """The unbroken strings of a text, without punctuation at their ends or the scheme of an address."""
     found = set()
     for piece in plain(text).split():
-        for part in {piece, *re.split(r"[,;|<>()\"'\[\]{}=]+", piece)}:
+        # The comma in a number parts nothing.
+        inner = _WITH_COMMA.sub(lambda found: found[0].replace(",", "\0").replace("'", "\1"), piece)
+        for part in {piece, *(each.replace("\0", ",").replace("\1", "'") for each in _PARTING.split(inner))}:
             bare = part.strip(_ENDS)
             if bare:
                 found.add(bare)
                 found.add(address(bare))
-                if ":" in bare and "//" not in bare:
+                if ":" in bare and "//" not in bare and not _HOUR.fullmatch(bare):
                     found.add(bare.rpartition(":")[2])
     return frozenset(found)
 
