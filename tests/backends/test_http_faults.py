@@ -305,5 +305,5 @@ def test_a_server_that_keeps_its_stream_open_after_the_end_costs_no_time() -> No
     begin = time.monotonic()
     deltas, _ = run(CHAT, [*CHAT.good()[:-1], 30.0])
     assert texts(deltas) == ["hello"]
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
     assert CHAT.good()[-2] == DONE

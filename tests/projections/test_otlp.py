@@ -256,7 +256,7 @@ def test_closing_waits_no_longer_than_it_may(invoices: Any, desk: Any, caplog: p
         live.feed(event, content)
     began = time.monotonic()
     lost = live.close(timeout=0.3)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 2.5
     assert lost > 20
     assert "too slow" in caplog.text
 
