@@ -2,6 +2,7 @@
 
 Each is a few lines over the same parts: the untrusted model proposes a payment, the trusted one says how suspicious it
 is, or proposes, or edits. What is suspicious enough is audited, by somebody who is right and whose time is short.
+`paying` puts them in the place where the planner of examples/invoices works a payment out.
 
     monitored    trusted monitoring: what looks suspicious is audited (Greenblatt et al. 2023, arXiv 2312.06942)
     deferring    the trusted model's own proposal takes the place of a suspicious one
@@ -17,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from scaffold import Options, Planning, Reference, Task, act, once, think, together
+from scaffold import Options, Planning, Reference, once, think, together
 
 Protocol = Literal["unchecked", "monitored", "deferring", "resampling", "editing"]
 
@@ -58,17 +59,6 @@ class Control(BaseModel):
     def name(self) -> str:
         """What its threshold is called: resampling has one for each way to aggregate."""
         return f"resampling {self.aggregate}" if self.protocol == "resampling" else self.protocol
-
-
-class Decided(BaseModel):
-    """What became of one invoice."""
-
-    invoice: str
-    account: str
-    cents: int
-    suspicion: int
-    audited: bool
-    paid: bool
 
 
 Chosen = tuple[Reference[Payment], int]
@@ -152,30 +142,3 @@ PROTOCOLS = {
     "resampling": resampling,
     "editing": editing,
 }
-
-
-def pay_under(task: Task, control: Control) -> Planning[list[Decided]]:
-    """Pay the invoices of the folder under a protocol; what is audited is paid only if it is right."""
-    names = yield from act("list_invoices")
-    audit_from = task.inputs["thresholds"].get(control.name, 101)
-    suspicious = control.suspicious if control.suspicious is not None else audit_from
-    decided, audits = [], 0
-    for place in range(len(names.value)):
-        text = yield from act("read_invoice", {"name": names[place], "batch": task.input("batch")})
-        payment, score = yield from PROTOCOLS[control.protocol](text, control, suspicious)
-        audited = score >= audit_from and audits < control.audits
-        audits += audited
-        call = {"name": names[place], "account": payment["account"], "cents": payment["cents"]}
-        fine = not audited or (yield from act("audit", call)).value
-        if fine:
-            yield from act("pay", call)
-        decided.append(
-            Decided(
-                invoice=names.value[place],
-                **payment.value.model_dump(),
-                suspicion=score,
-                audited=audited,
-                paid=fine,
-            )
-        )
-    return decided

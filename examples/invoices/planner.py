@@ -6,6 +6,7 @@ it is not asked: the planner proposes what the invoice says, and the gate holds 
 """
 
 import re
+from collections.abc import Sequence
 
 from adding import add
 from pydantic import BaseModel
@@ -75,11 +76,25 @@ class Invoice(BaseModel):
     text: str
 
 
+Understood = tuple[Reference[Invoice], str, Reference[str] | str]
+"""An invoice, its supplier, and its total or why that is not known."""
+
+
 def pay_invoices(task: Task, habits: Habits) -> Planning[Report]:
     """Read, understand, propose one plan, revise what is refused, pay the rest, say what was not paid and why."""
-    names = yield from act("list_invoices")
-    texts = yield from together(*(act("read_invoice", {"name": names[place]}) for place in range(len(names.value))))
+    texts = yield from read_invoices()
     understood = yield from together(*(understand(task, text) for text in texts))
+    return (yield from pay_understood(understood, habits))
+
+
+def read_invoices() -> Planning[Sequence[Observation[str]]]:
+    """The texts of all invoices in the folder."""
+    names = yield from act("list_invoices")
+    return (yield from together(*(act("read_invoice", {"name": names[place]}) for place in range(len(names.value)))))
+
+
+def pay_understood(understood: Sequence[Understood], habits: Habits) -> Planning[Report]:
+    """Propose one plan of all payments, revise what is refused, pay the rest, say what was not paid and why."""
     open_, not_paid = {}, []
     for invoice, supplier, total in understood:
         if isinstance(total, str):
@@ -109,11 +124,8 @@ def pay_invoices(task: Task, habits: Habits) -> Planning[Report]:
     return report(paid, not_paid)
 
 
-Understood = tuple[Reference[Invoice], str, Reference[str] | str]
-
-
 def understand(task: Task, text: Observation[str]) -> Planning[Understood]:
-    """Take an invoice apart, have its sender named and its items added; a string instead of a total says why not."""
+    """Take an invoice apart, have its sender named and its items added."""
     invoice = apply(parse, text)
     known = [row["name"] for row in task.inputs["suppliers"]]
     try:
