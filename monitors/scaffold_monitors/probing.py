@@ -196,6 +196,7 @@ class Interview:
         self.refused = ""
         self.spent = False
         self._context = context
+        self._name = name
         self._room = self.purse.room(name, share)
         self._share = share
         used = self.step.usage
@@ -220,6 +221,8 @@ class Interview:
         written = max(_LEAST, 2 * self._tokens(len(self.step.text)) + 8)
         read = self._tokens(_AROUND + len(self.question) + len(instruction) + sum(map(len, more)))
         cost = read + _WRITTEN * written
+        # Others may have asked since this one began: what is left now counts, and never more than was left then.
+        self._room = min(self._room, self.purse.room(self._name, self._share))
         if cost > self._left:
             self.refused = f"it would cost about {cost:.0f}, more than what is left of the step's {self._whole():.0f}"
         elif read + written > self._room:

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from scaffold.errors import TaskError
+from scaffold.errors import TaskError, nearest
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary.models import Delta
+from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Subject, Verdict
 from scaffold_monitors.folding import Folded, folded
 
@@ -46,6 +47,7 @@ class Watch:
         repeats: how often a passage may be written in a row before the sample is cut as going round in circles, from 2;
             0 for any number.
         reach: how far back a pattern is searched for, in characters.
+        steps: the kinds of step that are read; all when empty.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Watch:
         where: str = "both",
         repeats: int = 0,
         reach: int = 200,
+        steps: Sequence[str] = (),
     ) -> None:
         if not (phrases or patterns or repeats):
             raise TaskError("watches for nothing: name `phrases`, `patterns` or `repeats`", path=("watch",))
@@ -68,6 +71,7 @@ class Watch:
             raise TaskError(f"is {reach}: from 1 to 2,000 characters", path=("watch", "reach"))
         if repeats < 0 or repeats == 1:
             raise TaskError(f"is {repeats}: 0 for any number, or from 2", path=("watch", "repeats"))
+        self._steps = _kinds(steps)
         self._sought = _Sought(
             phrases=_phrases(phrases),
             patterns=_patterns(patterns),
@@ -86,6 +90,7 @@ class Watch:
                 "where": where,
                 "repeats": repeats,
                 "reach": reach,
+                "steps": sorted(self._steps),
             },
         )
 
@@ -94,8 +99,9 @@ class Watch:
         return Verdict(decision="allow", status="abstain", rationale="it reads streams only")
 
     def open(self, step: Subject, view: TraceView, context: ReviewContext) -> Session:
-        """Begin with a step."""
-        return Session(self._sought)
+        """Begin with a step; of one of a kind that is not read, nothing is looked for."""
+        read = not self._steps or step.step is None or step.step.kind in self._steps
+        return Session(self._sought, parts=self._sought.parts if read else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,16 @@ def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _kinds(said: Sequence[str]) -> frozenset[str]:
+    if isinstance(said, str):
+        raise TaskError(f"is a list: [{said}]", path=("watch", "steps"))
+    known = get_args(StepKind)
+    for place, kind in enumerate(said):
+        if kind not in known:
+            raise TaskError(f"{kind!r} is no kind of step{nearest(kind, known)}", path=("watch", "steps", place))
+    return frozenset(said)
+
+
 def _patterns(said: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     if isinstance(said, str):
         raise TaskError(f"is a list: [{said}]", path=("watch", "patterns"))
@@ -159,14 +175,15 @@ class _Written:
 class Session:
     """Reads the samples of one step."""
 
-    def __init__(self, sought: _Sought) -> None:
+    def __init__(self, sought: _Sought, parts: tuple[Part, ...]) -> None:
         self._sought = sought
+        self._reads = parts
         self._tail = sought.tail
         self._parts: dict[tuple[int, Part], _Written] = {}
 
     def feed(self, delta: Delta) -> Verdict | None:
         """Read a piece; says what it completes."""
-        for part in self._sought.parts:
+        for part in self._reads:
             piece = delta.reasoning if part == "reasoning" else delta.text
             for start in range(0, len(piece), _MOST_AT_ONCE):
                 verdict = self._read(delta.index, part, piece[start : start + _MOST_AT_ONCE])
@@ -176,7 +193,7 @@ class Session:
 
     def close(self, sample: int) -> None:
         """Nothing is left to say of a whole sample; it is forgotten."""
-        for part in self._sought.parts:
+        for part in self._reads:
             self._parts.pop((sample, part), None)
 
     def _read(self, sample: int, part: Part, piece: str) -> Verdict | None:

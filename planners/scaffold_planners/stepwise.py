@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -60,35 +60,46 @@ def stepwise(task: Task, options: StepwiseOptions = _DEFAULTS) -> Planning[Any]:
 
     Least-to-most prompting (Zhou et al. 2022, arXiv 2205.10625), with the questions a DAG in place of a list
     so that they can run side by side (as calls do in Kim et al. 2023, arXiv 2312.04511). A decomposition
-    that runs in a circle, or needs what it does not have, is discarded and drawn again.
+    that runs in a circle, or needs what it does not have, is discarded and drawn again. Where the reasoning
+    behind the decomposition could not be read, and the task wants finer steps then (`oversight.unread.finer`), each
+    question is split once more.
 
     Raises:
         StepFailed: no sound decomposition, an unanswered question, or no majority.
     """
-    parts = yield from think(
-        "decompose",
-        *given(task),
-        returns=Decomposition,
-        instruction=_SPLIT.format(most=options.most),
-        sampling=once(tries=options.tries, flags=(partial(fault_in, most=options.most),)),
-        options=options.asked(),
-    )
-    answers: dict[int, Reference[str]] = {}
-    for level in levels(parts.value.needs()):
-        solved = yield from together(*(_solve(task, parts, number, answers, options) for number in level))
-        for number, answer in zip(level, solved, strict=True):
-            answers[number] = labelled("Answer", answer)
+    parts, answers = yield from _in_parts(task, given(task), options, finer=task.oversight.unread.finer)
     form = form_of(task.answer, options.max_tokens)
     whole = yield from think(
         "combine",
         *inputs(task),
         labelled("Task", task.request),
-        *(shown for number in answers for shown in (_asked(parts, number), answers[number])),
+        *_answered(parts, answers),
         returns=form.returns,
         options=form.options,
         sampling=agreed(options.votes),
     )
     return whole.value
+
+
+def _in_parts(
+    task: Task, shown: Iterable[Reference[Any]], options: StepwiseOptions, *, finer: bool
+) -> Planning[tuple[Thought[Decomposition], dict[int, Reference[str]]]]:
+    """Split what is shown into questions, and answer them."""
+    parts = yield from think(
+        "decompose",
+        *shown,
+        returns=Decomposition,
+        instruction=_SPLIT.format(most=options.most),
+        sampling=once(tries=options.tries, flags=(partial(fault_in, most=options.most),)),
+        options=options.asked(),
+    )
+    solve = _solve_in_parts if finer and parts.shown == "absent" else _solve
+    answers: dict[int, Reference[str]] = {}
+    for level in levels(parts.value.needs()):
+        solved = yield from together(*(solve(task, parts, number, answers, options) for number in level))
+        for number, answer in zip(level, solved, strict=True):
+            answers[number] = labelled("Answer", answer)
+    return parts, answers
 
 
 def fault_in(parts: Decomposition, *, most: int) -> str:
@@ -115,16 +126,38 @@ def _solve(
     options: StepwiseOptions,
 ) -> Planning[Thought[str]]:
     """Answer one question from the task and the answers it needs, not from any other."""
-    needed = parts.value.questions[number - 1].needs
     return think(
-        "solve",
-        *inputs(task),
-        labelled("Task", task.request),
-        *(shown for other in needed for shown in (_asked(parts, other), answers[other])),
-        _asked(parts, number),
-        sampling=agreed(options.votes),
-        options=options.asked(),
+        "solve", *_needed(task, parts, number, answers), sampling=agreed(options.votes), options=options.asked()
     )
+
+
+def _solve_in_parts(
+    task: Task,
+    parts: Thought[Decomposition],
+    number: int,
+    answers: Mapping[int, Reference[str]],
+    options: StepwiseOptions,
+) -> Planning[Thought[str]]:
+    """Answer one question by smaller ones: of each less is thought out of sight."""
+    shown = _needed(task, parts, number, answers)
+    smaller, found = yield from _in_parts(task, shown, options, finer=False)
+    return (
+        yield from think(
+            "combine", *shown, *_answered(smaller, found), sampling=agreed(options.votes), options=options.asked()
+        )
+    )
+
+
+def _needed(
+    task: Task, parts: Thought[Decomposition], number: int, answers: Mapping[int, Reference[str]]
+) -> list[Reference[Any]]:
+    """All that one question is answered from."""
+    needed = {other: answers[other] for other in parts.value.questions[number - 1].needs}
+    return [*inputs(task), labelled("Task", task.request), *_answered(parts, needed), _asked(parts, number)]
+
+
+def _answered(parts: Thought[Decomposition], answers: Mapping[int, Reference[str]]) -> list[Reference[str]]:
+    return [shown for number in answers for shown in (_asked(parts, number), answers[number])]
 
 
 def _asked(parts: Thought[Decomposition], number: int) -> Reference[str]:

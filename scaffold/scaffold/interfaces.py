@@ -231,7 +231,10 @@ class ReadsStreams(Protocol):
     """A monitor that reads reasoning and answers while they are generated."""
 
     def open(self, step: Subject, view: TraceView, context: ReviewContext) -> StreamSession:
-        """Begin with a step."""
+        """Begin with a step: `step.step` says what is asked, and of whom; there is no answer yet.
+
+        A step that is drawn again is opened anew.
+        """
         ...
 
 

@@ -305,6 +305,7 @@ def best_of(
         text=chosen.text,
         reasoning=chosen.reasoning,
         confidence=highest / 10,
+        shown=chosen.shown,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from scaffold import Options, Planning, Task, Verdict, act, cascade, majority, once, think
+from scaffold import Options, Planning, Task, Verdict, act, cascade, majority, once, several, think
 from scaffold.errors import ActionError
 from scaffold.odds.monitorability import gather, reading_of, save
 from scaffold.sampling_setting import read_monitorability
@@ -284,6 +284,31 @@ def test_a_file_without_figures_is_refused_by_its_line(tmp_path: Path, said: str
     task.write_text(f"prompt: do it\nmonitorability: {said}\n", encoding="utf-8")
     with pytest.raises(TaskError, match=why):
         taskfile.build(task)
+
+
+def test_a_planner_is_told_what_could_be_read_of_a_thought(world: World, watcher: type[Watcher]) -> None:
+    """As its event says it, live as on resume: so it can take smaller steps where nothing can be read."""
+    told: list[list[str]] = []
+
+    def planner(_: Task) -> Planning[str]:
+        told.append([])
+        for number in range(3):
+            thought = yield from think("solve", number, to="dark" if number == 2 else "default")
+            told[-1].append(thought.shown)
+        several_ = yield from think("solve", 3, sampling=several(2))
+        told[-1].append(several_.candidates[1].shown)
+        return str((yield from act("pay", {"invoice": "i1"})).value)
+
+    def backends() -> dict[str, Any]:
+        return {"default": Scripted(thinking("full", "none", "full", "full")), "dark": opaque()}
+
+    agent = world.agent(planner, None, backends=backends(), monitors=[watcher(Verdict(decision="escalate"))])
+    waiting = agent.solve_sync(Task(prompt="do it"))
+    assert waiting.status == "waiting"
+    world.agent(planner, None, backends=backends(), monitors=[watcher(Verdict(decision="escalate"))]).resume_sync(
+        waiting.run
+    )
+    assert told == [["full", "", "absent", "full"]] * 2
 
 
 def test_what_a_planner_says_of_sampling_stays(world: World) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from scaffold import Planning, Task, Thought, Verdict, majority, once, think
+from scaffold import Options, Planning, Task, Thought, Verdict, majority, once, think
 from scaffold.errors import StepFailed
 from scaffold.testing import Scripted
 from scaffold.vocabulary.models import Delta
-from scaffold.vocabulary.review import MonitorSpec
+from scaffold.vocabulary.review import MonitorSpec, StepRecord
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
@@ -71,6 +72,39 @@ def test_every_sample_is_read_under_its_own_number_and_closed(world: World) -> N
     assert outcome.status == "failed"
     assert listener.heard == [(0, "a"), (1, "b"), (2, "c")]
     assert listener.whole == [0, 1, 2]
+
+
+def test_a_reader_is_told_what_is_asked_before_the_first_piece(world: World) -> None:
+    """Kind, inputs, role, model and choices of the step, and no answer; each reader has a copy of its own."""
+    told: list[Any] = []
+
+    class Told(Listener):
+        """Keeps what it was opened with, and spoils it."""
+
+        def open(self, step: Any, *_: Any) -> Listener:
+            told.append((step.kind, step.key, msgspec.to_builtins(step.step)))
+            step.step.inputs.clear()
+            return self
+
+    def deciding(task: Task) -> Planning[str]:
+        return (yield from think("decide", task.request, {"of": 2}, options=Options(choices=("yes", "no")))).value
+
+    readers = [Told(), Told()]
+    readers[1].spec = msgspec.structs.replace(readers[1].spec, name="other")
+    assert world.solve(deciding, "yes", monitors=readers).answer == "yes"
+    step = msgspec.to_builtins(
+        StepRecord(
+            kind="decide",
+            inputs=["do it", {"of": 2}],
+            value=None,
+            text="",
+            reasoning="",
+            backend="scripted",
+            model="scripted",
+            choices=("yes", "no"),
+        )
+    )
+    assert told == [("stream", "0", step)] * 2
 
 
 def test_a_sample_that_is_cut_is_discarded_and_drawn_again(world: World) -> None:

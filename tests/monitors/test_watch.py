@@ -116,6 +116,12 @@ def test_only_the_part_that_is_watched_counts() -> None:
     assert heard([PHRASE], phrases=[PHRASE], where="text") is None
 
 
+@pytest.mark.parametrize(("steps", "found"), [((), True), (["decide", "solve"], True), (["solve"], False)])
+def test_only_steps_of_the_kinds_that_are_named_are_read(steps: Sequence[str], *, found: bool) -> None:
+    """A step says of which kind it is before its first piece; by default all are read."""
+    assert (heard([PHRASE], phrases=[PHRASE], steps=steps) is not None) == found  # the made-up step is a `decide`
+
+
 def test_flags_say_each_thing_once() -> None:
     """A decision that ends nothing is said once for each thing found, however often it stands there."""
     reading = session(phrases=[PHRASE, "the log"], decision="flag")
@@ -166,6 +172,8 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
         ({"phrases": [PHRASE], "decision": "allow"}, "no objection"),
         ({"phrases": [PHRASE], "where": "nowhere"}, "`reasoning`, `text` or `both`"),
         ({"phrases": [PHRASE], "reach": 0}, "from 1 to"),
+        ({"phrases": [PHRASE], "steps": "solve"}, "is a list"),
+        ({"phrases": [PHRASE], "steps": ["solved"]}, "no kind of step; did you mean 'solve'"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold.testing import Driver, Scripted
-from scaffold.vocabulary.moves import Think
+from scaffold.vocabulary.moves import Think, Thought
+from scaffold.vocabulary.references import NOWHERE
 from scaffold.vocabulary.task import Task
 from scaffold_planners.levels import Circle, levels
 from scaffold_planners.stepwise import Decomposition, Question, fault_in, stepwise
@@ -52,6 +53,27 @@ def test_independent_questions_wait_for_nothing() -> None:
     assert "Sum?\nAnswer: 5" in seen(combine)
     driver.reply(5)
     assert driver.result == 5
+
+
+@pytest.mark.parametrize(("finer", "shown", "split"), [
+    (True, "absent", True), (True, "full", False), (True, "summary", False), (False, "absent", False),
+])  # fmt: skip
+def test_where_nothing_could_be_read_each_question_is_split_once_more(*, finer: bool, shown: Any, split: bool) -> None:
+    """Where the task wants finer steps: each question is answered by questions of its own, and these are not split."""
+    task = Task.model_validate({"prompt": "Cost?", "oversight": {"unread": {"finer": finer}}})
+    driver = Driver(stepwise(task))
+    asked: list[str] = []
+
+    def answer(key: str, move: Any) -> Any:
+        asked.append(move.kind)
+        if move.kind != "decompose":
+            return f"{move.kind} {key}"
+        parts = TWO_AND_ONE if len(asked) == 1 else Decomposition(questions=[Question(question="Smaller?")])
+        return Thought(parts, NOWHERE, key=key, shown=shown)
+
+    assert driver.run(answer).startswith("combine")
+    one = ["decompose", "solve", "combine"] if split else ["solve"]
+    assert sorted(asked) == sorted(["decompose", *one * 3, "combine"])
 
 
 def test_a_question_sees_no_answer_that_it_does_not_need() -> None:

@@ -28,7 +28,7 @@ from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.models import Delta, Usage
-from scaffold.vocabulary.review import SubjectKind, Verdict
+from scaffold.vocabulary.review import Subject, SubjectKind, Verdict
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
@@ -150,12 +150,17 @@ class _PastReviews(Reviews):
         if fold is not None:
             fold(event, body)
 
+    def _goes_beside(self, each: Watching) -> bool:
+        """None does: a stored run waits for nothing, and each row has what was said."""
+        return False
+
     def _view(self, each: Watching) -> View:
         return cast("View", _PastView(*self._past, each.memory.state, self._now))
 
-    def read_samples(self, key: str, samples: Sequence[Sample]) -> list[Verdict]:
+    def read_samples(self, subject: Subject, samples: Sequence[Sample]) -> list[Verdict]:
         """Have the monitors of streams read samples as if they were being generated."""
-        readings = self.read_stream(key)
+        key = subject.key
+        readings = self.read_stream(key, lambda: subject.step)
         for sample in samples:
             for delta in _pieces(sample):
                 for reading in readings:
@@ -364,7 +369,7 @@ class _Reviewing:
     async def _ask(self, told: Told) -> list[Verdict]:
         subject = told.subject
         if subject.kind == "stream":
-            return self._reviews.read_samples(subject.key, told.samples)
+            return self._reviews.read_samples(subject, told.samples)
         _, verdicts = await self._reviews.review(subject, told.digest, "high", beside=told.beside)
         return verdicts
 

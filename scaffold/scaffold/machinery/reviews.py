@@ -13,6 +13,7 @@ import msgspec
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Describes, Folds, ReadsStreams
 from scaffold.machinery.at_once import at_once
+from scaffold.machinery.beside import Beside
 from scaffold.machinery.bounds import bounded
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.recorder import microseconds
@@ -25,7 +26,7 @@ from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
     from scaffold.machinery.recorder import Fold, Recorder
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.plan import ActionCall
-    from scaffold.vocabulary.review import Decision, Stakes
+    from scaffold.vocabulary.review import Decision, Stakes, StepRecord
     from scaffold.vocabulary.task import Task
 
 _json = msgspec.json.Decoder()
@@ -125,6 +126,7 @@ class Reviews:
         self._steps = steps
         self._journal = journal
         self._observe = observe
+        self._beside = Beside(task.concurrency)
         self._by_subject: dict[str, list[list[Watching]]] = {}
 
     @property
@@ -219,10 +221,10 @@ class Reviews:
                 continue
             # Each reader decodes a copy of its own: what one does to it reaches nobody else.
             wire = wire or canonical(subject)
-            if len(asked) == 1 or tier[0].spec.tier == 0 or not any(each.waits for each in asked):
-                said = [await self._ask(each, subject, wire, stakes) for each in asked]  # they are quicker than tasks
-            else:
-                said = await self._ask_at_once(asked, subject, wire, stakes)
+            said: list[Verdict] = []
+            if subject.kind == "step" and tier is tiers[-1]:  # else a dearer tier may hang on what they say
+                said, asked = await self._begin_beside(asked, subject, subject_digest, wire, stakes)
+            said += await self._ask_tier(asked, subject, wire, stakes)
             verdicts += said
             fresh += said
         decision = self.decide(verdicts)
@@ -230,18 +232,71 @@ class Reviews:
             self.write(subject, subject_digest, decision, stakes, fresh)
         return decision, verdicts
 
+    async def _ask_tier(
+        self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
+    ) -> list[Verdict]:
+        if len(asked) <= 1 or asked[0].spec.tier == 0 or not any(each.waits for each in asked):
+            return [await self._ask(each, subject, wire, stakes) for each in asked]  # they are quicker than tasks
+        return await self._ask_at_once(asked, subject, wire, stakes)
+
+    async def _begin_beside(
+        self, asked: list[Watching], subject: Subject, subject_digest: str, wire: bytes, stakes: Stakes
+    ) -> tuple[list[Verdict], list[Watching]]:
+        """Have those that only observe begin; gives what they say at once, and who is left to be waited for."""
+
+        def late(verdict: Verdict) -> None:
+            self.write(subject, subject_digest, "allow", stakes, [verdict])
+
+        said = []
+        observing = [each for each in asked if self._goes_beside(each)]
+        for each in observing:
+            review = partial(self._ask, each, subject, wire, stakes)
+            verdict = await self._beside.begin(subject.key, each.name, review, late)
+            if verdict is not None:
+                said.append(verdict)
+        return said, [each for each in asked if each not in observing] if observing else asked
+
+    def _goes_beside(self, each: Watching) -> bool:
+        """Whether a run need not wait for what a monitor says of a step."""
+        return each.spec.mode == "observe"
+
+    def reading(self, key: str) -> tuple[str, ...]:
+        """The monitors that still read a step beside the run."""
+        return self._beside.reading(key)
+
+    async def join(self, seconds: float | None = None) -> None:
+        """Wait for what is read beside the run, for so many seconds at most."""
+        await self._beside.join(seconds)
+
+    async def give_up(self) -> None:
+        """End what is read beside the run."""
+        await self._beside.give_up()
+
     def _view(self, each: Watching) -> View:
         return View(self._task, self._actions, self._recorder, self._journal, each.memory.state)
 
     def _context(self, each: Watching, subject: Subject, stakes: Stakes) -> Context:
         return Context(self._recorder.claim.run, subject.key, each.name, self._steps, stakes)
 
-    def read_stream(self, key: str) -> list[Reading]:
-        """Let the monitors of streams begin with a step; one that cannot read them fails all it sees."""
-        subject = Subject(kind="stream", key=key)
+    def read_stream(self, key: str, asked: Callable[[], StepRecord | None]) -> list[Reading]:
+        """Let the monitors of streams begin with a step; one that cannot read them fails all it sees.
+
+        Args:
+            key: where it stands.
+            asked: gives what is asked, once somebody is there to read it.
+        """
+        tiers = self._tiers("stream")
+        if not tiers:
+            return []
+        wire = canonical(Subject(kind="stream", key=key, step=asked()))
         return [
-            Reading(each.spec, each.settings, partial(self._begin, each, subject), binds=self._can_close(each))
-            for tier in self._tiers("stream")
+            Reading(
+                each.spec,
+                each.settings,
+                partial(self._begin, each, _subjects.decode(wire)),
+                binds=self._can_close(each),
+            )
+            for tier in tiers
             for each in tier
         ]
 
@@ -320,8 +375,18 @@ class Reviews:
             settings=each.settings,
         )
 
-    async def _ask(self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes) -> Verdict:
-        """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass."""
+    async def _ask(
+        self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes, waits: Callable[[], None] | None = None
+    ) -> Verdict:
+        """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass.
+
+        Args:
+            each: the monitor.
+            subject: what it reads.
+            wire: the same as bytes.
+            stakes: how much depends on it.
+            waits: called if it has to wait for anything.
+        """
         spec = each.spec
         context = self._context(each, subject, stakes)
         started = self._recorder.active()
@@ -330,7 +395,7 @@ class Reviews:
             if lacking:
                 return self._without(each, lacking[0])
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
-            verdict = bounded(whole(await within(spec.timeout_s, review, each.has_waited)))
+            verdict = bounded(whole(await within(spec.timeout_s, review, waits or each.has_waited)))
         except TimeoutError:
             verdict = Verdict(
                 decision=spec.on_timeout, status="timeout", rationale=f"no verdict within {spec.timeout_s:g} s"

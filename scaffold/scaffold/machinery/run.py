@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event, RunStatus
-    from scaffold.vocabulary.moves import Thought
+    from scaffold.vocabulary.moves import Move, Thought
     from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
 
@@ -336,6 +336,8 @@ class Run:
     async def carry_out(self, pending: Pending) -> Any:
         """Carry out a move other than a step; gives what whoever made it is sent."""
         move = pending.move
+        if self._is_decisive(move):
+            await self._reviews.join()  # so that what is read of the thoughts behind it stands before it in the trace
         match move:
             case Act():
                 return await self._gate.act(pending, move)
@@ -346,6 +348,13 @@ class Run:
             case Note():
                 self.recorder.record(ev.Noted(key=pending.key), {"text": move.text, "partial": move.partial})
                 return None
+
+    def _is_decisive(self, move: Move) -> bool:
+        """Whether it may lead to an effect."""
+        if isinstance(move, Act):
+            known = self.setting.actions.get(move.planned.action)
+            return known is not None and known.spec.effect != "read"
+        return isinstance(move, Propose)
 
     async def think(self, pending: Pending, move: Think) -> Any:
         """Ask a step, and have it read where monitors read steps."""
@@ -379,7 +388,8 @@ class Run:
             )
             self._reach("released:before")
             self.recorder.record(
-                ev.Released(key=key, subject="step", ok=not withheld), {"feedback": feedback} if withheld else None
+                ev.Released(key=key, subject="step", ok=not withheld, beside=self._reviews.reading(key)),
+                {"feedback": feedback} if withheld else None,
             )
             self._reach("released:after")
             self._show(move, thought, answered[0], withdrawn=feedback if withheld else "")
@@ -388,7 +398,7 @@ class Run:
     async def _read_while_asked(self, pending: Pending, move: Think) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step whose samples monitors, and whoever watches, read while they are generated."""
         key, reviews, showing = pending.key, self._reviews, self._showing
-        readings = reviews.read_stream(key)
+        readings = reviews.read_stream(key, lambda: self._asked_record(move))
         return await self._steps.ask(
             key,
             move,
@@ -407,19 +417,28 @@ class Run:
         else:
             self._showing.cleared(event.key, move.kind, thought, event.winner)
 
-    def _step_record(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, body: bytes) -> StepRecord:
-        """A step as monitors are to read it."""
+    def _asked_record(self, move: Think) -> StepRecord:
+        """A step as monitors are to read it while it is answered: what is asked, and of whom."""
         profile = self._steps.backend(move.to).profile
         return StepRecord(
             kind=move.kind,
             inputs=json.loads(canonical(move.inputs)),
-            value=json.loads(canonical(thought.value)),
-            text=thought.text,
-            reasoning=thought.reasoning,
+            value=None,
+            text="",
+            reasoning="",
             to=move.to,
             backend=profile.backend,
             model=profile.model,
             choices=move.options.choices,
+        )
+
+    def _step_record(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, body: bytes) -> StepRecord:
+        """A step as monitors are to read it."""
+        return msgspec.structs.replace(
+            self._asked_record(move),
+            value=json.loads(canonical(thought.value)),
+            text=thought.text,
+            reasoning=thought.reasoning,
             usage=event.usage,
             signals=signals_in(body, event.winner) if b'"signals"' in body else {},
             shown=event.reasoning,
@@ -436,6 +455,7 @@ class Run:
         problem_said = _misfit(self.task, plain)
         if problem_said:
             return await self.end("failed", reason=problem_said, partial=plain)
+        await self._reviews.join(self._seconds_left())
         if self._reviews.watches("answer"):
             subject = Subject(kind="answer", key="answer", answer=plain)
             what = digest(canonical(plain), self.recorder.secret)
@@ -446,6 +466,10 @@ class Run:
                 ]
                 return await self.end("stopped", reason=f"oversight withheld the answer: {'; '.join(reasons)}")
         return await self.end("solved", answer=plain)
+
+    def _seconds_left(self) -> float | None:
+        seconds = self.task.budget.seconds
+        return None if seconds is None else max(0.0, seconds - self.recorder.active())
 
     async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
         """End, or pause, for a reason.
@@ -470,6 +494,7 @@ class Run:
                 return await self.pause("unavailable", str(error))
             case errors.TraceError():
                 # Nothing more can be written: the trace is left as it is, cut off or someone else's.
+                await self._reviews.give_up()
                 return self.outcome("unavailable", {"reason": str(error)})
             case errors.Stopped() | errors.ActionRefused() | errors.StepRefused() | errors.ObservationWithheld():
                 return await self.end("stopped", reason=str(error))
@@ -496,6 +521,9 @@ class Run:
 
     async def _close(self, event: Event, status: RunStatus, content: dict[str, Any]) -> Outcome:
         try:
+            if status == "waiting":
+                await self._reviews.join(self._seconds_left())
+            await self._reviews.give_up()
             self._reach("run.ended:before")
             self.recorder.record(event, content)
             await self.recorder.flush(durable=True)

@@ -217,6 +217,7 @@ class RunState:
         self.corrections = 0
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
+        self._beside: dict[str, tuple[Progress, list[str]]] = {}  # steps that were let out, and who still reads them
         self._kinds: dict[str, str] = {}  # of open steps that may ask several backends
         self.overseers: dict[str, Overseen] = {}
         self.key = ""
@@ -346,7 +347,9 @@ class RunState:
             )
 
     def _released(self, event: ev.Released, _body: bytes) -> None:
-        self.progress.pop(event.key, None)
+        progress = self.progress.pop(event.key, None)
+        if event.beside and progress is not None:
+            self._beside[event.key] = progress, list(event.beside)
 
     # --- plans and actions
 
@@ -477,9 +480,9 @@ class RunState:
     # --- reviews and people
 
     def _reviewed(self, event: ev.Reviewed, body: bytes) -> None:
-        progress = self.at(event.key)
+        progress = self._reviewing(event)
         self._count_verdicts(event)
-        if progress.answered is not None and event.subject in {"step", "stream"} and not progress.was_read:
+        if progress.answered is not None and _is_of(event, progress.answered[0]) and not progress.was_read:
             progress.was_read = any(fact.status == "ok" for fact in event.verdicts)
             if progress.was_read:
                 answered = progress.answered[0]
@@ -497,6 +500,18 @@ class RunState:
                 if fact.status == "ok":
                     allowed = Verdict(decision=fact.decision, monitor=fact.monitor, settings=fact.settings)
                     progress.verdicts[event.subject, event.digest, fact.monitor, fact.settings] = allowed
+
+    def _reviewing(self, event: ev.Reviewed) -> Progress:
+        """What a review is of; of a step it may come once the planner has it, by a monitor that only observes."""
+        if event.subject == "step" and event.key not in self.progress:
+            progress, readers = self._beside.get(event.key) or (Progress(), [])
+            for fact in event.verdicts:
+                if fact.monitor in readers:
+                    readers.remove(fact.monitor)
+            if not readers:
+                self._beside.pop(event.key, None)
+            return progress
+        return self.at(event.key)
 
     def _approval_asked(self, event: ev.ApprovalAsked, _body: bytes) -> None:
         progress = self.at(event.key)
@@ -545,6 +560,11 @@ class RunState:
 def _drew_again(event: ev.Reviewed, verdict: Verdict) -> bool:
     """Whether what it objects to was drawn again: a sample that is cut off is, whatever cut it."""
     return verdict.decision == "resample" or (event.subject == "stream" and verdict.severity >= SEVERITY["resample"])
+
+
+def _is_of(event: ev.Reviewed, answered: ev.StepAnswered) -> bool:
+    """Whether a review is of this answer, and not of one that was drawn before it."""
+    return event.subject == "stream" or (event.subject == "step" and event.digest == answered.content)
 
 
 def _call(summary: ActionSummary) -> bytes:

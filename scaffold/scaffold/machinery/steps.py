@@ -102,11 +102,19 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         text=winner.text,
         reasoning=winner.reasoning,
         confidence=event.confidence,
+        shown=event.reasoning,
     )
     if move.sampling is not None and getattr(move.sampling, "keeps_all", False):
         accepted = [sample for sample in content.samples if not sample.flag]
         thought.candidates = tuple(
-            Thought(_value_in(sample, move), provenance, key=event.key, text=sample.text, reasoning=sample.reasoning)
+            Thought(
+                _value_in(sample, move),
+                provenance,
+                key=event.key,
+                text=sample.text,
+                reasoning=sample.reasoning,
+                shown=event.reasoning,
+            )
             for sample in accepted[: event.votes]  # not what was drawn beyond them for measuring
         )
     return thought

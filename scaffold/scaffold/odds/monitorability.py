@@ -46,10 +46,12 @@ class Reading:
                 if not event.final:
                     self._open[event.key] = event
             case ev.Reviewed(subject="step" | "stream") if event.key in self._open:
-                if any(fact.status == "ok" for fact in event.verdicts):
-                    answered = self._open.pop(event.key)
+                answered = self._open[event.key]
+                of_it = event.subject == "stream" or event.digest == answered.content  # not of one drawn before it
+                if of_it and any(fact.status == "ok" for fact in event.verdicts):
+                    del self._open[event.key]
                     self.found.was_read(answered.reasoning, answered.usage.reasoning)
-            case ev.Released():
+            case ev.Released() if not event.beside:
                 self._open.pop(event.key, None)
             case ev.ProfileCorrected():
                 self.found.falls += VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
@@ -88,7 +90,7 @@ class Probed:
                     for fact in event.verdicts:
                         if fact.status == "ok" and fact.score is not None and fact.property in PROBED:
                             self.found.setdefault((*asked[event.key], fact.property), []).append(fact.score)
-                case ev.Released():
+                case ev.Released() if not event.beside:  # those beside say what they have found later
                     asked.pop(event.key, None)
                 case _:
                     pass

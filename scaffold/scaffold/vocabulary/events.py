@@ -149,10 +149,14 @@ class StepCut(Event, tag="step.cut", kw_only=True):
 
 
 class Released(Event, tag="released", kw_only=True):
-    """What the review of a thought or an observation came to. Content: `feedback` when withheld."""
+    """What the review of a thought or an observation came to. Content: `feedback` when withheld.
+
+    `beside` names monitors that only observe, and still read it: what they say comes later, or never if the run ends.
+    """
 
     subject: SubjectKind
     ok: bool = True
+    beside: tuple[str, ...] = ()
 
 
 class PlanProposed(Event, tag="plan.proposed", kw_only=True):

@@ -11,6 +11,7 @@ from scaffold.vocabulary.references import Provenance, Reference
 from scaffold.vocabulary.review import Objection
 
 if TYPE_CHECKING:
+    from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.plan import Plan, Planned
     from scaffold.vocabulary.sampling import Sampling
 
@@ -125,9 +126,10 @@ class Thought(Reference[T_co]):
         reasoning: its readable reasoning.
         confidence: the winner's share of the votes that counted, between 0 and 1.
         candidates: all accepted answers, where the step was sampled by `several`.
+        shown: how much of the reasoning behind it could be read; empty where there was no sign of any.
     """
 
-    __slots__ = ("candidates", "confidence", "key", "reasoning", "text")
+    __slots__ = ("candidates", "confidence", "key", "reasoning", "shown", "text")
 
     def __init__(
         self,
@@ -138,12 +140,14 @@ class Thought(Reference[T_co]):
         text: str = "",
         reasoning: str = "",
         confidence: float = 1.0,
+        shown: ReasoningVisibility | Literal[""] = "",
     ) -> None:
         super().__init__(value, provenance)
         self.key = key
         self.text = text
         self.reasoning = reasoning
         self.confidence = confidence
+        self.shown = shown
         self.candidates: tuple[Thought[T_co], ...] = ()
 
 

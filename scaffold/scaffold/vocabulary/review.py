@@ -153,7 +153,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be reviewed; the field of its kind is set.
 
     Attributes:
-        kind: which of the fields below is set.
+        kind: which of the fields below is set; of a stream, `step`, of which nothing is answered yet.
         key: where it stands.
         plan: the calls of a plan, or of one action on its way.
         reason: what the planner says the plan is for.

@@ -118,12 +118,15 @@ class Unread(_Strict):
         votes: a majority of so many samples decides a step whose answers can be counted, where its planner leaves that
             to the run, and the run would take the first.
         step_tokens: most tokens of one answer: smaller steps hide less.
+        finer: planners that can split what they ask further do so, once a thought says that nothing of the reasoning
+            behind it could be read.
         ask: which effects are put to a person: none, irreversible ones that a monitor has flagged or whose backend
             showed its reasoning before, all irreversible ones, or all.
     """
 
     votes: Annotated[int, Field(ge=1, le=1000)] = 1
     step_tokens: Annotated[int, Field(ge=1)] | None = None
+    finer: bool = False
     ask: Literal["never", "flagged", "irreversible", "effects"] = "flagged"
 
 

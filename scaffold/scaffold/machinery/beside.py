@@ -1,0 +1,112 @@
+"""Reviews that go on beside a run: of monitors that only observe, once they have to wait for something."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from scaffold.vocabulary.review import Verdict
+
+
+class _Reading:
+    """One review under way.
+
+    Attributes:
+        key: of what it reads.
+        monitor: who reads.
+        late: the run has gone on without its verdict.
+    """
+
+    __slots__ = ("key", "late", "monitor")
+
+    def __init__(self, key: str, monitor: str) -> None:
+        self.key = key
+        self.monitor = monitor
+        self.late = False
+
+
+class Beside:
+    """Reviews whose verdicts bind nothing, so that a run need not wait for them.
+
+    Args:
+        most: how many may be under way: whoever wants to begin one more waits for the first of them to end.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._under_way: dict[asyncio.Task[Verdict], _Reading] = {}
+        self._failed: BaseException | None = None
+
+    def reading(self, key: str) -> tuple[str, ...]:
+        """The monitors that still read what stands at a key."""
+        return tuple(each.monitor for each in self._under_way.values() if each.key == key)
+
+    async def begin(
+        self,
+        key: str,
+        monitor: str,
+        review: Callable[[Callable[[], None]], Coroutine[Any, Any, Verdict]],
+        late: Callable[[Verdict], None],
+    ) -> Verdict | None:
+        """Begin with a review; gives its verdict, or None as soon as it has to wait for something.
+
+        What it was given to read, and what it knows of the run, is as it was when it began.
+
+        Args:
+            key: of what is read.
+            monitor: who reads.
+            review: makes the review, of something to call when it has to wait.
+            late: called with a verdict that came later.
+        """
+        while len(self._under_way) >= self._most:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        waits = asyncio.get_running_loop().create_future()
+
+        def has_to_wait() -> None:
+            if not waits.done():
+                waits.set_result(None)
+
+        reading = _Reading(key, monitor)
+        task = asyncio.ensure_future(self._read(reading, review(has_to_wait), late))
+        self._under_way[task] = reading
+        task.add_done_callback(self._ended)
+        await asyncio.wait((task, waits), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        reading.late = True
+        return None
+
+    @staticmethod
+    async def _read(
+        reading: _Reading, review: Coroutine[Any, Any, Verdict], late: Callable[[Verdict], None]
+    ) -> Verdict:
+        verdict = await review
+        if reading.late:
+            late(verdict)
+        return verdict
+
+    def _ended(self, task: asyncio.Task[Verdict]) -> None:
+        reading = self._under_way.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None and reading.late:
+            self._failed = self._failed or error
+
+    async def join(self, seconds: float | None = None) -> None:
+        """Wait for those that are under way now, for so many seconds at most.
+
+        Raises:
+            Exception: what ended one of them, which is for the whole run: monitors' own faults are verdicts.
+        """
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+        if self._failed is not None:
+            raise self._failed
+
+    async def give_up(self) -> None:
+        """End what is under way; what it has asked models is written down as cut off."""
+        while self._under_way:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.wait(self._under_way)
