@@ -13,9 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.backends.replay import END, STREAM, Replay, part
+from tests.backends.replay import answer as whole
+from tests.backends.replay import said as piece
 
 from scaffold import Options, Plan, Planned, Planning, Scaffold, Task, action, carry_out, propose, think
 from scaffold.errors import BackendError, BackendUnavailable, StepFailed
+from scaffold.registry import make_backend
 from scaffold.testing import Scripted
 from scaffold.testing.judging import Story, read_story
 from scaffold.trace.files import FileJournal
@@ -111,6 +115,65 @@ def test_a_judge_that_cannot_be_relied_on_lets_no_thought_through(tmp_path: Path
     (said,) = outcome.verdicts
     assert (said.monitor, said.decision, said.status) == ("trace", "block", "error")
     assert said.reason
+
+
+ANTHROPIC = (
+    b'event: message_start\ndata: {"type": "message_start", "message": {"usage": {"input_tokens": 7}}}\n\n'
+    b'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, '
+    b'"delta": {"type": "text_delta", "text": "{\\"findings\\": [], \\"score\\": 0}"}}\n\n'
+    b'event: message_stop\ndata: {"type": "message_stop"}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [STREAM, part(ANTHROPIC), END],
+        whole("200 OK", b"<html><body>Please sign in.</body></html>", "text/html"),
+        [STREAM, piece('{"findings": [], "sc')],
+        [STREAM, piece(CLEAN)],
+        whole("503 Service Unavailable", b"{}"),
+    ],
+    ids=["another dialect", "a page", "breaks off", "never says that it is done", "busy"],
+)
+def test_a_judge_behind_a_server_that_fails_lets_no_thought_through(tmp_path: Path, script: Any) -> None:
+    """Over a real socket: another dialect, a page to sign in, a stream that ends early, no answer at all."""
+
+    async def judged() -> Any:
+        async with Replay([script]) as server:
+            backend = make_backend(f"{server.url}#m", {"dialect": "chat", "attempts": 1})
+            agent = Scaffold(
+                paying,
+                backends={
+                    "default": Scripted(lambda _: Sample(0, "pay", "It is due."), profile=PLANNER),
+                    "judge": backend,
+                },
+                monitors=["trace"],
+                actions=[pay],
+                journal=FileJournal(tmp_path / "runs", apart=True),
+            )
+            try:
+                return await agent.solve(Task(prompt="Pay invoice A-1"))
+            finally:
+                await backend.close()
+
+    outcome = asyncio.run(judged())
+    assert outcome.answer.startswith("withheld")
+    assert [(each.monitor, each.decision, each.status) for each in outcome.verdicts] == [("trace", "block", "error")]
+
+
+@pytest.mark.parametrize(("monitor", "answer"), [("goals", "refused"), ({"legibility": {"then": "block"}}, "withheld")])
+@pytest.mark.parametrize(
+    "judging",
+    [judge(_fails(BackendUnavailable("gone"))), CutOff(), judge("It looks fine to me."), judge('{"verdict": "allow"}')],
+    ids=["down", "cut off", "prose", "dialect"],
+)
+def test_no_judge_that_fails_lets_anything_through(tmp_path: Path, judging: Any, monitor: Any, answer: str) -> None:
+    """The other judges: a plan is refused, a thought withheld, and each failure is an error on record."""
+    outcome, _ = solve(tmp_path, judging, monitor)
+    assert outcome.answer.startswith(answer)
+    assert outcome.verdicts
+    assert {each.status for each in outcome.verdicts} == {"error"}
 
 
 def test_a_judge_that_is_too_slow_lets_no_thought_through(tmp_path: Path) -> None:
