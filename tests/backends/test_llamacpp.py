@@ -108,6 +108,17 @@ def test_long_prompts_say_both_numbers(tiny: LlamaCpp) -> None:
     assert run(tiny, ask("hi", max_tokens=1))
 
 
+def test_no_more_is_held_than_was_trained_for(tiny_llama: str) -> None:
+    """A context over that of the training is lowered to it, with both numbers; the profile and the refusal say so."""
+    backend = load(tiny_llama, n_ctx=5000, n_parallel=1, threads=1)
+    with pytest.warns(UserWarning, match="n_ctx is 5000, and tiny was trained on texts of 4096 tokens: it holds 4096"):
+        assert run(backend, ask("hi", max_tokens=1))
+    assert backend.profile.context == 4096
+    with pytest.raises(ContextOverflow, match=r"4518 tokens.*4096 tokens"):
+        run(backend, ask("x" * 4500))
+    asyncio.run(backend.close())
+
+
 def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
     """Closed after its first piece, a long request makes way for the next one within a token's time."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import threading
+import warnings
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,7 +39,7 @@ class LlamaCppOptions(Options):
     """What a task may set.
 
     Attributes:
-        n_ctx: most tokens of prompt and answer together, of one sample.
+        n_ctx: most tokens of prompt and answer together, of one sample; never more than the model was trained for.
         n_parallel: how many samples are generated at once; each takes memory for `n_ctx` tokens.
         threads: of the processor; llama.cpp chooses when not set.
         logprobs: give log-probabilities; with choices, of each among the choices.
@@ -155,7 +156,17 @@ class LlamaCpp:
                 )
                 self._kept = Kept(keep, path, self._engine, options.n_parallel) if keep is not None else None
                 self._grammars = Grammars(self._engine)
+                self._know_context(self._engine.context)
             return self._engine
+
+    def _know_context(self, context: int) -> None:
+        if context < self._options.n_ctx and "n_ctx" in self._options.model_fields_set:
+            warnings.warn(
+                f"n_ctx is {self._options.n_ctx}, and {self.profile.model} was trained on texts of {context} tokens: "
+                f"it holds {context}",
+                stacklevel=2,
+            )
+        self.profile = msgspec.structs.replace(self.profile, context=context)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it stops llama.cpp at its next token.

@@ -30,6 +30,7 @@ class Engine:
 
     Attributes:
         version: of xllamacpp, whose files of saved state are read by the same version only.
+        context: most tokens of one sample; llama.cpp lowers what was asked for to what the model was trained for.
         closed: nothing new is begun; what runs aside looks at it.
     """
 
@@ -81,6 +82,7 @@ class Engine:
         self._calls: set[Call] = set()
         self._closing = threading.Lock()
         self.closed = threading.Event()
+        self.context = int(self.ask("/props").get("default_generation_settings", {}).get("n_ctx") or n_ctx)
 
     def start(self, body: dict[str, Any], *, done: Callable[[], None]) -> Call:
         """Begin with a request; `done` is called, from some thread, once llama.cpp has let go of it."""
