@@ -412,3 +412,23 @@ def test_a_long_sample_is_given_in_pieces(tmp_path: Path) -> None:
     assert "".join(each.reasoning for each in heard[:-1]) == HIDDEN
     assert len(heard) > 3
     assert heard[-1] == 0
+    (asked,) = opened
+    assert (asked.kind, asked.model, asked.value, asked.text) == ("solve", "a planner", None, "")
+    assert asked.inputs[0] == "pay acme"
+
+
+def test_who_only_observes_is_waited_for_here(tmp_path: Path) -> None:
+    """In a run nothing waits for such a monitor; of a stored one each of its verdicts is a row."""
+
+    class Observes:
+        spec = MonitorSpec(name="observes", watches=frozenset({"step"}), mode="observe")
+
+        async def review(self, _subject: Any, _view: Any, context: Any) -> Verdict:
+            said = await context.think("verify", "is it so?")
+            return Verdict(decision="flag", rationale=said.text)
+
+    journal, run = solved(tmp_path)
+    found = again(journal, run, Observes(), judge=Scripted("no", profile=JUDGE, delay=0.01))
+    assert [(row.subject, row.verdict.decision, row.verdict.rationale) for row in found.rows] == [
+        ("step", "flag", "no")
+    ]
