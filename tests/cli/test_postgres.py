@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from scaffold.testing.cluster import Cluster, programs
+from scaffold.testing.cluster import programs, temporary_cluster
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 _TOOLS = """
@@ -52,13 +50,8 @@ def database() -> Iterator[str]:
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has to be short
-    folder.chmod(0o755)
-    try:
-        with Cluster(folder, durable=False) as running:
-            yield running.url
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_cluster() as running:
+        yield running.url
 
 
 @pytest.fixture

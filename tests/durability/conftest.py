@@ -1,16 +1,24 @@
-"""One PostgreSQL server for all tests of a session that want it, of its own and in a temporary folder."""
+"""One PostgreSQL server for all tests of a session that want it, of its own; and what they have shown, at the end.
+
+A test says with `record_property("shown", "...")` what it has counted, and with `record_property("crashes", [where,
+agent, {point: crashes}])` what stands in the crash matrix's table.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold.testing.cluster import Cluster, programs
+from scaffold.machinery.points import TRANSITIONS
+from scaffold.testing.cluster import Cluster, programs, temporary_cluster
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+_WIDE = 18
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +27,39 @@ def cluster() -> Iterator[Cluster]:
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has to be short
-    folder.chmod(0o755)
-    try:
-        with Cluster(folder, durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print what was shown: the crash matrix's table, and a line each for the rest."""
+    passed = terminalreporter.getreports("passed")
+    said = [each for report in passed for each in getattr(report, "user_properties", ())]
+    table = [value for name, value in said if name == "crashes"]
+    lines = [*_table(table), *(value for name, value in said if name == "shown")]
+    if lines:
+        terminalreporter.section("what was shown")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
+def _table(columns: list[tuple[str, str, dict[str, int]]]) -> list[str]:
+    """Crashes by transition (before it, and after it), one column for each agent and place of its runs."""
+    if not columns:
+        return []
+
+    def row(*cells: Any) -> str:
+        return f"{cells[0]:<{_WIDE}}" + "".join(f"{cell:>{_WIDE}}" for cell in cells[1:])
+
+    def cell(crashes: dict[str, int], transition: str) -> str:
+        before, after = (crashes.get(f"{transition}:{side}", 0) for side in ("before", "after"))
+        return f"{before} + {after}" if before or after else ""
+
+    total = sum(sum(crashes.values()) for _, _, crashes in columns)
+    return [
+        f"crash matrix: killed before + after each transition, resumed elsewhere; {total} crashes, no fault",
+        row("", *(place for place, _, _ in columns)),
+        row("killed at", *(agent for _, agent, _ in columns)),
+        *(row(each, *(cell(crashes, each) for _, _, crashes in columns)) for each in TRANSITIONS),
+        row("all", *(sum(crashes.values()) for _, _, crashes in columns)),
+    ]

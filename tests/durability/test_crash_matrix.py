@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,15 @@ from scaffold import (
 from scaffold.errors import ActionError
 from scaffold.interfaces import Action, ReviewContext, TraceView
 from scaffold.testing import Scripted
-from scaffold.testing.crashes import Stage, crash_matrix
+from scaffold.testing.crashes import Case, Stage, crash_matrix
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.heads import Signer
 from scaffold.vocabulary.review import MonitorSpec, Subject, SubjectKind
 from scaffold.vocabulary.task import Oversight
 
 FREELY = Oversight(unmonitored=True)
+THOROUGH = bool(os.environ.get("SCAFFOLD_THOROUGH"))
+"""Set by `make test-durability`: every visit to every point, and not only the first and the last."""
 
 
 def actions_on(effects: EffectLedger) -> list[Action]:
@@ -62,6 +66,10 @@ def actions_on(effects: EffectLedger) -> list[Action]:
     @action(effect="irreversible")
     async def send(what: str, *, call: Call) -> str:
         return str(effects.happen("send", call, {"what": what}, f"sent {what}"))
+
+    @send.previewer
+    async def sending(what: str) -> str:
+        return f"would send {what}"
 
     @action(effect="irreversible", identity=("what",), idempotency="target_key")
     async def pay(what: str, *, call: Call) -> str:
@@ -197,15 +205,24 @@ def make_refused(stage: Stage) -> Scaffold:
     return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
 
 
-@pytest.mark.parametrize(
-    "make", [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
-)
-def test_a_run_killed_at_any_point_ends_as_it_would_have(make: Callable[[Stage], Scaffold], tmp_path: Path) -> None:
+AGENTS = [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
+
+
+@pytest.mark.parametrize("make", AGENTS)
+def test_a_run_killed_at_any_point_ends_as_it_would_have(
+    make: Callable[[Stage], Scaffold], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)
-    cases = crash_matrix(make, task, tmp_path, opaque={"send"})
+    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, visits=None if THOROUGH else 2)
     assert len({case.point for case in cases}) >= 5
     assert not [str(case) for case in cases if case.faults]
+    record_property("crashes", in_table("files", make, cases))
+
+
+def in_table(place: str, make: Callable[[Stage], Scaffold], cases: list[Case]) -> list[object]:
+    """A column of the crash matrix's table."""
+    return [place, make.__name__.removeprefix("make_"), dict(Counter(case.point for case in cases))]
 
 
 def test_an_opaque_action_killed_before_its_outcome_is_unknown(tmp_path: Path) -> None:

@@ -1,25 +1,17 @@
-"""What workers share, and what a run keeps when another takes it over: limits, budgets."""
+"""What workers share: limits, kept in the database."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
 
-import psycopg
 import pytest
 
-from scaffold import Budget, Planning, Scaffold, Task, think
 from scaffold.errors import BackendUnavailable, TaskError
-from scaffold.interfaces import Surroundings
-from scaffold.testing import Scripted
 from scaffold.testing.cluster import Cluster
-from scaffold.testing.judging import overspent, read_story
-from scaffold.trace.postgres import PostgresJournal
 from scaffold.trace.postgres.database import Postgres
 from scaffold.trace.postgres.shared_minute import SharedMinute
-from scaffold.vocabulary.models import Delta, Request
 from scaffold_backends.wrappers.rate import rate_limited
 
 
@@ -68,52 +60,20 @@ def test_a_shared_limit_that_cannot_be_asked_for_closes_the_backend(cluster: Clu
     assert isinstance(raised.value, BackendUnavailable)
 
 
-def test_a_run_that_was_taken_over_has_one_budget(cluster: Cluster) -> None:
-    """Steps that the first process asked are charged to the second; what was in the middle, at its worst."""
-    url = cluster.fresh(f"budget_{os.getpid()}")
-
-    class Slow(Scripted):
-        async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-            await asyncio.sleep(0.05)
-            async for delta in super().generate(request):
-                yield delta
-
-    def planner(_task: Task) -> Planning[int]:
-        number = 0
-        while True:
-            yield from think("solve", str(number))
-            number += 1
-
-    def agent(surroundings: Surroundings | None = None) -> Scaffold:
-        return Scaffold(
-            planner,
-            backends={"default": Slow("ok")},
-            monitors=[],
-            journal=PostgresJournal(url, lease=30.0),  # not renewed while the test goes on
-            surroundings=surroundings,
-        )
+def test_what_a_dead_worker_was_using_counts_at_its_worst(cluster: Cluster) -> None:
+    """Longer than the minute, since nobody says that it is over; and it does not count for ever."""
 
     async def work() -> None:
-        third = asyncio.Event()
-        points: list[str] = []
-
-        def reach(point: str) -> None:
-            points.append(point)
-            if points.count("step.answered:after") == 3:
-                third.set()
-
-        task = Task(prompt="go on", budget=Budget(steps=7))
-        first = asyncio.ensure_future(agent(Surroundings(reach=reach)).solve(task))
-        await third.wait()
-        (run,) = await asyncio.to_thread(PostgresJournal(url).runs)
-        with psycopg.connect(url, autocommit=True) as connection:  # as if its lease had run out
-            connection.execute("UPDATE scaffold.runs SET leased_until = clock_timestamp() - interval '1 s'")
-        outcome = await agent().resume(run)
-        assert outcome.status == "exhausted"
-        assert (await first).status == "unavailable"
-        journal = PostgresJournal(url)
-        story = read_story(journal.folder(run))
-        assert not list(overspent(story, task))
-        assert 3 <= len(list(story.of("step.answered"))) <= 7
+        url = cluster.fresh(f"dead_{os.getpid()}")
+        database = Postgres(url)
+        await database.open()
+        seconds, under_way = 0.2, 1.0
+        share = ("account", seconds, (1, 900), (5, 1000), under_way)
+        assert await database.take_share(*share) is not None  # whoever has taken it is not heard of again
+        await asyncio.sleep(2 * seconds)
+        assert await database.take_share(*share) is None
+        await asyncio.sleep(under_way)
+        assert await database.take_share(*share) is not None
+        await database.close()
 
     asyncio.run(work())

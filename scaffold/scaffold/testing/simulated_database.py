@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
+from scaffold.interfaces import Answer
 from scaffold.testing.simulated_world import Crash
 from scaffold.trace.files import CONTENT, HEADS, SPINE
-from scaffold.trace.postgres.database import Claimed, Gone, Part, Taken, kind_of
+from scaffold.trace.postgres import PostgresJournal
+from scaffold.trace.postgres.database import Claimed, Gone, Part, Refused, Taken, kind_of
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Record
     from scaffold.testing.simulated_world import World
 
 T = TypeVar("T")
+
+
+class _Runs(PostgresJournal):
+    """The journal in earnest, and what is looked at beside it from the same database."""
+
+    @property
+    def archive(self) -> Any:
+        """The database itself."""
+        return self._database
+
+
 _FOREVER = 1e9
 
 
@@ -27,11 +43,13 @@ class SimulatedDatabase:
 
     Attributes:
         restarts: how often it has crashed.
+        findings: what it was asked for and should not have been, in words.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.restarts = 0
+        self.findings: list[str] = []
         self._claims: dict[str, tuple[str, int, float]] = {}  # owner, epoch, until when
         self._records: dict[str, list[Record]] = {}
         self._safe: dict[str, int] = {}  # how many of them are on disk
@@ -51,14 +69,52 @@ class SimulatedDatabase:
         """What a person says, from outside."""
         self._inbox[run, name, person] = answer
 
+    def journal(self, *, lease: float) -> PostgresJournal:
+        """A process's journal on this database."""
+        return _Runs("postgresql:///simulated", lease=lease, patience=30, database=self)
+
     def copy_out(self) -> None:
         """Lay all runs down as files, for the judge."""
-        for run, records in self._records.items():
-            folder = self._world.root / run
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / SPINE).write_bytes(b"".join(record.line + b"\n" for record in records))
-            (folder / CONTENT).write_bytes(b"".join(each.content + b"\n" for each in records if each.content))
-            (folder / HEADS).write_text("".join(note + "\n" for note in self._heads.get(run, ())), encoding="utf-8")
+        for run in self._records:
+            self.folder(run)
+
+    # --- what an archive shows of it, to whoever only looks
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "a simulated database"
+
+    def runs(self) -> list[str]:
+        """Ids of the runs."""
+        return sorted(self._records)
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """A folder with copies of a run's files as they are now."""
+        folder, records = self._world.root / run, self._records[run]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SPINE).write_bytes(b"".join(record.line + b"\n" for record in records))
+        (folder / CONTENT).write_bytes(b"".join(each.content + b"\n" for each in records if each.content))
+        (folder / HEADS).write_text("".join(note + "\n" for note in self._heads.get(run, ())), encoding="utf-8")
+        return folder
+
+    def inbox(self, run: str) -> list[Answer]:
+        """What people have said to a run."""
+        return [msgspec.json.decode(said, type=Answer) for (of, _, _), said in self._inbox.items() if of == run]
+
+    def over(self, runs: Sequence[str]) -> dict[str, str]:
+        """Of these runs, those that have ended or are paused, with their status."""
+        lasts = {run: msgspec.json.decode(self._records[run][-1].line) for run in runs if self._records[run]}
+        return {run: last["status"] for run, last in lasts.items() if last["kind"] in {"run.ended", "run.paused"}}
+
+    def said(self, *kinds: str) -> list[tuple[str, dict[str, Any]]]:
+        """Events of some kinds, with their runs."""
+        return [
+            (run, msgspec.json.decode(record.line))
+            for run, records in self._records.items()
+            for record in records
+            if kind_of(record.line) in kinds
+        ]
 
     async def _ask(self, work: Callable[[], T]) -> T:
         """Do something, if it gets here; say what came of it, if that gets back."""
@@ -150,7 +206,9 @@ class SimulatedDatabase:
                 if part.run in held:
                     records = self._records[part.run]
                     expected = [len(records) + 1 + place for place in range(len(part.records))]
-                    assert [record.seq for record in part.records] == expected, "a gap, or a second time"  # noqa: S101 - the simulation's finding
+                    if [record.seq for record in part.records] != expected:
+                        self.findings.append(f"{part.run}: after {len(records)} records, {part.records[0].seq} came")
+                        raise Refused("a gap, or a second time")
                     records.extend(part.records)
             if durable:
                 self._sync()

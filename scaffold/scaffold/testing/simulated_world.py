@@ -17,6 +17,7 @@ from scaffold.errors import BackendError, BackendUnavailable, BadResponse, Conte
 from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.testing.effects import EffectLine
 from scaffold.testing.seeded_loop import SeededClock
+from scaffold.testing.simulated_process import PROCESS
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.actions import ActionSpec, Effect, Idempotency
 from scaffold.vocabulary.canonical import canonical
@@ -60,7 +61,7 @@ class World:
 
     Attributes:
         effects: what happened outside, in order.
-        dead: the process has been killed; everything raises until `revive`.
+        dead: the process that asks has been killed: everything raises.
         points: every point reached so far, for comparing schedules.
         crashes_left: how often the process may still die by chance.
         dies_after: points until it dies for certain; not at all when it is not above 0.
@@ -72,10 +73,21 @@ class World:
         self.root = root
         self.clock = SeededClock()
         self.effects: list[EffectLine] = []
-        self.dead = False
+        self.epochs: dict[str, int] = {}  # the latest owner that a target has heard of, by run
+        self._dead = False
         self.crashes_left = 3
         self.dies_after = 0
         self.points: list[str] = []
+
+    @property
+    def dead(self) -> bool:
+        """See above."""
+        process = PROCESS.get()
+        return self._dead or (process is not None and process.dead)
+
+    @dead.setter
+    def dead(self, dead: bool) -> None:
+        self._dead = dead
 
     def surroundings(self) -> Surroundings:
         """What the run under test is given."""
@@ -87,13 +99,27 @@ class World:
             raise Crash
         self.points.append(point)
         self.dies_after -= 1
-        if not self.dies_after or (self.crashes_left and self.source.random() < self.temper.crash):
-            self.crashes_left -= 1
+        process = PROCESS.get()
+        mortal = process is None or process.mortal
+        if not self.dies_after or (mortal and self.crashes_left and self.source.random() < self.temper.crash):
+            raise self.die(point)
+
+    def die(self, where: str) -> Crash:
+        """Kill the process that does this, or the only one there is; gives what it dies of."""
+        self.crashes_left -= 1
+        crash, process = Crash(where), PROCESS.get()
+        if process is not None:
+            process.kill()
+        else:
             self.dead = True
-            crash = Crash(point)
             if self.clock.loop is not None:
                 self.clock.loop.halted = crash
-            raise crash
+        return crash
+
+    def die_between_steps(self) -> None:
+        """Die, unless that has happened often enough: a kill at any await, and not only where a point has a name."""
+        if self.crashes_left:
+            self.die("an await")
 
     def fails(self, rate: float) -> bool:
         """Draw whether something fails now."""
@@ -109,6 +135,11 @@ class World:
         if self.dead:
             raise Crash
         self.effects.append(EffectLine(action, call.run, call.key, dict(arguments), result))
+
+    def admits(self, call: Call) -> bool:
+        """Whether a target that remembers owners takes a call: not of one that another has taken over from."""
+        latest = self.epochs[call.run] = max(call.epoch, self.epochs.get(call.run, 0))
+        return call.epoch == latest
 
     def find(self, key: str) -> EffectLine | None:
         """Look an effect up."""
@@ -272,6 +303,8 @@ class SimulatedAction:
         if fails and how == 2:  # noqa: PLR2004 - one of several ways
             await asyncio.sleep(world.source.choice((6.0, _FOREVER)))
         result = {"done": arguments["what"]}
+        if self.spec.idempotency == "reconcile" and not world.admits(call):
+            raise NotPerformed("another owner of the run has been here")
         if self.spec.effect != "read" and not (self.spec.idempotency == "target_key" and world.find(call.key)):
             world.happen(self.spec.name, call, arguments, result)
         world.reach("inside the action")
@@ -295,6 +328,7 @@ class SimulatedReconciled(SimulatedAction):
             if world.source.randrange(3) == 0:
                 await asyncio.sleep(_FOREVER)
             raise RuntimeError("the target is away")
+        world.admits(call)
         found = world.find(call.key)
         return found is not None, found.result if found else None
 

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from scaffold.testing.simulated_database import SimulatedDatabase
 
 _LIVES = 6
+_STEPS = 150  # callbacks until a process is killed between two of them, on average
+_ASKED_AGAIN = 0.4  # of the runs that have ended, since to replay one costs as much as to run it
 _ACTIONS = ("look", "put", "move", "send")
 
 
@@ -105,7 +107,7 @@ def simulate(
     gc.disable()  # when garbage is collected is not drawn from the seed
     try:
         setting.live(result)
-        result.faults += _judge(setting, result)
+        result.faults += judge(setting, result)
     finally:
         if collecting:
             gc.enable()
@@ -140,26 +142,22 @@ class Setting:
         self.backend = SimulatedBackend(self.world)
         self.with_person = source.random() < 0.7  # noqa: PLR2004 - mostly
 
-    def agent(self) -> Scaffold:
-        """A new process's agent: nothing but the folder is left of the last one."""
+    def agent(self, journal: Journal | None = None, *, people: bool = True) -> Scaffold:
+        """A new process's agent: nothing but what the journal keeps is left of the last one."""
         return Scaffold(
             planner_of(self.tree),
             backends={"default": self.backend, "judge": self.backend},
             monitors=self.monitors,
             actions=actions_of(self.world),
-            approvers=[SimulatedPerson(self.world)] if self.with_person else [],
-            journal=self.journal(),
+            approvers=[SimulatedPerson(self.world)] if people and self.with_person else [],
+            journal=journal or self.journal(),
             surroundings=self.world.surroundings(),
         )
 
     def journal(self) -> Journal:
         """A new process's journal."""
-        if self.database is None:
-            return SimulatedJournal(self.world)
-        from scaffold.trace.postgres import PostgresJournal
-
         # Long leases: a life that waits for people renews its claim as often as that takes.
-        return PostgresJournal("postgresql:///simulated", lease=1e6, patience=30, database=self.database)
+        return SimulatedJournal(self.world) if self.database is None else self.database.journal(lease=1e6)
 
     def live(self, result: Simulated) -> None:
         """Run, and resume, until the run has ended or enough is enough."""
@@ -184,7 +182,7 @@ class Setting:
 
     def _end_in_peace(self, run: str, result: Simulated) -> None:
         """An ended run gives its outcome again, from its trace alone: the planner is told all once more."""
-        if result.lives[-1] not in {"solved", "failed", "stopped"}:
+        if result.lives[-1] not in {"solved", "failed", "stopped"} or self.source.random() > _ASKED_AGAIN:
             return
         self.world.crashes_left = 0
         again = self.one_life(self.agent(), run)
@@ -199,6 +197,8 @@ class Setting:
         since = source.choice((0.0, 0.0, 10.0, 1_000.0, 1e5)) if run else 0.0  # approvals expire meanwhile
         loop = self.world.clock.loop = SeededLoop(source, elapsed=self.world.clock.monotonic() + since)
         work: Coroutine[Any, Any, Outcome] = agent.resume(run) if run else agent.solve(self.task)
+        if self.world.temper.crash:
+            loop.steps, loop.trouble = int(source.expovariate(1 / _STEPS)), self.world.die_between_steps
         if source.random() < 0.1:  # noqa: PLR2004 - seldom
             loop.call_later(source.random() * 10, agent.interrupt)
         try:
@@ -274,7 +274,10 @@ def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
         yield from wrong_end(read_story(folder), outcome.status)
 
 
-def _judge(setting: Setting, result: Simulated) -> Iterator[str]:
+def judge(setting: Setting, result: Simulated) -> Iterator[str]:
+    """What is wrong with the runs of a seed, by their lines and by what happened outside."""
+    if setting.database is not None:
+        yield from setting.database.findings
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
         story.observers = frozenset(each.spec.name for each in setting.monitors if each.spec.mode == "observe")

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,9 @@ class Writing:
         self._patience = patience
         self._stored = stored
         self._ready: deque[Line] = deque()
-        self._sending = 0  # counted down by the sender itself: a task is done a moment after it has looked last
+        self._sending: set[object] = (
+            set()
+        )  # left by the sender itself: a task is done a moment after it has looked last
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def append(self, line: Line, records: Sequence[Record], *, durable: bool) -> None:
@@ -133,13 +136,21 @@ class Writing:
         if not line.busy and not line.listed:
             line.listed = True
             self._ready.append(line)
-        if self._ready and self._sending < self._senders:
-            self._sending += 1
-            task = asyncio.get_running_loop().create_task(self._send())
+        if self._ready and len(self._sending) < self._senders:
+            place = object()
+            self._sending.add(place)
+            task = asyncio.get_running_loop().create_task(self._send(place))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._ended, place))
 
-    async def _send(self) -> None:
+    def _ended(self, place: object, task: asyncio.Task[None]) -> None:
+        """One that was cancelled before its first step leaves nobody waiting: the process is ending."""
+        self._tasks.discard(task)
+        if place in self._sending:
+            self._sending.discard(place)
+            self._fail([(line, ()) for line in self._ready], "the process is ending")
+
+    async def _send(self, place: object) -> None:
         try:
             await asyncio.sleep(0)  # what others want stored in this same moment goes along
             while batch := self._batch():
@@ -156,7 +167,7 @@ class Writing:
                         if line.error is None and (line.queue or line.waiting):
                             self._list(line)
         finally:
-            self._sending -= 1
+            self._sending.discard(place)
 
     def _batch(self) -> list[tuple[Line, Sequence[Record]]]:
         batch: list[tuple[Line, Sequence[Record]]] = []

@@ -1,0 +1,80 @@
+"""Processes within one seeded loop: each can be killed, or stand still, between any two of its steps.
+
+Which process a callback belongs to is a context variable: tasks, timers and what would be threads inherit it as they do
+any other. So a fault can be drawn at every await of every process, while the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+"""Whose code runs; nobody's where it is what stands around the processes."""
+
+
+class Process:
+    """One process.
+
+    Args:
+        name: for reports.
+        steps: after so many steps comes its first trouble; never when it is not above 0.
+        trouble: called then, between two steps; it may kill the process, or have it stand still.
+        mortal: it may be killed at a point of its run, too.
+
+    Attributes:
+        dead: nothing of it runs any more.
+        over: set when it is dead.
+        steps: until its next trouble.
+        offset: seconds by which its clock is off.
+        parked: callbacks that it has not come to; those of a dead process wait for the end of the world.
+    """
+
+    def __init__(self, name: str, steps: int, trouble: Callable[[Process], None], *, mortal: bool = True) -> None:
+        self.name = name
+        self.mortal = mortal
+        self.dead = False
+        self.over = asyncio.Event()
+        self.steps = steps
+        self.offset = 0.0
+        self.parked: list[asyncio.Handle] = []
+        self._trouble = trouble
+        self._frozen = False
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin with its first task."""
+        context = copy_context()
+        context.run(PROCESS.set, self)
+        loop: Any = asyncio.get_running_loop()
+        loop.processes.append(self)
+        task: asyncio.Task[None] = loop.create_task(work, context=context)
+        return task
+
+    def lets(self, handle: asyncio.Handle) -> bool:
+        """Whether a callback of it runs now; one that does not is parked."""
+        if not self.dead and not self._frozen:
+            self.steps -= 1
+            if not self.steps:
+                self._trouble(self)
+        if self.dead or self._frozen:
+            self.parked.append(handle)
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Nothing of it runs any more, as after SIGKILL."""
+        self.dead = True
+        self.over.set()
+
+    def freeze(self, loop: Any, seconds: float) -> None:
+        """Let it stand still, as between SIGSTOP and SIGCONT: its timers go off meanwhile, and nobody is there."""
+        self._frozen = True
+        loop.call_later(seconds, self._thaw, loop, context=Context())
+
+    def _thaw(self, loop: Any) -> None:
+        self._frozen = False
+        if not self.dead:
+            loop._ready.extend(self.parked)  # noqa: SLF001 - a seeded loop's own list
+            self.parked.clear()

@@ -1,0 +1,226 @@
+"""What a worker makes of what it is handed: runs that do not exist, are over, are held, or do not fit it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scaffold import taskfile
+from scaffold.errors import UnknownRun
+from scaffold.interfaces import Surroundings
+from scaffold.testing.effects import EffectLedger
+from scaffold.trace.postgres import PostgresJournal
+from scaffold.workers.carrying import Carrier
+from scaffold.workers.engines import engine_of
+
+if TYPE_CHECKING:
+    from tests.workers.conftest import Office
+
+_HELD_S = 5.0
+THOROUGH = bool(os.environ.get("SCAFFOLD_THOROUGH"))
+
+
+def carried(
+    office: Office, work: Callable[[PostgresJournal, Carrier, str], Awaitable[None]], *, heartbeat: float = 15.0
+) -> None:
+    """Have a worker's carrier do something with a run that has begun."""
+
+    async def go() -> None:
+        async with PostgresJournal(office.runs, lease=heartbeat) as journal:
+            built = taskfile.build(office.folder / "task.yaml", journal=journal)
+            run = await built.agent.submit(built.task, config=built.config)
+            carrier = Carrier(journal, held=_HELD_S)
+            await work(journal, carrier, run)
+            await carrier.close()
+
+    asyncio.run(go())
+
+
+def _new_process() -> None:
+    """Forget what was imported of task folders, as whoever starts afresh has not imported it."""
+    for name in [name for name in sys.modules if name.startswith("_scaffold_task_")]:
+        del sys.modules[name]
+
+
+async def _size(journal: PostgresJournal, run: str) -> int:
+    return len([record async for record in journal.read(run)])
+
+
+def test_a_run_that_is_over_stays_as_it_is(office: Office) -> None:
+    """Handed out again, as an engine may, it is done with at once, and nothing is added to it or done."""
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        assert await carrier.carry(run) is None
+        before = await _size(journal, run)
+        assert await carrier.carry(run) is None
+        assert await _size(journal, run) == before
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
+def test_a_run_that_another_holds_is_left_alone_and_looked_at_again(office: Office) -> None:
+    """It is put off for as long as the worker was told to, and goes on once it is free."""
+
+    async def work(_journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        other = PostgresJournal(office.runs)
+        claim = await other.claim(run, "another")
+        assert await carrier.carry(run) == _HELD_S
+        await other.release(claim)
+        assert await carrier.carry(run) is None
+
+    carried(office, work)
+
+
+def test_a_run_that_does_not_exist_is_an_error_of_its_own(office: Office) -> None:
+    """Nothing could ever come of it, so it is not put off; the message names it."""
+
+    async def work(_journal: PostgresJournal, carrier: Carrier, _run: str) -> None:
+        with pytest.raises(UnknownRun, match="no run '20300101-000000-nobody'"):
+            await carrier.carry("20300101-000000-nobody")
+
+    carried(office, work)
+
+
+@pytest.mark.parametrize("missing", ["plug-in", "folder", "planner of another version"])
+def test_a_worker_that_lacks_what_a_run_needs_leaves_it_to_others(
+    missing: str, office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what is missing and puts the run off; where nothing is, the run goes on as if nothing had been."""
+    planner = office.folder / "planner.py"
+    there = planner.read_text()
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        before = await _size(journal, run)
+        match missing:
+            case "plug-in":
+                planner.write_text("import a_package_that_is_not_here\n")
+            case "folder":
+                planner.unlink()
+            case _:
+                planner.write_text(there.replace("pays", "payed"))
+        _new_process()
+        caplog.set_level(logging.ERROR)
+        again = await carrier.carry(run)
+        assert again is not None
+        assert again >= 30
+        assert f"run {run} cannot go on here" in caplog.text
+        assert await _size(journal, run) == before
+        planner.write_text(there)
+        _new_process()
+        assert await Carrier(journal, held=_HELD_S).carry(run) is None
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
+def test_a_worker_with_a_changed_planner_leaves_a_run_to_one_with_the_old(office: Office) -> None:
+    """As while workers are replaced one after another: the new one says what differs, and does nothing."""
+    planner = office.folder / "planner.py"
+    there = planner.read_text()
+
+    async def work(journal: PostgresJournal, carrier: Carrier, _run: str) -> None:
+        def stop(point: str) -> None:
+            if point == "step.answered:after":
+                built.agent.interrupt()
+
+        built = taskfile.build(office.folder / "task.yaml", journal=journal, surroundings=Surroundings(reach=stop))
+        outcome = await built.agent.solve(built.task, config=built.config)
+        assert outcome.status == "interrupted"
+        planner.write_text(there.replace('think("understand", task.prompt)', 'think("decide", task.prompt)'))
+        _new_process()
+        assert (await carrier.carry(outcome.run) or 0.0) >= 30
+        planner.write_text(there)
+        _new_process()
+        assert await Carrier(journal, held=_HELD_S).carry(outcome.run) is None
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
+def test_an_id_that_is_no_runs_keeps_nothing_else_from_being_done(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker says so, and goes on with what else is in the queue."""
+
+    async def work(_journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        async with engine_of(office.runs) as engine:
+            await engine.deliver(["20300101-000000-nobody", run])
+            async with asyncio.timeout(60):
+                await engine.work(carrier.carry, at_once=2, heartbeat=15.0, drain=True)
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+    assert "no run '20300101-000000-nobody'" in caplog.text
+
+
+def test_a_worker_that_leaves_gives_its_runs_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way is paused, to be handed out again at once; nothing new is begun; another finishes it."""
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        begun = await _size(journal, run)
+        under_way = asyncio.ensure_future(carrier.carry(run))
+        while await _size(journal, run) == begun:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
+        carrier.leave()
+        await carrier.left()
+        assert await under_way == 0.0
+        assert (await carrier.carry(run) or 0.0) > 0.0
+        assert await Carrier(journal, held=_HELD_S).carry(run) is None
+
+    monkeypatch.setenv("HOLD", "0.5")  # an action that has begun is waited for
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
+@pytest.mark.skipif(not THOROUGH, reason="it takes long: `make test-durability` runs it")
+@pytest.mark.parametrize("kind", ["procrastinate", "Temporal"])
+def test_a_dead_workers_run_goes_on_elsewhere_within_twice_the_heartbeat(
+    kind: str, office: Office, request: pytest.FixtureRequest, record_property: Callable[[str, str], None]
+) -> None:
+    """Killed within its action; the engine hands the run to another, which is idle, and finishes it."""
+    heartbeat = 5.0
+    address = (
+        office.runs
+        if kind == "procrastinate"
+        else f"{request.getfixturevalue('temporal')}?heartbeat={heartbeat:g}&queue=recovery"
+    )
+
+    async def hand_out(_journal: PostgresJournal, _carrier: Carrier, run: str) -> None:
+        async with engine_of(address) as engine:
+            await engine.deliver([run])
+
+    carried(office, hand_out)
+    journal = PostgresJournal(office.runs)
+    (run,) = journal.runs()
+
+    def told(kind: str) -> int:
+        return (journal.folder(run) / "trace.jsonl").read_text().count(f'"kind":"{kind}"')
+
+    def until(kind: str, times: int) -> None:
+        over = time.monotonic() + 60
+        while told(kind) < times:
+            assert time.monotonic() < over, office.logs()
+            time.sleep(0.02)
+
+    first = office.worker(address, heartbeat=f"{heartbeat:g}", HOLD="60")
+    until("action.intent", 1)
+    office.worker(address, heartbeat=f"{heartbeat:g}")
+    while office.logs().count("working for") < 2:
+        time.sleep(0.05)
+    time.sleep(1.0)  # it has connected
+    first.kill()
+    died = time.monotonic()
+    until("run.resumed", 2)
+    took = time.monotonic() - died
+    until("run.ended", 1)
+    assert took < 2 * heartbeat, office.logs()
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+    record_property("shown", f"recovery, {kind}: a killed worker's run went on {took / heartbeat:.2f} heartbeats later")
