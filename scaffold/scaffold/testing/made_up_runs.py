@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from scaffold.testing.staging import Happened
+from scaffold.testing.staging import Happened, stamped
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import ObservationRecord, StepRecord, Subject
@@ -154,6 +156,23 @@ def happening(rounds: int, start: int = 0) -> Iterator[Happened | Subject]:
         yield from _planning(number)
         yield from _acting(f"{number}/2", look(number), number)
         yield from _acting(f"{number}/3", pay(number), number)
+
+
+@lru_cache(maxsize=1)
+def long_run(events: int) -> tuple[tuple[tuple[ev.Event, bytes], ...], ...]:
+    """A run of at least so many events, round by round, as its trace has them; kept for all that are shown it."""
+    rounds: list[tuple[tuple[ev.Event, bytes], ...]] = []
+    seq = 0
+    while seq < events:
+        happened = [each for each in happening(1, start=len(rounds)) if not isinstance(each, Subject)]
+        rounds.append(
+            tuple(
+                (stamped(event, seq + place), canonical(content) if content else b"")
+                for place, (event, content) in enumerate(happened, 1)
+            )
+        )
+        seq += len(happened)
+    return tuple(rounds)
 
 
 def proposed(key: str, call: ActionCall, plan: str = "") -> Happened:

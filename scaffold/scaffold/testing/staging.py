@@ -34,6 +34,11 @@ Happened = tuple["Event", "dict[str, Any]"]
 _subjects = msgspec.json.Decoder(Subject)
 
 
+def stamped(event: Event, seq: int) -> Event:
+    """An event with its number and its time."""
+    return msgspec.structs.replace(event, seq=seq, at=1.7e9 + seq, t=seq / 1000)
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a monitor asks a model.
@@ -129,9 +134,11 @@ class Stage:
 
     def add(self, event: Event, content: dict[str, Any] | None = None) -> None:
         """One more event; each reader decodes a copy of its content of its own, as in a run."""
+        self.take(stamped(event, self.seq + 1), canonical(content) if content else b"")
+
+    def take(self, event: Event, body: bytes) -> None:
+        """One more event as a trace has it: stamped, and with its content encoded."""
         self.seq += 1
-        event = msgspec.structs.replace(event, seq=self.seq, at=1.7e9 + self.seq, t=self.seq / 1000)
-        body = canonical(content) if content else b""
         if self.kept:
             self._events.append((event, body))
         if type(event) in self._folds:
