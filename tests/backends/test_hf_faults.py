@@ -231,12 +231,13 @@ def test_sixty_four_requests_at_once(llama: HuggingFace) -> None:
     async def inner() -> list[list[Delta]]:
         watcher = asyncio.create_task(watch())
         requests = [ask("x", choices=(f"answer {i}",), n=1 + i % 2) for i in range(64)]
+        begin = time.monotonic()
         answers = await gather_at_once(llama, requests)
         watcher.cancel()
+        assert longest < (time.monotonic() - begin) / 3
         return answers
 
     assert [set(texts(deltas)) for deltas in asyncio.run(inner())] == [{f"answer {i}"} for i in range(64)]
-    assert longest < 1
 
 
 def test_closing_the_iterator_stops_the_work(llama: HuggingFace) -> None:

@@ -95,7 +95,7 @@ def test_a_certificate_nobody_signed_is_said_with_its_cure(wire: Wire, certified
             with pytest.raises(
                 BackendUnavailable, match=r"not trusted \(self.signed certificate\).*'ca_file'.*SSL_CERT"
             ):
-                await asyncio.wait_for(said(backend), 5)
+                await asyncio.wait_for(said(backend), 60)
 
     asyncio.run(inner())
 

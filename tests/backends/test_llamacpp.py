@@ -32,9 +32,9 @@ def run(backend: LlamaCpp, request: Request) -> list[Delta]:
 
 
 def comes_free(backend: LlamaCpp) -> bool:
-    """Say whether both slots are free soon: llama.cpp lets go of them just after the last piece."""
+    """Say whether both slots come free: llama.cpp lets go of them just after the last piece."""
     slots = backend._slots  # noqa: SLF001 - nothing else tells a slot that is lost from one that is slow
-    until = time.monotonic() + 2
+    until = time.monotonic() + 60
     while slots.free < 2 and time.monotonic() < until:
         time.sleep(0.01)
     return slots.free == 2
@@ -126,11 +126,11 @@ def test_closing_the_iterator_stops_the_work(smollm2: LlamaCpp) -> None:
         stream = smollm2.generate(ask("Write a long story.", n=2, max_tokens=400))
         await anext(stream)
         await stream.aclose()
-        begin = time.monotonic()
+        begin = time.process_time()
         await gather(smollm2, ask("hi", n=2, max_tokens=1))
-        return time.monotonic() - begin
+        return time.process_time() - begin
 
-    assert asyncio.run(inner()) < 6  # all of it would take 15 s and more
+    assert asyncio.run(inner()) < 6  # all of it would take 15 s of a processor and more
     assert comes_free(smollm2)
 
 
@@ -275,13 +275,14 @@ def test_many_tasks_at_once(tiny: LlamaCpp) -> None:
     async def inner() -> list[list[Delta]]:
         watcher = asyncio.create_task(watch())
         requests = [ask("Choose.", choices=(f"choice {i}",), n=1 + i % 2, max_tokens=8) for i in range(6)]
+        begin = time.monotonic()
         answers = await asyncio.gather(*(gather(tiny, request) for request in requests))
         watcher.cancel()
+        assert longest < 0.7 * (time.monotonic() - begin)  # of all that was answered meanwhile
         return answers
 
     answers = asyncio.run(inner())
     assert [set(texts(deltas)) for deltas in answers] == [{f"choice {i}"} for i in range(6)]
-    assert longest < 1
 
 
 def test_cancelling_a_task_that_waits_gives_its_turn_back(smollm2: LlamaCpp) -> None:

@@ -187,7 +187,7 @@ def test_a_closed_stream_stops_the_work() -> None:
         await gather(parity, ask("0 1"))
         return time.perf_counter() - begun
 
-    assert asyncio.run(close_early()) < 5  # what was closed would take hours
+    assert asyncio.run(close_early()) < 60  # what was closed would take hours
 
     async def cancel() -> float:
         reading = asyncio.create_task(gather(parity, endless))
@@ -199,7 +199,7 @@ def test_a_closed_stream_stops_the_work() -> None:
         await gather(parity, ask("0 1"))
         return time.perf_counter() - begun
 
-    assert asyncio.run(cancel()) < 5
+    assert asyncio.run(cancel()) < 60
 
 
 def test_the_event_loop_goes_on_meanwhile() -> None:
