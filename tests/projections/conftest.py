@@ -272,14 +272,15 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 class Desk(ThreadingHTTPServer):
-    """An OTLP endpoint that keeps whole requests, and can answer badly or slowly."""
+    """An OTLP endpoint that keeps whole requests, and can answer badly, or not before its gate is opened."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Clerk)
         self.status = 200
-        self.delay = 0.0
+        self.gate = threading.Event()
+        self.gate.set()
         self.largest = 1 << 40
         self.refuses = ""
         self.requests: list[ExportTraceServiceRequest] = []
@@ -304,7 +305,7 @@ class _Clerk(BaseHTTPRequestHandler):
         if len(body) > self.server.largest:
             return self.answer(413)
         self.server.requests.append(ExportTraceServiceRequest.FromString(body))
-        time.sleep(self.server.delay)
+        self.server.gate.wait(60)
         return self.answer(self.server.status)
 
     def do_GET(self) -> None:
@@ -330,6 +331,7 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     thread.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     yield server
+    server.gate.set()
     server.shutdown()
     thread.join()
     server.server_close()

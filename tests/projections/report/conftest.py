@@ -11,7 +11,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import BaseModel
@@ -37,6 +37,7 @@ from scaffold import (
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer, Surroundings
 from scaffold.machinery.rereading import reread
+from scaffold.machinery.run import Outcome
 from scaffold.odds.within import Within
 from scaffold.projections.report.page import Written, write_report
 from scaffold.trace.chain import GENESIS, seal
@@ -44,9 +45,6 @@ from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.review import Evidence, Objection
-
-if TYPE_CHECKING:
-    from scaffold.machinery.run import Outcome
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -264,6 +262,21 @@ def rewrite(folder: Path, body: Any) -> None:
         lines.append(sealed + b"\n")
     (folder / "content.jsonl").write_text("".join(line for line, _, _ in contents.values()))
     (folder / "trace.jsonl").write_bytes(b"".join(lines))
+
+
+class Whole(NamedTuple):
+    """The run in which everything happens, and its report; neither is to be changed."""
+
+    outcome: Outcome
+    report: Report
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Made once for all."""
+    studio = Studio(tmp_path_factory.mktemp("everything"))
+    outcome = studio.everything()
+    return Whole(outcome, studio.report(outcome.run))
 
 
 @pytest.fixture
