@@ -49,7 +49,7 @@ test-hf: ## the backend `hf` and our xLSTM beside others' own code, with torch a
 	$(BIN)/pytest tests/backends -k 'hf or xlstm'
 
 test-durability: install-thorough ## crashes, kill loops and what else goes wrong, in full, with a real PostgreSQL (Debian's) and Temporal
-	SCAFFOLD_THOROUGH=1 $(BIN)/pytest -p no:randomly tests/durability tests/workers
+	SCAFFOLD_THOROUGH=1 $(BIN)/pytest -p no:randomly --timeout=1800 --durations=10 tests/durability tests/workers
 
 test-nightly: ## 10,000 seeds of the simulation
 	SCAFFOLD_SEEDS=10000 $(BIN)/pytest tests/durability/test_simulation.py

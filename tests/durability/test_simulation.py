@@ -19,7 +19,7 @@ from scaffold.testing.simulation import Simulated, simulate
 ONLY = os.environ.get("SCAFFOLD_SEED")
 CHUNKS = 10
 _EACH = os.environ.get("SCAFFOLD_SEEDS")
-FILES, DATABASE, WORKERS = (int(_EACH),) * 3 if _EACH else (1_300, 300, 400)
+FILES, DATABASE, WORKERS = (int(_EACH),) * 3 if _EACH else (1_200, 400, 400)
 
 
 @pytest.fixture
