@@ -21,7 +21,7 @@ help: ## list the targets
 
 install: ## the locked tools and the project itself, editable, into $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --no-compile --require-hashes -r requirements/dev.txt # what is imported is compiled then
 	$(BIN)/pip install --no-deps --no-build-isolation -e .
 
 install-thorough: ## what only the targets `test-durability` and `verifytypes` use, which is large
