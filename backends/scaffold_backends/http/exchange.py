@@ -20,7 +20,7 @@ from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, str
 from scaffold_backends.http.sse import EventDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from scaffold_backends.http.dialect import Dialect
     from scaffold_backends.http.refusals import Origin
@@ -91,23 +91,46 @@ async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) ->
 
 
 async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, deadline: float) -> _Answer:
-    retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(_can_pass),
-        wait=_Pause(patience.backoff_s),
-        stop=tenacity.stop_after_attempt(patience.attempts) | tenacity.stop_before_delay(patience.patience_s),
-        reraise=True,
-    )
+    began = asyncio.get_running_loop().time()
+    retrying: tenacity.AsyncRetrying | None = None
     failed: BackendError
     try:
         async with asyncio.timeout_at(deadline):
-            answer: _Answer = await retrying(_begin, client, post)
+            try:
+                return await _begin(client, post)
+            except (Refused, httpx.TransportError) as error:
+                first = error
+            retrying = _retrying(patience, asyncio.get_running_loop().time() - began)
+            answer: _Answer = await retrying(_attempts(client, post, first))
             return answer
     except Refused as error:
-        failed = _given_up(error, retrying)
+        failed = _given_up(error, _tries(retrying))
     except (httpx.TransportError, TimeoutError) as error:
         failed = _unreachable(error, post.origin, _tries(retrying))
     # Raised out here, since httpx's errors hold the request, and with it the key.
     raise failed
+
+
+def _retrying(patience: Patience, spent_s: float) -> tenacity.AsyncRetrying:
+    """What decides whether and when to ask again, once the first attempt has taken so long."""
+    return tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(_can_pass),
+        wait=_Pause(patience.backoff_s),
+        stop=tenacity.stop_after_attempt(patience.attempts) | tenacity.stop_before_delay(patience.patience_s - spent_s),
+        reraise=True,
+    )
+
+
+def _attempts(client: httpx.AsyncClient, post: Post, first: Exception) -> Callable[[], Awaitable[_Answer]]:
+    """Attempts of which the first was made, and failed: most need no other, and tenacity is dear for a short answer."""
+    made = [first]
+
+    async def attempt() -> _Answer:
+        if made:
+            raise made.pop()
+        return await _begin(client, post)
+
+    return attempt
 
 
 def _can_pass(error: BaseException) -> bool:
@@ -150,15 +173,15 @@ class _Pause(tenacity.wait.wait_base):
         return self._backoff(retry_state) + (asked or 0.0)
 
 
-def _given_up(error: Refused, retrying: tenacity.AsyncRetrying) -> BackendError:
+def _given_up(error: Refused, tries: str) -> BackendError:
     if not error.passing:
         return error.error
     asked = f", and asks to wait {error.retry_after:.0f} s" if error.retry_after else ""
-    return BackendUnavailable(f"{error} (after {_tries(retrying)}{asked})")
+    return BackendUnavailable(f"{error} (after {tries}{asked})")
 
 
-def _tries(retrying: tenacity.AsyncRetrying) -> str:
-    count = retrying.statistics.get("attempt_number", 1)
+def _tries(retrying: tenacity.AsyncRetrying | None) -> str:
+    count = 1 if retrying is None else retrying.statistics.get("attempt_number", 1)
     return "1 attempt" if count == 1 else f"{count} attempts"
 
 
