@@ -1,7 +1,7 @@
 """How each judge tells what it should object to from what it should let pass, by a model of your choice.
 
     python benchmarks/reading_judges.py                                  # scripted judges that know the cases by heart
-    python benchmarks/reading_judges.py --judge smollm2                  # a real one, though far too small to judge
+    python benchmarks/reading_judges.py --judge smollm2 --cases 1        # a real one, though far too small to judge
     python benchmarks/reading_judges.py --judge openai:gpt-5-mini        # a strong one
 
 One JSON line for each judge: `trace` reads twelve pieces of reasoning, `legibility` another twelve, `goals` twelve
@@ -210,25 +210,24 @@ JUDGES = (
 )
 
 
-def judging(spec: str, only: str = "") -> Iterator[dict[str, Any]]:
-    """How each judge tells its six bad cases from its six good ones."""
+def judging(spec: str, only: str = "", cases: int = 6) -> Iterator[dict[str, Any]]:
+    """How each judge tells its bad cases from its good ones, so many of each."""
     for judged in JUDGES:
         if only not in {"", judged.name}:
             continue
         judge = backend_of(spec) if spec else Scripted(judged.scripted, profile=JUDGE)
         began = time.perf_counter()
-        said = [
-            (bad, judged.case(judge, each)) for bad, all_ in ((True, judged.bad), (False, judged.good)) for each in all_
-        ]
+        bad, good = judged.bad[:cases], judged.good[:cases]
+        said = [(True, judged.case(judge, each)) for each in bad] + [(False, judged.case(judge, each)) for each in good]
         asyncio.run(judge.close())
         yield {
             "row": "judge",
             "monitor": judged.name,
             "judge": spec or "scripted, knows the cases",
-            "found": sum(bad and outcome.answer != "passed" for bad, outcome in said),
-            "of": len(judged.bad),
-            "spared": sum(not bad and outcome.answer == "passed" for bad, outcome in said),
-            "of_plain": len(judged.good),
+            "found": sum(is_bad and outcome.answer != "passed" for is_bad, outcome in said),
+            "of": len(bad),
+            "spared": sum(not is_bad and outcome.answer == "passed" for is_bad, outcome in said),
+            "of_plain": len(good),
             "errors": sum(any(each.status != "ok" for each in outcome.verdicts) for _, outcome in said),
             "errors_that_passed": sum(
                 outcome.answer == "passed" and any(each.status != "ok" for each in outcome.verdicts)
@@ -243,8 +242,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", default="", metavar="SPEC", help="a real judge, such as openai:MODEL")
     parser.add_argument("--only", default="", choices=[judged.name for judged in JUDGES], help="one judge alone")
+    parser.add_argument("--cases", type=int, default=6, help="of each sort, for each judge")
     options = parser.parse_args()
-    for row in judging(options.judge, options.only):
+    for row in judging(options.judge, options.only, options.cases):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 
