@@ -22,18 +22,24 @@ _MOST_TOLD = 512
 # How many results are searched for a value of which nobody says where it came from.
 _RECENT = 64
 _MOST_BYTES = 4_000_000
+_NUMBER_BYTES = 20
 _MOST_STEPS = 4_096
 # How many steps back a value is followed through thoughts that rest on thoughts.
 _FARTHEST = 64
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What one action gave back, and the call that asked for it."""
+    """What one action gave back, and the call that asked for it as its event has it."""
 
-    call: ActionCall
+    asked: Mapping[str, Any]
     value: Any
     trusted: bool
     size: int
+
+    @property
+    def call(self) -> ActionCall:
+        """The call that asked for it; read only when something rests on what it gave back."""
+        return msgspec.convert(self.asked, ActionCall)
 
 
 FOLLOWED: frozenset[type[events.Event]] = frozenset(
@@ -95,11 +101,13 @@ class Recollection:
                 pass
 
     def _keep(self, event: events.ActionOutcome, call: Mapping[str, Any], value: Any) -> None:
-        size = len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
+        if isinstance(value, (int, float)):
+            size = _NUMBER_BYTES
+        else:
+            size = len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
         if size > _MOST_BYTES:
             return
-        asked = msgspec.convert(call, ActionCall)
-        self.told[event.key] = Told(asked, value, trusted=not event.tainted, size=size)
+        self.told[event.key] = Told(call, value, trusted=not event.tainted, size=size)
         self.size += size
         self._index(event.key, value)
         while len(self.told) > _MOST_TOLD or self.size > _MOST_BYTES:
@@ -129,6 +137,8 @@ class Recollection:
         """The keys of the results told last that hold a value."""
         key = self.cells.get(plain(text).strip())
         found = [] if key is None or key not in self.told else [key]
+        if not self.prose:
+            return found
         return found + [other for other, prose in self.prose.items() if any(stands_in(text, each) for each in prose)]
 
     def before(self, key: str) -> Counter[str]:

@@ -68,5 +68,7 @@ class Scope(Follows):
             if allowed is not None and call.action not in allowed:
                 return unread(call.id, f"the task does not allow the action {call.action!r}")
         findings = requests.judge(seen.situation, partial(seen.past.before, subject.key), seen.reading)
-        excused = {call.id for call in seen.calls if call.action in self._always}
-        return verdict([finding for finding in findings if finding.call not in excused])
+        if findings and self._always:
+            excused = {call.id for call in seen.calls if call.action in self._always}
+            findings = [finding for finding in findings if finding.call not in excused]
+        return verdict(findings)

@@ -120,22 +120,24 @@ class Surveyor:
         )
 
 
-def _in_order(calls: Sequence[ActionCall], tools: Mapping[str, Tool]) -> list[ActionCall]:
-    by_id = {call.id: call for call in calls}
-    if len(calls) == 1:
-        ordered = [*by_id]
-    else:
-        for call in calls:
-            missing = next((node for node in call.after if node not in by_id), None)
-            if missing is not None:
-                raise Unreadable(call.id, f"it comes after {missing!r}, which the plan does not have")
-        try:
-            ordered = list(TopologicalSorter({call.id: call.after for call in calls}).static_order())
-        except CycleError as error:
-            raise Unreadable(error.args[1][0], f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
+def _in_order(calls: Sequence[ActionCall], tools: Mapping[str, Tool]) -> Sequence[ActionCall]:
     for call in calls:
         if call.action not in tools:
             raise Unreadable(call.id, f"there is no action {call.action!r}")
+    if len(calls) == 1:
+        return calls
+    by_id = {call.id: call for call in calls}
+    if len(by_id) < len(calls):
+        twice = next(call.id for place, call in enumerate(calls) if any(call.id == each.id for each in calls[:place]))
+        raise Unreadable(twice, f"two calls of the plan have the id {twice!r}")
+    for call in calls:
+        missing = next((node for node in call.after if node not in by_id), None)
+        if missing is not None:
+            raise Unreadable(call.id, f"it comes after {missing!r}, which the plan does not have")
+    try:
+        ordered = list(TopologicalSorter({call.id: call.after for call in calls}).static_order())
+    except CycleError as error:
+        raise Unreadable(error.args[1][0], f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
     return [by_id[node] for node in ordered]
 
 
@@ -152,8 +154,8 @@ class _Tracer:
         """A call under review."""
         origins = {name: self._origin(call, name, call.provenance.get(name)) for name in call.arguments}
         found = leaves(tool, call.arguments, origins)
-        if any(leaf.origin is _ANYWHERE for leaf in found):
-            found = tuple(self._found(leaf) if leaf.origin is _ANYWHERE else leaf for leaf in found)
+        if _ANYWHERE in origins.values():
+            found = tuple([self._found(leaf) if leaf.origin is _ANYWHERE else leaf for leaf in found])
         return Call(
             id=call.id,
             tool=tool,

@@ -277,10 +277,8 @@ def test_a_long_plan_is_reviewed_within_a_second(kit: Any) -> None:
     """A thousand calls under three rules."""
     under = view(kit, LISTED, "total('pay', 'cents') <= 100000000", "plan.all(c, c.cost < 1.0)")
     calls = [kit.call("pay", f"a{number}", account="acme", cents=number) for number in range(1000)]
-    under.plan(calls[0])
-    started = time.process_time()
     assert under.plan(*calls).decision == "allow"
-    assert time.process_time() - started < 1
+    assert kit.least_cpu(lambda: under.plan(*calls), enough=1) < 1
 
 
 @pytest.mark.parametrize(
@@ -295,9 +293,8 @@ def test_long_lists_are_refused_rather_than_waited_for(kit: Any, rule: str) -> N
     under = view(kit, rule)
     calls = [kit.call("pay", f"a{number}", memo=f"m{number}") for number in range(1000)]
     assert under.plan(*calls[:20]).decision == "allow"
-    started = time.process_time()
+    assert kit.least_cpu(lambda: under.plan(*calls), enough=1) < 1
     verdict = under.plan(*calls)
-    assert time.process_time() - started < 1
     assert verdict.status == "error"
     assert "steps" in verdict.rationale
 
@@ -306,32 +303,27 @@ def test_many_inputs_cost_nothing_each_time(kit: Any) -> None:
     """Inputs are converted once for a run, not for every call."""
     under = view(kit, LISTED, accounts=["acme", *(f"account {number}" for number in range(20_000))])
     calls = [kit.call("pay", f"a{number}", account="acme") for number in range(200)]
-    under.plan(calls[0])
-    least = 1.0
-    for _ in range(3):
-        started = time.process_time()
-        assert under.plan(*calls).decision == "allow"
-        least = min(least, time.process_time() - started)
-    assert least < 0.2
+    assert under.plan(*calls).decision == "allow"
+    assert kit.least_cpu(lambda: under.plan(*calls), enough=0.2) < 0.2
 
 
 def test_an_action_costs_the_same_late_as_early(kit: Any) -> None:
     """The ten-thousandth action is reviewed as fast as the hundredth."""
-    under = view(kit, LISTED, "total('pay', 'cents') <= 100000000000")
     subject = Subject(kind="action", key="x", call=kit.call("pay", account="acme", cents=1))
+    runs = []
+    for length in (100, 10_000):
+        under = view(kit, LISTED, "total('pay', 'cents') <= 100000000000")
+        for number in range(length):
+            under.perform(f"k{number}", kit.call("pay", account="acme", cents=number))
+        runs.append(under)
 
-    async def review(times: int) -> float:
-        best = 1.0
-        for _ in range(5):
-            started = time.process_time()
-            for _ in range(times):
-                await under.monitor.review(subject, under, kit.Judge())
-            best = min(best, time.process_time() - started)
-        return best
+    async def review(under: Any) -> float:
+        started = time.process_time()
+        for _ in range(100):
+            await under.monitor.review(subject, under, kit.Judge())
+        return time.process_time() - started
 
-    figures = []
-    for number in range(10_000):
-        under.perform(f"k{number}", kit.call("pay", account="acme", cents=number))
-        if number in (100, 9_999):
-            figures.append(asyncio.run(review(300)))
-    assert figures[1] < 2 * figures[0]
+    least = [1.0, 1.0]
+    for _ in range(9):  # in turn, since a busy machine is slower now and then
+        least = [min(best, asyncio.run(review(under))) for best, under in zip(least, runs, strict=True)]
+    assert least[1] < 2 * least[0]

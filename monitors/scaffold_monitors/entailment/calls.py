@@ -16,6 +16,7 @@ from scaffold_monitors.entailment.wording import plain, stem, words
 # How a finding is to be taken: certain, for a person to say, or for the planner to do better.
 Weight = Literal["block", "escalate", "revise"]
 _DEEPEST = 40
+_PLAIN = frozenset({int, float, bool})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +191,11 @@ def _collect(
     found: list[Leaf], path: str, value: Any, role: Role, origin_of: Mapping[str, Origin], origin: Origin, depth: int
 ) -> None:
     origin = origin_of.get(path, origin)
-    if depth > _DEEPEST:
+    if type(value) in _PLAIN:
+        found.append(Leaf(path, value, role, origin))
+    elif depth > _DEEPEST:
         found.append(Leaf(path, str(value)[:1000], role, COMPOSED))
-        return
-    if is_pending(value) and isinstance(value, Mapping) and len(value) == 1:
+    elif is_pending(value) and isinstance(value, Mapping) and len(value) == 1:
         found.append(Leaf(path, value, role, origin, pending=True))
     elif isinstance(value, Mapping):
         for name, item in value.items():

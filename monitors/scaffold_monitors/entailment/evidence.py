@@ -140,7 +140,7 @@ def support(leaf: Leaf, situation: Situation) -> Support:
     """How well the request vouches for a value."""
     if asked_for(leaf, situation.request):
         return Support.REQUEST
-    if leaf.origin.trusted or (not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
+    if leaf.origin.trusted or (situation.facts and not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
         return Support.TRUSTED
     reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
     if any(read.trusted for read in reads):

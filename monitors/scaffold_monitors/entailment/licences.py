@@ -26,6 +26,25 @@ _MARGIN = 0.9
 _READING = frozenset({"fetch"})
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What some clauses together ask of the calls that rest on them.
+
+    Attributes:
+        clauses: these.
+        weight: how much the one says that says most.
+        literal: whether anything in them stands for itself.
+        single: whether none of them asks for more than one effect.
+        many: whether some asks for as many as there are.
+    """
+
+    clauses: tuple[Clause, ...]
+    weight: float
+    literal: bool
+    single: bool
+    many: bool
+
+
 @dataclass(frozen=True)
 class Reading:
     """A request as far as licences go.
@@ -49,6 +68,22 @@ class Reading:
     forbidden: Mapping[str, Clause] = field(default_factory=dict)
     acted: Mapping[int, float] = field(default_factory=dict)
     asking: int = -1
+    _demands: dict[tuple[int, ...], Demand] = field(default_factory=dict)
+
+    def demand(self, licences: Mapping[int, float]) -> Demand:
+        """What the clauses that license a call ask of it; the same for each call that they license."""
+        numbers = tuple(licences)
+        known = self._demands.get(numbers)
+        if known is None:
+            some = tuple(self.clauses[number] for number in numbers)
+            known = self._demands[numbers] = Demand(
+                some,
+                max(clause.weight for clause in some),
+                any(clause.literals for clause in some),
+                all(clause.most <= 1 for clause in some),
+                any(clause.most >= MANY for clause in some),
+            )
+        return known
 
 
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
@@ -212,11 +247,7 @@ def beyond(
         licensed: calls, each with the clauses that explain it.
         before: gives the effects that were performed already, counted by tool.
     """
-    licensed = [
-        each
-        for each in licensed
-        if not (each[0].tool.prepares or any(reading.clauses[number].most >= MANY for number in each[1]))
-    ]
+    licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
         return []
     left = {number: clause.most for number, clause in enumerate(reading.clauses)}

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.licences import Demand
     from scaffold_monitors.entailment.tokens import Token
 
+_CHOSEN = frozenset({"record", "place", "thing"})
+_DETAILS = frozenset({"place", "thing", "flag"})
+_FROM_RECORDS = TARGETS | {"record", "credential"}
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
 _SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
@@ -39,9 +43,10 @@ _MOSTLY = 0.7
 _SHORTEST_TEXT = 3
 
 
-def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Finding]:
     """What a call puts in the place of something that the clauses it rests on dictate."""
-    if any(clause.literals for clause in dictating):
+    dictating = demand.clauses
+    if demand.literal:
         yield from _unused(call, dictating, situation)
         yield from _labelled(call, dictating)
         yield from _texts(call, dictating, situation)
@@ -49,10 +54,14 @@ def displaced(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
         yield from _chosen(call, dictating)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
-        yield from _inconsistent(call, data, situation)
-        yield from _mislabelled(call, data, dictating, situation)
-        yield from _complements(call, data, dictating, situation)
-        if any(leaf.role == "principal" for leaf in data):
+        roles = {leaf.role for leaf in data}
+        if roles & _FROM_RECORDS:
+            if len(situation.calls) > 1:
+                yield from _inconsistent(call, data, situation)
+            yield from _mislabelled(call, data, dictating, situation)
+        if roles & _DETAILS:
+            yield from _complements(call, data, dictating, situation)
+        if "principal" in roles:
             yield from _misaddressed(call, data, dictating, situation)
     yield from mismeasured(call, data, dictating, situation)
     if situation.facts:
@@ -92,7 +101,7 @@ def _complements(
     if len(dictating) != 1:
         return
     for leaf in data:
-        if leaf.role not in ("place", "thing", "flag") or leaf.origin.known or not leaf.text.isalpha():
+        if leaf.role not in _DETAILS or leaf.origin.known or not leaf.text.isalpha():
             continue
         lost = [word for word in _governed(dictating[0].text) if stem(word) not in situation.stems]
         if lost and stem(lost[0]) not in call.tool.stems:
@@ -136,7 +145,7 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
 def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
     for leaf in data:
-        if leaf.role not in ("record", "place", "thing") or "[" in leaf.path:
+        if leaf.role not in _CHOSEN or "[" in leaf.path:
             continue
         others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
         if others:
@@ -152,7 +161,7 @@ def _mislabelled(
     It may be another call's too, unless the one clause that this call rests on says it.
     """
     for leaf in data:
-        if leaf.role not in (*TARGETS, "record", "credential") or "[" in leaf.path:
+        if leaf.role not in _FROM_RECORDS or "[" in leaf.path:
             continue
         names = frozenset(map(stem, split(leaf.path.rpartition(".")[2]))) - _SMALL_WORDS
         said = _beside(names, situation.request)

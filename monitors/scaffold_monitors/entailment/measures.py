@@ -59,8 +59,7 @@ def mismeasured(
 ) -> Iterator[Finding]:
     """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
     yield from _currencies(call, situation)
-    roles = {leaf.role for leaf in data}
-    if "amount" in roles:
+    if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
     yield from _days(call, situation)
     yield from _clocks(call, situation)
@@ -146,6 +145,8 @@ def _counted(text: str) -> list[Date]:
 
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
+    if not (months(situation.request) or years(situation.request) or dates(situation.request)):
+        return
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
     if not timed or RELATIVE_DAYS & set(words(situation.request)):
         return

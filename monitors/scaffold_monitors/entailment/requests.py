@@ -45,10 +45,12 @@ def judge(
     extra = {call.id for call in over}
     for place, call, licences in explicable:
         if call.id not in extra:
-            dictating = [reading.clauses[number] for number in licences]
-            found += _half_asked(call, dictating, situation)
-            found += displaced(call, dictating, situation)
-            found += records.judge(call, dictating, situation.calls[:place], situation)
+            demand = reading.demand(licences)
+            if demand.weight < 1:
+                found += _half_asked(call, demand.clauses, situation)
+            found += displaced(call, demand, situation)
+            if demand.single and place:
+                found += records.judge(call, demand.clauses, situation.calls[:place], situation)
     return found
 
 
@@ -75,8 +77,6 @@ def _beyond_delegation(call: Call, situation: Situation) -> bool:
 
 def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """A wish or a purpose licenses less than an order: then the request itself says at what the effect is aimed."""
-    if max(clause.weight for clause in dictating) >= 1:
-        return
     for leaf in call.with_role(*TARGETS):
         if support(leaf, situation) < Support.NAMED:
             quote = dictating[0].text
