@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaffold import Plan, Planned, Reference, apply
+from scaffold import Plan, Planned, Planning, Reference, Thought, act, apply, propose, think, together
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
+from scaffold.testing import Driver
 from scaffold.vocabulary import events
 from scaffold.vocabulary.actions import ActionSpec, Effect
-from scaffold.vocabulary.plan import ActionCall
-from scaffold.vocabulary.references import Provenance
+from scaffold.vocabulary.moves import Act, Propose
+from scaffold.vocabulary.plan import ActionCall, as_call
+from scaffold.vocabulary.references import Provenance, unwrap
 from scaffold.vocabulary.review import Subject, Verdict
 from scaffold.vocabulary.task import Task
 from scaffold_monitors.dataflow import Dataflow
@@ -291,29 +296,102 @@ def test_what_was_let_go_counts_as_never_read(kit: Any) -> None:
     assert asyncio.run(view.monitor.review(plan, view, kit.Judge())).decision == "block"
 
 
+def bare(value: Any) -> str:
+    """What ordinary code has in hand."""
+    return str(unwrap(value))
+
+
 REWRITINGS: dict[str, Callable[[Any], Any]] = {
-    "unwrap": lambda value: value.value if isinstance(value, Reference) else value,
+    "unwrap": unwrap,
     "upper": lambda value: apply(lambda text: str(text).upper(), value),
-    "bare upper": lambda value: str(value.value if isinstance(value, Reference) else value).upper(),
+    "bare upper": lambda value: bare(value).upper(),
     "slice": lambda value: apply(lambda text: str(text)[1:], value),
-    "format": lambda value: f"to {value.value if isinstance(value, Reference) else value}",
+    "format": lambda value: f"to {bare(value)}",
     "join": lambda value: apply(lambda text, more: f"{text}{more}", value, "!"),
     "list": lambda value: [value],
     "record": lambda value: {"to": value},
+    "key of a record": lambda value: {bare(value): 1},
     "closure": lambda value: apply(lambda: str(value)),
     "constant": lambda value: apply(lambda _: "bob", value),
-    "choice": lambda value: "a" if "x" in str(value) else "b",
-    "encode": lambda value: str(value).encode().hex(),
+    "choice": lambda value: "a" if "x" in bare(value) else "b",
+    "rebuilt by comparing": lambda value: "".join(
+        letter for each in bare(value) for letter in string.ascii_letters if letter == each
+    ),
+    "length": lambda value: "x" * len(bare(value)),
+    "encode": lambda value: bare(value).encode("utf-8", "replace").hex(),
+    "JSON and back": lambda value: json.loads(json.dumps({"a": bare(value)}))["a"],
+    "pattern": lambda value: re.sub(r"\w", "", bare(value)) or "none",
+    "sorted": lambda value: sorted(bare(value)),
+    "number": lambda value: sum(map(ord, bare(value))),
     "trusted beside": lambda value: apply(lambda text, _: text, value, Reference("ok", USER)),
+    "among trusted ones": lambda value: {"who": Reference("ok", USER), "to": value},
 }
+Way = Callable[[Any], Planning[Any]]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the property
-@given(st.lists(st.sampled_from(sorted(REWRITINGS)), max_size=8), st.text(max_size=20))
-def test_no_rewriting_makes_an_argument_less_tainted(steps: list[str], text: str) -> None:
-    """Whatever ordinary Python does to a tainted value, the argument made of it is tainted."""
-    value: Any = Reference(text, Provenance(("action:r",), tainted=True))
-    for step in steps:
-        value = REWRITINGS[step](value)
-    planned = Plan([Planned("send_email", {"recipients": value})]).calls(TOLD)[0]
-    assert planned.provenance["recipients"].tainted
+def by_hand(value: Any) -> Planning[Any]:
+    """Through a generator of its own."""
+    return value
+    yield
+
+
+def thrown(value: Any) -> Planning[Any]:
+    """In an error."""
+    none: dict[str, str] = {}
+    try:
+        return none[bare(value)]
+    except KeyError as error:
+        return str(error)
+    yield
+
+
+def thought_about(value: Any) -> Planning[Any]:
+    """Through a model that read it."""
+    answer: Thought[str] = yield from think("propose", value)
+    return answer.value
+
+
+def in_a_branch(value: Any) -> Planning[Any]:
+    """Handed to a branch, which thinks of something else and gives it back in its own words."""
+
+    def branch(text: str) -> Planning[str]:
+        yield from think("propose", "something else")
+        return text[::-1]
+
+    found = yield from together(branch(bare(value)), branch("clean"))
+    return found[0]
+
+
+def through_a_plan(value: Any) -> Planning[Any]:
+    """As what a proposed plan was about: only the gate's answer comes back, chosen by it."""
+    review = yield from propose(Plan([Planned("note", {"text": value})]))
+    return "yes" if review.allowed else "no"
+
+
+WAYS: dict[str, Way] = {each.__name__: each for each in (by_hand, thrown, thought_about, in_a_branch, through_a_plan)}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # a busy machine is no fault of the property
+@given(st.lists(st.sampled_from([*REWRITINGS, *WAYS]), max_size=8), st.text(max_size=8), st.booleans())
+def test_no_rewriting_makes_an_argument_less_tainted(steps: list[str], text: str, nested: bool) -> None:  # noqa: FBT001 - drawn
+    """Whatever ordinary Python, branches and models do to what was read, the argument made of it is tainted.
+
+    So is the decision to act at all; and what `dataflow` reads of the call never counts as trusted.
+    """
+
+    def planner() -> Planning[None]:
+        value: Any = yield from act("read_inbox", {"folder": "work"})
+        for step in steps:
+            value = (yield from WAYS[step](value)) if step in WAYS else REWRITINGS[step](value)
+        yield from act("send_email", {"recipients": [{"deep": value}] if nested else value})
+
+    driver = Driver(planner())
+    while (move := driver.next()) is not None:
+        key = driver.moves[-1][0]
+        if isinstance(move, Act) and move.planned.action == "send_email":
+            made = as_call(move.planned, driver._waiting[key].history)  # noqa: SLF001 - what the engine would go by
+            assert made.provenance["recipients"].tainted
+            assert made.control.tainted
+            return
+        driver.reply(True if isinstance(move, Propose) else text, key=key, tainted=isinstance(move, Act))
+    raise AssertionError("it never came to act")
