@@ -17,6 +17,7 @@ import pytest
 
 from scaffold.machinery.points import TRANSITIONS
 from scaffold.testing.cluster import Cluster, programs, temporary_cluster
+from scaffold.testing.crashes import CrashWorkers
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -37,6 +38,14 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
     with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def crash_workers() -> Iterator[CrashWorkers]:
+    """Two processes for the crash matrices and kill loops of a session."""
+    workers = CrashWorkers()
+    yield workers
+    workers.__exit__()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

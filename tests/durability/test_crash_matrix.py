@@ -32,7 +32,7 @@ from scaffold import (
 from scaffold.errors import ActionError
 from scaffold.interfaces import Action, ReviewContext, TraceView
 from scaffold.testing import Scripted
-from scaffold.testing.crashes import Case, Stage, crash_matrix
+from scaffold.testing.crashes import Case, CrashWorkers, Stage, crash_matrix
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.heads import Signer
 from scaffold.vocabulary.review import MonitorSpec, Subject, SubjectKind
@@ -210,11 +210,14 @@ AGENTS = [make_every_kind, make_in_branches, make_with_people, make_reviewed, ma
 
 @pytest.mark.parametrize("make", AGENTS)
 def test_a_run_killed_at_any_point_ends_as_it_would_have(
-    make: Callable[[Stage], Scaffold], tmp_path: Path, record_property: Callable[[str, object], None]
+    make: Callable[[Stage], Scaffold],
+    tmp_path: Path,
+    crash_workers: CrashWorkers,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)
-    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, visits=None if THOROUGH else 2)
+    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, visits=None if THOROUGH else 2, workers=crash_workers)
     assert len({case.point for case in cases}) >= 5
     assert not [str(case) for case in cases if case.faults]
     record_property("crashes", in_table("files", make, cases))
@@ -225,17 +228,35 @@ def in_table(place: str, make: Callable[[Stage], Scaffold], cases: list[Case]) -
     return [place, make.__name__.removeprefix("make_"), dict(Counter(case.point for case in cases))]
 
 
-def test_an_opaque_action_killed_before_its_outcome_is_unknown(tmp_path: Path) -> None:
+def test_an_opaque_action_killed_before_its_outcome_is_unknown(tmp_path: Path, crash_workers: CrashWorkers) -> None:
     """Between intent and outcome nobody can tell, so the run says `unknown` and does not try again."""
     task = Task(prompt="do it", oversight=FREELY)
     window = ("action.intent:after", "action.effect:before", "action.effect:after", "action.outcome:before")
-    cases = crash_matrix(make_with_people, task, tmp_path, opaque={"send"}, points=window)
+    cases = crash_matrix(make_with_people, task, tmp_path, opaque={"send"}, points=window, workers=crash_workers)
     assert [list(case.actions.values()) for case in cases] == [["unknown"]] * 4
     assert not [str(case) for case in cases if case.faults]
 
 
-def test_what_was_not_granted_is_not_done_whenever_the_run_is_killed(tmp_path: Path) -> None:
+def test_what_was_not_granted_is_not_done_whenever_the_run_is_killed(
+    tmp_path: Path, crash_workers: CrashWorkers
+) -> None:
     """A person's no outlives the process."""
-    cases = crash_matrix(make_with_people, Task(prompt="do it"), tmp_path, opaque={"send"}, grants=False)
+    cases = crash_matrix(
+        make_with_people,
+        Task(prompt="do it"),
+        tmp_path,
+        opaque={"send"},
+    cases = crash_matrix(
+        make_with_people,
+        Task(prompt="do it"),
+        tmp_path,
+        opaque={"send"},
+        grants=False,
+        visits=None if THOROUGH else 1,
+        workers=crash_workers,
+    )
+        visits=None if THOROUGH else 1,
+        workers=crash_workers,
+    )
     assert not [str(case) for case in cases if case.faults]
     assert {status for case in cases for status in case.actions.values()} == {"refused"}

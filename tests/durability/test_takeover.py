@@ -17,7 +17,7 @@ from scaffold import Call, Planning, Scaffold, Task, action
 from scaffold.machinery.points import POINTS
 from scaffold.testing import Scripted
 from scaffold.testing.cluster import Cluster
-from scaffold.testing.crashes import Stage, crash_matrix, kill_loops
+from scaffold.testing.crashes import CrashWorkers, Stage, crash_matrix, kill_loops
 from scaffold.testing.random_planners import draw_tree, planner_of
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.vocabulary.task import Oversight
@@ -90,12 +90,16 @@ async def _with_tables(url: str) -> None:
 
 @pytest.mark.parametrize("make", AGENTS if THOROUGH else [make_every_kind])
 def test_a_run_killed_at_any_point_goes_on_elsewhere(
-    make: Callable[[Stage], Scaffold], place: Place, tmp_path: Path, record_property: Callable[[str, object], None]
+    make: Callable[[Stage], Scaffold],
+    place: Place,
+    tmp_path: Path,
+    crash_workers: CrashWorkers,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Every point, every action of every kind, as in files; judged by a ledger that the journal does not know."""
     points = POINTS if THOROUGH else ("action.intent:after",)
     task = Task(prompt="do it", oversight=FREELY)
-    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, points=points, place=place)
+    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, points=points, place=place, workers=crash_workers)
     assert len({case.point for case in cases}) >= (5 if THOROUGH else 1)
     assert not [str(case) for case in cases if case.faults]
     record_property("crashes", in_table("PostgreSQL", make, cases))
@@ -103,7 +107,11 @@ def test_a_run_killed_at_any_point_goes_on_elsewhere(
 
 @pytest.mark.parametrize("where", ["files", "PostgreSQL"])
 def test_runs_with_plans_of_their_own_making_survive_kill_loops(
-    where: str, request: pytest.FixtureRequest, tmp_path: Path, record_property: Callable[[str, str], None]
+    where: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    crash_workers: CrashWorkers,
+    record_property: Callable[[str, str], None],
 ) -> None:
     """Planners drawn from seeds, killed again and again at random until they end, end as in peace."""
     kept: dict[str, Place] = {"place": request.getfixturevalue("place")} if where == "PostgreSQL" else {}
@@ -111,7 +119,7 @@ def test_runs_with_plans_of_their_own_making_survive_kill_loops(
     source = random.Random(where)
     tasks = (Task(prompt=f"tree {number}", oversight=FREELY) for number in itertools.count())
     kills = runs = 0
-    for loop in kill_loops(make_drawn, tasks, tmp_path, source, opaque={"send"}, **kept):
+    for loop in kill_loops(make_drawn, tasks, tmp_path, source, opaque={"send"}, workers=crash_workers, **kept):
         assert not loop.case.faults, str(loop.case)
         kills, runs = kills + loop.kills, runs + 1
         if kills >= wanted:

@@ -1,6 +1,6 @@
 """A process that has everything imported and forks one child for each case: a case takes milliseconds.
 
-    python -m scaffold.testing.crash_worker FILE FUNCTION
+    python -m scaffold.testing.crash_worker
 
 reads one order a line, and answers each with one line. The child runs the agent and kills itself with SIGKILL
 at the point that the order names, from inside the transition, as an impatient supervisor would.
@@ -17,7 +17,9 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -58,6 +60,7 @@ class Order(msgspec.Struct):
     """One thing to do: start a task, or resume the run that lies in the folder.
 
     Attributes:
+        agent: the function that makes it: its file, and its name there.
         folder: of the case.
         place: where its runs are kept: a folder, or a database of its own.
         point: where to be killed, at its `nth` visit; or, when that is empty, after how many points of any name.
@@ -65,6 +68,7 @@ class Order(msgspec.Struct):
         grants: the answer to every approval.
     """
 
+    agent: tuple[str, str]
     folder: str
     place: str
     task: dict[str, Any]
@@ -115,13 +119,18 @@ def journal_at(place: str) -> KeptRuns:
 
 def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
     """Import the function that makes the agent, by its file, whatever its module is called."""
+    made: Callable[[Stage], Scaffold] = getattr(_module(file), function)
+    return made
+
+
+@cache
+def _module(file: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location("agent_under_test", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
     module = sys.modules["agent_under_test"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: Callable[[Stage], Scaffold] = getattr(module, function)
-    return made
+    return module
 
 
 async def _carry_out(agent: Scaffold, order: Order, journal: KeptRuns) -> Outcome:
@@ -227,14 +236,14 @@ def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
 
 def main() -> None:
     """Answer orders until there are no more."""
-    make = load(*sys.argv[1:3])
     orders = msgspec.json.Decoder(Order)
-    warm = False
+    warm = set()
     for line in sys.stdin.buffer:
         order = orders.decode(line)
-        if not warm:
+        make = load(*order.agent)
+        if order.agent not in warm:
             _warm_up(make, order)
-            warm = True
+            warm.add(order.agent)
         sys.stdout.buffer.write(msgspec.json.encode(_fork(make, order)) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.vocabulary.task import Task
 
-__all__ = ["Case", "Loop", "Stage", "crash_matrix", "kill_loops"]
+__all__ = ["Case", "CrashWorkers", "Loop", "Stage", "crash_matrix", "kill_loops"]
 
 _MOST_KILLS = 500
 _SHORTEST = 8  # points within which any run gets further than it was
@@ -83,6 +83,7 @@ def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
     says: str = "yes",
     grants: bool = True,
     place: Callable[[Path], str] = _in_files,
+    workers: CrashWorkers | None = None,
 ) -> list[Case]:
     """Run a task once in peace, then once for each visit to each point, killed there and resumed.
 
@@ -96,6 +97,7 @@ def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
         says: the answer to every question of the run.
         grants: the answer to every approval it asks for.
         place: where the runs of a case are kept: a folder, or a database of its own with the journal's tables.
+        workers: the processes to use; by default two that are started for it, which takes a second or two.
 
     Returns:
         The cases, in the order in which the points stand in `points`.
@@ -104,8 +106,10 @@ def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
         RuntimeError: the run cannot be completed in peace.
     """
     where, task_said = folder / "peace", task.model_dump(mode="json")
-    order = Order(folder=str(where), place=place(where), task=task_said, says=says, grants=grants)
-    with _workers(make_agent) as (first, second):
+    order = Order(
+        agent=_named(make_agent), folder=str(where), place=place(where), task=task_said, says=says, grants=grants
+    )
+    with _given(workers) as (first, second):
         judge = _peace(first, order, opaque)
         cases = []
         for point in points:
@@ -148,6 +152,7 @@ def kill_loops(
     *,
     opaque: Iterable[str] = (),
     place: Callable[[Path], str] = _in_files,
+    workers: CrashWorkers | None = None,
 ) -> Iterator[Loop]:
     """Run each task in peace, and once more killed after so many points as are drawn, over and over until it ends.
 
@@ -158,20 +163,22 @@ def kill_loops(
         source: how long each life is.
         opaque: names of actions whose target neither removes duplicates nor can be asked.
         place: where the runs of a task are kept.
+        workers: as for `crash_matrix`.
 
     Raises:
         RuntimeError: a run cannot be completed in peace, or does not end.
     """
-    with _workers(make_agent) as workers:
+    agent = _named(make_agent)
+    with _given(workers) as pair:
         for number, task in enumerate(tasks):
             peaceful = folder / f"peace-{number}"
-            order = Order(folder=str(peaceful), place=place(peaceful), task=task.model_dump(mode="json"))
-            judge = _peace(workers[0], order, opaque)
+            order = Order(agent=agent, folder=str(peaceful), place=place(peaceful), task=task.model_dump(mode="json"))
+            judge = _peace(pair[0], order, opaque)
             where, kills = folder / f"loop-{number}", 0
             order = msgspec.structs.replace(order, folder=str(where), place=place(where))
             longest = _SHORTEST + judge.peace.reached_in_all // 2
             while True:
-                ran = workers[kills % 2].run(msgspec.structs.replace(order, nth=source.randint(1, longest)))
+                ran = pair[kills % 2].run(msgspec.structs.replace(order, nth=source.randint(1, longest)))
                 if not ran.killed:
                     break
                 kills += 1
@@ -185,14 +192,37 @@ def kill_loops(
             yield Loop(kills, case)
 
 
-@contextmanager
-def _workers(make_agent: Callable[[Stage], Scaffold]) -> Iterator[tuple[_Worker, _Worker]]:
-    """Two processes that import the agent, under different hash seeds."""
+def _named(make_agent: Callable[[Stage], Scaffold]) -> tuple[str, str]:
     file, name = inspect.getsourcefile(make_agent), make_agent.__qualname__
     if file is None or "." in name:
         raise TypeError(f"{name} has to be a function at the top level of a file")
-    with _Worker(file, name, hash_seed=1) as first, _Worker(file, name, hash_seed=2) as second:
-        yield first, second
+    return file, name
+
+
+class CrashWorkers:
+    """Two processes that import agents, under different hash seeds; several matrices in turn may share them."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[_Worker, _Worker] | None = None
+
+    def __enter__(self) -> tuple[_Worker, _Worker]:
+        if self._pair is None:
+            self._pair = _Worker(hash_seed=1), _Worker(hash_seed=2)
+        return self._pair
+
+    def __exit__(self, *_: object) -> None:
+        pair, self._pair = self._pair, None
+        for worker in pair or ():
+            worker.close()
+
+
+@contextmanager
+def _given(workers: CrashWorkers | None) -> Iterator[tuple[_Worker, _Worker]]:
+    if workers is not None:
+        yield workers.__enter__()  # who has given them ends them
+    else:
+        with CrashWorkers() as pair:
+            yield pair
 
 
 def _peace(worker: _Worker, order: Order, opaque: Iterable[str]) -> _Judge:
@@ -206,18 +236,16 @@ def _peace(worker: _Worker, order: Order, opaque: Iterable[str]) -> _Judge:
 class _Worker:
     """The other end of a crash worker."""
 
-    def __init__(self, file: str, function: str, *, hash_seed: int) -> None:
-        command = [sys.executable, "-m", "scaffold.testing.crash_worker", file, function]
+    def __init__(self, *, hash_seed: int) -> None:
+        command = [sys.executable, "-m", "scaffold.testing.crash_worker"]
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": paths}
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it."""
         self._process.communicate()
 
     def run(self, order: Order) -> Ran:
