@@ -246,15 +246,7 @@ def test_what_was_not_granted_is_not_done_whenever_the_run_is_killed(
         Task(prompt="do it"),
         tmp_path,
         opaque={"send"},
-    cases = crash_matrix(
-        make_with_people,
-        Task(prompt="do it"),
-        tmp_path,
-        opaque={"send"},
         grants=False,
-        visits=None if THOROUGH else 1,
-        workers=crash_workers,
-    )
         visits=None if THOROUGH else 1,
         workers=crash_workers,
     )
