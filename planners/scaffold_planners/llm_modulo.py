@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaffold.critics import every
+from scaffold.critics import all_limited, every
 from scaffold.errors import CheckFailed, GaveUp, StepFailed, StepRefused
 from scaffold.planning import think, together
 from scaffold.vocabulary.canonical import canonical
@@ -16,7 +16,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import Check, once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import PlannerOptions, form_of
+from scaffold_planners.answering import CriticSeconds, PlannerOptions, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.weighing import attempt
 
@@ -59,6 +59,7 @@ class LLMModuloOptions(PlannerOptions):
     critics: Annotated[tuple[Critic, ...], Field(min_length=1)]
     advisers: tuple[Adviser, ...] = ()
     rounds: Annotated[int, Field(ge=1, le=100, description="proposals at most")] = 8
+    critic_seconds: CriticSeconds = 30.0
     remembers: Annotated[int, Field(ge=1, le=20, description="criticised proposals that the next one is shown")] = 3
 
 
@@ -77,6 +78,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
         StepRefused: oversight withheld a proposal.
     """
     form = form_of(task.answer, options.max_tokens)
+    critics = all_limited(options.critics, seconds=options.critic_seconds)
     accepted: Thought[Any] | None = None
     criticised: list[tuple[Reference[str], ...]] = []
     why = key = ""
@@ -89,7 +91,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
                 *(shown for each in criticised[-options.remembers :] for shown in each),
                 returns=form.returns,
                 instruction=_AGAIN if criticised else _FIRST,
-                sampling=once(tries=1, flags=(all_of(options.critics),)),
+                sampling=once(tries=1, flags=(all_of(critics),)),
                 options=form.options,
             )
         except (StepRefused, CheckFailed):
@@ -114,7 +116,7 @@ _FIRST = "Propose a solution: the whole of it, and nothing else."
 _AGAIN = "Propose a solution, against which none of this stands: the whole of it, and nothing else."
 
 
-def all_of(critics: tuple[Callable[[Any], Any], ...]) -> Check:
+def all_of(critics: Sequence[Callable[[Any], Any]]) -> Check:
     """Have every critic read a value, and give all that they object to, below the value itself."""
     read = every(*critics)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from scaffold.critics import all_limited
 from scaffold.errors import CheckFailed, NoOptions, StepFailed, StepRefused
 from scaffold.planning import think, together
 from scaffold.vocabulary.code import Code
@@ -17,7 +18,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import PlannerOptions, Votes, agreed, form_of
+from scaffold_planners.answering import CriticSeconds, PlannerOptions, Votes, agreed, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.weighing import attempt
 
@@ -32,8 +33,8 @@ class TreeOptions(PlannerOptions):
     """How a tree of thoughts grows.
 
     Attributes:
-        prunes: sound critics in code, as `module:name`: each is given the texts of a path's thoughts and says what is
-            wrong with it. A thought that any of them refuses is discarded and drawn again.
+        prunes: sound critics in code, as `module:name`: each is given the texts of a path's thoughts, and says True, or
+            what is wrong with it. A thought that any of them refuses is discarded and drawn again.
         accepts: the same, given the answer.
         step: what a thought is, in the user's words.
     """
@@ -50,6 +51,7 @@ class TreeOptions(PlannerOptions):
     tries: Annotated[int, Field(ge=1, description="most samples drawn for one thought, or for the answer")] = 3
     prunes: tuple[Critic, ...] = ()
     accepts: tuple[Critic, ...] = ()
+    critic_seconds: CriticSeconds = 30.0
     step: Annotated[str, Field(min_length=1)] = "Propose one next step towards the solution, in a sentence."
 
     @model_validator(mode="after")
@@ -102,11 +104,12 @@ def grow(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Thought[Any]]
 def _propose(task: Task, path: Path, options: TreeOptions) -> Planning[Path]:
     """Have one thought proposed that goes on from a path."""
     before = [thought.value for thought in path]
+    critics = all_limited(options.prunes, seconds=options.critic_seconds)
     thought = yield from think(
         "propose",
         *_shown(task, path),
         instruction=options.step,
-        sampling=once(tries=options.tries, flags=tuple(partial(_on_path, each, before) for each in options.prunes)),
+        sampling=once(tries=options.tries, flags=tuple(partial(_on_path, each, before) for each in critics)),
         options=options.asked(),
     )
     return (*path, thought)
@@ -174,6 +177,7 @@ def _ballots(task: Task, paths: list[Path], options: TreeOptions) -> Planning[li
 def _answer(task: Task, paths: list[Path], options: TreeOptions) -> Planning[Thought[Any]]:
     """Answer from the best path; from the next best when every critic's word stands against that."""
     form = form_of(task.answer, options.max_tokens)
+    critics = all_limited(options.accepts, seconds=options.critic_seconds)
     last: StepFailed | None = None
     for path in paths:
         try:
@@ -182,7 +186,7 @@ def _answer(task: Task, paths: list[Path], options: TreeOptions) -> Planning[Tho
                     "answer",
                     *_shown(task, path),
                     returns=form.returns,
-                    sampling=once(tries=options.tries, flags=options.accepts),
+                    sampling=once(tries=options.tries, flags=critics),
                     options=form.options,
                 )
             )

@@ -318,16 +318,20 @@ class BudgetSpent(RunEnding):
         resource: which budget (`tokens`, `usd`, `seconds`, `steps`, `actions`).
         limit: the budget.
         spent: what was used and reserved when it ran out.
-        wanted: what the next move would have needed, at worst.
+        wanted: what the next move would have needed, at worst; 0 where it is over whatever comes next.
+        key: of the move that there is no room for, or of the last one.
     """
 
-    def __init__(self, resource: str, *, limit: float, spent: float, wanted: float) -> None:
-        said = f"budget of {limit:,.10g} {resource} has no room for {wanted:,.10g} more ({spent:,.10g} spent)"
-        super().__init__(said)
+    def __init__(self, resource: str, *, limit: float, spent: float, wanted: float, key: str = "") -> None:
+        digits = ".10g" if wanted else ".1f"
+        short = f"has no room for {wanted:,{digits}} more" if wanted else "is over"
+        place = f", at {key}" if key else ""
+        super().__init__(f"budget of {limit:,.10g} {resource} {short} ({spent:,{digits}} spent{place})")
         self.resource = resource
         self.limit = limit
         self.spent = spent
         self.wanted = wanted
+        self.key = key
 
 
 class Stopped(RunEnding):

@@ -83,8 +83,37 @@ def test_a_second_process_is_refused(scaffold: Scaffold, folder: Path) -> None:
         process.communicate(timeout=30)
 
 
+HELD = """
+import time
+from scaffold import Planning, Task, think
+
+
+def held(task: Task) -> Planning[str]:
+    yield from think("solve", task.request)
+    print("held", flush=True)
+    while True:
+        time.sleep(1)
+"""
+
+
 def test_a_second_interrupt_leaves_at_once(scaffold: Scaffold, folder: Path) -> None:
-    """Killed in the middle, the run is cut off: verification says so, and resume goes on."""
+    """Even where the planner holds everything up; the run is cut off, and verification says so."""
+    (folder / "held.py").write_text(HELD)
+    (folder / "held.yaml").write_text("prompt: x\nplanner: held:held\nbackends: {default: {use: scripted, replies: y}}")
+    process = started(folder, "solve", "held.yaml")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert scaffold("audit", "verify", "last").out.startswith(f"run {only_run(folder).name} is cut off")
+
+
+def test_a_killed_run_is_cut_off(scaffold: Scaffold, folder: Path) -> None:
+    """Killed in the middle, the run is cut off: verification says so."""
     (folder / "slow.yaml").write_text(SLOW)
     process = started(folder, "solve", "slow.yaml")
     process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -60,3 +61,17 @@ def test_a_critic_that_raises_or_hangs_is_an_error_of_its_own(world: World, crit
     sampling = verified(critic, tries=2) if how == "verified" else once(tries=2, flags=(critic,))
     outcome = world.solve(step(sampling=sampling), "x")
     assert outcome.answer == f"unchecked at 0: no acceptable answer in 2 samples: check failed: {said}"
+
+
+def test_a_critic_that_never_ends_is_ended_by_verified(world: World) -> None:
+    """It is called beside the run, which goes on when its time is over, and names it with the step."""
+    hanging = threading.Event()
+
+    def stuck(_value: Any) -> Any:
+        hanging.wait(60)
+
+    outcome = world.solve(step(sampling=verified(stuck, tries=1, seconds=0.05)), "x")
+    hanging.set()
+    assert "check failed: TimeoutError: " in outcome.answer
+    assert "stuck took longer than 0.05 s" in outcome.answer
+    assert outcome.answer.startswith("unchecked at 0: ")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaffold.critics import (
+    all_limited,
     equations,
     fits_schema,
     in_quotation_marks,
@@ -254,3 +255,42 @@ def test_only_something_true_accepts(nothing: Any) -> None:
     """A callable that finds nothing has accepted nothing."""
     said = asyncio.run(_checked(limited(lambda _: nothing, name="search"), "x"))
     assert said == "refused by search"
+
+
+@pytest.mark.parametrize(("said", "found"), [(True, True), ("no", "no"), (None, "refused by later")], ids=repr)
+def test_a_limited_callable_may_be_one_that_is_awaited(said: Any, found: Any) -> None:
+    """Its word counts, not that there is something to be awaited."""
+
+    async def later(_value: Any) -> Any:
+        await asyncio.sleep(0)
+        return said
+
+    assert asyncio.run(_checked(limited(later, name="later"), "x")) == found
+
+
+def test_what_is_awaited_keeps_to_the_limit_too() -> None:
+    """A critic that never comes to its end has failed after its time."""
+
+    async def never(_value: Any) -> Any:
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError, match=r"never took longer than 0\.05 s"):
+        asyncio.run(_checked(limited(never, seconds=0.05, name="never"), "x"))
+
+
+def test_a_timeout_of_the_callables_own_is_its_own() -> None:
+    """It is not told as if the limit had been reached."""
+
+    def late(_value: Any) -> Any:
+        raise TimeoutError("the database did not answer")
+
+    with pytest.raises(TimeoutError, match="the database did not answer"):
+        asyncio.run(_checked(limited(late), "x"))
+
+
+def test_a_limit_of_ones_own_is_kept() -> None:
+    """Of several critics each gets the limit, but for those that have one."""
+    own = limited(len, seconds=1)
+    first, second = all_limited([own, len], seconds=5)
+    assert first is own
+    assert asyncio.run(_checked(second, "")) == "refused by len"

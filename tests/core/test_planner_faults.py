@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import re
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +38,7 @@ def test_a_planner_that_loops_ends_with_its_steps(world: World) -> None:
 
     assert ended(world, loops, budget={"steps": 7}) == (
         "exhausted",
-        "budget of 7 steps has no room for 1 more (7 spent)",
+        "budget of 7 steps has no room for 1 more (7 spent, at 7)",
     )
 
 
@@ -47,7 +51,7 @@ def test_a_planner_that_only_takes_notes_ends_with_its_time(world: World) -> Non
 
     status, reason = ended(world, notes, budget={"seconds": 0.3})
     assert status == "exhausted"
-    assert reason.startswith("budget of 0.3 seconds")
+    assert re.fullmatch(r"budget of 0\.3 seconds is over \(\d+\.\d spent, at \d+\)", reason)
 
 
 def test_a_planner_that_never_yields_ends_with_its_time(world: World) -> None:
@@ -159,6 +163,34 @@ def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
         "failed",
         "the planner raised KeyError: 'no such thing' (after its move at 0/1/0)",
     )
+
+
+def test_a_planner_that_fails_at_once_has_made_no_move(world: World) -> None:
+    """There is no key to name then, and the reason says so."""
+
+    def planner(_: Task) -> Planning[str]:
+        raise KeyError("no such thing")
+        yield
+
+    assert ended(world, planner) == ("failed", "the planner raised KeyError: 'no such thing' (before its first move)")
+
+
+def test_a_planner_that_catches_even_its_end_is_let_go_in_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that catches everything and goes on ends with its budget; Python has nothing to complain of afterwards."""
+
+    def clings(_: Task) -> Planning[str]:
+        while True:
+            with contextlib.suppress(BaseException):
+                yield from think("solve", "again")
+
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    status, reason = ended(world, clings, budget={"steps": 3})
+    gc.collect()
+    assert (status, reason) == ("exhausted", "budget of 3 steps has no room for 1 more (3 spent, at 3)")
+    assert told == []
 
 
 def test_an_answer_of_no_choices_is_refused() -> None:

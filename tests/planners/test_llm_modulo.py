@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -107,6 +108,19 @@ def test_an_adviser_that_cannot_answer_says_nothing(solve: Any) -> None:
     backend = Scripted(["2"])
     backends = {"default": backend, "judge": Scripted("no idea")}
     assert solve("llm_modulo", TASK, backend, options=ADVISED, backends=backends).answer == 2
+
+
+def test_a_critic_that_hangs_ends_the_run(solve: Any) -> None:
+    """After its time the run goes on without it, and names it with the step."""
+    hanging = threading.Event()
+
+    def stuck(_: int) -> bool:
+        return hanging.wait(60)
+
+    outcome = solve("llm_modulo", TASK, Scripted("2"), options={"critics": [even, stuck], "critic_seconds": 0.05})
+    hanging.set()
+    assert outcome.status == "failed"
+    assert "stuck took longer than 0.05 s (at 0)" in outcome.reason
 
 
 def test_a_critic_that_raises_ends_the_run(solve: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_a_critic_that_raises_ends_the_search(solve: Any) -> None:
     assert outcome.status == "failed"
     assert "check failed: IndexError" in outcome.reason
     assert "(at 0/0/0)" in outcome.reason
+
+
+def test_a_critic_that_hangs_ends_the_search(solve: Any) -> None:
+    """Nothing of the run waits for it longer than its time; the critic and the step are named."""
+    hanging = threading.Event()
+
+    def stuck(_path: list[str]) -> bool:
+        return hanging.wait(60)
+
+    options = {"prunes": [stuck], "critic_seconds": 0.05, "proposals": 1, "tries": 1}
+    outcome = solve("tree", TASK, Scripted("a"), options=options)
+    hanging.set()
+    assert outcome.status == "failed"
+    assert "stuck took longer than 0.05 s (at 0/0/0)" in outcome.reason
 
 
 # --- bounds and faults

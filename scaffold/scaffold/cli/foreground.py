@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 import warnings
-from typing import Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from scaffold.cli import ending
 from scaffold.cli.faults import show_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Display(Protocol):
@@ -47,8 +52,17 @@ class Foreground(Generic[Shown]):
         self.shown.close()
         self._warnings.__exit__(None, None, None)
 
-    def count_signal(self) -> None:
-        """Return after the first signal; leave at once after the second: the trace says how far it came."""
+    def on_signals(self, interrupt: Callable[[], None]) -> None:
+        """Have `interrupt` called by the running event loop after the first signal, and leave at once at the second.
+
+        The second is heard even where code of the user's holds the loop: the trace says how far it came.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+            signal.signal(number, self._hear)  # in place of the loop's own, which does nothing
+
+    def _hear(self, _number: int, _frame: object) -> None:
         self.signals += 1
         if self.signals > 1:
             self.shown.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
@@ -85,9 +85,8 @@ class ManyRuns(Foreground["Lines | Bar"]):
         asyncio.run(self._drive(runner, work))
 
     async def _drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        loop, working = asyncio.get_running_loop(), asyncio.create_task(work())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, runner, working)
+        working = asyncio.create_task(work())
+        self.on_signals(partial(self._interrupt, runner, working))
         try:
             await working
         except asyncio.CancelledError:
@@ -96,7 +95,6 @@ class ManyRuns(Foreground["Lines | Bar"]):
             runner.stop("interrupted")
 
     def _interrupt(self, runner: Runner, working: asyncio.Task[None]) -> None:
-        self.count_signal()
         self.shown.say("pausing; once more to leave at once")
         if runner.begun:
             runner.stop("interrupted")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
@@ -83,16 +83,13 @@ class Session(Foreground[Any]):
     async def _drive(
         self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]], *, has_ended: bool
     ) -> Outcome:
-        loop, driving = asyncio.get_running_loop(), asyncio.current_task()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupt, agent, driving)
+        self.on_signals(partial(self._interrupt, agent, asyncio.current_task()))
         async with agent:
             if not has_ended:
                 await agent.prepare(self.shown.preparing)
             return await start()
 
     def _interrupt(self, agent: Scaffold, driving: asyncio.Task[Any] | None) -> None:
-        self.count_signal()
         if agent.interrupt():
             self.shown.say("pausing; once more to leave at once")
         elif driving is not None:

@@ -10,7 +10,7 @@ checked raises CheckFailed.
 from __future__ import annotations
 
 from scaffold.critics.arithmetic import equations
-from scaffold.critics.calling import Critic, Limited, every, limited
+from scaffold.critics.calling import Critic, Limited, all_limited, every, limited
 from scaffold.critics.patterns import pattern
 from scaffold.critics.programs import passes_tests
 from scaffold.critics.quoting import in_quotation_marks, quoted_from
@@ -20,6 +20,7 @@ from scaffold.critics.units import quantity
 __all__ = [
     "Critic",
     "Limited",
+    "all_limited",
     "equations",
     "every",
     "fits_schema",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 from typing import Any, Literal
-
-from scaffold.vocabulary.code import named
 
 Said = Literal[True] | str
 """True accepts; a text says what is wrong."""
@@ -33,12 +31,17 @@ def limited(function: Callable[[Any], Any], *, seconds: float = 5.0, name: str =
 
     Args:
         function: given the value; True, or anything that is true and no text, accepts; a text says what is wrong;
-            whatever else there is refuses.
+            whatever else there is refuses. What has to be awaited is awaited, within the same time.
         seconds: after which it has failed. Python cannot end a thread: a function that never ends goes on in the
             background until the process does. What may hang for long belongs into a process, as `passes_tests` does.
         name: what messages call it.
     """
-    return Limited(function, seconds, name or named(function))
+    return Limited(function, seconds, name or called(function))
+
+
+def all_limited(critics: Iterable[Callable[[Any], Any]], *, seconds: float) -> tuple[Limited, ...]:
+    """Have each of several critics keep to a time limit; one that has its own keeps that."""
+    return tuple(each if isinstance(each, Limited) else limited(each, seconds=seconds) for each in critics)
 
 
 class Limited:
@@ -55,26 +58,49 @@ class Limited:
         Raises:
             TimeoutError: it took too long.
         """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
+        return _judged(await in_time(self._function, value, self._seconds, self.__qualname__), self.__qualname__)
 
-        def work() -> None:
-            try:
-                result, error = self._function(value), None
-            except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
-                result, error = None, raised
-            try:
-                loop.call_soon_threadsafe(_settle, done, result, error)
-            except RuntimeError:
-                return  # the loop is closed: nobody waits any more
 
-        # Not the loop's own threads, of which a few that hang would leave none; a daemon does not keep the process.
-        threading.Thread(target=work, name=f"critic {self.__qualname__}", daemon=True).start()
+async def in_time(function: Callable[[Any], Any], value: Any, seconds: float, name: str) -> Any:
+    """Give what a function says of a value; it is called in a thread of its own, and what it gives may be awaited here.
+
+    Raises:
+        TimeoutError: that took too long.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            said = await _in_a_thread(function, value, f"critic {name}")
+            return await said if isawaitable(said) else said
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"{name} took longer than {seconds:g} s") from None
+        raise
+
+
+def _in_a_thread(function: Callable[[Any], Any], value: Any, name: str) -> asyncio.Future[Any]:
+    """Call a function in a thread that keeps neither the event loop nor the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def work() -> None:
         try:
-            said = await asyncio.wait_for(done, self._seconds)
-        except TimeoutError:
-            raise TimeoutError(f"{self.__qualname__} took longer than {self._seconds:g} s") from None
-        return _judged(said, self.__qualname__)
+            result, error = function(value), None
+        except BaseException as raised:  # noqa: BLE001 - raised where it is awaited
+            result, error = None, raised
+        try:
+            loop.call_soon_threadsafe(_settle, done, result, error)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    # Not one of the loop's own threads, of which a few that hang would leave none.
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return done
+
+
+def called(function: Callable[[Any], Any]) -> str:
+    """What messages call a function: its own name, whatever module it was found in."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
@@ -90,7 +116,7 @@ def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None)
 
 async def _asked(critic: Callable[[Any], Any], value: Any) -> Said:
     said = critic(value)
-    return _judged(await said if isawaitable(said) else said, named(critic))
+    return _judged(await said if isawaitable(said) else said, called(critic))
 
 
 def _judged(said: Any, name: str) -> Said:

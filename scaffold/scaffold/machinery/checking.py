@@ -20,7 +20,8 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
     """Say why a value is not acceptable; empty when every check accepts it."""
     for check in checks:
         try:
-            said: Any = check(value)
+            seconds = getattr(check, "seconds", None)
+            said: Any = check(value) if seconds is None else _beside(check, value, seconds)
             if isawaitable(said):
                 said = await said
         except asyncio.CancelledError:
@@ -34,3 +35,10 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
         if said is not None and said is not True and said != "":
             return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
     return ""
+
+
+async def _beside(check: Any, value: Any, seconds: float) -> Any:
+    """What a check says that may take so many seconds: the run goes on meanwhile."""
+    from scaffold.critics.calling import called, in_time
+
+    return await in_time(check, value, seconds, called(getattr(check, "critic", check)))

@@ -95,9 +95,9 @@ class Engine:
                 raise
             return outcome
         except BaseExceptionGroup as group:
-            return await self._ended_by(_gravest(group))
+            return await self._run.ended_by(_gravest(group))
         except Exception as error:  # noqa: BLE001 - every way a run can end is written down
-            return await self._ended_by(error)
+            return await self._run.ended_by(error)
         finally:
             self._interpreter.close()
 
@@ -124,7 +124,8 @@ class Engine:
             if isinstance(self._interpreter.error, errors.PlannerStuck):
                 return  # which says more
             used = self._recorder.active()
-            raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0) from None
+            last = self._interpreter.latest
+            raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0, key=last) from None
 
     def _spawn(self) -> None:
         work = self._work()
@@ -186,15 +187,11 @@ class Engine:
     # --- the end
 
     async def _ended_by_planner(self) -> Outcome:
-        error = self._interpreter.error
-        return await self._run.answered(self._interpreter.result) if error is None else await self._ended_by(error)
-
-    async def _ended_by(self, error: BaseException) -> Outcome:
-        return await self._run.ended_by(error, where=self._after_its_move())
-
-    def _after_its_move(self) -> str:
-        key = self._interpreter.failed_at
-        return f" (after its move at {key})" if key else ""
+        error, key = self._interpreter.error, self._interpreter.failed_at
+        if error is None:
+            return await self._run.answered(self._interpreter.result)
+        where = f" (after its move at {key})" if key else " (before its first move)"
+        return await self._run.ended_by(error, where=where)
 
 
 def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,7 @@ only in where the outcomes come from.
 
 from __future__ import annotations
 
-import contextlib
+import sys
 from collections import deque
 from inspect import GEN_CREATED, getgeneratorstate, isgenerator
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,7 @@ class Interpreter:
         done: whether the root generator has ended.
         result: what it returned.
         error: what it raised.
+        latest: key of the last move that any generator made; empty when none has.
         failed_at: key of the last move of the generator that raised it; empty when it had made none.
         advancing: counts up when a generator is given control, and when it gives it back; odd while it has it.
     """
@@ -109,6 +110,7 @@ class Interpreter:
         self.done = False
         self.result: Any = None
         self.error: Exception | None = None
+        self.latest = ""
         self.failed_at = ""
         self.advancing = 0
         root = Frame(planning, "", None, 0, tainted=tainted)
@@ -163,9 +165,7 @@ class Interpreter:
         self._ready.clear()
         while self._begun:
             frame, _ = self._begun.popitem()
-            if frame.generator is not None:
-                _close(frame.generator)
-                frame.generator = None
+            _close(frame)
 
     def _advance(self, frame: Frame, value: Any, error: BaseException | None) -> Pending | None:
         generator = frame.generator
@@ -185,7 +185,7 @@ class Interpreter:
         finally:
             self.advancing += 1
         frame.ordinal += 1
-        key = f"{frame.path}{frame.ordinal}"
+        key = self.latest = f"{frame.path}{frame.ordinal}"
         kind = type(move)
         if kind in _LEAVES:
             frame.asks = True
@@ -207,10 +207,9 @@ class Interpreter:
         self._ready.appendleft((frame, None, PlannerError(said)))
 
     def _give_up(self, frame: Frame, said: str) -> None:
-        generator, self.failed_at = frame.generator, f"{frame.path}{frame.ordinal}"
+        self.failed_at = f"{frame.path}{frame.ordinal}"
+        _close(frame)
         self._ended(frame, _Failure(PlannerError(f"{said} (for the {frame.idle}th time in a row)")))
-        if generator is not None:
-            _close(generator)
 
     def _branch(self, frame: Frame, key: str, move: Together) -> None:
         branches = move.branches if type(move.branches) is list else list(move.branches)
@@ -263,6 +262,18 @@ def _must_be_generator(planning: object) -> None:
         raise PlannerError(f"a planner is a generator function; this one returned a {type(planning).__name__}")
 
 
-def _close(generator: Generator[Any, Any, Any]) -> None:
-    with contextlib.suppress(Exception):  # a planner's clean-up cannot change how its run ended
+def _close(frame: Frame) -> None:
+    """End a frame's generator and let go of it; a planner's clean-up cannot change how its run ended."""
+    generator, frame.generator = frame.generator, None
+    if generator is None:
+        return
+    try:
         generator.close()
+    except RuntimeError:  # it may have caught even its end, and gone on: Python would print that when it is let go
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            del generator
+        finally:
+            sys.unraisablehook = hook
+    except Exception:  # noqa: BLE001, S110 - as said
+        pass

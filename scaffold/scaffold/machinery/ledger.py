@@ -58,13 +58,13 @@ class Ledger:
         if budget.tokens is not None:
             taken = self.used.tokens + self._held.tokens - own.tokens
             if taken + tokens > budget.tokens:
-                return BudgetSpent("tokens", limit=budget.tokens, spent=taken, wanted=tokens)
+                return BudgetSpent("tokens", limit=budget.tokens, spent=taken, wanted=tokens, key=instead_of)
         if budget.usd is not None:
             spent = (self.used.usd or 0.0) + self._held.usd - own.usd + self.actions_usd
             if spent + usd > budget.usd:
-                return BudgetSpent("usd", limit=budget.usd, spent=spent, wanted=usd)
+                return BudgetSpent("usd", limit=budget.usd, spent=spent, wanted=usd, key=instead_of)
         if budget.steps is not None and self.steps + steps > budget.steps:
-            return BudgetSpent("steps", limit=budget.steps, spent=self.steps, wanted=steps)
+            return BudgetSpent("steps", limit=budget.steps, spent=self.steps, wanted=steps, key=instead_of)
         if budget.actions is not None and self.actions + actions > budget.actions:
             return BudgetSpent("actions", limit=budget.actions, spent=self.actions, wanted=actions)
         return None

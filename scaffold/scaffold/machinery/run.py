@@ -498,7 +498,7 @@ class Run:
                 return self.outcome("unavailable", {"reason": str(error)})
             case errors.Stopped() | errors.ActionRefused() | errors.StepRefused() | errors.ObservationWithheld():
                 return await self.end("stopped", reason=str(error))
-            case errors.PlannerStuck():
+            case errors.PlannerStuck() | errors.MemoryTooSmall():
                 return await self.end("failed", reason=f"{error}{where}")
             case errors.ScaffoldError():
                 return await self.end("failed", reason=str(error))

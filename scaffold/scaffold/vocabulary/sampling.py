@@ -261,14 +261,26 @@ def several(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) ->
     return _Several(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
 
 
-def verified(critic: Callable[[Any], Any], *, tries: int = 8) -> Sampling:
-    """The first sample of which a sound critic in code says something true; a text says why not."""
+class _Verified(msgspec.Struct, frozen=True):
+    """A sound critic as a check, which is called beside the run, and for no longer than so many seconds."""
 
-    def check(value: Any) -> str | bool | Awaitable[str | bool]:
-        said = critic(value)
+    critic: Callable[[Any], Any]
+    seconds: float
+
+    def __call__(self, value: Any) -> str | bool | Awaitable[str | bool]:
+        said = self.critic(value)
         return _later(said) if isawaitable(said) else _accepted(said)
 
-    return _First(cap=at_least_one(tries, "tries"), flags=(check,))
+
+def verified(critic: Callable[[Any], Any], *, tries: int = 8, seconds: float = 30.0) -> Sampling:
+    """The first sample of which a sound critic in code says something true; a text says why not.
+
+    Args:
+        critic: is given a sample's value; it is called in a thread of its own.
+        tries: most samples.
+        seconds: after which the critic has failed.
+    """
+    return _First(cap=at_least_one(tries, "tries"), flags=(_Verified(critic, seconds),))
 
 
 def _accepted(said: Any) -> str | bool:
