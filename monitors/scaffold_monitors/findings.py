@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.vocabulary.review import Evidence, Objection, Verdict
+from scaffold.vocabulary.review import ALLOW, Evidence, Objection, Verdict
 
 if TYPE_CHECKING:
     from scaffold_monitors.moments import Facts
@@ -31,7 +31,7 @@ class Findings(msgspec.Struct):
             left = f"{self.later} checks are left until arguments are known" if self.later else ""
             if not self.checked:
                 return Verdict(decision="allow", status="abstain", rationale=left or "no rule is about this")
-            return Verdict(decision="allow", rationale=left)
+            return Verdict(decision="allow", rationale=left) if left else ALLOW
         lines: list[str] = []
         evidence: list[Evidence] = []
         told: dict[str, list[str]] = {}

@@ -424,7 +424,7 @@ class Reviews:
             monitor=each.name,
             version=spec.version,
             settings=each.settings,
-            usage=context.usage + verdict.usage,
+            usage=verdict.usage if context.usage is NO_USAGE else context.usage + verdict.usage,
             seconds=microseconds(self._recorder.active() - started),
         )
 

@@ -10,7 +10,7 @@ import msgspec
 from scaffold.machinery.bounds import bounded
 from scaffold.machinery.recorder import microseconds
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.review import Verdict
+from scaffold.vocabulary.review import ALLOW, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ _clock = time.perf_counter
 
 def whole(said: Any) -> Verdict:
     """What a monitor said, if it is a verdict down to its last field; nothing else can be relied on."""
+    if said is ALLOW:
+        return ALLOW  # said most often, and known to be whole
     if type(said) is not Verdict:
         raise TypeError(f"said a {type(said).__name__}, not a Verdict")
     if said.score is not None and not 0 <= said.score <= 1:
