@@ -445,21 +445,20 @@ async def test_a_call_that_its_host_gave_up_waiting_for_is_not_made_again(world:
 
 async def test_a_block_that_is_left_with_calls_under_way_waits_for_them(world: World) -> None:
     """What has begun is done and recorded, what has not is not begun, and whoever waits hears that the run is over."""
-    begun: list[int] = []
+    begun = asyncio.Barrier(4)
     done: list[int] = []
 
     @action(effect="irreversible")
     async def slow(number: int) -> int:
         """Take its time."""
-        begun.append(number)
+        await begun.wait()
         await asyncio.sleep(0.05)
         done.append(number)
         return number
 
     async with Gate(actions=[slow], monitors=["rules"], journal=world.journal).run("x") as run:
         calls = [asyncio.create_task(run.act("slow", {"number": number})) for number in range(3)]
-        while len(begun) < 3:
-            await asyncio.sleep(0.001)
+        await begun.wait()
     results = await asyncio.gather(*calls, run.act("slow", {"number": 9}), return_exceptions=True)
     assert all(isinstance(result, RunEnding) for result in results)
     assert sorted(done) == [0, 1, 2]
