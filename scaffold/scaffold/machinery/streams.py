@@ -27,8 +27,9 @@ _clock = time.perf_counter
 
 def whole(said: Any) -> Verdict:
     """What a monitor said, if it is a verdict down to its last field; nothing else can be relied on."""
-    if said is ALLOW:
-        return ALLOW  # said most often, and known to be whole
+    if said is ALLOW:  # said most often, and known to be whole
+        known: Verdict = said
+        return known
     if type(said) is not Verdict:
         raise TypeError(f"said a {type(said).__name__}, not a Verdict")
     if said.score is not None and not 0 <= said.score <= 1:
