@@ -82,6 +82,30 @@ def test_the_share_of_right_samples_is_found_by_a_key(tmp_path: Path) -> None:
     assert step.correlation < 0.1
 
 
+def test_samples_that_a_backend_never_gave_fail_no_step_and_count_for_nothing(tmp_path: Path) -> None:
+    """What was to be drawn for measuring alone may break off: the vote stands, and nobody takes it for a refusal."""
+    script = Scripted(["yes", "no", "yes"])
+
+    def planner(task: Task) -> Planning[str]:
+        return (yield from think("solve", task.request, sampling=majority(3))).value
+
+    tried = run(tmp_path, planner, script, oversample=8)
+    measured = Measured().read([tried])
+    assert [each.status for each in measured.runs] == ["solved"]
+    step = only(estimate(measured, wanted=0.95))
+    assert (step.samples, step.accepted) == (3, 1.0)
+    assert step.right.value == pytest.approx(2 / 3)
+
+
+def test_runs_that_were_not_solved_are_told(tmp_path: Path) -> None:
+    """A run that fails early does not show all that a whole one takes, and the estimate says so."""
+    tried = run(tmp_path, asking(majority(3), 2), erring(1.0, "sure"), oversample=3)
+    failed = run(tmp_path, asking(majority(1), 1), Scripted("none"))
+    found = estimate(Measured().read([tried, failed]), wanted=0.95)
+    assert any("not every run was solved (1 failed)" in said for said in found.said)
+    assert not any("not every run" in said for said in estimate(Measured().read([tried]), wanted=0.95).said)
+
+
 def test_agreement_without_a_key_is_a_lower_bound_on_errors(tmp_path: Path) -> None:
     """What most samples say is taken for right: never fewer right samples than by any key, and it is said openly."""
     key = key_of(run(tmp_path, asking(majority(1)), erring(1.0, "key")))

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from scaffold import Scaffold, Task, registry
+from scaffold.cli import cli
 from scaffold.taskfile import build
 from scaffold.testing import Scripted, no_network
 from scaffold.trace.files import FileJournal
@@ -82,3 +84,15 @@ def test_the_example_of_march_makes_seven_moves(tmp_path: Path) -> None:
     content = (tmp_path / outcome.run / "content.jsonl").read_text()
     assert [line["body"]["value"] for line in map(json.loads, content.splitlines()) if "value" in line["body"]] == moves
     assert "a larger disk on a smaller one" in content
+
+
+@pytest.mark.parametrize(("name", "steps"), [("direct", 1), ("march", 7)])
+def test_an_example_can_be_estimated(name: str, steps: int, tmp_path: Path) -> None:
+    """A try solves it and has all its steps, with odds, though its script has no words for further samples."""
+    asked = ["estimate", str(EXAMPLES / name / "task.yaml"), "--json", "--runs", str(tmp_path)]
+    ran = CliRunner().invoke(cli, asked)
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert [each["steps"] for each in found["steps"]] == [steps]
+    assert 0.5 < found["as_it_is"]["success"]["value"] < 1
+    assert not any("not every run was solved" in said for said in found["said"])

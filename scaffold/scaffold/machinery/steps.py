@@ -34,7 +34,7 @@ from scaffold.vocabulary.composed import oversampled, voted
 from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
-from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, name_of
+from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, Won, name_of
 from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ class Steps:
             choices=options.choices or choices_of(move.returns),
         )
 
-    async def _draw_until_decided(
+    async def _draw_until_decided(  # noqa: C901 - one for each way that a draw can go wrong
         self, asking: Asking, provenance: list[Provenance]
     ) -> MoveError | tuple[int, float, int]:
         """Draw as the policy says; give the winner's place, share and votes counted, or why there is none."""
@@ -392,7 +392,8 @@ class Steps:
                 raise Unavailable(str(error)) from error
             except BackendError as error:
                 await give_up(asking, str(error))
-                return StepFailed(f"{_asked_of(calls)} cannot answer: {error}", asking.key)
+                if not isinstance(asking.decision, Won):  # what was drawn for measuring alone was not needed
+                    return StepFailed(f"{_asked_of(calls)} cannot answer: {error}", asking.key)
             finally:
                 self._drawing -= 1
                 self._freed.set()

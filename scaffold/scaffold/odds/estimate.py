@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -121,6 +122,10 @@ def estimate(measured: Measured, *, wanted: float, key: Key | None = None) -> Es
     said = ["a task counts as right when every step is; a planner that checks or revises can do better"]
     if any(step.measured == "agreement" for step in steps):
         said.append("without a key, errors that all samples share cannot be seen: success is at most this (--key RUN)")
+    short = Counter(run.status for run in measured.runs if run.status != "solved")
+    if short:
+        ends = ", ".join(f"{number} {status}" for status, number in sorted(short.items()))
+        said.append(f"not every run was solved ({ends}): what a run takes lacks the steps that they did not come to")
     if measured.unreadable:
         said.append(f"left out, for they cannot be read whole: {', '.join(measured.unreadable)}")
     return Estimate(

@@ -7,8 +7,8 @@ asked in several runs, or several times, is one prompt. Whether a sample is righ
 - agreement: the answer that most samples of a prompt give is taken for right. Of a prompt, no fixed answer, so neither
   the right one, agrees with more of its samples: what this counts as errors is a lower bound.
 
-What was flagged is not wrong but discarded; it costs samples. What came after a vote was decided is not counted, since
-which samples that was depends on their speed.
+What was flagged is not wrong but discarded; it costs samples. What a backend broke off before it said anything is
+neither. What came after a vote was decided is not counted, since which samples that was depends on their speed.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Measured:
         taken.thinking += event.seconds
         digest = digest_of(asked)
         for sample in samples:
-            if sample.flag == NOT_COUNTED:
+            if sample.flag == NOT_COUNTED or _never_came(sample):
                 continue
             origin = sample.origin
             name = (
@@ -189,6 +189,11 @@ class Measured:
             prompt.answers[answer] += 1
             if sure is not None:
                 prompt.stated.append((answer, sure))
+
+
+def _never_came(sample: Sample) -> bool:
+    """Whether a backend broke off before it said anything: nothing was refused then."""
+    return sample.finish == "cut" and not sample.text and not sample.reasoning
 
 
 def key_of(folder: Path) -> Key:
