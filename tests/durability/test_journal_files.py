@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scaffold.interfaces import Journal
-from scaffold.testing.journal_conformance import JournalConformance
-from scaffold.trace.files import FileJournal
+from scaffold.interfaces import Journal, Record
+from scaffold.testing.journal_conformance import JournalConformance, Writing
+from scaffold.trace.files import CONTENT, SPINE, FileJournal
+from scaffold.trace.writer import CUT
+from scaffold.vocabulary import events as ev
 
 
 class TestFiles(JournalConformance):
@@ -17,3 +20,49 @@ class TestFiles(JournalConformance):
     @asynccontextmanager
     async def opening(self, place: Path) -> AsyncIterator[Journal]:
         yield FileJournal(place / "runs")
+
+
+def thought(writing: Writing, number: int) -> list[Record]:
+    """Some notes, each with content."""
+    return [writing.event(ev.Noted(key=str(place)), b'{"text":"%d"}' % place) for place in range(number)]
+
+
+def test_thoughts_whose_content_a_loss_of_power_has_taken_are_thought_again(tmp_path: Path) -> None:
+    """Nobody has waited for them: the trace goes on before the first of them, says so, and keeps what was cut off."""
+
+    async def work() -> None:
+        journal, writing = FileJournal(tmp_path), Writing()
+        claim = await journal.claim("r", "a", create=True)
+        await journal.append(claim, thought(writing, 3), durable=True)
+        await journal.append(claim, thought(writing, 5), durable=False)
+        await journal.append(claim, [writing.event(ev.Noted(key="bare"))], durable=False)
+        await journal.release(claim)
+        content, spine = tmp_path / "r" / CONTENT, tmp_path / "r" / SPINE
+        whole = spine.read_bytes()
+        content.write_bytes(b"".join(content.read_bytes().splitlines(keepends=True)[:5]))
+        claim = await journal.claim("r", "b")
+        assert claim.repaired == "cut off 4 events whose content never reached the disk (kept in trace.jsonl.cut)"
+        assert [record.seq async for record in journal.read("r")] == [1, 2, 3, 4, 5]
+        assert spine.read_bytes() + (tmp_path / "r" / CUT).read_bytes() == whole
+        await journal.release(claim)
+
+    asyncio.run(work())
+
+
+def test_content_that_somebody_took_away_costs_no_event(tmp_path: Path) -> None:
+    """An intent has all before it on disk: what is missing then was not lost with the power, and nothing is cut off."""
+
+    async def work() -> None:
+        journal, writing = FileJournal(tmp_path), Writing()
+        claim = await journal.claim("r", "a", create=True)
+        await journal.append(claim, [*thought(writing, 3), *writing.acting("0", "it")], durable=True)
+        await journal.append(claim, thought(writing, 2), durable=False)
+        await journal.release(claim)
+        content, spine = tmp_path / "r" / CONTENT, tmp_path / "r" / SPINE
+        whole = spine.read_bytes()
+        content.write_bytes(content.read_bytes().splitlines(keepends=True)[0])
+        claim = await journal.claim("r", "b")
+        await journal.release(claim)
+        assert (claim.repaired, spine.read_bytes()) == ("", whole)
+
+    asyncio.run(work())

@@ -13,58 +13,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import io
 import logging
 import os
 import stat
 import time
 import zlib
-from collections.abc import Awaitable, Callable
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
 
-from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun, nearest
+from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
-from scaffold.trace.heads import without_torn_note
+from scaffold.trace.disks import disk_of
+from scaffold.trace.syncing import OneByOne, Syncing
+from scaffold.trace.writer import CONTENT, HEADS, PACKED, SPINE, Writer, make_private, seq_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
 
     from scaffold.interfaces import Holder
     from scaffold.trace.identities import Identities
+    from scaffold.trace.syncing import Sync
+    from scaffold.trace.writer import Write
 
-SPINE, CONTENT, HEADS, INBOX = "trace.jsonl", "content.jsonl", "heads", "inbox"
-PACKED = f"{CONTENT}.gz"
+__all__ = ["CONTENT", "HEADS", "INBOX", "PACKED", "SPINE", "FileJournal", "open_content", "read_files", "seq_of"]
+
+INBOX = "inbox"
 _LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
 _log = logging.getLogger(__name__)
-
-
-Sync = Callable[[int], Awaitable[None]]
-Write = Callable[[int, bytes], int]
-
-
-_MOST_SYNCS = 32
-_threads: list[Executor] = []
-os.register_at_fork(after_in_child=_threads.clear)  # a child has none of its parent's threads
-
-
-async def _fsync_in_thread(descriptor: int) -> None:
-    """Sync a file in a thread; as many at once as runs are likely to want, so that the disk can join their syncs.
-
-    asyncio's own threads are a few more than there are processors, and these hardly use one.
-    """
-    if not _threads:
-        from concurrent.futures import ThreadPoolExecutor
-
-        _threads.append(ThreadPoolExecutor(_MOST_SYNCS, "scaffold-sync"))
-    await asyncio.get_running_loop().run_in_executor(_threads[0], os.fsync, descriptor)
 
 
 class FileJournal:
@@ -72,7 +54,7 @@ class FileJournal:
 
     Args:
         root: the folder.
-        fsync: makes a file durable.
+        fsync: makes a file durable, in place of the files of all runs together in threads.
         write: writes to one.
         apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
         compress: compress what runs hold once they have ended; as `$SCAFFOLD_COMPRESS` says, if None.
@@ -82,7 +64,7 @@ class FileJournal:
         self,
         root: Path | str,
         *,
-        fsync: Sync = _fsync_in_thread,
+        fsync: Sync | None = None,
         write: Write = os.write,
         apart: bool = False,
         compress: bool | None = None,
@@ -90,9 +72,10 @@ class FileJournal:
         self.root = Path(root)
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._apart = apart
-        self._fsync = fsync
+        self._one_by_one = None if fsync is None else OneByOne(fsync)
+        self._syncing: WeakKeyDictionary[asyncio.AbstractEventLoop, Syncing] = WeakKeyDictionary()
         self._write = write
-        self._open: dict[str, _Writer] = {}
+        self._open: dict[str, Writer] = {}
         self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's time
 
     @property
@@ -139,37 +122,65 @@ class FileJournal:
         """Lock the run for writing, and mend its tail."""
         folder = self.root / run
         if create:
-            _make_private(folder, self.root)
+            make_private(folder)
         elif not (folder / SPINE).is_file():
             raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
-        writer = _Writer(folder, self._write, create=create)
+        self._syncs()  # before anything is written: it knows of failures from then on
+        writer = Writer(folder, self._write, create=create)
         try:
             repaired = writer.mend()
             if create:
-                await self._sync_folder(folder)
-                await self._sync_folder(self.root)
+                await self._sync_folders(folder, self.root)
         except BaseException:
             writer.close()
             raise
         self._open[run] = writer
         return Claim(run, owner, repaired=repaired)
 
-    async def _sync_folder(self, folder: Path) -> None:
-        """Make the names in a folder durable: what is in a file does not help if the file cannot be found."""
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            await self._fsync(descriptor)
-        except OSError as error:
-            raise JournalFailed(f"cannot sync {folder}: {error.strerror}") from error
-        finally:
-            os.close(descriptor)
+    def _syncs(self) -> Syncing | OneByOne:
+        """What makes files durable in this event loop."""
+        if self._one_by_one is not None:
+            return self._one_by_one
+        loop = asyncio.get_running_loop()
+        return self._syncing.get(loop) or self._syncing.setdefault(loop, Syncing(disk_of(self.root)))
+
+    async def _sync_folders(self, *folders: Path) -> None:
+        """Make the names in folders durable: what is in a file does not help if the file cannot be found."""
+        descriptors: list[int] = []
+        for folder in folders:
+            try:
+                descriptors.append(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError as error:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                raise JournalFailed(f"cannot sync {folder}: {error.strerror}") from error
+        await self._synced(descriptors, str(folders[0]))
+
+    async def _synced(self, descriptors: Sequence[int], path: str) -> None:
+        """Sync open files, and close them.
+
+        Raises:
+            JournalFailed: they may not be on disk.
+        """
+        failed: list[BaseException] = []
+
+        def told(error: BaseException | None) -> None:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if error is not None:
+                failed.append(error)
+
+        await self._syncs().sync(descriptors, told, alone=len(self._open) <= 1)
+        for error in failed:
+            raise JournalFailed(f"cannot sync {path}: {getattr(error, 'strerror', error)}") from error
 
     async def release(self, claim: Claim) -> None:
-        """Unlock the run."""
+        """Unlock the run, when nothing of it is on its way to the disk any more."""
         writer = self._open.pop(claim.run, None)
         self._inboxes.pop(claim.run, None)
         if writer is not None:
             try:
+                await writer.settled()
                 if self._compress:
                     await self._pack(self.root / claim.run)
             finally:
@@ -193,7 +204,7 @@ class FileJournal:
         if records:
             writer.write(records)
         if durable:
-            await writer.sync(self._fsync)
+            await writer.sync(self._syncs(), alone=len(self._open) == 1)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
         """Give what is stored, whole lines only."""
@@ -216,13 +227,17 @@ class FileJournal:
             left = (note + "\n").encode()
             while left:
                 left = left[self._write(descriptor, left) :]
-            await self._fsync(descriptor)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, size)
-            raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
-        finally:
             os.close(descriptor)
+            raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
+        try:
+            await self._synced([descriptor], str(path))
+        except JournalFailed:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)
+            raise
 
     async def heads(self, run: str) -> str:
         """The signed heads of a run."""
@@ -293,142 +308,6 @@ def _read_small(path: str) -> bytes:
         os.close(file)
 
 
-def _make_private(folder: Path, root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise JournalFailed(f"cannot make the run's folder {folder}: {error.strerror}") from error
-
-
-class _Writer:
-    """The two open files of one run under its lock."""
-
-    def __init__(self, folder: Path, write: Write, *, create: bool) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        try:
-            self.spine = os.open(folder / SPINE, flags, 0o600)
-        except OSError as error:
-            raise JournalFailed(f"cannot open {folder / SPINE}: {error.strerror}") from error
-        try:
-            fcntl.flock(self.spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # What is compressed has ended: it is read again, and nothing is added.
-            self._packed = not create and not (folder / CONTENT).exists() and (folder / PACKED).exists()
-            self.content = (
-                os.open(folder / PACKED, os.O_RDONLY | os.O_CLOEXEC)
-                if self._packed
-                else os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
-            )
-        except BlockingIOError:
-            os.close(self.spine)
-            raise RunHeld(f"run {folder.name} is being written by another process") from None
-        except OSError as error:
-            os.close(self.spine)
-            raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
-        self._folder = folder
-        self._write = write
-        self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
-        self._written = 0
-        self._synced = 0
-        self._content_synced = -1  # of its bytes; what another process has written may not be
-        self._syncing = False
-        self._waiting: list[asyncio.Future[None]] = []  # for the sync under way to be over
-        self._failed: JournalFailed | None = None
-
-    def close(self) -> None:
-        os.close(self.spine)
-        os.close(self.content)
-
-    def mend(self) -> str:
-        """Cut off what a crash left half written; say what was cut."""
-        spine_cut = _cut_torn_line(self.spine)
-        last = _last_seq(self.spine)
-        content_cut = 0 if self._packed else _cut_torn_line(self.content)
-        while not self._packed and (seq := _last_seq(self.content)) > last:
-            content_cut += _cut_last_line(self.content)
-            if not seq:
-                break
-        self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
-        cuts = ((spine_cut, SPINE), (content_cut, CONTENT), (self._mend_heads(), HEADS))
-        said = [f"{cut} bytes of a torn line in {name}" for cut, name in cuts if cut]
-        return "cut off " + " and ".join(said) if said else ""
-
-    def _mend_heads(self) -> int:
-        """Cut off a signed head that was being written; what is signed again then stands on a line of its own."""
-        path = self._folder / HEADS
-        if not path.is_file():
-            return 0
-        heads = path.read_bytes()
-        whole = without_torn_note(heads)
-        torn = len(heads.rstrip(b"\n")) - len(whole.rstrip(b"\n"))
-        if torn:
-            path.write_bytes(whole + b"\n" if whole else b"")
-        return torn
-
-    def write(self, records: Sequence[Record]) -> None:
-        if self._packed:
-            raise self._fail(f"{self._folder.name} has ended and is compressed: nothing is added to it")
-        if self._failed is not None:
-            raise self._failed
-        content = b"".join([record.content + b"\n" for record in records if record.content])
-        spine = b"".join([record.line + b"\n" for record in records])
-        try:
-            if content:
-                self._write_all(self.content, content)
-            self._write_all(self.spine, spine)
-        except OSError as error:
-            self._undo()
-            raise self._fail(f"cannot write to {self._folder}: {error.strerror}") from error
-        self._sizes = (self._sizes[0] + len(spine), self._sizes[1] + len(content))
-        self._written += 1
-
-    async def sync(self, fsync: Sync) -> None:
-        """Wait until all written so far is on disk; who comes while a sync is under way shares the next one."""
-        if self._failed is not None:
-            raise self._failed
-        target = self._written
-        while self._synced < target:
-            if self._failed is not None:
-                raise self._failed
-            if self._syncing:
-                over = asyncio.get_running_loop().create_future()
-                self._waiting.append(over)
-                await over
-                continue
-            self._syncing = True
-            covered = self._written
-            content = self._sizes[1]
-            try:
-                if content != self._content_synced:
-                    await fsync(self.content)
-                    self._content_synced = content
-                await fsync(self.spine)
-                self._synced = covered
-            except OSError as error:
-                # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
-                raise self._fail(f"cannot sync {self._folder}: {error.strerror}") from error
-            finally:
-                self._syncing = False
-                waiting, self._waiting = self._waiting, []
-                for over in waiting:
-                    if not over.done():  # whoever was cancelled waits no more
-                        over.set_result(None)
-
-    def _fail(self, message: str) -> JournalFailed:
-        self._failed = JournalFailed(message)
-        return self._failed
-
-    def _write_all(self, descriptor: int, data: bytes) -> None:
-        written = self._write(descriptor, data)  # all of it, as a rule
-        while written < len(data):
-            written += self._write(descriptor, data[written:])
-
-    def _undo(self) -> None:
-        with contextlib.suppress(OSError):
-            os.ftruncate(self.spine, self._sizes[0])
-            os.ftruncate(self.content, self._sizes[1])
-
-
 def read_files(folder: Path) -> Iterator[Record]:
     """Give the records of a run's folder, without a lock; a line still being written is left out."""
     with (folder / SPINE).open("rb") as spine, open_content(folder) as lines:
@@ -473,40 +352,3 @@ def open_content(folder: Path) -> BinaryIO:
     import gzip  # most runs are not compressed
 
     return cast("BinaryIO", gzip.open(folder / PACKED, "rb"))
-
-
-def seq_of(line: bytes) -> int:
-    """Number of a spine or content line; 0 when it is neither."""
-    start = line.find(b'"seq":')
-    digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
-    return int(digits) if digits.isdigit() else 0
-
-
-_BLOCK = 65_536
-
-
-def _last_line(descriptor: int) -> bytes:
-    """The last whole line, with its newline; empty when there is none."""
-    size = os.fstat(descriptor).st_size
-    tail = b""
-    while len(tail) < size and tail.count(b"\n", 0, -1) == 0:
-        step = min(_BLOCK, size - len(tail))
-        tail = os.pread(descriptor, step, size - len(tail) - step) + tail
-    return tail[tail.rfind(b"\n", 0, -1) + 1 :]
-
-
-def _last_seq(descriptor: int) -> int:
-    return seq_of(_last_line(descriptor))
-
-
-def _cut_last_line(descriptor: int) -> int:
-    length = len(_last_line(descriptor))
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size - length)
-    return length
-
-
-def _cut_torn_line(descriptor: int) -> int:
-    size = os.fstat(descriptor).st_size
-    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
-        return 0
-    return _cut_last_line(descriptor)
