@@ -26,6 +26,7 @@ from scaffold.vocabulary.models import Message, Request
 
 PIECES = 32
 EACH = 4  # streams a client of the floor carries
+SEVERAL = 3  # requests a stream: a round of one each would be all beginning and end
 
 
 def answer() -> bytes:
@@ -176,17 +177,30 @@ def row(streams: int, ours: list[Round], bare: list[Round]) -> dict[str, object]
     return told
 
 
+async def fall(url: str, rounds: int) -> dict[str, object]:
+    """Compare the backend's throughput at many streams with that at few, in turns: both are its own."""
+    few, many = 64, 512
+    ours = {streams: Ours(url) for streams in (few, many)}
+    taken: dict[int, list[Round]] = {few: [], many: []}
+    for streams, each in ours.items():
+        await keep_busy(each.ask, streams, streams)
+    for _ in range(rounds):
+        for streams, each in ours.items():
+            taken[streams].append(await keep_busy(each.ask, streams, SEVERAL * streams))
+    for each in ours.values():
+        await each.close()
+    wall = {streams: statistics.median(each.wall_s for each in taken[streams]) for streams in taken}
+    cpu = {streams: statistics.median(each.cpu_s for each in taken[streams]) for streams in taken}
+    ratios = {"ratio": round(wall[few] / wall[many], 3), "cpu_ratio": round(cpu[few] / cpu[many], 3)}
+    return {"name": "http.512_over_64", **ratios}
+
+
 async def main(url: str, rounds: int, requests: int) -> None:
     """Print the rows."""
-    wall, cpu = {}, {}
     for streams in (1, 64, 512):
-        # Several a stream, since a round of one each would be all beginning and end.
-        ours, bare = await measure(url, streams, max(requests, 4 * streams), rounds)
+        ours, bare = await measure(url, streams, max(requests, SEVERAL * streams), rounds)
         print(json.dumps(row(streams, ours, bare)), flush=True)
-        wall[streams] = statistics.median(each.wall_s for each in ours)
-        cpu[streams] = statistics.median(each.cpu_s for each in ours)
-    ratios = {"ratio": round(wall[64] / wall[512], 3), "cpu_ratio": round(cpu[64] / cpu[512], 3)}
-    print(json.dumps({"name": "http.512_over_64", **ratios}), flush=True)
+    print(json.dumps(await fall(url, rounds)), flush=True)
     for streams in (64, 512):
         one = Bare(url, 1)
         await keep_busy(one.ask, streams, streams)
