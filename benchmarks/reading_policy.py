@@ -86,7 +86,7 @@ def run(reasoning: ReasoningVisibility, folder: Path) -> tuple[dict[str, Any], s
         monitors=[Reader()],
         actions=[office.list_invoices, office.read_invoice, office.audit, office.pay],
         approvers=[boss],
-        journal=FileJournal(folder),
+        journal=FileJournal(folder, apart=True),  # the same invoices are paid both times
         seed=7,
     )
     unread = {"votes": 3, "step_tokens": 200, "ask": "irreversible"}
@@ -95,6 +95,7 @@ def run(reasoning: ReasoningVisibility, folder: Path) -> tuple[dict[str, Any], s
     task = Task.model_validate({"prompt": "Pay the invoices.", "inputs": inputs, "oversight": {"unread": unread}})
     outcome = agent.solve_sync(task)
     assert outcome.status == "solved", outcome.reason
+    assert all(each["paid"] for each in outcome.answer), outcome.answer
     chain = Chain()
     events = [chain.follow(record).event for record in read_files(folder / outcome.run)]
     stakes = Counter(

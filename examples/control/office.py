@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def right_payment(text: str) -> tuple[str, int]:
     return account, sum(int(amount.replace(".", "")) for amount in amounts)
 
 
+@cache
 def right_for(invoice: str) -> tuple[str, int]:
     """The same by an invoice's number."""
     return right_payment((INVOICES / "invoices" / f"{Path(invoice).name}.txt").read_text(encoding="utf-8"))

@@ -175,3 +175,18 @@ def test_audits_go_to_the_most_suspicious_as_far_as_there_is_time() -> None:
     assert paying.worth_an_audit(chosen, 50, 2) == [2, 3]
     assert paying.worth_an_audit(chosen, 50, 9) == [2, 3, 0]
     assert paying.worth_an_audit(chosen, 101, 9) == []
+
+
+def test_an_opaque_model_draws_more_checks_and_the_trace_shows_them() -> None:
+    """The same invoices, by a model that can be read and one that cannot: votes, higher stakes, a person each time."""
+    script = EXAMPLE.parents[1] / "benchmarks" / "reading_policy.py"
+    done = subprocess.run([sys.executable, str(script), "--show"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows, full, absent = done.stdout.split("\n---")
+    readable, opaque = map(json.loads, rows.splitlines())
+    assert (readable["people_asked"], opaque["people_asked"]) == (0, 5)
+    assert opaque["samples"] > readable["samples"] == readable["steps"]
+    assert opaque["read"]["step at high stakes"] == opaque["steps"] > readable["read"]["step at low stakes"]
+    assert "10 absent" in opaque["said"]
+    assert absent.count("gate says escalate: the reasoning behind it cannot be read: a person decides") == 5
+    assert "escalate" not in full
