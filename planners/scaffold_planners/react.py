@@ -15,8 +15,8 @@ from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import PlannerOptions, form_of
-from scaffold_planners.showing import inputs, labelled
-from scaffold_planners.ways import Call, Tools, Way, described, fault_in
+from scaffold_planners.seen import Remembered, Seen
+from scaffold_planners.ways import Call, Way, fault_in
 
 
 class ReactOptions(PlannerOptions):
@@ -27,6 +27,10 @@ class ReactOptions(PlannerOptions):
     repeats: Annotated[int, Field(ge=1, description="times that a call may be repeated with nothing changed")] = 2
     longest: Annotated[int, Field(ge=1, description="characters of an observation that later turns see")] = 4000
     tries: Annotated[int, Field(ge=1, description="most samples drawn for one turn")] = 3
+    memory: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="most tokens that a turn is shown: older ones are shortened; all are shown when null",
+    )
 
 
 class Turn(BaseModel):
@@ -52,10 +56,12 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
 
     ReAct (Yao et al. 2022, arXiv 2210.03629), with turns as typed data and not as text to be parsed. What an action
     gives back stays a reference, tainted as its action says, and so do the arguments of calls that follow from it. A
-    call that cannot be made is answered by an observation in the planner's own words, and counts towards `faults`.
+    call that cannot be made is answered by an observation in the planner's own words, and counts towards `faults`. With
+    `memory`, earlier turns are kept in a working memory, and `recall` gives back what was shortened, word for word.
 
     Raises:
         TaskError: there is no action to take.
+        MemoryTooSmall: `memory` has no room for anything beside the task, its goals and its actions.
         GaveUp: too many turns, too many faults, or the same call again and again.
         StepFailed: no turn of the wanted form.
         OutcomeUnknown: an action may have happened; a person has to look before anything goes on.
@@ -63,33 +69,38 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
     tools = {spec.name: spec for spec in task.tools}
     if not tools:
         raise TaskError("react takes actions, and there are none: name some", path=("actions",))
-    seen: list[Reference[str]] = []
-    faults, made = 0, dict[bytes, int]()
+    seen = Seen(task, tools, options.longest) if options.memory is None else Remembered(task, tools, options.memory)
+    faults, made, last = 0, dict[bytes, int](), ""
     for _ in range(options.steps):
-        turn = yield from _turn(task, tools, seen, options)
+        turn = yield from _turn(task, seen, options)
         if turn.value.answer is not None:
             return turn.value.answer
-        seen.append(labelled("Turn", apply(_shown, turn)))
-        fault = fault_in(Way(summary="turn", calls=[_call(turn.value)]), tools=tools)
+        last = turn.key
+        yield from seen.add("Turn", apply(_shown, turn))
+        fault = fault_in(Way(summary="turn", calls=[_call(turn.value)]), tools=seen.tools)
         if fault:
             faults += 1
             if faults > options.faults:
                 raise GaveUp(f"{faults} calls could not be made; the last: {fault.partition(': ')[2]} (at {turn.key})")
-            seen.append(labelled("Observation", apply(_no_call, turn, fault.partition(": ")[2])))
+            yield from seen.add("Observation", apply(_no_call, turn, fault.partition(": ")[2]))
             continue
         same = canonical([turn.value.action, turn.value.arguments])
         made[same] = made.get(same, 0) + 1
         if made[same] > options.repeats:
             raise GaveUp(f"{turn.value.action!r} is called again and again with the same arguments (at {turn.key})")
-        happened, observation = yield from _do(turn, options)
-        seen.append(observation)
+        recalled = seen.recalled(_call(turn.value))
+        if recalled is not None:
+            yield from seen.add("Recalled", recalled)
+            continue
+        happened, observation = yield from _do(turn)
+        yield from seen.add("Observation", observation)
         if happened and tools[turn.value.action].effect != "read":
             made = {same: made[same]}  # what was looked up before may have changed
-    raise GaveUp(f"no answer after {options.steps} turns")
+    raise GaveUp(f"no answer after {options.steps} turns (the last at {last})")
 
 
-def _turn(task: Task, tools: Tools, seen: list[Reference[str]], options: ReactOptions) -> Planning[Thought[Turn]]:
-    """Ask for one turn, shown the actions there are and all that was seen so far."""
+def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Turn]]:
+    """Ask for one turn, shown the actions there are and what was seen so far."""
     form = form_of(task.answer, options.max_tokens)
 
     def misfit(turn: Turn) -> str:
@@ -109,10 +120,7 @@ def _turn(task: Task, tools: Tools, seen: list[Reference[str]], options: ReactOp
     kind = f"one of {', '.join(form.options.choices)}" if form.options.choices else f"of the kind {task.answer}"
     return think(
         "decide",
-        labelled("Actions", described(tools)),
-        *inputs(task),
-        labelled("Task", task.request),
-        *seen,
+        *seen.shown(),
         returns=Turn,
         instruction=_NEXT.format(wanted=kind),
         sampling=once(tries=options.tries, flags=(misfit,)),
@@ -120,15 +128,15 @@ def _turn(task: Task, tools: Tools, seen: list[Reference[str]], options: ReactOp
     )
 
 
-def _do(turn: Thought[Turn], options: ReactOptions) -> Planning[tuple[bool, Reference[str]]]:
+def _do(turn: Thought[Turn]) -> Planning[tuple[bool, Any]]:
     """Take an action whose arguments are references into the turn; say whether it happened, and what came of it."""
     arguments: Mapping[str, Reference[Any]] = {name: turn["arguments"][name] for name in turn.value.arguments}
     try:
         observed = yield from act(turn.value.action, arguments, because=(turn,))
     except (ActionRefused, ActionFailed, ObservationWithheld) as error:
         happened = isinstance(error, ObservationWithheld)
-        return happened, labelled("Observation", f"{error.code.replace('_', ' ')}: {error.message}")
-    return True, labelled("Observation", apply(lambda value: _cut(value, options.longest), observed))
+        return happened, f"{error.code.replace('_', ' ')}: {error.message}"
+    return True, observed
 
 
 def _call(turn: Turn) -> Call:
@@ -142,8 +150,3 @@ def _shown(turn: Turn) -> str:
 
 def _no_call(turn: Turn, fault: str) -> str:
     return f"{turn.action} was not called: {fault}"
-
-
-def _cut(value: Any, longest: int) -> str:
-    text = value if isinstance(value, str) else canonical(value).decode()
-    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters in all)"

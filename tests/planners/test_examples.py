@@ -28,9 +28,11 @@ def run(name: str, folder: Path) -> Any:
         return built.agent.solve_sync(built.task)
 
 
-def test_the_planner_in_the_readme_runs(tmp_path: Path) -> None:
-    """What planners/README.md composes is a planner, and solves its task."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize(
+    "code", re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+)
+def test_a_planner_in_the_readme_runs(code: str, tmp_path: Path) -> None:
+    """What planners/README.md shows is a planner, and solves its task."""
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 - our own documentation
     agent = Scaffold(names["planner"], backends={"default": Scripted("maybe")}, journal=FileJournal(tmp_path))

@@ -13,6 +13,7 @@ from scaffold.errors import NotPerformed
 from scaffold.testing import Scripted
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Objection, Subject, Verdict
 from scaffold.vocabulary.task import Oversight, Task
+from scaffold_planners.memory import tokens_in
 
 TASK = Task(prompt="Where is it?", oversight=Oversight(unmonitored=True, rounds=3))
 
@@ -144,7 +145,11 @@ def test_what_may_have_happened_ends_it(react: Any) -> None:
 def test_it_stops_on_the_step_limit(react: Any) -> None:
     """So many turns and no more."""
     outcome = react(*(turn("look", at=str(number)) for number in range(9)), options={"steps": 3})
-    assert (outcome.status, outcome.reason, outcome.steps) == ("failed", "no answer after 3 turns", 3)
+    assert (outcome.status, outcome.reason, outcome.steps) == (
+        "failed",
+        "no answer after 3 turns (the last at 4)",
+        3,
+    )
 
 
 def test_it_stops_on_repetition_unless_something_changed(react: Any) -> None:
@@ -173,6 +178,52 @@ def test_a_long_observation_is_cut_for_later_turns(react: Any) -> None:
     react(turn("look", at="length"), turn(answer="x"), options={"longest": 100})
     assert "(9019 characters in all)" in prompts(react)[1]
     assert "!" * 101 not in prompts(react)[1]
+
+
+def test_a_memory_bounds_what_turns_are_shown_and_gives_back_what_it_shortened(solve: Any) -> None:
+    """No prompt grows beyond it however many turns there are; an old observation is had back word for word."""
+    turns = iter(
+        [
+            *(turn("look", at=f"place {number} of 9, which is far away and has a long name") for number in range(20)),
+            turn("recall", key="m2"),
+            turn("recall", key="m77"),
+            turn(answer="x"),
+        ]
+    )
+    backend = Scripted(lambda request: "Many places." if "Shorten" in request.messages[-1].content else next(turns))
+    options = {"memory": 700, "steps": 30, "repeats": 9}
+    outcome = solve("react", TASK, backend, options=options, actions=[look, send])
+    assert (outcome.status, outcome.answer) == ("solved", "x")
+    assert len(outcome.actions) == 20
+    shown = [
+        each.messages[-1].content for each in backend.requests if "Say what you think" in each.messages[-1].content
+    ]
+    assert max(tokens_in(each) for each in shown) < 700 + 250  # and the instruction, with the form of a turn
+    assert "not at place 0 of 9" not in shown[20]
+    assert "Recalled: Observation: it is not at place 0 of 9, which is far away and has a long name" in shown[21]
+    assert "nothing is remembered as 'm77'" in shown[22]
+    assert all("recall(key: string)" in each for each in shown)
+
+
+def test_an_action_of_the_tasks_own_that_is_called_recall_is_the_tasks(solve: Any) -> None:
+    """The planner answers in its place only where there is none."""
+
+    @action(effect="read")
+    async def recall(key: str) -> str:
+        """Call a product back."""
+        return f"{key} is called back"
+
+    backend = Scripted([turn("recall", key="m1"), turn(answer="x")])
+    outcome = solve("react", TASK, backend, options={"memory": 900}, actions=[recall])
+    assert [each.name for each in outcome.actions] == ["recall"]
+
+
+def test_a_memory_without_room_is_told_before_anything_is_asked(solve: Any) -> None:
+    """The task, its goals and its actions are never shortened."""
+    outcome = solve("react", TASK, Scripted("x"), options={"memory": 60}, actions=[look, send])
+    assert (outcome.status, outcome.steps) == ("failed", 0)
+    assert outcome.reason.startswith("a memory of 60 tokens is too small")
+    assert outcome.reason.endswith("(before its first move)")
 
 
 def test_without_actions_there_is_nothing_to_do(react: Any) -> None:

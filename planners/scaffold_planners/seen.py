@@ -1,0 +1,91 @@
+"""What a turn is shown of earlier ones: all of it, or what a working memory keeps."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.moves import Planning
+from scaffold.vocabulary.references import NOWHERE, Reference, apply
+from scaffold.vocabulary.task import Task
+from scaffold_planners.memory import WorkingMemory, pinned
+from scaffold_planners.showing import inputs, labelled
+from scaffold_planners.ways import Call, Tools, described
+
+RECALL = ActionSpec(
+    name="recall",
+    description="What was shortened, word for word, by its key, such as m3",
+    parameters={
+        "type": "object",
+        "properties": {"key": {"type": "string"}},
+        "required": ["key"],
+        "additionalProperties": False,
+    },
+    effect="read",
+)
+"""No action of the task: the planner itself answers it, from its memory."""
+
+
+class Seen:
+    """The actions, the task, and all that was seen so far; long texts are cut.
+
+    Attributes:
+        tools: what a turn may name.
+    """
+
+    def __init__(self, task: Task, tools: Tools, longest: int) -> None:
+        self.tools = tools
+        self._task = task
+        self._longest = longest
+        self._texts: list[Reference[str]] = []
+
+    def shown(self) -> tuple[Reference[str], ...]:
+        """All that a turn is shown."""
+        actions = labelled("Actions", described(self.tools))
+        return (actions, *inputs(self._task), labelled("Task", self._task.request), *self._texts)
+
+    def add(self, label: str, seen: Any) -> Planning[None]:
+        """Take in what later turns are to see."""
+        yield from ()
+        self._texts.append(labelled(label, apply(partial(_cut, longest=self._longest), seen)))
+
+    def recalled(self, _call: Call) -> Reference[Any] | None:
+        """What a call wants to have back word for word; None for a call of something else."""
+        return None
+
+
+class Remembered(Seen):
+    """The same under a limit of tokens: what is older is shortened, and can be had back word for word.
+
+    Raises:
+        MemoryTooSmall: there is no room for anything beside the task, its goals and its actions.
+    """
+
+    def __init__(self, task: Task, tools: Tools, limit: int) -> None:
+        super().__init__(task, {RECALL.name: RECALL, **tools}, longest=0)
+        known = (*pinned(task, tools=self.tools), *inputs(task))
+        self._memory = WorkingMemory(known, limit=limit, about=task.request)
+
+    def shown(self) -> tuple[Reference[str], ...]:
+        """All that a turn is shown."""
+        return self._memory.shown()
+
+    def add(self, label: str, seen: Any) -> Planning[None]:
+        """Take in what later turns are to see."""
+        yield from self._memory.add(labelled(label, seen))
+
+    def recalled(self, call: Call) -> Reference[Any] | None:
+        """What a call wants to have back word for word; None for a call of something else."""
+        if self.tools[call.action] is not RECALL:  # the task may have an action of that name
+            return None
+        try:
+            return self._memory.recall(str(call.arguments["key"]))
+        except KeyError as error:
+            return Reference(str(error.args[0]), NOWHERE)
+
+
+def _cut(value: Any, longest: int) -> str:
+    text = value if isinstance(value, str) else canonical(value).decode()
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters in all)"
