@@ -196,7 +196,7 @@ class Report:
 
     def part(self, name: str) -> str:
         """One of its packed parts."""
-        found = re.search(rf'<script type="application/octet-stream" id="{name}">([^<]*)</script>', self.text)
+        found = re.search(rf'<p id="{name}">([^<]*)</p>', self.text)
         assert found is not None, name
         return zlib.decompress(base64.b64decode(found[1])).decode()
 
@@ -214,8 +214,13 @@ class Report:
 
     def index(self) -> list[list[Any]]:
         """Its rows, in the order of the trace."""
-        parts = [self.part(f"index-{number}").splitlines() for number in range(self.manifest["indexes"])]
-        return sorted((json.loads(line) for part in parts for line in part), key=lambda row: row[0][0])
+        columns = [json.loads(self.part(f"index-{number}")) for number in range(self.manifest["indexes"])]
+        rows = [
+            [[seq, *rest] if isinstance(rest, list) else list(range(seq, seq + rest)), *more]
+            for part in columns
+            for seq, rest, *more in zip(*part, strict=True)
+        ]
+        return sorted(rows, key=lambda row: row[0][0])
 
     def later(self) -> list[list[Any]]:
         """What later reviews said: which review, of what, at which key, its digest, the strictest, and where it is."""

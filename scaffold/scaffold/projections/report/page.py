@@ -5,7 +5,7 @@ there is no markup to escape. A Content-Security-Policy besides lets nothing run
 their hashes, and lets nothing be fetched or sent.
 
 A block holds the moves of a few hundred kilobytes of trace, one a line, and is unpacked when it is looked at; the index
-has a line for each move, and is unpacked at once. It stands before the blocks, so that a browser shows a long run while
+has a row for each move, and is unpacked at once. It stands before the blocks, so that a browser shows a long run while
 it still reads the rest; here both lie in files without a name until the trace has gone by.
 """
 
@@ -59,6 +59,7 @@ _POLICY = (
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _BLOCK = 256 * 1024
+_ROWS = 8192
 _encode = msgspec.json.Encoder().encode
 
 
@@ -106,14 +107,14 @@ def write_report(
     reading = Reading(folder, content=content, heads_of=frozenset(each.until for each in opened))
     figures = Figures(confidences)
     with _opened(output) as file, _aside(output) as aside, _aside(output) as indexed:
-        blocks, index = _Blocks(aside, "block"), _Blocks(indexed, "index", 4 * _BLOCK)
+        blocks, index = _Blocks(aside, "block"), _Columns(indexed)
         frame = _Frame()
         rows = 0
         for row in _rows(reading, frame):
             worst = worst_of(row)
             figures.take(row, worst)
             line = summary(row, worst)
-            index.add(_encode([*line, *blocks.add(_line(row.told))]))
+            index.add([*line, *blocks.add(_line(row.told))])
             rows += 1
         index.close()
         later = _later(again, opened, reading, blocks, _Blocks(indexed, "later", 4 * _BLOCK))
@@ -230,7 +231,7 @@ def _event(event: Any, kept: str, body: bytes) -> bytes:
 
 
 class _Blocks:
-    """Lines gathered into blocks, each a script element of a kind that no browser runs."""
+    """Lines gathered into blocks, each an element of a template, which no browser shows or runs."""
 
     def __init__(self, file: IO[bytes], name: str, size: int = _BLOCK) -> None:
         self._file = file
@@ -253,9 +254,34 @@ class _Blocks:
         if not self._lines:
             return
         packed = base64.b64encode(zlib.compress(b"\n".join(self._lines)))
-        opening = f'<script type="application/octet-stream" id="{self._name}-{self.number}">'
-        self._file.write(opening.encode() + packed + b"</script>\n")
+        self._file.write(b'<p id="%b-%d">%b</p>\n' % (self._name.encode(), self.number, packed))
         self._lines, self._size, self.number = [], 0, self.number + 1
+
+
+class _Columns:
+    """Rows of the index in blocks, column by column: what is alike then stands together, and is sooner read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._blocks = _Blocks(file, "index")
+        self._rows: list[list[Any]] = []
+
+    @property
+    def number(self) -> int:
+        """How many blocks there are."""
+        return self._blocks.number
+
+    def add(self, row: list[Any]) -> None:
+        """Take in a row."""
+        self._rows.append(row)
+        if len(self._rows) == _ROWS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is gathered."""
+        if self._rows:
+            self._blocks.add(_encode(list(zip(*self._rows, strict=True))))
+            self._blocks.close()
+            self._rows = []
 
 
 def _page(run: str) -> str:

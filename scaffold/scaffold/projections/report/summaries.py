@@ -25,6 +25,8 @@ _SNIPPET = 72
 def summary(row: Row, worst: str) -> list[Any]:
     """A row as the index has it, in the order of `Row` in `files/data.js`; in its label two spaces follow the name.
 
+    Its events are the number of the first, and how many there are; of those that are not one after another, the others.
+
     Args:
         row: the row.
         worst: the strictest that was said of it.
@@ -32,8 +34,11 @@ def summary(row: Row, worst: str) -> list[Any]:
     opening, last = row.told[0].event, row.told[-1].event
     ended = row.last(ev.StepAnswered, ev.StepCut)
     usage = cast("ev.StepAnswered | ev.StepCut", ended.event).usage if ended is not None else None
+    seqs = [told.event.seq for told in row.told]
+    together = seqs[-1] - seqs[0] == len(seqs) - 1
     return [
-        [told.event.seq for told in row.told],
+        seqs[0],
+        len(seqs) if together else seqs[1:],
         row.kind,
         row.key,
         _label(row),
@@ -46,7 +51,7 @@ def summary(row: Row, worst: str) -> list[Any]:
         opening.ledger if isinstance(opening, ev.StepAsked) else "",
         opening.plan if isinstance(opening, ev.ActionProposed) else "",
         opening.node if isinstance(opening, ev.ActionProposed) else "",
-        sorted(_cited(row)),
+        sorted(_cited(row)) or None,
         _more(row),
     ]
 

@@ -3,25 +3,37 @@
 
 const KEPT_BLOCKS = 12;
 
-// One move: a line of the index, read as it is asked for, since there may be a hundred thousand.
+// One move: a place in the columns of the index, of which there may be a hundred thousand.
 class Row {
-  constructor(told) {
-    this.told = told;
-    this.seq = told[0][0];
+  constructor(columns, place) {
+    Object.assign(this, { columns, place });
+    this.seq = columns[0][place];
     this.number = this.line = -1; // among all rows, and in the list as it is filtered
     this.cell = undefined; // in the strip
     this.later = null; // what was said of it when the run was read again
   }
 }
 
-["seqs", "kind", "key", "label", "worst", "status", "marks", "t", "seconds", "tokens", "ledger", "plan", "node", "cites", "more", "block", "place"].forEach((name, column) => {
-  Object.defineProperty(Row.prototype, name, { get() { return this.told[column]; } });
+["kind", "key", "label", "worst", "status", "marks", "t", "seconds", "tokens", "ledger", "plan", "node", "cites", "more", "block", "nth"].forEach((name, column) => {
+  Object.defineProperty(Row.prototype, name, { get() { return this.columns[column + 2][this.place]; } });
 });
+
+// The numbers of its events: those after the first, where they do not follow on it one by one, else how many there are.
+Object.defineProperty(Row.prototype, "seqs", { get() {
+  const rest = this.columns[1][this.place];
+  return typeof rest === "number" ? Array.from({ length: rest }, (_, after) => this.seq + after) : [this.seq, ...rest];
+} });
+
+// What lies in a template is never shown, and a browser reads it in half the time that scripts of other kinds take.
+function part(template, id) {
+  const holder = document.getElementById(template);
+  return holder && holder.content.getElementById(id);
+}
 
 // What stands in the file under a name; while the file is still being read, that may not have come yet, or not whole.
 async function packedAs(id) {
   for (;;) {
-    const found = document.getElementById(id);
+    const found = part("first", id) || part("rest", id);
     if (found && (found.nextSibling || document.readyState !== "loading")) return found.textContent;
     if (document.readyState !== "loading") throw new Error(`this file has no ${id}: it was not written, or copied, to its end`);
     await new Promise((later) => setTimeout(later, 10));
@@ -71,9 +83,10 @@ class Trace {
   }
 
   static async open(manifest) {
-    const all = async (name, count) => (await Promise.all(Array.from({ length: count }, (_, number) => unpack(name + number)))).flatMap((text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]"));
-    const [told, later] = await Promise.all([all("index-", manifest.indexes), all("later-", manifest.later)]);
-    return new Trace(manifest, told.map((each) => new Row(each)), later);
+    const all = (name, count, read) => Promise.all(Array.from({ length: count }, async (_, number) => read(await unpack(name + number))));
+    const lines = (text) => JSON.parse("[" + text.replaceAll("\n", ",") + "]");
+    const [told, later] = await Promise.all([all("index-", manifest.indexes, JSON.parse), all("later-", manifest.later, lines)]);
+    return new Trace(manifest, told.flatMap((columns) => Array.from(columns[0], (_, place) => new Row(columns, place))), later.flat());
   }
 
   // Rows by key, actions by their place in a plan, and the numbers of rows that quote an event: made when first asked for.
@@ -88,7 +101,7 @@ class Trace {
   get citedBy() {
     if (!this.cited) {
       this.cited = new Map();
-      for (const row of this.rows) for (const seq of row.cites) push(this.cited, seq, row.number);
+      for (const row of this.rows) for (const seq of row.cites || []) push(this.cited, seq, row.number);
     }
     return this.cited;
   }
@@ -122,7 +135,7 @@ class Trace {
   }
 
   async events(row) {
-    return JSON.parse((await this.lines(row.block))[row.place]);
+    return JSON.parse((await this.lines(row.block))[row.nth]);
   }
 
   // Rows whose content holds a text, block by block; `found` is called with each block's, and says whether to go on.
@@ -132,7 +145,7 @@ class Trace {
     let done = 0;
     for (const [block, rows] of byBlock) {
       const lines = (await unpack("block-" + block)).toLowerCase().split("\n");
-      const held = rows.filter((row) => lines[row.place].includes(wanted) && holds(JSON.parse(lines[row.place]), text));
+      const held = rows.filter((row) => lines[row.nth].includes(wanted) && holds(JSON.parse(lines[row.nth]), text));
       if (!found(held, ++done, byBlock.size)) return;
     }
   }

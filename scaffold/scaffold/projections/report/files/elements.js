@@ -88,7 +88,7 @@ function scoped(scope, child) {
 
 // --- words for figures
 
-const number = (value) => Math.round(value).toLocaleString("en");
+const number = (value) => String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ","); // toLocaleString takes long to begin with
 const share = (part, whole) => (whole ? (part / whole < 0.001 && part ? "<0.1" : (100 * part / whole).toFixed(part === whole || !part ? 0 : 1)) + "\u00a0%" : "–");
 const counted = (count, word) => number(count) + " " + word + (count === 1 ? "" : "s");
 

@@ -129,6 +129,7 @@ function showActions(trace) {
     at("actions-list").setAttribute("aria-activedescendant", "act-" + chosen);
   };
   listKeys(at("actions-list"), () => 1, () => 8, { move, end: (last) => move(last ? Infinity : -Infinity), enter: () => { if (chosen >= 0) location.hash = "#e" + lines[chosen].row.seq; } });
+  return list;
 }
 
 function actionLine({ row, label, status, more, why }, index, foreign) {

@@ -43,12 +43,14 @@ async function begin() {
   const trace = await Trace.open(manifest);
   const walk = new Walk(trace);
   listen(walk);
-  showActions(trace);
+  walk.actions = showActions(trace);
   showLedgers(manifest);
   showSureness(manifest);
   at("promise").textContent = `Written by scaffold ${manifest.frame.started.scaffold || ""} from ${number(manifest.events)} events. Nothing in it is fetched, and nothing leaves it.`;
   new Plans(trace);
+  drawing = true;
   walk.fold();
+  walk.actions.render(true);
   if (!follow(walk, location.hash, false) && trace.rows.length) {
     const first = trace.rows.findIndex((row) => OBJECTS.has(row.worst));
     walk.choose(first >= 0 ? first : 0);

@@ -20,7 +20,7 @@ class Walk {
     this.strip = new Windowed(at("strip"), CELL, (index) => this.cells(index));
     this.choices();
     this.listen();
-    new ResizeObserver(() => this.fold()).observe(at("strip"));
+    new ResizeObserver(() => { if (at("strip").clientWidth !== this.width) this.fold(); }).observe(at("strip"));
     this.filter();
   }
 
@@ -39,9 +39,11 @@ class Walk {
       at("chips").append(chip);
     }
     for (const [id, values] of [["kind", this.trace.rows.map((row) => (row.ledger === "oversight" ? "oversight step" : row.kind))], ["outcome", this.trace.rows.map((row) => row.status)]]) {
-      for (const [value, rows] of [...groupBy(values, (each) => each)].sort()) {
+      const counts = new Map();
+      for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
+      for (const [value, count] of [...counts].sort()) {
         if (!value) continue;
-        const option = element("option", "", `${value} (${number(rows.length)})`);
+        const option = element("option", "", `${value} (${number(count)})`);
         option.value = value;
         at(id).append(option);
       }
@@ -71,7 +73,7 @@ class Walk {
     this.list.resize(this.shown.length);
     this.strip.render(true);
     at("count").textContent = all ? number(this.trace.rows.length) + " in all" : `${number(this.shown.length)} of ${number(this.trace.rows.length)}`;
-    if (this.chosen >= 0 && (!this.inSight || this.inSight.has(this.chosen))) this.list.reveal(this.trace.rows[this.chosen].line);
+    if (this.chosen >= 0 && drawing && (!this.inSight || this.inSight.has(this.chosen))) this.list.reveal(this.trace.rows[this.chosen].line);
   }
 
   // The labels are looked through at once, and then, block by block, all content.
@@ -98,11 +100,12 @@ class Walk {
   // --- what is drawn
 
   fold() {
-    this.across = Math.max(1, Math.floor((at("strip").clientWidth - 8) / 16));
+    this.width = at("strip").clientWidth;
+    this.across = Math.max(1, Math.floor((this.width - 8) / 16));
     const lines = Math.ceil(this.moves.length / this.across);
     if (lines < MOST_LINES) at("strip").style.height = lines * CELL + 8 + "px";
     this.strip.resize(lines);
-    if (this.chosen >= 0) this.reveal();
+    if (this.chosen >= 0 && drawing) this.reveal();
   }
 
   cells(line) {

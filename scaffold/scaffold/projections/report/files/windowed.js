@@ -2,6 +2,8 @@
 "use strict";
 
 const MOST_PIXELS = 8e6; // browsers give up somewhere above 16 million
+// Each look at where something stands, after a change, has the browser lay out the page: at first all is put in, then drawn.
+let drawing = false;
 
 class Windowed {
   // `height` of a line in pixels; `draw(index)` makes the element of a line.
@@ -12,7 +14,7 @@ class Windowed {
     box.classList.add("windowed");
     box.replaceChildren(this.field);
     box.addEventListener("scroll", () => this.render(), { passive: true });
-    new ResizeObserver(() => this.render(true)).observe(box);
+    new ResizeObserver(() => { if (box.clientHeight !== this.view) this.render(true); }).observe(box);
   }
 
   resize(count) {
@@ -30,15 +32,17 @@ class Windowed {
   }
 
   render(force) {
-    const offset = this.offset();
+    if (!drawing) return;
+    const offset = this.offset(), above = this.box.scrollTop;
+    this.view = this.box.clientHeight;
     const first = Math.max(0, Math.floor(offset / this.height) - 3);
-    const last = Math.min(this.count, Math.ceil((offset + this.box.clientHeight) / this.height) + 3);
+    const last = Math.min(this.count, Math.ceil((offset + this.view) / this.height) + 3);
     if (!force && first === this.shown[0] && last === this.shown[1] && this.tall === this.full) return;
     this.shown = [first, last];
     const lines = [];
     for (let index = first; index < last; index++) {
       const line = this.draw(index);
-      line.style.top = this.box.scrollTop + index * this.height - offset + "px";
+      line.style.top = above + index * this.height - offset + "px";
       lines.push(line);
     }
     this.field.replaceChildren(...lines);
