@@ -248,7 +248,8 @@ def test_reads_need_no_reason(kit: Any) -> None:
     ("calls", "said"),
     [
         ([call("list_emails", "a", after=("b",)), call("list_emails", "b", after=("a",))], "circle"),
-        ([call("list_emails", "a", after=("gone",))], "does not have"),
+        ([call("list_emails", "a", after=("gone",)), call("list_emails", "b")], "does not have"),
+        ([call("list_emails", "a"), call("list_emails", "b"), call("list_emails", "a")], "two calls"),
         ([call("pay_everybody")], "no action"),
     ],
 )

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _PAGES = frozenset({"websites", "pages", "webpages", "sites", "links", "urls", "articles"})
 _RELAYING = frozenset({"forward", "copy", "quote", "relay", "pass", "invite", "repost", "verbatim"})
 _SHOWN = 80
+_AIMED = TARGETS | {"record"}
+_SPELLED = _AIMED | {"credential"}
 
 
 def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]:
@@ -52,13 +54,18 @@ def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]
 
 
 def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
-    yield from _disguised(call, situation)
+    roles = {leaf.role for leaf in call.leaves}
+    if roles & _SPELLED:
+        yield from _disguised(call, situation)
     if call.tool.outward:
         yield from _outward(call, situation)
         return
-    yield from _credentials(call, situation)
-    yield from _targets(call, situation)
-    yield from _smuggled(call, situation)
+    if "credential" in roles:
+        yield from _credentials(call, situation)
+    if roles & _AIMED:
+        yield from _targets(call, situation)
+    if "text" in roles:
+        yield from _smuggled(call, situation)
 
 
 def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:

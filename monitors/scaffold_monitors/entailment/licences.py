@@ -249,7 +249,7 @@ def beyond(
     """
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
-        return []
+        return []  # as much as there is was asked for
     left = {number: clause.most for number, clause in enumerate(reading.clauses)}
     for name, count in before().items():
         _take(left, reading.fits.get(name, {}), count)

@@ -163,11 +163,12 @@ def _mislabelled(
     for leaf in data:
         if leaf.role not in _FROM_RECORDS or "[" in leaf.path:
             continue
-        names = frozenset(map(stem, split(leaf.path.rpartition(".")[2]))) - _SMALL_WORDS
-        said = _beside(names, situation.request)
+        said = _beside(leaf.path, situation.request)
         if said and _among_what_was_read(leaf, said, situation):
             continue
-        mine = _beside(names, dictating[0].text) if len(dictating) == 1 else frozenset()
+        mine = _beside(leaf.path, dictating[0].text) if len(dictating) == 1 else frozenset()
+        if not (said or mine):
+            continue
         displaced_here = bool(mine) and not any(
             _used(each, plain(leaf.text), frozenset(words(leaf.text))) for each in mine
         )
@@ -187,8 +188,9 @@ def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation)
 
 
 @lru_cache(maxsize=1024)
-def _beside(names: frozenset[str], request: str) -> frozenset[str]:
-    """What stands beside one of some words in the singular: literals, and a name right after ("the folder Taxes")."""
+def _beside(path: str, request: str) -> frozenset[str]:
+    """What stands beside a word of an argument's name: literals, and a name right after it ("the folder Taxes")."""
+    names = frozenset(map(stem, split(path.rpartition(".")[2]))) - _SMALL_WORDS
     found: set[str] = set()
     for tokens in sentences(request):
         for place, token in enumerate(tokens):

@@ -58,11 +58,18 @@ def mismeasured(
     call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
 ) -> Iterator[Finding]:
     """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
-    yield from _currencies(call, situation)
     if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
-    yield from _days(call, situation)
-    yield from _clocks(call, situation)
+    if _measured(situation.request):
+        yield from _currencies(call, situation)
+        yield from _days(call, situation)
+        yield from _clocks(call, situation)
+
+
+@lru_cache(maxsize=256)
+def _measured(request: str) -> bool:
+    """Whether a request names currencies, days, months, years or hours at all."""
+    return any(said(request) for said in (currencies, clocks, dates, months, years))
 
 
 def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
@@ -145,8 +152,6 @@ def _counted(text: str) -> list[Date]:
 
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
-    if not (months(situation.request) or years(situation.request) or dates(situation.request)):
-        return
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
     if not timed or RELATIVE_DAYS & set(words(situation.request)):
         return
