@@ -13,7 +13,7 @@ from scaffold.odds.monitorability import gather, reading_of
 from scaffold.testing import Scripted
 from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import read_files
+from scaffold.trace.files import FileJournal, read_files
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.monitorability import FAITHFUL
@@ -52,11 +52,21 @@ def chain(_: Task) -> Planning[str]:
     return "done"
 
 
+async def unsynced(_descriptor: int) -> None:
+    """Threads would wake nobody there."""
+
+
 def in_its_own_time(world: World, planner: Any, monitors: list[Any], **more: Any) -> tuple[Outcome, float]:
     """A run in a loop whose time passes only where everything waits; gives the outcome and the seconds it took."""
     loop = SeededLoop(random.Random(3))
     thinker, judge = (Scripted(lambda _: Sample(0, "7", reasoning="it is 7"), delay=1.0) for _ in range(2))
-    agent = world.agent(planner, None, backends={"default": thinker, "judge": judge}, monitors=monitors)
+    agent = world.agent(
+        planner,
+        None,
+        backends={"default": thinker, "judge": judge},
+        monitors=monitors,
+        journal=FileJournal(world.folder / "runs", apart=True, fsync=unsynced),
+    )
     outcome = loop.run_until_complete(agent.solve(Task.model_validate({"prompt": "do it", **more})))
     took = loop.elapsed
     loop.drain()

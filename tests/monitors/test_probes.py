@@ -19,6 +19,7 @@ from scaffold.odds.monitorability import Probed, gather
 from scaffold.registry import make_monitor
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
+from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request, Sample
 from scaffold.vocabulary.monitorability import AS_SAID, CONSISTENT, FAITHFUL
@@ -117,14 +118,40 @@ def test_all_probes_together_stay_below_their_share(tmp_path: Path, seed: int) -
     used, work = outcome.usage["oversight"].tokens, outcome.usage["model"].tokens
     assert 0.02 * work < used <= 0.05 * work
     assert {name[-1] for name in probed.found} == {FAITHFUL, CONSISTENT, AS_SAID}
+    assert_the_share_held(tmp_path / outcome.run)
+
+
+async def unsynced(_descriptor: int) -> None:
+    """Threads would wake nobody in a loop without a clock."""
+
+
+def assert_the_share_held(folder: Path) -> None:
+    """At no moment of a run had its probes used more than 5 % of what its work had used by then."""
     work = spent = 0
-    for event in read_story(tmp_path / outcome.run).of("step.answered"):
+    for event in read_story(folder).of("step.answered"):
         tokens = event["usage"].get("input", 0) + event["usage"].get("output", 0)
         if event.get("ledger", "model") == "model":
             work += tokens
         else:
             spent += tokens
             assert spent <= 0.05 * work
+
+
+def test_the_share_holds_while_probes_go_on_beside_the_run(tmp_path: Path) -> None:
+    """What is under way counts at its worst, so that several at once do not use more together than each may."""
+    loop = SeededLoop(random.Random(1))
+    agent = Scaffold(
+        deciding_sums,
+        backends={"default": Scripted(adder(faithful=True), delay=1.0)},
+        monitors=[Faithfulness(), Consistency(), OutOfContext()],
+        journal=FileJournal(tmp_path, fsync=unsynced),
+    )
+    outcome = loop.run_until_complete(agent.solve(Task(prompt="go", inputs={"sums": 120})))
+    took = loop.elapsed
+    loop.drain()
+    assert outcome.usage["oversight"].tokens > 0.02 * outcome.usage["model"].tokens
+    assert took < 122  # of 120 steps of a second each
+    assert_the_share_held(tmp_path / outcome.run)
 
 
 def deciding_sums(task: Task) -> Planning[str]:
