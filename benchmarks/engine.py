@@ -4,9 +4,9 @@
     python benchmarks/engine.py --most 10000
 
 One JSON line for each shape and N: `ratio` is CPU time per step over CPU time of
-`await asyncio.create_task(noop())`, the median of interleaved rounds; `kept_bytes` is memory kept per step, with the
-trace on disk. The backend does nothing; the trace is written to a real file; fsync is left out, since its cost drifts
-more than what is measured.
+`await asyncio.create_task(noop())`, the median of interleaved rounds; `least` is the same for the least of each, which
+a busy machine disturbs less; `kept_bytes` is memory kept per step, with the trace on disk. The backend does nothing;
+the trace is written to a real file; fsync is left out, since its cost drifts more than what is measured.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ async def measure(
     shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, monitors: list[Any], rounds: int
 ) -> dict[str, Any]:
     """Measure one shape at one N."""
-    ratios, seconds = [], []
+    ratios, seconds, units = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             unit = await floor()
@@ -158,10 +158,12 @@ async def measure(
                 raise SystemExit(f"{shape.__name__} ended as {outcome.status}: {outcome.reason}")
             ratios.append(each / unit)
             seconds.append(each)
+            units.append(unit)
     return {
         "shape": shape.__name__,
         "n": n,
         "ratio": round(statistics.median(ratios), 2),
+        "least": round(min(seconds) / min(units), 2),
         "microseconds": round(statistics.median(seconds) * 1e6, 1),
     }
 
