@@ -75,7 +75,8 @@ class Facts:
         # When the action is about to run nothing is later: a "$later" in it is an argument like any other.
         later = [name for name, value in call.arguments.items() if is_pending(value)] if planned else []
         self.later = frozenset(later)
-        self.known = {name: call.arguments[name] for name in call.arguments if name not in self.later}
+        known = call.arguments
+        self.known = {name: known[name] for name in known if name not in self.later} if later else known
         self.size = Size(self.known)
 
     def at(self, path: tuple[str, ...]) -> Any:

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -98,7 +98,7 @@ class Rules:
             from scaffold_monitors import written
 
             self._extra, settings["rules"] = written.of_settings(rules)
-        self._sheets: OrderedDict[str, tuple[Task, tuple[Sheet, ...]]] = OrderedDict()
+        self._ready: OrderedDict[str, _Ready] = OrderedDict()
         self.spec = MonitorSpec(name="rules", tier=0, default=True, reads_rules=True, settings=settings)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
@@ -125,7 +125,7 @@ class Rules:
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check a plan, or one action on its way."""
-        sheets = self._for_run(view)
+        _, sheets, looks_around = self._for_run(view)
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None or not sheets:
             return Verdict(decision="allow", status="abstain", rationale="no goal has a rule about this")
@@ -142,7 +142,7 @@ class Rules:
             except ValueError as error:
                 return unread(call.id, str(error))
         moment = Moment(facts, planned, history.beside(subject.key), history)
-        if any(sheet.rule.expression.looks_around for sheet in sheets):
+        if looks_around:
             moment.around = await _look_around(sheets, view, subject)
         of_plan = subject.kind == "plan" or not (own and own.plan)
         findings = Findings()
@@ -160,15 +160,24 @@ class Rules:
 
         return (*self._extra, *written.of_goals(task))
 
-    def _for_run(self, view: TraceView) -> tuple[Sheet, ...]:
+    def _for_run(self, view: TraceView) -> _Ready:
         """The task's rules with its inputs converted; it follows from the task, and is kept for speed."""
-        task, sheets = self._sheets.get(view.run, (None, ()))
-        if task is not view.task:
+        ready = self._ready.get(view.run)
+        if ready is None or ready.task is not view.task:
             sheets = tuple(rule.sheet(view.task.inputs) for rule in self._rules(view.task))
-            self._sheets[view.run] = (view.task, sheets)
-            if len(self._sheets) > _RUNS_KEPT:
-                self._sheets.popitem(last=False)
-        return sheets
+            ready = _Ready(view.task, sheets, any(sheet.rule.expression.looks_around for sheet in sheets))
+            self._ready[view.run] = ready
+            if len(self._ready) > _RUNS_KEPT:
+                self._ready.popitem(last=False)
+        return ready
+
+
+class _Ready(NamedTuple):
+    """A task's rules made ready for one run, and whether any of them asks for the time or for other runs."""
+
+    task: Task
+    sheets: tuple[Sheet, ...]
+    looks_around: bool
 
 
 async def _look_around(sheets: Sequence[Sheet], view: TraceView, subject: Subject) -> Around | None:

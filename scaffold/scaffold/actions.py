@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import canonical
@@ -34,7 +34,9 @@ class FunctionAction:
         self.__doc__ = function.__doc__
         self._function = function
         self._waits = inspect.iscoroutinefunction(function)
-        self._arguments = shape.arguments
+        arguments = TypeAdapter(shape.arguments)
+        self._check = arguments.validator.validate_python
+        self._plain = arguments.serializer.to_python
         self._names = tuple(shape.arguments.model_fields)
         self._told = shape.told
         self._credentials = shape.credentials
@@ -49,14 +51,14 @@ class FunctionAction:
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check arguments against the function's annotations, and give them as JSON values with defaults filled in."""
         try:
-            checked = self._arguments.model_validate(dict(arguments), strict=False)
+            checked = self._check(dict(arguments), strict=False)
         except ValidationError as error:
             faults = [
                 f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
                 for fault in error.errors(include_url=False, include_input=False)
             ]
             raise ValueError("; ".join(faults)) from None
-        return checked.model_dump(mode="json")  # type: ignore[no-any-return]  # a model's dump is a dict
+        return self._plain(checked, mode="json")  # type: ignore[no-any-return]  # a model's is a dict
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
         """Redeem the clearance on exactly these arguments, then do it."""
@@ -139,7 +141,7 @@ class FunctionAction:
 
     def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """The function's arguments, of the types that its annotations name."""
-        checked = self._arguments.model_validate(dict(arguments))
+        checked = self._check(dict(arguments))
         values = {name: getattr(checked, name) for name in self._names}
         if self._told:
             values[_CALL] = call

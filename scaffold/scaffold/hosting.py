@@ -124,10 +124,10 @@ class Gate(Assembly):
             async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
                 setting.backends = {**setting.backends, HOST: Said(self._model)}
                 feeds: list[Feed] = []
-                setting.listeners = (*setting.listeners, lambda event, body: _tell(feeds, event, body))
                 hosted = Hosted(setting, claim)
                 await (hosted.resume(anew=anew) if resume else hosted.start())
-                run = GatedRun(claim.run, hosted, self._actions, partial(_watch, self.journal, claim.run, feeds))
+                watch = partial(_watch, hosted, self.journal, claim.run, feeds)
+                run = GatedRun(claim.run, hosted, self._actions, watch)
                 try:
                     yield run
                     await hosted.answer(run._answer)  # noqa: SLF001 - its own
@@ -214,7 +214,9 @@ class GatedRun:
                 agent.
             RunEnding: the run is over, or stands still.
         """
-        return await self._hosted.drive(planning.act(action, arguments, because=because, predicted=predicted))
+        move = planning.acting(action, arguments, because=because, predicted=predicted)
+        observation: Observation[Any] = await self._hosted.make(move)
+        return observation
 
     async def propose(self, plan: Plan) -> Review:
         """Have every monitor read a whole plan before any of it is done."""
@@ -311,12 +313,8 @@ class SyncGatedRun:
         return result
 
 
-def _tell(feeds: Sequence[Feed], event: Event, body: bytes) -> None:
-    for feed in feeds:
-        feed.take(event, body)
-
-
-def _watch(journal: Journal, run: str, feeds: list[Feed]) -> AsyncGenerator[Happened]:
+def _watch(hosted: Hosted, journal: Journal, run: str, feeds: list[Feed]) -> AsyncGenerator[Happened]:
     feed = Feed(journal, run)
     feeds.append(feed)
+    hosted.listen(feed.take)
     return feed.happenings()

@@ -143,13 +143,24 @@ def act(
     Raises:
         ActionError: the leaf says whether it was refused, failed, or may have happened.
     """
+    observation = yield acting(action, arguments, because=because, predicted=predicted)
+    return cast("Observation[Any]", observation)
+
+
+def acting(
+    action: str | Planned,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    because: Sequence[Reference[Any]] = (),
+    predicted: Any = None,
+) -> Act:
+    """The move that `act` makes."""
     planned = (
         action if isinstance(action, Planned) else Planned(action, arguments, because=because, predicted=predicted)
     )
     if not planned.id:
         planned.id = planned.action
-    observation = yield Act(planned)
-    return cast("Observation[Any]", observation)
+    return Act(planned)
 
 
 def undo(done: Observation[Any] | str, action: str = "") -> Planning[Observation[Any]]:

@@ -154,6 +154,14 @@ async def test_a_tool_that_raises_is_unknown_and_its_context_reaches_it(front: F
     assert front.done == ["ours"]
 
 
+def test_a_schema_that_cannot_be_read_is_said_before_a_run(front: Front) -> None:
+    """One that would have to be fetched, or is none: the tool is named, and no gate is made of it."""
+    for schema in ({"$ref": "https://example.com/schema"}, {"type": "whatever"}):
+        tool = FunctionTool("pay", "Pay.", dict(schema), paying(front).on_invoke_tool, strict_json_schema=False)
+        with pytest.raises(BadInput, match="the schema of the tool 'pay' is none that can be used"):
+            actions_of([tool])
+
+
 async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
     """With what is wrong, whatever the model has made of them; nothing is called."""
     pay = paying(front)
@@ -167,7 +175,7 @@ async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
     )
     async with front.gate(actions_of([pay])).run(front.task) as run:
         answer = await Runner.run(Agent(name="clerk", model=script, tools=gated(run, [pay])), "go")
-    assert "cents: 'many' is not of type 'integer'" in results(answer)[0]
+    assert 'cents: "many" is not of type "integer"' in results(answer)[0]
     assert ["no JSON" in results(answer)[1], "no object" in results(answer)[2]] == [True, True]
     assert not front.done
 

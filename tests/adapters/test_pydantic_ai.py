@@ -185,7 +185,7 @@ async def test_a_toolset_is_taken_tool_by_tool(front: Front) -> None:
         agent = Agent(model({"invoice": 1}, {"invoice": "i1"}), tools=gated(run, [toolset]))
         check(agent)
         answer = await agent.run("go")
-    assert "not of type 'string'" in results(answer)[0][0]
+    assert 'not of type "string"' in results(answer)[0][0]
     assert results(answer)[1] == ("paid i1", "success")
 
 

@@ -218,6 +218,59 @@ async def test_what_goes_on_beside_a_halt_ends_with_it(world: World, watcher: ty
     assert verify_run(world.folder / "runs" / run.id).ok
 
 
+async def test_a_call_cut_off_by_a_halt_beside_it_leaves_its_task_whole(world: World, watcher: type[Watcher]) -> None:
+    """The call raises that the run is over; the task that waited for it is not cancelled, and goes on."""
+    reading = asyncio.Event()
+
+    async def slowly() -> Verdict:
+        reading.set()
+        await asyncio.sleep(600)
+        return Verdict(decision="allow")
+
+    def says(subject: Any) -> Any:
+        halts = subject.plan[0].arguments["invoice"] == "bad"
+        return Verdict(decision="halt", rationale="enough") if halts else slowly()
+
+    async def host(run: GatedRun) -> str:
+        try:
+            await run.act("pay", {"invoice": "slow"})
+        except RunEnding as error:
+            task = asyncio.current_task()
+            assert task is not None
+            assert task.cancelling() == 0
+            await asyncio.sleep(0)
+            return str(error)
+        return "not cut off"
+
+    async with gate_of(world, monitors=[watcher(says, timeout_s=600)]).run(TASK) as run:
+        beside = asyncio.create_task(host(run))
+        await reading.wait()
+        with pytest.raises(Stopped, match="enough"):
+            await run.act("pay", {"invoice": "bad"})
+        assert "enough" in await beside
+    assert not world.done
+
+
+async def test_a_call_can_be_made_while_its_task_is_being_cancelled(world: World) -> None:
+    """A host that cleans up after its own cancellation still goes through the gate, and is cancelled afterwards."""
+    begun = asyncio.Event()
+
+    async def host() -> None:
+        async with gate_of(world).run(TASK) as run:
+            try:
+                begun.set()
+                await asyncio.sleep(600)
+            finally:
+                await run.act("pay", {"invoice": "i1"})
+
+    working = asyncio.create_task(host())
+    await begun.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert [done[1] for done in world.done] == ["i1"]
+
+
 async def test_a_budget_binds_the_host(world: World) -> None:
     """With room for two actions the third is refused."""
     async with gate_of(world).run(Task(prompt="x", budget=Budget(actions=2))) as run:
@@ -241,6 +294,17 @@ async def test_seconds_are_counted(world: World, watcher: type[Watcher]) -> None
             await run.act("pay", {"invoice": "i1"})
     assert outcome_of(run).status == "exhausted"
     assert not world.done
+
+
+async def test_a_run_whose_seconds_are_over_makes_no_further_move(world: World) -> None:
+    """They pass while the host thinks by itself, too: what it asks for then is not even proposed."""
+    async with gate_of(world).run(Task(prompt="x", budget=Budget(seconds=0.05))) as run:
+        await asyncio.sleep(0.1)
+        with pytest.raises(BudgetSpent, match="seconds"):
+            await run.act("pay", {"invoice": "i1"})
+    assert outcome_of(run).status == "exhausted"
+    assert not world.done
+    assert "action.proposed" not in world.kinds(outcome_of(run))
 
 
 async def test_a_host_that_raises_has_failed(world: World) -> None:

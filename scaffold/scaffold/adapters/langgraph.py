@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
 from scaffold.adapters.tools import (
     Carried,
@@ -215,9 +215,12 @@ def _fit(tool: BaseTool) -> Any:
     if isinstance(schema, dict) or not issubclass(schema, BaseModel):
         return fitting(_schema(tool), tool.name, "langgraph")
 
+    adapter = TypeAdapter(schema)
+    check, as_json = adapter.validator.validate_python, adapter.serializer.to_python
+
     def fit(arguments: dict[str, Any]) -> dict[str, Any]:
         try:
-            return schema.model_validate(arguments).model_dump(mode="json", by_alias=True)
+            return as_json(check(arguments), mode="json", by_alias=True)  # type: ignore[no-any-return]  # a model's is a dict
         except ValidationError as error:
             raise ValueError(said_of(error)) from None
 

@@ -11,10 +11,11 @@ search, no gate of ours can stand in front of: `check` names them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Unpack
+
+from msgspec import DecodeError
 
 from scaffold.adapters.tools import (
     Carried,
@@ -29,6 +30,7 @@ from scaffold.adapters.tools import (
     told,
 )
 from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding, StepRefused
+from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.models import Usage
 
 try:
@@ -110,8 +112,8 @@ class _Gated:
 
     async def __call__(self, context: ToolContext[Any], given: str) -> Any:
         try:
-            arguments = json.loads(given or "{}")
-        except ValueError as error:
+            arguments = decode(given or "{}")
+        except (DecodeError, RecursionError, UnicodeError) as error:
             return f"the arguments are no JSON: {error}"
         if not isinstance(arguments, dict):
             return "the arguments are no object"
@@ -131,7 +133,7 @@ class _Body:
         self._tool = set_function_tool_failure_error_function(copy(tool), None)
 
     async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
-        given = json.dumps(arguments)
+        given = canonical(arguments).decode()
         context = carried.context
         if context is None:
             context = ToolContext(None, tool_name=self._name, tool_call_id="", tool_arguments=given)

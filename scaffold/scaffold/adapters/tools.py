@@ -266,25 +266,28 @@ def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str
     """Check arguments against a JSON Schema; defaults are filled in.
 
     Raises:
+        BadInput: the schema is none, or refers to what would have to be fetched.
         MissingExtra: there is nothing that reads JSON Schema.
     """
     try:
-        from jsonschema.validators import validator_for
-        from referencing import Registry
+        import jsonschema_rs as library
     except ImportError:
         raise MissingExtra(f"the schema of the tool {name!r}", extra) from None
-    kind = validator_for(schema)
-    validator = kind(schema, registry=Registry())  # nothing is fetched that a schema refers to
+    try:
+        validator = library.validator_for(schema, offline=True)
+    except (library.ValidationError, library.ReferencingError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise BadInput(f"the schema of the tool {name!r} is none that can be used: {said}") from None
     defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
 
     def fit(arguments: dict[str, Any]) -> dict[str, Any]:
         values = {**defaults, **arguments}
+        if validator.is_valid(values):
+            return values
         faults = [
-            f"{'.'.join(str(part) for part in fault.absolute_path) or 'arguments'}: {fault.message[:200]}"
+            f"{'.'.join(str(part) for part in fault.instance_path) or 'arguments'}: {fault.message[:200]}"
             for fault in validator.iter_errors(values)
         ]
-        if faults:
-            raise ValueError("; ".join(faults[:5]))
-        return values
+        raise ValueError("; ".join(faults[:5]))
 
     return fit

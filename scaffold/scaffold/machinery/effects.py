@@ -144,26 +144,20 @@ class Effects:
         )
         if cancelled:
             raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
-        return await self._read(key, call, event, body)
+        return observation_from(event, body) if event.final else await self._read(key, call, event, body)
 
     async def _run(self, action: Action, clearance: Clearance) -> tuple[Any, Any, str, bool]:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(action.perform(decode(clearance.arguments), clearance))
-        now = loop.time
-        deadline = now() + spec.timeout_s
-        cancelled = begun = False
-        while not task.done() and now() < deadline:
-            try:
-                if begun:
-                    await asyncio.wait({task}, timeout=max(0.0, deadline - now()))
-                else:
-                    begun = True
-                    await asyncio.sleep(0)  # what waits for nothing is done by then, without a timer
-            except asyncio.CancelledError:
-                cancelled = True
+        task = asyncio.get_running_loop().create_task(action.perform(decode(clearance.arguments), clearance))
+        cancelled = False
+        try:
+            await asyncio.sleep(0)  # what waits for nothing is done by then, without a timer
+        except asyncio.CancelledError:
+            cancelled = True
+        if not task.done():
+            cancelled = await _ended_in_time(task, spec.timeout_s) or cancelled
         self._reach("action.effect:after")
         certain = "failed" if spec.effect == "read" else "unknown"
         if not task.done():
@@ -212,8 +206,9 @@ class Effects:
     ) -> tuple[ev.ActionOutcome, bytes]:
         """Write down what came of a call, without what it was told."""
         progress = self._state.at(key)
-        reason = reason if told is None else told.hidden(reason)
-        content: dict[str, Any] = {"reason": reason} if reason else {}
+        content: dict[str, Any] = {}
+        if reason:
+            content["reason"] = reason if told is None else told.hidden(reason)
         if status != "performed":
             content |= self._undoing.offer(progress, call)
         elif self._actions[call.action].spec.undo in self._actions:
@@ -292,6 +287,19 @@ class Effects:
                 )
             return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
         return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
+
+
+async def _ended_in_time(task: asyncio.Task[Any], seconds: float) -> bool:
+    """Wait for an effect, so many seconds at most; gives whether somebody asked meanwhile to leave off."""
+    now = asyncio.get_running_loop().time
+    deadline = now() + seconds
+    cancelled = False
+    while not task.done() and now() < deadline:
+        try:
+            await asyncio.wait({task}, timeout=max(0.0, deadline - now()))
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
 
 
 def idempotency_key(run: str, key: str) -> str:

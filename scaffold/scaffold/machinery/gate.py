@@ -20,7 +20,7 @@ from scaffold.vocabulary.actions import Call
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.clearance import Clearance, Mint
 from scaffold.vocabulary.moves import Review
-from scaffold.vocabulary.plan import ActionCall, as_call, is_pending
+from scaffold.vocabulary.plan import ActionCall, is_pending
 from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict
 
 if TYPE_CHECKING:
@@ -199,43 +199,41 @@ class Gate:
 
     # --- actions
 
-    async def act(self, pending: Pending, move: Act) -> Observation[Any] | ActionError:
+    async def act(self, key: str, move: Act, call: ActionCall, what: bytes) -> Observation[Any] | ActionError:
         """Clear one call and perform it; gives what the planner is sent.
+
+        Args:
+            key: where it stands.
+            move: as the planner made it.
+            call: as reviewers are to read it.
+            what: canonical bytes of it as the planner made it.
 
         Raises:
             Stopped: a monitor halts the run, or somebody stopped it.
             Parked: it waits for a person.
             PlanOnly: it would change the world in a run that only plans.
         """
-        key = pending.key
-        call = as_call(move.planned, pending.history)
-        what = fitting = call_asked(call)
         wrong, call = self._undoing.filled_in(call)
         problem, arguments = (wrong, None) if wrong else self._fit(call)
-        if arguments is not None:
-            if arguments != call.arguments:
-                fitting = canonical([call.action, arguments])
-            call = msgspec.structs.replace(call, arguments=arguments)
-        else:
+        if arguments is None:
             problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
-            call = msgspec.structs.replace(call, arguments=decode(canonical(call.arguments)))
-        spec = self._actions[call.action].spec if call.action in self._actions else None
+            arguments = call.arguments
+        exact = canonical(arguments)  # the bytes that are reviewed are those performed
+        call = msgspec.structs.replace(call, arguments=decode(exact))
+        action = self._actions.get(call.action)
         progress = self._state.at(key)
         if progress.action is None:
-            self._write_proposal(key, call, move, what, fitting)
+            self._write_proposal(key, call, move, what, exact)
         else:
             _must_be_the_same(what, progress, key)
         if progress.outcome is not None:
             return await self._effects.review_result(key, call, progress)
-        interrupted = progress.intent is not None
-        if interrupted and spec is not None and spec.effect != "read":
+        if progress.intent is not None and action is not None and action.spec.effect != "read":
             settled = await self._effects.recover(call, progress, key)
             if settled is not None:
                 return settled
-        reviewed = canonical(call)
-        plan = move.plan if self._in_plan(move.plan, key, call) else ""
+        plan = move.plan if move.plan and self._in_plan(move.plan, key, call) else ""
         decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
-        call = msgspec.json.decode(reviewed, type=ActionCall)  # the bytes that were reviewed are those performed
         if refusal is not None:
             return refusal
         self._check_stop()
@@ -244,9 +242,9 @@ class Gate:
         taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
         if taken:
             return await self._refuse(key, call, progress, "block", [_blocked(taken)])
-        return await self._effects.perform(key, call, self._mint_for(key, call, progress, decision))
+        return await self._effects.perform(key, call, self._mint_for(key, call, exact, progress, decision))
 
-    def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, fitting: bytes) -> None:
+    def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, exact: bytes) -> None:
         """Write down what is to be done.
 
         Args:
@@ -254,7 +252,7 @@ class Gate:
             call: what is to be done.
             move: as the planner made it.
             what: canonical bytes of it as the planner made it.
-            fitting: canonical bytes of it as it would be performed; what is reviewed is bound to these.
+            exact: canonical bytes of its arguments as it would be performed; what is reviewed is bound to these.
         """
         spec = self._actions[call.action].spec if call.action in self._actions else None
         event = ev.ActionProposed(
@@ -271,7 +269,7 @@ class Gate:
         identity = self._identities.beyond(call)
         if identity:
             content["identity"] = identity  # what other runs find, should the index of them all be lost
-        self._recorder.record(event, content, asked=fitting)
+        self._recorder.record(event, content, asked=canonical([call.action, msgspec.Raw(exact)]))
 
     def _in_plan(self, proposal: str, key: str, call: ActionCall) -> bool:
         """Whether a call is just what was allowed as part of a plan, and the first made of its node."""
@@ -307,7 +305,8 @@ class Gate:
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call)
         checked = [_blocked(problem)] if problem else await self._check_others(key, call, progress)
-        previews = {} if checked else await self._effects.preview(key, (call,))
+        previewed = not checked and self._actions[call.action].spec.preview
+        previews = await self._effects.preview(key, (call,)) if previewed else {}
         stakes = self._reviews.stakes((call,))
         decision: Decision = "allow"
         if not plan or checked:
@@ -388,17 +387,22 @@ class Gate:
         """What other runs have done, unless that was settled before; what has begun here is ours."""
         if progress.intent is not None:
             return []
+        said = _said_before(progress)
+        if said or not self._actions[call.action].spec.identity:
+            return said
         taken = await self._identities.taken(call, key)
-        return _said_before(progress) or ([_blocked(taken)] if taken else [])
+        return [_blocked(taken)] if taken else []
 
     def _check_rules(self, key: str, call: ActionCall) -> str:
         spec = self._actions[call.action].spec
         taken = self._identities.taken_here(call, key) if spec.identity else ""
         if taken:
             return taken
-        already = key in self._state.progress and self._state.progress[key].intent is not None
-        spent = None if already else self._state.model.room(actions=1, usd=spec.cost)
-        return str(spent) if spent is not None else ""
+        progress = self._state.progress.get(key)
+        if progress is not None and progress.intent is not None:
+            return ""
+        spent = self._state.model.room(actions=1, usd=spec.cost)
+        return "" if spent is None else str(spent)
 
     async def _judge(
         self, subject: Subject, subject_digest: str, stakes: Stakes, checked: list[Verdict]
@@ -463,7 +467,7 @@ class Gate:
             raise Stopped(self._state.insists)
         return refusal_from(event, body)
 
-    def _mint_for(self, key: str, call: ActionCall, progress: Progress, decision: Decision) -> Clearance:
+    def _mint_for(self, key: str, call: ActionCall, exact: bytes, progress: Progress, decision: Decision) -> Clearance:
         """Make the clearance for one call, and write down that it was made; nothing may come between."""
         told = Call(
             run=self._recorder.claim.run,
@@ -482,7 +486,7 @@ class Gate:
                 observed=self._observe,
             )
         )
-        return Clearance(self._mint, call.action, canonical(call.arguments), told, observed=self._observe)
+        return Clearance(self._mint, call.action, exact, told, observed=self._observe)
 
 
 def _blocked(problem: str) -> Verdict:

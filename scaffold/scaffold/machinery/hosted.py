@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import errors
-from scaffold.machinery.cancelling import is_from_within, to_its_end
-from scaffold.machinery.gate import PlanOnly
+from scaffold.machinery.cancelling import Cuttable, to_its_end
+from scaffold.machinery.gate import PlanOnly, call_asked
 from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.machinery.people import Parked
 from scaffold.machinery.permissions import HOST
@@ -21,7 +21,8 @@ from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
-from scaffold.vocabulary.moves import Note, Options, Think, Together
+from scaffold.vocabulary.moves import Act, Note, Options, Think, Together
+from scaffold.vocabulary.plan import as_call
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import once
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Request
     from scaffold.vocabulary.moves import Move, Planning, StepKind, Thought
+    from scaffold.vocabulary.plan import ActionCall
 
 T = TypeVar("T")
 Leaf = "Think | Propose | Act | Ask | Note"
@@ -92,8 +94,11 @@ class Hosted:
         self._settled: dict[str, Told] = {}
         self._last: set[str] = set()  # keys of what came back last before the run was resumed
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
-        self._making: dict[asyncio.Task[Any], asyncio.Timeout | None] = {}
+        self._making: set[Cuttable] = set()
+        self._none_left: asyncio.Future[None] | None = None  # that are made, once the run ends
         self._standing = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._late = False
         self._ending: Exception | None = None
         self._finishing: asyncio.Task[Outcome] | None = None
         self.outcome: Outcome | None = None
@@ -103,6 +108,7 @@ class Hosted:
     async def start(self) -> None:
         """Begin the run."""
         await self._run.begin()
+        self._set_deadline()
 
     async def resume(self, *, anew: bool = False) -> None:
         """Go on with a run.
@@ -133,6 +139,7 @@ class Hosted:
         for keys in self._unsettled.values():
             keys.sort(key=int)
         self._last = set() if anew else set(self._settled)
+        self._set_deadline()
 
     def _settle(self, event: Event, body: bytes) -> None:
         """Keep how a call under way has ended until its host is told; one that did not happen may be tried again."""
@@ -145,6 +152,10 @@ class Hosted:
             self._frame.ordinal = max(self._frame.ordinal, int(number))
         if isinstance(event, ev.StepAnswered | ev.ActionOutcome) and event.tainted:
             self._frame.tainted = True
+
+    def listen(self, listener: Callable[[Event, bytes], None]) -> None:
+        """Have a function called with each event from now on, and the bytes of its content."""
+        self._run.recorder.follow(listener)
 
     # --- moves
 
@@ -183,7 +194,7 @@ class Hosted:
         return tuple(ended)
 
     async def make(self, move: Move) -> Any:
-        """Carry out one move; gives what came of it.
+        """Carry out one move, in the task of whoever asks; gives what came of it.
 
         Raises:
             MoveError: it did not work out.
@@ -191,20 +202,24 @@ class Hosted:
         """
         if self._ends():
             raise self._over()
-        task = asyncio.create_task(self._carry_out(move))
-        self._making[task] = None
+        making = Cuttable()
+        self._making.add(making)
         try:
-            outcome = await task
+            try:
+                outcome = await self._carry_out(move, making)
+            finally:
+                self._made(making)
         except (errors.RunEnding, errors.TraceError, PlanOnly) as error:
-            self._ending = self._ending or error
-            await self._finish(partial(self._because_of, error))
+            await self._finish_because(error)
             raise
         except asyncio.CancelledError:
-            if self._ends() and is_from_within():
+            if not making.was_cut:
+                raise
+            if self._ends():
                 raise self._over() from None
-            raise
-        finally:
-            self._making.pop(task, None)
+            late = self._time_is_up()
+            await self._finish_because(late)
+            raise late from None
         if isinstance(outcome, Reference):
             self._frame.tainted = self._frame.tainted or outcome.provenance.tainted
         if isinstance(outcome, errors.MoveError):
@@ -212,40 +227,64 @@ class Hosted:
             raise outcome
         return outcome
 
-    async def _carry_out(self, move: Any) -> Any:
-        pending = Pending(f"{self._frame.ordinal + 1}", move, self._frame)
-        what = _recordable(pending)
+    def _made(self, making: Cuttable) -> None:
+        making.end()
+        self._making.remove(making)
+        if self._none_left is not None and not self._making:
+            self._none_left.set_result(None)
+
+    def _place(self, move: Any) -> tuple[Pending, bytes, ActionCall | None]:
+        """Where a move stands, anew or where it was begun; what it asks, and the call that it is, if it is one.
+
+        Raises:
+            BadInput: the trace could not hold it.
+        """
+        frame = self._frame
+        frame.ordinal += 1
+        pending = Pending(f"{frame.ordinal}", move, frame)
+        try:
+            what, call = _recordable(pending)
+        except errors.BadInput:
+            frame.ordinal -= 1
+            raise
         if isinstance(move, Think) and move.to == HOST:
             what += self._said.said
         begun = self._unsettled.get(what)
         if begun:
+            frame.ordinal -= 1
             pending.key = begun.pop(0)
-        else:
-            self._frame.ordinal += 1
-            if self._last and not isinstance(move, Think | Note):
-                self._forget_last()
+        elif self._last and not isinstance(move, Think | Note):
+            self._forget_last()
+        return pending, what, call
+
+    async def _carry_out(self, move: Any, making: Cuttable) -> Any:
+        pending, what, call = self._place(move)
         settled = self._settled.pop(pending.key, None)
         if settled is not None:
             return retold(settled, move)
+        if self._late:
+            raise self._time_is_up()
         try:
-            async with self._in_time():
-                if isinstance(move, Think):
-                    return await self._run.think(pending, move)
+            if call is not None:
+                outcome = await self._run.act(pending.key, move, call, what)
+            elif isinstance(move, Think):
+                return await self._run.think(pending, move)
+            else:
                 outcome = await self._run.carry_out(pending)
-                self._settled.pop(pending.key, None)
-                return outcome
         except Parked:
             run = self._run.claim.run
             raise Waits(
                 f"it waits for a person: answer with `scaffold approvals`, then go on with the run {run}"
             ) from None
         except asyncio.CancelledError:
-            if is_from_within():
+            if making.is_from_within:
                 raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
             progress = self._run.state.progress.get(pending.key)
             if pending.key in self._settled or (progress is not None and progress.asked):
                 self._unsettled.setdefault(what, []).append(pending.key)
             raise
+        self._settled.pop(pending.key, None)
+        return outcome
 
     def _forget_last(self) -> None:
         """The host goes on: it has heard what came back last, and would mean it if it asked for the same again."""
@@ -258,21 +297,26 @@ class Hosted:
 
     # --- time
 
-    @contextlib.asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._left()) as deadline:
-                task = asyncio.current_task()
-                if task is not None:
-                    self._making[task] = deadline
-                yield
-        except TimeoutError:
-            limit, used = self._run.task.budget.seconds or 0.0, self._run.recorder.active()
-            raise errors.BudgetSpent("seconds", limit=limit, spent=used, wanted=0.0) from None
-
-    def _left(self) -> float | None:
+    def _set_deadline(self) -> None:
+        """Have what is under way cut off when the run's seconds are over."""
         seconds = self._run.task.budget.seconds
-        return None if seconds is None else max(0.0, seconds - self._run.recorder.active())
+        if seconds is not None:
+            left = max(0.0, seconds - self._run.recorder.active())
+            self._deadline = asyncio.get_running_loop().call_later(left, self._run_out)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _run_out(self) -> None:
+        self._late = True
+        for making in self._making:
+            making.cut()
+
+    def _time_is_up(self) -> errors.BudgetSpent:
+        limit, used = self._run.task.budget.seconds or 0.0, self._run.recorder.active()
+        return errors.BudgetSpent("seconds", limit=limit, spent=used, wanted=0.0)
 
     @contextlib.asynccontextmanager
     async def _aside(self) -> AsyncIterator[None]:
@@ -280,19 +324,15 @@ class Hosted:
         self._standing += 1
         if self._standing == len(self._making):
             self._run.recorder.stand_still()
-            self._reschedule(None)
+            self._clear_deadline()
         try:
             yield
         finally:
             self._standing -= 1
             self._run.recorder.move_on()
-            left = self._left()
-            self._reschedule(None if left is None else asyncio.get_running_loop().time() + left)
-
-    def _reschedule(self, when: float | None) -> None:
-        for deadline in self._making.values():
-            if deadline is not None and not deadline.expired() and self._run.task.budget.seconds is not None:
-                deadline.reschedule(when)
+            if not self._late and not self._ends():
+                self._clear_deadline()
+                self._set_deadline()
 
     # --- the end
 
@@ -314,6 +354,10 @@ class Hosted:
     def _over(self) -> Exception:
         return self._ending or errors.Unavailable(f"the run {self._run.claim.run} is over")
 
+    async def _finish_because(self, error: Exception) -> None:
+        self._ending = self._ending or error
+        await self._finish(partial(self._because_of, error))
+
     async def _because_of(self, error: Exception) -> Outcome:
         if isinstance(error, Waits):
             return await self._run.pause("waiting", str(error))
@@ -326,17 +370,18 @@ class Hosted:
         return await to_its_end(self._finishing)
 
     async def _end(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        await self._cancel_the_rest()
+        self._clear_deadline()
+        await self._cut_the_rest()
         self.outcome = await how()
         return self.outcome
 
-    async def _cancel_the_rest(self) -> None:
+    async def _cut_the_rest(self) -> None:
         """Have what is under way end: what has an effect is waited for, as ever."""
-        others = [task for task in self._making if not task.done()]
-        for task in others:
-            task.cancel()
-        if others:
-            await asyncio.wait(others)
+        for making in self._making:
+            making.cut()
+        if self._making:
+            self._none_left = asyncio.get_running_loop().create_future()
+            await self._none_left
 
 
 class Waits(errors.RunEnding):
@@ -347,16 +392,20 @@ def _nothing() -> Generator[Any, Any, None]:
     yield from ()
 
 
-def _recordable(pending: Pending) -> bytes:
-    """Canonical bytes of what a move asks.
+def _recordable(pending: Pending) -> tuple[bytes, ActionCall | None]:
+    """Canonical bytes of what a move asks; and of an action, the call.
 
     Raises:
         BadInput: the trace could not hold it.
     """
+    move = pending.move
     try:
-        if isinstance(pending.move, Note):
-            canonical(pending.move.partial)
-        return asked_by(pending)
+        if isinstance(move, Act):
+            call = as_call(move.planned, pending.history)
+            return call_asked(call), call
+        if isinstance(move, Note):
+            canonical(move.partial)
+        return asked_by(pending), None
     except (TypeError, ValueError, RecursionError) as error:
         raise errors.BadInput(f"what was asked cannot be recorded: {error}") from None
 

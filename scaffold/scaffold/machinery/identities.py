@@ -47,7 +47,9 @@ class Identities:
     def beyond(self, call: ActionCall) -> str:
         """The same, where other runs are to know of it: what only reads takes nothing from them."""
         action = self._actions.get(call.action)
-        return self.of(call) if action is not None and action.spec.effect != "read" else ""
+        if action is None or not action.spec.identity or action.spec.effect == "read":
+            return ""
+        return self.of(call)
 
     def taken_here(self, call: ActionCall, key: str = "") -> str:
         """Say that another action of this run has done it, or may have; nothing when none has."""

@@ -82,8 +82,9 @@ class Permissions:
 
     def _shown(self) -> ReasoningVisibility | None:
         """How much of the reasoning of those who thought can be read; None where nobody did, or told of it."""
-        thinkers = {(backend, model) for backend, model, _ in self._state.thinkers}
-        return self._steps.reasoning_of(thinkers) if thinkers else None
+        if not self._state.thinkers:
+            return None
+        return self._steps.reasoning_of({(backend, model) for backend, model, _ in self._state.thinkers})
 
     def _unseen(self, spec: ActionSpec, binding: Sequence[Verdict]) -> str:
         """Why a person is to be asked since nobody can see what was thought."""

@@ -171,7 +171,8 @@ class Recorder:
         sealed, self.hash = seal(self.hash, events.encode(event))
         self._waiting.append(Record(seq, sealed, line))
         kind = type(event)
-        for fold in self._folds_of.get(kind) or self._folding(kind):
+        folds = self._folds_of.get(kind)
+        for fold in self._folding(kind) if folds is None else folds:
             fold(event, body)
         return body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import cached_property, partial
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 _json = msgspec.json.Decoder()
+_tainted = attrgetter("tainted")
 _TIER_STAKES: dict[int, tuple[str, ...]] = {2: ("medium", "high"), 3: ("high",)}
 _COSTLY_USD = 100.0
 _STEP_STAKES: tuple[Stakes, ...] = ("low", "medium", "high")
@@ -70,16 +72,26 @@ def _memories(monitors: Sequence[Monitor]) -> list[Memory]:
 
 
 class Watching:
-    """One monitor in one run: its settings' digest, its memory, and whether it has had to wait for anything."""
+    """One monitor in one run.
 
-    __slots__ = ("memory", "monitor", "name", "settings", "spec", "waits")
+    Attributes:
+        settings: digest of its version and settings.
+        memory: what it remembers.
+        always: whether it reads all that it watches, whatever the stakes.
+        binds: whether it can close the gate.
+        waits: whether it has had to wait for anything.
+    """
 
-    def __init__(self, monitor: Monitor, memory: Memory) -> None:
+    __slots__ = ("always", "binds", "memory", "monitor", "name", "settings", "spec", "waits")
+
+    def __init__(self, monitor: Monitor, memory: Memory, *, observe: bool) -> None:
         self.monitor = monitor
+        self.binds = monitor.spec.mode == "gate" and (monitor.spec.tier == 0 or not observe)
         self.spec = monitor.spec
         self.name = monitor.spec.name
         self.settings = digest(canonical([self.spec.version, self.spec.settings]))[:16]
         self.memory = memory
+        self.always = monitor.spec.sample >= 1 and monitor.spec.tier not in _TIER_STAKES
         self.waits = bool(monitor.spec.needs)
 
     def has_waited(self) -> None:
@@ -112,10 +124,13 @@ class Reviews:
     ) -> None:
         self._task = task
         memories = _memories(monitors)
-        watching = [Watching(monitor, memory) for monitor, memory in zip(monitors, memories, strict=True)]
+        watching = [
+            Watching(monitor, memory, observe=observe) for monitor, memory in zip(monitors, memories, strict=True)
+        ]
         self._watching = [each for each in watching if each.spec.role == "restrict"]
         self._waiving = [each for each in watching if each.spec.role == "waive" and each.spec.mode == "gate"]
         self._by_name = {each.name: each for each in reversed(self._watching)}
+        self._binding = frozenset(name for name, each in self._by_name.items() if each.binds)
         self._folding: dict[type[Event], list[Memory]] = {}
         for memory in dict.fromkeys(memories):
             for kind in memory.folds:
@@ -128,6 +143,7 @@ class Reviews:
         self._observe = observe
         self._beside = Beside(task.concurrency)
         self._by_subject: dict[str, list[list[Watching]]] = {}
+        self._watched: dict[tuple[str, str], bool] = {}
 
     @property
     def folds(self) -> dict[type[Event], Fold]:
@@ -151,7 +167,11 @@ class Reviews:
 
     def watches(self, kind: str, *, beside: str = "") -> bool:
         """Whether any monitor reads subjects of a kind, other than those that also read ones of the kind `beside`."""
-        return any(beside not in each.spec.watches for tier in self._tiers(kind) for each in tier)
+        watched = self._watched.get((kind, beside))
+        if watched is None:
+            watched = any(beside not in each.spec.watches for tier in self._tiers(kind) for each in tier)
+            self._watched[kind, beside] = watched
+        return watched
 
     def _tiers(self, kind: str) -> list[list[Watching]]:
         tiers = self._by_subject.get(kind)
@@ -169,7 +189,7 @@ class Reviews:
             spec = self._actions.get(call.action)
             if spec is None or spec.effect == "read":
                 continue
-            tainted = call.control.tainted or any(each.tainted for each in call.provenance.values())
+            tainted = call.control.tainted or any(map(_tainted, call.provenance.values()))
             points = max(points, (2 if spec.effect == "irreversible" else 1) + tainted + (spec.cost >= _COSTLY_USD))
         if not points:
             return "low"
@@ -188,7 +208,7 @@ class Reviews:
 
     def binding(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
         """Those verdicts that bind."""
-        return [verdict for verdict in verdicts if self._binds(verdict)]
+        return [verdict for verdict in verdicts if verdict.monitor in self._binding]
 
     async def review(
         self, subject: Subject, subject_digest: str, stakes: Stakes, *, beside: str = ""
@@ -213,7 +233,7 @@ class Reviews:
                 recorded = known.get((subject.kind, subject_digest, each.name, each.settings))
                 if recorded is not None:
                     verdicts.append(recorded)
-                elif self._is_due(each, subject.key, stakes, verdicts):
+                elif each.always or self._is_due(each, subject.key, stakes, verdicts):
                     asked.append(each)
                 else:
                     fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
@@ -294,7 +314,7 @@ class Reviews:
                 each.spec,
                 each.settings,
                 partial(self._begin, each, _subjects.decode(wire)),
-                binds=self._can_close(each),
+                binds=each.binds,
             )
             for tier in tiers
             for each in tier
@@ -350,14 +370,7 @@ class Reviews:
 
     def decide(self, verdicts: Iterable[Verdict]) -> Decision:
         """The strictest decision among those that bind."""
-        return strictest(verdict for verdict in verdicts if self._binds(verdict))
-
-    def _binds(self, verdict: Verdict) -> bool:
-        each = self._by_name.get(verdict.monitor)
-        return each is not None and self._can_close(each)
-
-    def _can_close(self, each: Watching) -> bool:
-        return each.spec.mode == "gate" and (each.spec.tier == 0 or not self._observe)
+        return strictest(self.binding(verdicts))
 
     async def _ask_at_once(
         self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
@@ -391,7 +404,7 @@ class Reviews:
         context = self._context(each, subject, stakes)
         started = self._recorder.active()
         try:
-            lacking = [role for role in spec.needs if not self._steps.has(role)]
+            lacking = spec.needs and [role for role in spec.needs if not self._steps.has(role)]
             if lacking:
                 return self._without(each, lacking[0])
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
@@ -438,33 +451,29 @@ class Reviews:
         *,
         waives: bool = False,
     ) -> None:
-        facts = tuple(
-            [
-                ev.VerdictFact(
-                    monitor=verdict.monitor,
-                    decision=verdict.decision,
-                    status=verdict.status,
-                    settings=verdict.settings,
-                    score=verdict.score,
-                    property=verdict.property,
-                    calibrated=verdict.calibrated,
-                    seconds=verdict.seconds,
-                )
-                for verdict in verdicts
-            ]
-        )
+        facts, telling = [], False
+        for verdict in verdicts:
+            fact = ev.VerdictFact(
+                monitor=verdict.monitor,
+                decision=verdict.decision,
+                status=verdict.status,
+                settings=verdict.settings,
+                score=verdict.score,
+                property=verdict.property,
+                calibrated=verdict.calibrated,
+                seconds=verdict.seconds,
+            )
+            facts.append(fact)
+            silent = verdict.decision == "allow" and not verdict.rationale and verdict.score is None
+            telling = telling or not silent or verdict.usage != NO_USAGE
         event = ev.Reviewed(
             key=subject.key,
             subject=subject.kind,
             digest=subject_digest,
             decision=decision,
             stakes=stakes,
-            verdicts=facts,
+            verdicts=tuple(facts),
             waives=waives,
-        )
-        telling = any(
-            verdict.decision != "allow" or verdict.rationale or verdict.score is not None or verdict.usage != NO_USAGE
-            for verdict in verdicts
         )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
 

@@ -16,7 +16,7 @@ from scaffold import errors
 from scaffold.credentials import Credentials
 from scaffold.interfaces import Leases
 from scaffold.machinery.effects import reason_of
-from scaffold.machinery.gate import Gate, PlanOnly
+from scaffold.machinery.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import HOST, Permissions
 from scaffold.machinery.prompts import Templates
@@ -34,6 +34,7 @@ from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.monitorability import Monitorability, Readable
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
+from scaffold.vocabulary.plan import as_call
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
 from scaffold.vocabulary.task import Unread
 
@@ -146,6 +147,7 @@ class Run:
         setting: what it is made of.
         claim: the right to write it.
         task: the task, with the actions' specifications.
+        act: has one call cleared and performed; see `Gate.act`.
     """
 
     def __init__(self, setting: Setting, claim: Claim, aside: Callable[[], AbstractAsyncContextManager[None]]) -> None:
@@ -212,6 +214,7 @@ class Run:
             observe=setting.observe,
             plan_only=setting.plan_only,
         )
+        self.act = self._gate.act
         self._showing = Showing(claim.run, setting.seen, setting.on_piece) if setting.on_piece is not None else None
         self.recorder.follow_kinds(self.state.takers)
         self.recorder.follow_kinds(self._reviews.folds)
@@ -340,7 +343,8 @@ class Run:
             await self._reviews.join()  # so that what is read of the thoughts behind it stands before it in the trace
         match move:
             case Act():
-                return await self._gate.act(pending, move)
+                call = as_call(move.planned, pending.history)
+                return await self.act(pending.key, move, call, call_asked(call))
             case Propose():
                 return await self._gate.propose(pending, move)
             case Ask():

@@ -82,45 +82,25 @@ class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
     reason: str
 
 
-class Progress:
+class Progress(msgspec.Struct, eq=False):
     """A plan, action, step or question that is not settled yet."""
 
-    __slots__ = (
-        "action",
-        "answered",
-        "approval",
-        "approved",
-        "asked",
-        "covered",
-        "digest",
-        "fingerprint",
-        "intent",
-        "outcome",
-        "plan",
-        "previews",
-        "question",
-        "tries",
-        "verdicts",
-        "was_read",
-    )
-
-    def __init__(self) -> None:
-        self.asked = b""
-        self.digest = ""
-        self.fingerprint = ""
-        self.plan = ""
-        self.previews: dict[str, Any] = {}
-        self.verdicts: dict[tuple[str, str, str, str], Verdict] = {}
-        self.approval: ev.ApprovalAsked | None = None
-        self.approved: ev.ApprovalGiven | None = None
-        self.covered = ""
-        self.question: ev.QuestionAsked | None = None
-        self.action: ActionSummary | None = None
-        self.intent: ev.ActionIntent | None = None
-        self.outcome: tuple[ev.ActionOutcome, bytes] | None = None
-        self.answered: tuple[ev.StepAnswered, bytes] | None = None
-        self.tries = 0
-        self.was_read = False
+    asked: bytes = b""
+    digest: str = ""
+    fingerprint: str = ""
+    plan: str = ""
+    previews: dict[str, Any] = {}
+    verdicts: dict[tuple[str, str, str, str], Verdict] = {}
+    approval: ev.ApprovalAsked | None = None
+    approved: ev.ApprovalGiven | None = None
+    covered: str = ""
+    question: ev.QuestionAsked | None = None
+    action: ActionSummary | None = None
+    intent: ev.ActionIntent | None = None
+    outcome: tuple[ev.ActionOutcome, bytes] | None = None
+    answered: tuple[ev.StepAnswered, bytes] | None = None
+    tries: int = 0
+    was_read: bool = False
 
 
 class Asked(msgspec.Struct):
@@ -326,7 +306,7 @@ class RunState:
 
     def _count_verdicts(self, event: ev.Reviewed) -> None:
         for fact in event.verdicts:
-            overseen = self._of_monitor(fact.monitor)
+            overseen = self.overseers.get(fact.monitor) or self._of_monitor(fact.monitor)
             overseen.verdicts += 1
             overseen.seconds += fact.seconds
 
@@ -387,7 +367,9 @@ class RunState:
 
     def _identity(self, summary: ActionSummary) -> str:
         spec = self._specs.get(summary.name)
-        return identity_of(summary.name, summary.arguments, spec.identity) if spec is not None else ""
+        if spec is None or not spec.identity:
+            return ""
+        return identity_of(summary.name, summary.arguments, spec.identity)
 
     def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
         content = _proposed.decode(body)

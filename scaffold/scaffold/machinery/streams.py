@@ -32,6 +32,8 @@ def whole(said: Any) -> Verdict:
         return known
     if type(said) is not Verdict:
         raise TypeError(f"said a {type(said).__name__}, not a Verdict")
+    if said == ALLOW:  # as most do; what is given is ours, whatever theirs is made of
+        return ALLOW
     if said.score is not None and not 0 <= said.score <= 1:
         raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
     return _verdicts.decode(canonical(said))

@@ -70,6 +70,7 @@ class FileJournal:
         compress: bool | None = None,
     ) -> None:
         self.root = Path(root)
+        self._place = str(self.root)  # which pathlib takes as long to give as the system to look there
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._apart = apart
         self._one_by_one = None if fsync is None else OneByOne(fsync)
@@ -275,7 +276,7 @@ class FileJournal:
 
     def inbox(self, run: str) -> Sequence[Answer]:
         """Read the run's inbox; what is not an answer is passed over."""
-        folder = f"{self.root}/{run}/{INBOX}"
+        folder = f"{self._place}/{run}/{INBOX}"
         if not os.access(folder, os.F_OK):  # most runs are never spoken to
             return []
         try:

@@ -86,7 +86,7 @@ class Planned:
     @property
     def after(self) -> tuple[str, ...]:
         """Ids of the nodes that must have been performed before."""
-        return tuple(_id(node) for node in self._after)
+        return tuple(map(_id, self._after))
 
     def needs(self) -> frozenset[str]:
         """Ids of the nodes that have to come before this one."""
@@ -197,14 +197,22 @@ class Plan:
 
 def as_call(planned: Planned, history: Provenance) -> ActionCall:
     """One planned action as reviewers read it."""
+    arguments, provenance, before = {}, {}, set(planned.after)
+    for name, value in planned.arguments.items():
+        if type(value) in BARE:  # as most are; each further function costs more than this does
+            arguments[name], provenance[name] = value, history
+        else:
+            arguments[name], provenance[name] = _recorded(value), _where_from(value, history)
+            before.update([later.node for later in _laters(value)])
+    because = [source for each in planned.because for source in each.provenance.sources] if planned.because else ()
     return ActionCall(
         id=planned.id,
         action=planned.action,
-        arguments=_recorded(planned.arguments),
-        provenance={name: _where_from(value, history) for name, value in planned.arguments.items()},
+        arguments=arguments,
+        provenance=provenance,
         control=history,
-        after=tuple(sorted(planned.needs())),
-        because=tuple(source for reference in planned.because for source in reference.provenance.sources),
+        after=tuple(sorted(before)),
+        because=tuple(because),
         predicted=unwrap(planned.predicted),
     )
 
@@ -231,9 +239,9 @@ def is_pending(value: Any) -> bool:
         return False
     match value:
         case dict():
-            return LATER in value or any(is_pending(item) for item in value.values())
+            return LATER in value or any(map(is_pending, value.values()))
         case list():
-            return any(is_pending(item) for item in value)
+            return any(map(is_pending, value))
         case _:
             return False
 

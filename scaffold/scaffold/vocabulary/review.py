@@ -103,7 +103,7 @@ def strictest(verdicts: Iterable[Verdict]) -> Decision:
     """The decision that wins; scores are never averaged. No verdict at all allows."""
     worst: Decision = "allow"
     for verdict in verdicts:
-        if verdict.severity > SEVERITY[worst]:
+        if SEVERITY[verdict.decision] > SEVERITY[worst]:
             worst = verdict.decision
     return worst
 
