@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.models import Profile
     from scaffold.vocabulary.monitorability import Monitorability
     from scaffold.vocabulary.sampling import Sampling
 
@@ -132,6 +133,11 @@ class Assembly:
         for backend in self._backends.values():
             await backend.close()
         self._prepared = False
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """What each of its backends can do, costs, and shows."""
+        return [backend.profile for backend in self._backends.values()]
 
     async def prepare(self, say: Say | None = None) -> None:
         """Have backends fetch and load what they need, and start the sources of actions; `solve` does so by itself."""

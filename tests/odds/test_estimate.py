@@ -15,6 +15,7 @@ from scaffold.odds.estimate import estimate
 from scaffold.odds.measured import Measured, key_of
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.models import Prices, Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,29 @@ def test_samples_that_a_backend_never_gave_fail_no_step_and_count_for_nothing(tm
     step = only(estimate(measured, wanted=0.95))
     assert (step.samples, step.accepted) == (3, 1.0)
     assert step.right.value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_what_a_run_takes_is_told_from_tries_with_other_numbers_of_samples(tmp_path: Path, *, shares: bool) -> None:
+    """Eight samples that share a prompt do not make three of them cheaper than they are; tokens and money agree."""
+    prices = Prices(3.0, 15.0)
+    profile = Profile(
+        backend="scripted",
+        model="scripted",
+        context=10_000,
+        prices=prices,
+        reasoning="full",
+        can=frozenset({"n"}) if shares else frozenset(),
+    )
+    backend = Scripted(lambda request: str(number_in(request)), profile=profile)
+    planner = asking(ahead_by(3), 5)
+    sharing = {("scripted", "scripted"): prices} if shares else {}
+    tried = run(tmp_path, planner, backend, oversample=8)
+    found = estimate(Measured().read([tried]), wanted=0.95, sharing=sharing).as_it_is
+    (taken,) = Measured().read([run(tmp_path, planner, backend)]).runs
+    assert found.samples == taken.samples
+    assert found.tokens == pytest.approx(taken.tokens)
+    assert found.usd == pytest.approx(taken.usd)
 
 
 def test_runs_that_were_not_solved_are_told(tmp_path: Path) -> None:

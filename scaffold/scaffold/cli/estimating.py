@@ -82,7 +82,9 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
         from scaffold.errors import BadInput
 
         raise BadInput("these runs asked no step: there is nothing to estimate")
-    found = estimated(measured, wanted=wanted, key=right)
+    profiles = [profile for profile in built.agent.profiles if "n" in profile.can]
+    sharing = {(profile.backend, profile.model): profile.prices for profile in profiles}
+    found = estimated(measured, wanted=wanted, key=right, sharing=sharing)
     taken = Measured().read(journal.folder(run) for run in left_out).runs
     if as_json:
         import msgspec

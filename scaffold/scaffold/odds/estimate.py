@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from scaffold.evaluation.statistics import wilson
 from scaffold.odds.formulas import Odds, Spread, correlation_of, effective_votes, once_odds
 from scaffold.odds.measured import Group, Key, Measured, Name, Taken
+from scaffold.vocabulary.models import Prices
 
 MOST_LEAD = 30
 ENOUGH_SAMPLES = 3  # of a prompt, before their agreement tells anything
@@ -35,6 +37,22 @@ class Vote(NamedTuple):
     cap: int
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What one step takes of something: `once` for its prompt, `each` for a sample, and never less than `least`."""
+
+    once: float = 0.0
+    each: float = 0.0
+    least: float = 0.0
+
+    def of(self, samples: float) -> float:
+        """What it takes with so many samples."""
+        return max(self.once + self.each * samples, self.least)
+
+
+Sharing = Mapping[tuple[str, str], Prices | None]
+"""Backends, with their models, that read the prompt of a step once for all its samples; and their prices."""
+
+
 class StepOdds(msgspec.Struct, kw_only=True):
     """What is known of steps of one kind, template and backend, and what follows.
 
@@ -52,6 +70,8 @@ class StepOdds(msgspec.Struct, kw_only=True):
         lead: the k that a vote ahead by k needs for the wanted success; None where none is enough.
         lead_sure: the same if only the low end of `right` is true.
         lead_samples: samples that a step then takes.
+        tokens: what a step takes of them; `usd` and `seconds` likewise. Samples that share a prompt are generated
+            together, so fewer of them are not taken for quicker than what was measured.
         said: what a reader should know.
     """
 
@@ -70,9 +90,9 @@ class StepOdds(msgspec.Struct, kw_only=True):
     lead: int | None
     lead_sure: int | None
     lead_samples: float
-    tokens: float
-    usd: float | None
-    seconds: float
+    tokens: Cost
+    usd: Cost | None
+    seconds: Cost
     said: tuple[str, ...] = ()
 
 
@@ -103,7 +123,9 @@ class Estimate(msgspec.Struct, kw_only=True):
     said: list[str]
 
 
-def estimate(measured: Measured, *, wanted: float, key: Key | None = None) -> Estimate:
+def estimate(
+    measured: Measured, *, wanted: float, key: Key | None = None, sharing: Sharing = MappingProxyType({})
+) -> Estimate:
     """Say what to expect of one more run.
 
     The success of a task is that of all its steps. Intervals come from how many samples were seen, each worth less
@@ -113,7 +135,7 @@ def estimate(measured: Measured, *, wanted: float, key: Key | None = None) -> Es
     asked = [group for group in measured.groups.values() if group.steps]
     each = {group.name: group.steps / runs for group in asked}
     share = wanted ** (1 / max(1.0, sum(each.values())))
-    steps = [_step(group, each[group.name], share, key) for group in asked]
+    steps = [_step(group, each[group.name], share, key, sharing) for group in asked]
     thinking = sum(run.thinking for run in measured.runs)
     beside = sum(run.seconds for run in measured.runs) / thinking if thinking else 1.0
     voted = None
@@ -161,7 +183,7 @@ def odds_of(policy: Vote, spread: Spread, accepted: float) -> Odds:
             return once_odds(spread.mean, policy.cap, accepted)
 
 
-def _step(group: Group, steps: float, share: float, key: Key | None) -> StepOdds:
+def _step(group: Group, steps: float, share: float, key: Key | None, sharing: Sharing) -> StepOdds:
     counted, against = _counted(group, key)
     right, of = sum(good for good, _ in counted), sum(n for _, n in counted)
     flagged = sum(prompt.flagged for prompt in group.prompts.values())
@@ -180,7 +202,7 @@ def _step(group: Group, steps: float, share: float, key: Key | None) -> StepOdds
         success, samples_each = Range(*(each.right for each in odds)), odds[0].samples
     lead = _lead(spread, share, accepted) if spread is not None else None
     lead_sure = _lead(Spread(low, correlation), share, accepted) if spread is not None else None
-    drawing = max(1, group.samples)
+    tokens, usd, seconds = _costs(group, sharing)
     return StepOdds(
         name=group.name,
         steps=steps,
@@ -197,11 +219,26 @@ def _step(group: Group, steps: float, share: float, key: Key | None) -> StepOdds
         lead=lead[0] if lead else None,
         lead_sure=lead_sure[0] if lead_sure else None,
         lead_samples=lead[1] if lead else math.nan,
-        tokens=group.tokens / drawing,
-        usd=None if group.usd is None else group.usd / drawing,
-        seconds=group.seconds / drawing,
+        tokens=tokens,
+        usd=usd,
+        seconds=seconds,
         said=tuple(_remarks(counted, rate, correlation, spread, policy, share, lead)),
     )
+
+
+def _costs(group: Group, sharing: Sharing) -> tuple[Cost, Cost | None, Cost]:
+    """Tokens, dollars and seconds of a step, by how many samples it has."""
+    samples, whose = max(1, group.samples), (group.name.backend, group.name.model)
+    if whose not in sharing:
+        usd = None if group.usd is None else Cost(each=group.usd / samples)
+        return Cost(each=group.tokens / samples), usd, Cost(each=group.seconds / samples)
+    prices, answers = sharing[whose], group.tokens - group.prompts_read
+    tokens = Cost(once=group.prompts_read / group.steps, each=answers / samples)
+    seconds = Cost(each=group.seconds / samples, least=group.seconds / group.steps)
+    if group.usd is None:
+        return tokens, None, seconds
+    reading = 0.0 if prices is None else min(group.usd, prices.cost(group.prompts_read, 0))
+    return tokens, Cost(once=reading / group.steps, each=(group.usd - reading) / samples), seconds
 
 
 def _counted(group: Group, key: Key | None) -> tuple[list[tuple[int, int]], str]:
@@ -256,7 +293,7 @@ def _remarks(
 
 
 def _total(steps: Sequence[StepOdds], beside: float, *, voted: bool) -> Total:
-    samples = [step.steps * (step.lead_samples if voted else step.samples_each) for step in steps]
+    samples = [step.lead_samples if voted else step.samples_each for step in steps]
     chances = [_with_lead(step) if voted else step.success for step in steps]
     success = None
     if chances and not any(math.isnan(chance.value) for chance in chances):
@@ -265,17 +302,17 @@ def _total(steps: Sequence[StepOdds], beside: float, *, voted: bool) -> Total:
             for bound in ("value", "low", "high")
         ]
         success = Range(*whole)
-    usd = (
-        None
-        if any(step.usd is None for step in steps)
-        else math.fsum(n * (step.usd or 0.0) for n, step in zip(samples, steps, strict=True))
-    )
+
+    def sum_of(costs: Sequence[Cost]) -> float:
+        return math.fsum(step.steps * cost.of(n) for step, cost, n in zip(steps, costs, samples, strict=True))
+
+    usd = [step.usd for step in steps if step.usd is not None]
     return Total(
         success=success,
-        samples=math.fsum(samples),
-        tokens=math.fsum(n * step.tokens for n, step in zip(samples, steps, strict=True)),
-        usd=usd,
-        seconds=beside * math.fsum(n * step.seconds for n, step in zip(samples, steps, strict=True)),
+        samples=math.fsum(step.steps * n for step, n in zip(steps, samples, strict=True)),
+        tokens=sum_of([step.tokens for step in steps]),
+        usd=sum_of(usd) if len(usd) == len(steps) else None,
+        seconds=beside * sum_of([step.seconds for step in steps]),
     )
 
 

@@ -77,6 +77,7 @@ class Group:
         policies: how often each policy sampled them, by its name in the trace.
         unsettled: how many had no answer.
         samples: how many were drawn, also those that did not count.
+        prompts_read: tokens of prompts among all its tokens.
         oversampled: some were given more samples than their policy wanted, for measuring.
     """
 
@@ -87,6 +88,7 @@ class Group:
     unsettled: int = 0
     samples: int = 0
     tokens: int = 0
+    prompts_read: int = 0
     usd: float | None = 0.0
     seconds: float = 0.0
     oversampled: bool = False
@@ -162,6 +164,7 @@ class Measured:
         group.samples += len(samples)
         group.oversampled |= taken.oversampled
         group.tokens += event.usage.tokens
+        group.prompts_read += event.usage.input
         group.usd = None if group.usd is None or event.usage.usd is None else group.usd + event.usage.usd
         group.seconds += event.seconds
         taken.steps[own] += 1
