@@ -10,6 +10,7 @@ import pytest
 
 from scaffold_monitors.entailment import flows, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.tools import Tool, read_tool
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -100,6 +101,27 @@ def look(name: str = "find_messages", seen: Any = None, **asked: Any) -> Call:
 def test_plain_words_are_understood(request_: str, calls: list[Call]) -> None:
     """Idioms, verbs that no list holds, marks, superlatives and wanted states ask for effects."""
     assert not [each for each in objections(request_, *calls) if "no words" in each or "fewer effects" in each]
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("I need a new prescription for metformin.", {("get", "prescription")}),
+        ("Our cleaner needs a key until 2024-08-31.", {("get", "key")}),
+        ("Dr Moen should be able to see the record.", {("shar", "record")}),
+        ("All newsletters can go to the trash.", {("delet", "")}),
+        ("I don't need a refund.", set()),
+        ("Nobody needs a refund.", set()),
+        ("Do they need a key?", set()),
+        ("Tell me if they need a refund.", set()),
+        ("Nobody should be able to see the record.", set()),
+        ("We can go to the park.", set()),
+    ],
+)
+def test_needs_and_permissions_ask_unless_denied_or_in_question(said: str, asked: set[tuple[str, str]]) -> None:
+    """What somebody needs, should be able to see, or no longer wants is asked for; what nobody does is not."""
+    found = {(each.verb, each.noun) for each in clauses(said) if each.weight > 0}
+    assert found == asked
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,10 @@ _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
 _KINDS = {"url": "web", "file": "file"}
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
+# Words that end what a verb takes.
+_AFTER_NOUN = frozenset(
+    ["to", "and", "that", "until", "till", "since", "before", "after", "during", "because", "so", "if", "when"]
+)
 # How far from its verb the particle of an idiom may stand.
 _REACH = 4
 
@@ -235,7 +239,7 @@ class _Maker:
         """The noun that the verb takes first."""
         noun = ""
         for token in self._after:
-            if token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in ("to", "and", "that"):
+            if token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in _AFTER_NOUN:
                 break
             if token.kind == "word" and token.norm not in DETERMINERS and token.norm not in OBJECT_PRONOUNS:
                 noun = token.stem

@@ -60,6 +60,11 @@ _NO_ACTS = frozenset(
 )
 # Are followed by verbs.
 _AUXILIARY = frozenset({"help", "go", "let", "try", "come", "do", "make", "have", "get"})
+# "I need a refund" wishes for it.
+_LACKING = frozenset({"need", "needs", "want", "wants"})
+_ASKING = frozenset({"do", "does", "did", "if", "whether", "why", "who", "when"})
+_SOMETHING = frozenset({"a", "an", "another", "some", "new"})
+_SEEING = frozenset({"see", "read", "view", "open", "access", "edit"})
 _RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})
 _TOLD = frozenset(
     {"i", "we", "have", "had", "was", "were", "been", "is", "are", "has", "who", "that", "he", "she", "they"}
@@ -72,6 +77,8 @@ def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | 
     if place == 0 and word == "new" and len(tokens) > 1 and tokens[1].stem in THINGS:
         return "creat", "asked"  # "New task: ..."
     after = tokens[place + 1].norm if place + 1 < len(tokens) else ""
+    if word in _LACKING | _SEEING | {"go"} and (found := _otherwise(tokens, place, word, after)):
+        return found
     if word in BASES or word in LIGHT:
         if _is_noun(tokens, place, word, after):
             return None
@@ -86,9 +93,40 @@ def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | 
     if word in IRREGULAR or (word.endswith("ed") and stem(word) in ACTS):
         passive = _passive(tokens, place)
         return (stem(IRREGULAR.get(word, word)), passive) if passive else None
-    if word in ("need", "needs", "want", "wants") and after in ("a", "an", "another", "some", "new"):
-        return "get", "wished"
     return _wanted(tokens, place) or _unknown(tokens, place, inherited)
+
+
+def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> Head | None:
+    """What is asked for in other ways than by its verb: "I need a key", "Ann should be able to see it", "it can go"."""
+    before = {token.norm for token in tokens[max(0, place - 5) : place]}
+    if word in _LACKING and after in _SOMETHING and not before & _ASKING and not _is_negated(tokens, place):
+        return "get", "wished"
+    if word in _SEEING and _is_to_be_able(tokens, place):
+        return "shar", "asked"
+    last = tokens[place - 1].norm if place else ""
+    if word == "go" and last in ("can", "may", "should", "must") and _leads_out(tokens, place):
+        return "delet", "asked"
+    return None
+
+
+def _is_negated(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a negation stands right before a word: "nobody needs", "I don't want"."""
+    near = [token.norm for token in tokens[max(0, place - 3) : place]]
+    return any(word in NEGATIONS or word.endswith("n't") or word in ("nobody", "none") for word in near)
+
+
+def _is_to_be_able(tokens: Sequence[Token], place: int) -> bool:
+    """Whether somebody else is to be able to do it: "Ann should be able to see the file" asks to let her."""
+    before = [token.norm for token in tokens[max(0, place - 6) : place]]
+    if before[-3:] != ["be", "able", "to"] or _is_negated(tokens, place - 3):
+        return False
+    return before[-4:-3] in (["should"], ["must"], ["to"]) and not {"i", "you"} & set(before)
+
+
+def _leads_out(tokens: Sequence[Token], place: int) -> bool:
+    """Whether what can go is to go: "... can go to the trash", "the old ones can go"."""
+    rest = [token.norm for token in tokens[place + 1 : place + 5]]
+    return not rest or rest[0] in (",", ";", "now", "too", "and") or bool({"trash", "bin", "junk"} & set(rest))
 
 
 def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool:
@@ -127,7 +165,9 @@ def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
     for back in range(place - 1, max(-1, place - 6), -1):
         norm = tokens[back].norm
         if norm in ("need", "want", "like", "require", "request"):
-            return word.stem, "wished"
+            if _ASKING & {token.norm for token in tokens[max(0, back - 5) : back]}:
+                return None
+            return word.stem, "negated" if _is_negated(tokens, back) else "wished"
         if norm in ("to", "and", "of", ",") or norm in PREPOSITIONS:
             return None
     return None
