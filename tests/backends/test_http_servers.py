@@ -18,7 +18,6 @@ from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Message, Request
 from scaffold_backends.http import presets
 from scaffold_backends.http.preset import Preset
-from scaffold_backends.store import SMOLLM2
 
 from .conftest import ask, gather, texts, usage
 from .replay import STREAM, Replay, Step
@@ -364,11 +363,11 @@ SAYS_SO = 'root ::= "I think" " so.\\n" "</think>\\n\\n" "Yes"'
 
 
 @pytest.fixture(scope="module")
-def thinking_server() -> Iterator[str]:
-    """SmolLM2 under a template that has it think, with DeepSeek's way of telling it apart; gives the URL."""
+def thinking_server(tiny_llama: str) -> Iterator[str]:
+    """A tiny model under a template that has it think, with DeepSeek's way of telling it apart; gives the URL."""
     xllamacpp = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
-    params.model.path = str(SMOLLM2.pull())
+    params.model.path = tiny_llama
     params.n_ctx, params.n_parallel, params.port, params.verbosity = 512, 1, 0, -1
     params.chat_template, params.use_jinja = THINKING_TEMPLATE, True
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
@@ -382,13 +381,13 @@ def test_a_real_servers_reasoning_is_kept_apart(thinking_server: str, dialect: s
     """`reasoning_content`, and the text of a reasoning item, arrive as reasoning; the item goes back on a next turn."""
     options = {"dialect": dialect, "grammar": "llamacpp", "extra": {"grammar": SAYS_SO}}
     backend = make_backend(f"{thinking_server}#m", options)
-    deltas = asyncio.run(gather(backend, ask("Is it?", max_tokens=24)))
+    deltas = asyncio.run(gather(backend, ask("Is it?", max_tokens=48)))
     assert "".join(delta.reasoning for delta in deltas).strip() == "I think so."
     assert texts(deltas)[0].strip() == "Yes"
     blocks = tuple(delta.block for delta in deltas if delta.block)
     assert [block.kind for block in blocks] == (["text"] if dialect == "responses" else [])
     turns = (Message("user", "Is it?"), Message("assistant", "Yes", blocks), Message("user", "Sure?"))
-    again = asyncio.run(gather(backend, Request(messages=turns, max_tokens=24)))
+    again = asyncio.run(gather(backend, Request(messages=turns, max_tokens=48)))
     assert texts(again)[0].strip() == "Yes"
 
 

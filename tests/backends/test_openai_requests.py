@@ -177,11 +177,11 @@ def test_wrong_addresses_are_refused() -> None:
 
 
 @pytest.fixture
-def real(llama_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Backend:
+def real(tiny_server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Backend:
     """A backend for llama.cpp's HTTP server."""
-    url, secret = llama_server
+    url, secret = tiny_server
     monkeypatch.setenv("LLAMA_KEY", secret)
-    return connect_url(f"{url}#smollm2", key_env="LLAMA_KEY", grammar=True, logprobs=True)
+    return connect_url(f"{url}#tiny", key_env="LLAMA_KEY", grammar=True, logprobs=True)
 
 
 def test_a_real_server_gives_samples_and_their_true_cost(real: Backend) -> None:
@@ -207,9 +207,9 @@ def test_a_real_server_keeps_a_schema(real: Backend) -> None:
     assert isinstance(json.loads(texts(deltas)[0])["happy"], bool)
 
 
-def test_a_real_server_refuses_long_prompts_and_wrong_keys(real: Backend, llama_server: tuple[str, str]) -> None:
+def test_a_real_server_refuses_long_prompts_and_wrong_keys(real: Backend, tiny_server: tuple[str, str]) -> None:
     """llama.cpp's refusals become our errors, with its numbers."""
     with pytest.raises(ContextOverflow, match=r"\d+ tokens.*512 tokens"):
         asyncio.run(gather(real, ask("word " * 600)))
     with pytest.raises(NotAuthorised, match="key_env"):
-        asyncio.run(gather(connect_url(f"{llama_server[0]}#m"), ask("hi")))
+        asyncio.run(gather(connect_url(f"{tiny_server[0]}#m"), ask("hi")))
