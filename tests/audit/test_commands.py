@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -235,6 +236,44 @@ def test_heads_go_to_stdout_files_and_other_journals_and_verify_against_them(sol
         assert (status, json.loads(out)["state"]) == (1, "rolled back")
     assert solve("solve", "task.yaml", "--heads-to", "kept")[0] == 2
     assert solve("solve", "task.yaml", "--key", "key", "--heads-to", "no/such/folder/kept")[0] == 2
+
+
+class _Keeper(BaseHTTPRequestHandler):
+    """A webhook that keeps what it is sent."""
+
+    kept: ClassVar[list[tuple[str, str]]] = []
+
+    def do_POST(self) -> None:
+        """Keep a head."""
+        note = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.kept.append((f"{self.headers['x-scaffold-run']}/{self.headers['x-scaffold-seq']}", note))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_heads_that_a_webhook_was_sent_show_a_rollback(solve: Command, tmp_path: Path) -> None:
+    """What it was posted verifies the run as it is, and shows that its end was cut off with its heads."""
+    line = solve("audit", "key", "key")[1].strip()
+    _Keeper.kept.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Keeper) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
+        serving.start()
+        status = solve("solve", "task.yaml", "--key", "key", "--heads-to", f"http://127.0.0.1:{server.server_port}/")[0]
+        server.shutdown()
+        serving.join()
+    assert status == 0
+    (run,) = (tmp_path / ".scaffold/runs").glob("*/")
+    spine = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    assert [name for name, _ in _Keeper.kept][-1] == f"{run.name}/{len(spine)}"
+    (tmp_path / "posted").write_text("\n".join(note for _, note in _Keeper.kept))
+    assert solve("audit", "verify", "last", "--key", line, "--against", "posted")[0] == 0
+    (run / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
+    (run / "heads").unlink()
+    status, out, _ = solve("audit", "verify", "last", "--key", line, "--against", "posted", "--json")
+    assert (status, json.loads(out)["state"]) == (1, "rolled back")
 
 
 def test_a_place_that_takes_no_heads_does_not_stop_the_run(solve: Command, caplog: pytest.LogCaptureFixture) -> None:

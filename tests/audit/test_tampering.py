@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,20 +135,17 @@ REPEATED = settings(max_examples=80, deadline=None, suppress_health_check=[Healt
 
 @REPEATED
 @given(
-    st.lists(edits(), min_size=1, max_size=3),
-    st.sampled_from([SPINE, CONTENT, HEADS]),
+    st.lists(st.tuples(st.sampled_from([SPINE, CONTENT, HEADS]), edits()), min_size=1, max_size=4),
     st.sampled_from(["kept", "deleted"]),
 )
 def test_no_edit_of_its_files_verifies(
-    whole: Evidence, changes: list[Callable[[Lines], Lines]], name: str, heads: str
+    whole: Evidence, changes: list[tuple[str, Callable[[Lines], Lines]]], heads: str
 ) -> None:
-    """Edits, deletions, insertions, reorderings and cuts of spine, content or heads are found."""
+    """Edits, deletions, insertions, reorderings and cuts of spine, content and heads, one or several, are found."""
     with tempfile.TemporaryDirectory() as place:
         changed = whole.copied(Path(place, "runs"))
-        lines = (changed.folder / name).read_bytes().splitlines(keepends=True)
-        for change in changes:
-            lines = change(lines)
-        changed.write(name, lines)
+        for name, change in changes:
+            changed.write(name, change((changed.folder / name).read_bytes().splitlines(keepends=True)))
         if heads == "deleted":
             (changed.folder / HEADS).unlink(missing_ok=True)
         assert_it_shows(whole, changed)
@@ -231,6 +229,19 @@ def test_only_the_public_key_and_the_spine_are_needed(evidence: Evidence, tmp_pa
     assert (found.ok, found.signed_by_key, found.withheld > 0) == (True, True, True)
 
 
+def test_a_review_in_which_nobody_said_anything_clears_nothing(evidence: Evidence) -> None:
+    """Its verdicts left out and the chain computed anew, the review itself is misconduct."""
+
+    def silenced(events: list[Any]) -> list[Any]:
+        return [{**event, "verdicts": []} if event["kind"] == "reviewed" else event for event in events]
+
+    evidence.write(SPINE, sealed_anew(evidence.spine, silenced))
+    (evidence.folder / HEADS).unlink()
+    (evidence.folder / CONTENT).unlink()
+    found = checked(evidence, frozenset())
+    assert (found.state, "no monitor said anything" in found.sentence()) == ("misconduct", True)
+
+
 def test_a_forged_budget_of_oversight_and_time_is_found(evidence: Evidence) -> None:
     """Steps, tokens and time beyond what the first event allows are misconduct."""
     events = [json.loads(line) for line in evidence.spine]
@@ -265,15 +276,64 @@ def test_memory_does_not_grow_with_the_trace(tmp_path: Path) -> None:
     assert peaks[1] < peaks[0] + 64_000
 
 
-async def long_run(root: Path, events: int) -> Path:
-    """A run of many notes, with a signed head for every hundred."""
+def test_verifiers_at_once_never_take_a_run_that_is_written_for_a_damaged_one(tmp_path: Path) -> None:
+    """Two of them, again and again, while another process's writes go on: running or, before its next line, whole."""
+    states: list[str] = []
+    writing = threading.Event()
+
+    def verify() -> None:
+        folder = tmp_path / "long"
+        while writing.is_set():
+            if (folder / SPINE).exists():
+                states.append(verify_run(folder, key=made_up_key(1).verifier(), running=True).state)
+
+    writing.set()
+    verifiers = [threading.Thread(target=verify) for _ in range(2)]
+    for verifier in verifiers:
+        verifier.start()
+    folder = asyncio.run(long_run(tmp_path, 400, heads_every=5))
+    writing.clear()
+    for verifier in verifiers:
+        verifier.join()
+    assert states
+    # A head is signed of what is on disk already: lines after it are not signed yet.
+    assert set(states) <= {"running", "unsigned", "cut off", "verified"}, set(states)
+    assert verify_run(folder, key=made_up_key(1).verifier()).ok
+
+
+def test_content_that_a_killed_resume_left_is_torn_and_not_altered(evidence: Evidence) -> None:
+    """Content stands before its line: of a run that paused, some may be there whose line never came."""
+    lines = evidence.spine
+    paused = place_of(lines, "run.paused") + 1
+    contents = (evidence.folder / CONTENT).read_bytes().splitlines(keepends=True)
+    for row in ROWS:
+        if row.done == "rolled back to its pause, its heads too":
+            row.do(evidence)
+    left = next(line for line in contents if json.loads(line)["seq"] > paused)
+    evidence.write(CONTENT, [*(line for line in contents if json.loads(line)["seq"] <= paused), left])
+    found = checked(evidence, KEY)
+    assert (found.ok, found.state, found.content_altered) == (False, "torn tail", 0)
+    assert "never written, or cut off" in found.sentence()
+    journal = FileJournal(evidence.folder.parent)
+
+    async def mend() -> str:
+        claim = await journal.claim(evidence.folder.name, "test")
+        await journal.release(claim)
+        return claim.repaired
+
+    assert "content.jsonl" in asyncio.run(mend())
+    assert checked(evidence, KEY).ok
+
+
+async def long_run(root: Path, events: int, heads_every: int = 100) -> Path:
+    """A run of many notes, with a signed head for every hundred or so."""
     journal = FileJournal(root)
     claim = await journal.claim("long", "test", create=True)
     recorder = Recorder(journal, claim, Surroundings(), signer=made_up_key(1))
     recorder.record(ev.RunStarted(format=ev.FORMAT, run="long", scaffold="0", planner="p"), {"task": {}})
     for number in range(1, events):
         recorder.record(ev.Noted(key=str(number)), {"text": "x" * 500, "partial": None})
-        if number % 100 == 0:
+        if number % heads_every == 0:
             await recorder.flush(durable=True)
             await recorder.sign()
     recorder.record(ev.Ended(status="solved"), {"answer": 1})
