@@ -9,7 +9,7 @@ what is measured is the machinery. `--judge SPEC` has the last rows asked of a r
 - `stream`: CPU a delta that monitors of streams add to a step of 20,000 deltas, over the same step without them, in
   turn; and how many deltas are read of a stream after a planted phrase is whole.
 - `side by side`: wall time of a run whose every step is read by five model monitors, over its slowest chain: for each
-  step the model's own time and the slowest monitor's. What each monitor cost stands in the row.
+  step the model's own time and the slowest monitor's; the best of three. What each monitor cost stands in the row.
 - `faults`: of judges that answer prose, break off, invent evidence or repeat a verdict imitated in the text, how many
   were taken for a pass.
 - `judge`: of twelve cases for each judge, six of them bad, how many it found and spared (`reading_judges.py`). Of
@@ -44,6 +44,7 @@ from scaffold_monitors.watch import Watch
 
 DELTAS = 20_000
 ROUNDS = 7
+TRIES = 3
 PHRASE = "nobody will notice"
 PHRASES = [PHRASE, *(f"forbidden thing {number}" for number in range(19))]
 PATTERNS = [r"delete (all|every) \w+", r"(?:disable|turn off) (?:the )?(?:log|monitor)\w*"]
@@ -165,8 +166,9 @@ def side_by_side(steps: int = 6) -> Iterator[dict[str, Any]]:
         return "ok"
 
     slowest = steps * (own + max(delays))
-    outcome, wall, cpu = solved(backends, monitors, chain)
-    assert outcome.answer == "ok", outcome
+    runs = [solved(backends, monitors, chain) for _ in range(TRIES)]
+    assert all(outcome.answer == "ok" for outcome, _, _ in runs), runs
+    outcome, wall, cpu = min(runs, key=lambda run: run[1])  # what a busy machine adds is not the machinery's
     yield {
         "row": "side by side",
         "monitors": len(monitors),
@@ -174,6 +176,7 @@ def side_by_side(steps: int = 6) -> Iterator[dict[str, Any]]:
         "wall_s": round(wall, 3),
         "slowest_chain_s": round(slowest, 3),
         "ratio": round(wall / slowest, 3),
+        "ratios": [round(each / slowest, 3) for _, each, _ in runs],
         "one_after_the_other": round(steps * (own + sum(delays)) / slowest, 2),
         "cpu_s": round(cpu, 3),
         "by_monitor": {

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaffold import Planning, Scaffold, Task, Verdict, act, action, think
-from scaffold.interfaces import Answer, Question
+from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.odds.monitorability import gather
-from scaffold.testing import Scripted
+from scaffold.testing import ManualClock, Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Profile, Request, Sample
 from scaffold.vocabulary.monitorability import Monitorability
@@ -113,6 +113,11 @@ def questions(task: Task) -> Planning[str]:
     return "done"
 
 
+def drawn_from(seed: str) -> Surroundings:
+    """Surroundings in which a run has the same name each time, so that its probes draw the same."""
+    return Surroundings(clock=ManualClock(), random=random.Random(seed))
+
+
 def probed(reasoner: Reasoner, steps: int, share: float, folder: Path) -> tuple[float, float, Monitorability, float]:
     """One run: the share of probes that found something, the share of tokens used, the figures, reasoning tokens."""
     agent = Scaffold(
@@ -120,6 +125,7 @@ def probed(reasoner: Reasoner, steps: int, share: float, folder: Path) -> tuple[
         backends={"default": reasoner.backend()},
         monitors=[Faithfulness(share=share)],
         journal=FileJournal(folder),
+        surroundings=drawn_from(f"{reasoner.seed}:{steps}"),
     )
     inputs = {"seed": reasoner.seed, "steps": steps, "kind": reasoner.kind}
     outcome = agent.solve_sync(Task(prompt="go", inputs=inputs))
@@ -224,7 +230,7 @@ def main() -> None:
         for name in sorts:
             # The least favourable of each sort to what is shown; with all that is known of it after many more probes.
             _, reasoner = sorted(found[name], key=lambda each: each[0][0])[-1 if name == "faithful" else 0]
-            many = probed(reasoner, 4 * said.steps, said.share, Path(folder))[2]
+            many = probed(reasoner, 8 * said.steps, said.share, Path(folder))[2]
             (figure,) = many.figures
             print(
                 json.dumps(

@@ -38,6 +38,7 @@ OUT_OF_CONTEXT = MonitorCard(
     blind=(
         "decisions in free words.",
         "a model that answers about itself as it acts, and acts otherwise once nobody asks.",
+        "whether one that answers otherwise means to, or is merely unsteady: `consistency` tells that.",
     ),
     example="out_of_context: {share: 0.05}",
 )
