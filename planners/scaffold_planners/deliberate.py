@@ -73,7 +73,7 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
         report.objections += said
         down.append(TurnedDown(choice.way, "; ".join(said)))
     yield from note("every way was turned down", partial=report)
-    reasons = " | ".join(f"{each.way.value.summary}: {each.why}" for each in down)
+    reasons = " | ".join(f"{each.way.value.summary}{_proposed_at(each.way)}: {each.why}" for each in down)
     if report.contradictions:
         names = list(dict.fromkeys(name for each in report.contradictions for name in each.goals))
         against = " and ".join(map(repr, names))
@@ -97,6 +97,12 @@ def _weigh_all(
 def _breaking(weighed: Weighed, task: Task) -> str:
     said = {goal.name: goal.statement for goal in task.goals}
     return "; ".join(f"it breaks {name!r}: {said[name]}" for name in weighed.broken)
+
+
+def _proposed_at(way: Reference[Way]) -> str:
+    """Where in the trace a way was proposed."""
+    keys = [source.removeprefix("step:") for source in way.provenance.sources if source.startswith("step:")]
+    return f" (at {keys[0]})" if keys else ""
 
 
 def _left(weighed: Sequence[Weighed], down: Sequence[TurnedDown]) -> list[Weighed]:

@@ -76,10 +76,13 @@ def propose_ways(
     said = yield from together(
         *(attempt(_propose_way(task, understood, tools, down, angle, options)) for angle in angles)
     )
-    ways = {same(way.value): way for way in reversed(said) if not isinstance(way, StepFailed)}
+    ways: dict[bytes, Reference[Way]] = {}
+    for way in said:
+        if not isinstance(way, StepFailed):
+            ways.setdefault(same(way.value), way)
     if not ways and not down:
         raise next(error for error in said if isinstance(error, StepFailed))
-    return list(reversed(ways.values()))
+    return list(ways.values())
 
 
 def _propose_way(

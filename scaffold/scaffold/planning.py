@@ -298,8 +298,10 @@ def best_of(
         StepFailed: no acceptable answer, or none that was marked `least` or higher.
     """
     drafts = yield from think(kind, *inputs, sampling=several(n, flags=flags), **asked)
-    different = {canonical(candidate.value): candidate for candidate in reversed(drafts.candidates)}
-    candidates = list(reversed(different.values()))
+    different: dict[bytes, Thought[Any]] = {}
+    for candidate in drafts.candidates:
+        different.setdefault(canonical(candidate.value), candidate)
+    candidates = list(different.values())
     marks = yield from together(*(_mark(inputs, candidate, rubric, judge, judging) for candidate in candidates))
     best: tuple[int, Thought[Any], Thought[int]] | None = None
     for candidate, mark in zip(candidates, marks, strict=True):

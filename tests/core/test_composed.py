@@ -287,6 +287,8 @@ def test_the_best_is_what_the_judge_marks_highest(world: World) -> None:
     assert outcome.answer == ["good", 0.9]
     assert [request.n for request in backends["default"].requests] == [4]
     assert len(backends["judge"].requests) == 3
+    again = marks("good", "fine", "good", good="9", fine="9")
+    assert world.solve(choosing(3), backends=again).answer == ["good", 0.9]
 
 
 def test_a_judge_that_fails_is_never_a_pass(world: World) -> None:

@@ -196,6 +196,28 @@ def test_quotations_have_to_occur_in_the_source() -> None:
     assert prose("They say “in order”.") is not True
 
 
+@pytest.mark.parametrize(
+    ("quote", "occurs"),
+    [
+        ("paid 12", True),
+        ("paid 1", False),
+        ("2 euros", False),
+        ("12.50", True),
+        ("fee 12", False),
+        ("50 in all", False),
+        ("euro", False),
+        ("uros for", False),
+        ("in all.", True),
+        ("电梯", True),
+        ("梯坏", True),
+    ],
+)
+def test_a_quotation_cuts_no_word_and_no_number_short(quote: str, occurs: bool) -> None:  # noqa: FBT001 - a case's outcome
+    """Else `1` would be quoted from `12`; where a script has no words to cut, any part of it will do."""
+    check = quoted_from("We paid 12 euros for it, and a fee 12.50 in all. 电梯坏了")
+    assert (check(quote) is True) == occurs
+
+
 # --- programs
 
 ADDS = "assert add(1, 2) == 3"

@@ -181,7 +181,7 @@ def test_what_oversight_refuses_to_the_end_is_given_up_with_reasons(think_about:
     ways = [way(f"pay {cents}", ("pay", {"invoice": "7", "cents": cents})) for cents in (1, 2, 3, 4)]
     outcome = think_about(Mind(ways), monitors=[Guard(1, 2, 3, 4)], options={"ways": 1, "revisions": 2})
     assert outcome.status == "failed"
-    assert "pay 3: call-1: 3 is the wrong amount" in outcome.reason
+    assert "pay 3 (at 9/0/0): call-1: 3 is the wrong amount" in outcome.reason
     assert not [each for each in outcome.actions if each.status != "refused"]
     assert len(outcome.answer["objections"]) == 3
 
@@ -195,13 +195,19 @@ def test_when_every_way_breaks_a_goal_nothing_is_done(think_about: Any) -> None:
     assert not [each for each in outcome.actions if each.status != "refused"]
 
 
+def test_of_equal_ways_the_first_counts_also_when_it_is_proposed_again(think_about: Any) -> None:
+    """Who says the same as an earlier one does not move it behind others."""
+    other = way("pay it at once", ("pay", {"invoice": "7", "cents": 121}))
+    assert think_about(Mind([PAY, other, PAY])).answer["decided"] == "pay it"
+
+
 def test_contradictory_goals_are_an_error_that_names_them(think_about: Any) -> None:
     """Each is kept by some way and no way keeps both: the reason, and the answer, say which."""
     judged = {("Option: pay it", "be honest"): "breaks", ("Option: pay double", "never overpay"): "breaks"}
     outcome = think_about(Mind([PAY, TWICE, PAY], judged), options={"revisions": 0})
     assert outcome.status == "failed"
-    assert outcome.reason.startswith("no way was found that keeps to 'exact' and 'honest': pay double to be sure: it")
-    assert outcome.answer["contradictions"] == [{"goals": ["exact", "honest"]}]
+    assert outcome.reason.startswith("no way was found that keeps to 'honest' and 'exact': pay it (at 1/0/0): it")
+    assert outcome.answer["contradictions"] == [{"goals": ["honest", "exact"]}]
     assert not outcome.actions
 
 

@@ -20,6 +20,8 @@ def quoted_from(
 ) -> Callable[[Any], Said]:
     """Make a critic that wants every quotation to occur in a source, but for white space and the shape of quote marks.
 
+    A word or a number that is cut short does not: `paid 1` is no quotation of `paid 12`, nor of `paid 1.50`.
+
     Args:
         source: what may be quoted.
         quotes: picks the quotations of a value; if None, a text is one, and a list of texts is several.
@@ -33,7 +35,7 @@ def quoted_from(
         found = [str(each) for each in pick(value)]
         for quote in found:
             plain = _plain(quote)
-            if not plain or plain not in text:
+            if not plain or not _occurs(plain, text):
                 shown = quote if len(quote) <= _SHOWN else f"{quote[:_SHOWN]}..."
                 return f"the source does not say {shown!r}"
         if len(found) < least:
@@ -41,6 +43,31 @@ def quoted_from(
         return True
 
     return check
+
+
+def _occurs(quote: str, text: str) -> bool:
+    """Whether a text has a quotation somewhere, whole at both ends."""
+    place = text.find(quote)
+    while place >= 0:
+        if not _cuts(text, place) and not _cuts(text, place + len(quote)):
+            return True
+        place = text.find(quote, place + 1)
+    return False
+
+
+def _cuts(text: str, place: int) -> bool:
+    """Whether a word or a number goes on across a place; scripts without letter case have no words to cut."""
+    before, after = text[max(0, place - 2) : place], text[place : place + 2]
+    if not before or not after:
+        return False
+    one, other = before[-1], after[0]
+    if one.isdigit() and other.isdigit():
+        return True
+    if one.isdigit() and other in ".," and after[1:].isdigit():
+        return True
+    if one in ".," and other.isdigit() and before[:-1].isdigit():
+        return True
+    return one.lower() != one.upper() and other.lower() != other.upper()
 
 
 def in_quotation_marks(text: Any) -> list[str]:
