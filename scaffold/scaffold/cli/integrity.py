@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
+from scaffold.cli.options import Place, journal_at, json_option, run_argument, runs_option
 
 if TYPE_CHECKING:
     from scaffold.trace.verify import Verification
@@ -25,8 +25,8 @@ def evidence_options(command: Command) -> Command:
         "--against",
         metavar="HEADS",
         multiple=True,
-        type=click.Path(path_type=Path, allow_dash=True),
-        help="Signed heads that were kept elsewhere: a file, another journal's folder, - for stdin.",
+        type=Place(),
+        help="Signed heads that were kept elsewhere: a file, another journal's folder or database, - for stdin.",
     )
     key = click.option(
         "--key",
@@ -42,7 +42,7 @@ def evidence_options(command: Command) -> Command:
 @json_option
 @evidence_options
 @runs_option
-def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, ...], runs: Path | None) -> int:
+def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[str, ...], runs: Path | None) -> int:
     """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
 
     Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
@@ -65,7 +65,7 @@ def verify(run: str, as_json: bool, against: tuple[Path, ...], key: tuple[str, .
     return 0 if result.ok else 1
 
 
-def verified(folder: Path, against: tuple[Path, ...], key: tuple[str, ...]) -> Verification:
+def verified(folder: Path, against: tuple[Path | str, ...], key: tuple[str, ...]) -> Verification:
     """Verify a run's folder against what the options name."""
     from scaffold.trace.folders import is_written
     from scaffold.trace.verify import verify_run
@@ -87,9 +87,13 @@ def _verifiers(said: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _heads_in(where: Path, run: str) -> str:
+def _heads_in(where: Path | str, run: str) -> str:
     if str(where) == "-":
         return sys.stdin.read()
+    if isinstance(where, str):  # the address of a database
+        from scaffold.trace.postgres.archive import Archive
+
+        return Archive(where).heads(run)
     from scaffold.trace.files import HEADS
 
     return _read(where / run / HEADS if where.is_dir() else where, "--against")

@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
 
 
-class _Place(click.ParamType[Any]):
+class Place(click.ParamType[Any]):
     """A folder, or the address of a database, which is no path."""
 
     name = "place"
@@ -37,7 +37,7 @@ def runs_option(command: Command) -> Command:
     return click.option(
         "--runs",
         metavar="PLACE",
-        type=_Place(),
+        type=Place(),
         help="Where runs are kept: a folder, or postgresql://... [$SCAFFOLD_RUNS, .scaffold/runs].",
     )(command)
 
@@ -87,7 +87,7 @@ _SIGNING = (
         metavar="WHERE",
         multiple=True,
         envvar="SCAFFOLD_HEADS_TO",
-        help="Keep signed heads there too: stdout, stderr, a URL, journal:DIR, a file [$SCAFFOLD_HEADS_TO].",
+        help="Keep signed heads there too: stdout, stderr, a URL, journal:PLACE, a file [$SCAFFOLD_HEADS_TO].",
     ),
 )
 

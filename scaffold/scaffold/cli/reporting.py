@@ -45,7 +45,7 @@ def report(
     no_content: bool,
     answers: str | None,
     reviews: tuple[Path, ...],
-    against: tuple[Path, ...],
+    against: tuple[Path | str, ...],
     key: tuple[str, ...],
     runs: Path | None,
 ) -> None:

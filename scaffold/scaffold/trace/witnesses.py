@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from scaffold.errors import BadInput
 from scaffold.interfaces import Claim
 from scaffold.trace.files import FileJournal
+from scaffold.trace.places import is_database
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Journal, Witness
@@ -82,20 +83,34 @@ class JournalWitness:
         await self._journal.sign(Claim(run, "witness"), note)
 
 
+class DatabaseWitness:
+    """Keeps heads in a PostgreSQL database that has the tables of a journal, under the run's own name."""
+
+    def __init__(self, url: str) -> None:
+        from scaffold.trace.postgres.archive import Archive  # most heads are kept elsewhere
+
+        self._archive = Archive(url)
+
+    async def keep(self, run: str, _seq: int, note: str) -> None:
+        """Keep one."""
+        await asyncio.to_thread(self._archive.keep_head, run, note)
+
+
 def witness_of(spec: str) -> Witness:
-    """Make the witness that a spec names: `stdout`, `stderr`, an address, `journal:FOLDER`, or a file's path.
+    """Make the witness that a spec names: `stdout`, `stderr`, an address, `journal:PLACE`, or a file's path.
 
     Raises:
         BadInput: it names nothing.
     """
     if not spec:
-        raise BadInput("heads are to be sent somewhere: stdout, stderr, a URL, journal:FOLDER or a file")
+        raise BadInput("heads are to be sent somewhere: stdout, stderr, a URL, journal:PLACE or a file")
     if spec in {"stdout", "stderr"}:
         return StreamWitness("stdout" if spec == "stdout" else "stderr")
     if spec.startswith(("http://", "https://")):
         return WebhookWitness(spec)
     if spec.startswith("journal:"):
-        return JournalWitness(FileJournal(spec.removeprefix("journal:")))
+        place = spec.removeprefix("journal:")
+        return DatabaseWitness(place) if is_database(place) else JournalWitness(FileJournal(place))
     path = Path(spec.removeprefix("file:"))
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise BadInput(f"heads cannot be appended to {path}: it is a folder, or stands in none")
