@@ -17,6 +17,7 @@ from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import read_files
 from scaffold.trace.postgres import PostgresJournal
+from scaffold.trace.postgres.database import Part, Postgres
 from scaffold.trace.postgres.shared_minute import SharedMinute
 from scaffold.vocabulary import events as ev
 
@@ -116,5 +117,50 @@ def test_one_connection_is_enough(cluster: Cluster) -> None:
             for number in range(20):
                 await journal.append(claim, writing.notes(1), durable=number % 2 == 0)
             await journal.release(claim)
+
+    asyncio.run(work())
+
+
+def test_an_append_that_meets_a_claim_is_stored_wholly_or_not_at_all(cluster: Cluster) -> None:
+    """Events and their content alike, whether one record comes or many; after the claim nothing of the old one is."""
+
+    async def work() -> None:
+        database = Postgres(cluster.url)
+        await database.open()
+        for number in range(40):
+            run, writing = f"20300101-000000-race{os.getpid()}-{number}", Writing()
+            assert (await database.claim(run, "a", 60.0, create=True)).epoch == 1
+            size = 1 if number % 2 else 7
+            records = [writing.event(ev.Noted(key="0"), b'{"text":"it"}') for _ in range(size)]
+
+            async def take(run: str) -> None:
+                async with await psycopg.AsyncConnection.connect(cluster.url, autocommit=True) as other:
+                    await other.execute("UPDATE scaffold.runs SET epoch = 2 WHERE run = %s", (run,))
+
+            held, _ = await asyncio.gather(
+                database.append([Part(run, 1, records)], durable=True, restarts=database.restarts), take(run)
+            )
+            found = await database.records(run, 0, 100)
+            assert found == (records if held else [])
+            late = [writing.event(ev.Noted(key="1"), b'{"text":"late"}')]
+            assert await database.append([Part(run, 1, late)], durable=True, restarts=database.restarts) == set()
+            assert await database.records(run, 0, 100) == found
+        await database.close()
+
+    asyncio.run(work())
+
+
+def test_what_a_run_did_is_found_whatever_letters_it_was_done_with(cluster: Cluster) -> None:
+    """A zero byte in an argument, which PostgreSQL's texts cannot hold, hides no action of any run."""
+
+    async def work() -> None:
+        journal, writing = PostgresJournal(cluster.fresh(f"zero_{os.getpid()}")), Writing()
+        claim = await journal.claim("20300101-000000-zero", "a", create=True)
+        body = b'{"call":{"action":"pay","arguments":{"what":"a\\u0000b"}},"identity":"x"}'
+        asked = writing.event(ev.ActionProposed(key="0", action="pay", effect="irreversible", digest="d"), body)
+        await journal.append(claim, [asked], durable=True)
+        found = await asyncio.to_thread(journal.elsewhere, 1.7e9)
+        assert [each.arguments for each in found if each.run == claim.run] == [{"what": "a\x00b"}]
+        await journal.release(claim)
 
     asyncio.run(work())

@@ -94,8 +94,8 @@ class Archive:
     def elsewhere(self, since: float) -> list[Elsewhere]:
         """The actions of all runs that were proposed from a time on, and not refused or known to have failed."""
         return [
-            Elsewhere(run, key, at, action, _arguments(run, said, sealed=sealed))
-            for run, key, at, action, said, sealed in self._rows(_ELSEWHERE, (since,))
+            Elsewhere(run, key, at, action, _arguments(run, said))
+            for run, key, at, action, said in self._rows(_ELSEWHERE, (since,))
         ]
 
     def over(self, runs: Sequence[str]) -> dict[str, str]:
@@ -136,11 +136,6 @@ class Archive:
         """The signed heads of a run, one after another."""
         heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
         return "".join(f"{note}\n" for (note,) in heads)
-
-    def keep_head(self, run: str, note: str) -> None:
-        """Keep a signed head of a run that may be kept elsewhere."""
-        with self.transaction() as connection:
-            connection.execute(b"INSERT INTO scaffold.heads (run, note) VALUES (%s, %s)", (run, note))
 
     def _mark(self, folder: Path, *, living: bool) -> None:
         """Hold the lock of a run that somebody writes, as whoever writes a run's files does."""
@@ -239,24 +234,25 @@ _FILES = {
 }
 _OVER = """
 SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
-    SELECT kind, line ->> 'status' AS status FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC
-    LIMIT 1) last
+    SELECT kind, CASE WHEN kind IN ('run.ended', 'run.paused') THEN line ->> 'status' END AS status
+    FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC LIMIT 1) last
 WHERE last.kind IN ('run.ended', 'run.paused')
 """
 
 
-def _arguments(run: str, said: str | None, *, sealed: bool) -> dict[str, Any] | None:
+def _arguments(run: str, said: str | None) -> dict[str, Any] | None:
     """The arguments of a call, from its content; None where that is withheld.
 
     Raises:
         BadInput: the content is encrypted, and there is no key, or another.
     """
-    if said is None or not sealed:
-        return None if said is None else msgspec.json.decode(said)
+    if said is None:
+        return None
     try:
-        return cast("dict[str, Any]", msgspec.json.decode(read_content(said.encode()).body)["call"]["arguments"])
+        body = msgspec.json.decode(read_content(said.encode()).body)
     except ValueError as error:
         raise BadInput(f"what run {run} did cannot be told: {error}; ${VARIABLE} has to hold its key") from None
+    return cast("dict[str, Any]", body["call"]["arguments"])
 
 
 _STANDS = """
@@ -268,12 +264,11 @@ _FIRST_AND_LAST = """
 SELECT line::text FROM scaffold.events
 WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = %s)) ORDER BY seq
 """
+# Content is given as it is: PostgreSQL's functions for JSON make texts of its strings, and those hold less than JSON.
 _ELSEWHERE = """
 SELECT * FROM (
     SELECT DISTINCT ON (p.run, p.line ->> 'key')
-        p.run, p.line ->> 'key', (p.line ->> 'at')::float8 AS at, p.line ->> 'action',
-        CASE WHEN c.line ->> 'sealed' IS NULL THEN (c.line #> '{body,call,arguments}')::text ELSE c.line::text END,
-        c.line ->> 'sealed' IS NOT NULL
+        p.run, p.line ->> 'key', (p.line ->> 'at')::float8 AS at, p.line ->> 'action', c.line::text
     FROM scaffold.events p LEFT JOIN scaffold.content c ON c.run = p.run AND c.seq = p.seq
     WHERE p.kind = 'action.proposed' AND (p.line ->> 'at')::float8 >= %s
     AND NOT EXISTS (

@@ -152,7 +152,7 @@ class Writing:
 
     async def _send(self, place: object) -> None:
         try:
-            await asyncio.sleep(0)  # what others want stored in this same moment goes along
+            # It begins in the loop's next turn, so what others want stored in this same moment goes along.
             while batch := self._batch():
                 try:
                     await self._store(batch)
