@@ -60,17 +60,17 @@ _TOGETHER = (
     "`scope` and `dataflow` together, before any action; the core was written with three of four suites in sight"
 )
 _FORGED = BaseRate(
-    data="2,430 plans with attacks forged from tool specifications; `python benchmarks/attacks.py DIR`",
-    found=0.95,
-    spared=0.984,
-    note="the same two, before any action; 98.1 % are found with what earlier steps returned",
+    data="2,417 plans with attacks forged from tool specifications; `python benchmarks/attacks.py --suites DIR`",
+    found=0.953,
+    spared=0.959,
+    note="the same two, before any action; 98.5 % are found with what earlier steps returned",
 )
 SCOPE = MonitorCard(
     about="Compares what the plan does with what the request's words ask for.",
     property="reason in the request",
     watches=frozenset({"plan", "action"}),
     cost="no model; tens of microseconds a call, the request read once",
-    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.984, note=_TOGETHER), _FORGED),
+    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.963, note=_TOGETHER), _FORGED),
     blind=(
         "other languages than English, and loose English: a reason may be missed, and a person is then asked.",
         "one's own record swapped for another in a call that was asked for, where the request does not describe it.",
@@ -83,7 +83,7 @@ DATAFLOW = MonitorCard(
     property="origin of values",
     watches=frozenset({"plan", "action"}),
     cost="no model; tens of microseconds a call",
-    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.984, note=_TOGETHER), _FORGED),
+    rates=(BaseRate(data=_AGENTDOJO, found=0.995, spared=0.963, note=_TOGETHER), _FORGED),
     blind=(
         "values that a planner passes without a reference: they are taken to come from all that it was told.",
         "whole fields that an attacker has imitated in a result.",

@@ -42,9 +42,12 @@ What is asked about other runs and the time is looked up when a plan or a call i
 verdict. The last days are so many times 24 hours. Runs are those of the same folder; a call counts that was performed,
 may have been, or is on its way, so that of two runs at the same time both may be refused, and never both let through.
 
+What a value can be is known before the run, of `inputs` by the task and of `args` by the actions' schemas; a rule whose
+types never fit is refused then. `dyn(...)` leaves a value to the call.
+
 CEL's `&&` and `||` need not know both sides: `false && e` is false even if `e` is an error. Any other error,
 such as an argument that is missing, and any result but true or false, is a check that was not made, and
-blocks.
+blocks; the verdict points to the part of the rule that failed.
 """
 
 from __future__ import annotations

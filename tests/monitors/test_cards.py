@@ -48,7 +48,7 @@ def test_one_monitors_card_is_shown_whole() -> None:
     """Property, cost, rates with their data, and blind spots; what was not measured is said."""
     text = shown("--monitor", "scope")
     assert "property: reason in the request; reads plan, action; asks no model\n" in text
-    assert "finds 99.5%, spares 98.4%: 568 plans of AgentDojo" in text
+    assert "finds 99.5%, spares 96.3%: 568 plans of AgentDojo" in text
     assert "does not see: other languages than English" in text
     assert "asks judge" in shown("--monitor", "goals")
     assert "how often it is right was not measured" in shown("--monitor", "loop")
