@@ -213,6 +213,30 @@ def test_a_run_is_verified_while_it_is_written(audited: Audited) -> None:
     assert audited.verify(name)["ok"]
 
 
+def test_a_database_keeps_the_heads_of_runs_that_are_elsewhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--heads-to journal:postgresql://...` keeps them, and `--against` it shows a rollback of a run in files."""
+    (tmp_path / "task.yaml").write_text("prompt: Say ok\nplanner: direct\nbackends: {default: 'scripted:ok'}\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["database", "migrate", url]) == 0
+    capsys.readouterr()
+    assert main(["audit", "key", "key"]) == 0
+    line = capsys.readouterr().out.strip()
+    where = ["--key", "key", "--heads-to", f"journal:{url}", "--runs", "runs"]
+    assert main(["solve", "task.yaml", *where]) == 0
+    checks = ["audit", "verify", "last", "--key", line, "--against", url, "--json", "--runs", "runs"]
+    capsys.readouterr()
+    assert main(checks) == 0
+    (run,) = Path("runs").glob("2*/")
+    spine = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
+    (run / "heads").unlink()
+    capsys.readouterr()
+    assert main(checks) == 1
+    assert json.loads(capsys.readouterr().out)["state"] == "rolled back"
+
+
 # --- what is kept no longer
 
 

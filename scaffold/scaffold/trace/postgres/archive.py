@@ -137,6 +137,11 @@ class Archive:
         heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
         return "".join(f"{note}\n" for (note,) in heads)
 
+    def keep_head(self, run: str, note: str) -> None:
+        """Keep a signed head of a run that may be kept elsewhere."""
+        with self.transaction() as connection:
+            connection.execute(b"INSERT INTO scaffold.heads (run, note) VALUES (%s, %s)", (run, note))
+
     def _mark(self, folder: Path, *, living: bool) -> None:
         """Hold the lock of a run that somebody writes, as whoever writes a run's files does."""
         held = self._locks.pop(str(folder), None)
