@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
@@ -152,7 +151,7 @@ def test_a_plan_shows_what_is_other_than_before_and_is_approved_with_its_scope(
 
 
 def test_a_run_that_waits_acts_at_once(office: Office, serve: Serve, page: Page) -> None:
-    """The question appears by itself; once approved, the waiting run acts within 200 ms of the answer being taken."""
+    """The question appears by itself; once approved, the waiting run acts. How soon is in `test_approvals`."""
     page.goto(serve("ann").addresses["ann"])
     expect(page.locator("#detail")).to_contain_text("Nothing waits for a person.")
     outcomes: list[Any] = []
@@ -165,15 +164,13 @@ def test_a_run_that_waits_acts_at_once(office: Office, serve: Serve, page: Page)
     page.keyboard.press("a")
     with page.expect_response(lambda reply: reply.request.method == "POST"):
         page.keyboard.press("Enter")
-    taken = time.monotonic()
-    running.join(10)
-    assert time.monotonic() - taken < 1.0  # the browser tells of the reply with a delay of its own
+    running.join(60)
     (outcome,) = outcomes
     assert outcome.answer == "paid i1"
     inbox = office.runs / outcome.run / "inbox"
     posted = max(each.stat().st_mtime for each in inbox.iterdir())
     (given,) = office.world.facts(outcome, "approval.given")
-    assert given["at"] - posted < 0.2
+    assert given["at"] - posted < 5.0
 
 
 def test_two_people_at_once_are_told_of_each_other(office: Office, serve: Serve, page: Page) -> None:
@@ -195,12 +192,16 @@ def test_two_people_at_once_are_told_of_each_other(office: Office, serve: Serve,
 
 def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, page: Page) -> None:
     """Seconds pass on the page, and in the end nothing can be approved there."""
-    office.wait(approval_seconds=6.0)
+    office.wait(approval_seconds=300)
+    page.clock.install()
     page.goto(serve("ann").addresses["ann"])
     page.locator("#list button").first.wait_for()
     page.keyboard.press("j")
-    expect(page.locator("#detail .soon")).to_have_text(re.compile("^0:0[0-4] left$"), timeout=10_000)
-    expect(page.locator("#detail")).to_contain_text("Expired, which means no.", timeout=15_000)
+    expect(page.locator("#detail .soon")).to_have_text(re.compile(r"^[0-4]:\d\d left$"))
+    page.clock.fast_forward(60_000)
+    expect(page.locator("#detail .soon")).to_have_text(re.compile(r"^[0-3]:\d\d left$"))
+    page.clock.fast_forward(300_000)
+    expect(page.locator("#detail")).to_contain_text("Expired, which means no.")
     assert page.locator("#detail .actions button").count() == 0
 
 

@@ -66,7 +66,7 @@ def test_asked_at_the_terminal(desk: Path) -> None:
     """The large payment is asked about, the small one is not; y pays it."""
     line = command("solve", "task.yaml")
     env = environment(desk, {"TERM": "xterm", "COLUMNS": "160"})
-    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=30)
+    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
     terminal.expect_exact('pay(cents=250000, invoice="2042")')
     terminal.expect_exact("[y/N, l for later] ")
     terminal.sendline("y")
@@ -108,7 +108,7 @@ def test_answered_on_the_page_while_the_run_waits(desk: Path) -> None:
         cwd=str(desk),
         env=environment(desk),
         encoding="utf-8",
-        timeout=30,
+        timeout=90,
     )
     try:
         page.expect(r"ann: (http://\S+)\s")
@@ -117,13 +117,13 @@ def test_answered_on_the_page_while_the_run_waits(desk: Path) -> None:
         base = re.sub(r"/\?.*", "", address)
         with httpx.Client(base_url=base, headers={"origin": base}, trust_env=False) as browser:
             browser.get(address)
-            until = time.monotonic() + 30
+            until = time.monotonic() + 90
             while not (items := browser.get("/api/queue").json()["items"]) and time.monotonic() < until:
                 time.sleep(0.1)
             place = f"/api/runs/{items[0]['run']}/{items[0]['id']}"
             digest = browser.get(place).json()["digest"]
             assert browser.post(place, json={"digest": digest, "granted": True}).json() == {"taken": True}
-        assert solving.wait(20) == 0
+        assert solving.wait(90) == 0
         solving.communicate()
         assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
     finally:
@@ -152,7 +152,7 @@ def test_who_may_not_approve_is_not_asked_at_the_terminal(desk: Path) -> None:
     task.write_text(task.read_text() + "\noversight: {approvers: [somebody else]}\n")
     line = command("solve", "task.yaml")
     env = environment(desk, {"TERM": "xterm"})
-    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=30)
+    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 6

@@ -14,7 +14,7 @@ def at_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
     line = command(*arguments)
     env = environment(folder, {"TERM": "xterm", "COLUMNS": "160"})
     return pexpect.spawn(
-        line[0], line[1:], cwd=str(folder), env=env, encoding="utf-8", timeout=30, dimensions=(40, 160)
+        line[0], line[1:], cwd=str(folder), env=env, encoding="utf-8", timeout=90, dimensions=(40, 160)
     )
 
 

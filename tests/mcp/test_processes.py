@@ -51,7 +51,7 @@ def running(folder: Path) -> list[int]:
     return found
 
 
-def gone(folder: Path, seconds: float = 8) -> bool:
+def gone(folder: Path, seconds: float = 60) -> bool:
     """Whether the servers of a folder end in time."""
     deadline = time.monotonic() + seconds
     while running(folder) and time.monotonic() < deadline:
@@ -119,7 +119,7 @@ def test_a_process_that_dies_leaves_no_server(tmp_path: Path) -> None:
                 time.sleep(0.05)
             assert len(running(folder)) == 1
             process.send_signal(cases[name][1])
-            process.wait(20)
+            process.wait(60)
             assert gone(folder), name
             child = int((folder / "child").read_text())
             assert not alive(child) or cases[name][0] is CRASHED
@@ -151,7 +151,7 @@ def test_a_command_that_is_interrupted_leaves_no_server(world: Any, go: Any) -> 
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         assert gone(world.folder)
     finally:
         process.kill()
@@ -186,11 +186,10 @@ def test_what_a_server_says_on_its_standard_error_stays_off_the_terminal(
 
 def test_importing_scaffold_and_asking_for_help_imports_no_mcp() -> None:
     """The SDK takes seconds to import: only a server that is started does so."""
-    look = "import sys; assert not {'mcp', 'mcp_types', 'jsonschema'} & set(sys.modules)"
+    look = "import sys; assert not {'mcp', 'mcp_types', 'jsonschema', 'jsonschema_rs'} & set(sys.modules)"
     lines = [
         f"import scaffold; {look}",
-        f"from scaffold.cli import main; main(['--help']); main(['mcp', '--help']); {look}",
         f"import scaffold.mcp; {look}",
+        f"from scaffold.cli import main; main(['--help']); main(['mcp', '--help']); {look}",
     ]
-    for line in lines:
-        subprocess.run([sys.executable, "-c", line], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, stdout=subprocess.DEVNULL)
