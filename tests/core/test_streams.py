@@ -11,7 +11,7 @@ import pytest
 from scaffold import Options, Planning, Task, Thought, Verdict, majority, once, think
 from scaffold.errors import StepFailed
 from scaffold.testing import Scripted
-from scaffold.vocabulary.models import Delta
+from scaffold.vocabulary.models import Delta, Usage
 from scaffold.vocabulary.review import MonitorSpec, StepRecord
 
 if TYPE_CHECKING:
@@ -176,3 +176,31 @@ def test_a_cut_sample_closes_its_stream_and_is_paid_for(world: World) -> None:
     assert outcome.answer.startswith("failed")
     assert closed == [True] * 3
     assert outcome.usage["model"].tokens >= 3 * 512
+
+
+END = Delta(0, text="a plan", finish="stop", usage=Usage(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("deltas", "answer"),
+    [
+        ([END, Delta(0, text=" and a plot")], "a plan"),
+        ([END, END], "a plan"),
+        ([Delta(1, text="a plot"), END], "failed"),
+        ([Delta(0, text="a pl")], "failed"),
+    ],
+    ids=["more after the end", "an end twice", "a sample nobody asked for", "no end"],
+)
+def test_a_stream_that_repeats_or_breaks_its_order_adds_nothing(world: World, deltas: list[Delta], answer: str) -> None:
+    """What comes after the end is no part of the answer; a piece of no sample, or no end, fails the step."""
+    backend = Scripted("x")
+
+    async def generate(_: Any) -> Any:
+        for delta in deltas:
+            yield delta
+
+    backend.generate = generate  # type: ignore[method-assign,assignment]  # any stream at all
+    listener = Listener()
+    outcome = world.solve(thinking, backend, monitors=[listener])
+    assert outcome.answer.partition(":")[0] == answer
+    assert all("plot" not in text for _, text in listener.heard)

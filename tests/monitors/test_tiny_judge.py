@@ -48,7 +48,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     asyncio.run(backend.close())
 
 
-@pytest.mark.parametrize("tokens", [8, 120], ids=["cut short", "as long as it likes"])
+@pytest.mark.parametrize("tokens", [8, 60], ids=["cut short", "as long as it likes"])
 @pytest.mark.parametrize("name", ["trace", "legibility", "goals"])
 def test_a_real_model_judges_or_the_check_has_failed(judges: Any, tiny: Any, name: str, tokens: int) -> None:
     """An answer of the form that is asked for is a judgement; anything else, and any cut, is an error and no pass."""

@@ -180,7 +180,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         watches: the kinds of subject it reads.
         needs: roles of the backends it asks, such as `judge`.
         tier: 0 for rules, which always bind; higher tiers run if the stakes ask for it.
-        mode: whether its verdicts close the gate or are only recorded.
+        mode: whether its verdicts close the gate or are only recorded; of a step, a run does not wait for the latter.
         role: `restrict` can only make a decision stricter. `waive` is asked only when something would be put to a
             person, and can only spare them the question: when all who may waive it say `allow`. Anything else, a
             failure above all, means to ask.
