@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from scaffold.interfaces import Journal, Record
+import pytest
+
+from scaffold.errors import JournalFailed
+from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
 from scaffold.trace.writer import CUT
@@ -66,3 +70,39 @@ def test_content_that_somebody_took_away_costs_no_event(tmp_path: Path) -> None:
         assert (claim.repaired, spine.read_bytes()) == ("", whole)
 
     asyncio.run(work())
+
+
+def test_what_is_not_ours_to_use_is_said_in_one_line(tmp_path: Path) -> None:
+    """Whoever may not read or write a folder of runs is told which, and that its owner can change that."""
+
+    async def work() -> None:
+        journal = FileJournal(tmp_path / "runs")
+        await journal.release(await journal.claim("r", "a", create=True))
+        (tmp_path / "runs").chmod(0o000)
+        with powerless():
+            with pytest.raises(JournalFailed, match=r"runs.* is not ours to use: Permission denied; its owner can"):
+                journal.runs()
+            with pytest.raises(JournalFailed, match="is not ours to use"):
+                await journal.claim("r", "b")
+            with pytest.raises(JournalFailed, match="is not ours to use"):
+                await anext(aiter(journal.read("r")))
+            with pytest.raises(JournalFailed, match="is not ours to use"):
+                await journal.post("r", Answer(id="q", digest="d"))
+            with pytest.raises(JournalFailed, match=r"cannot make the run's folder .*Permission denied"):
+                await journal.claim("s", "b", create=True)
+        (tmp_path / "runs").chmod(0o700)
+
+    asyncio.run(work())
+
+
+@contextmanager
+def powerless() -> Iterator[None]:
+    """Be nobody, where we are the superuser, to whom all is allowed."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -11,13 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from scaffold.errors import JournalFailed
+from scaffold.errors import ClaimLost, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import read_files
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.trace.postgres.database import Part, Postgres
+from scaffold.trace.postgres.journal import _clocks
 from scaffold.trace.postgres.shared_minute import SharedMinute
 from scaffold.vocabulary import events as ev
 
@@ -161,6 +162,28 @@ def test_what_a_run_did_is_found_whatever_letters_it_was_done_with(cluster: Clus
         await journal.append(claim, [asked], durable=True)
         found = await asyncio.to_thread(journal.elsewhere, 1.7e9)
         assert [each.arguments for each in found if each.run == claim.run] == [{"what": "a\x00b"}]
+        await journal.release(claim)
+
+    asyncio.run(work())
+
+
+def test_who_has_slept_asks_before_it_acts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stood still with its steady clock is told by another clock that its lease may have run out."""
+
+    async def work() -> None:
+        url = cluster.fresh(f"slept_{os.getpid()}")
+        journal, other = PostgresJournal(url, lease=60.0), PostgresJournal(url)
+        claim = await journal.claim("20300101-000000-slept", "a", create=True)
+        with psycopg.connect(url, autocommit=True) as connection:  # so much time goes by for the database
+            connection.execute(
+                "UPDATE scaffold.runs SET leased_until = now() - interval '1 s' WHERE run = %s", (claim.run,)
+            )
+        taken = await other.claim(claim.run, "b")
+        await journal.confirm(claim)  # what its steady clock says has not changed
+        monkeypatch.setattr(journal, "_clocks", lambda: tuple(each + 3600 for each in _clocks()))
+        with pytest.raises(ClaimLost, match="taken over by another process"):
+            await journal.confirm(claim)
+        await other.release(taken)
         await journal.release(claim)
 
     asyncio.run(work())

@@ -90,9 +90,10 @@ class FileJournal:
 
     def runs(self) -> list[str]:
         """Ids of the runs kept here, oldest first."""
-        if not self.root.is_dir():
-            return []
-        return sorted(entry.name for entry in self.root.iterdir() if (entry / SPINE).is_file())
+        with _reaching(self.root):
+            if not self.root.is_dir():
+                return []
+            return sorted(entry.name for entry in self.root.iterdir() if (entry / SPINE).is_file())
 
     def find(self, name: str) -> str:
         """Give the run meant by an id, a unique beginning or ending of one, or `last`.
@@ -124,8 +125,8 @@ class FileJournal:
         folder = self.root / run
         if create:
             make_private(folder)
-        elif not (folder / SPINE).is_file():
-            raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
+        else:
+            self._see(run)
         self._syncs()  # before anything is written: it knows of failures from then on
         writer = Writer(folder, self._write, create=create)
         try:
@@ -209,12 +210,21 @@ class FileJournal:
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
         """Give what is stored, whole lines only."""
-        folder = self.root / run
-        if not (folder / SPINE).is_file():
-            raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
-        for record in read_files(folder):
-            if record.seq > after:
-                yield record
+        self._see(run)
+        with _reaching(self.root / run):
+            for record in read_files(self.root / run):
+                if record.seq > after:
+                    yield record
+
+    def _see(self, run: str) -> None:
+        """See that there is a run.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        with _reaching(self.root / run):
+            if not (self.root / run / SPINE).is_file():
+                raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
 
     async def sign(self, claim: Claim, note: str) -> None:
         """Append a signed head; one that cannot be written whole leaves nothing behind."""
@@ -243,7 +253,8 @@ class FileJournal:
     async def heads(self, run: str) -> str:
         """The signed heads of a run."""
         path = self.root / run / HEADS
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        with _reaching(path):
+            return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Who else acts on a thing, or has, or may have."""
@@ -266,13 +277,14 @@ class FileJournal:
 
     async def post(self, run: str, answer: Answer) -> None:
         """Put an answer into the run's inbox; the last one of each person for a question counts."""
-        inbox = self.root / run / INBOX
-        inbox.mkdir(mode=0o700, exist_ok=True)
-        person = f".{sha256(answer.by.encode()).hexdigest()[:16]}" if answer.by else ""
-        target = inbox / f"{answer.id}{person}.json"
-        draft = inbox / f".{target.name}.{os.getpid()}.draft"
-        draft.write_bytes(msgspec.json.encode(answer))
-        draft.replace(target)
+        with _reaching(self.root / run):
+            inbox = self.root / run / INBOX
+            inbox.mkdir(mode=0o700, exist_ok=True)
+            person = f".{sha256(answer.by.encode()).hexdigest()[:16]}" if answer.by else ""
+            target = inbox / f"{answer.id}{person}.json"
+            draft = inbox / f".{target.name}.{os.getpid()}.draft"
+            draft.write_bytes(msgspec.json.encode(answer))
+            draft.replace(target)
 
     def inbox(self, run: str) -> Sequence[Answer]:
         """Read the run's inbox; what is not an answer is passed over."""
@@ -297,6 +309,24 @@ class FileJournal:
         if time.time_ns() - changed > _SETTLED_NS:
             self._inboxes[run] = (changed, answers)
         return answers
+
+
+@contextlib.contextmanager
+def _reaching(path: Path) -> Iterator[None]:
+    """Say in one line what the system will not do.
+
+    Raises:
+        JournalFailed: it will not.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        where = error.filename or path
+        raise JournalFailed(
+            f"{where} is not ours to use: {error.strerror}; its owner can allow it (chmod, chown)"
+        ) from error
+    except OSError as error:
+        raise JournalFailed(f"cannot use {error.filename or path}: {error.strerror}") from error
 
 
 def _read_small(path: str) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -71,6 +72,7 @@ class PostgresJournal:
         self._database: Database = (
             Postgres(url, connections=connections, migrate=migrate) if database is None else database
         )
+        self._clocks = _clocks if database is None else tuple  # a simulation has no others than its loop's
         self._writing = Writing(
             self._database, senders=max(1, connections - 2), patience=patience, stored=self._have_grown
         )
@@ -185,7 +187,7 @@ class PostgresJournal:
     async def _claim(self, run: str, owner: str, *, create: bool) -> Claim:
         if run in self._lines:
             raise RunHeld(f"run {run} is being written by this process")
-        asked, restarts = asyncio.get_running_loop().time(), self._database.restarts
+        asked, clocks, restarts = asyncio.get_running_loop().time(), self._clocks(), self._database.restarts
         token = f"{owner}#{os.urandom(6).hex()}"  # by which a claim is known as ours whose answer was lost on its way
         got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=create))
         if not got.epoch and create and got.owner == token:
@@ -201,7 +203,7 @@ class PostgresJournal:
                 f"{max(got.left, 0.0):.0f} s"
             )
         claim = Claim(run, owner, got.epoch)
-        self._lines[run] = Line(claim, asked + self._lease, restarts)
+        self._lines[run] = Line(claim, asked + self._lease, restarts, clocks)
         try:
             await self._look_into([run])
         except BaseException:
@@ -246,10 +248,15 @@ class PostgresJournal:
         line = self._line_of(claim)
         if isinstance(line.error, ClaimLost):
             raise line.error
-        if asyncio.get_running_loop().time() > line.until - self._lease / 5:
+        if asyncio.get_running_loop().time() > line.until - self._lease / 5 or self._slept(line):
             await self._patiently(lambda: self._renew([line]))
             if line.error is not None:
                 raise line.error
+
+    def _slept(self, line: Line) -> bool:
+        """Whether the machine may have stood still since the last renewal, which its steady clock does not tell."""
+        clocks = zip(self._clocks(), line.clocks, strict=True)
+        return any(not 0 <= now - then < 0.8 * self._lease for now, then in clocks)
 
     async def _renew_all(self) -> None:
         while True:
@@ -261,13 +268,13 @@ class PostgresJournal:
                 await asyncio.sleep(min(0.2, self._lease / 10))
 
     async def _renew(self, lines: Sequence[Line]) -> None:
-        asked = asyncio.get_running_loop().time()
+        asked, clocks = asyncio.get_running_loop().time(), self._clocks()
         if not lines:
             return
         held = await self._database.renew([(line.claim.run, line.claim.epoch) for line in lines], self._lease)
         for line in lines:
             if line.claim.run in held:
-                line.until = asked + self._lease
+                line.until, line.clocks = asked + self._lease, clocks
             else:
                 line.fail(lost(line.claim))
 
@@ -434,6 +441,12 @@ class PostgresJournal:
                     elif not channel:
                         await self._look_into(list(self._lines))
             await asyncio.sleep(min(0.5, self._lease / 10))
+
+
+def _clocks() -> tuple[float, ...]:
+    """Clocks that go on while the machine sleeps, or are set when it wakes up; the loop's own may do neither."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return (time.time(),) if boot is None else (time.time(), time.clock_gettime(boot))
 
 
 @contextlib.contextmanager

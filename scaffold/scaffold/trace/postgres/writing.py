@@ -34,6 +34,7 @@ class Line:
     Attributes:
         claim: the right to.
         until: when its lease may have run out, by the loop's clock.
+        clocks: what other clocks said when it was renewed.
         lost: called once when somebody else has taken over.
         error: why nothing can be stored any more.
     """
@@ -41,6 +42,7 @@ class Line:
     claim: Claim
     until: float
     restarts: int
+    clocks: tuple[float, ...] = ()
     lost: list[Callable[[], None]] = field(default_factory=list)
     error: TraceError | None = None
     queue: deque[Record] = field(default_factory=deque)
