@@ -3,8 +3,9 @@
 Numbers, dates, names, quotations and sentences that bind. No model is asked, so the same text always has the same
 facts. The rules lean to finding too much: a fact that is wrongly called lost costs a few words when it is put back, one
 that is wrongly called kept is gone. Numbers, dates and quotations are found in any language; names where a script has
-capitals; sentences that bind by words of English, German, French, Spanish, Italian, Russian, Chinese and Japanese. A
-number is looked for by its value and unit, not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
+capitals; months and weekdays by their names in English, German, French, Spanish and Italian; sentences that bind by
+words of these, Russian, Chinese and Japanese. A sentence that binds is kept in other words where names, figures and
+denials stand in the same order: who may and who may not follows from it. A number is looked for by its value and unit, not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
 """
 
 from __future__ import annotations
@@ -24,14 +25,31 @@ _UNITS = (
     "%|°C|°F|°|€|\\$|£|¥|EUR|USD|GBP|CHF|JPY|kg|mg|g|t|km|cm|mm|m|l|ml|ms|s|min|h|kWh|kW|MW|W|V|mA|A|bar|hPa|Pa|px|"
     "kB|MB|GB|TB|kHz|MHz|GHz|Hz"
 )
+_MONTHS = (
+    "January|February|March|April|May|June|July|August|September|October|November|December|"
+    "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|"
+    "Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|"
+    "janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|décembre|"
+    "enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|"
+    "gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre"
+)
+_DAYS = (
+    "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|Montag|Dienstag|Mittwoch|Donnerstag|Freitag|Samstag|Sonntag|"
+    "lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche|lunes|martes|miércoles|jueves|viernes|sábado|domingo|"
+    "lunedì|martedì|mercoledì|giovedì|venerdì"
+)
 _DATE = re.compile(
-    r"""
-      \b\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?
-    | \b\d{1,2}[./]\d{1,2}[./](?:\d{4}|\d{2})\b
-    | \b\d{1,2}:\d{2}(?::\d{2})?\b
-    | \b\d{1,2}\.?\ [^\W\d_]{3,10}\.?\ \d{4}\b(?!-)
-    | \b[^\W\d_]{3,10}\.?\ \d{1,2},\ \d{4}\b
-    | \d{4}年\d{1,2}月\d{1,2}日
+    rf"""
+      \b\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}})?)?
+    | \b\d{{1,2}}[./]\d{{1,2}}[./](?:\d{{4}}|\d{{2}})\b
+    | \b\d{{1,2}}(?::\d{{2}}(?::\d{{2}})?)?\ ?(?:[ap]m|[AP]M|Uhr)\b
+    | \b\d{{1,2}}:\d{{2}}(?::\d{{2}})?\b
+    | \b\d{{1,2}}\.?\ [^\W\d_]{{3,10}}\.?\ \d{{4}}\b(?!-)
+    | \b[^\W\d_]{{3,10}}\.?\ \d{{1,2}},\ \d{{4}}\b
+    | \b\d{{1,2}}(?:st|nd|rd|th|\.)?\ (?:of\ )?(?:{_MONTHS})\b
+    | \b(?:{_MONTHS})\.?\ \d{{1,2}}(?:st|nd|rd|th)?\b
+    | \b(?:{_DAYS})\b
+    | \d{{4}}年\d{{1,2}}月\d{{1,2}}日
     """,
     re.VERBOSE,
 )
@@ -55,7 +73,9 @@ _FIGURES: tuple[tuple[re.Pattern[str], Kind], ...] = ((_DATE, "date"), (_IDENTIF
 _WORD = re.compile(r"[^\W_][\w'\u2019-]*")
 _SENTENCE = re.compile(r"(?:[^.!?;\n\u3002\uff01\uff1f]|[.](?=\w))+[.!?;\u3002\uff01\uff1f]*")
 _BINDS = re.compile(
-    r"""\b(?:must|never|only|cannot|can't|shall|don't|do\ not|may\ not|at\ most|at\ least|no\ more\ than|no\ less\ than|
+    r"""\b(?:must|never|only|cannot|can't|shall|don't|do\ not|may\ not|at\ most|at\ least|
+        no\ (?:more|less|fewer|later|earlier|sooner|longer)\ than|should\ not|shouldn't|mustn't|may\ only|
+        at\ the\ latest|avoid|exceed|not\ allowed|maximum|minimum|mandatory|
         unless|until|forbidden|prohibited|required|except|deadline|limit|
         muss|müssen|darf|dürfen|nie|niemals|nur|höchstens|mindestens|verboten|ausser|außer|frist|
         doit|doivent|jamais|seulement|uniquement|interdit|au\ plus|au\ moins|sauf|
@@ -158,7 +178,7 @@ class _Kept:
                 for reading in _readings(match["number"]):
                     self._numbers |= {(reading, unit), (reading, "")}
         self._binding = [
-            (_content_words(sentence), _DENIES.search(sentence) is not None)
+            (_content_words(sentence), _DENIES.search(sentence) is not None, _order(sentence))
             for sentence in _SENTENCE.findall(text)
             if _BINDS.search(sentence) or _DENIES.search(sentence)
         ]
@@ -182,17 +202,36 @@ class _Kept:
         return any((reading, _unit(match)) in self._numbers for reading in _readings(match["number"]))
 
     def _binds(self, sentence: str) -> bool:
-        """Whether a sentence with nearly all of these words binds too, and denies if this one does."""
-        words, denies = _content_words(sentence), _DENIES.search(sentence) is not None
+        """Whether a sentence with nearly all of these words binds too, and denies the same if this one denies."""
+        words, denies, order = _content_words(sentence), _DENIES.search(sentence) is not None, _order(sentence)
         return bool(words) and any(
-            also == denies and len(words & others) >= _SAME_WORDS * len(words) and _figures(words) <= others
-            for others, also in self._binding
+            also == denies
+            and len(words & others) >= _SAME_WORDS * len(words)
+            and _figures(words) <= others
+            and _in_order(order, their_order)
+            for others, also, their_order in self._binding
         )
 
 
 def _content_words(sentence: str) -> set[str]:
     words = (word.casefold() for word in re.findall(r"\w+", sentence))
     return {word for word in words if len(word) > _SHORT_WORD or any(letter.isdigit() for letter in word)}
+
+
+def _order(sentence: str) -> list[str]:
+    """Names, figures and denials in the order in which a sentence has them: who is meant by what follows from it."""
+    words = _WORD.findall(sentence)
+    return [
+        "not" if _DENIES.fullmatch(word) else word.casefold()
+        for place, word in enumerate(words)
+        if _DENIES.fullmatch(word) or any(map(str.isdigit, word)) or (place and word[0].isupper())
+    ]
+
+
+def _in_order(some: list[str], more: list[str]) -> bool:
+    """Whether all of some words stand among others in the same order."""
+    rest = iter(more)
+    return all(word in rest for word in some)
 
 
 def _figures(words: set[str]) -> set[str]:

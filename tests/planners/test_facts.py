@@ -12,6 +12,10 @@ FOUND = [
     ("from -4.5 to 7", "number", ["-4.5", "7"]),
     ("due 2026-05-01 at 14:30, or on 4 March 2026", "date", ["2026-05-01", "14:30", "4 March 2026"]),
     ("fällig am 01.05.2026", "date", ["01.05.2026"]),
+    ("by Friday at 3 pm, or on May 5th, or the 7th of June", "date", ["Friday", "3 pm", "May 5th", "7th of June"]),
+    ("Monday at noon; am 3. März um 9 Uhr", "date", ["Monday", "3. März", "9 Uhr"]),
+    ("It may rain. Pay no later than Friday. You should not wait!", "constraint",
+     ["Pay no later than Friday.", "You should not wait!"]),
     ("we saw Anna Berg near the Elbe today", "name", ["Anna Berg", "Elbe"]),
     ("ask bob@example.org about INV-2031 in /var/log/pay and max_tokens", "name",
      ["bob@example.org", "INV-2031", "/var/log/pay", "max_tokens"]),
@@ -40,6 +44,8 @@ LOST = [
     ("we met Anna Berg", "we met Anna"),
     ("see INV-2031", "see INV-20315"),
     ("You must never open the red valve at night.", "You must open the red valve at night."),
+    ("It must be done by Anna, never by Bob.", "It must be done by Bob, never by Anna."),
+    ("Berg must not pay Klein.", "Klein must not pay Berg."),
     ("The pressure must stay below 42 hPa.", "The pressure must stay below 40 hPa."),
 ]
 
