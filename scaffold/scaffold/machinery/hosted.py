@@ -95,7 +95,7 @@ class Hosted:
         self._last: set[str] = set()  # keys of what came back last before the run was resumed
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: set[Cuttable] = set()
-        self._none_left: asyncio.Future[None] | None = None  # that are made, once the run ends
+        self._none_left: asyncio.Future[None] | None = None  # of those, once the run ends
         self._standing = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._late = False
@@ -230,7 +230,7 @@ class Hosted:
     def _made(self, making: Cuttable) -> None:
         making.end()
         self._making.remove(making)
-        if self._none_left is not None and not self._making:
+        if self._none_left is not None and not self._making and not self._none_left.done():
             self._none_left.set_result(None)
 
     def _place(self, move: Any) -> tuple[Pending, bytes, ActionCall | None]:
