@@ -5,7 +5,8 @@ facts. The rules lean to finding too much: a fact that is wrongly called lost co
 that is wrongly called kept is gone. Numbers, dates and quotations are found in any language; names where a script has
 capitals; months and weekdays by their names in English, German, French, Spanish and Italian; sentences that bind by
 words of these, Russian, Chinese and Japanese. A sentence that binds is kept in other words where names, figures and
-denials stand in the same order: who may and who may not follows from it. A number is looked for by its value and unit, not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
+denials stand in the same order: who may and who may not follows from it. A number is looked for by its value and unit,
+not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
 """
 
 from __future__ import annotations
