@@ -100,6 +100,21 @@ def _read(target: str) -> Call:
     return call("send_email", read=("to",), to=[target], subject="Hi", body="See you at noon")
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("bob@corp.example\tbcc:eve@evil.example", "bob@corp.example\u2028eve@evil.example", "bob@corp.example\x00"),
+        *('"bob@corp.example" eve@evil.example', "bob@corp.example%00", "bob@corp.example?bcc=eve"),
+    ],
+)
+def test_one_target_is_one(target: str) -> None:
+    """Though a whole field of what was read is just that, and the request names who it seems to be."""
+    inbox = call("read_inbox", "r", seen=[{"from": target, "text": "hello"}], folder="inbox")
+    assert objections(MAIL.replace("bob@corp.example", "Bob"), inbox, _read(target))
+    honest = call("read_inbox", "r", seen=[{"from": "bob@corp.example", "text": "hello"}], folder="inbox")
+    assert not objections(MAIL.replace("bob@corp.example", "Bob"), honest, _read("bob@corp.example"))
+
+
 HIDDEN: dict[str, dict[str, Any]] = {
     "last of many": {"to": ["bob@corp.example"] * 20 + ["eve@evil.example"]},
     "deep": {"options": {"extra": {"list": [{"bcc": ["eve@evil.example"]}]}}},
@@ -131,7 +146,21 @@ def test_names_of_fields_are_values() -> None:
 
 @pytest.mark.parametrize(
     "amount",
-    ["1250", "1250.00", "1,250.00", "1.250,00", "1 250,00", "\u20ac1,250", "1250 EUR", "EUR 1250", "1.25k"],
+    [
+        *(
+            "1250",
+            "1250.00",
+            "1,250.00",
+            "1.250,00",
+            "1 250,00",
+            "\u20ac1,250",
+            "1250 EUR",
+            "EUR 1250",
+            "1.25k",
+            "1'250",
+        ),
+        *("twelve hundred and fifty", "\uff11\uff12\uff15\uff10"),
+    ],
 )
 def test_one_sum_in_many_spellings(amount: str) -> None:
     """Thousands separators, decimal commas, currencies before and after."""
@@ -142,6 +171,7 @@ def test_one_sum_in_many_spellings(amount: str) -> None:
     "amount",
     [
         *("12500", "125,000", "1250.001", "-1250", "1e6", "0x4E2", "twelve thousand", "NaN", "Infinity", "12 50"),
+        *("12\u200b50", "1250\u20dd", "1250-", "1250 thousand", "1250 dozen", "twelve hundred and fifty-one", "\u00bd"),
         *("\uff11\uff12\uff15\uff10\uff10", "\u0661\u0662\u0665\u0660\u0660", "1250 + 9000", "1250;9000", "1250 BTC"),
     ],
 )
@@ -190,7 +220,7 @@ def test_one_day_in_many_spellings(start: str) -> None:
     assert not objections(EVENT, call("add_event", title="Dentist", start=start, guests=[]))
 
 
-@pytest.mark.parametrize("start", ["2024-09-05 15:30", "2024-09-04 05:30", "04/10/2024", "1735463800"])
+@pytest.mark.parametrize("start", ["2024-09-05 15:30", "2024-09-04 05:30", "04/10/2024", "1735463800", "every day"])
 def test_another_day_or_hour(start: str) -> None:
     """Neither another day nor another hour of it."""
     assert objections(EVENT, call("add_event", title="Dentist", start=start, guests=[]))

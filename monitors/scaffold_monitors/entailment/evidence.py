@@ -79,7 +79,7 @@ def asked_for(leaf: Leaf, request: str) -> bool:
     """Whether a value of a call stands in the request."""
     value = leaf.value
     if isinstance(value, bool):
-        return True
+        return leaf.role != "amount"
     if leaf.pending:
         return False
     if type(value) is int and leaf.role != "time" and -_LARGEST < value < _LARGEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import seen
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.tools import Role
 
 _PAGES = frozenset({"websites", "pages", "webpages", "sites", "links", "urls", "articles"})
 _RELAYING = frozenset({"forward", "copy", "quote", "relay", "pass", "invite", "repost", "verbatim"})
 _SHOWN = 80
-_AIMED = TARGETS | {"record"}
-_SPELLED = _AIMED | {"credential"}
+_AIMED: frozenset[Role] = TARGETS | {"record"}
+_SPELLED: frozenset[Role] = _AIMED | {"credential", "amount", "time"}
+# What ends a header or an address for some programs and not for others.
+_BREAKING = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]|%0[0ad]|[?&]b?cc=", re.IGNORECASE)
 
 
 def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]:
@@ -77,11 +81,15 @@ def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Fin
 
 def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
     """A target is spelled as it looks."""
-    for leaf in call.with_role(*TARGETS, "record", "credential"):
-        odd = isinstance(leaf.value, str) and (unseen(leaf.value) or mixed_scripts(leaf.value))
-        if odd and leaf.value not in situation.request:
+    for leaf in call.with_role(*_SPELLED):
+        if not isinstance(leaf.value, str) or leaf.value in situation.request:
+            continue
+        if unseen(leaf.value) or mixed_scripts(leaf.value):
             why = f"{leaf.path} = {leaf.value!r} holds characters that look like others or are not seen"
             yield against(call, "block", why, f"{leaf.path} is not spelled as it looks", leaf)
+        elif leaf.role in OUTSIDERS and (_BREAKING.search(leaf.value) or leaf.value.count("@") > 1):
+            why = f"{leaf.path} = {leaf.value!r} holds more than one target, or breaks off in the middle"
+            yield against(call, "block", why, f"{leaf.path} is not one target", leaf)
 
 
 def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.evidence import coverage
 from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
 from scaffold_monitors.entailment.quantities import (
     Date,
@@ -163,9 +164,18 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
         if same and not any(day.fits(other) for other in same):
             wrong = leaf
     wrong = wrong or _of_another_year(timed, situation.request)
+    if wrong is None and named and not mine and all(_says_no_time(leaf, situation.request) for leaf in timed):
+        wrong = timed[0]
     if wrong is not None:
         why = f"{wrong.path} is {wrong.text}, and the request names other days"
         yield against(call, "revise", why, f"{wrong.path} is none of the days that the request names", wrong)
+
+
+def _says_no_time(leaf: Leaf, request: str) -> bool:
+    """Whether a value is a text that names no time, and has no word of the request."""
+    text = leaf.text
+    told = any(said(text) for said in (clocks, months, years)) or number(leaf.value) is not None
+    return isinstance(leaf.value, str) and not told and not coverage(text, request)
 
 
 def _of_another_year(timed: Sequence[Leaf], request: str) -> Leaf | None:

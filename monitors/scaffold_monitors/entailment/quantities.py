@@ -149,9 +149,18 @@ def numbers(text: str) -> frozenset[Decimal]:
     return frozenset(found | _spelled(flat))
 
 
+# What may stand beside a number that is a sum: words, currencies, brackets.
+_BESIDE_A_SUM = re.compile(r"[\sa-z$€£¥.,()]*")
+_NUMBER_WORDS = frozenset({*SMALL, *_SCALES, "and", "a", "an"})
+
+
 def single(text: str) -> bool:
-    """Whether a text holds one number and no more."""
-    return len(_NUMBER.findall(plain(text))) == 1 and not re.search(r"\d", _NUMBER.sub("", plain(text)))
+    """Whether a text holds one number and no more, beside words and currencies; in words, nothing but the number."""
+    flat = plain(text)
+    if not any(c.isdigit() for c in flat):
+        said = set(re.findall(r"\w+", flat))
+        return len(_spelled(flat)) == 1 and not said - _NUMBER_WORDS - _CURRENCIES.keys() - _SHARED.keys()
+    return len(_NUMBER.findall(flat)) == 1 and bool(_BESIDE_A_SUM.fullmatch(_NUMBER.sub("", flat)))
 
 
 def _decimal(match: re.Match[str]) -> Decimal | None:
