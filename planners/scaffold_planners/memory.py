@@ -25,7 +25,7 @@ from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
 from scaffold_planners.facts import Fact, facts_in, missing
 from scaffold_planners.showing import labelled
-from scaffold_planners.ways import Tools, described
+from scaffold_planners.ways import described
 
 _LEAST_ROOM = 96  # tokens for what is observed, at least: a shortened entry that says where to look has room
 _MARKS = 12  # tokens of the marks around tainted text, and of the space between two texts
@@ -78,12 +78,7 @@ class _Entry(NamedTuple):
 
 
 def pinned(
-    task: Task,
-    *,
-    identity: str = "",
-    can: Sequence[str] = (),
-    cannot: Sequence[str] = (),
-    tools: Tools | None = None,
+    task: Task, *, identity: str = "", can: Sequence[str] = (), cannot: Sequence[str] = ()
 ) -> tuple[Reference[str], ...]:
     """What an agent must know at every step: who it is, what is asked, its goals, which actions there are.
 
@@ -92,9 +87,8 @@ def pinned(
         identity: who the agent is, in the planner's own words.
         can: abilities beside the actions, in the planner's own words.
         cannot: what it cannot do, the same.
-        tools: the actions there are, by name; the task's if left out.
     """
-    actions = described({spec.name: spec for spec in task.tools} if tools is None else tools) or "(none)"
+    actions = described({spec.name: spec for spec in task.tools}) or "(none)"
     limits = [
         "Nothing is done by being written down: only the actions listed change anything, and there are no others.",
         *(f"You can {each}." for each in can),

@@ -44,6 +44,12 @@ class Turn(BaseModel):
     answer: str | bool | int | float | None = None
 
 
+class RecallingTurn(Turn):
+    """A thought, and then an action with its arguments, or the key of something to be had back, or the answer."""
+
+    recall: str = ""
+
+
 _DEFAULTS = ReactOptions()
 _NEXT = (
     "Say what you think now, and then either one action to take, with its arguments, or, once you know it, the answer. "
@@ -77,7 +83,10 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
             return turn.value.answer
         last = turn.key
         yield from seen.add("Turn", apply(_shown, turn))
-        fault = fault_in(Way(summary="turn", calls=[_call(turn.value)]), tools=seen.tools)
+        if isinstance(turn.value, RecallingTurn) and turn.value.recall:
+            yield from seen.add("Recalled", seen.recalled(turn.value.recall))
+            continue
+        fault = fault_in(Way(summary="turn", calls=[_call(turn.value)]), tools=tools)
         if fault:
             faults += 1
             if faults > options.faults:
@@ -88,10 +97,6 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
         made[same] = made.get(same, 0) + 1
         if made[same] > options.repeats:
             raise GaveUp(f"{turn.value.action!r} is called again and again with the same arguments (at {turn.key})")
-        recalled = seen.recalled(_call(turn.value))
-        if recalled is not None:
-            yield from seen.add("Recalled", recalled)
-            continue
         happened, observation = yield from _do(turn)
         yield from seen.add("Observation", observation)
         if happened and tools[turn.value.action].effect != "read":
@@ -104,8 +109,9 @@ def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Tur
     form = form_of(task.answer, options.max_tokens)
 
     def misfit(turn: Turn) -> str:
-        if (turn.answer is None) == (not turn.action):
-            return "has neither an action nor an answer, or both"
+        recalls = isinstance(turn, RecallingTurn) and bool(turn.recall)
+        if [turn.answer is not None, bool(turn.action), recalls].count(True) != 1:
+            return "has neither an action nor an answer, or more than one of these"
         if turn.answer is None:
             return ""
         if form.options.choices:
@@ -121,7 +127,7 @@ def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Tur
     return think(
         "decide",
         *seen.shown(),
-        returns=Turn,
+        returns=Turn if options.memory is None else RecallingTurn,
         instruction=_NEXT.format(wanted=kind),
         sampling=once(tries=options.tries, flags=(misfit,)),
         options=options.asked(),
@@ -144,6 +150,8 @@ def _call(turn: Turn) -> Call:
 
 
 def _shown(turn: Turn) -> str:
+    if isinstance(turn, RecallingTurn) and turn.recall:
+        return f"{turn.thought}\nRecall: {turn.recall}"
     arguments = canonical(turn.arguments).decode()
     return f"{turn.thought}\nAction: {turn.action} {arguments}"
 

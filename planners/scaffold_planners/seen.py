@@ -5,45 +5,29 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.moves import Planning
 from scaffold.vocabulary.references import NOWHERE, Reference, apply
 from scaffold.vocabulary.task import Task
 from scaffold_planners.memory import WorkingMemory, pinned
 from scaffold_planners.showing import inputs, labelled
-from scaffold_planners.ways import Call, Tools, described
+from scaffold_planners.ways import Tools, described
 
-RECALL = ActionSpec(
-    name="recall",
-    description="What was shortened, word for word, by its key, such as m3",
-    parameters={
-        "type": "object",
-        "properties": {"key": {"type": "string"}},
-        "required": ["key"],
-        "additionalProperties": False,
-    },
-    effect="read",
-)
-"""No action of the task: the planner itself answers it, from its memory."""
+_HAVE_BACK = "have what was shortened back word for word: say its key, such as m3, as `recall`"
 
 
 class Seen:
-    """The actions, the task, and all that was seen so far; long texts are cut.
-
-    Attributes:
-        tools: what a turn may name.
-    """
+    """The actions, the task, and all that was seen so far; long texts are cut."""
 
     def __init__(self, task: Task, tools: Tools, longest: int) -> None:
-        self.tools = tools
+        self._tools = tools
         self._task = task
         self._longest = longest
         self._texts: list[Reference[str]] = []
 
     def shown(self) -> tuple[Reference[str], ...]:
         """All that a turn is shown."""
-        actions = labelled("Actions", described(self.tools))
+        actions = labelled("Actions", described(self._tools))
         return (actions, *inputs(self._task), labelled("Task", self._task.request), *self._texts)
 
     def add(self, label: str, seen: Any) -> Planning[None]:
@@ -51,9 +35,9 @@ class Seen:
         yield from ()
         self._texts.append(labelled(label, apply(partial(_cut, longest=self._longest), seen)))
 
-    def recalled(self, _call: Call) -> Reference[Any] | None:
-        """What a call wants to have back word for word; None for a call of something else."""
-        return None
+    def recalled(self, key: str) -> Reference[Any]:
+        """What stands under a key, word for word; or that nothing does."""
+        return Reference(f"nothing is remembered as {key!r}", NOWHERE)
 
 
 class Remembered(Seen):
@@ -64,8 +48,8 @@ class Remembered(Seen):
     """
 
     def __init__(self, task: Task, tools: Tools, limit: int) -> None:
-        super().__init__(task, {RECALL.name: RECALL, **tools}, longest=0)
-        known = (*pinned(task, tools=self.tools), *inputs(task))
+        super().__init__(task, tools, longest=0)
+        known = (*pinned(task, can=[_HAVE_BACK]), *inputs(task))
         self._memory = WorkingMemory(known, limit=limit, about=task.request)
 
     def shown(self) -> tuple[Reference[str], ...]:
@@ -76,12 +60,10 @@ class Remembered(Seen):
         """Take in what later turns are to see."""
         yield from self._memory.add(labelled(label, seen))
 
-    def recalled(self, call: Call) -> Reference[Any] | None:
-        """What a call wants to have back word for word; None for a call of something else."""
-        if self.tools[call.action] is not RECALL:  # the task may have an action of that name
-            return None
+    def recalled(self, key: str) -> Reference[Any]:
+        """What stands under a key, word for word; or that nothing does."""
         try:
-            return self._memory.recall(str(call.arguments["key"]))
+            return self._memory.recall(key)
         except KeyError as error:
             return Reference(str(error.args[0]), NOWHERE)
 

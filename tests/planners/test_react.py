@@ -185,14 +185,14 @@ def test_a_memory_bounds_what_turns_are_shown_and_gives_back_what_it_shortened(s
     turns = iter(
         [
             *(turn("look", at=f"place {number} of 9, which is far away and has a long name") for number in range(20)),
-            turn("recall", key="m2"),
-            turn("recall", key="m77"),
+            json.dumps({"thought": "hm", "recall": "m2"}),
+            json.dumps({"thought": "hm", "recall": "m77"}),
             turn(answer="x"),
         ]
     )
     backend = Scripted(lambda request: "Many places." if "Shorten" in request.messages[-1].content else next(turns))
     options = {"memory": 700, "steps": 30, "repeats": 9}
-    outcome = solve("react", TASK, backend, options=options, actions=[look, send])
+    outcome = solve("react", TASK, backend, options=options, actions=[look, send], monitors=["selfmodel"])
     assert (outcome.status, outcome.answer) == ("solved", "x")
     assert len(outcome.actions) == 20
     shown = [
@@ -202,20 +202,15 @@ def test_a_memory_bounds_what_turns_are_shown_and_gives_back_what_it_shortened(s
     assert "not at place 0 of 9" not in shown[20]
     assert "Recalled: Observation: it is not at place 0 of 9, which is far away and has a long name" in shown[21]
     assert "nothing is remembered as 'm77'" in shown[22]
-    assert all("recall(key: string)" in each for each in shown)
+    assert all("You can have what was shortened back word for word" in each for each in shown)
+    assert not [each for each in outcome.verdicts if each.decision == "flag"]
 
 
-def test_an_action_of_the_tasks_own_that_is_called_recall_is_the_tasks(solve: Any) -> None:
-    """The planner answers in its place only where there is none."""
-
-    @action(effect="read")
-    async def recall(key: str) -> str:
-        """Call a product back."""
-        return f"{key} is called back"
-
-    backend = Scripted([turn("recall", key="m1"), turn(answer="x")])
-    outcome = solve("react", TASK, backend, options={"memory": 900}, actions=[recall])
-    assert [each.name for each in outcome.actions] == ["recall"]
+def test_without_a_memory_there_is_nothing_to_recall(react: Any) -> None:
+    """All that was seen is shown, and a turn that wants something back is none."""
+    outcome = react(*[json.dumps({"thought": "hm", "recall": "m2"})] * 3)
+    assert outcome.status == "failed"
+    assert "recall" in outcome.reason
 
 
 def test_a_memory_without_room_is_told_before_anything_is_asked(solve: Any) -> None:
