@@ -50,6 +50,7 @@ _MONEY = re.compile(
     r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
 )
 _SHOWN = 80
+_PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
 # What makes a sum of several numbers, and what only looks like one number.
 _OPERATOR = re.compile(r"[+*/=;|&]|\d\s*-\s*\d|^\s*-")
 _EPOCH = re.compile(r"[12]\d{9}(?:\d{3})?")
@@ -172,8 +173,10 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _says_no_time(leaf: Leaf, request: str) -> bool:
-    """Whether a value is a text that names no time, and has no word of the request."""
+    """Whether a value is a text that names no time, not even the present, and has no word of the request."""
     text = leaf.text
+    if _PRESENT & set(words(text)):
+        return False
     told = any(said(text) for said in (clocks, months, years)) or number(leaf.value) is not None
     return isinstance(leaf.value, str) and not told and not coverage(text, request)
 
