@@ -348,6 +348,8 @@ class Postgres:
             if self.restarts != restarts:
                 raise Gone("the server was restarted")
             cursor = await connection.execute(statement, values, prepare=True)
+            if len(parts) == 1:  # what it gives need not be read to be counted
+                return {parts[0].run} if cursor.rowcount > 0 else set()
             return {run for (run, *_) in await cursor.fetchall()}
 
     async def last(self, run: str, epoch: int) -> int | None:
