@@ -32,6 +32,7 @@ _DAY_S = 86_400
 _PROMPT = "word " * 300
 _ANSWER = "word " * 100
 _ROW_BYTES = 60  # a row's header, its key, and its place in the index, twice for events with content
+_CONNECTIONS = 13  # of a worker: six write, one listens, one looks; the engine procrastinate has five of its own
 _PAGE_WRITES = 1.3  # WAL and checkpoints write a stored byte more than once
 
 
@@ -168,7 +169,7 @@ def modelled(said: argparse.Namespace, cost: dict[str, Cost]) -> dict[str, Any]:
         "tokens_per_s": round(rate * said.steps * said.tokens),
         "usd_a_day": round(said.runs_a_day * said.steps * said.tokens * said.usd_per_million / 1e6),
         "worker_cores": round(rate * per_run["cpu_s"], 1),
-        "connections": said.workers * 7,
+        "connections": said.workers * _CONNECTIONS,
     }
 
 

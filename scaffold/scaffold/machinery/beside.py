@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Beside:
                 waits.set_result(None)
 
         reading = _Reading(key, monitor)
-        task = asyncio.ensure_future(self._read(reading, review(has_to_wait), late))
+        task = asyncio.ensure_future(self._read(reading, partial(review, has_to_wait), late))
         self._under_way[task] = reading
         task.add_done_callback(self._ended)
         await asyncio.wait((task, waits), return_when=asyncio.FIRST_COMPLETED)
@@ -81,9 +82,9 @@ class Beside:
 
     @staticmethod
     async def _read(
-        reading: _Reading, review: Coroutine[Any, Any, Verdict], late: Callable[[Verdict], None]
+        reading: _Reading, review: Callable[[], Coroutine[Any, Any, Verdict]], late: Callable[[Verdict], None]
     ) -> Verdict:
-        verdict = await review
+        verdict = await review()  # made here: a task that is cancelled before its first step would leave it unawaited
         if reading.late:
             late(verdict)
         return verdict
