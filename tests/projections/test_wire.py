@@ -60,7 +60,7 @@ SPANS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(SPANS, max_size=4))
 def test_any_span_is_written_as_opentelemetry_writes_it(spans: list[ReadableSpan]) -> None:
     """Ids, times, kinds, states, resources, scopes, events, links, and attributes of every kind and depth."""
