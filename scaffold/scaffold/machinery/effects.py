@@ -277,7 +277,9 @@ class Effects:
         if action.spec.idempotency == "reconcile" and isinstance(action, Reconciles):
             told = self.reveal(call.action)
             run = self._recorder.claim.run
-            asking = Call(run=run, key=idempotency_key(run, key), credentials=told)
+            # A target that refuses older epochs hears of ours here: whom we took over from cannot act after its answer.
+            epoch = self._recorder.claim.epoch
+            asking = Call(run=run, key=idempotency_key(run, key), credentials=told, epoch=epoch)
             try:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, asking)
