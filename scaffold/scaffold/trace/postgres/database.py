@@ -482,7 +482,7 @@ _WHO = "SELECT owner, extract(epoch FROM leased_until - clock_timestamp()) FROM 
 _RENEW = """
 UPDATE scaffold.runs r SET leased_until = clock_timestamp() + make_interval(secs => %s)
 FROM unnest(%s::text[], %s::bigint[]) AS held (run, epoch)
-WHERE r.run = held.run AND r.epoch = held.epoch RETURNING r.run
+WHERE r.run = held.run AND r.epoch = held.epoch AND r.owner <> '' RETURNING r.run
 """
 _FENCE = """
 UPDATE scaffold.runs SET owner = '', epoch = epoch + 1, leased_until = NULL

@@ -275,7 +275,7 @@ class PostgresJournal:
         for line in lines:
             if line.claim.run in held:
                 line.until, line.clocks = asked + self._lease, clocks
-            else:
+            elif self._lines.get(line.claim.run) is line:  # else it was given back meanwhile
                 line.fail(lost(line.claim))
 
     def _line_of(self, claim: Claim) -> Line:
