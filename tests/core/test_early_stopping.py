@@ -219,7 +219,7 @@ def test_a_stream_that_breaks_once_all_is_decided_changes_nothing(world: World) 
 
 
 def test_a_slow_check_in_one_stream_does_not_disturb_the_order(world: World) -> None:
-    """While the first sample is being checked others end: they are counted after it, and what is alike is checked once."""
+    """While the first sample is checked others end: they are counted after it, and what is alike is checked once."""
     checked: list[str] = []
 
     async def slowly(text: str) -> bool:
