@@ -16,7 +16,6 @@ import pytest
 from scaffold.errors import JournalFailed
 from scaffold.interfaces import Claim
 from scaffold.testing.journal_conformance import Writing
-from scaffold.trace import disks
 from scaffold.trace.files import SPINE, FileJournal
 from scaffold.trace.syncing import Syncing
 
@@ -78,7 +77,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """A disk that the journals of the test sync to."""
     made = Disk()
-    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda _: Syncing(disks.Disk(), made.fsync))
+    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda: Syncing(made.fsync))
     return made
 
 
@@ -113,7 +112,7 @@ def test_nobody_is_told_before_it_is_on_disk(monkeypatch: pytest.MonkeyPatch, tm
     """Whatever the disk takes for each file, and whoever else appends meanwhile, durably or not."""
     source = random.Random(9)
     disk = Disk(lambda: source.choice((0.0, 0.0, 0.001, 0.004)))
-    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda _: Syncing(disks.Disk(), disk.fsync))
+    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda: Syncing(disk.fsync))
 
     async def work() -> None:
         journal = FileJournal(tmp_path)
@@ -205,7 +204,7 @@ def test_a_quick_disk_is_not_handed_to_a_thread_and_a_slow_one_does_not_hold_up_
     """One run alone, many syncs: by the loop itself while they take next to no time, by threads while they do."""
 
     async def syncs(disk: Disk, folder: Path) -> set[int]:
-        monkeypatch.setattr("scaffold.trace.files.Syncing", lambda _: Syncing(disks.Disk(), disk.fsync))
+        monkeypatch.setattr("scaffold.trace.files.Syncing", lambda: Syncing(disk.fsync))
         journal, writing = FileJournal(folder), Writing()
         (claim,) = await begun(journal, 1)
         for _ in range(30):
@@ -217,71 +216,3 @@ def test_a_quick_disk_is_not_handed_to_a_thread_and_a_slow_one_does_not_hold_up_
     assert loop not in asyncio.run(syncs(Disk(lambda: 0.002), tmp_path / "slow"))
     # On a busy machine even nothing may seem slow; so it is asked until it was quick.
     assert any(loop in asyncio.run(syncs(Disk(), tmp_path / f"quick{number}")) for number in range(50))
-
-
-def test_all_of_a_file_system_is_synced_for_many_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One sync for all that were synced here before; where it fails, each run hears of its own failure, or of none."""
-    disk, strokes = Disk(), 0
-    broken = False
-
-    def syncfs(_descriptor: int) -> None:
-        nonlocal strokes
-        strokes += 1
-        if broken:
-            raise OSError(errno.EIO, "Input/output error")
-
-    whole = disks.Disk(os.open(tmp_path, os.O_RDONLY), syncfs)
-    monkeypatch.setattr(disks, "_MUCH_KB", float("inf"))
-    monkeypatch.setattr(whole, "way", lambda: "whole")
-    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda _: Syncing(whole, disk.fsync))
-
-    async def work() -> None:
-        nonlocal broken
-        journal = FileJournal(tmp_path / "runs")
-        claims = await begun(journal, 10)
-        writing = [Writing() for _ in claims]
-
-        async def all_write() -> list[BaseException | None]:
-            writes = zip(claims, writing, strict=True)
-            appending = (journal.append(claim, each.notes(1), durable=True) for claim, each in writes)
-            return await asyncio.gather(*appending, return_exceptions=True)
-
-        assert await all_write() == [None] * 10
-        assert strokes == 0  # what another process has written may have failed before we looked
-        before = disk.syncs
-        assert await all_write() == [None] * 10
-        assert (strokes, disk.syncs) == (1, before)
-        broken = True
-        disk.broken.add(size_of(journal, "r7").st_ino)
-        assert [type(each).__name__ for each in await all_write() if each] == ["JournalFailed"]
-        assert (strokes, disk.syncs >= before + 10) == (2, True)
-        # Whoever was not in that round may have failed too: the file system has told of it, and will not again.
-        disk.broken.add(size_of(journal, "r2").st_ino)
-        said = await all_write()
-        assert [place for place, each in enumerate(said) if each] == [2, 7]
-        assert strokes == 2
-
-    asyncio.run(work())
-
-
-def test_what_others_have_written_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With much of it in memory, syncing all of the file system would take long: it is not asked for."""
-    asked: list[int] = []
-    disk = disks.Disk(os.open(tmp_path, os.O_RDONLY), asked.append)
-    monkeypatch.setattr(disks, "_MUCH_KB", -1)
-    assert (disk.sync(), disk.way(), asked) == (False, "few", [])
-    monkeypatch.setattr(disks, "_MUCH_KB", float("inf"))
-    assert (disk.way(), disk.sync(), len(asked)) == ("whole", True, 1)
-
-
-def test_the_quickest_way_of_late_is_taken_and_the_others_are_tried_again() -> None:
-    """Few threads, or one for each file: whichever took less."""
-    disk = disks.Disk()
-    assert disk.way() == "few"
-    disk.went("few", 10, 0.5)
-    assert disk.way() == "many"
-    disk.went("many", 10, 0.1)
-    assert [disk.way() for _ in range(3)] == ["many"] * 3
-    for _ in range(20):
-        disk.went("many", 10, 5.0)
-    assert disk.way() == "few"

@@ -29,7 +29,6 @@ import msgspec
 
 from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
-from scaffold.trace.disks import disk_of
 from scaffold.trace.syncing import OneByOne, Syncing
 from scaffold.trace.writer import CONTENT, HEADS, PACKED, SPINE, Writer, make_private, seq_of
 
@@ -144,7 +143,7 @@ class FileJournal:
         if self._one_by_one is not None:
             return self._one_by_one
         loop = asyncio.get_running_loop()
-        return self._syncing.get(loop) or self._syncing.setdefault(loop, Syncing(disk_of(self.root)))
+        return self._syncing.get(loop) or self._syncing.setdefault(loop, Syncing())
 
     async def _sync_folders(self, *folders: Path) -> None:
         """Make the names in folders durable: what is in a file does not help if the file cannot be found."""

@@ -1,8 +1,8 @@
 """Makes what runs have written durable: the files of all runs that wait at one time go to the disk together.
 
-What several runs of a process want durable at one time is a round. Threads sync its files, or all of the file system at
-once, whichever is the quickest of late (`disks.py`), and the event loop is told once, when the last of them is done.
-Where that takes long, it is told as files are done, and the next round does not wait.
+What several runs of a process want durable at one time is a round. A few threads sync its files, and the event loop is
+told once, when the last of them is done. Where that takes long, all threads help, it is told as files are done, and the
+next round does not wait.
 
 Handing a file to a thread and being told takes about as long as a good disk takes to sync it. So where one run alone
 writes, many times within a few milliseconds, to a disk that has lately been quick, it is synced where it is asked for.
@@ -19,12 +19,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from scaffold.trace.disks import QUICK_S
-
-if TYPE_CHECKING:
-    from scaffold.trace.disks import Disk, Way
 
 Sync = Callable[[int], Awaitable[None]]
 Told = Callable[[BaseException | None], None]
@@ -35,7 +29,8 @@ None: all is on disk. An OSError: it may not be, and never will. Anything else: 
 
 _FEW_THREADS, _MOST_THREADS = 4, 32
 _LONG_S = 0.001  # a round that takes longer is not waited for
-_MANY = 4  # runs, from which on it is worth choosing how to sync them
+_QUICK_S = 0.0005  # what a good disk takes for a sync
+_WEIGHT = 0.2  # of the last time in what is usual
 _TURN_S = 0.005  # how long the loop may go on with syncs of its own before it turns to others
 
 
@@ -94,7 +89,6 @@ class _Item:
 
     descriptors: Sequence[int]
     told: Told
-    known: bool
     waiter: asyncio.Future[None] | None = None
     error: BaseException | None = None
     took: float = 0.0
@@ -114,32 +108,30 @@ class Syncing:
     """Syncs the files of one journal, for one event loop.
 
     Args:
-        disk: what all the files are on.
         fsync: syncs one file, and raises OSError where that fails.
     """
 
-    def __init__(self, disk: Disk, fsync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, fsync: Callable[[int], None] = os.fsync) -> None:
         self._loop = asyncio.get_running_loop()
-        self._disk = disk
         self._fsync = fsync
+        self._usual = 2 * _QUICK_S  # seconds that a sync of one run takes of late: nothing is known yet
         self._next: list[_Item] = []
         self._begins = False  # the next round, as soon as the loop gets there
         self._latest: _Round | None = None
         self._turned = 0.0  # when the loop was last seen to turn to others
 
-    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False, known: bool = False) -> None:
+    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False) -> None:
         """Have files synced, and wait until `told` was called.
 
         Args:
             descriptors: the files.
             told: what came of it.
             alone: no other run is being written.
-            known: they were synced here before, so that whatever may have failed since did so before our eyes.
         """
-        item = _Item(descriptors, told, known)
-        if alone and self._disk.usual < QUICK_S and time.perf_counter() - self._turned < _TURN_S and self._idle():
+        item = _Item(descriptors, told)
+        if alone and self._usual < _QUICK_S and time.perf_counter() - self._turned < _TURN_S and self._idle():
             _sync(item, self._fsync)
-            self._disk.took(item.took)
+            self._learn(item)
             item.tell()
             if item.error is not None and not isinstance(item.error, OSError):
                 raise item.error
@@ -148,6 +140,9 @@ class Syncing:
         self._next.append(item)
         self._begin_soon()
         await item.waiter
+
+    def _learn(self, item: _Item) -> None:
+        self._usual += _WEIGHT * (item.took - self._usual)
 
     def _idle(self) -> bool:
         return not self._next and (self._latest is None or not self._latest.left)
@@ -162,7 +157,7 @@ class Syncing:
     def _begin(self) -> None:
         self._begins = False
         items, self._next = self._next, []
-        self._latest = latest = _Round(items, self._disk, self._fsync, self._done)
+        self._latest = latest = _Round(items, self._fsync, self._done)
         latest.begin()
         self._loop.call_later(_LONG_S, self._look_at, latest)
 
@@ -187,7 +182,7 @@ class Syncing:
         self._turned = time.perf_counter()
         items = done.taken()
         if items and len(done.items) == 1:
-            self._disk.took(items[0].took)
+            self._learn(items[0])
         if self._next:
             self._begin_soon()
         for item in items:
@@ -206,32 +201,22 @@ class _Round:
     def __init__(
         self,
         items: Sequence[_Item],
-        disk: Disk,
         fsync: Callable[[int], None],
         done: Callable[[_Round], None],
     ) -> None:
         self.items = items
         self.left = len(items)
         self.late = False
-        self._disk = disk
         self._fsync = fsync
-        self._way: Way = "few"
-        self._began = time.perf_counter()
         self._tell = done
-        self._todo: deque[_Item] = deque()
+        self._todo = deque(items)
         self._done: list[_Item] = []
         self._lock = threading.Lock()
         self._workers = 0
 
     def begin(self) -> None:
-        """Have it done, as it is the quickest of late."""
-        if len(self.items) >= _MANY:
-            self._way = self._disk.way()
-        if self._way == "whole":
-            _have_done(self._sync_whole)
-        else:
-            self._todo.extend(self.items)
-            self.work_with(_FEW_THREADS if self._way == "few" else _MOST_THREADS)
+        """Have it done."""
+        self.work_with(_FEW_THREADS)
 
     def work_with(self, threads: int) -> None:
         """Have so many threads work at it, if there is as much to do."""
@@ -241,15 +226,6 @@ class _Round:
         for _ in range(more):
             _have_done(self._work)
 
-    def _sync_whole(self) -> None:
-        """Sync all at one stroke, but for files that were never synced by us: what has failed before was not seen."""
-        known = [item for item in self.items if item.known]
-        whole = bool(known) and self._disk.sync()
-        self._todo.extend(item for item in self.items if not (whole and item.known))
-        if whole:
-            self._are_done(known)
-        self.work_with(_MOST_THREADS)
-
     def _work(self) -> None:
         while True:
             try:
@@ -257,18 +233,12 @@ class _Round:
             except IndexError:
                 return
             _sync(item, self._fsync)
-            self._are_done([item])
-
-    def _are_done(self, items: Sequence[_Item]) -> None:
-        with self._lock:
-            self.left -= len(items)
-            tells = not self._done if self.late else not self.left
-            self._done.extend(items)
-            over = not self.left
-        if over and len(self.items) >= _MANY:
-            self._disk.went(self._way, len(self.items), time.perf_counter() - self._began)
-        if tells:
-            self._tell(self)
+            with self._lock:
+                self.left -= 1
+                tells = not self._done if self.late else not self.left
+                self._done.append(item)
+            if tells:
+                self._tell(self)
 
     def taken(self) -> Sequence[_Item]:
         """What is synced and nobody was told of."""
@@ -294,7 +264,7 @@ class OneByOne:
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
 
-    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False, known: bool = False) -> None:
+    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False) -> None:
         """Have files synced."""
         try:
             for descriptor in descriptors:

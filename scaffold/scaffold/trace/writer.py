@@ -211,7 +211,7 @@ class Writer:
         size = self._sizes[1]
         files = (self.spine,) if size == self._content_synced else (self.content, self.spine)
         self._syncing = True
-        await syncs.sync(files, partial(self._told, self._written, size), alone=alone, known=self._synced >= 0)
+        await syncs.sync(files, partial(self._told, self._written, size), alone=alone)
 
     def _told(self, written: int, size: int, error: BaseException | None) -> None:
         """A sync of what was written until then is over, whether or not anybody still waits for it."""
