@@ -17,7 +17,8 @@ from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import read_files
 from scaffold.trace.postgres import PostgresJournal
-from scaffold.trace.postgres.database import Part, Postgres
+from scaffold.trace.postgres.appending import Part
+from scaffold.trace.postgres.database import Postgres
 from scaffold.trace.postgres.journal import _clocks
 from scaffold.trace.postgres.shared_minute import SharedMinute
 from scaffold.vocabulary import events as ev

@@ -17,7 +17,8 @@ from scaffold.interfaces import Answer
 from scaffold.testing.simulated_world import Crash
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.postgres import PostgresJournal
-from scaffold.trace.postgres.database import Claimed, Gone, Part, Refused, Taken, kind_of
+from scaffold.trace.postgres.appending import Part, kind_of
+from scaffold.trace.postgres.database import Claimed, Gone, Refused, Taken
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Record

@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from scaffold.errors import BadInput, JournalFailed, MissingExtra
 from scaffold.interfaces import Record
 from scaffold.trace.postgres import schema
+from scaffold.trace.postgres.appending import Part, appending
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
 
 _CONNECT_S = 10
-_KIND = b'{"kind":"'
-_FEW = 4  # records
 _ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # connections: from how many on some are kept, and how many are not
 _GREETING = "SELECT pg_postmaster_start_time(), set_config('plan_cache_mode', 'force_generic_plan', false)"
 EVENTS, INBOX = "scaffold_events", "scaffold_inbox"
@@ -48,14 +46,6 @@ class Claimed(NamedTuple):
     epoch: int
     owner: str | None = None
     left: float = 0.0
-
-
-class Part(NamedTuple):
-    """Records of one run, under one claim; without any, it is only seen that what was stored before is durable."""
-
-    run: str
-    epoch: int
-    records: Sequence[Record]
 
 
 class Taken(NamedTuple):
@@ -343,7 +333,7 @@ class Postgres:
     # --- records
 
     async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
-        statement, values = _appending(parts, durable=durable)
+        statement, values = appending(parts, durable=durable)
         async with self._appending_connection() as connection:
             if self.restarts != restarts:
                 raise Gone("the server was restarted")
@@ -451,12 +441,6 @@ def _understood() -> Iterator[None]:
         raise Refused(_line(error)) from error
 
 
-def kind_of(line: bytes) -> str:
-    """The kind of a spine line, which stands first in it."""
-    end = line.find(b'"', len(_KIND)) if line.startswith(_KIND) else -1
-    return line[len(_KIND) : end].decode() if end > 0 else ""
-
-
 def _share(
     name: str, amount: tuple[int, int], limits: tuple[float, float], under_way: float
 ) -> tuple[str | int | float, ...]:
@@ -488,102 +472,6 @@ _FENCE = """
 UPDATE scaffold.runs SET owner = '', epoch = epoch + 1, leased_until = NULL
 WHERE run = %s AND leased_until < clock_timestamp()
 """
-# The lock of `held` is what fences: a claim changes `epoch`, waits for it, and who comes later reads the new epoch.
-_HELD_ONE = """
-WITH held AS MATERIALIZED (
-    SELECT run, CASE WHEN %b THEN '' ELSE set_config('synchronous_commit', 'off', true) END
-    FROM scaffold.runs WHERE run = %b AND epoch = %b FOR KEY SHARE)
-"""
-_KEPT_ONE = """, kept AS (
-    INSERT INTO scaffold.content (run, seq, line)
-    SELECT held.run, c.seq, c.line::json FROM held, unnest(%b::bigint[], %b::text[]) AS c (seq, line))
-"""
-_SPINE_ONE = """, spine AS (
-    INSERT INTO scaffold.events (run, seq, kind, line)
-    SELECT held.run, e.seq, e.kind, e.line::json
-    FROM held, unnest(%b::bigint[], %b::text[], %b::text[]) AS e (seq, kind, line))
-"""
-# The same for a few records, each value for itself, which takes a client a tenth of what arrays take.
-_LOCKED = "(SELECT run FROM scaffold.runs WHERE run = %b AND epoch = %b FOR KEY SHARE) held"
-_KEPT_FEW = """
-    INSERT INTO scaffold.content (run, seq, line)
-    SELECT held.run, c.seq, c.line FROM {}, (VALUES {}) AS c (seq, line)
-"""
-_SPINE_FEW = """
-    INSERT INTO scaffold.events (run, seq, kind, line)
-    SELECT held.run, e.seq, e.kind, e.line FROM {}, (VALUES {}) AS e (seq, kind, line)
-"""
-_HELD = """
-WITH held AS MATERIALIZED (
-    SELECT r.run, CASE WHEN asked.durable THEN '' ELSE set_config('synchronous_commit', 'off', true) END
-    FROM scaffold.runs r
-    JOIN (SELECT *, %b::boolean AS durable FROM unnest(%b::text[], %b::bigint[]) AS a (run, epoch)) asked
-    ON r.run = asked.run WHERE r.epoch = asked.epoch
-    ORDER BY r.run FOR KEY SHARE OF r)
-"""
-_KEPT = """, kept AS (
-    INSERT INTO scaffold.content (run, seq, line)
-    SELECT c.run, c.seq, c.line::json FROM unnest(%b::text[], %b::bigint[], %b::text[]) AS c (run, seq, line)
-    JOIN held ON held.run = c.run)
-"""
-_SPINE = """, spine AS (
-    INSERT INTO scaffold.events (run, seq, kind, line)
-    SELECT e.run, e.seq, e.kind, e.line::json
-    FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::text[]) AS e (run, seq, kind, line)
-    JOIN held ON held.run = e.run)
-"""
-_WHOSE = "SELECT * FROM held"
-
-
-@cache
-def _few(events: int, contents: int, *, durable: bool) -> bytes:
-    """The statement that stores a few records of one run."""
-    held = _LOCKED if durable else "held"
-    kept = _KEPT_FEW.format(held, ", ".join(["(%b::bigint, %b::json)"] * contents)) if contents else ""
-    spine = _SPINE_FEW.format(held, ", ".join(["(%b::bigint, %b::text, %b::json)"] * events))
-    if durable:
-        return ((f"WITH kept AS ({kept})" if kept else "") + spine + "RETURNING run").encode()
-    return (_HELD_ONE + (f", kept AS ({kept})" if kept else "") + f", spine AS ({spine})" + _WHOSE).encode()
-
-
-def _appending_few(part: Part, *, durable: bool) -> tuple[bytes, list[Any]]:
-    """The same for a few; where they are to be durable, nothing has to be set, and both parts lock the same row."""
-    contents = [record for record in part.records if record.content]
-    held = [part.run, part.epoch]
-    values: list[Any] = [] if durable else [durable, *held]
-    if contents:
-        values += held if durable else []
-        for record in contents:
-            values += [record.seq, record.content.decode()]
-    values += held if durable else []
-    for record in part.records:
-        values += [record.seq, kind_of(record.line), record.line.decode()]
-    return _few(len(part.records), len(contents), durable=durable), values
-
-
-def _appending(parts: Sequence[Part], *, durable: bool) -> tuple[bytes, list[Any]]:
-    """The statement that stores records, with only the parts that these need, and its values."""
-    if len(parts) == 1 and 0 < len(parts[0].records) <= _FEW:
-        return _appending_few(parts[0], durable=durable)
-    rows = [(part.run, record) for part in parts for record in part.records]
-    content = [(run, record) for run, record in rows if record.content]
-    if len(parts) == 1:
-        held, kept, spine, named = _HELD_ONE, _KEPT_ONE, _SPINE_ONE, False
-        values: list[Any] = [durable, parts[0].run, parts[0].epoch]
-    else:
-        held, kept, spine, named = _HELD, _KEPT, _SPINE, True
-        values = [durable, [part.run for part in parts], [part.epoch for part in parts]]
-    if content:
-        values += [[run for run, _ in content]] if named else []
-        values += [[record.seq for _, record in content], [record.content.decode() for _, record in content]]
-    if rows:
-        values += [[run for run, _ in rows]] if named else []
-        values += [[record.seq for _, record in rows], [kind_of(record.line) for _, record in rows]]
-        values.append([record.line.decode() for _, record in rows])
-    statement = held + (kept if content else "") + (spine if rows else "") + _WHOSE
-    return statement.encode(), values
-
-
 _LAST = """
 SELECT coalesce((SELECT max(seq) FROM scaffold.events WHERE run = %s), 0) FROM scaffold.runs
 WHERE run = %s AND epoch = %s

@@ -16,7 +16,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from scaffold.errors import ClaimLost, JournalFailed, TraceError
-from scaffold.trace.postgres.database import Gone, Part, Refused
+from scaffold.trace.postgres.appending import Part
+from scaffold.trace.postgres.database import Gone, Refused
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Record
