@@ -30,14 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from reading_judges import CLEAN, JUDGE, PLAIN, SIGNS, judging, knowing, read
+from reading_judges import CLEAN, JUDGE, PLAIN, SIGNS, judging, knowing, read, thinking
 
-from scaffold import Options, Planning, Scaffold, Task, think
-from scaffold.errors import BackendError, StepFailed
+from scaffold import Planning, Scaffold, Task, think
+from scaffold.errors import BackendError
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Sample, Usage
-from scaffold.vocabulary.sampling import once
 from scaffold_monitors.legibility import Legibility
 from scaffold_monitors.suspicion import Trace
 from scaffold_monitors.watch import Watch
@@ -85,15 +84,6 @@ class Streaming:
         """Nothing to free."""
 
 
-def thinking(task: Task) -> Planning[str]:
-    """One long step."""
-    try:
-        yield from think("solve", task.request, options=Options(max_tokens=100_000), sampling=once(tries=1))
-    except StepFailed:
-        return "cut"
-    return "ok"
-
-
 def solved(backends: dict[str, Any], monitors: list[Any], planner: Any = thinking) -> Any:
     """A run in a folder of its own, and the wall and CPU seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +109,7 @@ def stream() -> Iterator[dict[str, Any]]:
     for _ in range(ROUNDS):
         for name, monitors in ways.items():
             outcome, _, cpu = solved({"default": Streaming(deltas)}, monitors)
-            assert outcome.answer == "ok", outcome
+            assert outcome.answer == "passed", outcome
             best[name] = min(best[name], cpu)
     floor = best.pop("none")
     for name, cpu in best.items():
@@ -136,7 +126,7 @@ def stream() -> Iterator[dict[str, Any]]:
         text = "I add the numbers. " * 50 + PHRASE + ", so I go on. " * 5_000
         backend = Streaming([Delta(0, reasoning=text[at : at + size]) for at in range(0, len(text), size)])
         outcome, _, _ = solved({"default": backend}, [Watch(phrases=[PHRASE])])
-        assert outcome.answer == "cut", outcome
+        assert outcome.answer == "withheld", outcome
         whole = -(-(text.index(PHRASE) + len(PHRASE)) // size)
         worst = max(worst, backend.read - whole)
     yield {"row": "stream", "stops_after_deltas": worst, "of": [1, 3, 4, 8], "planted": PHRASE}

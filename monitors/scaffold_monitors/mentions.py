@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from scaffold.errors import nearest
-from scaffold_monitors import sorting
+from scaffold_monitors import type_checking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def check_mentions(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) ->
         if actions and name not in actions:
             raise rule.expression.fault(f"'for' names no action {name!r}{nearest(name, actions)}", 0)
     specs = [spec for spec in actions.values() if rule.only is None or spec.name in rule.only]
-    sorting.check(rule.expression.expanded, task.inputs, specs)
+    type_checking.check(rule.expression.expanded, task.inputs, specs)
 
 
 def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> str:

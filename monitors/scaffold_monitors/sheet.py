@@ -12,8 +12,8 @@ from scaffold_monitors._cel import new_context
 from scaffold_monitors.expressions import MOST_COST
 from scaffold_monitors.moments import Size
 from scaffold_monitors.reading import OWN_FUNCTIONS
-from scaffold_monitors.sorting import evaluated, failing
 from scaffold_monitors.syntax import tree
+from scaffold_monitors.type_checking import evaluated, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -93,10 +93,11 @@ def _in_parts(
         sampling=once(tries=options.tries, flags=(partial(fault_in, most=options.most),)),
         options=options.asked(),
     )
-    solve = _solve_in_parts if finer and parts.shown == "absent" else _solve
+    solve = partial(_solve_in_parts, task) if finer and parts.shown == "absent" else _solve
     answers: dict[int, Reference[str]] = {}
     for level in levels(parts.value.needs()):
-        solved = yield from together(*(solve(task, parts, number, answers, options) for number in level))
+        needed = [_needed(task, parts, number, answers) for number in level]
+        solved = yield from together(*(solve(shown, options) for shown in needed))
         for number, answer in zip(level, solved, strict=True):
             answers[number] = labelled("Answer", answer)
     return parts, answers
@@ -118,40 +119,22 @@ def fault_in(parts: Decomposition, *, most: int) -> str:
     return ""
 
 
-def _solve(
-    task: Task,
-    parts: Thought[Decomposition],
-    number: int,
-    answers: Mapping[int, Reference[str]],
-    options: StepwiseOptions,
-) -> Planning[Thought[str]]:
-    """Answer one question from the task and the answers it needs, not from any other."""
-    return think(
-        "solve", *_needed(task, parts, number, answers), sampling=agreed(options.votes), options=options.asked()
-    )
+def _solve(shown: Sequence[Reference[Any]], options: StepwiseOptions) -> Planning[Thought[str]]:
+    """Answer one question from what it needs."""
+    return think("solve", *shown, sampling=agreed(options.votes), options=options.asked())
 
 
-def _solve_in_parts(
-    task: Task,
-    parts: Thought[Decomposition],
-    number: int,
-    answers: Mapping[int, Reference[str]],
-    options: StepwiseOptions,
-) -> Planning[Thought[str]]:
+def _solve_in_parts(task: Task, shown: Sequence[Reference[Any]], options: StepwiseOptions) -> Planning[Thought[str]]:
     """Answer one question by smaller ones: of each less is thought out of sight."""
-    shown = _needed(task, parts, number, answers)
     smaller, found = yield from _in_parts(task, shown, options, finer=False)
-    return (
-        yield from think(
-            "combine", *shown, *_answered(smaller, found), sampling=agreed(options.votes), options=options.asked()
-        )
-    )
+    asked = (*shown, *_answered(smaller, found))
+    return (yield from think("combine", *asked, sampling=agreed(options.votes), options=options.asked()))
 
 
 def _needed(
     task: Task, parts: Thought[Decomposition], number: int, answers: Mapping[int, Reference[str]]
 ) -> list[Reference[Any]]:
-    """All that one question is answered from."""
+    """All that one question is answered from: the task and the answers it needs, not any other."""
     needed = {other: answers[other] for other in parts.value.questions[number - 1].needs}
     return [*inputs(task), labelled("Task", task.request), *_answered(parts, needed), _asked(parts, number)]
 

@@ -96,9 +96,6 @@ def test_a_reader_is_told_what_is_asked_before_the_first_piece(world: World) -> 
         StepRecord(
             kind="decide",
             inputs=["do it", {"of": 2}],
-            value=None,
-            text="",
-            reasoning="",
             backend="scripted",
             model="scripted",
             choices=("yes", "no"),

@@ -98,9 +98,6 @@ class Retelling:
         open_ = StepRecord(
             kind=asked.step,
             inputs=what[_INPUTS] if len(what) > _INPUTS else (),
-            value=None,
-            text="",
-            reasoning="",
             to=asked.to,
             backend=asked.backend,
             model=asked.model,

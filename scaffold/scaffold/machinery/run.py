@@ -427,9 +427,6 @@ class Run:
         return StepRecord(
             kind=move.kind,
             inputs=json.loads(canonical(move.inputs)),
-            value=None,
-            text="",
-            reasoning="",
             to=move.to,
             backend=profile.backend,
             model=profile.model,

@@ -137,7 +137,7 @@ def subject(kind: str, number: int, call: ActionCall | None = None, key: str = "
             seen = ObservationRecord(call=call, value=back, tainted=True, predicted=call.predicted)
             return Subject(kind="observation", key=key or f"{number}/3", observation=seen)
         case "stream":
-            asked = StepRecord(kind="decide", inputs=[f"INV-{number}"], value=None, text="", reasoning="")
+            asked = StepRecord(kind="decide", inputs=[f"INV-{number}"])
             return Subject(kind="stream", key=key or f"{number}/0", step=asked)
         case _:
             return Subject(kind="answer", key=key or "", answer=f"{number} invoices were paid")

@@ -114,7 +114,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: what sort of step.
         inputs: what the model was given.
-        value: what it answered, as JSON.
+        value: what it answered, as JSON; like the next two nothing, while it is being answered.
         text: the same as it wrote it.
         reasoning: its readable reasoning.
         to: the role that was asked.
@@ -128,9 +128,9 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     inputs: Any
-    value: Any
-    text: str
-    reasoning: str
+    value: Any = None
+    text: str = ""
+    reasoning: str = ""
     to: str = "default"
     backend: str = ""
     model: str = ""
