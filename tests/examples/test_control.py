@@ -186,7 +186,8 @@ def test_an_opaque_model_draws_more_checks_and_the_trace_shows_them() -> None:
     readable, opaque = map(json.loads, rows.splitlines())
     assert (readable["people_asked"], opaque["people_asked"]) == (0, 5)
     assert opaque["samples"] > readable["samples"] == readable["steps"]
-    assert opaque["read"]["step at high stakes"] == opaque["steps"] > readable["read"]["step at low stakes"]
+    few = readable["read"].get("step at low stakes", 0)  # a fifth of ten, drawn by the run's id: one in ten has none
+    assert opaque["read"]["step at high stakes"] == opaque["steps"] > few
     assert "10 absent" in opaque["said"]
     assert absent.count("gate says escalate: the reasoning behind it cannot be read: a person decides") == 5
     assert "escalate" not in full
