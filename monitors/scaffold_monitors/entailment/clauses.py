@@ -24,6 +24,7 @@ from scaffold_monitors.entailment.lexicon import (
     IMPLIED,
     IRREGULAR,
     LIGHT,
+    MEASURES,
     NOMINALS,
     OBJECT_PRONOUNS,
     ORDERS,
@@ -32,7 +33,7 @@ from scaffold_monitors.entailment.lexicon import (
     THINGS,
 )
 from scaffold_monitors.entailment.moods import WEIGHT, Mood, head
-from scaffold_monitors.entailment.quantities import SMALL
+from scaffold_monitors.entailment.quantities import SMALL, currencies, numbers, undated
 from scaffold_monitors.entailment.tokens import Token, sentences
 from scaffold_monitors.entailment.wording import stem, words
 
@@ -73,6 +74,8 @@ class Clause:
         noun: the noun that its verb takes first, uninflected.
         mood: how it says so.
         most: how many effects it licenses.
+        counted: the number that says so, where it is one; 0 where there is none.
+        uncounted: how many effects it would license without that number.
         literals: what stands for itself in it: quotes, addresses, identifiers, files, numbers.
         text: its words as written.
         start: offset of its first character.
@@ -86,6 +89,8 @@ class Clause:
     noun: str
     mood: Mood
     most: int
+    counted: int
+    uncounted: int
     literals: tuple[Token, ...]
     text: str
     start: int
@@ -178,6 +183,7 @@ class _Maker:
             verb = noun if verb in LIGHT else verb
         acts |= self._medium()
         stems, things = self._things(verb)
+        most, counted, uncounted = self._most(self._after[particle:])
         reminding = verb == "remind" and self._after[:1] and self._after[0].norm in ("me", "us")
         if reminding:  # to remind the user is to put something where the user will see it
             acts, things = frozenset({"create"}), frozenset({"event", "issue"})
@@ -188,7 +194,9 @@ class _Maker:
             stems=stems,
             noun=noun,
             mood="background" if self._answers(verb, mood) else mood,
-            most=self._most(self._after[particle:]),
+            most=most,
+            counted=counted,
+            uncounted=uncounted,
             literals=tuple(token for token in self._inside if token.literal),
             text=self._text[self._inside[0].start : self._inside[-1].end],
             start=self._inside[0].start,
@@ -260,19 +268,23 @@ class _Maker:
         told = verb in ANSWERING and bool(self._after) and self._after[0].norm in ("me", "us")
         return told and mood != "negated" and not _MEDIA & {token.stem for token in self._after}
 
-    def _most(self, after: Sequence[Token]) -> int:
-        """How many effects the words license: one for a singular, more for plurals, lists and "each"."""
+    def _most(self, after: Sequence[Token]) -> tuple[int, int, int]:
+        """How many effects the words license: one for a singular, more for plurals, lists and "each".
+
+        Returns:
+            How many; the number that says so, if there is one; and how many without it.
+        """
         if EVERY & {token.norm for token in self._inside}:
-            return MANY
+            return MANY, 0, MANY
         count = 0
         for place, token in enumerate(after):
             if token.norm in ASIDE and place:
                 break
             number = _count(token)
-            if 1 < number < _COUNTABLE:
-                count = count or number
+            if 1 < number < _COUNTABLE and not count and self._counts(after[place:]):
+                count = number
             if _plural(token) and not count:
-                return MANY
+                return MANY, 0, MANY
         kinds: dict[str, int] = {}
         for token in self._inside:
             if token.literal and token.kind != "number":
@@ -280,7 +292,15 @@ class _Maker:
         names = sum(1 for token in self._inside if token.named and token.norm != "i")
         joined = sum(1 for token in self._inside if token.norm in ("and", ","))
         names += self._unknown_beside("and")
-        return max(1, count, *(min(each, joined + 1) for each in (*kinds.values(), names)))
+        listed = max(1, *(min(each, joined + 1) for each in (*kinds.values(), names)))
+        return max(count, listed), count if count > listed else 0, listed
+
+    def _counts(self, here: Sequence[Token]) -> bool:
+        """Whether a number counts things: no day, no hour, and nothing that is measured, such as "3 euros"."""
+        if len(here) > 1 and _measures(here[1].norm):
+            return False
+        span = undated(self._text[self._inside[0].start : self._inside[-1].end])
+        return any(each == _count(here[0]) for each in numbers(span))
 
 
 def _closes(token: Token) -> bool:
@@ -300,4 +320,9 @@ def _count(token: Token) -> int:
 
 def _plural(token: Token) -> bool:
     ends = token.norm.endswith("s") and not token.norm.endswith(("ss", "us", "is"))
-    return token.kind == "word" and not token.named and ends and token.stem in THINGS
+    return token.kind == "word" and not token.named and ends and token.stem in THINGS and not _measures(token.norm)
+
+
+def _measures(word: str) -> bool:
+    """Whether a word says how much of something there is, such as "euros": several of these are not several things."""
+    return word in MEASURES or bool(currencies(word))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
+from scaffold_monitors.entailment.quantities import number
 from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
@@ -250,7 +251,12 @@ def beyond(
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
         return []  # as much as there is was asked for
-    left = {number: clause.most for number, clause in enumerate(reading.clauses)}
+    carried = {number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
+    # "Scale it to 6 replicas": a number that a call is made with says how much, and not how often.
+    left = {
+        place: clause.uncounted if clause.counted in carried else clause.most
+        for place, clause in enumerate(reading.clauses)
+    }
     for name, count in before().items():
         _take(left, reading.fits.get(name, {}), count)
     # Those with the fewest licences choose first.
