@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Elsewhere
 
 DAY_S = 86_400.0
+
+
+class Sum(NamedTuple):
+    """What some amounts come to, and what those of them do that are below zero."""
+
+    amount: Amount
+    below: Amount
 
 
 class Around(msgspec.Struct):
@@ -34,6 +41,7 @@ class Around(msgspec.Struct):
     now: float
     acts: Sequence[Elsewhere]
     asked: dict[str, Any] = msgspec.field(default_factory=dict)
+    _below: dict[str, Amount] = msgspec.field(default_factory=dict)
 
     def count(self, action: str, days: int) -> int:
         """How often an action was done in the last days."""
@@ -43,7 +51,7 @@ class Around(msgspec.Struct):
         count: int = self.asked[question]
         return count
 
-    def total(self, action: str, argument: str, days: int) -> Amount | None:
+    def sum(self, action: str, argument: str, days: int) -> Sum | None:
         """What an argument of it came to; None when some call has no such number, or its arguments are withheld."""
         question = f"total_in({action!r}, {argument!r}, {days})"
         if question not in self.asked:
@@ -51,8 +59,9 @@ class Around(msgspec.Struct):
             for act in self._of(action, days):
                 tally.add(action, numbers(act.arguments or {}))
             self.asked[question] = tally.total(action, argument)
+            self._below[question] = tally.below.get((action, argument), 0)
         total: Amount | None = self.asked[question]
-        return total
+        return None if total is None else Sum(total, self._below[question])
 
     def count_to(self, action: str, argument: str, days: int, value: Any) -> int | None:
         """How often it was done with one value of an argument; None when the arguments of some call are withheld."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.plan import ActionCall
     from scaffold_monitors.around import Around
-    from scaffold_monitors.tally import Pending
+    from scaffold_monitors.tally import Amount, Pending
 
 # The library turns a function's exception into an error of the expression, but prints it as well; a value
 # that it cannot convert is the quiet way to the same end.
@@ -140,6 +140,8 @@ class Moment(msgspec.Struct, dict=True):
         around: the time, and what all runs did besides; None when no rule asks.
         node: id of the call that is looked at; empty for the plan as a whole.
         unknown: a sum was asked for that depends on a result to come.
+        least: of a sum that nobody can tell yet, give the least it may come to, and not the most.
+        between: such a sum was asked for: amounts above and below zero are on their way, and not all need happen.
     """
 
     calls: Sequence[Facts]
@@ -149,6 +151,8 @@ class Moment(msgspec.Struct, dict=True):
     around: Around | None = None
     node: str = ""
     unknown: bool = False
+    least: bool = False
+    between: bool = False
 
     @cached_property
     def _ahead(self) -> Tally:
@@ -172,11 +176,25 @@ class Moment(msgspec.Struct, dict=True):
 
     def total(self, action: str, argument: str) -> Any:
         """What a numeric argument of an action will have come to."""
-        past, ahead = self.history.settled.total(action, argument), self._ahead.total(action, argument)
-        if past is None or ahead is None:
-            self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
-            return _NO_VALUE
-        amount = past + ahead
+        settled, ahead = self.history.settled.total(action, argument), self._ahead.total(action, argument)
+        if settled is None or ahead is None:
+            return self._untold(action, argument)
+        return self._sum(settled, ahead, self._ahead.below.get((action, argument), 0))
+
+    def _untold(self, action: str, argument: str) -> Any:
+        """No sum; whether there will be one is noted."""
+        self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
+        return _NO_VALUE
+
+    def _sum(self, settled: Amount, ahead: Amount, below: Amount) -> Any:
+        """What is settled and what is ahead, `below` zero among it, together.
+
+        What is ahead need not happen, nor all of it: no amount below zero makes room for others before it is settled.
+        """
+        if below and below != ahead:
+            self.between = True
+            ahead = below if self.least else ahead - below
+        amount = settled + ahead
         return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
 
     def count_in(self, action: str, days: int) -> Any:
@@ -188,7 +206,7 @@ class Moment(msgspec.Struct, dict=True):
 
     def total_in(self, action: str, argument: str, days: int) -> Any:
         """What a numeric argument of it will have come to in the last days, in this run and all others."""
-        past = None if self.around is None else self.around.total(action, argument, days)
+        past = None if self.around is None else self.around.sum(action, argument, days)
         if past is None:
             return _NO_VALUE
         ahead = Tally()
@@ -196,10 +214,9 @@ class Moment(msgspec.Struct, dict=True):
             ahead.add(facts.call.action, numbers(facts.known))
         coming = ahead.total(action, argument)
         if coming is None:
-            self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
-            return _NO_VALUE
-        amount = past + coming
-        return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
+            return self._untold(action, argument)
+        # Of what others did nobody tells here what is settled and what is still on its way.
+        return self._sum(0, past.amount + coming, past.below + ahead.below.get((action, argument), 0))
 
     def count_to(self, action: str, argument: str, days: int, value: Any) -> Any:
         """How often an action will have been done with one value of an argument, in this run and all others."""

@@ -16,7 +16,7 @@
 | `in_order(first, then)` | `then` is done only after `first` was |
 | `never_after(action, earlier)` | the action is not done once `earlier` was |
 | `never_both(one, other)` | at most one of the two is done in the run |
-| `within_hours(action, from, to, zone)` | it is done between two times of the day, such as `'09:00'` and `'17:30'` |
+| `within_hours(action, from, to, zone)` | it is done between two times, such as `'09:00'` and `'17:30'`, or over midnight |
 | `business_hours(action, zone)` | it is done from Monday to Friday between 09:00 and 17:00 |
 | `untainted(action, argument)` | the argument comes from inside our trust |
 
@@ -64,6 +64,8 @@ _LIBRARY: dict[str, Ready] = {
     "untainted": Ready(("action", "argument"), _UNLESS + "!provenance[{argument}].tainted)"),
 }
 assert set(_LIBRARY) == READY  # noqa: S101 - two lists of the same names
+# Hours that begin on one day and end on the next.
+_OVER_MIDNIGHT = _UNLESS + "(clock({zone}) >= {from} || clock({zone}) < {to}))"
 _QUOTED = frozenset({"action", "argument", "first", "then", "earlier", "one", "other", "zone"})
 _TIME = re.compile(r"""["']([01]?\d|2[0-4]):([0-5]\d)["']""")
 _DEEPEST = 20
@@ -134,7 +136,8 @@ def _filled(name: str, given: list[tuple[str, int]], source: str, at: int) -> st
             values[parameter] = text
         else:
             values[parameter] = text if parameter == "days" else f"({text})"
-    return rule.stands_for.format_map(values)
+    overnight = name == "within_hours" and int(values["from"]) > int(values["to"])
+    return (_OVER_MIDNIGHT if overnight else rule.stands_for).format_map(values)
 
 
 def _minutes(text: str, parameter: str, source: str, place: int) -> str:

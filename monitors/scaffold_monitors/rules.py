@@ -38,6 +38,10 @@ that belongs to no plan, as a plan of one.
 person) and what is under review. They are for "at most"; for "at least" ask the plan:
 `plan.exists(c, c.action == 'backup')`.
 
+An amount below zero makes no room for others before it was performed: where amounts of both signs are still to come, a
+rule has to hold with those above zero alone, and with those below. `total_in` cannot see what was performed elsewhere
+and what is on its way there, so for it all of them are still to come.
+
 What is asked about other runs and the time is looked up when a plan or a call is reviewed, and written down with the
 verdict. The last days are so many times 24 hours. Runs are those of the same folder; a call counts that was performed,
 may have been, or is on its way, so that of two runs at the same time both may be refused, and never both let through.

@@ -33,6 +33,11 @@ _NOT_KNOWN = (
     "write a rule about single calls, with args: it is checked again when they are known"
 )
 
+# How the library says that one of our functions had no value to give; what that means, by function.
+_WITHOUT_VALUE = re.compile(r"Function '(\w+)' error: Failed to convert")
+_UNTOLD = {"total": "some call has no number there"}
+_NOT_HERE = "what other runs did, or the time, is not known here, or some call does not have that argument so"
+
 
 class Unclear(ValueError):
     """A rule whose result would mean nothing."""
@@ -106,8 +111,12 @@ class Sheet:
         if expression.depth:
             self._bound(target)
         moment.node, moment.unknown = (target.call.id if target else ""), False
+        moment.between = moment.least = False
         try:
             result = self._execute(values, moment)
+            if result is True and moment.between:
+                moment.least = True  # it has to hold whatever comes of what is on its way
+                result = self._execute(values, moment)
         except Exception:
             if expression.of_plan and any(facts.later for facts in moment.calls):
                 raise Unclear(_NOT_KNOWN) from None
@@ -158,6 +167,8 @@ class Sheet:
             return f"{', '.join(missing)} is missing"
         if isinstance(error, KeyError):
             return f"{text} is missing"
+        if (function := _WITHOUT_VALUE.search(text)) and function[1] in OWN_FUNCTIONS:
+            return f"{function[1]}() cannot tell: {_UNTOLD.get(function[1], _NOT_HERE)}"
         return f"{type(error).__name__}: {text[:300]}"
 
     def _asks_whether(self, later: frozenset[str], moment: Moment) -> bool:

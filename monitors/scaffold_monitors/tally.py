@@ -41,10 +41,17 @@ def mark(action: str, arguments: Mapping[str, Any]) -> bytes:
 
 
 class Tally(msgspec.Struct):
-    """Counts by action, sums by action and argument."""
+    """Counts by action, sums by action and argument.
+
+    Attributes:
+        calls: how often each action was done.
+        sums: how often it was with a number for an argument, and what these come to.
+        below: what those of them come to that are below zero.
+    """
 
     calls: dict[str, int] = msgspec.field(default_factory=dict)
     sums: dict[tuple[str, str], tuple[int, Amount]] = msgspec.field(default_factory=dict)
+    below: dict[tuple[str, str], Amount] = msgspec.field(default_factory=dict)
 
     def add(self, action: str, amounts: Mapping[str, Amount]) -> None:
         """Count one more call."""
@@ -52,6 +59,8 @@ class Tally(msgspec.Struct):
         for name, amount in amounts.items():
             times, total = self.sums.get((action, name), (0, 0))
             self.sums[action, name] = (times + 1, total + amount)
+            if amount < 0:
+                self.below[action, name] = self.below.get((action, name), 0) + amount
 
     def total(self, action: str, argument: str) -> Amount | None:
         """The sum of an argument over all calls; None when some call does not have it as a number."""

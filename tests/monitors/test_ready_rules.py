@@ -80,6 +80,8 @@ def paid(cents: int, account: str = "A", *, ago: float = 3600.0, run: str = "oth
         ("business_hours('pay', 'Europe/Berlin')", [("pay", {})], []),
         ("within_hours('pay', '13:00', '13:01', 'Europe/Berlin')", [("pay", {})], []),
         ("within_hours('pay', '13:01', '24:00', 'Europe/Berlin')", [("delete", {})], [("pay", {})]),
+        ("within_hours('pay', '22:00', '13:01', 'Europe/Berlin')", [("pay", {})], []),
+        ("within_hours('pay', '22:00', '13:00', 'Europe/Berlin')", [("delete", {})], [("pay", {})]),
         ("untainted('pay', 'account')", [("pay", {"account": "A"})], [("pay", {"account": "A", "tainted": True})]),
         ("only('pay', 'account', ['A']) && each_at_most('pay', 'cents', 9)", [("pay", {"account": "A", "cents": 9})],
          [("pay", {"account": "A", "cents": 10})]),

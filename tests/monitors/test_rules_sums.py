@@ -134,6 +134,38 @@ def test_an_amount_to_come_is_added_when_it_is_known(kit: Any) -> None:
     assert under.act(pay(kit, 501, "b"), key="2", plan="0").decision == "block"
 
 
+def test_an_amount_below_zero_makes_no_room_before_it_is_settled(kit: Any) -> None:
+    """A credit that was performed does; one that is planned, waits for somebody or is unknown need never come."""
+    under = view(kit, MOST)
+    assert under.plan(pay(kit, -500), pay(kit, 1500, "b")).decision == "block"
+    assert under.plan(pay(kit, -500), pay(kit, 1000, "b")).decision == "allow"
+    assert under.plan(pay(kit, -500), pay(kit, -700, "b")).decision == "allow"
+    under.propose("1", pay(kit, -500))
+    assert under.act(pay(kit, 1500, "b"), key="2").decision == "block"
+    under.refuse("2", "pay")
+    under.outcome("1", "pay", "unknown")
+    assert under.act(pay(kit, 1500, "c"), key="3").decision == "block"
+    under.refuse("3", "pay")
+    under.outcome("1", "pay", "performed")
+    assert under.act(pay(kit, 1500, "d"), key="4").decision == "allow"
+
+
+def test_a_sum_that_is_still_open_is_looked_at_from_both_ends(kit: Any) -> None:
+    """A floor is not held up by what need not come either."""
+    under = view(kit, "total('pay', 'cents') >= -1000")
+    assert under.plan(pay(kit, -1500), pay(kit, 600, "b")).decision == "block"
+    assert under.plan(pay(kit, -900), pay(kit, 600, "b")).decision == "allow"
+
+
+def test_a_sum_that_cannot_be_told_says_why(kit: Any) -> None:
+    """In words about the rule, not about the library."""
+    under = view(kit, MOST)
+    verdict = under.plan(pay(kit, "400"))
+    assert (verdict.decision, verdict.status) == ("block", "error")
+    assert "total() cannot tell: some call has no number there" in verdict.rationale
+    assert "Python" not in verdict.rationale
+
+
 def test_counts(kit: Any) -> None:
     """`count` counts calls by the action's name."""
     under = view(kit, "count('pay') <= 2")

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from scaffold_monitors.entailment import quantities
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
-from scaffold_monitors.entailment.quantities import number
 from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def beyond(
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
         return []  # as much as there is was asked for
-    carried = {number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
+    carried = {quantities.number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
     # "Scale it to 6 replicas": a number that a call is made with says how much, and not how often.
     left = {
         place: clause.uncounted if clause.counted in carried else clause.most
