@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -110,6 +112,33 @@ def test_a_key_echoed_by_a_server_is_shown_nowhere(wire: Wire, monkeypatch: pyte
         server = asyncio.run(inner())
         name, before = wire.auth
         assert server.requests[0][0][name] == before + KEY
+
+
+def test_a_key_is_hidden_however_a_server_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that comes back as part of a URL, in JSON, in base 64 or across the end of what is told, is not told."""
+    key = 'sk-S3/CR+3T="x"'
+    monkeypatch.setenv("MY_KEY", key)
+    told = [quote(key, safe=""), json.dumps(key), base64.b64encode(key.encode()).decode(), "x" * 495 + key]
+    for text in told:
+        body = answer("400 Bad Request", json.dumps({"error": {"message": text}}).encode())
+        said = fails(BadRequest, CHAT, body, key_env="MY_KEY")
+        assert "***" in said
+        assert text[-12:-3] not in said
+        assert "sk-" not in said
+
+
+@pytest.mark.parametrize("status", ["300 Choose", "302 Found", "304 Not Modified"])
+def test_a_redirect_to_nowhere_is_a_bad_request(status: str) -> None:
+    """A status of the 300s that names no other place is said as it is."""
+    assert status[:3] in fails(BadRequest, CHAT, answer(status, b"moved", "text/plain"))
+
+
+@pytest.mark.parametrize("wait", ["\xb2", "1" * 5000, "-5", "soon"])
+def test_a_wait_that_makes_no_sense_is_no_wait(wait: str) -> None:
+    """Milliseconds that are no number are passed over, and the request is sent again as without them."""
+    lines = f"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After-Ms: {wait}\r\n\r\n"
+    deltas, server = run(CHAT, [lines.encode("latin-1")], CHAT.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
 
 
 @every

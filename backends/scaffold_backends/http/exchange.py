@@ -157,7 +157,8 @@ def _unreachable(error: Exception, origin: Origin, tries: str) -> BackendUnavail
     cure = "Check the address, and that the server runs."
     if isinstance(error, httpx.ProxyError):
         cure = "Check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the host in NO_PROXY."
-    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {_reason(error, origin)}. {cure}")
+    reason = _reason(error, origin).rstrip(".")
+    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}")
 
 
 class _Pause(tenacity.wait.wait_base):
@@ -219,7 +220,7 @@ async def _check_status(response: httpx.Response, origin: Origin) -> None:
     if response.is_success:
         return
     body = await _head(response)
-    if response.is_redirect:
+    if response.has_redirect_location:
         body = f"it redirects to {response.headers['location']}: use that URL".encode()
     wait = asked_to_wait(response.headers, body, dt.datetime.now(dt.UTC))
     raise refusal(response.status_code, body, origin, wait=wait)

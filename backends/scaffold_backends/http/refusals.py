@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import email.utils
 import json
@@ -10,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
 from scaffold_backends.http.recognise import recognised
@@ -65,7 +67,18 @@ class Origin:
 
     def hide(self, text: str) -> str:
         """Take the key out of a server's words, and put them on one line, not too many of them."""
-        return _brief(text.replace(self.key, "***") if self.key else text)
+        text = _on_one_line(text)
+        for key in _written(self.key):
+            text = text.replace(key, "***")
+        return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _written(key: str) -> tuple[str, ...]:
+    """The ways in which a server may write a key: as it is, in a URL, in JSON, and in base 64."""
+    if not key:
+        return ()
+    told = base64.b64encode(key.encode("utf-8", "replace")).decode().rstrip("=")
+    return tuple(dict.fromkeys((key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], told)))
 
 
 class Refused(Exception):
@@ -114,7 +127,7 @@ def asked_to_wait(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> 
     (https://cloud.google.com/apis/design/errors, `google.rpc.RetryInfo`).
     """
     exact = headers.get("retry-after-ms", "")
-    if exact.isdigit():
+    if re.fullmatch("[0-9]{1,12}", exact):
         return int(exact) / 1000
     if (told := retry_after(headers.get("retry-after"), now)) is not None:
         return told
@@ -192,7 +205,6 @@ def _read(body: Any) -> tuple[str, str]:
     return str(body), ""
 
 
-def _brief(text: str) -> str:
-    """Put words on one line, without what a terminal would obey, and not too many of them."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in clean(text)).split())
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+def _on_one_line(text: str) -> str:
+    """Put words on one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in clean(text)).split())
