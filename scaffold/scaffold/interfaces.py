@@ -569,12 +569,13 @@ class HoldsIdentities(Protocol):
         """Who else holds it; None when nobody does.
 
         Raises:
-            BadInput: that cannot be told.
+            BadInput: that cannot be told, and will not be by waiting: the action is refused.
+            JournalFailed: it cannot be told now: the run is paused, to be resumed.
         """
         ...
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Hold it for the action at a key; gives who does already, and then it is not ours."""
+        """Hold it for the action at a key; gives who does already, and then it is not ours. It raises as `holder`."""
         ...
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:

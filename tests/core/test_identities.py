@@ -280,6 +280,18 @@ def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:
     assert folder.paid == ["i1"]
 
 
+def test_an_index_that_cannot_be_used_now_pauses_the_run(folder: Folder) -> None:
+    """Nothing is refused for what passes by itself: the run says what is wrong, is resumed, and pays."""
+    (folder.root / INDEX).mkdir(parents=True)
+    said = folder.solve()
+    assert (said.status, folder.paid) == ("unavailable", [])
+    assert f"who acts on what cannot be told: {folder.root / INDEX}: unable to open" in said.reason
+    assert "resume the run" in said.reason
+    (folder.root / INDEX).rmdir()
+    again = folder.agent().resume_sync(said.run)
+    assert (again.status, [each.status for each in again.actions], folder.paid) == ("solved", ["performed"], ["i1"])
+
+
 def test_a_trace_that_is_gone_or_damaged_holds_what_its_run_held(folder: Folder) -> None:
     """Nobody can tell any more what it did."""
     first = folder.solve()

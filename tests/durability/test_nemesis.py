@@ -430,6 +430,34 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(cluster: Cluster, tmp_
     says(fresh, UnknownRun, "no run")  # newer, and still understood: as while workers are being replaced
 
 
+def test_a_database_that_cannot_say_who_acts_on_what_pauses_the_run(stage: Stage) -> None:
+    """Nothing is done, and nothing refused for good: once it can, the run goes on and does it."""
+    import psycopg
+
+    @action(effect="irreversible", identity=("what",))
+    async def pay(what: str, *, call: Call) -> str:
+        return str(stage.ledger.happen("pay", call, {"what": what}, "paid"))
+
+    def planner(_task: Task) -> Planning[str]:
+        return str((yield from act("pay", {"what": "it"})).value)
+
+    agent = Scaffold(planner, monitors=[], actions=[pay], journal=stage.journal)
+    asyncio.run(_with_tables(stage.place))
+    with psycopg.connect(stage.place, autocommit=True) as owner:
+        owner.execute("ALTER TABLE scaffold.identities RENAME TO elsewhere")
+        said = agent.solve_sync(Task(prompt="pay it", oversight=Oversight(unmonitored=True)))
+        owner.execute("ALTER TABLE scaffold.elsewhere RENAME TO identities")
+    assert (said.status, stage.ledger.lines()) == ("unavailable", [])
+    assert 'relation "scaffold.identities" does not exist' in said.reason
+    assert agent.resume_sync(said.run).answer == "paid"
+    stage.judge(said.run, acts=1)
+
+
+async def _with_tables(url: str) -> None:
+    async with PostgresJournal(url):
+        pass
+
+
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A disk of 160 MB."""
@@ -446,13 +474,17 @@ def small_disk() -> Iterator[Path]:
 
 
 @long
+@pytest.mark.parametrize("held", [False, True], ids=["plain", "by identity"])
 def test_files_on_a_disk_that_is_full_end_the_run_which_goes_on_once_there_is_room(
-    small_disk: Path, tmp_path: Path
+    held: bool,  # noqa: FBT001 - whether there is an index of who acts on what, which is full first
+    small_disk: Path,
+    tmp_path: Path,
 ) -> None:
     """What cannot be stored is not done: the run says what is wrong, and is resumed from what is stored."""
     stage = Stage(str(small_disk / "runs"), tmp_path)
     stage.hold()
-    first = stage.start(PLAIN="1")  # without an index of who acts on what, which would be full first
+    kind = {} if held else {"PLAIN": "1"}
+    first = stage.start(**kind)
     stage.reached(first)
     ballast = small_disk / "ballast"
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=1M"], check=False, stderr=subprocess.DEVNULL)
@@ -460,12 +492,12 @@ def test_files_on_a_disk_that_is_full_end_the_run_which_goes_on_once_there_is_ro
     stage.go_on()
     said = stage.said(first)
     assert said[0] == "unavailable", said
-    assert "No space left on device" in str(said)
+    assert "No space left on device" in str(said) or "disk is full" in str(said)
     before = len(stage.ledger.lines())
     assert before < 8
     for each in small_disk.glob("ballast*"):
         each.unlink()
-    assert stage.resumed(stage.run(), PLAIN="1")[0] == "solved"
+    assert stage.resumed(stage.run(), **kind)[0] == "solved"
     stage.judge(stage.run())
     stage.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, JournalFailed, Unavailable
 from scaffold.interfaces import HoldsIdentities
 from scaffold.machinery.state import identity_of
 
@@ -57,7 +57,11 @@ class Identities:
         return "" if holder == key else f"it was done already, or may have been, by this run at {holder}"
 
     async def taken(self, call: ActionCall, key: str) -> str:
-        """Say that another run has done it, or may have; nothing when none has."""
+        """Say that another run has done it, or may have; nothing when none has.
+
+        Raises:
+            Unavailable: the journal cannot tell now.
+        """
         identity = self.beyond(call)
         if self._journal is None or not identity:
             return ""
@@ -65,9 +69,15 @@ class Identities:
             return _said(await self._journal.holder(self._recorder.claim, identity, key))
         except BadInput as error:
             return str(error)
+        except JournalFailed as error:
+            raise Unavailable(str(error)) from error
 
     async def take(self, call: ActionCall, key: str) -> str:
-        """Have no other run do it from here on; say why that cannot be."""
+        """Have no other run do it from here on; say why that cannot be.
+
+        Raises:
+            Unavailable: the journal cannot say now; nothing is refused for that, and the run can be resumed.
+        """
         identity = self.beyond(call)
         if self._journal is None or not identity:
             return ""
@@ -76,6 +86,8 @@ class Identities:
             said = _said(await self._journal.hold(self._recorder.claim, identity, key))
         except BadInput as error:
             return str(error)
+        except JournalFailed as error:
+            raise Unavailable(str(error)) from error
         self._reach("identity:after")
         return said
 
@@ -85,7 +97,7 @@ class Identities:
         if self._journal is not None and identity:
             try:
                 await self._journal.free(self._recorder.claim, identity, key)
-            except BadInput:
+            except (BadInput, JournalFailed):
                 return
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Holder
 from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.sealing import VARIABLE
@@ -47,6 +47,7 @@ _LOOK = "SELECT time, run, key FROM held WHERE identity = ?"
 _FREE = "DELETE FROM held WHERE identity = ? AND run = ? AND key = ?"
 _MOMENT_MS, _PATIENCE_MS = 5, 10_000
 _FREED = frozenset({"", "refused", "failed", "undone"})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA})
 
 Read = Callable[[Path], "Iterator[Record]"]
 Inbox = Callable[[str], "Sequence[Answer]"]
@@ -149,6 +150,9 @@ def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, live
 
 class Identities:
     """The index of one folder of runs.
+
+    What is asked of it raises BadInput when the index or a trace cannot be read, which does not pass by itself, and
+    JournalFailed when it cannot be used now: the disk is full or fails, or others have it for too long.
 
     Args:
         root: the folder.
@@ -267,11 +271,12 @@ class Identities:
         finally:
             self._lock.release()
 
-    def _unkept(self, error: Exception) -> BadInput:
-        return BadInput(
-            f"who acts on what cannot be told: {self._root / INDEX}: {error}; "
-            "while no run is going, deleting it is safe: it is made again from the traces"
-        )
+    def _unkept(self, error: Exception) -> BadInput | JournalFailed:
+        said = f"who acts on what cannot be told: {self._root / INDEX}: {error}"
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if isinstance(error, OSError) or code not in _DAMAGED:
+            return JournalFailed(f"{said}; resume the run once the folder can be written to again")
+        return BadInput(f"{said}; while no run is going, deleting it is safe: it is made again from the traces")
 
     def _open(self) -> sqlite3.Connection:
         self._root.mkdir(parents=True, exist_ok=True)
@@ -340,10 +345,11 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
     index.execute("BEGIN IMMEDIATE")
     try:
         yield
+        index.execute("COMMIT")
     except BaseException:
-        index.execute("ROLLBACK")
+        if index.in_transaction:  # where the disk is full SQLite has rolled back by itself
+            index.execute("ROLLBACK")
         raise
-    index.execute("COMMIT")
 
 
 @contextmanager

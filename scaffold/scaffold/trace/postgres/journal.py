@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -360,31 +360,28 @@ class PostgresJournal:
         """Who else acts on a thing, or has, or may have."""
         if self._apart:
             return None
-        with _told():
-            taken = await self._patiently(lambda: self._database.taken(identity))
-            return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(taken)
+        taken = await self._patiently(lambda: self._database.taken(identity))
+        return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(taken)
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Take a thing to act on, unless somebody else has it; gives who."""
         since: Taken | None = None
-        with _told():
-            while not self._apart:
-                taken = await self._patiently(partial(self._database.take, identity, claim.run, key, since))
-                if taken is None or taken[:2] == (claim.run, key):
-                    return None
-                since = None
-                if taken.run:  # else it was given back while we looked
-                    fate = await self._fate(taken)
-                    if fate is not None:
-                        return fate
-                    since = taken
+        while not self._apart:
+            taken = await self._patiently(partial(self._database.take, identity, claim.run, key, since))
+            if taken is None or taken[:2] == (claim.run, key):
+                return None
+            since = None
+            if taken.run:  # else it was given back while we looked
+                fate = await self._fate(taken)
+                if fate is not None:
+                    return fate
+                since = taken
         return None
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
         """Give a thing back."""
         if not self._apart:
-            with _told():
-                await self._patiently(lambda: self._database.free(identity, claim.run, key))
+            await self._patiently(lambda: self._database.free(identity, claim.run, key))
 
     async def _fate(self, taken: Taken) -> Holder | None:
         """What became of whoever has it; None when they have done nothing with it, and cannot go on.
@@ -447,15 +444,6 @@ def _clocks() -> tuple[float, ...]:
     """Clocks that go on while the machine sleeps, or are set when it wakes up; the loop's own may do neither."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return (time.time(),) if boot is None else (time.time(), time.clock_gettime(boot))
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """What cannot be told now closes the gate; it does not end the run."""
-    try:
-        yield
-    except JournalFailed as error:
-        raise BadInput(f"who acts on what cannot be told: {error}") from error
 
 
 def _answers(said: Iterable[bytes]) -> list[Answer]:
