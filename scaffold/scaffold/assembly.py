@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import warnings
@@ -356,6 +357,20 @@ def _check_recordable(task: Task) -> None:
             raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TaskError(f"cannot be recorded: {error}", path=path) from None
+        if (number := _no_number(value)) is not None:  # it would be written as null, and be that when resumed
+            raise TaskError(f"{number} is no number that can be recorded", path=path)
+
+
+def _no_number(value: Any) -> float | None:
+    """An infinity or NaN that a value of JSON holds somewhere; None where there is none."""
+    match value:
+        case float():
+            return None if math.isfinite(value) else value
+        case dict() | list() | tuple():
+            inner = value.values() if isinstance(value, dict) else value
+            return next((found for each in inner if (found := _no_number(each)) is not None), None)
+        case _:
+            return None
 
 
 def _host_span() -> str:

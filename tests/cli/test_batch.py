@@ -97,7 +97,9 @@ def test_what_is_done_is_passed_over(here: Scaffold, lines: Callable[..., Path],
 
 def test_a_bad_line_is_named_and_stops_no_other(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
     """A line that is no task is told with its number; the others are solved, and the status says so."""
-    lines({"country": "France"}, "nonsense\n", {"country": "Italy"}, '{"a": 1, "a": 2}\n', '{"a": NaN}\n', "[1]\n")
+    half, large, long = '{"a": "\\ud800"}\n', '{"a": 1e999}\n', '{"a": 1%s}\n' % ("0" * 5000)
+    odd = ['{"a": 1, "a": 2}\n', '{"a": NaN}\n', "[1]\n", half, large, long]
+    lines({"country": "France"}, "nonsense\n", {"country": "Italy"}, *odd)
     ran = here("batch", "ask.yaml", "--inputs", "in.jsonl")
     assert ran.status == 2
     assert len(rows(folder, "ask.results.jsonl")) == 2
@@ -106,6 +108,9 @@ def test_a_bad_line_is_named_and_stops_no_other(here: Scaffold, lines: Callable[
         "in.jsonl:4: 'a' stands there twice",
         "in.jsonl:5: NaN",
         "in.jsonl:6: is no",
+        "in.jsonl:7: holds half of a surrogate pair",
+        "inputs.a: inf is no number",
+        "in.jsonl:9: has a number of too many digits",
     ):
         assert said in ran.err
     assert "Traceback" not in ran.err

@@ -158,6 +158,8 @@ def test_an_input_that_the_trace_cannot_hold_begins_no_run(here: Scaffold, folde
     ran = here("solve", "think.yaml", "--input", "x=" + "[" * 900 + "]" * 900)
     assert ran.status == 2
     assert "inputs.x: cannot be recorded" in ran.err
+    ran = here("solve", "think.yaml", "--input", 'x={"a": [1e999]}')
+    assert (ran.status, "inputs.x: inf is no number that can be recorded" in ran.err) == (2, True)
     assert not (folder / ".scaffold").exists()
 
 

@@ -18,6 +18,7 @@ import msgspec
 from scaffold import taskfile
 from scaffold.batch.results import digest_of
 from scaffold.errors import BadInput, TaskError
+from scaffold.vocabulary.canonical import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -152,6 +153,10 @@ def line_of(value: Any, where: str, name: str, also: Sequence[str] = ()) -> Line
     """
     if not isinstance(value, dict):
         raise ValueError('is no object of inputs, such as {"question": "How many?"}')  # noqa: TRY004 - data, no types
+    try:
+        canonical(value)
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is no text") from None
     named, prompt, inner = value.get("id", name), value.get("prompt"), value.get("inputs", {})
     if isinstance(named, bool) or not isinstance(named, str | int) or named == "":
         raise ValueError(f"`id` is a name or a number, not {json.dumps(named)[:_SHOWN]}")
@@ -186,6 +191,9 @@ def _object(raw: bytes) -> Any:
         raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+    except ValueError as error:
+        too_long = "Exceeds the limit" in str(error)  # Python's own bound on digits
+        raise ValueError("has a number of too many digits" if too_long else str(error)) from None
 
 
 def items_of_lines(template: Template, lines: Iterable[Line | Fault]) -> Iterator[Item | Fault]:
