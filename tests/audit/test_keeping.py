@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,9 @@ from scaffold.odds.measured import Measured
 from scaffold.testing import Scripted
 from scaffold.testing.tampering import made_up_key
 from scaffold.trace.elsewhere import elsewhere
-from scaffold.trace.files import CONTENT, PACKED, FileJournal, read_files
+from scaffold.trace.files import CONTENT, FileJournal, read_files
 from scaffold.trace.identities import acts_in
+from scaffold.trace.parts import PART_BYTES, parts_of
 from scaffold.trace.pruning import prune_content, prune_mentions, prune_run
 from scaffold.trace.reading import links
 from scaffold.trace.sealing import VARIABLE
@@ -166,9 +169,9 @@ def test_an_ended_run_is_compressed_and_everything_reads_it(tmp_path: Path, agen
     assert (journal.folder(waiting.run) / CONTENT).exists()
     outcome = agent(journal=journal).solve_sync(Task(prompt="Pay " * 500))
     folder = journal.folder(outcome.run)
-    assert (folder / PACKED).exists()
+    (packed,) = parts_of(folder)
     assert not (folder / CONTENT).exists()
-    assert (folder / PACKED).stat().st_mode & 0o777 == 0o600
+    assert (packed.suffix, packed.stat().st_mode & 0o777) == (".gz", 0o600)
     assert verify_run(folder).sentence().endswith("unsigned: shows damage, not forgery")
     assert agent(journal=journal).resume_sync(outcome.run).answer == outcome.answer
     assert len(Measured().read([folder]).groups) == 1
@@ -183,9 +186,10 @@ def test_a_damaged_compressed_file_is_found(tmp_path: Path, agent: Callable[...,
     """A cut or altered archive is an alteration of content, and never a traceback."""
     journal = FileJournal(tmp_path / "runs", compress=True)
     folder = journal.folder(agent(journal=journal).solve_sync(Task(prompt="Pay")).run)
-    whole = (folder / PACKED).read_bytes()
+    (packed,) = parts_of(folder)
+    whole = packed.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], b"no archive at all"):
-        (folder / PACKED).write_bytes(damaged)
+        packed.write_bytes(damaged)
         assert verify_run(folder).state == "content altered"
         with pytest.raises((JournalFailed, TraceDamaged)):
             list(links(folder))
@@ -246,13 +250,18 @@ def test_a_field_named_like_the_traces_own_leaves_the_trace_whole(
     assert verify_run(journal.folder(outcome.run)).ok
 
 
-def test_compressing_that_fails_costs_no_outcome(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_compressing_that_fails_costs_no_outcome(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A place that cannot be written to is a warning, and the run is whole."""
     journal = FileJournal(tmp_path / "runs", compress=True)
 
+    def full(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def blocking(task: Task) -> Planning[str]:
         thought = yield from think("decide", task.request)
-        (next((tmp_path / "runs").glob("*/trace.jsonl")).parent / f"{PACKED}.draft").mkdir()
+        monkeypatch.setattr("gzip.GzipFile", full)
         return str(thought.value)
 
     made = Scaffold(blocking, backends={"default": Scripted("ok")}, monitors=[], journal=journal)
@@ -272,12 +281,13 @@ def test_patterns_that_are_none_are_bad_input() -> None:
 # --- pruning
 
 
-@pytest.mark.parametrize("compressed", ["plain", "compressed"])
+@pytest.mark.parametrize("compressed", ["plain", "compressed", "in parts"])
 def test_one_persons_content_goes_and_the_spine_verifies(
     tmp_path: Path, agent: Callable[..., Scaffold], compressed: str
 ) -> None:
     """Each content that mentions them is gone, and nothing else; also what they said, and what the index knew."""
-    journal = FileJournal(tmp_path / "runs", compress=compressed == "compressed")
+    part = 1 if compressed == "in parts" else PART_BYTES
+    journal = FileJournal(tmp_path / "runs", compress=compressed == "compressed", part=part)
     ran = [
         agent(name, journal=journal).solve_sync(Task(prompt="Pay", inputs={"invoice": name})) for name in ("Bob", "Eve")
     ]

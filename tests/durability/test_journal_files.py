@@ -26,6 +26,14 @@ class TestFiles(JournalConformance):
         yield FileJournal(place / "runs")
 
 
+class TestFilesInParts(TestFiles):
+    """The same where every content that is on disk is a full part, set aside and compressed."""
+
+    @asynccontextmanager
+    async def opening(self, place: Path) -> AsyncIterator[Journal]:
+        yield FileJournal(place / "runs", part=1)
+
+
 def thought(writing: Writing, number: int) -> list[Record]:
     """Some notes, each with content."""
     return [writing.event(ev.Noted(key=str(place)), b'{"text":"%d"}' % place) for place in range(number)]

@@ -14,14 +14,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
 from scaffold.errors import BadInput, JournalFailed, TraceError
 from scaffold.interfaces import Elsewhere, Record
 from scaffold.trace.chain import Chain, body_of, withheld
-from scaffold.trace.files import SPINE, FileJournal, open_content
+from scaffold.trace.files import SPINE, FileJournal
+from scaffold.trace.parts import content_lines
 from scaffold.trace.sealing import VARIABLE, from_environment
 from scaffold.vocabulary import events as ev
 
@@ -174,13 +175,12 @@ class _Contents:
     def __init__(self, folder: Path, at: int) -> None:
         self.at = at
         self.last = b""
-        self._file: BinaryIO = open_content(folder)  # it may be withheld
-        self._file.seek(at)
+        self._content = content_lines(folder, at)  # it may be withheld
         self._lines = self._numbered()
         self._ahead: tuple[int, bytes] | None = None
 
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
-        for line in self._file:
+        for line in self._content:
             if not line.endswith(b"\n"):
                 return
             yield _seq_of(line), line
@@ -204,8 +204,8 @@ class _Contents:
                 return found[1].rstrip(b"\n")
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        self._content.close()
 
 
 def _seq_of(line: bytes) -> int:

@@ -1,8 +1,7 @@
 """The file journal: one directory per run, one writer at a time by `flock` (POSIX).
 
     RUN/trace.jsonl    the spine, one event a line
-    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts; once the run has ended perhaps
-                       content.jsonl.gz (`packing.py`)
+    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts; a long run's in parts (`parts.py`)
     RUN/heads          signed heads, when a key is given
     RUN/inbox/         what people say to the run from outside
 
@@ -13,24 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import logging
 import os
 import stat
 import time
-import zlib
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
+from scaffold.trace.parts import CONTENT, PART_BYTES, compress_parts, content_lines
 from scaffold.trace.syncing import OneByOne, Syncing
-from scaffold.trace.writer import CONTENT, HEADS, PACKED, SPINE, Writer, make_private, seq_of
+from scaffold.trace.writer import HEADS, SPINE, Writer, make_private, seq_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from scaffold.trace.syncing import Sync
     from scaffold.trace.writer import Write
 
-__all__ = ["CONTENT", "HEADS", "INBOX", "PACKED", "SPINE", "FileJournal", "open_content", "read_files", "seq_of"]
+__all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "read_files", "seq_of"]
 
 INBOX = "inbox"
 _LARGEST_ANSWER = 1 << 20
@@ -56,7 +54,8 @@ class FileJournal:
         fsync: makes a file durable, in place of the files of all runs together in threads.
         write: writes to one.
         apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
-        compress: compress what runs hold once they have ended; as `$SCAFFOLD_COMPRESS` says, if None.
+        compress: compress what runs hold once they have ended, however little; as `$SCAFFOLD_COMPRESS` says, if None.
+        part: content is compressed in parts of so many bytes while a run goes on.
     """
 
     def __init__(
@@ -67,10 +66,13 @@ class FileJournal:
         write: Write = os.write,
         apart: bool = False,
         compress: bool | None = None,
+        part: int = PART_BYTES,
     ) -> None:
         self.root = Path(root)
         self._place = str(self.root)  # which pathlib takes as long to give as the system to look there
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
+        self._part = part
+        self._compressing: dict[str, asyncio.Future[None]] = {}
         self._apart = apart
         self._one_by_one = None if fsync is None else OneByOne(fsync)
         self._syncing: WeakKeyDictionary[asyncio.AbstractEventLoop, Syncing] = WeakKeyDictionary()
@@ -127,7 +129,7 @@ class FileJournal:
         else:
             self._see(run)
         self._syncs()  # before anything is written: it knows of failures from then on
-        writer = Writer(folder, self._write, create=create)
+        writer = Writer(folder, self._write, create=create, part=self._part)
         try:
             repaired = writer.mend()
             if create:
@@ -182,6 +184,8 @@ class FileJournal:
         if writer is not None:
             try:
                 await writer.settled()
+                if (compressing := self._compressing.pop(claim.run, None)) is not None:
+                    await asyncio.wait({compressing})
                 if self._compress:
                     await self._pack(self.root / claim.run)
             finally:
@@ -204,8 +208,18 @@ class FileJournal:
             raise ClaimLost(f"run {claim.run} is not ours to write")
         if records:
             writer.write(records)
-        if durable:
+        if durable or writer.full:
             await writer.sync(self._syncs(), alone=len(self._open) == 1)
+        if writer.uncompressed:
+            self._compress_parts(claim.run, writer)
+
+    def _compress_parts(self, run: str, writer: Writer) -> None:
+        """Compress the full parts of a run in a thread, unless one is at it, with the run's lock until that is done."""
+        under_way = self._compressing.get(run)
+        if under_way is None or under_way.done():
+            writer.uncompressed = False
+            work = partial(_compress_held, self.root / run, os.dup(writer.spine))
+            self._compressing[run] = asyncio.get_running_loop().run_in_executor(None, work)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
         """Give what is stored, whole lines only."""
@@ -338,10 +352,20 @@ def _read_small(path: str) -> bytes:
         os.close(file)
 
 
+def _compress_held(folder: Path, lock: int) -> None:
+    """Compress the full parts; one that cannot be is whole all the same."""
+    try:
+        compress_parts(folder)
+    except JournalFailed as error:
+        _log.warning("%s", error)
+    finally:
+        os.close(lock)
+
+
 def read_files(folder: Path) -> Iterator[Record]:
     """Give the records of a run's folder, without a lock; a line still being written is left out."""
-    with (folder / SPINE).open("rb") as spine, open_content(folder) as lines:
-        # What is written to the spine later may have content that was not there yet when content was read.
+    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder)) as lines:
+        # What is written to the spine later may have content that comes after what is read of the content.
         left = os.fstat(spine.fileno()).st_size
         contents = _numbered(lines)
         waiting, belongs_to = next(contents, _NO_MORE)
@@ -362,23 +386,7 @@ _NO_MORE = (b"", 1 << 62)
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """Content lines without their newlines, and the events they belong to; a line still being written ends them."""
-    try:
-        for line in lines:
-            if not line.endswith(b"\n"):
-                return
-            yield line[:-1], seq_of(line)
-    except (OSError, EOFError, zlib.error) as error:
-        raise JournalFailed(f"the content cannot be read: {error}") from error
-
-
-def open_content(folder: Path) -> BinaryIO:
-    """Open a run's content, compressed or not; nothing, when it is withheld."""
-    try:
-        return (folder / CONTENT).open("rb")
-    except FileNotFoundError:
-        pass
-    if not (folder / PACKED).exists():
-        return io.BytesIO()
-    import gzip  # most runs are not compressed
-
-    return cast("BinaryIO", gzip.open(folder / PACKED, "rb"))
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
+        yield line[:-1], seq_of(line)

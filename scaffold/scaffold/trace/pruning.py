@@ -18,8 +18,9 @@ import msgspec
 from scaffold.errors import BadInput, JournalFailed, RunHeld
 from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
-from scaffold.trace.files import CONTENT, INBOX, PACKED, SPINE, open_content
+from scaffold.trace.files import CONTENT, INBOX, SPINE
 from scaffold.trace.folders import last_event
+from scaffold.trace.parts import is_plain, open_part, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from scaffold.interfaces import KeptRuns
     from scaffold.vocabulary import events as ev
-
-_FILES = (CONTENT, PACKED)
 
 
 class Pruned(msgspec.Struct, kw_only=True):
@@ -205,8 +204,8 @@ def _reviews(folder: Path) -> list[Path]:
 def _prune_held(
     folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[[bytes], bool], pruned: Pruned, *, dry: bool
 ) -> None:
-    path = next((folder / name for name in _FILES if (folder / name).exists()), None)
-    if path is not None:
+    newest = folder / CONTENT
+    for path in [*parts_of(folder), *([newest] if newest.exists() else [])]:
         _prune_file(path, keeps, pruned, dry=dry)
     for answer in sorted((folder / INBOX).glob("*.json")) if (folder / INBOX).is_dir() else ():
         if not keeps_answer(answer.read_bytes()):
@@ -225,16 +224,17 @@ def _prune_held(
 def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, dry: bool) -> None:
     """Write the lines that are kept to a file that takes the old one's place; without any, there is none."""
     draft = path.with_name(f"{path.name}.draft")
-    before, left = path.stat().st_size, 0
+    before, found, left = path.stat().st_size, 0, 0
     try:
-        with open_content(path.parent) as lines, _opened(draft, path, dry=dry) as file:
+        with open_part(path) as lines, _opened(draft, path, dry=dry) as file:
             for line in lines:
                 if line.endswith(b"\n") and keeps(line[:-1]):
                     file.write(line)
                     left += 1
                 else:
-                    pruned.contents += 1
-        if dry or not pruned.contents:
+                    found += 1
+        pruned.contents += found
+        if dry or not found:
             draft.unlink(missing_ok=True)
         elif left:
             pruned.bytes += before - draft.stat().st_size
@@ -256,7 +256,7 @@ def _opened(draft: Path, path: Path, *, dry: bool) -> Iterator[BinaryIO]:
     with open(os.devnull if dry else draft, "wb") as file:  # noqa: PTH123 - a device, perhaps
         if not dry:
             os.fchmod(file.fileno(), 0o600)
-        if path.name == PACKED:
+        if not is_plain(path):
             import gzip
 
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from scaffold.interfaces import Record
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import SPINE, open_content, read_files, seq_of
+from scaffold.trace.files import SPINE, read_files, seq_of
 from scaffold.trace.folders import is_written
+from scaffold.trace.parts import content_lines
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
@@ -64,17 +67,17 @@ def followed(folder: Callable[[], Path], sleep: Callable[[float], None] = time.s
 
 def _since(folder: Path, seq: int, spine_at: int, content_at: int) -> Iterator[tuple[Record, tuple[int, int]]]:
     """The whole lines after some place, each with the places that come after it."""
-    with (folder / SPINE).open("rb") as spine, open_content(folder) as content:
-        spine.seek(spine_at)
-        content.seek(content_at)
-        waiting = content.readline()
+    with (folder / SPINE).open("rb") as spine, closing(content_lines(folder, content_at)) as content:
+        left = os.fstat(spine.fileno()).st_size - spine.seek(spine_at)
+        waiting = next(content, b"")
         for number, line in enumerate(spine, start=seq + 1):
-            if not line.endswith(b"\n"):
+            left -= len(line)
+            if left < 0 or not line.endswith(b"\n"):
                 return
             spine_at += len(line)
             own = b""
             while waiting.endswith(b"\n") and seq_of(waiting) <= number:
                 own = waiting[:-1] if seq_of(waiting) == number else own
                 content_at += len(waiting)
-                waiting = content.readline()
+                waiting = next(content, b"")
             yield Record(number, line[:-1], own), (spine_at, content_at)

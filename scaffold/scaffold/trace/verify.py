@@ -7,19 +7,19 @@ without the key); that it was wise, it does not say. `Check` takes one line afte
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from scaffold.errors import BadInput, NewerTrace, TraceDamaged, UnknownRun
+from scaffold.errors import BadInput, JournalFailed, NewerTrace, TraceDamaged, UnknownRun
 from scaffold.interfaces import Record
 from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
-from scaffold.trace.files import CONTENT, HEADS, PACKED, SPINE, open_content
+from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of
+from scaffold.trace.parts import content_lines
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
 
@@ -267,12 +267,11 @@ def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> It
 def _contents(folder: Path, result: Verification) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
-        with open_content(folder) as file:
-            for number, line in enumerate(file, start=1):
-                if line.endswith(b"\n"):
-                    yield number, line[:-1]
-    except (OSError, EOFError, zlib.error) as error:  # compressed, and damaged
-        result.find("content altered", f"it cannot be read after line {number}: {error}", number, PACKED)
+        for number, line in enumerate(content_lines(folder), start=1):
+            if line.endswith(b"\n"):
+                yield number, line[:-1]
+    except (OSError, JournalFailed) as error:  # compressed, and damaged
+        result.find("content altered", f"it cannot be read after line {number}: {error}", number, CONTENT)
         result.content_altered += 1
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from scaffold.errors import JournalFailed, RunHeld
 from scaffold.trace.heads import without_torn_note
+from scaffold.trace.parts import CONTENT, is_plain, parts_of, set_aside, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Record
     from scaffold.trace.syncing import OneByOne, Syncing
 
-SPINE, CONTENT, HEADS = "trace.jsonl", "content.jsonl", "heads"
-PACKED = f"{CONTENT}.gz"
+SPINE, HEADS = "trace.jsonl", "heads"
 CUT = f"{SPINE}.cut"
 _BLOCK = 65_536
 _HAS_CONTENT = b',"content":"'
@@ -63,9 +63,16 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Writer:
-    """The two open files of one run under its lock."""
+    """The two open files of one run under its lock.
 
-    def __init__(self, folder: Path, write: Write, *, create: bool) -> None:
+    Args:
+        folder: the run's.
+        write: writes to a file.
+        create: the run is new.
+        part: content of so many bytes is a full part, which is set aside.
+    """
+
+    def __init__(self, folder: Path, write: Write, *, create: bool, part: int) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             self.spine = os.open(folder / SPINE, flags, 0o600)
@@ -73,13 +80,7 @@ class Writer:
             raise JournalFailed(f"cannot open {folder / SPINE}: {error.strerror}") from error
         try:
             fcntl.flock(self.spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # What is compressed has ended: it is read again, and nothing is added.
-            self._packed = not create and not (folder / CONTENT).exists() and (folder / PACKED).exists()
-            self.content = (
-                os.open(folder / PACKED, os.O_RDONLY | os.O_CLOEXEC)
-                if self._packed
-                else os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
-            )
+            self.content = os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
         except BlockingIOError:
             os.close(self.spine)
             raise RunHeld(f"run {folder.name} is being written by another process") from None
@@ -88,6 +89,12 @@ class Writer:
             raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
         self._folder = folder
         self._write = write
+        self._part = part
+        full = [] if create else parts_of(folder)
+        self.uncompressed = any(map(is_plain, full))  # full parts wait to be compressed
+        self._aside = until(full)
+        self._last = 0  # event written
+        self._renamed: int | None = None  # the folder, until the new names in it are on disk
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self._written = 0
         self._synced = -1  # what another process has written may not be on disk
@@ -103,6 +110,8 @@ class Writer:
         if not self._syncing:
             os.close(self.spine)
             os.close(self.content)
+            if self._renamed is not None:
+                os.close(self._renamed)
 
     def mend(self) -> str:
         """Cut off what a crash left half written; say what was cut.
@@ -117,13 +126,13 @@ class Writer:
 
     def _mend(self) -> str:
         spine_cut = _cut_torn_line(self.spine)
-        last = _last_seq(self.spine)
-        content_cut = 0 if self._packed else _cut_torn_line(self.content)
-        while not self._packed and (seq := _last_seq(self.content)) > last:
+        last = self._last = _last_seq(self.spine)
+        content_cut = _cut_torn_line(self.content)
+        while (seq := _last_seq(self.content)) > last:
             content_cut += _cut_last_line(self.content)
             if not seq:
                 break
-        bare = 0 if self._packed else self._cut_bare_events()
+        bare = self._cut_bare_events()
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         cuts = ((spine_cut, SPINE), (content_cut, CONTENT), (self._mend_heads(), HEADS))
         said = [f"{cut} bytes of a torn line in {name}" for cut, name in cuts if cut]
@@ -136,7 +145,7 @@ class Writer:
         That can be so only of what nobody has waited for, since what is durable has all content before it on disk too.
         Where anything durable follows, somebody took the content away, and whoever goes on has to find that.
         """
-        kept, size = _last_seq(self.content), os.fstat(self.spine).st_size
+        kept, size = _last_seq(self.content) or self._aside, os.fstat(self.spine).st_size
         cut, bare, firm = size, 0, False
         for number, (place, line) in enumerate(_lines_from_the_end(self.spine), start=1):
             if seq_of(line) <= kept:
@@ -168,8 +177,6 @@ class Writer:
         return torn
 
     def write(self, records: Sequence[Record]) -> None:
-        if self._packed:
-            raise self._fail(f"{self._folder.name} has ended and is compressed: nothing is added to it")
         if self._failed is not None:
             raise self._failed
         content = b"".join([record.content + b"\n" for record in records if record.content])
@@ -183,11 +190,21 @@ class Writer:
             raise self._fail(f"cannot write to {self._folder}: {error.strerror}") from error
         self._sizes = (self._sizes[0] + len(spine), self._sizes[1] + len(content))
         self._written += 1
+        if records:
+            self._last = records[-1].seq
+
+    @property
+    def full(self) -> bool:
+        """Whether the content is long enough to be set aside, as soon as all of it is on disk."""
+        return self._sizes[1] >= self._part
 
     async def sync(self, syncs: Syncing | OneByOne, *, alone: bool) -> None:
-        """Wait until all written so far is on disk; who comes while a sync is under way shares the next one."""
+        """Wait until all written so far is on disk; who comes while a sync is under way shares the next one.
+
+        When a part is full all wait until it is set aside, which is when nobody has written during a sync.
+        """
         target = self._written
-        while self._synced < target:
+        while self._synced < target or self.full:
             if self._failed is not None:
                 raise self._failed
             if self._syncing:
@@ -210,6 +227,8 @@ class Writer:
     async def _sync(self, syncs: Syncing | OneByOne, *, alone: bool) -> None:
         size = self._sizes[1]
         files = (self.spine,) if size == self._content_synced else (self.content, self.spine)
+        if self._renamed is not None:
+            files = (self._renamed, *files)
         self._syncing = True
         await syncs.sync(files, partial(self._told, self._written, size), alone=alone)
 
@@ -218,6 +237,11 @@ class Writer:
         self._syncing = False
         if error is None:
             self._synced, self._content_synced = written, size
+            if self._renamed is not None:
+                os.close(self._renamed)
+                self._renamed = None
+            if self.full and written == self._written:
+                self._set_aside()
         elif isinstance(error, OSError):
             # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
             self._fail(f"cannot sync {self._folder}: {error.strerror}")
@@ -227,6 +251,34 @@ class Writer:
         for over in waiting:
             if not over.done():  # whoever was cancelled waits no more
                 over.set_result(None)
+
+    def _set_aside(self) -> None:
+        """Begin a new part. All there is, is on disk; where no file can be made, the part becomes twice as long."""
+        draft = self._folder / f"{CONTENT}.draft"
+        try:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._part *= 2
+            return
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC
+            content = os.open(draft, flags, 0o600)
+        except OSError:
+            os.close(folder)
+            self._part *= 2
+            return
+        try:
+            set_aside(self._folder, self._last)
+            draft.rename(self._folder / CONTENT)
+        except OSError as error:
+            os.close(folder)
+            os.close(content)
+            self._fail(f"cannot rename {self._folder / CONTENT}: {error.strerror}")
+            return
+        os.close(self.content)
+        self.content, self._renamed = content, folder
+        self._sizes, self._content_synced = (self._sizes[0], 0), 0
+        self._aside, self.uncompressed = self._last, True
 
     def _fail(self, message: str) -> JournalFailed:
         self._failed = JournalFailed(message)
