@@ -16,7 +16,7 @@
 | `in_order(first, then)` | `then` is done only after `first` was |
 | `never_after(action, earlier)` | the action is not done once `earlier` was |
 | `never_both(one, other)` | at most one of the two is done in the run |
-| `within_hours(action, from, to, zone)` | it is done between two times, such as `'09:00'` and `'17:30'`, or over midnight |
+| `within_hours(action, from, to, zone)` | it is done between two times, such as `'09:00'` and `'17:30'`, or overnight |
 | `business_hours(action, zone)` | it is done from Monday to Friday between 09:00 and 17:00 |
 | `untainted(action, argument)` | the argument comes from inside our trust |
 

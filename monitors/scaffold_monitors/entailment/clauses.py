@@ -114,12 +114,12 @@ class Clause:
 
 
 @lru_cache(maxsize=512)
-def clauses(text: str) -> tuple[Clause, ...]:
-    """All clauses of a text, in order."""
+def clauses(text: str, verbs: frozenset[str] = frozenset()) -> tuple[Clause, ...]:
+    """All clauses of a text, in order; `verbs`, uninflected, are known besides those of the word lists."""
     found: list[Clause] = []
     told: _Told = (frozenset(), frozenset())
     for tokens in sentences(text):
-        for clause in _clauses(text, tokens, told):
+        for clause in _clauses(text, tokens, told, verbs):
             found.append(clause)
             told = (told[0] | clause.things, told[1] | clause.stems)
         said = frozenset(token.stem for token in tokens if token.stem)
@@ -128,11 +128,11 @@ def clauses(text: str) -> tuple[Clause, ...]:
     return tuple(found)
 
 
-def _clauses(text: str, tokens: Sequence[Token], told: _Told) -> Iterator[Clause]:
+def _clauses(text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[str]) -> Iterator[Clause]:
     heads: list[tuple[int, str, Mood]] = []
     for place, token in enumerate(tokens):
         if token.kind == "word":
-            found = head(tokens, place, heads[-1][2] if heads else None)
+            found = head(tokens, place, heads[-1][2] if heads else None, verbs)
             if found is not None and found[1] != "background":
                 heads.append((place, *found))
     for number, (place, verb, mood) in enumerate(heads):

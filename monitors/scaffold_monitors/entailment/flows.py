@@ -194,6 +194,10 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
             yield against(call, "block", why, f"{leaf.path} carries an address that the request does not ask for", leaf)
             return
     standing = support(leaf, situation)
+    if standing == Support.MADE_UP and _is_listed_beside(call, leaf, situation):
+        why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
+        yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
+        return
     if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.argument != call.tool.main):
         return  # a detail may be made up, what the effect is about may not
     if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):
@@ -204,6 +208,14 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     if not told.dictated or told.composed:
         why = f"{leaf.path} = {leaf.text!r} comes from nothing that the request points to"
         yield against(call, "escalate", why, f"the request does not point to {leaf.path}", leaf)
+
+
+def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
+    """Whether a value like an identifier is one of a list of which others stand in the request."""
+    if "[" not in leaf.path or not any(each.isdigit() for each in leaf.text):
+        return False
+    beside = (each for each in call.leaves if each.argument == leaf.argument and each is not leaf)
+    return any(support(each, situation) == Support.REQUEST for each in beside)
 
 
 def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:

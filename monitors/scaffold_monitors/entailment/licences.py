@@ -89,8 +89,9 @@ class Reading:
 
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
     """Find out which clauses of a request license which effects."""
-    said = clauses(request)
     effects = [tool for tool in tools.values() if tool.effect]
+    # "Refill prescription 12" for refill_prescription: what a tool does is a verb, though nobody else knows it.
+    said = clauses(request, frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS))
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
     best: dict[int, float] = {}

@@ -113,7 +113,7 @@ def _complements(
 @lru_cache(maxsize=1024)
 def _governed(text: str) -> tuple[str, ...]:
     """Words in small letters right after a preposition of place, that are no common kind of thing."""
-    found = re.findall(r"\b(?:to|into|onto|in|on)(?: the| my| our)? ([a-z]{3,})\b", text)
+    found = re.findall(r"\b(?:to|into|onto|in|on|of|from)(?: the| my| our)? ([a-z]{3,})\b", text)
     plainly = DETERMINERS | PREPOSITIONS
     return tuple(word for word in found if word not in plainly and stem(word) not in {*THINGS, *ACTS} and _noun(word))
 
@@ -178,8 +178,14 @@ def _mislabelled(
 
 
 def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation) -> bool:
-    """Whether a value was read in a record that has what the request says: "the card 'Fix login'" for its id."""
+    """Whether a value was read in a record that has what the request says, "the card 'Fix login'" for its id.
+
+    Or was found by asking for that.
+    """
     for each in leaf.origin.reads:
+        asked = situation.by_id[each].leaves if each in situation.by_id else ()
+        if any(runs_in(words(name), words(inner.text)) for inner in asked for name in said):
+            return True
         for record in tables_of(situation.by_id[each]) if each in situation.by_id else ():
             own = [plain(cell) for row in record if leaf.text in row.values() for cell in row.values()]
             if any(each in cell for each in said for cell in own):
@@ -198,7 +204,7 @@ def _beside(path: str, request: str) -> frozenset[str]:
                 near = [tokens[place - 1]] if place else []
                 near += [each for each in tokens[place + 1 : place + 3] if each.norm not in _CALLED][:1]
                 found.update(each.norm for each in near if each.kind in _SPECIFIC)
-                found.update(each.norm for each in tokens[place + 1 : place + 2] if each.named)
+                found.update(each.norm for each in tokens[place + 1 : place + 2] if each.named or each.norm.isdigit())
                 found.update(_numbered(tokens[place + 1 : place + 6]))
     return frozenset(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ from scaffold_monitors.entailment.wording import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from decimal import Decimal
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
@@ -49,6 +49,8 @@ _MONEY = re.compile(
     r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
     r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
 )
+# "Until 5 May" names the day itself.
+_UNTIL_A_DAY = re.compile(r"\b(?:un)?till? +;")
 _SHOWN = 80
 _PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
 # What makes a sum of several numbers, and what only looks like one number.
@@ -62,6 +64,8 @@ def mismeasured(
     """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
     if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
+    if "amount" in call.tool.roles.values():
+        yield from _left_open(call, dictating, situation)
     if _measured(situation.request):
         yield from _currencies(call, situation)
         yield from _days(call, situation)
@@ -101,6 +105,18 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
             why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the only sum in the request is {money.pop()}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
+
+
+def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """An amount that the request says is not left open: a limit that is null is none."""
+    if len(dictating) != 1 or computes(situation.request) or any(leaf.role == "amount" for leaf in call.leaves):
+        return
+    clause = dictating[0]
+    said = numbers(undated(clause.text)) - {Decimal(clause.counted)}
+    used = {number(leaf.value) for each in situation.calls for leaf in each.leaves} | numbers(situation.values)
+    if lost := said - used:
+        why = f"the request says {', '.join(map(str, sorted(lost)))}, and no call of the plan uses it"
+        yield against(call, "revise", why, f"the request says {min(lost)}", quote=clause.text)
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +171,7 @@ def _counted(text: str) -> list[Date]:
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
-    if not timed or RELATIVE_DAYS & set(words(situation.request)):
+    if not timed or RELATIVE_DAYS & set(words(_UNTIL_A_DAY.sub(" ", undated(situation.request)))):
         return
     named = dates(situation.request)
     mine = [(leaf, day) for leaf in timed for day in (*dates(leaf.text), *_counted(leaf.text))]

@@ -9,6 +9,7 @@ from scaffold_monitors.entailment.lexicon import (
     BASES,
     COPULAS,
     DETERMINERS,
+    IDIOMS,
     INSTRUCTING,
     INTENDING,
     IRREGULAR,
@@ -71,18 +72,28 @@ _TOLD = frozenset(
 )
 
 
-def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:  # noqa: PLR0911 - one way in each place
-    """The verb that a word is, uninflected, with its mood; None when it is no verb of a clause."""
+def head(  # noqa: PLR0911 - one way in each place
+    tokens: Sequence[Token], place: int, inherited: Mood | None, verbs: frozenset[str] = frozenset()
+) -> Head | None:
+    """The verb that a word is, uninflected, with its mood; None when it is no verb of a clause.
+
+    Args:
+        tokens: of a sentence.
+        place: of the word.
+        inherited: the mood of the clause before.
+        verbs: what else is known to be a verb, uninflected, where only a verb can stand.
+    """
     word = tokens[place].norm
     if place == 0 and word == "new" and len(tokens) > 1 and tokens[1].stem in THINGS:
         return "creat", "asked"  # "New task: ..."
     after = tokens[place + 1].norm if place + 1 < len(tokens) else ""
     if word in _LACKING | _SEEING | {"go"} and (found := _otherwise(tokens, place, word, after)):
         return found
-    if word in BASES or word in LIGHT:
+    idiomatic = _begins_idiom(tokens, place)
+    if word in BASES or word in LIGHT or idiomatic:
         if _is_noun(tokens, place, word, after):
             return None
-        mood = _mood(tokens, place, inherited, ambiguous=word in NOUN_OR_VERB)
+        mood = _mood(tokens, place, inherited, ambiguous=idiomatic or word in NOUN_OR_VERB)
         if mood is not None:
             return stem(word), mood
         if word not in IRREGULAR:
@@ -93,7 +104,15 @@ def head(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | 
     if word in IRREGULAR or (word.endswith("ed") and stem(word) in ACTS):
         passive = _passive(tokens, place)
         return (stem(IRREGULAR.get(word, word)), passive) if passive else None
-    return _wanted(tokens, place) or _unknown(tokens, place, inherited)
+    return _wanted(tokens, place) or _unknown(tokens, place, inherited, verbs)
+
+
+def _begins_idiom(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a word is a verb together with the particle that follows: "back it up", "sign off"."""
+    following = [token.norm for token in tokens[place + 1 : place + 3]]
+    if following[:1] != ["it"] and following[:1] != ["them"]:
+        following = following[:1]
+    return tokens[place].norm not in BASES and any((tokens[place].stem, each) in IDIOMS for each in following)
 
 
 def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> Head | None:
@@ -139,7 +158,7 @@ def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool
     return word in ("issue", "ticket", "case") and follows is not None and follows.kind in ("number", "identifier")
 
 
-def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Head | None:
+def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None, verbs: frozenset[str]) -> Head | None:
     """A word that nobody knows, where only a verb can stand: "Braise it", "pay Ann and serenade her"."""
     token = tokens[place]
     if (
@@ -151,6 +170,7 @@ def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None) -> Hea
         return None
     after = tokens[place + 1]
     takes = after.norm in DETERMINERS or after.norm in OBJECT_PRONOUNS or after.norm == "it" or after.literal
+    takes = takes or token.stem in verbs
     first = place == 0 or tokens[place - 1].norm in ("please", "kindly", "then", ":", ";")
     first = first or (inherited is not None and tokens[place - 1].norm == "and" and not token.named)
     invited = place > 1 and tokens[place - 1].norm == "you" and tokens[place - 2].norm in MODALS

@@ -47,7 +47,7 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     for leaf in call.leaves:
         if leaf.role not in ("record", "principal", "place", "thing") or asked_for(leaf, situation.request):
             continue
-        if leaf.role == "thing" and leaf.argument != call.tool.main:
+        if leaf.role == "thing" and leaf.argument != call.tool.main and not _is_a_column(leaf, tables):
             continue
         beside = [each for each in call.leaves if each.path != leaf.path and each.role == leaf.role]
         for table in [*tables, *([list(named.values())] if named else [])]:
@@ -63,6 +63,11 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
                     leaf.text,
                 )
                 return
+
+
+def _is_a_column(leaf: Leaf, tables: Sequence[list[Record]]) -> bool:
+    """Whether a value was read, and records have a field that is called what its argument is."""
+    return bool(leaf.origin.reads) and any(leaf.path in table[0] for table in tables)
 
 
 def tables_of(call: Call) -> Iterator[list[Record]]:
