@@ -43,8 +43,11 @@ class Findings(msgspec.Struct):
             lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` is false{values}")
             _tell(told, objections, target, rule.statement)
         for rule, target, problem in self.failed:
-            lines.append(f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {problem}")
-            _tell(told, objections, target, f"{rule.statement} (this could not be checked)")
+            lines.append(
+                f"{rule.name}{_of(target)}: `{rule.expression.source}` could not be checked: {_cured(problem, target)}"
+            )
+            briefly = problem.partition("\n")[0]
+            _tell(told, objections, target, f"{rule.statement} (this could not be checked: {briefly})")
         more = f"\nand {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
         return Verdict(
             decision="block",
@@ -78,7 +81,20 @@ def _tell(told: dict[str, list[str]], objections: list[Objection], target: Facts
 
 
 def _of(target: Facts | None) -> str:
-    return f", {target.call.id} ({target.call.action})" if target else ""
+    """Which call it was, and which action where the call's name does not say so."""
+    if target is None:
+        return ""
+    call = target.call
+    return f", {call.id}" if call.id == call.action else f", {call.id} ({call.action})"
+
+
+def _cured(problem: str, target: Facts | None) -> str:
+    """The problem, and what to write where a rule meets an action that it is not about."""
+    said, parted, place = problem.partition("\n")
+    if target is None or not (said.startswith("args.") and said.endswith(" is missing")):
+        return problem
+    name = target.call.action
+    return f'{said}; a rule that is not about {name} begins with `action.name == "{name}" ||`{parted}{place}'
 
 
 def _seen(rule: Rule, target: Facts | None) -> list[Evidence]:

@@ -204,10 +204,11 @@ class Policy:
             return ruled if ruled.decision != "allow" or ruled.rationale else Verdict(decision="allow")
         decision = max((reason.decision for _, reason in telling), key=SEVERITY.__getitem__)
         advice = {call.id: f"the policy does not let {call.action} run by itself" for call, _ in telling}
-        lines = [f"{call.id}: {reason.why} ({reason.where}): {reason.decision}" for call, reason in telling]
+        lines = [f"{_which(call)}{reason.why} ({reason.where}): {reason.decision}" for call, reason in telling]
+        rules = [ruled.rationale] if ruled.rationale and ruled.status != "abstain" else []
         return Verdict(
             decision=max((decision, ruled.decision), key=SEVERITY.__getitem__),
-            rationale="\n".join([*([ruled.rationale] if ruled.rationale else []), *lines[:_SHOWN]]),
+            rationale="\n".join([*rules, *lines[:_SHOWN]]),
             feedback="; ".join([*([ruled.feedback] if ruled.feedback else []), *dict.fromkeys(advice.values())]),
             objections=(*ruled.objections, *(Objection(node, said) for node, said in advice.items())),
             evidence=ruled.evidence,
@@ -306,6 +307,11 @@ class Policy:
         """A fault of a rule at its line of the file."""
         at = error.path.index("rules", 2) if error.path[:2] == ("monitors", "rules") else 0
         return self._fault(error.args[0], error.path[at:])
+
+
+def _which(call: ActionCall) -> str:
+    """Which call of a plan it is; nothing where its name is the action's."""
+    return "" if call.id == call.action else f"{call.id}: "
 
 
 def kinds_of(tool: Tool, spec: ActionSpec, said: Override | None = None) -> tuple[Kind, ...]:

@@ -18,9 +18,9 @@ tests:                                           # run by `scaffold policy test`
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from scaffold import document as documents
 from scaffold.document import Document, Place
@@ -82,6 +82,14 @@ class PolicyRule(_Strict):
     only: tuple[str, ...] | None = Field(default=None, alias="for")
 
 
+def _a_name(call: str) -> str:
+    if "(" in call:
+        raise ValueError(
+            f"is the action's name alone: write `call: {call.partition('(')[0]}`, and `arguments: {{...}}`"
+        )
+    return call
+
+
 class Case(_Strict):
     """One line of the table of calls and wanted verdicts.
 
@@ -96,7 +104,7 @@ class Case(_Strict):
         because: words that the explanation holds.
     """
 
-    call: str
+    call: Annotated[str, AfterValidator(_a_name)]
     arguments: dict[str, Any] = {}
     tainted: tuple[str, ...] = ()
     inputs: dict[str, Any] = {}

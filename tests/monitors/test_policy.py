@@ -197,6 +197,7 @@ def test_roles_of_the_file_are_what_other_monitors_read(kit: Any, tmp_path: Path
         ("rules:\n  - rule: 'true'\n  - rule: onyl('pay', 'x', [])", 3, "did you mean 'only'"),
         ("rules:\n  - {rule: count('pay') < 2, for: [pay]}", 2, "'for' is for rules about single calls"),
         ("tests:\n  - {call: pay}", 2, "lacks `wants`"),
+        ("tests:\n  - {call: pay(cents=1), wants: block}", 2, "write `call: pay`, and `arguments: {...}`"),
         ("tests:\n  - {call: pay, wants: alow}", 2, "did you mean 'allow'"),
         ("- a list", 1, "a policy is a mapping"),
         ("decisions: [", 1, "is not YAML"),

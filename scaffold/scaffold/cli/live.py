@@ -144,7 +144,7 @@ class LiveView:
         bar.add_row(Text(what), ProgressBar(total=1.0, completed=fraction, width=30), f"{fraction:.0%}")
         return bar
 
-    def _footer(self) -> Text:
+    def _footer(self) -> RenderableType:
         model, oversight = self._spent["model"], self._spent["oversight"]
         parts = [
             count(self._answered, "step"),
@@ -156,7 +156,7 @@ class LiveView:
             parts.append(f"${usd:.4f}")
         parts.append(_elapsed(self._started))
         footer = Text(" · ".join(parts), style="dim")
-        return Text.assemble(footer, "   ", self._verdict) if self._verdict else footer
+        return Group(footer, self._verdict) if self._verdict else footer
 
 
 def _verdicts(event: ev.Reviewed) -> Text:
@@ -168,5 +168,5 @@ def _verdicts(event: ev.Reviewed) -> Text:
 
 
 def _elapsed(since: float) -> str:
-    seconds = time.monotonic() - since
-    return f"{seconds:.0f} s" if seconds < _MINUTE else f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+    minutes, seconds = divmod(round(time.monotonic() - since), _MINUTE)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from scaffold.cli.speech import call, count, line, plain
+from scaffold.cli.speech import call, count, line, plain, sentence
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.monitorability import VISIBILITIES
 from scaffold.vocabulary.review import SEVERITY
@@ -153,7 +153,7 @@ class Narrator:
             status = "" if fact.status == "ok" else f" ({fact.status})"
             score = "" if fact.score is None else f" {fact.score:.2f}"
             why = (
-                f": {line(said.get(fact.monitor, ''), self._width)}"
+                f": {sentence(said[fact.monitor], self._width)}"
                 if SEVERITY[fact.decision] and said.get(fact.monitor)
                 else ""
             )

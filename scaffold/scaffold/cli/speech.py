@@ -27,6 +27,12 @@ def line(value: Any, width: int = 0) -> str:
     return text if not width or len(text) <= width else text[: width - 1] + "…"
 
 
+def sentence(text: str, width: int = 0) -> str:
+    """The lines of a text on one line, parted by semicolons; marks under a line are left out."""
+    told = (each.strip() for each in text.splitlines())
+    return line("; ".join(each for each in told if each.strip("^")), width)
+
+
 def call(name: str, arguments: dict[str, Any], width: int = 0) -> str:
     """A call as code would write it: `pay(invoice="A-1", cents=1200)`."""
     inner = ", ".join(

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from scaffold.cli.speech import call, line, plain
+from scaffold.cli.speech import call, line, plain, sentence
 from scaffold.interfaces import Answer
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def shown(question: Question) -> list[str]:
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
-    lines += [f"  reason: {line(reason)}" for reason in question.detail.get("reasons") or ()]
+    lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers:
         lines.append(f"  for {', '.join(line(name) for name in question.approvers)} to approve")
     if question.needs > 1:

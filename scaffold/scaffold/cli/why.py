@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import line
+from scaffold.cli.speech import line, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,7 @@ def _verdicts(found: Why) -> Iterator[str]:
     for said in found.verdicts:
         status = "" if said.status == "ok" else f" ({said.status})"
         score = "" if said.score is None else f", score {said.score:.2f}"
-        reason = f": {line(said.reason, _WIDTH)}" if said.reason else ""
+        reason = f": {sentence(said.reason, _WIDTH)}" if said.reason else ""
         yield f"verdict of {line(said.monitor)} on the {said.subject}: {said.decision}{status}{score}{reason}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -13,6 +13,8 @@ Effect = Literal["read", "reversible", "irreversible"]
 Idempotency = Literal["target_key", "reconcile", "none"]
 ActionStatus = Literal["planned", "refused", "performed", "failed", "unknown"]
 T_co = TypeVar("T_co", covariant=True)
+_EFFECTS = get_args(Effect)
+_PROMISES = get_args(Idempotency)
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,9 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         preview: whether it can say beforehand what a call would do.
         undo: name of the action that undoes it; empty when nothing does.
         credentials: names of what it is told at the moment of the call, and nobody else ever is.
+
+    Raises:
+        ValueError: no effect or no idempotency is called so: a word misspelt would pass for something milder.
     """
 
     name: str
@@ -49,6 +54,11 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     preview: bool = False
     undo: str = ""
     credentials: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, said, known in (("effect", self.effect, _EFFECTS), ("idempotency", self.idempotency, _PROMISES)):
+            if said not in known:
+                raise ValueError(f"{self.name}: no {field} is called {said!r}; there are {', '.join(known)}")
 
 
 class Credential(msgspec.Struct, frozen=True):
