@@ -71,7 +71,8 @@ class Ledger:
 
     def reserve(self, key: str, tokens: int, usd: float, *, spent: Usage = NO_USAGE, steps: int = 0) -> None:
         """Hold what a step has used so far and what its next call may cost at worst."""
-        self._release(key)
+        if key in self._open:
+            self._release(key)
         held = self._open[key] = Reservation(spent.tokens + tokens, (spent.usd or 0.0) + usd)
         self._held.tokens += held.tokens
         self._held.usd += held.usd

@@ -135,16 +135,20 @@ class Recorder:
         return folding
 
     def adopt(self, link: Link) -> None:
-        """Go on after an event that was read from the journal."""
-        event = link.event
+        """Take in an event that was read from the journal; `go_on` follows the last one."""
+        event, body = link.event, b""
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
-        self._started = self._monotonic() - event.t
-        if link.content is not None and not self.secret:
-            self.secret = link.content.salt
-        body = link.content.body if link.content is not None else b""
+        if link.content is not None:
+            body = link.content.body
+            self.secret = self.secret or link.content.salt
         kind = type(event)
-        for fold in self._folds_of.get(kind) or self._folding(kind):
+        folds = self._folds_of.get(kind)
+        for fold in self._folding(kind) if folds is None else folds:
             fold(event, body)
+
+    def go_on(self) -> None:
+        """Count active seconds from those of the last event that was read."""
+        self._started = self._monotonic() - self.t
 
     def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:
         """Write down one event, and give the bytes of its content.

@@ -12,7 +12,7 @@ from scaffold.errors import MoveError, ObservationWithheld, PlanChanged, StepRef
 from scaffold.machinery.effects import observation_from
 from scaffold.machinery.gate import call_asked, plan_asked, refusal_from, review_from
 from scaffold.machinery.people import answer_from, question_asked
-from scaffold.machinery.state import asked_in
+from scaffold.machinery.state import asked_in, is_asked_in
 from scaffold.machinery.steps import asked, thought_from
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, decode
@@ -21,6 +21,8 @@ from scaffold.vocabulary.plan import as_call
 from scaffold.vocabulary.references import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scaffold.machinery.interpreter import Interpreter, Pending
     from scaffold.machinery.state import RunState
     from scaffold.vocabulary.events import Event
@@ -61,6 +63,19 @@ class Replay:
         self._interpreter = interpreter
         self._state = state
         self.waiting: dict[str, Pending] = {}
+        self._takers: dict[type[Event], Callable[[Any, bytes], None]] = {
+            ev.StepAsked: self._asked,
+            ev.PlanProposed: self._asked,
+            ev.ActionProposed: self._asked,
+            ev.QuestionAsked: self._asked,
+            ev.StepAnswered: self._step_answered,
+            ev.PlanDecided: self._plan_decided,
+            ev.ActionOutcome: self._action_outcome,
+            ev.ActionRefused: self._action_refused,
+            ev.Released: self._released,
+            ev.QuestionAnswered: self._question_answered,
+            ev.Noted: self._noted,
+        }
 
     def feed(self, event: Event, body: bytes) -> None:
         """Take in one recorded event, before the state does.
@@ -70,64 +85,82 @@ class Replay:
         """
         if not event.key or "!" in event.key:
             return
-        match event:
-            case ev.StepAsked() | ev.PlanProposed() | ev.ActionProposed() | ev.QuestionAsked():
-                self._compare(event, asked_in(body))
-            case ev.StepAnswered(final=True):
-                pending = self._find(event)
-                self._deliver(event, thought_from(event, body, pending.move))  # type: ignore[arg-type]  # compared before
-            case ev.PlanDecided():
-                self._deliver(event, review_from(event, body))
-            case ev.ActionOutcome(final=True):
-                self._deliver(event, observation_from(event, body))
-            case ev.ActionRefused():
-                self._deliver(event, refusal_from(event, body))
-            case ev.Released():
-                self._deliver(event, self._released(event, body))
-            case ev.QuestionAnswered():
-                pending = self._find(event)
-                self._deliver(event, answer_from(event, body, pending.move))  # type: ignore[arg-type]  # as above
-            case ev.Noted():
-                self._compare(event, canonical(decode(body)["text"]))
-                self._deliver(event, None)
-            case _:
-                pass
+        take = self._takers.get(type(event))
+        if take is not None:
+            take(event, body)
 
-    def _released(self, event: ev.Released, body: bytes) -> Any:
+    def _asked(self, event: Event, body: bytes) -> None:
+        pending = self._find(event)
+        now = asked_by(pending)
+        if not is_asked_in(body, now):
+            raise _changed(event, asked_in(body), now)
+
+    def _step_answered(self, event: ev.StepAnswered, body: bytes) -> None:
+        if event.final:
+            pending = self._taken(event)
+            deliver(self._interpreter, pending, thought_from(event, body, pending.move))  # type: ignore[arg-type]  # compared before
+
+    def _plan_decided(self, event: ev.PlanDecided, body: bytes) -> None:
+        deliver(self._interpreter, self._taken(event), review_from(event, body))
+
+    def _action_outcome(self, event: ev.ActionOutcome, body: bytes) -> None:
+        if event.final:
+            deliver(self._interpreter, self._taken(event), observation_from(event, body))
+
+    def _action_refused(self, event: ev.ActionRefused, body: bytes) -> None:
+        deliver(self._interpreter, self._taken(event), refusal_from(event, body))
+
+    def _question_answered(self, event: ev.QuestionAnswered, body: bytes) -> None:
+        pending = self._taken(event)
+        deliver(self._interpreter, pending, answer_from(event, body, pending.move))  # type: ignore[arg-type]  # as above
+
+    def _noted(self, event: ev.Noted, body: bytes) -> None:
+        recorded, now = canonical(decode(body)["text"]), asked_by(self._find(event))
+        if recorded != now:
+            raise _changed(event, recorded, now)
+        deliver(self._interpreter, self._taken(event), None)
+
+    def _released(self, event: ev.Released, body: bytes) -> None:
+        pending = self._find(event)
+        outcome = self._let_out(event, body, pending)
+        deliver(self._interpreter, self._taken(event), outcome)
+
+    def _let_out(self, event: ev.Released, body: bytes, pending: Pending) -> Any:
+        """What the planner is sent of what was reviewed before it might have it."""
         progress = self._state.at(event.key)
         if not event.ok:
             leaf = StepRefused if event.subject == "step" else ObservationWithheld
             return leaf(decode(body)["feedback"], event.key)
         if progress.answered is not None:
-            return thought_from(*progress.answered, self._find(event).move)  # type: ignore[arg-type]  # as above
+            return thought_from(*progress.answered, pending.move)  # type: ignore[arg-type]  # as above
         if progress.outcome is not None:
             return observation_from(*progress.outcome)
         raise PlanChanged(f"the trace releases something at {event.key} that it does not hold")
 
     def _find(self, event: Event) -> Pending:
-        while event.key not in self.waiting:
+        """The move at an event's key."""
+        found = self.waiting.get(event.key)
+        while found is None:
             pending = self._interpreter.next()
             if pending is None:
                 raise PlanChanged(
                     f"the trace has a {_kind(event)} at {event.key}; the planner makes no move there any more"
                 )
             self.waiting[pending.key] = pending
-        return self.waiting[event.key]
+            if pending.key == event.key:
+                found = pending
+        return found
 
-    def _compare(self, event: Event, recorded: bytes) -> None:
-        pending = self._find(event)
-        now = asked_by(pending)
-        if now != recorded:
-            raise PlanChanged(
-                f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}; "
-                f"the planner now asks {_short(now)}. "
-                "Resume with the code and inputs that the run was started with, or start a new run."
-            )
+    def _taken(self, event: Event) -> Pending:
+        """The move at an event's key, which waits no more."""
+        return self.waiting.pop(event.key, None) or self.waiting.pop(self._find(event).key)
 
-    def _deliver(self, event: Event, outcome: Any) -> None:
-        pending = self._find(event)
-        del self.waiting[event.key]
-        deliver(self._interpreter, pending, outcome)
+
+def _changed(event: Event, recorded: bytes, now: bytes) -> PlanChanged:
+    return PlanChanged(
+        f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}; the planner now asks {_short(now)}. "
+        "Resume with the code and inputs that the run was started with, or start a new run."
+    )
 
 
 def _kind(event: Event) -> str:

@@ -267,23 +267,21 @@ class Run:
             PlanChanged: the run was started with something else.
             TraceDamaged: the trace was altered.
         """
-        chain = Chain()
+        chain, recorder = Chain(), self.recorder
         async for record in self._journal.read(self.claim.run):
             link = chain.follow(record)
-            if link.content is None and link.event.content:
+            event, body = link.event, b""
+            if link.content is not None:
+                body = link.content.body
+            elif event.content:
                 raise errors.TraceDamaged(f"{withheld(record)}: a run goes on only with all it was told", record.seq)
-            body = link.content.body if link.content is not None else b""
-            if isinstance(link.event, ev.RunStarted):
-                self._compare_pins(link.event)
-                self._steps.seed = link.event.seed or self.claim.run
-                if body:
-                    opening = _opening.decode(body)
-                    self._steps.curves = opening.calibration.by_kind()
-                    self._permissions.known = opening.monitorability
-            take(link.event, body)
-            self.recorder.adopt(link)
+            if type(event) is ev.RunStarted:
+                self._keep_to(event, body)
+            take(event, body)
+            recorder.adopt(link)
         if not chain.seq:
             raise errors.TraceDamaged("the trace is empty: its store has forgotten how the run began", 1)
+        recorder.go_on()
         if self.state.ended is not None:
             return self.outcome(self.state.ended[0].status, self.state.ended[1])
         self._listen()
@@ -293,6 +291,15 @@ class Run:
         self._name_key(self.state.key)
         self._reach("run.resumed:after")
         return None
+
+    def _keep_to(self, event: ev.RunStarted, body: bytes) -> None:
+        """Go on with what the first event says."""
+        self._compare_pins(event)
+        self._steps.seed = event.seed or self.claim.run
+        if body:
+            opening = _opening.decode(body)
+            self._steps.curves = opening.calibration.by_kind()
+            self._permissions.known = opening.monitorability
 
     def _name_key(self, before: str) -> None:
         """Write down which key signs, the first time and whenever it is another."""

@@ -122,22 +122,35 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
 
 def signals_in(body: bytes, winner: int) -> dict[str, float]:
     """Figures about the model's inner state over the sample that won, from a recorded step's content."""
-    return _recorded.decode(body).samples[winner].signals
+    return _signalled.decode(body).samples[winner].signals
 
 
-def _value_in(sample: Sample, move: Think) -> Any:
+def _value_in(sample: _Said, move: Think) -> Any:
     """The value of an accepted sample, as it would be sent if it had won."""
     raw = recorded(move.returns, read_answer(move.returns, sample.text, move.options.choices))
     return decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
 
 
-class _Recorded(msgspec.Struct):
-    samples: list[Sample] = []
+class _Said(msgspec.Struct, gc=False):
+    """What a planner is sent of a sample."""
+
+    text: str
+    reasoning: str = ""
+    flag: str = ""
+
+
+class _Recorded(msgspec.Struct, gc=False):
+    samples: tuple[_Said, ...] = ()
     value: msgspec.Raw = msgspec.Raw(b"null")
     error: dict[str, Any] = {}
 
 
+class _Signalled(msgspec.Struct):
+    samples: list[Sample]
+
+
 _recorded = msgspec.json.Decoder(_Recorded)
+_signalled = msgspec.json.Decoder(_Signalled)
 
 
 class Steps:

@@ -28,6 +28,7 @@ from scaffold.vocabulary.events import Event
 GENESIS = bytes(32)
 _MARK = b',"hash":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
+_BEFORE_TAIL = slice(-_TAIL)  # made once: two lines a step are cut, a million steps a run
 _SALT = 16
 _BEFORE_MARK = 40
 _written = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":(.*)\}', re.DOTALL).fullmatch
@@ -36,7 +37,12 @@ _written = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":(.
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Give the line of an event's JSON, and the line's hash."""
     mark = sha256(previous + body).digest()
-    return b'%b%b%b"}' % (body[:-1], _MARK, mark.hex().encode()), mark
+    return body[:-1] + _tail(mark), mark
+
+
+def _tail(mark: bytes) -> bytes:
+    """The end of the line that has this hash."""
+    return b'%b%b"}' % (_MARK, hexlify(mark))
 
 
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
@@ -120,7 +126,7 @@ def body_of(content: Content | None) -> dict[str, Any]:
     return _json.decode(content.body) if content is not None else {}
 
 
-class Link(msgspec.Struct, frozen=True):
+class Link(msgspec.Struct, frozen=True, gc=False):
     """One checked line of a trace.
 
     Attributes:
@@ -142,11 +148,12 @@ class Chain:
         hash: its hash.
     """
 
-    __slots__ = ("hash", "seq")
+    __slots__ = ("_decode", "hash", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
         self.hash = GENESIS
+        self._decode = events.decoder().decode
 
     def follow(self, record: Record) -> Link:
         """Check that a record follows the last one, and that its content is what its line says.
@@ -157,12 +164,13 @@ class Chain:
         """
         before = self.seq, self.hash
         event = self.step(record.line)
+        if not record.content:
+            return Link(event, None, self.hash)
         try:
-            content = self._content(event, record.content, self.seq)
+            return Link(event, _content_of(event, record.content), self.hash)
         except errors.TraceDamaged:
             self.seq, self.hash = before
             raise
-        return Link(event, content, self.hash)
 
     def step(self, line: bytes) -> Event:
         """Check that a line of the spine follows the last one.
@@ -172,14 +180,13 @@ class Chain:
             NewerTrace: it is of a kind that this version does not know.
         """
         number = self.seq + 1
-        if len(line) <= _TAIL or line[-_TAIL : -_TAIL + len(_MARK)] != _MARK or line[-2:] != b'"}':
-            raise errors.TraceDamaged(f"line {number} of the trace is not a sealed event", number)
-        body = line[:-_TAIL] + b"}"
+        body = line[_BEFORE_TAIL] + b"}"
         mark = sha256(self.hash + body).digest()
-        if hexlify(mark) != line[-66:-2]:
-            raise errors.TraceDamaged(f"line {number} of the trace, or one before it, was altered", number)
+        if not line.endswith(_tail(mark)):
+            wrong = ", or one before it, was altered" if _is_sealed(line) else " is not a sealed event"
+            raise errors.TraceDamaged(f"line {number} of the trace{wrong}", number)
         try:
-            event = events.decode(body)
+            event: Event = self._decode(body)
         except msgspec.ValidationError as error:
             raise errors.NewerTrace(
                 f"line {number} of the trace is of a kind this version does not know: {error}"
@@ -191,17 +198,19 @@ class Chain:
         self.seq, self.hash = number, mark
         return event
 
-    @staticmethod
-    def _content(event: Event, line: bytes, number: int) -> Content | None:
-        if not line:
-            return None
-        try:
-            content = read_content(line)
-            altered = content.digest() != event.content
-        except Sealed:
-            return None
-        except (msgspec.MsgspecError, ValueError):
-            raise errors.TraceDamaged(f"the content of line {number} was altered", number) from None
-        if altered:
-            raise errors.TraceDamaged(f"the content of line {number} was altered", number)
-        return content
+
+def _is_sealed(line: bytes) -> bool:
+    return len(line) > _TAIL and line.startswith(_MARK, len(line) - _TAIL) and line.endswith(b'"}')
+
+
+def _content_of(event: Event, line: bytes) -> Content | None:
+    """The content of an event, if it is what the event says; None when it is encrypted, and there is no key."""
+    try:
+        content = read_content(line)
+    except Sealed:
+        return None
+    except (msgspec.MsgspecError, ValueError):
+        content = None
+    if content is None or content.digest() != event.content:
+        raise errors.TraceDamaged(f"the content of line {event.seq} was altered", event.seq)
+    return content

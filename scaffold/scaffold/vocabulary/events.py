@@ -9,7 +9,7 @@ beside each kind. `key` says where in the planner's structure the event belongs.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -367,7 +367,7 @@ encode = msgspec.json.Encoder().encode
 
 
 @cache
-def _decoder() -> msgspec.json.Decoder[Any]:
+def decoder() -> msgspec.json.Decoder[Event]:
     """What reads events; to make it takes longer than all else here, and a run that is new reads none."""
     return msgspec.json.Decoder(AnyEvent)
 
@@ -378,5 +378,4 @@ def decode(body: bytes) -> Event:
     Raises:
         msgspec.ValidationError: it is of no kind that this version knows, or lacks a field.
     """
-    event: Event = _decoder().decode(body)
-    return event
+    return decoder().decode(body)

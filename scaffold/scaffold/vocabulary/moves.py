@@ -142,7 +142,8 @@ class Thought(Reference[T_co]):
         confidence: float = 1.0,
         shown: ReasoningVisibility | Literal[""] = "",
     ) -> None:
-        super().__init__(value, provenance)
+        self._value = value
+        self.provenance = provenance
         self.key = key
         self.text = text
         self.reasoning = reasoning
