@@ -12,6 +12,7 @@ trace and plays them by the rules. One JSON line says how it went; progress goes
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -49,7 +50,12 @@ class Watched:
 
 
 def _size(run: Path) -> int:
-    return sum((run / name).stat().st_size for name in ("trace.jsonl", "content.jsonl") if (run / name).exists())
+    """Bytes of all files of a run; of what is compressed and removed meanwhile, one form."""
+    size = 0
+    for file in run.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
 
 
 def _run_in(runs: Path) -> Path | None:
@@ -137,7 +143,10 @@ def main() -> None:
             "killed_at_step": killed_at,
             "replay_seconds": round(replay, 1),
             "replay_microseconds_a_step": round(replay / max(1, killed_at) * 1e6, 1),
-            "trace_bytes_a_step": round(_size(run) / moves),
+            "trace_bytes_a_step": {
+                "at the kill": round(before / max(1, killed_at)),
+                "at the end": round(_size(run) / moves),
+            },
             "tokens_a_step": round(sum(outcome["usage"]["model"][each] for each in ("input", "output")) / moves, 1),
             "resident_megabytes": {
                 "after a tenth": begun.resident[len(begun.resident) // 10],

@@ -4,10 +4,12 @@
     python examples/hanoi/check.py last
 
 It reads the moves from the trace itself: the value of each step that was answered, in the order in which they stand.
+A long run's content is in parts, of which all but the last are compressed.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Iterator
@@ -24,7 +26,8 @@ def folder_of(said: str) -> Path:
 def moves_in(folder: Path) -> Iterator[list[str]]:
     """The moves, as `[disk, from, to]`, one after the other."""
     answered = set[int]()
-    with (folder / "trace.jsonl").open("rb") as spine, (folder / "content.jsonl").open("rb") as contents:
+    contents = contents_of(folder)
+    with (folder / "trace.jsonl").open("rb") as spine:
         for line in spine:
             event = json.loads(line)
             if event["kind"] == "step.answered" and event.get("ok", True):
@@ -32,6 +35,16 @@ def moves_in(folder: Path) -> Iterator[list[str]]:
             if len(answered) >= 1000:  # noqa: PLR2004 - so that memory does not grow with the run
                 yield from taken(contents, answered)
         yield from taken(contents, answered)
+
+
+def contents_of(folder: Path) -> Iterator[bytes]:
+    """The lines of a run's content, part after part."""
+    for part in sorted(folder.glob("content.*.jsonl.gz")):
+        with gzip.open(part) as lines:
+            yield from lines
+    if (folder / "content.jsonl").is_file():
+        with (folder / "content.jsonl").open("rb") as lines:
+            yield from lines
 
 
 def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
@@ -47,10 +60,10 @@ def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
 
 def disks_of(folder: Path) -> int:
     """How many disks a run was to move."""
-    if not (folder / "content.jsonl").is_file():
-        sys.exit(f"{folder} is no run: name the folder that holds its trace.jsonl and content.jsonl")
-    first = json.loads((folder / "content.jsonl").open("rb").readline())
-    disks = first["body"]["task"]["inputs"].get("disks")
+    first = next(contents_of(folder), b"")
+    if not first:
+        sys.exit(f"{folder} is no run: name the folder that holds its trace.jsonl and its content")
+    disks = json.loads(first)["body"]["task"]["inputs"].get("disks")
     if disks is None:
         sys.exit(f"{folder} is a run of another task")
     return int(disks)
