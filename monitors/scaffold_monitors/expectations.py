@@ -78,10 +78,18 @@ def _equal(predicted: Any, happened: Any) -> bool | None:
     if isinstance(predicted, bool) or isinstance(happened, bool) or predicted is None:
         return predicted is happened
     if isinstance(predicted, int | float):
-        return isinstance(happened, int | float) and math.isclose(predicted, happened, rel_tol=1e-9)
+        return isinstance(happened, int | float) and _close(predicted, happened, 1e-9)
     if isinstance(happened, str) and _words(predicted) == _words(happened):
         return True
     return None if len(_words(predicted)) > _PROSE else False
+
+
+def _close(one: float, other: float, share: float) -> bool:
+    """Whether two numbers are as good as equal; integers too large to be fractions by their value."""
+    try:
+        return math.isclose(one, other, rel_tol=share)
+    except OverflowError:
+        return one == other
 
 
 def _words(text: str) -> list[str]:
@@ -95,7 +103,7 @@ def _fits(form: dict[str, Any], happened: Any) -> bool:
         return False
     try:
         if "about" in form:
-            return math.isclose(happened, form["about"], rel_tol=form.get("within", _ABOUT))
+            return _close(happened, form["about"], form.get("within", _ABOUT))
         return bool(form.get("at_least", -math.inf) <= happened <= form.get("at_most", math.inf))
     except (TypeError, ValueError):  # a bound that is no number holds for nothing
         return False

@@ -9,6 +9,7 @@ none, its check digits or its plan of numbers have to hold. What a text itself c
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,11 +24,15 @@ from scaffold_monitors.wrappings import forms
 Group = Literal["credentials", "numbers", "contacts"]
 
 _LABELLED = re.compile(
-    r"""(?<![\w-])([A-Za-z][\w-]{1,40}+)["']?\s{0,3}(?:[:=]|\bis\b)(?=\s{0,3}["']?([^\s"',;&<>]{4,200}))"""
+    r"""(?<![\w-])([A-Za-z][\w-]{1,40}+)["']?\s{0,3}(?:[:=|\u2192]|[-=]>|\bis\b)(?=\s{0,3}["']?([^\s"',;&<>]{4,200}))"""
 )
 _ONLY_WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
-_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ .-]?[A-Z0-9]{4}){2,7}(?:[ .-]?[A-Z0-9]{1,4})?\b", re.IGNORECASE)
+_CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:(?:[ -]?\d){9,15}|(?:[.\n/_]\d{4}){3})(?![\w-])")
+# What opens something by where it stands: in an address (RFC 3986), after the name of a scheme (RFC 6750, RFC 7617).
+_IN_ADDRESS = re.compile(r"\w://[^\s/:@]{0,80}:([^\s/@]{4,200})@")
+_BEARER = re.compile(r"\bBearer {1,3}(?=[\w.~+/-]{0,200}\d)([\w.~+/-]{20,4000}=*)", re.IGNORECASE)
+_BASIC = re.compile(r"\bBasic {1,3}([A-Za-z0-9+/]{8,4000}=*)", re.IGNORECASE)
 # How the numbers of each issuer begin and how long they are (ISO/IEC 7812-1 and the issuers' own ranges).
 _ISSUED = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7]|35|6[045])\d{14}|3[47]\d{13}|3[068]\d{12}")
 _SOCIAL = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
@@ -80,9 +85,22 @@ def _in_form(text: str, how: str) -> Iterator[Hit]:
         if finding.visible and len(finding.secret) >= _SHORTEST:
             yield Hit(kind, "credentials", finding.secret, how)
     yield from (Hit(kind, "credentials", value, how) for kind, value in labelled(text))
+    yield from (Hit("password in an address", "credentials", value, how) for value in _IN_ADDRESS.findall(text))
+    yield from (Hit("bearer token", "credentials", value, how) for value in _BEARER.findall(text))
+    yield from (
+        Hit("name and password", "credentials", value, how) for value in _BASIC.findall(text) if _is_pair(value)
+    )
     yield from (Hit(kind, "numbers", value, how) for kind, value in _numbers(text))
     yield from (Hit("e-mail address", "contacts", each, how) for each in _emails(text))
     yield from (Hit("phone number", "contacts", each, how) for each in _phones(text))
+
+
+def _is_pair(value: str) -> bool:
+    """Whether a value is Base64 of a name and a password, rather than a word after "basic"."""
+    try:
+        return ":" in base64.b64decode(value, validate=True).decode("ascii")
+    except ValueError:
+        return False
 
 
 def labelled(text: str) -> Iterator[tuple[str, str]]:

@@ -133,3 +133,15 @@ def test_a_plan_that_goes_as_predicted_goes_on(tmp_path: Path) -> None:
     outcome, done = carried_out(tmp_path, {"state": "paid"}, monitors=[PredictionError()])
     assert json.loads(outcome.answer)["second"][0] == "performed"
     assert done == ["rent", "power"]
+
+
+def test_numbers_beyond_all_fractions_are_compared() -> None:
+    """An integer of hundreds of digits is a surprise, or none, and no fault of the check."""
+    huge = 10**400
+    assert [
+        each.holds for each in compare({"a": 5, "b": huge, "c": {"about": 5}}, {"a": huge, "b": huge, "c": huge})
+    ] == [
+        False,
+        True,
+        False,
+    ]

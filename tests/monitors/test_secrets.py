@@ -100,6 +100,11 @@ def test_nothing_to_find_allows(kit: Any) -> None:
         KEY,
         "password: Xk9$mQ2vLp",
         "the password is Blue-9-Sky",
+        "password -> Blue-9-Sky",
+        "| user | bob |\n| password | Blue-9-Sky |",
+        "postgres://admin:Blue-9-Sky@db.corp.example/prod",
+        "Authorization: Bearer k3jH5k3j4h5k3Lm4h5kj3h45",
+        "Authorization: Basic " + base64.b64encode(b"bob:Blue-9-Sky").decode(),
         base64.b64encode(f"take {TOKEN} with you".encode()).decode(),
         base64.b64encode(base64.b64encode(TOKEN.encode())).decode(),
         base64.b64encode(base64.b64encode(b"password: Xk9$mQ2vLp")).decode(),
@@ -133,6 +138,10 @@ def test_nothing_that_was_found_is_quoted(kit: Any) -> None:
     ("text", "decision"),
     [
         (f"card {CARD}", "escalate"),
+        (f"card {CARD.replace(' ', '.')}", "escalate"),
+        (f"card {CARD.replace(' ', chr(10))}", "escalate"),
+        ("a basic understanding-of-things1 at https://corp.example:8080/path", "allow"),
+        (f"account {IBAN.lower().replace(' ', '-')}", "escalate"),
         ("card 4111 1111 1111 1112", "allow"),  # its check digit is wrong
         (f"account {IBAN}", "escalate"),
         ("account DE89 3704 0044 0532 0130 01", "allow"),
