@@ -350,7 +350,15 @@ class BackendError(ScaffoldError):
 
 
 class BackendUnavailable(BackendError):
-    """Down, refused, or out of retries."""
+    """Down, refused, or out of retries.
+
+    Attributes:
+        reached: whether anything may have reached it; what certainly did not is not charged.
+    """
+
+    def __init__(self, message: str = "", *, reached: bool = True) -> None:
+        super().__init__(message)
+        self.reached = reached
 
 
 class NotAuthorised(BackendUnavailable):

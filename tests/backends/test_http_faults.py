@@ -7,11 +7,13 @@ import base64
 import json
 import socket
 import time
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
+from scaffold import Budget, Scaffold, Task
 from scaffold.errors import (
     BackendUnavailable,
     BadRequest,
@@ -21,6 +23,7 @@ from scaffold.errors import (
     ScaffoldError,
 )
 from scaffold.registry import make_backend
+from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Usage
 
 from .conftest import ask, gather, texts, usage
@@ -28,6 +31,8 @@ from .replay import DONE, END, STREAM, Replay, Step, answer, part
 from .wire import CHAT, GEMINI, MESSAGES, WIRES, Wire, google_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scaffold.vocabulary.models import Delta
 
 KEY = "sk-secret-of-the-test"
@@ -75,8 +80,43 @@ def test_a_server_that_is_down(wire: Wire) -> None:
         port = free.getsockname()[1]
     options = {"dialect": wire.name, "attempts": 2, "backoff_s": 0.01}
     backend = make_backend(f"http://127.0.0.1:{port}/v1#m", options)
-    with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{port}/v1 could not be reached in 2 attempts"):
+    with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{port}/v1 could not be reached in 2 attempts") as caught:
         asyncio.run(gather(backend, ask("hi")))
+    assert not caught.value.reached
+
+
+def test_waiting_for_a_server_that_is_down_costs_nothing(tmp_path: Path) -> None:
+    """However often a run is resumed: nothing was sent, and the budget stays whole; one that hangs up is paid."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    down = {"use": f"http://127.0.0.1:{port}/v1#m", "attempts": 2, "backoff_s": 0.01}
+    task = Task(prompt="hi", budget=Budget(tokens=2000))
+
+    def agent(said: Any) -> Scaffold:
+        return Scaffold("direct", backends={"default": said}, journal=FileJournal(tmp_path), monitors=[])
+
+    for said in (down, {"use": "fallback", "backends": [down, down]}):
+        outcome = agent(said).solve_sync(task)
+        for _ in range(3):
+            assert (outcome.status, outcome.usage["model"].tokens) == ("unavailable", 0)
+            outcome = agent(said).resume_sync(outcome.run)
+    with socket.create_server(("127.0.0.1", 0)) as hasty:
+        told: list[int] = []
+
+        def hang_up() -> None:
+            for _ in range(2):
+                connection, _address = hasty.accept()
+                told.append(len(connection.recv(100)))
+                connection.close()
+
+        thread = Thread(target=hang_up)
+        thread.start()
+        said = {**down, "use": f"http://127.0.0.1:{hasty.getsockname()[1]}/v1#m"}
+        outcome = agent(said).solve_sync(task)
+        thread.join()
+    assert told[0]
+    assert (outcome.status, outcome.usage["model"].tokens > 0) == ("unavailable", True)
 
 
 @every

@@ -94,19 +94,21 @@ async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, dea
     began = asyncio.get_running_loop().time()
     retrying: tenacity.AsyncRetrying | None = None
     failed: BackendError
+    met: list[BaseException] = []
     try:
         async with asyncio.timeout_at(deadline):
             try:
                 return await _begin(client, post)
             except (Refused, httpx.TransportError) as error:
-                first = error
+                met.append(error)
             retrying = _retrying(patience, asyncio.get_running_loop().time() - began)
-            answer: _Answer = await retrying(_attempts(client, post, first))
+            answer: _Answer = await retrying(_attempts(client, post, met))
             return answer
     except Refused as error:
         failed = _given_up(error, _tries(retrying))
     except (httpx.TransportError, TimeoutError) as error:
-        failed = _unreachable(error, post.origin, _tries(retrying))
+        reached = not met or not all(isinstance(each, httpx.ConnectError | httpx.ConnectTimeout) for each in met)
+        failed = _unreachable(error, post.origin, _tries(retrying), reached=reached)
     # Raised out here, since httpx's errors hold the request, and with it the key.
     raise failed
 
@@ -121,14 +123,24 @@ def _retrying(patience: Patience, spent_s: float) -> tenacity.AsyncRetrying:
     )
 
 
-def _attempts(client: httpx.AsyncClient, post: Post, first: Exception) -> Callable[[], Awaitable[_Answer]]:
-    """Attempts of which the first was made, and failed: most need no other, and tenacity is dear for a short answer."""
-    made = [first]
+def _attempts(client: httpx.AsyncClient, post: Post, met: list[BaseException]) -> Callable[[], Awaitable[_Answer]]:
+    """Attempts of which the first was made, and failed: most need no other, and tenacity is dear for a short answer.
+
+    Args:
+        client: sends them.
+        post: what is sent.
+        met: what each attempt came to grief on, the first's at first; an attempt that is cut off is among them.
+    """
+    made = list(met)
 
     async def attempt() -> _Answer:
         if made:
             raise made.pop()
-        return await _begin(client, post)
+        try:
+            return await _begin(client, post)
+        except BaseException as error:
+            met.append(error)
+            raise
 
     return attempt
 
@@ -146,19 +158,20 @@ def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | Non
     return error
 
 
-def _unreachable(error: Exception, origin: Origin, tries: str) -> BackendUnavailable:
+def _unreachable(error: Exception, origin: Origin, tries: str, *, reached: bool) -> BackendUnavailable:
     distrust = _distrust(error)
     if distrust is not None:
         return BackendUnavailable(
             f"the certificate of {origin.name} is not trusted ({distrust.verify_message}). If it is your own server's, "
             "name the file of its certificate, or of who signed it, in the option 'ca_file' or in the environment "
-            "variable SSL_CERT_FILE."
+            "variable SSL_CERT_FILE.",
+            reached=reached,
         )
     cure = "Check the address, and that the server runs."
     if isinstance(error, httpx.ProxyError):
         cure = "Check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the host in NO_PROXY."
     reason = _reason(error, origin).rstrip(".")
-    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}")
+    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}", reached=reached)
 
 
 class _Pause(tenacity.wait.wait_base):

@@ -94,9 +94,11 @@ class Circuit:
                 return self._era
             left = self._left(pause_s)
             if left > 0:
-                raise BackendUnavailable(f"it keeps failing and is not asked for another {left:.0f} s: {self._why}")
+                said = f"it keeps failing and is not asked for another {left:.0f} s: {self._why}"
+                raise BackendUnavailable(said, reached=False)
             if self._trial is not None:
-                raise BackendUnavailable(f"it kept failing, and one request is being tried just now: {self._why}")
+                said = f"it kept failing, and one request is being tried just now: {self._why}"
+                raise BackendUnavailable(said, reached=False)
             self._era += 1
             self._trial = self._era
             return self._era
@@ -156,7 +158,7 @@ class CircuitBreaker(Around):
         try:
             ticket = circuit.enter(self._pause_s)
         except BackendUnavailable as error:
-            raise BackendUnavailable(f"{name}: {error}") from None
+            raise BackendUnavailable(f"{name}: {error}", reached=False) from None
         began = False
         try:
             async with aclosing(self._inner.generate(request)) as stream:

@@ -159,7 +159,8 @@ def _of_all(failed: Sequence[tuple[str, Exception]], without: Sequence[str]) -> 
         return BadResponse(f"no member of the fallback gave an answer ({said})")
     if all(isinstance(error, NotAuthorised) for error in errors):
         return NotAuthorised(f"every member of the fallback refuses our credentials ({said})")
-    return BackendUnavailable(f"no member of the fallback can answer ({said})")
+    reached = any(not isinstance(error, BadInput) and getattr(error, "reached", True) for error in errors)
+    return BackendUnavailable(f"no member of the fallback can answer ({said})", reached=reached)
 
 
 def weakest(profiles: Sequence[Profile]) -> Profile:

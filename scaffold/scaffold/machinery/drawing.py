@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BackendError, BadResponse, Stopped
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, Stopped
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
@@ -333,6 +333,9 @@ async def _stream(asking: Asking, call: Call) -> None:
     except asyncio.CancelledError:
         if is_from_within():
             raise BackendError("it was cancelled from within") from None
+        raise
+    except BackendUnavailable as error:
+        call.begun = error.reached
         raise
     except BadResponse as error:
         for partial in call.partials:
