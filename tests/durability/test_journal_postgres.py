@@ -123,6 +123,46 @@ def test_one_connection_is_enough(cluster: Cluster) -> None:
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_was_handed_over_is_stored_whoever_gives_up_waiting(cluster: Cluster, *, goes_on: bool) -> None:
+    """A run alone asks in its own task: cut off before, within or after the statement, all is there, once, in order."""
+
+    async def work() -> None:
+        async with (
+            PostgresJournal(cluster.url) as journal,
+            await psycopg.AsyncConnection.connect(cluster.url) as other,
+        ):
+            for turns in (None, 1, 2, 3, 4):
+                records = Writing().notes(7)
+                claim = await journal.claim(f"20300101-{os.urandom(8).hex()}", "a", create=True)
+                for number in range(3):  # by the second it is known to be alone
+                    await journal.append(claim, records[number : number + 1], durable=bool(number % 2))
+                if turns is None:
+                    await other.execute("SELECT 1 FROM scaffold.runs WHERE run = %s FOR UPDATE", (claim.run,))
+                waiting = asyncio.ensure_future(journal.append(claim, records[3:6], durable=True))
+                await (_locked_out(other) if turns is None else _turns(turns))
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+                await other.rollback()
+                if goes_on:
+                    await journal.append(claim, records[6:], durable=True)
+                await journal.release(claim)
+                assert [record async for record in journal.read(claim.run)] == records[: 7 if goes_on else 6]
+
+    asyncio.run(work())
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def _locked_out(connection: psycopg.AsyncConnection) -> None:
+    """Wait until somebody waits for what the connection has locked."""
+    while not await (await connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).fetchone():  # noqa: ASYNC110 - only the server knows
+        await asyncio.sleep(0.01)
+
+
 def test_an_append_that_meets_a_claim_is_stored_wholly_or_not_at_all(cluster: Cluster) -> None:
     """Events and their content alike, whether one record comes or many; after the claim nothing of the old one is."""
 

@@ -17,7 +17,7 @@ from scaffold.trace.postgres import schema
 from scaffold.trace.postgres.appending import Part, appending
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, AsyncCursor
     from psycopg_pool import AsyncConnectionPool
 
 _CONNECT_S = 10
@@ -184,7 +184,7 @@ class Postgres:
         self._migrate = migrate
         self._started: Any = None
         self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] | None = None
-        self._kept: list[AsyncConnection[tuple[Any, ...]]] = []  # taken from the pool, for the next append
+        self._kept: list[AsyncCursor[tuple[Any, ...]]] = []  # of connections from the pool, for the next append
         self._users = 0
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -225,8 +225,8 @@ class Postgres:
         if not self._users and self._pool is not None:
             pool, self._pool = self._pool, None
             kept, self._kept = self._kept, []
-            for connection in kept:
-                await pool.putconn(connection)
+            for cursor in kept:
+                await pool.putconn(cursor.connection)
             await pool.close()
 
     async def _greet(self, connection: AsyncConnection[Any]) -> None:
@@ -282,24 +282,27 @@ class Postgres:
                     yield connection
 
     @asynccontextmanager
-    async def _appending_connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
-        """A connection that is kept for the next append: the pool's care of each use takes as long as the append."""
+    async def _appending(self) -> AsyncIterator[AsyncCursor[tuple[Any, ...]]]:
+        """A cursor that is kept with its connection for the next append.
+
+        The pool's care of each use takes as long as the append, and a new cursor learns anew how values are written.
+        """
         if self._most < _ENOUGH_TO_KEEP or self._pool is None or self._loop is not asyncio.get_running_loop():
             async with self._connection() as connection:
-                yield connection
+                yield connection.cursor()
             return
         pool = self._pool
         with _understood():
-            connection = self._kept.pop() if self._kept else await pool.getconn()
+            cursor = self._kept.pop() if self._kept else (await pool.getconn()).cursor()
             done = False
             try:
-                yield connection
+                yield cursor
                 done = True
             finally:
                 if done and pool is self._pool and len(self._kept) < self._most - _NOT_KEPT:
-                    self._kept.append(connection)
+                    self._kept.append(cursor)
                 else:
-                    await pool.putconn(connection)
+                    await pool.putconn(cursor.connection)
 
     async def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         async with self._connection() as connection:
@@ -334,10 +337,10 @@ class Postgres:
 
     async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
         statement, values = appending(parts, durable=durable)
-        async with self._appending_connection() as connection:
+        async with self._appending() as cursor:
             if self.restarts != restarts:
                 raise Gone("the server was restarted")
-            cursor = await connection.execute(statement, values, prepare=True)
+            await cursor.execute(statement, values, prepare=True)
             if len(parts) == 1:  # what it gives need not be read to be counted
                 return {parts[0].run} if cursor.rowcount > 0 else set()
             return {run for (run, *_) in await cursor.fetchall()}

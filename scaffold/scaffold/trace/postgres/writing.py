@@ -1,7 +1,9 @@
 """Hands the records of all runs that a process writes to the database, few statements for many runs.
 
-What several runs want stored at one time goes in one statement, so that they share a round trip and a sync. A run has
-at most one statement under way, so its records are stored in order. Records that are stored and not yet durable are
+What several runs want stored at one time goes in one statement, so that they share a round trip and a sync: a sender,
+which is a task, begins in the loop's next turn with all that is wanted by then. Where one run has been alone of late
+its own task sends, which spares two turns. A run has at most one statement under way, so its records are stored in
+order. Records that are stored and not yet durable are
 kept until they are: a database that was restarted may have forgotten them, and is given them again.
 """
 
@@ -110,6 +112,7 @@ class Writing:
             set()
         )  # left by the sender itself: a task is done a moment after it has looked last
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alone: Line | None = None  # the one run of the last sender's statement
 
     async def append(self, line: Line, records: Sequence[Record], *, durable: bool) -> None:
         """Have records stored, in the order of the calls."""
@@ -118,6 +121,9 @@ class Writing:
         line.queue.extend(records)
         line.given += len(records)
         if not records and (line.safe if durable else line.stored) == line.given:
+            return
+        if line is self._alone and not (self._sending or self._ready or line.busy) and len(records) <= _MOST_RECORDS:
+            await self._store_alone(line, durable=durable)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.waiting.append((line.given, durable, waiter))
@@ -139,6 +145,9 @@ class Writing:
         if not line.busy and not line.listed:
             line.listed = True
             self._ready.append(line)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._ready and len(self._sending) < self._senders:
             place = object()
             self._sending.add(place)
@@ -155,10 +164,9 @@ class Writing:
 
     async def _send(self, place: object) -> None:
         try:
-            # It begins in the loop's next turn, so what others want stored in this same moment goes along.
             while batch := self._batch():
                 try:
-                    await self._store(batch)
+                    await self._store(batch, durable=any(line.wants_sync() for line, _ in batch))
                 except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
                     self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
                 except BaseException:  # the process is ending: nothing may be begun any more
@@ -172,6 +180,32 @@ class Writing:
         finally:
             self._sending.discard(place)
 
+    async def _store_alone(self, line: Line, *, durable: bool) -> None:
+        """Store what a run wants in the task that wants it, which may be cancelled in the middle.
+
+        Raises:
+            ClaimLost: somebody else has taken over.
+            JournalFailed: it is not stored.
+        """
+        place = object()
+        self._sending.add(place)
+        batch = [(line, self._taken(line, _MOST_RECORDS))]
+        try:
+            await self._store(batch, durable=durable or line.wants_sync())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
+        except BaseException:
+            line.restarts = -1  # whoever wants something stored next asks what has become of it
+            raise
+        finally:
+            self._sending.discard(place)
+            line.busy = False
+            if line.error is None and (line.queue or line.waiting):
+                self._list(line)
+            self._go_on()  # what others want found no room, where few may send
+        if line.error is not None:
+            raise line.error
+
     def _batch(self) -> list[tuple[Line, Sequence[Record]]]:
         batch: list[tuple[Line, Sequence[Record]]] = []
         left = _MOST_RECORDS
@@ -180,19 +214,26 @@ class Writing:
             line.listed = False
             if line.error is not None:
                 continue
-            records = list(islice(line.queue, left))
-            for _ in records:
-                line.queue.popleft()
-            line.unsafe.extend(records)
-            line.busy = True
+            records = self._taken(line, left)
             left -= len(records)
             batch.append((line, records))
+        if batch:
+            self._alone = batch[0][0] if len(batch) == 1 else None
         return batch
 
-    async def _store(self, batch: list[tuple[Line, Sequence[Record]]]) -> None:
+    @staticmethod
+    def _taken(line: Line, most: int) -> Sequence[Record]:
+        """Take the next records of a run from its queue; until they are durable they are kept."""
+        records = list(islice(line.queue, most))
+        for _ in records:
+            line.queue.popleft()
+        line.unsafe.extend(records)
+        line.busy = True
+        return records
+
+    async def _store(self, batch: list[tuple[Line, Sequence[Record]]], *, durable: bool) -> None:
         """Store what was taken from the queues, however often the database has to be asked."""
         loop = asyncio.get_running_loop()
-        durable = any(line.wants_sync() for line, _ in batch)
         until, pause = loop.time() + self._patience, _FIRST_PAUSE_S
         while True:
             try:
@@ -206,7 +247,7 @@ class Writing:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             except Refused as error:
-                await self._singly(batch, str(error))
+                await self._singly(batch, str(error), durable=durable)
                 return
             else:
                 return
@@ -249,13 +290,13 @@ class Writing:
             line.unsafe.clear()
         line.settle()
 
-    async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str) -> None:
+    async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str, *, durable: bool) -> None:
         """One run's records must not keep another's from being stored."""
         if len(parts) == 1:
             self._fail(parts, f"PostgreSQL will not store it: {why}")
             return
         for part in parts:
-            await self._store([part])
+            await self._store([part], durable=durable)
 
     @staticmethod
     def _fail(batch: Sequence[tuple[Line, Sequence[Record]]], why: str) -> None:
