@@ -66,6 +66,22 @@ def test_a_run_that_is_over_stays_as_it_is(office: Office) -> None:
     assert len(EffectLedger(office.folder / "effects").lines()) == 1
 
 
+def test_a_run_whose_budget_is_spent_is_not_gone_on_with(office: Office) -> None:
+    """Handed out twice, it stays as whoever waits for it was told: its budget is no larger the second time."""
+    with (office.folder / "task.yaml").open("a", encoding="utf-8") as file:
+        file.write("budget: {tokens: 1}\n")
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        assert await carrier.carry(run) is None
+        assert journal.archive.over([run]) == {run: "exhausted"}
+        before = await _size(journal, run)
+        assert await carrier.carry(run) is None
+        assert await _size(journal, run) == before
+
+    carried(office, work)
+    assert not EffectLedger(office.folder / "effects").lines()
+
+
 def test_a_run_that_another_holds_is_left_alone_and_looked_at_again(office: Office) -> None:
     """It is put off for as long as the worker was told to, and goes on once it is free."""
 

@@ -95,8 +95,13 @@ class Carrier:
     async def _carry(self, run: str, attempt: int) -> float | None:
         pause = min(_FIRST_PAUSE_S * 2.0 ** min(attempt, 10), _LONGEST_PAUSE_S)
         try:
-            if await self._waits(run):
-                return _LOOK_S
+            last = await asyncio.to_thread(self._last, run)
+            if isinstance(last, ev.Paused):
+                # Its budget is in its trace, and no larger a second time: whoever was told so is told nothing else.
+                if last.status == "exhausted":
+                    return None
+                if last.status == "waiting" and not await asyncio.to_thread(self._journal.inbox, run):
+                    return _LOOK_S
             return await self._go_on(run, pause)
         except UnknownRun:
             raise
@@ -109,12 +114,6 @@ class Carrier:
             # It may be this worker: other plug-ins, another version, a folder that is not there.
             _log.error("run %s cannot go on here: %s: %s", run, type(error).__name__, error)
             return max(pause, _ELSEWHERE_S)
-
-    async def _waits(self, run: str) -> bool:
-        """Whether a run waits for people, who have said nothing yet."""
-        last = await asyncio.to_thread(self._last, run)
-        waiting = isinstance(last, ev.Paused) and last.status == "waiting"
-        return waiting and not await asyncio.to_thread(self._journal.inbox, run)
 
     def _last(self, run: str) -> ev.Event | None:
         return last_event(self._journal.folder(run, brief=True))
