@@ -43,7 +43,13 @@ def test_what_an_action_gives_back_is_tainted_unless_it_is_trusted(world: World)
 @pytest.mark.parametrize("effect", ["read", "reversible", "irreversible"])
 @pytest.mark.parametrize(
     ("how", "status"),
-    [("not performed", "failed"), ("raises", "unknown"), ("hangs", "unknown"), ("is cancelled", "unknown")],
+    [
+        ("not performed", "failed"),
+        ("raises", "unknown"),
+        ("hangs", "unknown"),
+        ("is cancelled", "unknown"),
+        ("leaves", "unknown"),
+    ],
 )
 def test_an_outcome_is_failed_only_when_that_is_known(
     world: World, watcher: type[Watcher], effect: Any, how: str, status: str
@@ -59,6 +65,8 @@ def test_an_outcome_is_failed_only_when_that_is_known(
                 raise ConnectionError("gone")
             case "hangs":
                 await asyncio.sleep(30)
+            case "leaves":
+                raise SystemExit(0)
             case _:
                 raise asyncio.CancelledError
 

@@ -72,10 +72,26 @@ def _knows_no_such_subject(subject: Subject) -> Verdict:
     return {"stream": ALLOW}[subject.kind]
 
 
+def _leaves(_: Subject) -> Verdict:
+    raise SystemExit(0)
+
+
+async def _leaves_later(_: Subject) -> Verdict:
+    await asyncio.sleep(0)
+    raise SystemExit(0)
+
+
+def _closes(_: Subject) -> Verdict:
+    raise GeneratorExit
+
+
 @pytest.mark.parametrize(
     ("says", "status"),
     [
         (_raises, "error"),
+        (_leaves, "error"),
+        (_leaves_later, "error"),
+        (_closes, "error"),
         (_knows_no_such_subject, "error"),
         (_hangs, "timeout"),
         (_cancels, "error"),

@@ -127,8 +127,12 @@ def _raises(_: Any) -> Verdict:
     raise RuntimeError("lost the plot")
 
 
+def _leaves(_: Any) -> Verdict:
+    raise SystemExit(0)
+
+
 @pytest.mark.parametrize("where", ["feed", "close", "open", "no open"])
-@pytest.mark.parametrize("how", [_raises, lambda _: "fine", lambda _: Verdict(decision="fine")])  # type: ignore[arg-type]  # the point
+@pytest.mark.parametrize("how", [_raises, _leaves, lambda _: "fine", lambda _: Verdict(decision="fine")])  # type: ignore[arg-type]  # the point
 def test_a_reader_that_fails_lets_no_sample_through(world: World, watcher: type[Watcher], where: str, how: Any) -> None:
     """Raising, nonsense, or a monitor that cannot read streams at all: the step fails, and the record says why."""
     monitor: Any = Listener(**({where: how} if where in {"feed", "close"} else {}))

@@ -22,6 +22,7 @@ from scaffold.interfaces import Reconciles
 from scaffold.machinery.credentials import Revealed
 from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.undoing import offer_in
+from scaffold.machinery.within import leaving
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode
@@ -150,7 +151,8 @@ class Effects:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
-        task = asyncio.get_running_loop().create_task(action.perform(decode(clearance.arguments), clearance))
+        work = _to_its_end(action.perform(decode(clearance.arguments), clearance))
+        task = asyncio.get_running_loop().create_task(work)
         cancelled = False
         try:
             await asyncio.sleep(0)  # what waits for nothing is done by then, without a timer
@@ -289,6 +291,14 @@ class Effects:
                 )
             return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
         return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
+
+
+async def _to_its_end(work: Awaitable[Any]) -> Any:
+    """An effect; asyncio would let it end the process, with its outcome unwritten."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise leaving(error) from error
 
 
 async def _ended_in_time(task: asyncio.Task[Any], seconds: float) -> bool:

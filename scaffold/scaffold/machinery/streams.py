@@ -58,7 +58,7 @@ class Reading:
         self.halts: Verdict | None = None
         try:
             self._session = begin()
-        except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             self._fail(error)
 
     def feed(self, delta: Delta) -> str:
@@ -79,7 +79,7 @@ class Reading:
                 if said is None:
                     return ""
                 verdict = self._signed(bounded(whole(said)))
-            except Exception as error:  # noqa: BLE001 - as above
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
                 verdict = self._fail(error)
             else:
                 self._keep(verdict)
@@ -98,7 +98,7 @@ class Reading:
             said = f"it said more than {_MOST} things of one step; of the rest, what lets a sample pass is not kept"
             self.verdicts.append(self._signed(Verdict(decision="flag", status="truncated", rationale=said)))
 
-    def _fail(self, error: Exception) -> Verdict:
+    def _fail(self, error: Exception | SystemExit) -> Verdict:
         said = f"{type(error).__name__}: {error}"
         self._failed = self._signed(bounded(Verdict(decision=self._spec.on_error, status="error", rationale=said)))
         self.verdicts.append(self._failed)

@@ -26,6 +26,8 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[
         waits_for = work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # StopIteration does not say of what
+    except (SystemExit, GeneratorExit) as error:
+        raise leaving(error) from error
     waits()
     async with asyncio.timeout(seconds) as limit:
         result = await _rest(work, waits_for)
@@ -49,3 +51,10 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
         except StopIteration as done:
             result: T = done.value
             return result
+        except SystemExit as error:
+            raise leaving(error) from error
+
+
+def leaving(error: BaseException) -> RuntimeError:
+    """What is said of a plug-in that asks the whole process to exit: that is not its to decide, and is its fault."""
+    return RuntimeError(f"it raised {type(error).__name__}({', '.join(map(repr, error.args))})")
