@@ -10,10 +10,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from scaffold import taskfile
-from scaffold.errors import UnknownRun
+from scaffold.errors import Unavailable, UnknownRun
 from scaffold.interfaces import Surroundings
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.postgres import PostgresJournal
@@ -175,6 +176,19 @@ def test_an_id_that_is_no_runs_keeps_nothing_else_from_being_done(
     carried(office, work)
     assert len(EffectLedger(office.folder / "effects").lines()) == 1
     assert "no run '20300101-000000-nobody'" in caplog.text
+
+
+def test_a_queue_that_is_gone_is_told_of_in_a_line(office: Office) -> None:
+    """Its name, what the database said, and no traceback."""
+
+    async def work() -> None:
+        async with engine_of(office.runs) as engine:
+            with psycopg.connect(office.runs, autocommit=True) as owner:
+                owner.execute("DROP SCHEMA public CASCADE")
+            with pytest.raises(Unavailable, match=r"the queue in .* cannot be used: .*does not exist"):
+                await engine.deliver(["20300101-000000-any"])
+
+    asyncio.run(work())
 
 
 def test_a_worker_that_leaves_gives_its_runs_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

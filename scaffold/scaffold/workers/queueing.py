@@ -34,6 +34,11 @@ class _Later(Exception):
         self.seconds = seconds
 
 
+def _said(error: Exception) -> str:
+    """What the database said, in one line."""
+    return " ".join(str(error.__cause__ or error).split())
+
+
 class _PutOff(procrastinate.BaseRetryStrategy):
     """What is put off comes again when it is time, however often; whatever else goes wrong does so once."""
 
@@ -63,8 +68,7 @@ class Queueing:
             await self._app.open_async()
             await self._make_tables()
         except exceptions.ConnectorException as error:
-            said = " ".join(str(error.__cause__ or error).split())
-            raise Unavailable(f"the queue in {self._where} cannot be used: {said}") from None
+            raise Unavailable(f"the queue in {self._where} cannot be used: {_said(error)}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -86,10 +90,17 @@ class Queueing:
         return bool(found["there"])
 
     async def deliver(self, runs: Sequence[str]) -> None:
-        """Put runs into the queue."""
+        """Put runs into the queue.
+
+        Raises:
+            Unavailable: the database has not come back within half a minute, or will not.
+        """
         for start in range(0, len(runs), _MOST_AT_ONCE):
             jobs: list[dict[str, Any]] = [{"run": run} for run in runs[start : start + _MOST_AT_ONCE]]
-            await self._task.batch_defer_async(*jobs)
+            try:
+                await self._task.batch_defer_async(*jobs)
+            except exceptions.ConnectorException as error:
+                raise Unavailable(f"the queue in {self._where} cannot be used: {_said(error)}") from None
 
     async def _run(self, context: Any, run: str) -> None:
         carry = self._carry

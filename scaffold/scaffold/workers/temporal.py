@@ -17,7 +17,7 @@ try:
     from temporalio import activity
     from temporalio.client import Client
     from temporalio.common import WorkflowIDConflictPolicy
-    from temporalio.service import RPCError
+    from temporalio.service import RetryConfig, RPCError
     from temporalio.worker import Worker
 except ImportError:
     raise MissingExtra("the engine Temporal", "temporal") from None
@@ -25,6 +25,8 @@ except ImportError:
 from scaffold.workers.temporal_flow import ACTIVITY, CarryRun
 
 _AT_ONCE = 50
+_PATIENCE_S = 60
+_SETTLE_S = 0.1
 _HEARTBEAT_S = 30.0
 _KNOWN = {"queue", "heartbeat", "tls", "api_key_env"}
 
@@ -57,13 +59,21 @@ class Temporal:
 
     async def __aenter__(self) -> Self:
         try:
-            self._client = await Client.connect(self._target, namespace=self._namespace, tls=self._tls)
+            self._client = await Client.connect(
+                self._target,
+                namespace=self._namespace,
+                tls=self._tls,
+                # By default a server that is busy, or restarted, is given up after ten seconds.
+                retry_config=RetryConfig(max_elapsed_time_millis=_PATIENCE_S * 1000, max_retries=100),
+            )
         except RuntimeError as error:
+            await _settled()
             raise Unavailable(f"Temporal at {self._target} cannot be reached: {' '.join(str(error).split())}") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._client = None
+        await _settled()
 
     def _connected(self) -> Client:
         if self._client is None:
@@ -112,6 +122,11 @@ class Temporal:
             max_concurrent_activities=at_once,
         )
         await worker.run()
+
+
+async def _settled() -> None:
+    """Let threads of Temporal's library get out of Python: an interpreter that ends while one is within is aborted."""
+    await asyncio.sleep(_SETTLE_S)
 
 
 async def _beat(seconds: float) -> None:
