@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 from tests.durability.test_crash_matrix import AGENTS, in_table, make_every_kind
 
 from scaffold import Call, Planning, Scaffold, Task, action
@@ -73,14 +75,20 @@ def make_drawn(stage: Stage) -> Scaffold:
 
 @pytest.fixture
 def place(cluster: Cluster) -> Place:
-    """Gives each case a database of its own, a copy of one with the journal's tables."""
-    pattern = f"pattern_{os.getpid()}_{next(_numbers)}"
-    asyncio.run(_with_tables(cluster.fresh(pattern)))
+    """Gives each case an empty database, which is always the same: a new one is a thousand files to make and remove."""
+    url = cluster.fresh(f"cases_{os.getpid()}_{next(_numbers)}")
+    asyncio.run(_with_tables(url))
 
-    def fresh(_folder: Path) -> str:
-        return cluster.fresh(f"case_{os.getpid()}_{next(_numbers)}", like=pattern)
+    def emptied(_folder: Path) -> str:
+        with psycopg.connect(url) as owner:  # who was killed has no connection left by then
+            tables = owner.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'scaffold' AND tablename <> 'versions'"
+            ).fetchall()
+            for (table,) in tables:
+                owner.execute(sql.SQL("DELETE FROM scaffold.{}").format(sql.Identifier(table)))
+        return url
 
-    return fresh
+    return emptied
 
 
 async def _with_tables(url: str) -> None:
