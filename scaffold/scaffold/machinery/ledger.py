@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from scaffold.errors import BudgetSpent
 from scaffold.vocabulary.models import NO_USAGE, Usage
 
@@ -15,14 +17,11 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Budget
 
 
-class Reservation:
+class Reservation(msgspec.Struct, gc=False):
     """What one step may still cost at worst."""
 
-    __slots__ = ("tokens", "usd")
-
-    def __init__(self, tokens: int = 0, usd: float = 0.0) -> None:
-        self.tokens = tokens
-        self.usd = usd
+    tokens: int = 0
+    usd: float = 0.0
 
 
 _NOTHING = Reservation()

@@ -162,15 +162,10 @@ class Chain:
             TraceDamaged: it was altered, or stands out of order.
             NewerTrace: it is of a kind that this version does not know.
         """
-        before = self.seq, self.hash
-        event = self.step(record.line)
-        if not record.content:
-            return Link(event, None, self.hash)
-        try:
-            return Link(event, _content_of(event, record.content), self.hash)
-        except errors.TraceDamaged:
-            self.seq, self.hash = before
-            raise
+        event, mark = self._next(record.line)
+        content = _content_of(event, record.content) if record.content else None
+        self.seq, self.hash = event.seq, mark
+        return Link(event, content, mark)
 
     def step(self, line: bytes) -> Event:
         """Check that a line of the spine follows the last one.
@@ -179,6 +174,11 @@ class Chain:
             TraceDamaged: it was altered, or stands out of order.
             NewerTrace: it is of a kind that this version does not know.
         """
+        event, mark = self._next(line)
+        self.seq, self.hash = event.seq, mark
+        return event
+
+    def _next(self, line: bytes) -> tuple[Event, bytes]:
         number = self.seq + 1
         body = line[_BEFORE_TAIL] + b"}"
         mark = sha256(self.hash + body).digest()
@@ -195,8 +195,7 @@ class Chain:
             raise errors.TraceDamaged(f"line {number} of the trace is no event", number) from None
         if event.seq != number:
             raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
-        self.seq, self.hash = number, mark
-        return event
+        return event, mark
 
 
 def _is_sealed(line: bytes) -> bool:

@@ -386,7 +386,11 @@ _NO_MORE = (b"", 1 << 62)
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """Content lines without their newlines, and the events they belong to; a line still being written ends them."""
+    seq = 0
     for line in lines:
         if not line.endswith(b"\n"):
             return
-        yield line[:-1], seq_of(line)
+        seq += 1
+        if not line.startswith(b'{"seq":%d,' % seq):  # most events have content, so it is the next one's as a rule
+            seq = seq_of(line)
+        yield line[:-1], seq
