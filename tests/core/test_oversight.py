@@ -290,3 +290,17 @@ def test_a_judge_thinks_in_oversights_own_ledger(world: World) -> None:
     assert outcome.usage["oversight"].tokens > 0
     assert outcome.usage["model"].tokens == 0
     assert outcome.steps == 0
+
+
+def test_what_one_monitor_does_to_the_actions_reaches_nobody(world: World, watcher: type[Watcher]) -> None:
+    """They stay what they are for the others, and for the stakes."""
+
+    class Meddler(watcher):  # type: ignore[misc,valid-type]  # a fixture that is a class
+        async def review(self, subject: Subject, view: Any, context: Any) -> Verdict:
+            with pytest.raises(TypeError):
+                view.actions["pay"] = view.actions["look"]
+            return ALLOW
+
+    other = watcher(name="other")
+    assert world.solve(paying, monitors=[Meddler(), other]).answer == "paid i1"
+    assert other.stakes == ["medium"]

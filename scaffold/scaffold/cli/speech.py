@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 _LINES = frozenset("\n\t")
+# Greek, Cyrillic, Armenian and Cherokee have letters that look like Latin ones.
+_ALIKE = re.compile(r"[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2de0-\u2dff\ua640-\ua69f\uab70-\uabbf]")
+_LATIN = re.compile(r"[A-Za-z]")
+_WORD = re.compile(r"\w+")
 
 
 def plain(text: str) -> str:
-    """Text with every control and invisible character written out."""
-    if text.isprintable():
+    """Text with every control and invisible character written out, and every letter that passes for another one."""
+    if text.isascii() and text.isprintable():
         return text
+    text = _WORD.sub(lambda word: _told_apart(word[0]), text)
     return "".join(letter if letter.isprintable() or letter in _LINES else _escaped(letter) for letter in text)
+
+
+def _told_apart(word: str) -> str:
+    """A word; where Latin letters stand in it and letters like them, which no language mixes, the latter written out.
+
+    After Unicode Technical Standard 39, section 5.2.
+    """
+    if word.isascii() or not (_LATIN.search(word) and _ALIKE.search(word)):
+        return word
+    return _ALIKE.sub(lambda letter: _escaped(letter[0]), word)
 
 
 def _escaped(letter: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from functools import cached_property, partial
 from operator import attrgetter
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -135,7 +135,8 @@ class Reviews:
         for memory in dict.fromkeys(memories):
             for kind in memory.folds:
                 self._folding.setdefault(kind, []).append(memory)
-        self._actions = _described(actions, monitors)
+        # One for all who read: what one of them puts there would be what the others, and the stakes, go by.
+        self._actions = MappingProxyType(dict(_described(actions, monitors)))
         self._recorder = recorder
         self._state = state
         self._steps = steps
