@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from fractions import Fraction
 from typing import Any
@@ -242,6 +243,44 @@ def test_programs_pass_their_tests_or_are_told_why_not(code: str, said: object) 
     """Only code that lets the tests run to their end has passed; limits hold on output, memory, files and network."""
     found = asyncio.run(_checked(passes_tests(ADDS, seconds=20), code))
     assert found is True if said is True else str(said) in str(found)
+
+
+def test_what_a_program_started_elsewhere_is_not_waited_for() -> None:
+    """A process that left the session and holds the output open takes no more than the time there is."""
+    leaves = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(30)\n    os._exit(0)\n"
+    begin = time.monotonic()
+    assert asyncio.run(_checked(passes_tests("", seconds=0.1), leaves)) is not True
+    assert time.monotonic() - begin < 25
+
+
+def test_a_check_that_is_given_up_leaves_nothing_behind() -> None:
+    """When it is cancelled, its process is gone before the event loop is: nothing is said of it afterwards."""
+
+    async def given_up() -> None:
+        checking = asyncio.create_task(_checked(passes_tests("", seconds=30), "import time; time.sleep(30)"))
+        await asyncio.sleep(0.3)
+        checking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await checking
+
+    asyncio.run(given_up())
+    gc.collect()  # what was left open would be found, and say so
+
+
+@pytest.mark.parametrize(
+    ("tests", "limits", "said"),
+    [
+        ("assert (", {}, "no Python"),
+        ("def test_add():\n    assert False", {}, "never call it"),
+        (ADDS, {"seconds": 0}, "`seconds` is a number above 0"),
+        (ADDS, {"seconds": float("nan")}, "`seconds`"),
+        (ADDS, {"megabytes": -1}, "`megabytes`"),
+    ],
+)
+def test_tests_that_say_nothing_are_bad_input(tests: str, limits: dict[str, Any], said: str) -> None:
+    """Tests that can never pass, or never fail, are found when the critic is made."""
+    with pytest.raises(BadInput, match=said):
+        passes_tests(tests, **limits)
 
 
 def test_a_program_that_never_ends_is_ended() -> None:

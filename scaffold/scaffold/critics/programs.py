@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import os
@@ -9,14 +10,16 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from scaffold.critics.calling import Said
+from scaffold.errors import BadInput
 
 _PLACE = re.compile(r'File "<(code|tests)>", line (\d+)')
 _MEGABYTE = 1024 * 1024
+_MOST = 10_000_000  # seconds, megabytes, bytes
 
 
 def passes_tests(
@@ -37,7 +40,12 @@ def passes_tests(
         megabytes: of memory.
         most_output: bytes of output, of which the end of an error is told.
         network: run it even where the network cannot be taken away.
+
+    Raises:
+        BadInput: the tests are no Python, or define functions `test_...` that they never call, or a limit is no number
+            above 0.
     """
+    _check(tests, {"seconds": seconds, "megabytes": megabytes, "most_output": most_output})
 
     async def check(value: Any) -> Said:
         if not isinstance(value, str):
@@ -60,18 +68,35 @@ def passes_tests(
     return check
 
 
+def _check(tests: str, limits: Mapping[str, float]) -> None:
+    """Find tests that could never pass, or never fail, and limits that are none."""
+    for name, limit in limits.items():
+        if not 0 < limit < _MOST:
+            raise BadInput(f"`{name}` is a number above 0 and below {_MOST:,}, not {limit!r}")
+    try:
+        tree = ast.parse(tests)
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"the tests are no Python: {error}") from None
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    idle = [name for name in functions if name.startswith("test") and name not in names]
+    if idle and not names & {"globals", "locals", "vars"}:  # by which they could be called too
+        cure = f"write `{idle[0]}()` below it, for nobody else will"
+        raise BadInput(f"the tests define {idle[0]!r} and never call it, so that all code would pass: {cure}")
+
+
 async def _run(
     folder: str, limits: list[str], code: str, tests: str, seconds: float, most_output: int
 ) -> tuple[str, str]:
     """Run code and tests; gives how it went, and what was written. The verdict comes through a pipe of its own."""
     child = (files("scaffold.critics") / "confined.py").read_text(encoding="utf-8")
+    program = code.encode("utf-8", "surrogatepass")
     receiver, sender = os.pipe()
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, said = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Said(most_output),
             sys.executable,
             *("-I", "-S", "-B", "-c", child, str(sender), *limits),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             cwd=folder,
             env={},
@@ -84,23 +109,23 @@ async def _run(
     finally:
         os.close(sender)
     try:
-        said = (f"{len(code.encode())}\n").encode() + code.encode() + tests.encode()
+        _write(transport, f"{len(program)}\n".encode() + program + tests.encode())
         late = False
         try:
-            output = await asyncio.wait_for(_talk(process, said, most_output), seconds + _START)
+            await asyncio.wait_for(said.heard.wait(), seconds + _START)
         except TimeoutError:
-            late, output = True, b""
-        _end(process)
-        await _gone(process)
+            late = True
+    finally:  # also when it is cancelled: what is left of a process would be told of after the loop has ended
+        _end(transport.get_pid())
+        await said.exited.wait()
+        transport.close()
         os.set_blocking(receiver, False)
         verdict = _read(receiver)
-    finally:
         os.close(receiver)
-        _end(process)
-    text = output.decode("utf-8", "replace")
-    if late or process.returncode == -signal.SIGXCPU:
+    text = said.output.decode("utf-8", "replace")
+    if late or transport.get_returncode() == -signal.SIGXCPU:
         return "late", text
-    if len(output) > most_output:
+    if len(said.output) > most_output:
         return "noisy", text
     if verdict.startswith("unready: "):
         return "unready", verdict.removeprefix("unready: ")
@@ -110,43 +135,44 @@ async def _run(
 _START = 2.0  # seconds that a process may take to begin and end, beside its own time
 
 
-async def _talk(process: asyncio.subprocess.Process, said: bytes, most: int) -> bytes:
-    """Say what to run, and read what it writes until it ends or has written too much."""
-    stdin, stdout = process.stdin, process.stdout
-    assert stdin is not None  # noqa: S101 - asked for above
-    assert stdout is not None  # noqa: S101 - as above
+class _Said(asyncio.SubprocessProtocol):
+    """What a process writes, and when it has gone.
 
-    async def write() -> None:
-        with contextlib.suppress(ConnectionError):
-            stdin.write(said)
-            await stdin.drain()
-            stdin.close()
+    Whether it has gone does not depend on its pipes: what it started may have left its session, and holds them open.
 
-    writing = asyncio.create_task(write())
-    output = b""
-    try:
-        while len(output) <= most:
-            more = await stdout.read(most + 1 - len(output))
-            if not more:
-                break
-            output += more
-    finally:
-        writing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await writing
-    return output
-
-
-async def _gone(process: asyncio.subprocess.Process) -> None:
-    """Wait until a process that was ended is gone.
-
-    What it had written has to be read for that: asyncio takes a process for gone once its pipes are at their end, and
-    does not look at a pipe whose reader has enough.
+    Attributes:
+        output: what it wrote, to the end or a little beyond the most that is read.
+        heard: set at the end of that.
+        exited: set when the process has gone.
     """
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    while await process.stdout.read(_MEGABYTE):
-        pass
-    await process.wait()
+
+    def __init__(self, most: int) -> None:
+        self.output = b""
+        self.heard = asyncio.Event()
+        self.exited = asyncio.Event()
+        self._most = most
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Keep what was written, until it is too much."""
+        if len(self.output) <= self._most:
+            self.output += data
+        if len(self.output) > self._most:
+            self.heard.set()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """Nothing more will be written."""
+        if fd == 1:
+            self.heard.set()
+
+    def process_exited(self) -> None:
+        """The process has gone."""
+        self.exited.set()
+
+
+def _write(transport: asyncio.SubprocessTransport, said: bytes) -> None:
+    stdin: Any = transport.get_pipe_transport(0)
+    stdin.write(said)
+    stdin.write_eof()
 
 
 def _read(receiver: int) -> str:
@@ -156,10 +182,10 @@ def _read(receiver: int) -> str:
         return ""
 
 
-def _end(process: asyncio.subprocess.Process) -> None:
-    """End the process and what it started."""
+def _end(process: int) -> None:
+    """End a process and what it started, as far as that has stayed in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process, signal.SIGKILL)
 
 
 def _end_of(output: str) -> str:
