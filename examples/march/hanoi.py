@@ -44,6 +44,10 @@ class Towers:
             return f"disk {said[0]} is not on top of {said[1]}"
         return "a larger disk on a smaller one" if target and target[-1] < source[-1] else ""
 
+    def answer(self, tower: Tower) -> str:
+        """Where the disks are in the end."""
+        return self.show(tower).partition("\n")[0]
+
     def next(self, tower: Tower, move: str) -> Tower:
         """Make a move."""
         disk, source, target = move.split()

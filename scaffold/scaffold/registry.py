@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import math
+import reprlib
 import sys
 import warnings
 import zlib
@@ -136,7 +137,9 @@ def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str
         return model.model_validate(dict(options), context={FIND: find})
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        raise TaskError(str(fault["msg"]), path=(*path, *fault["loc"])) from None
+        said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+        given = "" if fault["type"] in {"value_error", "missing"} else f", not {reprlib.repr(fault['input'])}"
+        raise TaskError(said + given, path=(*path, *fault["loc"])) from None
 
 
 def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:
@@ -257,9 +260,10 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         known = [each.name for each in inspect.signature(factory).parameters.values() if each.kind == each.KEYWORD_ONLY]
         wrong = next((setting for setting in settings if setting not in known), "")
         hint = nearest(wrong, known) if wrong else ""
-        raise TaskError(
-            f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=(family + "s", name)
-        ) from None
+        if wrong and not hint:
+            hint = f"; it takes {', '.join(known) or 'none'}" + (", beside `use`" if family == "backend" else "")
+        path = () if family == "backend" else (family + "s", name)  # a backend stands below its role
+        raise TaskError(f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=path) from None
     try:
         return factory(*positional, **settings)
     except (BadInput, NotAuthorised):

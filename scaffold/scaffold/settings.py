@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from scaffold.document import show, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scaffold.document import Document, Place
 
 AGENT_KEYS = (
@@ -31,11 +33,17 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
         raise document.fault("is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
     for key in said:
         if key not in {"use", "name", "options"}:
-            raise document.fault(unknown(key, ["use", "options"]), ("planner", key))
+            raise document.fault(_no_key_of_a_planner(key, said), ("planner", key))
     name = said.get("use", said.get("name"))
     if not isinstance(name, str):
         raise document.fault("needs `use`: the name of a planner, or MODULE:FUNCTION", ("planner",))
     return name, _mapping(document, said.get("options"), ("planner", "options"))
+
+
+def _no_key_of_a_planner(key: str, said: Mapping[str, Any]) -> str:
+    if "use" not in said and (said[key] is None or isinstance(said[key], dict)):
+        return f"is not known; write `planner: {{use: {key}, options: {{...}}}}`"
+    return f"{unknown(key, ['use', 'options'])} A planner's own settings stand under `options`."
 
 
 def read_backends(document: Document) -> dict[str, Any]:

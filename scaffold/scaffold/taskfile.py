@@ -17,7 +17,8 @@ names the file, the line and the key.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -305,12 +306,14 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
     if policy is not None:
         named = [monitor.spec.name for monitor in registry.default_monitors()] if monitors is None else monitors
         monitors = [*named, {"policy": {"file": policy}}]
+    backends = read_backends(document)
+    _warn_of_names("role", changes.backends, backends or {"default": ""})
     return {
         "file": document.path.name,
         "base": str(document.path.resolve().parent),
         "planner": planner,
         "options": options,
-        "backends": {**read_backends(document), **changes.backends},
+        "backends": {**backends, **changes.backends},
         "monitors": monitors,
         "actions": read_actions(document),
         "prompts": read_prompts(document),
@@ -320,6 +323,19 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
         "observe": changes.observe,
         "plan_only": changes.plan_only,
     }
+
+
+_MISSPELT = 0.9  # as near as a slip of the finger, and nearer than `trusted` is to `untrusted`
+
+
+def _warn_of_names(what: str, given: Iterable[str], there: Collection[str]) -> None:
+    """Say which name of the command line is close to one of the file's: it would stand beside it, and be of no use."""
+    import difflib  # for messages only
+
+    for name in given:
+        close = [] if name in there else difflib.get_close_matches(name, there, n=1, cutoff=_MISSPELT)
+        if close:
+            warnings.warn(f"the file has no {what} {name!r}; did you mean {close[0]!r}?", stacklevel=2)
 
 
 def _assemble(
@@ -400,6 +416,7 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
 def _inputs(document: Document, changes: Changes) -> tuple[dict[str, Any], list[str]]:
     """The inputs that the file and the command give, and the names of those that the file calls untrusted."""
     inputs, tainted = read_inputs(document)
+    _warn_of_names("input", changes.inputs, inputs)
     inputs.update(changes.inputs)
     return inputs, tainted
 

@@ -206,6 +206,18 @@ def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:
     assert line.startswith("warning: the monitor 'goals'")
 
 
+def test_a_name_that_was_probably_misspelt_is_told(scaffold: Scaffold) -> None:
+    """A role or an input of the command line that is nearly one of the file's would stand beside it unused."""
+    ran = scaffold(
+        "solve", "pay.yaml", "--input", "invoces=[]", "--backend", "defalt=scripted:x", "--backend", "judge=scripted:x"
+    )
+    told = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
+    assert told == [
+        "warning: the file has no role 'defalt'; did you mean 'default'?",
+        "warning: the file has no input 'invoces'; did you mean 'invoices'?",
+    ]
+
+
 def test_help_starts_at_once() -> None:
     """`--help` imports nothing heavy: no pydantic, no rich, no asyncio."""
     code = (

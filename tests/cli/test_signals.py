@@ -107,8 +107,9 @@ def test_a_second_interrupt_leaves_at_once(scaffold: Scaffold, folder: Path) -> 
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    _, told = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert told.endswith("left at once: what was recorded is kept, and can be gone on with\n")
     assert scaffold("audit", "verify", "last").out.startswith(f"run {only_run(folder).name} is cut off")
 
 

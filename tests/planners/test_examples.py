@@ -82,7 +82,7 @@ def test_the_example_of_march_makes_seven_moves(tmp_path: Path) -> None:
     outcome = run("march", tmp_path)
     moves = ["1 A C", "2 A B", "1 C B", "3 A C", "1 B A", "2 B C", "1 A C"]
     sealed = sha256(b"".join(json.dumps(move).encode() + b"\n" for move in moves)).hexdigest()
-    assert outcome.answer == {"steps": 7, "digest": sealed, "answer": None}
+    assert outcome.answer == {"steps": 7, "digest": sealed, "answer": "A: -, B: -, C: 3 2 1"}
     content = (tmp_path / outcome.run / "content.jsonl").read_text()
     assert [line["body"]["value"] for line in map(json.loads, content.splitlines()) if "value" in line["body"]] == moves
     assert "a larger disk on a smaller one" in content

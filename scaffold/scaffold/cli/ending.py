@@ -60,7 +60,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
         told.append(f"mended on opening: {outcome.repaired}")
-    return told + _next(outcome, runs)
+    return told + _unsettled(outcome, runs) + _next(outcome, runs)
 
 
 def _actions(outcome: Outcome) -> list[str]:
@@ -98,6 +98,18 @@ def _undoable(outcome: Outcome) -> list[str]:
 
 _WIDTH = 100
 _MOST_LINES = 10
+
+
+def _unsettled(outcome: Outcome, runs: str) -> list[str]:
+    """What may have happened, and how to say whether it did: no other run does it before that."""
+    from scaffold.cli.speech import call
+
+    return [
+        f"find out whether this happened, and say so: {call(each.name, each.arguments, _WIDTH)}\n"
+        f"  scaffold settle {outcome.run} {each.key} --happened{runs}    (or --did-not-happen)"
+        for each in outcome.actions
+        if each.status == "unknown"
+    ][:_MOST_LINES]
 
 
 def _spent(usage: Usage) -> str:

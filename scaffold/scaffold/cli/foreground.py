@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_LEFT = b"left at once: what was recorded is kept, and can be gone on with\n"
+
+
 class Display(Protocol):
     """Shows on stderr what goes on."""
 
@@ -67,4 +70,5 @@ class Foreground(Generic[Shown]):
         if self.signals > 1:
             self.shown.close()
             sys.stderr.flush()
+            os.write(sys.stderr.fileno(), _LEFT)  # the signal may have come within a write of Python's own
             os._exit(ending.INTERRUPTED)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from scaffold.cli.narration import Narrator, Told
-from scaffold.cli.speech import line
-from scaffold.vocabulary.events import Ended, Paused
+from scaffold.cli.speech import count, line
+from scaffold.vocabulary.events import Ended, Paused, StepAnswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _LONGEST = 2_000
+_SILENCE_S = 15.0
 
 
 class Display(Protocol):
@@ -80,9 +81,17 @@ class Overheard:
 
 
 class Lines:
-    """One line for each decision, action, refusal and approval; for each event when `verbose`."""
+    """One line for each decision, action, refusal and approval; for each event when `verbose`.
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    Args:
+        verbose: whether to tell of each event.
+        silence_s: while it is thought for longer, a line says how far that has come.
+    """
+
+    def __init__(self, *, verbose: bool = False, silence_s: float = _SILENCE_S) -> None:
+        self._silence_s = silence_s
+        self._said = time.monotonic()
+        self._steps = self._tokens = 0
         self._verbose = verbose
         self._narrator = Narrator()
         self._overheard = Overheard()
@@ -93,6 +102,11 @@ class Lines:
         told = self._narrator.tell(event, body)
         if told is not None and is_shown(event, told, verbose=self._verbose):
             self.say(told.text)
+        elif isinstance(event, StepAnswered):
+            self._steps += 1
+            self._tokens += event.usage.tokens
+            if time.monotonic() - self._said >= self._silence_s:
+                self.say(f"thinking: {count(self._steps, 'step')} so far, {self._tokens:,} tokens")
 
     def piece(self, piece: Piece) -> None:
         for text in self._overheard.lines(piece):
@@ -104,7 +118,8 @@ class Lines:
             self.say(line(what))
 
     def say(self, text: str) -> None:
-        sys.stderr.write(f"[{time.monotonic() - self._started:7.1f} s] {text}\n")
+        self._said = time.monotonic()
+        sys.stderr.write(f"[{self._said - self._started:7.1f} s] {text}\n")
         sys.stderr.flush()
 
     @contextlib.contextmanager

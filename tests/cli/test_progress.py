@@ -1,0 +1,33 @@
+"""What is told of a run as plain lines, where stderr is no terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scaffold import Planning, Scaffold, Task, think
+from scaffold.cli.progress import Lines
+from scaffold.testing import Scripted
+from scaffold.trace.files import FileJournal
+
+
+def thinking_twice(task: Task) -> Planning[str]:
+    """Think, and do nothing."""
+    yield from think("solve", task.prompt)
+    return str((yield from think("solve", task.prompt)).value)
+
+
+@pytest.mark.parametrize(("silence_s", "told"), [(0.0, ["1 step so far", "2 steps so far"]), (3600.0, [])])
+def test_long_thinking_says_how_far_it_has_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], silence_s: float, told: list[str]
+) -> None:
+    """Thinking is told only where nothing else has been for a while."""
+    shown = Lines(silence_s=silence_s)
+    journal = FileJournal(tmp_path)
+    agent = Scaffold(
+        thinking_twice, backends={"default": Scripted("yes")}, monitors=[], journal=journal, on_event=shown.event
+    )
+    assert agent.solve_sync(Task(prompt="Is it?")).status == "solved"
+    said = [line for line in capsys.readouterr().err.splitlines() if "thinking: " in line]
+    assert [line.partition("thinking: ")[2].partition(",")[0] for line in said] == told
