@@ -10,6 +10,7 @@ while it compresses one leaves both forms, of which the plain one counts.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ PART_BYTES = 8 << 20
 _NAME = re.compile(r"content\.(\d{12})\.jsonl(\.gz)?")
 _GZ = ".gz"
 _LEVEL = 6
+_BUFFER = 1 << 16
 _TRAILER = 4  # bytes at the end of a gzip file that say how long its text is (RFC 1952)
 
 
@@ -101,7 +103,8 @@ def open_part(path: Path) -> BinaryIO:
             path = path.with_name(path.name + _GZ)
     import gzip
 
-    return cast("BinaryIO", gzip.open(path, "rb"))
+    # Lines of what is compressed are found in Python; of what is buffered, in C, which takes half the time.
+    return io.BufferedReader(cast("io.RawIOBase", gzip.open(path, "rb")), _BUFFER)
 
 
 def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
