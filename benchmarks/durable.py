@@ -253,6 +253,7 @@ import asyncio, sys
 from datetime import timedelta
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.service import RetryConfig
 from temporalio.worker import Worker
 
 
@@ -269,7 +270,8 @@ class Flow:
 
 
 async def main() -> None:
-    client = await Client.connect(sys.argv[1])
+    patient = RetryConfig(max_elapsed_time_millis=60_000, max_retries=100)  # as ours is
+    client = await Client.connect(sys.argv[1], retry_config=patient)
     ids = [f"bare-{sys.argv[3]}-{n}" for n in range(int(sys.argv[4]))]
     if sys.argv[2] == "start":
         for start in range(0, len(ids), 10):
