@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from scaffold import taskfile
-from scaffold.errors import Unavailable, UnknownRun
+from scaffold.errors import BadInput, Unavailable, UnknownRun
 from scaffold.interfaces import Surroundings
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.postgres import PostgresJournal
@@ -189,6 +189,24 @@ def test_a_queue_that_is_gone_is_told_of_in_a_line(office: Office) -> None:
                 await engine.deliver(["20300101-000000-any"])
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("temporal://h?nonsense=1", "is no address of Temporal"),
+        ("temporal://h:99999", "Port out of range"),
+        ("temporal://h?heartbeat=soon", "is no number of seconds above 0"),
+        ("temporal://h?heartbeat=0", "is no number of seconds above 0"),
+        ("temporal://h?heartbeat=nan", "is no number of seconds above 0"),
+        ("temporal://h?tls=1&api_key_env=NO_KEY_IS_HERE", "the variable NO_KEY_IS_HERE holds no key"),
+        ("amqp://h", "there is no engine"),
+    ],
+)
+def test_an_address_that_is_none_is_told_of_before_anything_is_sent(address: str, says: str) -> None:
+    """What is wrong with it, in a line."""
+    with pytest.raises(BadInput, match=says):
+        engine_of(address)
 
 
 def test_a_worker_that_leaves_gives_its_runs_back(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +26,7 @@ except ImportError:
 from scaffold.workers.temporal_flow import ACTIVITY, CarryRun
 
 _AT_ONCE = 50
+_PORT = 7233
 _PATIENCE_S = 60
 _SETTLE_S = 0.1
 _HEARTBEAT_S = 30.0
@@ -35,26 +37,32 @@ class Temporal:
     """One task queue of a Temporal service.
 
     Args:
-        address: `temporal://HOST:PORT/NAMESPACE?queue=NAME&heartbeat=SECONDS&tls=1`; the queue is `scaffold` unless it
-            is said, the namespace `default`. `heartbeat` is what runs delivered from here are watched by.
+        address: `temporal://HOST:PORT/NAMESPACE?queue=NAME&heartbeat=SECONDS&tls=1&api_key_env=VARIABLE`; the queue is
+            `scaffold` unless it is said, the namespace `default`. `heartbeat` is what runs delivered from here are
+            watched by. The variable holds the key of a service that wants one.
 
     Raises:
-        BadInput: the address says something else.
+        BadInput: the address says something else, or the variable holds nothing.
     """
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+            port = parts.port or _PORT
+        except ValueError as error:
+            raise BadInput(f"{address!r} is no address of Temporal: {error}") from None
         said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or said.keys() - _KNOWN:
             raise BadInput(f"{address!r} is no address of Temporal: temporal://HOST:PORT/NAMESPACE?queue=NAME")
-        self._target = f"{parts.hostname}:{parts.port or 7233}"
+        self._target = f"{parts.hostname}:{port}"
         self._namespace = parts.path.strip("/") or "default"
         self._queue = said.get("queue", "scaffold")
         self._tls = said.get("tls", "") in {"1", "true"}
-        try:
-            self._heartbeat = float(said.get("heartbeat", _HEARTBEAT_S))
-        except ValueError:
-            raise BadInput(f"the heartbeat of {address!r} is no number of seconds") from None
+        self._heartbeat = _seconds(said.get("heartbeat", ""), address)
+        variable = said.get("api_key_env", "")
+        self._key = os.environ.get(variable, "")
+        if variable and not self._key:
+            raise BadInput(f"{address!r}: the variable {variable} holds no key: set it to that of the service")
         self._client: Client | None = None
 
     async def __aenter__(self) -> Self:
@@ -63,6 +71,7 @@ class Temporal:
                 self._target,
                 namespace=self._namespace,
                 tls=self._tls,
+                api_key=self._key or None,
                 # By default a server that is busy, or restarted, is given up after ten seconds.
                 retry_config=RetryConfig(max_elapsed_time_millis=_PATIENCE_S * 1000, max_retries=100),
             )
@@ -122,6 +131,16 @@ class Temporal:
             max_concurrent_activities=at_once,
         )
         await worker.run()
+
+
+def _seconds(said: str, address: str) -> float:
+    try:
+        seconds = float(said or _HEARTBEAT_S)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BadInput(f"the heartbeat of {address!r} is no number of seconds above 0")
+    return seconds
 
 
 async def _settled() -> None:
