@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
-from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import canonical
@@ -210,7 +210,7 @@ def action(  # noqa: PLR0913 - all that an action may declare
             name=name or wrapped.__name__,
             description=(inspect.getdoc(wrapped) or "").split("\n", 1)[0],
             version=version,
-            parameters=arguments.model_json_schema(),
+            parameters=shape.schema,
             effect=effect,
             cost=cost,
             trusted=trusted,
@@ -226,9 +226,10 @@ def action(  # noqa: PLR0913 - all that an action may declare
 
 
 class _Shape(NamedTuple):
-    """What a function takes: arguments, whether it is told of the call, and credentials by parameter."""
+    """What a function takes: arguments and their schema, whether it is told of the call, credentials by parameter."""
 
     arguments: type[Any]
+    schema: dict[str, Any]
     told: bool
     credentials: dict[str, str]
 
@@ -258,5 +259,13 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
-    model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return _Shape(model, told, credentials)
+    try:
+        model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        schema = model.model_json_schema()
+    except PydanticUserError as error:  # no schema is known for a type, or it is no JSON
+        why = str(error.message).partition("\n")[0].partition(". Set ")[0]
+        raise TypeError(
+            f"{function.__name__}: an argument is what JSON can hold (text, numbers, truth values, lists, dicts, "
+            f"pydantic models, dataclasses): {why}"
+        ) from None
+    return _Shape(model, schema, told, credentials)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from scaffold import action
@@ -18,3 +20,33 @@ def test_a_word_misspelt_is_refused(said: dict[str, str]) -> None:
     (field, word), *_ = said.items()
     with pytest.raises(ValueError, match=f"pay: no {field} is called '{word}'; there are "):
         action(**said)(pay)  # type: ignore[call-overload]  # that is what is tried
+
+
+class Wire:
+    """What no JSON says."""
+
+
+def along(wire: Wire) -> None:
+    """Take what no JSON says."""
+
+
+def by(how: Callable[[], None]) -> None:
+    """Take code."""
+
+
+def whatever(*names: str) -> None:
+    """Take what has no name."""
+
+
+@pytest.mark.parametrize(
+    ("function", "told"), [(along, "Wire"), (by, "CallableSchema"), (whatever, "an action's parameters have names")]
+)
+def test_a_signature_that_no_model_could_fill_is_refused(function: Callable[..., None], told: str) -> None:
+    """In a line that names the function and what was wrong, with none of pydantic's advice."""
+    with pytest.raises(TypeError) as caught:
+        action(effect="read")(function)
+    said = str(caught.value)
+    assert said.startswith(f"{function.__name__}: ")
+    assert told in said
+    assert "\n" not in said
+    assert "arbitrary_types_allowed" not in said

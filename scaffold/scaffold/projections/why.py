@@ -177,7 +177,9 @@ class _Origins:
         known = [*self.plan_of, *self._names]
         if not known:
             raise BadInput("the run has proposed no action")
-        raise BadInput(f"the run has no action {which!r}{nearest(which, known)}")
+        raise BadInput(
+            f"the run has no action {which!r}{nearest(which, known) or '; it has ' + ', '.join(known[:_LONGEST_LIST])}"
+        )
 
     def behind(self, key: str) -> list[str]:
         """All that a key rests on, the nearest first."""
