@@ -16,6 +16,7 @@ from scaffold.trace.chain import Chain
 from scaffold.trace.files import CONTENT, SPINE, FileJournal, read_files
 from scaffold.trace.folders import is_written
 from scaffold.trace.parts import content_lines, parts_of
+from scaffold.trace.pruning import prune_content, prune_mentions
 from scaffold.trace.reading import followed
 from scaffold.vocabulary import events as ev
 
@@ -89,6 +90,23 @@ def test_what_a_crash_left_uncompressed_counts_and_is_compressed_later(tmp_path:
     assert {part.suffix for part in parts_of(folder)} == {".gz"}
     assert not list(folder.glob("*.draft"))
     assert list(read_files(folder)) == [*records, *more]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_pruned_is_in_no_leftover_either(tmp_path: Path, *, whole: bool) -> None:
+    """Neither in a compressed form beside the plain one, nor in a draft."""
+    writing = Writing()
+    records = [*thoughts(writing, 20), writing.event(ev.Noted(key="x"), b'{"text":"Bob"}'), *thoughts(writing, 9)]
+    asyncio.run(written(tmp_path, records))
+    folder = tmp_path / "r"
+    for part in parts_of(folder):
+        part.with_suffix("").write_bytes(gzip.decompress(part.read_bytes()))
+        part.with_name(f"{part.name}.draft").write_bytes(part.read_bytes())
+    pruned = prune_content(folder) if whole else prune_mentions(folder, ["bob"])
+    assert pruned.contents == (30 if whole else 1)
+    left = [file.read_bytes() for file in folder.glob("content*")]
+    assert b"Bob" not in b"".join(gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in left)
+    assert sum(bool(record.content) for record in read_files(folder)) == 30 - pruned.contents
 
 
 def test_a_reader_in_the_middle_loses_nothing_when_a_part_is_set_aside(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ class FileJournal:
             writer.close()
             raise
         self._open[run] = writer
+        self._compressing.pop(run, None)  # of an earlier claim, cut off: it is over, since it held the lock
         return Claim(run, owner, repaired=repaired)
 
     def _syncs(self) -> Syncing | OneByOne:
@@ -184,8 +185,7 @@ class FileJournal:
         if writer is not None:
             try:
                 await writer.settled()
-                if (compressing := self._compressing.pop(claim.run, None)) is not None:
-                    await asyncio.wait({compressing})
+                await self._compressed(claim.run, writer)
                 if self._compress:
                     await self._pack(self.root / claim.run)
             finally:
@@ -200,6 +200,14 @@ class FileJournal:
             await asyncio.to_thread(pack_if_ended, folder)
         except JournalFailed as error:
             _log.warning("%s", error)
+
+    async def _compressed(self, run: str, writer: Writer) -> None:
+        """Wait until no full part of a run is waiting to be compressed."""
+        while run in self._compressing:
+            await asyncio.wait({self._compressing[run]})
+            del self._compressing[run]
+            if writer.uncompressed:
+                self._compress_parts(run, writer)
 
     async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
         """Write records; with `durable`, wait until they are on disk."""
@@ -216,10 +224,12 @@ class FileJournal:
     def _compress_parts(self, run: str, writer: Writer) -> None:
         """Compress the full parts of a run in a thread, unless one is at it, with the run's lock until that is done."""
         under_way = self._compressing.get(run)
-        if under_way is None or under_way.done():
-            writer.uncompressed = False
+        if under_way is not None and not under_way.done():
+            return
+        with contextlib.suppress(OSError):  # no file is to be had: later, then
             work = partial(_compress_held, self.root / run, os.dup(writer.spine))
             self._compressing[run] = asyncio.get_running_loop().run_in_executor(None, work)
+            writer.uncompressed = False
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
         """Give what is stored, whole lines only."""

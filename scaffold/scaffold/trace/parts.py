@@ -70,6 +70,15 @@ def compress_parts(folder: Path) -> int:
     return sum(_compress(part) for part in parts_of(folder) if is_plain(part))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process left that died on its way: drafts, and compressed forms whose plain one counts."""
+    for draft in folder.glob("content.*.draft"):
+        draft.unlink(missing_ok=True)
+    for part in parts_of(folder):
+        if is_plain(part):
+            part.with_name(part.name + _GZ).unlink(missing_ok=True)
+
+
 def _compress(part: Path) -> int:
     import gzip  # most runs have no full part
 

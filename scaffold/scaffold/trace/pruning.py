@@ -20,7 +20,7 @@ from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
 from scaffold.trace.folders import last_event
-from scaffold.trace.parts import is_plain, open_part, parts_of
+from scaffold.trace.parts import is_plain, open_part, parts_of, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,6 +204,8 @@ def _reviews(folder: Path) -> list[Path]:
 def _prune_held(
     folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[[bytes], bool], pruned: Pruned, *, dry: bool
 ) -> None:
+    if not dry:
+        remove_leftovers(folder)
     newest = folder / CONTENT
     for path in [*parts_of(folder), *([newest] if newest.exists() else [])]:
         _prune_file(path, keeps, pruned, dry=dry)
