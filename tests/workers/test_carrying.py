@@ -229,6 +229,26 @@ def test_a_worker_that_leaves_gives_its_runs_back(office: Office, monkeypatch: p
 
 
 @pytest.mark.skipif(not THOROUGH, reason="it takes long: `make test-durability` runs it")
+def test_a_worker_gives_signs_of_life_as_often_as_who_handed_the_run_out_looks(office: Office, temporal: str) -> None:
+    """A heartbeat of its own that is longer does not have its runs taken from it: nobody else goes on with them."""
+    address = f"{temporal}?heartbeat=6&queue=beats"
+
+    async def hand_out(_journal: PostgresJournal, _carrier: Carrier, run: str) -> None:
+        async with engine_of(address) as engine:
+            await engine.deliver([run])
+
+    carried(office, hand_out)
+    office.worker(address, heartbeat="60", HOLD="20")
+    journal = PostgresJournal(office.runs)
+    (run,) = journal.runs()
+    over = time.monotonic() + 90
+    while '"kind":"run.ended"' not in (told := (journal.folder(run) / "trace.jsonl").read_text()):
+        assert time.monotonic() < over, office.logs()
+        time.sleep(0.1)
+    assert told.count('"kind":"run.resumed"') == 1
+
+
+@pytest.mark.skipif(not THOROUGH, reason="it takes long: `make test-durability` runs it")
 @pytest.mark.parametrize("kind", ["procrastinate", "Temporal"])
 def test_a_dead_workers_run_goes_on_elsewhere_within_twice_the_heartbeat(
     kind: str, office: Office, request: pytest.FixtureRequest, record_property: Callable[[str, str], None]

@@ -115,7 +115,9 @@ class Temporal:
 
         @activity.defn(name=ACTIVITY)
         async def carry_run(run: str, attempt: int) -> float | None:
-            beating = asyncio.ensure_future(_beat(heartbeat / 3))
+            watched = activity.info().heartbeat_timeout  # as whoever handed the run out has said
+            often = heartbeat if watched is None else min(heartbeat, watched.total_seconds())
+            beating = asyncio.ensure_future(_beat(often / 3))
             try:
                 return await carry(run, attempt)
             finally:
