@@ -3,23 +3,31 @@
     python benchmarks/adapters.py
 
 One JSON line an adapter: CPU microseconds of the framework's own call of a tool that does nothing, of the same call
-through the gate with the monitor `rules` and a rule, and the difference, each the median of calls made in turn;
-beside them the gate's own `run.act`, and an asyncio task that does nothing, as the machine's own measure. The trace is
-written to a real file; fsync is left out, as in `engine.py`.
+through the gate with the monitor `rules` and a rule, and the difference, each the median of calls made in turn.
+
+Beside them, in the same turns, what that is made of: `gate` is `run.act` of an action of ours that does nothing, so
+without any framework; `gate_again` is the same call right after it, when its code is still in the processor's caches;
+`in_memory` and `in_memory_again` are these with a journal that keeps records in a list. The other journal is a
+`FileJournal` on a real disk; fsync is left out, as in `engine.py`, since its cost is the disk's. An asyncio task that
+does nothing is the machine's own measure. `--least` gives the least of each in place of the median, which a busy
+machine disturbs less.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from scaffold import Budget, Gate, Goal, Task
+from scaffold import Budget, Gate, Goal, Task, action
+from scaffold.interfaces import Claim, Record
 from scaffold.trace.files import FileJournal
 
 CALLS = 400
@@ -34,9 +42,27 @@ async def number(number: int) -> str:
     return str(number)
 
 
+@action(effect="irreversible")
+async def plain(number: int) -> str:
+    """Give a number back: the same as an action of ours."""
+    return str(number)
+
+
+class InMemory(FileJournal):
+    """Keeps what a run records in a list; its folder holds no more than the lock."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, fsync=_without_fsync)
+        self._kept: list[Record] = []
+
+    async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+        """Keep records."""
+        self._kept.extend(records)
+
+
 TASK = Task(
     prompt="Give numbers back.",
-    goals=(Goal(kind="constraint", statement="never negative", rule="action.name != 'number' || args.number >= 0"),),
+    goals=(Goal(kind="constraint", statement="never negative", rule="args.number >= 0"),),
     budget=Budget(tokens=None, seconds=None, steps=None, actions=None),
 )
 
@@ -125,44 +151,59 @@ async def timed(call: Caller, at: int) -> float:
     return (time.process_time() - started) * 1e6
 
 
-async def measure(name: str, tool: Any, adapter: Any, caller: Callable[[Sequence[Any]], Caller]) -> None:
+async def measure(
+    name: str,
+    tool: Any,
+    adapter: Any,
+    caller: Callable[[Sequence[Any]], Caller],
+    middle: Callable[[Sequence[float]], float],
+) -> None:
     """Measure one adapter, each way of calling in turn; print its line."""
-    with tempfile.TemporaryDirectory() as folder:
-        journal = FileJournal(Path(folder), fsync=_without_fsync)
-        gate = Gate(actions=adapter.actions_of([tool]), monitors=["rules"], journal=journal)
-        async with gate.run(TASK) as run:
-            ways: list[Caller] = [
-                caller([tool]),
-                caller(adapter.gated(run, [tool])),
-                lambda at: run.act("number", {"number": at}),
-                nothing,
-            ]
-            for at in range(WARM):
-                for way in ways:
-                    await way(at)
-            rounds = [[await timed(way, at) for way in ways] for at in range(CALLS)]
-        assert run.outcome is not None
-        assert [each.status for each in run.outcome.actions] == ["performed"] * 2 * (CALLS + WARM)
-    own, through, bare, floor = (statistics.median(each) for each in zip(*rounds, strict=True))
-    added = statistics.median(each[1] - each[0] for each in rounds)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        actions = [*adapter.actions_of([tool]), plain]
+        run, light = [
+            await stack.enter_async_context(Gate(actions=actions, monitors=["rules"], journal=journal).run(TASK))
+            for journal in (FileJournal(folder / "files", fsync=_without_fsync), InMemory(folder / "memory"))
+        ]
+        ways: dict[str, Caller] = {
+            "own": caller([tool]),
+            "gated": caller(adapter.gated(run, [tool])),
+            "gate": lambda at: run.act("plain", {"number": at}),
+            "gate_again": lambda at: run.act("plain", {"number": at}),
+            "before": caller([tool]),
+            "in_memory": lambda at: light.act("plain", {"number": at}),
+            "in_memory_again": lambda at: light.act("plain", {"number": at}),
+            "task": nothing,
+        }
+        for at in range(WARM):
+            for way in ways.values():
+                await way(at)
+        rounds = [{each: await timed(way, at) for each, way in ways.items()} for at in range(CALLS)]
+    assert run.outcome is not None
+    assert [each.status for each in run.outcome.actions] == ["performed"] * 3 * (CALLS + WARM)
+    taken = {each: middle([turn[each] for turn in rounds]) for each in ways if each != "before"}
+    added = middle([turn["gated"] - turn["own"] for turn in rounds])
+    if middle is min:  # a difference of two that were disturbed has no least
+        added = taken["gated"] - taken["own"]
     line = {
         "adapter": name,
-        "own_microseconds": round(own),
-        "gated_microseconds": round(through),
+        **{f"{each}_microseconds": round(figure, 1 if each == "task" else None) for each, figure in taken.items()},
         "added_microseconds": round(added),
-        "act_microseconds": round(bare),
-        "task_microseconds": round(floor, 1),
-        "ratio": round(through / own, 2),
+        "added_in_tasks": round(added / taken["task"], 1),
+        "ratio": round(taken["gated"] / taken["own"], 2),
         "within_limit": added < LIMIT_MICROSECONDS,
     }
     print(json.dumps(line), flush=True)
 
 
-async def main() -> None:
+async def main(middle: Callable[[Sequence[float]], float]) -> None:
     """Measure all adapters."""
     for make in (langgraph, openai_agents, pydantic_ai):
-        await measure(make.__name__, *make())
+        await measure(make.__name__, *make(), middle)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--least", action="store_true", help="the least of each in place of the median")
+    asyncio.run(main(min if parser.parse_args().least else statistics.median))

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     AskPerson = Callable[[Subject, str, str, Sequence[Verdict]], Awaitable[tuple[Decision, list[Verdict]]]]
 
 NOT_CLEARED = SEVERITY["revise"]
+_TURNS = 3  # of the event loop: what only passes through a task of its own is done by then, and needs no timer
 
 
 class Effects:
@@ -151,14 +152,16 @@ class Effects:
         """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
-        work = _to_its_end(action.perform(decode(clearance.arguments), clearance))
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(_performed(action, clearance))
         cancelled = False
-        try:
-            await asyncio.sleep(0)  # what waits for nothing is done by then, without a timer
-        except asyncio.CancelledError:
-            cancelled = True
-        if not task.done():
+        for _ in range(_TURNS):
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                cancelled = True
+            if task.done():
+                break
+        else:
             cancelled = await _ended_in_time(task, spec.timeout_s) or cancelled
         self._reach("action.effect:after")
         certain = "failed" if spec.effect == "read" else "unknown"
@@ -293,10 +296,10 @@ class Effects:
         return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
 
 
-async def _to_its_end(work: Awaitable[Any]) -> Any:
-    """An effect; asyncio would let it end the process, with its outcome unwritten."""
+async def _performed(action: Action, clearance: Clearance) -> Any:
+    """What an effect gives; asyncio would let it end the process, with its outcome unwritten."""
     try:
-        return await work
+        return await action.perform(decode(clearance.arguments), clearance)
     except SystemExit as error:
         raise leaving(error) from error
 
