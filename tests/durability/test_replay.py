@@ -131,6 +131,34 @@ def test_a_changed_planner_is_told_apart(tmp_path: Path) -> None:
     assert trace.read_bytes() == before
 
 
+def asking(word: str = "it", returns: Any = str, put: str = "it") -> Callable[[Task], Planning[str]]:
+    """A planner that thinks once and acts once."""
+
+    def planner(_task: Task) -> Planning[str]:
+        yield from think("understand", word, returns=returns)
+        done = yield from act("put", {"what": put})
+        return str(done.value)
+
+    return planner
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"word": "It"}, "at 0 .* step.asked"),
+        ({"returns": int}, "at 0 .* step.asked"),
+        ({"put": "It"}, "at 1 .* action"),
+    ],
+)
+def test_one_word_that_is_asked_otherwise_is_found(other: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """A planner that makes the same moves is refused all the same if one of them asks for something else."""
+    whole = agent_in(tmp_path / "whole", asking()).solve_sync(TASK)
+    cut_after(tmp_path / "whole", len(read_story(Path(whole.trace).parent).events) - 1, tmp_path / "cut")
+    with pytest.raises(PlanChanged, match=said):
+        agent_in(tmp_path / "cut", asking(**other)).resume_sync(whole.run)
+    assert agent_in(tmp_path / "cut", asking()).resume_sync(whole.run).answer == whole.answer
+
+
 def test_a_run_has_one_writer(tmp_path: Path) -> None:
     """While one process holds a run, another is refused."""
     whole = agent_in(tmp_path / "whole").solve_sync(TASK)
