@@ -19,8 +19,9 @@ def commands(journal: KeptRuns, run: str) -> list[str]:
         if asked.kind == "question":
             lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT{runs}")
         else:
+            name = " --as NAME" if asked.approvers else ""
             lines += [
                 f"look:    scaffold approvals show {run} {asked.id}{runs}",
-                f"say yes: scaffold approvals approve {run} {asked.id}{runs}    (no: deny)",
+                f"say yes: scaffold approvals approve {run} {asked.id}{name}{runs}    (no: deny)",
             ]
     return [*lines, f"go on:   scaffold resume {run}{runs}"]
