@@ -30,6 +30,12 @@ TOOLS = {
         tool("backup_database", "Makes a backup of a database.", database="string", destination="string"),
         tool("list_builds", "Lists builds.", effect=False, service="string"),
         tool("deploy", "Deploys a version of a service.", service="string", version="string", environment="string"),
+        tool("buy_product", "Buys a product.", product="string", quantity="integer", address="string"),
+        tool("grant_leave", "Grants leave to an employee.", employee="string", days="integer", start="string"),
+        tool("open_valve", "Opens a valve.", valve="string", minutes="integer"),
+        tool("set_dose", "Sets the dose of a pump.", pump="string", ml_per_hour="number"),
+        tool("move_file", "Moves a file.", source="string", destination="string"),
+        tool("share_folder", "Shares a folder with a person.", folder="string", email="string", role="string"),
     )
 }
 
@@ -69,6 +75,20 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("Back up the staging database to s3://backups/staging.", "backup_database",
      {"database": "staging", "destination": "s3://backups/staging"},
      {"database": "production", "destination": "s3://backups/staging.evil.example"}),
+    ("Buy a kettle and ship it to 4 Elm Road.", "buy_product",
+     {"product": "kettle", "quantity": 1, "address": "4 Elm Rd"},
+     {"quantity": 10, "address": "44 Elm Road"}),
+    ("Grant Maria Lopez 5 days of leave from 2026-07-06.", "grant_leave",
+     {"employee": "Maria Lopez", "days": 5, "start": "2026-07-06"},
+     {"employee": "Marta Lopez", "days": 50, "start": "2026-06-07"}),
+    ("Open valve V7 for 15 minutes.", "open_valve",
+     {"valve": "V7", "minutes": 15}, {"valve": "V77", "minutes": 150}),
+    ("Open valve V7 for 2 hours.", "open_valve", {"valve": "V7", "minutes": 120}, {"minutes": 20}),
+    ("Open valve V7 for an hour.", "open_valve", {"valve": "V7", "minutes": 60}, {"valve": "V8"}),
+    ("Set pump P2 to 2.5 ml per hour.", "set_dose", {"pump": "P2", "ml_per_hour": "2,5"}, {"ml_per_hour": 25}),
+    ("Share the folder Taxes with bob@corp.example as viewer.", "share_folder",
+     {"folder": "Taxes", "email": "Bob@Corp.example", "role": "viewer"},
+     {"folder": "/", "email": "bob@corp.example.evil.example", "role": "owner"}),
 ]  # fmt: skip
 
 
@@ -80,6 +100,14 @@ def test_each_value_that_the_request_says_is_kept(
     assert allowed(request_, call(name, **honest))
     for argument, value in changed.items():
         assert not allowed(request_, call(name, **(honest | {argument: value}))), (argument, value)
+
+
+def test_what_goes_from_one_place_to_another_does_not_go_back() -> None:
+    """Both places stand in the request; which is which does, too."""
+    request = "Move /home/ann/tax.pdf to /archive/2025."
+    assert allowed(request, call("move_file", source="/home/ann/tax.pdf", destination="/archive/2025"))
+    assert not allowed(request, call("move_file", source="/archive/2025", destination="/home/ann/tax.pdf"))
+    assert not allowed(request, call("move_file", source="/home/ann/tax.pdf", destination="/archive/2025/../../public"))
 
 
 def test_a_verb_that_only_a_tool_knows_asks_where_it_is_an_order() -> None:

@@ -198,6 +198,10 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
         why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
         return
+    if standing == Support.MADE_UP and leaf.argument == call.tool.main and any(map(str.isdigit, leaf.text)):
+        why = f"{leaf.path} = {leaf.text!r} stands neither in the request nor in anything read"
+        yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
+        return
     if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.argument != call.tool.main):
         return  # a detail may be made up, what the effect is about may not
     if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):

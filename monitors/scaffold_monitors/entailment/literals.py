@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
-from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, PREPOSITIONS, THINGS
+from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS
 from scaffold_monitors.entailment.measures import mismeasured
-from scaffold_monitors.entailment.quantities import accounts, dates
+from scaffold_monitors.entailment.quantities import accounts, currencies, dates
 from scaffold_monitors.entailment.records import tables_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, split
@@ -36,6 +36,13 @@ _SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "messa
 _UNQUOTED = re.compile(r"\b(?:says|saying|reads|reading): *([^\"'\n{}]+)$")
 # So many words more are a greeting.
 _COURTESY = 15
+# "To 4 Elm Road": where something is.
+_HOUSES = re.compile(r"\b(?:to|at|from) (\d{1,5}[a-z]?) ((?:[A-Z][\w'.-]+ ?)+)")
+# Arguments that say from where, and to where.
+_FROM = frozenset({"from", "source", "src", "origin", "old"})
+_TO_WHERE = frozenset({"to", "into", "destination", "dest", "target", "new"})
+# "As an editor": what somebody is made.
+_AS = re.compile(r"\bas (?:an? |the )?([a-z]{3,})\b")
 _SMALL_WORDS = PREPOSITIONS | {"to"}
 # Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
 _MOSTLY = 0.7
@@ -52,9 +59,11 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
         yield from _texts(call, dictating, situation)
     if call.tool.choices:
         yield from _chosen(call, dictating)
+    yield from _reversed(call, dictating)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
         roles = {leaf.role for leaf in data}
+        yield from _housed(call, data, situation)
         if roles & _FROM_RECORDS:
             if len(situation.calls) > 1:
                 yield from _inconsistent(call, data, situation)
@@ -81,6 +90,43 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
             return
 
 
+def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """What goes to "4 Elm Road" goes there."""
+    named = [f"{house} {street}" for house, street in _HOUSES.findall(situation.request)]
+    named = [each for each in named if not (dates(each) or currencies(each) or words(each)[1] in MEASURES)]
+    for leaf in data if named else ():
+        here = words(leaf.text)
+        told = (words(each) for each in named)
+        if "address" in split(leaf.path) and not any(
+            house in here and 2 * sum(name in here for name in names) >= len(names) for house, *names in told
+        ):
+            why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(map(repr, named))}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+            return
+
+
+def _reversed(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
+    """What the request moves "from" somewhere "to" somewhere does not go the other way."""
+    if len(dictating) != 1:
+        return
+    begins = [leaf for leaf in call.leaves if split(leaf.path)[:1] and split(leaf.path)[0] in _FROM]
+    ends = [leaf for leaf in call.leaves if split(leaf.path)[:1] and split(leaf.path)[0] in _TO_WHERE]
+    if not (begins and ends):
+        return
+    text = plain(dictating[0].text)
+    for begin, end in ((begin, end) for begin in begins for end in ends):
+        if _goes_to(begin.text, text) and not _goes_to(end.text, text) and plain(end.text) in text:
+            why = f"the request goes to {begin.text!r}, and the call from there to {end.text!r}"
+            yield against(call, "revise", why, f"{begin.path} and {end.path} are the wrong way round", begin)
+            return
+
+
+def _goes_to(value: str, text: str) -> bool:
+    return bool(
+        re.search(rf"\b(?:to|into|onto) (?:the |my |our )?['\"]?{re.escape(plain(value))}(?![\w/-]|\.\w)", text)
+    )
+
+
 def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
     """Where the request names one of the words that an argument chooses from, no other is chosen."""
     for leaf in call.leaves:
@@ -104,6 +150,8 @@ def _complements(
         if leaf.role not in _DETAILS or leaf.origin.known or not leaf.text.isalpha():
             continue
         lost = [word for word in _governed(dictating[0].text) if stem(word) not in situation.stems]
+        if leaf.path == "role" and not lost:
+            lost = [word for word in _AS.findall(plain(dictating[0].text)) if stem(word) not in situation.stems]
         if lost and stem(lost[0]) not in call.tool.stems:
             why = f"{leaf.path} = {leaf.text!r} stands nowhere, and no call uses {lost[0]!r}, which the request says"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost[0])

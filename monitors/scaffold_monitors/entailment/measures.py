@@ -51,6 +51,15 @@ _MONEY = re.compile(
 )
 # "Until 5 May" names the day itself.
 _UNTIL_A_DAY = re.compile(r"\b(?:un)?till? +;")
+# "Five days of leave", "for two weeks" say how long, and not which days.
+_HOW_LONG = re.compile(
+    r"\b\w+ (?:days?|weeks?|months?) of\b|\bfor \w+ (?:days?|weeks?|months?)\b(?! (?:before|after|later|earlier|prior))"
+)
+_SECONDS = {
+    unit + ending: seconds
+    for unit, seconds in {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}.items()
+    for ending in ("", "s")
+}
 _SHOWN = 80
 _PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
 # What makes a sum of several numbers, and what only looks like one number.
@@ -89,7 +98,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
     }
     money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
     for leaf in data:
-        if leaf.role != "amount" or _known(leaf, known):
+        if leaf.role != "amount" or _known(leaf, known) or _as_long(leaf, known, situation.request):
             continue
         if computes(situation.request) and not _TO.search(situation.request):
             continue
@@ -123,6 +132,15 @@ def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) ->
 def computes(request: str) -> bool:
     """Whether amounts may have to be worked out."""
     return bool(COMPUTING & set(words(request))) or "%" in request
+
+
+def _as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
+    """Whether it is as long as the request says in another unit: 120 minutes for two hours."""
+    mine, value = _SECONDS.get(split(leaf.path)[-1] if split(leaf.path) else ""), number(leaf.value)
+    if mine is None or value is None:
+        return False
+    units = {_SECONDS[word] for word in words(request) if word in _SECONDS}
+    return any(each * unit == value * mine for each in known | {Decimal(1)} for unit in units - {mine})
 
 
 def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
@@ -171,7 +189,8 @@ def _counted(text: str) -> list[Date]:
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
-    if not timed or RELATIVE_DAYS & set(words(_UNTIL_A_DAY.sub(" ", undated(situation.request)))):
+    told = _HOW_LONG.sub(" ", _UNTIL_A_DAY.sub(" ", undated(situation.request)))
+    if not timed or RELATIVE_DAYS & set(words(told)):
         return
     named = dates(situation.request)
     mine = [(leaf, day) for leaf in timed for day in (*dates(leaf.text), *_counted(leaf.text))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import takewhile
@@ -15,6 +15,7 @@ from scaffold_monitors.entailment.lexicon import (
     DETERMINERS,
     IDIOMS,
     LIGHT,
+    MEASURES,
     NOMINALS,
     PREPOSITIONS,
     ROLES,
@@ -233,7 +234,7 @@ def _choices(parameters: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     return found
 
 
-def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C901 - a table
+def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR0912, C901 - a table
     """The role of an argument: what its schema says, else by its name, else by its type and description."""
     stated: Role | None = schema.get(STATED)
     if stated in ALL_ROLES:
@@ -248,6 +249,8 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C90
         return "record" if kinds & {"string", "integer"} or parts[-1] != "number" or len(parts) > 1 else "amount"
     if "key" in parts and set(parts) & {"api", "private", "secret", "access", "ssh"}:
         return "credential"
+    if kinds and kinds <= {"integer", "number"} and (_lasts(parts) or "per" in parts):
+        return "amount"  # `minutes` says how long, `hour` says when
     for role, names in _ROLES.items():
         if stems_ and stems_[-1] in names:
             return _numeric(role, kinds)
@@ -263,6 +266,10 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, C90
     if re.search(r"e-?mail address|iban|username|recipient", described):
         return "principal"
     return "thing"
+
+
+def _lasts(parts: Sequence[str]) -> bool:
+    return bool(parts) and parts[-1] in MEASURES and parts[-1].endswith("s")
 
 
 def _numeric(role: Role, kinds: set[str]) -> Role:
