@@ -122,7 +122,7 @@ def test_an_http_server_that_goes_away_in_the_middle_of_a_call(world: Any, go: A
     """The call it was about is `unknown`; of the next it is known that nothing was sent."""
 
     async def story(url: str) -> Any:
-        server = await world.accepted("pretty", url=f"{url}/mcp", timeout_s=10, start_s=5)
+        server = await world.accepted("pretty", url=f"{url}/mcp", timeout_s=30, start_s=30)
         return await world.run(server, ADD, ("pretty.vanish", {}), ADD)
 
     with listening(pretty_app()) as url:
