@@ -252,7 +252,11 @@ def beyond(
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
         return []  # as much as there is was asked for
-    carried = {quantities.number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
+    carried = (
+        {quantities.number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
+        if any(clause.counted for clause in reading.clauses)
+        else ()
+    )
     # "Scale it to 6 replicas": a number that a call is made with says how much, and not how often.
     left = {
         place: clause.uncounted if clause.counted in carried else clause.most

@@ -92,8 +92,7 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
 
 def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """What goes to "4 Elm Road" goes there."""
-    named = [f"{house} {street}" for house, street in _HOUSES.findall(situation.request)]
-    named = [each for each in named if not (dates(each) or currencies(each) or words(each)[1] in MEASURES)]
+    named = _houses(situation.request)
     for leaf in data if named else ():
         here = words(leaf.text)
         told = (words(each) for each in named)
@@ -119,6 +118,13 @@ def _reversed(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
             why = f"the request goes to {begin.text!r}, and the call from there to {end.text!r}"
             yield against(call, "revise", why, f"{begin.path} and {end.path} are the wrong way round", begin)
             return
+
+
+@lru_cache(maxsize=256)
+def _houses(request: str) -> tuple[str, ...]:
+    """The numbers of houses with their streets that a request goes to."""
+    named = [f"{house} {street}" for house, street in _HOUSES.findall(request)]
+    return tuple(each for each in named if not (dates(each) or currencies(each) or words(each)[1] in MEASURES))
 
 
 def _goes_to(value: str, text: str) -> bool:

@@ -189,8 +189,7 @@ def _counted(text: str) -> list[Date]:
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
-    told = _HOW_LONG.sub(" ", _UNTIL_A_DAY.sub(" ", undated(situation.request)))
-    if not timed or RELATIVE_DAYS & set(words(told)):
+    if not timed or _relative(situation.request):
         return
     named = dates(situation.request)
     mine = [(leaf, day) for leaf in timed for day in (*dates(leaf.text), *_counted(leaf.text))]
@@ -205,6 +204,13 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     if wrong is not None:
         why = f"{wrong.path} is {wrong.text}, and the request names other days"
         yield against(call, "revise", why, f"{wrong.path} is none of the days that the request names", wrong)
+
+
+@lru_cache(maxsize=256)
+def _relative(request: str) -> bool:
+    """Whether a request names days by other days."""
+    told = _HOW_LONG.sub(" ", _UNTIL_A_DAY.sub(" ", undated(request)))
+    return bool(RELATIVE_DAYS & set(words(told)))
 
 
 def _says_no_time(leaf: Leaf, request: str) -> bool:
