@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -10,12 +11,20 @@ from fractions import Fraction
 from typing import Any
 
 from scaffold.critics.calling import Said
+from scaffold.errors import BadInput
 
 _LONGEST = 1000  # characters of one equation
 _LONGEST_TEXT = 1_000_000
+_NEAR = 8  # characters beside an equation that are looked at
 _MOST_BITS = 20_000
 _RUN = re.compile(r"[\d.,()+\-*/×·÷−^%\s=]+")  # noqa: RUF001 - signs that models write
 _BETWEEN = re.compile(r"[\n;]|[.,](?=\s|$)")  # what stands between two equations
+_EQUALS = re.compile("=+")
+_MARKS = re.compile(r"^\s*\*\*(?=[\d(.−-])|(?<=[\d)%])\*\*\s*$")  # noqa: RUF001 - **bold**, as models write
+_LISTED = re.compile(r"(?:[-*+]\s+|\d{1,3}\)\s*)(?=[\d(.])")
+_WORD_AS_SIGN = re.compile(r"\b(?:of|times|plus|minus|by|over)$", re.IGNORECASE)
+_ENDS = re.compile(r"[?…|\]}\"'”’`]|:(?!\d)")  # noqa: RUF001 - marks that models write
+_PAIRS = {("$", "$"), ("\\", "\\"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("_", "_")}
 _LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d)\s*%")
@@ -39,7 +48,12 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
     Args:
         tolerance: by how much the sides may differ, relative to the larger one; for answers that are rounded.
         least: how many equations there have to be.
+
+    Raises:
+        BadInput: the tolerance is no number from 0 up.
     """
+    if not 0 <= tolerance < math.inf:
+        raise BadInput(f"`tolerance` is a number from 0 up, not {tolerance!r}")
 
     def check(value: Any) -> Said:
         if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
@@ -48,6 +62,9 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
         for sides in _stated(value):
             found += 1
             said = _fault_in(sides, Fraction(tolerance))
+            listed = _LISTED.match(sides[0])  # `- 2 + 2 = 4` in a list; where it holds as a minus it is one
+            if said and listed and not _fault_in([sides[0][listed.end() :], *sides[1:]], Fraction(tolerance)):
+                continue
             if said:
                 return said
         return True if found >= least else f"{found} equations are stated; {least} are wanted"
@@ -60,19 +77,43 @@ def _stated(text: str) -> Iterator[list[str]]:
     for run in _RUN.finditer(text):
         if "=" not in run[0]:
             continue
+        before, after = text[max(0, run.start() - _NEAR) : run.start()], text[run.end() : run.end() + _NEAR]
+        enclosed = (before[-1:], after[:1]) in _PAIRS
         pieces = _BETWEEN.split(run[0])
         for number, piece in enumerate(pieces):
-            sides = [side.strip() for side in piece.split("=")]
-            if number == 0 and run.start() and (not run[0][0].isspace() or sides[0][:1] in _SIGNS):
+            sides = [side.strip() for side in _EQUALS.split(_MARKS.sub("", piece))]
+            if number == 0 and before and not enclosed and _continues(before, run[0], sides[0]):
                 sides = sides[1:]  # a name stands before it
-            if number == len(pieces) - 1 and run.end() < len(text) and not run[0][-1].isspace():
+            if number == len(pieces) - 1 and after and not enclosed and _is_continued(run[0], after):
                 sides = sides[:-1]  # or behind it
             if sides and not sides[0]:
                 sides = sides[1:]
             if sides and (not sides[-1] or sides[-1][-1] in _SIGNS):
                 sides = sides[:-1]
             if len(sides) > 1:
-                yield sides
+                yield _without_brackets(sides)
+
+
+def _continues(before: str, run: str, side: str) -> bool:
+    """Whether a side goes on from what stands before it: a name right there, a sign between, or a word such as `of`."""
+    return not run[0].isspace() or side[:1] in _SIGNS or _WORD_AS_SIGN.search(before) is not None
+
+
+def _is_continued(run: str, after: str) -> bool:
+    """Whether a name stands right behind a run; what only ends a sentence is none."""
+    return not run[-1].isspace() and _ENDS.match(after) is None
+
+
+def _without_brackets(sides: list[str]) -> list[str]:
+    """Take off a bracket in which the whole equation stands."""
+    first, last = sides[0], sides[-1]
+    if max(len(first), len(last)) > _LONGEST:
+        return sides  # which is refused
+    while first.startswith("(") and first.count("(") > first.count(")"):
+        first = first[1:].lstrip()
+    while last.endswith(")") and last.count(")") > last.count("("):
+        last = last[:-1].rstrip()
+    return [first, *sides[1:-1], last]
 
 
 def _fault_in(stated: list[str], tolerance: Fraction) -> str:

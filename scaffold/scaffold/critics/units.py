@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ _QUANTITY = re.compile(
     r"\s*(?P<number>[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,2})?)\s*(?P<unit>[^\d\s(].*)?",
     re.DOTALL,
 )
+_LONGEST = 80  # characters of a unit: the library's time grows with the square of a name that it does not know
 _UNIT = re.compile(
     r"[^\W\d_]\w*(?:\s*(?:\*\*|\^)\s*-?\d)?(?:\s*[*/·]\s*[^\W\d]\w*(?:\s*(?:\*\*|\^)\s*-?\d)?){0,7}|[%°]\w?"
 )
@@ -29,9 +31,11 @@ def quantity(of: str, *, equal: str = "", tolerance: float = 1e-9) -> Callable[[
         tolerance: by how much it may differ from that, relatively.
 
     Raises:
-        BadInput: `of` is no unit, or `equal` no quantity of that kind.
+        BadInput: `of` is no unit, `equal` no quantity of that kind, or `tolerance` no number from 0 up.
         MissingExtra: the library is not installed.
     """
+    if not 0 <= tolerance < math.inf:
+        raise BadInput(f"`tolerance` is a number from 0 up, not {tolerance!r}")
     wanted = _parsed(f"1 {of}")
     if isinstance(wanted, str):
         raise BadInput(f"{of!r} is no unit: {wanted}")
@@ -46,8 +50,12 @@ def quantity(of: str, *, equal: str = "", tolerance: float = 1e-9) -> Callable[[
         if not found.is_compatible_with(wanted):
             return f"{value!r} is no quantity of the kind of {of!r}"
         if amount is not None:
-            difference = abs((found.to(wanted.units) - amount.to(wanted.units)).magnitude)
-            if difference > tolerance * abs(amount.to(wanted.units).magnitude):
+            due = amount.to(wanted.units).magnitude
+            try:
+                difference = abs(found.to(wanted.units).magnitude - due)
+            except OverflowError:
+                difference = math.inf
+            if not difference <= tolerance * abs(due):  # so that what is no number is no amount either
                 return f"{value!r} is not the amount wanted"
         return True
 
@@ -58,7 +66,7 @@ def _parsed(value: Any) -> Any:
     """The quantity that a text states; a text says why there is none."""
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     unit = (found["unit"] or "").strip() if found is not None else ""
-    if found is None or (unit and not _UNIT.fullmatch(unit)):
+    if found is None or len(unit) > _LONGEST or (unit and not _UNIT.fullmatch(unit)):
         return f"{value!r:.80} is no quantity: a number and a unit are wanted"
     registry = _registry()
     try:
