@@ -199,8 +199,10 @@ class Assembly:
         return limited(task, {name: specs[name] for name in (specs if task.actions is None else task.actions)})
 
     def _check_sampling(self) -> None:
-        """A role that sampling asks must be there: the default one in its place would be asked the same again."""
+        """What sampling asks in another way must be there: in its place the same would be asked again."""
         for way in ways_of(self._sampling) if self._sampling is not None else ():
+            if way.prompt:
+                self._templates.get(way.prompt)
             if way.to and way.to not in self._backends:
                 known = nearest(way.to, self._backends)
                 raise TaskError(f"there is no backend for the role {way.to!r}{known}: name it", path=("sampling",))

@@ -59,7 +59,7 @@ def paying(task: Task) -> Planning[str]:
     """Look, think by votes, pay by a plan, and shout in vain."""
     seen = yield from act("look", {"at": task.input("name")})
     amounts = yield from together(*(think("propose", seen, sampling=majority(3)) for _ in range(2)))
-    chosen: Reference[str] = yield from think("decide", amounts, prompt="how much")
+    chosen: Reference[str] = yield from think("decide", amounts, instruction="how much")
     plan = Plan([Planned("pay", {"account": seen, "cents": 900}, because=(chosen,))], reason="it is due")
     review = yield from propose(plan)
     yield from carry_out(plan, review)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Options, Planning, Task, act, think
+from scaffold import Options, Planning, Scaffold, Task, Way, act, in_rotation, majority, think
 from scaffold.errors import TaskError
 from scaffold.machinery.prompts import Template, Templates
 from scaffold.testing import Scripted
@@ -136,6 +136,20 @@ def test_a_place_that_the_step_does_not_fill_is_an_error_with_the_nearest_name(t
     (tmp_path / "solve.md").write_text("[user]\n$instructoin")
     with pytest.raises(TaskError, match=r"'solve' has a place \$instructoin.*did you mean 'instruction'"):
         render("x", folder=tmp_path)
+
+
+def test_a_template_that_there_is_not_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
+    """A step that names a template, and a rotation that does, are not asked in the usual way instead."""
+    (tmp_path / "bare.md").write_text("[user]\n$inputs")
+    with pytest.raises(TaskError, match=r"no template 'baer'; did you mean 'bare'\?: .* has no baer\.md"):
+        Templates(tmp_path).get("baer")
+    agent = Scaffold(
+        planner="direct",
+        backends={"default": "scripted:ok"},
+        sampling=in_rotation(majority(3), Way(), Way(prompt="other")),
+    )
+    with pytest.raises(TaskError, match="no template 'other': `prompts` names no folder"):
+        agent.check(Task(prompt="x"))
 
 
 @pytest.mark.parametrize("text", ["", "just text", "text\n[user]\nmore"])

@@ -126,7 +126,11 @@ class Templates:
         self._parsed: dict[str, Template] = {}
 
     def get(self, name: str) -> Template:
-        """Give a template by name; a step kind without one of its own uses `step`."""
+        """Give a template by name.
+
+        Raises:
+            TaskError: there is none, or it is not as templates are.
+        """
         template = self._parsed.get(name)
         if template is None:
             template = self._parsed[name] = Template(name, self._text(name))
@@ -137,7 +141,21 @@ class Templates:
             own = self._folder / f"{name}.md"
             if own.is_file():
                 return own.read_text(encoding="utf-8")
-        return _built_in(name)
+        built_in = _built_in(name)
+        if built_in is None:
+            known = [each.stem for each in self._folder.glob("*.md")] if self._folder is not None else []
+            where = "`prompts` names no folder" if self._folder is None else f"{self._folder} has no {name}.md"
+            raise TaskError(f"there is no template {name!r}{nearest(name, known)}: {where}", path=("prompts",))
+        return built_in
+
+    def _of(self, move: Think) -> Template:
+        """The template that a step names, or that of its kind; a kind without one of its own uses `step`."""
+        if not move.prompt and move.kind not in self._parsed and not self._has(move.kind):
+            self._parsed[move.kind] = self.get("step")
+        return self.get(move.prompt or move.kind)
+
+    def _has(self, name: str) -> bool:
+        return _built_in(name) is not None or (self._folder is not None and (self._folder / f"{name}.md").is_file())
 
     def render(self, move: Think, provenance: Sequence[Provenance], secret: str) -> tuple[Message, ...]:
         """Give the messages of a step.
@@ -162,7 +180,7 @@ class Templates:
             if isinstance(only, dict):
                 mark = code if provenance[0].tainted else ""
                 values = {str(name): _shown(value, mark) for name, value in only.items()} | values  # ours win
-        messages = self.get(move.prompt or move.kind).fill(values)
+        messages = self._of(move).fill(values)
         if code and any(f"<data {code}>" in message.content for message in messages):
             return _with_note(messages, _DATA_NOTE.format(code=code))
         return messages
@@ -182,10 +200,9 @@ def _with_note(messages: tuple[Message, ...], note: str) -> tuple[Message, ...]:
 
 
 @lru_cache(maxsize=64)
-def _built_in(name: str) -> str:
-    folder = files("scaffold") / "prompts"
-    own = folder / f"{name}.md"
-    return (own if own.is_file() else folder / "step.md").read_text(encoding="utf-8")
+def _built_in(name: str) -> str | None:
+    own = files("scaffold") / "prompts" / f"{name}.md"
+    return own.read_text(encoding="utf-8") if own.is_file() else None
 
 
 def _shown(value: Any, code: str) -> str:
