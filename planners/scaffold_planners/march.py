@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scaffold.errors import GaveUp, StepFailed, StepRefused
+from scaffold.errors import GaveUp, StepFailed, StepRefused, TaskError
 from scaffold.planning import note, think
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.code import Code
@@ -74,7 +74,9 @@ class MarchOptions(PlannerOptions):
     cap: Annotated[int, Field(ge=1, description="most samples of one step")] = 48
     shorter_than: Annotated[int, Field(ge=1, description="characters from which on a decision is discarded")] = 750
     temperature: Annotated[float, Field(ge=0)] | None = None
-    stop: Annotated[tuple[str, ...], Field(description="texts that end a decision, such as a line feed")] = ()
+    stop: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(description="texts that end a decision: a line feed")
+    ] = ()
     note_every: Annotated[int, Field(ge=1, description="steps after which a checkpoint is noted")] = 10_000
     max_tokens: Annotated[int, Field(ge=1)] = 256
 
@@ -106,15 +108,21 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     A task that wants text is answered with `Marched`, another with what the domain reads off the last state.
 
     Raises:
+        TaskError: the task wants a value that the domain cannot read off its last state.
         GaveUp: a step has no winner; says which.
         StepRefused: oversight withheld a decision.
     """
     domain = options.domain
+    if task.answer != "text" and not isinstance(domain, Answers):
+        named = task.answer if isinstance(task.answer, str) else "one of some choices"
+        raise TaskError(
+            f"{named} is wanted, and the march's domain has no `answer(state)`: give it one", path=("answer",)
+        )
     asked = Options(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
     short = shorter_than(options.shorter_than)
     state, steps, mark = domain.start(task), 0, sha256()
     while not domain.done(state):
-        legal = partial(domain.fault, state)
+        legal = partial(_fault, domain, state)
         try:
             decided = yield from think(
                 "decide",
@@ -137,3 +145,11 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
             yield from note("on the march", partial=Marched(steps=steps, digest=mark.hexdigest()))
     answer = domain.answer(state) if isinstance(domain, Answers) else None
     return Marched(steps=steps, digest=mark.hexdigest(), answer=answer) if task.answer == "text" else answer
+
+
+def _fault(domain: Domain, state: Any, decision: Any) -> str:
+    """What the domain has against a decision; True would pass for no objection, and be meant as one."""
+    said: Any = domain.fault(state, decision)
+    if said is True:
+        raise TypeError("`fault` says in words what is against the rules, and nothing where nothing is; it said True")
+    return said or ""

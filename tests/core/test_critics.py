@@ -214,6 +214,41 @@ def test_a_unit_that_there_is_not_is_bad_input() -> None:
         quantity("m", equal="5 kg")
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('he said “a” and "b"', ["a", "b"]),
+        ("„a“ und „b”, ”c” och »d«", ["a", "b", "c", "d"]),
+        ("«a „b“ c» 「d」『e』", ["a „b“ c", "b", "d", "e"]),
+        ("“he said “no” there”", ["he said “no” there", "no"]),
+        ('“he is 5" tall”', ['he is 5" tall']),
+        ("5 ” and nothing else", []),
+    ],
+)
+def test_quotation_marks_are_of_many_kinds(text: str, quoted: list[str]) -> None:
+    """As several languages write them, one within another, and what only looks like one."""
+    assert in_quotation_marks(text) == quoted
+
+
+def test_a_long_word_is_looked_for_once() -> None:
+    """Not at each of its letters, of which none begins a word."""
+    begun = time.process_time()
+    assert quoted_from("a" * 100_000)("a" * 50_000) is not True
+    assert time.process_time() - begun < 3
+
+
+def test_what_no_critic_can_read_is_refused() -> None:
+    """Half a character, a value of another kind: the word of a critic, and nothing raised."""
+    half = "\ud800"
+    assert "lone surrogate" in str(pattern("a+")(half))
+    assert "no value that JSON holds" in str(fits_schema({"type": "string"})('"\\ud800"'))
+    assert "no value that JSON holds" in str(fits_schema({})(object()))
+    assert "no quotations" in str(quoted_from("x")(3))
+    assert len(str(fits_schema({"type": "string"})(list(range(10_000))))) < 400
+    with pytest.raises(BadInput, match="is a mapping"):
+        fits_schema(3)  # type: ignore[arg-type]
+
+
 def test_quotations_have_to_occur_in_the_source() -> None:
     """White space and the shape of quote marks do not count; every word does."""
     source = "The lift has been\n out of order  since May. It\u2019s quiet."

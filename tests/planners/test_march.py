@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from scaffold import registry
 from scaffold.errors import GaveUp, StepFailed, StepRefused, TaskError
@@ -86,11 +87,29 @@ def _counts(_key: str, move: Any) -> Any:
 
 
 def test_a_typed_answer_is_read_off_the_last_state(solve: Any) -> None:
-    """A task that wants a number gets what the domain says; with none, the run fails."""
+    """A task that wants a number gets what the domain says; a domain that says none is found before the first step."""
     task = Task(prompt="Count", answer="integer")
     assert solve("march", task, Scripted(right), options={"domain": Telling(3)}).answer == 3
     failed = solve("march", task, Scripted(right), options={"domain": Counting(3)})
-    assert (failed.status, "not of the kind" in failed.reason) == ("failed", True)
+    assert (failed.status, failed.steps, "no `answer(state)`" in failed.reason) == ("failed", 0, True)
+
+
+def test_a_fault_that_says_true_is_no_permission(solve: Any) -> None:
+    """A domain that answers yes to the question whether something is wrong accepts nothing."""
+
+    class Yes(Counting):
+        def fault(self, state: int, decision: int) -> Any:
+            """Whether it is far ahead, which words should say."""
+            return decision - state > 10
+
+    wild = solve("march", Task(prompt="Count"), Scripted("99"), options={"domain": Yes(3), "cap": 4})
+    assert (wild.status, "says in words" in wild.reason) == ("failed", True)
+
+
+def test_a_text_that_ends_a_decision_is_not_empty() -> None:
+    """It would end each before it begins."""
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        MarchOptions(domain=Counting(3), stop=("",))
 
 
 def test_votes_make_the_march_sure(solve: Any) -> None:

@@ -38,7 +38,10 @@ def pattern(expression: str, *, whole: bool = True) -> Callable[[Any], Said]:
     def check(value: Any) -> Said:
         if not isinstance(value, str):
             return f"a {type(value).__name__} is no text to match {expression!r}"
-        found = compiled.fullmatch(value) if whole else compiled.search(value)
+        try:
+            found = compiled.fullmatch(value) if whole else compiled.search(value)
+        except UnicodeEncodeError:
+            return "holds half a character (a lone surrogate), which matches nothing"
         return True if found is not None else f"does not match {expression!r}"
 
     return check

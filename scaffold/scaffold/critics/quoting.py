@@ -10,9 +10,22 @@ from typing import Any
 from scaffold.critics.calling import Said
 from scaffold.vocabulary.references import Reference
 
-_MARKED = re.compile(r"“([^“”]+)”|\"([^\"]+)\"|«([^«»]+)»|„([^„“]+)“")
+_CLOSING = {
+    '"': '"',
+    "“": "”",
+    "”": "”",
+    "„": "“”",
+    "«": "»",
+    "»": "«",
+    "‹": "›",  # noqa: RUF001 - as people write
+    "›": "‹",  # noqa: RUF001 - as above
+    "「": "」",
+    "『": "』",
+}
+_ANY_MARK = re.compile("[" + "".join({*_CLOSING, *"".join(_CLOSING.values())}) + "]")
 _STRAIGHT = str.maketrans({"\u2019": "'", "\u2018": "'", "“": '"', "”": '"', "\u00a0": " ", "\u00ad": None})
 _SHOWN = 80
+_DEEPEST = 8  # quotations within others
 
 
 def quoted_from(
@@ -32,7 +45,10 @@ def quoted_from(
     pick = quotes or _all
 
     def check(value: Any) -> Said:
-        found = [str(each) for each in pick(value)]
+        try:
+            found = [str(each) for each in pick(value)]
+        except TypeError:
+            return f"a {type(value).__name__} holds no quotations: a text is wanted, or several"
         for quote in found:
             plain = _plain(quote)
             if not plain or not _occurs(plain, text):
@@ -49,9 +65,15 @@ def _occurs(quote: str, text: str) -> bool:
     """Whether a text has a quotation somewhere, whole at both ends."""
     place = text.find(quote)
     while place >= 0:
-        if not _cuts(text, place) and not _cuts(text, place + len(quote)):
+        if _cuts(text, place):
+            place += 1
+            while place < len(text) and _cuts(text, place):  # to where a word begins: it could be found at each letter
+                place += 1
+            place = text.find(quote, place)
+        elif _cuts(text, place + len(quote)):
+            place = text.find(quote, place + 1)
+        else:
             return True
-        place = text.find(quote, place + 1)
     return False
 
 
@@ -71,8 +93,21 @@ def _cuts(text: str, place: int) -> bool:
 
 
 def in_quotation_marks(text: Any) -> list[str]:
-    """The parts of a text that stand in double quotation marks of any kind."""
-    return [next(part for part in match.groups() if part) for match in _MARKED.finditer(str(text))]
+    """The parts of a text that stand in double quotation marks of any kind, those within others too."""
+    said = str(text)
+    opened: list[tuple[str, int]] = []
+    found: list[tuple[int, str]] = []
+    for match in _ANY_MARK.finditer(said):
+        mark, place = match[0], match.start()
+        closes = next((at for at in reversed(range(len(opened))) if mark in _CLOSING[opened[at][0]]), None)
+        if closes is not None:
+            start = opened[closes][1]
+            del opened[closes:]  # what was opened since was no quotation: 5" tall
+            if said[start:place].strip():
+                found.append((start, said[start:place]))
+        elif mark in _CLOSING:
+            opened = [*opened[1 - _DEEPEST :], (mark, match.end())]
+    return [quote for _, quote in sorted(found)]
 
 
 def _all(value: Any) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from scaffold.critics.calling import Said
 from scaffold.errors import BadInput, MissingExtra
 
 _MOST_SAID = 5
+_LONGEST_SAID = 300  # characters of one fault, which may quote the value
 
 
 def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
@@ -23,6 +24,8 @@ def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
         BadInput: the schema is none.
         MissingExtra: the library is not installed.
     """
+    if not isinstance(schema, Mapping):
+        raise BadInput(f"a JSON Schema is a mapping, such as {{'type': 'object'}}, not {schema!r:.80}")
     try:
         import jsonschema_rs as library
     except ImportError as error:
@@ -45,16 +48,22 @@ def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
                 value = json.loads(value, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:
                 return f"is no JSON: {error}"
-        faults = []
-        for number, fault in enumerate(validator.iter_errors(value)):
-            if number == _MOST_SAID:
-                faults.append("and more")
-                break
-            place = "/".join(str(part) for part in fault.instance_path)
-            faults.append(f"{place}: {fault.message}" if place else fault.message)
-        return "; ".join(faults) or True
+        try:
+            return "; ".join(_faults(validator.iter_errors(value))) or True
+        except (ValueError, TypeError) as error:
+            return f"is no value that JSON holds: {error}"
 
     return check
+
+
+def _faults(errors: Iterable[Any]) -> Iterator[str]:
+    for number, fault in enumerate(errors):
+        if number == _MOST_SAID:
+            yield "and more"
+            return
+        place = "/".join(str(part) for part in fault.instance_path)
+        said = f"{place}: {fault.message}" if place else fault.message
+        yield said if len(said) <= _LONGEST_SAID else f"{said[:_LONGEST_SAID]}..."
 
 
 def _no_constant(name: str) -> Any:
