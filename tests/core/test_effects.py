@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from scaffold import Call, NotPerformed, Observation, Planning, Task, act, action, together
+from scaffold import Call, NotPerformed, Observation, Planning, Scaffold, Task, act, action, together
 from scaffold.errors import ActionError, ActionFailed, MoveError, OutcomeUnknown
+from scaffold.interfaces import Claim
+from scaffold.trace.files import SPINE, FileJournal
+from scaffold.vocabulary.task import Oversight
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.core.conftest import Watcher, World
 
 
@@ -272,3 +277,40 @@ def test_an_action_that_changes_during_a_run_is_refused(world: World, watcher: t
     outcome = world.solve(changing, monitors=[watcher()], actions=[tell])
     assert "'tell' is not what it was when the run began" in outcome.answer
     assert happened == ["a"]
+
+
+def test_a_target_that_is_asked_hears_of_the_new_owner(tmp_path: Path) -> None:
+    """It is told the epoch of the claim under which it is asked, and can refuse an older owner from then on."""
+    heard: list[int] = []
+
+    @action(effect="irreversible", idempotency="reconcile")
+    async def pay(cents: int, *, call: Call) -> int:
+        heard.append(call.epoch)
+        return cents
+
+    @pay.reconciler
+    async def paid(cents: int, *, call: Call) -> int:
+        heard.append(call.epoch)
+        return cents
+
+    class Counted(FileJournal):
+        """Claims as a database counts them."""
+
+        claims = 6
+
+        async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
+            self.claims += 1
+            return msgspec.structs.replace(await super().claim(run, owner, create=create), epoch=self.claims)
+
+    def once(_: Task) -> Planning[int]:
+        return int((yield from act("pay", {"cents": 5})).value)
+
+    agent = Scaffold(once, backends={}, monitors=[], actions=[pay], journal=(journal := Counted(tmp_path)))
+    task = Task(prompt="Pay", oversight=Oversight(unmonitored=True))
+    run = agent.solve_sync(task).run
+    spine = journal.folder(run) / SPINE
+    lines = spine.read_bytes().splitlines(keepends=True)
+    intent = next(place for place, line in enumerate(lines) if b'"action.intent"' in line)
+    spine.write_bytes(b"".join(lines[: intent + 1]))  # as if the process had died in the middle of the effect
+    assert agent.resume_sync(run).answer == 5
+    assert heard == [7, 8]

@@ -101,14 +101,6 @@ def test_seeds_differ(quick_folder: Path) -> None:
     assert len({tuple(result.points) for result in results}) > 120
 
 
-def test_a_target_that_is_asked_hears_of_the_new_owner(quick_folder: Path) -> None:
-    """Else a frozen owner, woken between the target's answer and the second attempt, acts too: seed 102 did that."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
-    from scaffold.workers.simulated import simulate_workers
-
-    assert not simulate_workers(102, quick_folder).faults
-
-
 def test_a_journal_without_fences_is_found_out(quick_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation sees what it is there to see: with appends that name no epoch, a frozen worker's are stored."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
