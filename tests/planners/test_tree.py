@@ -187,7 +187,7 @@ def test_no_thought_left_is_an_error_that_says_why(solve: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"proposals": 0}, "planner.options.proposals: Input should be greater than or equal to 1"),
+        ({"proposals": 0}, "planner.options.proposals: should be greater than or equal to 1, not 0"),
         ({"depth": 0}, "planner.options.depth: "),
         ({"depth": 21}, "planner.options.depth: "),
         ({"breadth": 0}, "planner.options.breadth: "),
