@@ -3,8 +3,8 @@
 What several runs want stored at one time goes in one statement, so that they share a round trip and a sync: a sender,
 which is a task, begins in the loop's next turn with all that is wanted by then. Where one run has been alone of late
 its own task sends, which spares two turns. A run has at most one statement under way, so its records are stored in
-order. Records that are stored and not yet durable are
-kept until they are: a database that was restarted may have forgotten them, and is given them again.
+order. Records that are stored and not yet durable are kept until they are: a database that was restarted may have
+forgotten them, and is given them again.
 """
 
 from __future__ import annotations
@@ -108,9 +108,8 @@ class Writing:
         self._patience = patience
         self._stored = stored
         self._ready: deque[Line] = deque()
-        self._sending: set[object] = (
-            set()
-        )  # left by the sender itself: a task is done a moment after it has looked last
+        # Left by the sender itself: a task is done a moment after it has looked last.
+        self._sending: set[object] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone: Line | None = None  # the one run of the last sender's statement
 
