@@ -264,6 +264,7 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
             hint = f"; it takes {', '.join(known) or 'none'}" + (", beside `use`" if family == "backend" else "")
         path = () if family == "backend" else (family + "s", name)  # a backend stands below its role
         raise TaskError(f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=path) from None
+    _check_plain(factory, family, name, settings)
     try:
         return factory(*positional, **settings)
     except (BadInput, NotAuthorised):
@@ -315,3 +316,31 @@ __all__ = [
     "make_sources",
     "planner",
 ]
+
+
+_PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "a text"),
+    "bool": ((bool,), "true or false"),
+    "None": ((type(None),), "nothing"),
+}
+
+
+def _check_plain(factory: Callable[..., Any], family: Family, name: str, settings: Mapping[str, Any]) -> None:
+    """Check the settings whose types are plain; what a factory makes of others is its own affair.
+
+    Raises:
+        TaskError: one is of another type.
+    """
+    for each in inspect.signature(factory).parameters.values():
+        said = each.annotation if isinstance(each.annotation, str) else getattr(each.annotation, "__name__", "")
+        kinds = [_PLAIN[kind] for kind in said.split(" | ") if kind in _PLAIN]
+        if each.name not in settings or len(kinds) != said.count(" | ") + 1:
+            continue
+        value = settings[each.name]
+        fits = [kind for types, _ in kinds for kind in types]
+        if not isinstance(value, tuple(fits)) or (isinstance(value, bool) and bool not in fits):
+            wanted = " or ".join(words for _, words in kinds)
+            path = (each.name,) if family == "backend" else (family + "s", name, each.name)
+            raise TaskError(f"{wanted} is wanted, not {value!r:.80}", path=path)
