@@ -50,7 +50,7 @@ FAULTS = {
     "backend": ("prompt: a\nbackends:\n  default: scriptd\n", ":3: backends.default: no backend named 'scriptd'; did you mean 'scripted'?"),
     "backend of nothing": ("prompt: a\nbackends:\n  default: {model: x}\n", ":3: backends.default: needs `use`"),
     "monitor's setting of another type": ("prompt: a\nmonitors: [{loop: {steps: many}}]\n", ":2: monitors.loop.steps: a whole number is wanted, not 'many'"),
-    "yes for a number": ("prompt: a\nmonitors: [{loop: {steps: yes}}]\n", ":2: monitors.loop.steps: a whole number is wanted, not True"),
+    "a truth for a number": ("prompt: a\nmonitors: [{loop: {steps: true}}]\n", ":2: monitors.loop.steps: a whole number is wanted, not True"),
     "backend's option": ("prompt: a\nbackends:\n  default: {use: scripted, reply: x}\n", ":3: backends.default: the backend 'scripted' cannot be made with these settings: got an unexpected keyword argument 'reply'; did you mean 'replies'?"),
     "backend's options": ("prompt: a\nbackends: {default: {use: scripted, options: {}}}\n", "'options'; it takes replies"),
     "backend's replies": ("prompt: a\nbackends:\n  default:\n    use: scripted\n    replies: [1]\n", ":5: backends.default.replies: a reply is text"),
