@@ -5,6 +5,7 @@ Each check says in words what is wrong; no words mean that nothing was found.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from base64 import b64decode
@@ -60,7 +61,7 @@ def read_story(folder: Path) -> Story:
     """Read a run's folder, and check the chain, the contents and the signed heads on the way."""
     story = Story(folder.name)
     salted: dict[int, str] = {}
-    for line in _whole_lines(folder / "content.jsonl"):
+    for line in _content_lines(folder):
         content = _parsed(line)
         body = line[line.index(b'"body":') + 7 : -1]
         salted[content["seq"]] = hashlib.sha256(bytes.fromhex(content["salt"]) + body).hexdigest()
@@ -99,6 +100,16 @@ def _wrong_heads(folder: Path, hashes: Sequence[bytes]) -> Iterator[str]:
                 yield f"a head of {seq} events was signed, and the trace has {len(hashes)}"
             elif b64decode(lines[place + 2]) != hashes[seq - 1]:
                 yield f"the signed head of {seq} events is of another trace"
+
+
+def _content_lines(folder: Path) -> list[bytes]:
+    """The lines of all parts of a content; of one that is there twice, the plain one's."""
+    texts = {path.name: gzip.decompress(path.read_bytes()) for path in folder.glob("content.*.jsonl.gz")}
+    plain = {f"{path.name}.gz": path.read_bytes() for path in folder.glob("content.*.jsonl")}
+    parts = sorted((texts | plain).items())
+    newest = folder / "content.jsonl"
+    whole = b"".join(text for _, text in parts) + (newest.read_bytes() if newest.exists() else b"")
+    return whole.split(b"\n")[:-1]
 
 
 def _whole_lines(path: Path) -> list[bytes]:

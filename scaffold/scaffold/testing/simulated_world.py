@@ -19,6 +19,7 @@ from scaffold.testing.effects import EffectLine
 from scaffold.testing.seeded_loop import SeededClock
 from scaffold.testing.simulated_process import PROCESS
 from scaffold.trace.files import FileJournal
+from scaffold.trace.parts import PART_BYTES, compress_parts
 from scaffold.vocabulary.actions import ActionSpec, Effect, Idempotency
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import FREE, Ability, Delta, Profile, ReasoningVisibility, Request, Usage
@@ -26,6 +27,7 @@ from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKi
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Holder, ReviewContext, TraceView
+    from scaffold.trace.writer import Writer
     from scaffold.vocabulary.actions import Call
     from scaffold.vocabulary.clearance import Clearance
 
@@ -65,6 +67,7 @@ class World:
         points: every point reached so far, for comparing schedules.
         crashes_left: how often the process may still die by chance.
         dies_after: points until it dies for certain; not at all when it is not above 0.
+        part: bytes of content from which on a part of it is full.
     """
 
     def __init__(self, source: random.Random, temper: Temper, root: Path) -> None:
@@ -77,6 +80,7 @@ class World:
         self._dead = False
         self.crashes_left = 3
         self.dies_after = 0
+        self.part = PART_BYTES
         self.points: list[str] = []
 
     @property
@@ -150,7 +154,7 @@ class SimulatedJournal(FileJournal):
     """The file journal on a disk that is slow, full or broken, and that stops with its process."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.root, fsync=self._sync, write=self._put)
+        super().__init__(world.root, fsync=self._sync, write=self._put, part=world.part)
         self._world = world
 
     async def _sync(self, _descriptor: int) -> None:
@@ -167,6 +171,14 @@ class SimulatedJournal(FileJournal):
             os.write(descriptor, data[: self._world.source.randrange(len(data))])
             raise OSError(errno.ENOSPC, "the disk is full")
         return os.write(descriptor, data[: self._world.source.choice((len(data), len(data), 100))])
+
+    def _compress_parts(self, run: str, writer: Writer) -> None:
+        """In the loop, or not at all: a thread would outlive a process that is killed, and hold its lock."""
+        if self._world.dead:
+            raise Crash
+        if not self._world.fails(self._world.temper.disk):
+            writer.uncompressed = False
+            compress_parts(self.root / run)
 
     async def sign(self, claim: Claim, note: str) -> None:
         if self._world.dead:

@@ -43,6 +43,8 @@ from scaffold.testing.simulated_world import (
     World,
     actions_of,
 )
+from scaffold.trace.files import SPINE
+from scaffold.trace.parts import content_lines
 from scaffold.vocabulary.task import Budget, Oversight, Task
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 _LIVES = 6
 _STEPS = 150  # callbacks until a process is killed between two of them, on average
+_PART = 700  # bytes
 _ASKED_AGAIN = 0.4  # of the runs that have ended, since to replay one costs as much as to run it
 _ACTIONS = ("look", "put", "move", "send")
 
@@ -102,6 +105,8 @@ def simulate(
     """
     source = random.Random(f"simulation {seed}")  # noqa: S311 - repeatable
     setting = Setting(source, folder, tree, temper, database=database)
+    if seed % 4 == 3:  # noqa: PLR2004 - one in four: its runs are long enough to have several parts
+        setting.world.part = _PART
     result = Simulated(seed)
     collecting = gc.isenabled()
     gc.disable()  # when garbage is collected is not drawn from the seed
@@ -281,9 +286,7 @@ def judge(setting: Setting, result: Simulated) -> Iterator[str]:
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):
         story = result.story = read_story(folder)
         story.observers = frozenset(each.spec.name for each in setting.monitors if each.spec.mode == "observe")
-        result.trace += b"".join(
-            (folder / name).read_bytes() for name in ("trace.jsonl", "content.jsonl") if (folder / name).exists()
-        )
+        result.trace += (folder / SPINE).read_bytes() + b"".join(content_lines(folder))
         yield from story.faults
         yield from wrong_clearances(story)
         yield from wrong_approvals(story)
