@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 from tests.approvals.conftest import paying, revising
 
 from scaffold import Task
@@ -51,7 +51,7 @@ def page(browser: Browser, faults: list[str]) -> Iterator[Page]:
     """A page whose every error and dialog counts as a fault."""
     context = browser.new_context()
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda told: faults.extend([told.text] if _is_a_fault(told) else []))
     page.on("dialog", lambda dialog: faults.append(dialog.message))
@@ -110,6 +110,26 @@ def test_escape_approves_nothing_and_d_denies(office: Office, serve: Serve, page
     page.keyboard.press("Enter")
     expect(page.locator("#detail")).to_contain_text("denied by")
     assert office.agent().resume_sync(outcome.run).answer.endswith("ann said no")
+
+
+def test_an_answer_that_comes_late_does_not_replace_a_later_one(office: Office, serve: Serve, page: Page) -> None:
+    """Whoever types faster than the server answers sees what was asked for last."""
+    office.wait()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(lambda url: "find=none" in url, hold)
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    page.locator("#find").fill("none")
+    page.locator("#find").fill("")
+    expect(page.locator("#list button")).to_have_count(1)
+    with page.expect_response(lambda response: "find=none" in response.url):
+        held.pop().continue_()
+    page.wait_for_timeout(300)
+    assert page.locator("#list button").count() == 1
 
 
 def test_a_hostile_trace_is_shown_as_text(office: Office, serve: Serve, page: Page) -> None:

@@ -232,7 +232,7 @@ def test_bad_settings_are_told(tmp_path: Path) -> None:
     """A file that is not there, and settings that are none."""
     with pytest.raises(TaskError, match="there is no such file"):
         make_monitor("policy", {"file": "absent.yaml"}, tmp_path)
-    with pytest.raises(BadInput, match="is a file's name"):
+    with pytest.raises(BadInput, match="a text is wanted"):
         make_monitor("policy", {"file": 3}, tmp_path)
     with pytest.raises(TaskError, match="did you mean 'file'"):
         make_monitor("policy", {"fiel": "x"}, tmp_path)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
-import shutil
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 
 CONTENT = "content.jsonl"
 PART_BYTES = 8 << 20
-_NAME = re.compile(r"content\.(\d{12})\.jsonl(\.gz)?")
 _GZ = ".gz"
+_DIGITS = 12
 _LEVEL = 6
 _BUFFER = 1 << 16
 _TRAILER = 4  # bytes at the end of a gzip file that say how long its text is (RFC 1952)
@@ -36,10 +34,17 @@ def parts_of(folder: Path) -> list[Path]:
     """The full parts of a run's content, oldest first, each in the form that counts."""
     found: dict[str, str] = {}
     for name in sorted(os.listdir(folder), reverse=True):  # noqa: PTH208 - names are all there is to look at
-        said = _NAME.fullmatch(name)
-        if said:
-            found[said[1]] = name  # the plain one comes last, and stays
+        if number := _number(name):
+            found[number] = name  # the plain one comes last, and stays
     return [folder / found[number] for number in sorted(found)]
+
+
+def _number(name: str) -> str:
+    """The number in the name of a full part; empty when it is none's."""
+    first, _, rest = name.partition(".")
+    number, _, kind = rest.partition(".")
+    is_part = first == "content" and len(number) == _DIGITS and number.isdecimal() and kind in {"jsonl", "jsonl.gz"}
+    return number if is_part else ""
 
 
 def is_plain(part: Path) -> bool:
@@ -81,6 +86,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _compress(part: Path) -> int:
     import gzip  # most runs have no full part
+    import shutil
 
     packed = part.with_name(part.name + _GZ)
     draft = part.with_name(f"{packed.name}.draft")
@@ -107,7 +113,7 @@ def open_part(path: Path) -> BinaryIO:
         try:
             return path.open("rb")
         except FileNotFoundError:
-            if not _NAME.fullmatch(path.name):
+            if not _number(path.name):
                 raise
             path = path.with_name(path.name + _GZ)
     import gzip

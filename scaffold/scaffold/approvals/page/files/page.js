@@ -65,9 +65,13 @@ const place = (item) => item.run + "/" + item.id;
 
 // --- the list
 
+let asked = 0; // an answer that comes after that to a later question is out of date
+
 async function load() {
+  const mine = ++asked;
   const find = encodeURIComponent(at("find").value.trim());
   const said = await ask("/api/queue?from=" + state.from + "&find=" + find);
+  if (mine !== asked) return;
   if (said.items.length === 0 && state.from > 0) {
     state.from = 0;
     return load();
