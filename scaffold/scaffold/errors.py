@@ -62,11 +62,11 @@ class ScaffoldError(Exception):
     """Any error of this project."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name is closest, as a clause to end an error message with."""
+def nearest(name: str, known: Iterable[str], *, alike: float = 0.5) -> str:
+    """Say which known name is closest, as a clause to end an error message with; from so much likeness on, of 1."""
     import difflib  # for messages only
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=alike)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

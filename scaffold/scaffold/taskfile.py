@@ -330,12 +330,10 @@ _MISSPELT = 0.9  # as near as a slip of the finger, and nearer than `trusted` is
 
 def _warn_of_names(what: str, given: Iterable[str], there: Collection[str]) -> None:
     """Say which name of the command line is close to one of the file's: it would stand beside it, and be of no use."""
-    import difflib  # for messages only
-
     for name in given:
-        close = [] if name in there else difflib.get_close_matches(name, there, n=1, cutoff=_MISSPELT)
+        close = "" if name in there else nearest(name, there, alike=_MISSPELT)
         if close:
-            warnings.warn(f"the file has no {what} {name!r}; did you mean {close[0]!r}?", stacklevel=2)
+            warnings.warn(f"the file has no {what} {name!r}{close}", stacklevel=2)
 
 
 def _assemble(

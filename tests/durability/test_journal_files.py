@@ -14,7 +14,7 @@ from scaffold.errors import JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
-from scaffold.trace.writer import CUT
+from scaffold.trace.mending import CUT
 from scaffold.vocabulary import events as ev
 
 

@@ -220,7 +220,7 @@ def test_a_damaged_part_is_said_to_be(tmp_path: Path) -> None:
 
 def test_nobody_else_writes_the_run_while_a_part_is_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is held until then, also when the one who wrote it was cancelled while it gave the run back."""
-    from scaffold.trace import files
+    from scaffold.trace import writer
 
     async def work() -> None:
         loop, free = asyncio.get_running_loop(), asyncio.Event()
@@ -231,7 +231,7 @@ def test_nobody_else_writes_the_run_while_a_part_is_compressed(tmp_path: Path, m
             asyncio.run_coroutine_threadsafe(free.wait(), loop).result()
             return 0
 
-        monkeypatch.setattr(files, "compress_parts", slow)
+        monkeypatch.setattr(writer, "compress_parts", slow)
         journal = FileJournal(tmp_path, part=PART)
         claim = await journal.claim("r", "a", create=True)
         await journal.append(claim, thoughts(Writing(), 20), durable=True)

@@ -20,6 +20,7 @@ from scaffold.testing.seeded_loop import SeededClock
 from scaffold.testing.simulated_process import PROCESS
 from scaffold.trace.files import FileJournal
 from scaffold.trace.parts import PART_BYTES, compress_parts
+from scaffold.trace.writer import Write, Writer
 from scaffold.vocabulary.actions import ActionSpec, Effect, Idempotency
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import FREE, Ability, Delta, Profile, ReasoningVisibility, Request, Usage
@@ -27,7 +28,6 @@ from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKi
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Holder, ReviewContext, TraceView
-    from scaffold.trace.writer import Writer
     from scaffold.vocabulary.actions import Call
     from scaffold.vocabulary.clearance import Clearance
 
@@ -150,11 +150,26 @@ class World:
         return next((line for line in self.effects if line.key == key), None)
 
 
+class SimulatedWriter(Writer):
+    """Compresses full parts in the loop, or not at all: a thread would outlive a killed process, and keep its lock."""
+
+    def __init__(self, folder: Path, write: Write, world: World, *, create: bool) -> None:
+        super().__init__(folder, write, create=create, part=world.part)
+        self._world = world
+
+    def compress(self) -> None:
+        if self._world.dead:
+            raise Crash
+        if not self._world.fails(self._world.temper.disk):
+            self.uncompressed = False
+            compress_parts(self._folder)
+
+
 class SimulatedJournal(FileJournal):
     """The file journal on a disk that is slow, full or broken, and that stops with its process."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.root, fsync=self._sync, write=self._put, part=world.part)
+        super().__init__(world.root, fsync=self._sync, write=self._put)
         self._world = world
 
     async def _sync(self, _descriptor: int) -> None:
@@ -172,13 +187,8 @@ class SimulatedJournal(FileJournal):
             raise OSError(errno.ENOSPC, "the disk is full")
         return os.write(descriptor, data[: self._world.source.choice((len(data), len(data), 100))])
 
-    def _compress_parts(self, run: str, writer: Writer) -> None:
-        """In the loop, or not at all: a thread would outlive a process that is killed, and hold its lock."""
-        if self._world.dead:
-            raise Crash
-        if not self._world.fails(self._world.temper.disk):
-            writer.uncompressed = False
-            compress_parts(self.root / run)
+    def _writer(self, folder: Path, *, create: bool) -> Writer:
+        return SimulatedWriter(folder, self._put, self._world, create=create)
 
     async def sign(self, claim: Claim, note: str) -> None:
         if self._world.dead:

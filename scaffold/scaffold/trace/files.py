@@ -16,7 +16,7 @@ import logging
 import os
 import stat
 import time
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,10 @@ import msgspec
 
 from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
-from scaffold.trace.parts import CONTENT, PART_BYTES, compress_parts, content_lines
+from scaffold.trace.mending import HEADS, SPINE
+from scaffold.trace.parts import CONTENT, PART_BYTES, content_lines, seq_of
 from scaffold.trace.syncing import OneByOne, Syncing
-from scaffold.trace.writer import HEADS, SPINE, Writer, make_private, seq_of
+from scaffold.trace.writer import Writer, make_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -72,7 +73,6 @@ class FileJournal:
         self._place = str(self.root)  # which pathlib takes as long to give as the system to look there
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._part = part
-        self._compressing: dict[str, asyncio.Future[None]] = {}
         self._apart = apart
         self._one_by_one = None if fsync is None else OneByOne(fsync)
         self._syncing: WeakKeyDictionary[asyncio.AbstractEventLoop, Syncing] = WeakKeyDictionary()
@@ -129,7 +129,7 @@ class FileJournal:
         else:
             self._see(run)
         self._syncs()  # before anything is written: it knows of failures from then on
-        writer = Writer(folder, self._write, create=create, part=self._part)
+        writer = self._writer(folder, create=create)
         try:
             repaired = writer.mend()
             if create:
@@ -138,8 +138,10 @@ class FileJournal:
             writer.close()
             raise
         self._open[run] = writer
-        self._compressing.pop(run, None)  # of an earlier claim, cut off: it is over, since it held the lock
         return Claim(run, owner, repaired=repaired)
+
+    def _writer(self, folder: Path, *, create: bool) -> Writer:
+        return Writer(folder, self._write, create=create, part=self._part)
 
     def _syncs(self) -> Syncing | OneByOne:
         """What makes files durable in this event loop."""
@@ -185,7 +187,7 @@ class FileJournal:
         if writer is not None:
             try:
                 await writer.settled()
-                await self._compressed(claim.run, writer)
+                await writer.compressed()
                 if self._compress:
                     await self._pack(self.root / claim.run)
             finally:
@@ -201,14 +203,6 @@ class FileJournal:
         except JournalFailed as error:
             _log.warning("%s", error)
 
-    async def _compressed(self, run: str, writer: Writer) -> None:
-        """Wait until no full part of a run is waiting to be compressed."""
-        while run in self._compressing:
-            await asyncio.wait({self._compressing[run]})
-            del self._compressing[run]
-            if writer.uncompressed:
-                self._compress_parts(run, writer)
-
     async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
         """Write records; with `durable`, wait until they are on disk."""
         writer = self._open.get(claim.run)
@@ -219,17 +213,7 @@ class FileJournal:
         if durable or writer.full:
             await writer.sync(self._syncs(), alone=len(self._open) == 1)
         if writer.uncompressed:
-            self._compress_parts(claim.run, writer)
-
-    def _compress_parts(self, run: str, writer: Writer) -> None:
-        """Compress the full parts of a run in a thread, unless one is at it, with the run's lock until that is done."""
-        under_way = self._compressing.get(run)
-        if under_way is not None and not under_way.done():
-            return
-        with contextlib.suppress(OSError):  # no file is to be had: later, then
-            work = partial(_compress_held, self.root / run, os.dup(writer.spine))
-            self._compressing[run] = asyncio.get_running_loop().run_in_executor(None, work)
-            writer.uncompressed = False
+            writer.compress()
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
         """Give what is stored, whole lines only."""
@@ -362,24 +346,35 @@ def _read_small(path: str) -> bytes:
         os.close(file)
 
 
-def _compress_held(folder: Path, lock: int) -> None:
-    """Compress the full parts; one that cannot be is whole all the same."""
-    try:
-        compress_parts(folder)
-    except JournalFailed as error:
-        _log.warning("%s", error)
-    finally:
-        os.close(lock)
+class Place:
+    """Where somebody stands who reads a run's files.
+
+    Attributes:
+        seq: the event that was read last.
+        spine: bytes of the spine that were read.
+        content: bytes of the content that were, as if it were one file.
+    """
+
+    __slots__ = ("content", "seq", "spine")
+
+    def __init__(self) -> None:
+        self.seq = self.spine = self.content = 0
 
 
-def read_files(folder: Path) -> Iterator[Record]:
-    """Give the records of a run's folder, without a lock; a line still being written is left out."""
-    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder)) as lines:
+def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
+    """Give the records of a run's folder, without a lock; a line still being written is left out.
+
+    Args:
+        folder: the run's.
+        place: where to begin; it moves along.
+    """
+    place = place or Place()
+    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder, place.content)) as lines:
         # What is written to the spine later may have content that comes after what is read of the content.
-        left = os.fstat(spine.fileno()).st_size
-        contents = _numbered(lines)
+        left = os.fstat(spine.fileno()).st_size - spine.seek(place.spine)
+        contents = _numbered(lines, place.seq)
         waiting, belongs_to = next(contents, _NO_MORE)
-        for number, line in enumerate(spine, start=1):
+        for number, line in enumerate(spine, start=place.seq + 1):
             left -= len(line)
             if left < 0 or not line.endswith(b"\n"):
                 return
@@ -387,16 +382,23 @@ def read_files(folder: Path) -> Iterator[Record]:
             while belongs_to <= number:
                 if belongs_to == number:
                     content = waiting
+                place.content += len(waiting) + 1
                 waiting, belongs_to = next(contents, _NO_MORE)
+            place.seq = number
+            place.spine += len(line)
             yield Record(number, line[:-1], content)
 
 
 _NO_MORE = (b"", 1 << 62)
 
 
-def _numbered(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Content lines without their newlines, and the events they belong to; a line still being written ends them."""
-    seq = 0
+def _numbered(lines: Iterable[bytes], seq: int) -> Iterator[tuple[bytes, int]]:
+    """Content lines without their newlines, and the events they belong to; a line still being written ends them.
+
+    Args:
+        lines: of the content.
+        seq: the event before them.
+    """
     for line in lines:
         if not line.endswith(b"\n"):
             return

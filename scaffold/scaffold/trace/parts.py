@@ -153,6 +153,13 @@ def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
             newest.close()
 
 
+def seq_of(line: bytes) -> int:
+    """Number of a spine or content line; 0 when it is neither."""
+    start = line.find(b'"seq":')
+    digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
+    return int(digits) if digits.isdigit() else 0
+
+
 def _standing(folder: Path) -> tuple[list[Path], BinaryIO | None]:
     """The full parts, and the newest one opened, as they were at one moment: it may be set aside meanwhile."""
     while True:

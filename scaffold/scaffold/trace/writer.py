@@ -1,41 +1,29 @@
-"""The two files of a run as the process has them that writes it: locked, mended, appended to, and made durable."""
+"""The two files of a run as the process has them that writes it: locked, appended to, set aside, and made durable."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from scaffold.errors import JournalFailed, RunHeld
-from scaffold.trace.heads import without_torn_note
-from scaffold.trace.parts import CONTENT, is_plain, parts_of, set_aside, until
+from scaffold.trace.mending import SPINE, last_seq, mend
+from scaffold.trace.parts import CONTENT, compress_parts, is_plain, parts_of, set_aside, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from scaffold.interfaces import Record
     from scaffold.trace.syncing import OneByOne, Syncing
 
-SPINE, HEADS = "trace.jsonl", "heads"
-CUT = f"{SPINE}.cut"
-_BLOCK = 65_536
-_HAS_CONTENT = b',"content":"'
-# What is stored without waiting for the disk, or may have been on its way there: it can be done or asked again.
-_FORGOTTEN = tuple(
-    b'{"kind":"' + kind
-    for kind in (
-        *(b"step.", b"plan.", b"reviewed", b"noted", b"released", b"profile.corrected"),
-        *(b"action.proposed", b"action.previewed", b"action.cleared", b"action.refused", b"action.outcome"),
-    )
-)
-_INTENT, _READ = b'{"kind":"action.intent"', b',"effect":"read"'
-
 Write = Callable[[int, bytes], int]
+_log = logging.getLogger(__name__)
 
 
 def make_private(folder: Path) -> None:
@@ -92,6 +80,7 @@ class Writer:
         self._part = part
         full = [] if create else parts_of(folder)
         self.uncompressed = any(map(is_plain, full))  # full parts wait to be compressed
+        self._compressing: asyncio.Future[None] | None = None
         self._aside = until(full)
         self._last = 0  # event written
         self._renamed: int | None = None  # the folder, until the new names in it are on disk
@@ -120,61 +109,12 @@ class Writer:
             JournalFailed: it cannot be read, or not be mended.
         """
         try:
-            return self._mend()
+            said = mend(self._folder, self.spine, self.content, self._aside)
+            self._last = last_seq(self.spine)
+            self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         except OSError as error:
             raise JournalFailed(f"cannot mend {self._folder}: {error.strerror}") from error
-
-    def _mend(self) -> str:
-        spine_cut = _cut_torn_line(self.spine)
-        last = self._last = _last_seq(self.spine)
-        content_cut = _cut_torn_line(self.content)
-        while (seq := _last_seq(self.content)) > last:
-            content_cut += _cut_last_line(self.content)
-            if not seq:
-                break
-        bare = self._cut_bare_events()
-        self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
-        cuts = ((spine_cut, SPINE), (content_cut, CONTENT), (self._mend_heads(), HEADS))
-        said = [f"{cut} bytes of a torn line in {name}" for cut, name in cuts if cut]
-        said += [f"{bare} events whose content never reached the disk (kept in {CUT})"] if bare else []
-        return "cut off " + " and ".join(said) if said else ""
-
-    def _cut_bare_events(self) -> int:
-        """Cut off what has lost its content at the end of the trace: a loss of power kept one file and not the other.
-
-        That can be so only of what nobody has waited for, since what is durable has all content before it on disk too.
-        Where anything durable follows, somebody took the content away, and whoever goes on has to find that.
-        """
-        kept, size = _last_seq(self.content) or self._aside, os.fstat(self.spine).st_size
-        cut, bare, firm = size, 0, False
-        for number, (place, line) in enumerate(_lines_from_the_end(self.spine), start=1):
-            if seq_of(line) <= kept:
-                break
-            firm = firm or not (line.startswith(_FORGOTTEN) or (line.startswith(_INTENT) and _READ in line))
-            if _HAS_CONTENT in line:
-                if firm:
-                    return 0
-                cut, bare = place, number
-        if bare:
-            beside = os.open(self._folder / CUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            with os.fdopen(beside, "ab") as file:
-                file.write(os.pread(self.spine, size - cut, cut))
-                file.flush()
-                os.fsync(file.fileno())
-            os.ftruncate(self.spine, cut)
-        return bare
-
-    def _mend_heads(self) -> int:
-        """Cut off a signed head that was being written; what is signed again then stands on a line of its own."""
-        path = self._folder / HEADS
-        if not path.is_file():
-            return 0
-        heads = path.read_bytes()
-        whole = without_torn_note(heads)
-        torn = len(heads.rstrip(b"\n")) - len(whole.rstrip(b"\n"))
-        if torn:
-            path.write_bytes(whole + b"\n" if whole else b"")
-        return torn
+        return said
 
     def write(self, records: Sequence[Record]) -> None:
         if self._failed is not None:
@@ -213,6 +153,23 @@ class Writer:
                 await self._sync(syncs, alone=alone)
         if self._failed is not None:
             raise self._failed
+
+    def compress(self) -> None:
+        """Compress the full parts in a thread, unless one is at it, with the run's lock until that is done."""
+        if self._compressing is not None and not self._compressing.done():
+            return
+        with contextlib.suppress(OSError):  # no file is to be had: later, then
+            work = partial(_compress_held, self._folder, os.dup(self.spine))
+            self._compressing = asyncio.get_running_loop().run_in_executor(None, work)
+            self.uncompressed = False
+
+    async def compressed(self) -> None:
+        """Wait until no full part is waiting to be compressed."""
+        while self._compressing is not None:
+            await asyncio.wait({self._compressing})
+            self._compressing = None
+            if self.uncompressed:
+                self.compress()
 
     async def settled(self) -> None:
         """Wait until no sync is under way."""
@@ -295,54 +252,11 @@ class Writer:
             os.ftruncate(self.content, self._sizes[1])
 
 
-def seq_of(line: bytes) -> int:
-    """Number of a spine or content line; 0 when it is neither."""
-    start = line.find(b'"seq":')
-    digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
-    return int(digits) if digits.isdigit() else 0
-
-
-def _lines_from_the_end(descriptor: int) -> Iterator[tuple[int, bytes]]:
-    """Lines with their newlines and where they begin, the last one first."""
-    start = os.fstat(descriptor).st_size
-    tail = b""
-    while start:
-        step = min(_BLOCK, start)
-        start -= step
-        tail = os.pread(descriptor, step, start) + tail
-        whole = tail.find(b"\n", 0, -1) + 1 if start else 0  # what comes before may have begun in the block before
-        if start and not whole:
-            continue
-        end = start + len(tail)
-        for line in reversed(_lines(tail[whole:])):
-            end -= len(line)
-            yield end, line
-        tail = tail[:whole]
-
-
-def _lines(block: bytes) -> list[bytes]:
-    """Lines with their newlines; `splitlines` would split at others too."""
-    *whole, rest = block.split(b"\n")
-    return [line + b"\n" for line in whole] + ([rest] if rest else [])
-
-
-def _last_line(descriptor: int) -> bytes:
-    """The last line, with its newline if it has one; empty when there is none."""
-    return next(_lines_from_the_end(descriptor), (0, b""))[1]
-
-
-def _last_seq(descriptor: int) -> int:
-    return seq_of(_last_line(descriptor))
-
-
-def _cut_last_line(descriptor: int) -> int:
-    length = len(_last_line(descriptor))
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size - length)
-    return length
-
-
-def _cut_torn_line(descriptor: int) -> int:
-    size = os.fstat(descriptor).st_size
-    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
-        return 0
-    return _cut_last_line(descriptor)
+def _compress_held(folder: Path, lock: int) -> None:
+    """Compress the full parts; one that cannot be is whole all the same."""
+    try:
+        compress_parts(folder)
+    except JournalFailed as error:
+        _log.warning("%s", error)
+    finally:
+        os.close(lock)
