@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address of a database of its own."""
+    """The address of a database of its own, with its tables."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
     if programs() is None:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
     with temporary_cluster() as running:
+        assert main(["database", "migrate", running.url]) == 0
         yield running.url
 
 
