@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
 import re
@@ -13,29 +12,30 @@ from typing import Any
 from scaffold.critics.calling import Said
 from scaffold.errors import BadInput
 
+Number = int | Fraction
+
 _LONGEST = 1000  # characters of one equation
 _LONGEST_TEXT = 1_000_000
 _NEAR = 8  # characters beside an equation that are looked at
-_MOST_BITS = 20_000
+_MOST_BITS = 20_000  # of a power
+_LARGEST = 80_000  # bits of a number
+_MOST_WORK = 2_000_000  # of one text: about as many operations on small numbers, some seconds
+_LARGE = 300  # bits from which on the work of an operation goes with the square of its numbers' length
 _RUN = re.compile(r"[\d.,()+\-*/×·÷−^%\s=]+")  # noqa: RUF001 - signs that models write
 _BETWEEN = re.compile(r"[\n;]|[.,](?=\s|$)")  # what stands between two equations
 _EQUALS = re.compile("=+")
 _MARKS = re.compile(r"^\s*\*\*(?=[\d(.−-])|(?<=[\d)%])\*\*\s*$")  # noqa: RUF001 - **bold**, as models write
 _LISTED = re.compile(r"(?:[-*+]\s+|\d{1,3}\)\s*)(?=[\d(.])")
 _WORD_AS_SIGN = re.compile(r"\b(?:of|times|plus|minus|by|over)$", re.IGNORECASE)
-_ENDS = re.compile(r"[?…|\]}\"'”’`]|:(?!\d)")  # noqa: RUF001 - marks that models write
-_PAIRS = {("$", "$"), ("\\", "\\"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("_", "_")}
-_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
+_ENDS = re.compile(r"[?…|;—<\]}\"'”’`]|:(?!\d)")  # noqa: RUF001 - marks that models write
+_PAIRS = {("$", "$"), ("\\", "\\"), ('"', '"'), ("'", "'"), ("`", "`"), ("“", "”"), ("_", "_"), (">", "<")}
 _GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_PERCENT = re.compile(r"(\d)\s*%")
+_TOKEN = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)(?P<hundredths>\s*%)?|(?P<sign>\*\*|[-+*/()])")
 _PLAIN = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "^": "**"})  # noqa: RUF001 - as above
 _SIGNS = tuple("+-*/×·÷−^")  # noqa: RUF001 - as above
-_OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+_OPERATIONS: dict[str, Callable[[Any, Any], Number]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "minus": 3, "plus": 3, "**": 4}
+_NONE = "it is no expression of numbers"
 
 
 def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said]:
@@ -43,7 +43,8 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
 
     Both sides are worked out exactly, as fractions. `^` and `**` are powers, `%` after a number is a hundredth, a comma
     before three digits is ignored. What stands next to a name (`2 * x = 4`, `4 euros + 1 = 5`) is not known, and so is
-    no equation.
+    no equation. The time goes with the length of the text; equations that together take more work than a few seconds'
+    are refused.
 
     Args:
         tolerance: by how much the sides may differ, relative to the larger one; for answers that are rounded.
@@ -58,12 +59,12 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
     def check(value: Any) -> Said:
         if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
             return "states no equation: text is wanted, and not too long a one"
-        found = 0
+        found, within, effort = 0, Fraction(tolerance), _Effort()
         for sides in _stated(value):
             found += 1
-            said = _fault_in(sides, Fraction(tolerance))
+            said = _fault_in(sides, within, effort)
             listed = _LISTED.match(sides[0])  # `- 2 + 2 = 4` in a list; where it holds as a minus it is one
-            if said and listed and not _fault_in([sides[0][listed.end() :], *sides[1:]], Fraction(tolerance)):
+            if said and listed and not _fault_in([sides[0][listed.end() :], *sides[1:]], within, effort):
                 continue
             if said:
                 return said
@@ -109,81 +110,163 @@ def _without_brackets(sides: list[str]) -> list[str]:
     first, last = sides[0], sides[-1]
     if max(len(first), len(last)) > _LONGEST:
         return sides  # which is refused
-    while first.startswith("(") and first.count("(") > first.count(")"):
-        first = first[1:].lstrip()
-    while last.endswith(")") and last.count(")") > last.count("("):
-        last = last[:-1].rstrip()
+    for _ in range(first.count("(") - first.count(")")):
+        if first.startswith("("):
+            first = first[1:].lstrip()
+    for _ in range(last.count(")") - last.count("(")):
+        if last.endswith(")"):
+            last = last[:-1].rstrip()
     return [first, *sides[1:-1], last]
 
 
-def _fault_in(stated: list[str], tolerance: Fraction) -> str:
+def _fault_in(stated: list[str], tolerance: Fraction, effort: _Effort) -> str:
     equation = " = ".join(stated)
     if len(equation) > _LONGEST:
         return f"an equation of {len(equation)} characters is too long to be checked"
     try:
-        sides = [evaluate(side) for side in stated]
+        sides = [evaluate(side, effort) for side in stated]
     except (ValueError, ArithmeticError) as error:
         return f"{equation!r} cannot be worked out: {error}"
     first = sides[0]
     for side in sides[1:]:
-        if abs(side - first) > tolerance * max(abs(side), abs(first)):
+        if side != first and not (tolerance and _size(side - first) <= tolerance * max(_size(side), _size(first))):
             return f"{equation!r} is wrong: {_shown(first)} is not {_shown(side)}"
     return ""
 
 
-def evaluate(expression: str) -> Fraction:
+class _Effort:
+    """How much work the equations of one text may still take, so that its time is bounded whatever it says."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _MOST_WORK
+
+    def spend(self, bits: int) -> None:
+        """Take in one operation, by the length of what it gave: each number is worked on once more at most.
+
+        Raises:
+            ValueError: there is no more room for it.
+        """
+        self.left -= 1 + (bits // _LARGE) ** 2
+        if self.left < 0:
+            raise ValueError("the equations of the text take too much work")
+
+
+def evaluate(expression: str, effort: _Effort | None = None) -> Number:
     """Work out an expression of numbers, `+ - * / ^ %` and brackets, exactly.
+
+    Two stacks, of numbers and of signs that wait for what is behind them (Dijkstra's shunting yard): the time goes with
+    the length, and brackets may be nested as deep as there is room for.
 
     Raises:
         ValueError: it is none, or its result is too large to be worked out.
         ZeroDivisionError: it divides by zero.
     """
-    text = _GROUPS.sub("", expression.translate(_PLAIN))
-    text = _LEADING_ZEROS.sub("", _PERCENT.sub(r"\1/100", text)).strip()
+    text = _GROUPS.sub("", expression.translate(_PLAIN)).strip()
     if not text or len(text) > _LONGEST:
         raise ValueError("it is empty" if not text else "it is too long")
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ValueError("it is no expression of numbers") from None
-    return _worked_out(tree.body, text)
+    if text.isdecimal():
+        return int(text)
+    effort = effort or _Effort()
+    numbers: list[Number] = []
+    waiting: list[str] = []
+    wants_number = True
+    for token in _tokens(text):
+        sign = token["sign"]
+        begins = sign is None or sign == "(" or (wants_number and sign in "+-")
+        if begins is not wants_number:
+            raise ValueError(_NONE)
+        if sign is None:
+            numbers.append(_number(token))
+            wants_number = False
+        elif wants_number:
+            waiting.append({"+": "plus", "-": "minus"}.get(sign, sign))
+        elif sign == ")":
+            _apply_down_to(0, numbers, waiting, effort)
+            _end(waiting, "(")
+        else:
+            # A power waits for what is behind it first: 2^3^2 is 2^9.
+            _apply_down_to(_BINDS[sign] + (sign == "**"), numbers, waiting, effort)
+            waiting.append(sign)
+            wants_number = True
+    if wants_number:
+        raise ValueError(_NONE)
+    _apply_down_to(0, numbers, waiting, effort)
+    _end(waiting, "")
+    return numbers[0]
 
 
-def _worked_out(node: ast.expr, text: str) -> Fraction:
-    match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            # The digits as written: a float would have lost some.
-            return Fraction((ast.get_source_segment(text, node) or "").replace("_", ""))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_worked_out(operand, text)
-        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _worked_out(operand, text)
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _power(_worked_out(left, text), _worked_out(right, text))
-        case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _OPERATIONS:
-            if isinstance(operation, ast.Div) and _worked_out(right, text) == 0:
-                raise ZeroDivisionError("it divides by zero")
-            return _bounded(_OPERATIONS[type(operation)](_worked_out(left, text), _worked_out(right, text)))
-        case _:
-            raise ValueError("it is no expression of numbers")
+def _end(waiting: list[str], opened: str) -> None:
+    """End what was opened: a bracket by its other half, the whole by the end."""
+    if (waiting.pop() if waiting else "") != opened:
+        raise ValueError(_NONE)
 
 
-def _power(base: Fraction, exponent: Fraction) -> Fraction:
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or abs(exponent) * bits > _MOST_BITS:
+def _tokens(text: str) -> Iterator[re.Match[str]]:
+    """The numbers, signs and brackets of an expression; anything else but space makes it none."""
+    place = 0
+    while place < len(text):
+        token = _TOKEN.match(text, place)
+        if token is not None:
+            yield token
+            place = token.end()
+        elif text[place].isspace():
+            place += 1
+        else:
+            raise ValueError(_NONE)
+
+
+def _number(token: re.Match[str]) -> Number:
+    digits = token["number"]
+    number = Fraction(digits) if "." in digits else int(digits)
+    return number if token["hundredths"] is None else Fraction(number, 100)
+
+
+def _apply_down_to(least: int, numbers: list[Number], waiting: list[str], effort: _Effort) -> None:
+    """Carry out the signs that wait, last first, back to a bracket or one that binds less than `least`."""
+    while waiting and waiting[-1] != "(" and _BINDS[waiting[-1]] >= least:
+        sign, right = waiting.pop(), numbers.pop()
+        if sign in {"plus", "minus"}:
+            numbers.append(right if sign == "plus" else -right)
+            continue
+        result = _worked_out(numbers.pop(), sign, right)
+        bits = _bits(result)
+        if bits > _LARGEST:
+            raise ValueError("a number is too large")
+        effort.spend(bits)
+        numbers.append(result)
+
+
+def _worked_out(left: Number, sign: str, right: Number) -> Number:
+    if sign == "**":
+        return _power(left, right)
+    if sign != "/":
+        return _OPERATIONS[sign](left, right)
+    if right == 0:
+        raise ZeroDivisionError("it divides by zero")
+    return Fraction(left) / right
+
+
+def _power(base: Number, exponent: Number) -> Number:
+    if exponent.denominator != 1 or _size(exponent) * _bits(base) > _MOST_BITS:
         raise ValueError("a power is too large, or no whole one")
     if base == 0 and exponent < 0:
         raise ZeroDivisionError("it divides by zero")
-    return base ** int(exponent)
+    return base ** int(exponent) if exponent >= 0 else Fraction(base) ** int(exponent)
 
 
-def _bounded(value: Fraction) -> Fraction:
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4 * _MOST_BITS:
-        raise ValueError("a number is too large")
-    return value
+def _size(value: Number) -> Number:
+    return -value if value < 0 else value
 
 
-def _shown(value: Fraction) -> str:
+def _bits(value: Number) -> int:
+    if type(value) is int:
+        return value.bit_length()
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _shown(value: Number) -> str:
     if value.denominator == 1 and value.numerator.bit_length() < 200:  # noqa: PLR2004 - what still reads well
         return str(value.numerator)
-    return f"{float(value):.6g}" if abs(value) < 10**300 else "a number of more than 300 digits"
+    return f"{float(value):.6g}" if _size(value) < 10**300 else "a number of more than 300 digits"
