@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -22,7 +21,8 @@ from scaffold_planners.answering import PlannerOptions
 class Domain(Protocol):
     """The rules of a task of many steps, in code: what a step sees, what it may decide, and what follows from that.
 
-    A state is any value; `next` gives a new one and leaves the old as it is. None of these does I/O.
+    A state is any value; `next` gives a new one and leaves the old as it is. None of these does I/O; one that does not
+    give back control ends the run, once its seconds are over.
     """
 
     returns: Any
@@ -122,7 +122,6 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     short = shorter_than(options.shorter_than)
     state, steps, mark = domain.start(task), 0, sha256()
     while not domain.done(state):
-        legal = partial(_fault, domain, state)
         try:
             decided = yield from think(
                 "decide",
@@ -130,7 +129,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
                 returns=domain.returns,
                 instruction=options.instruction,
                 prompt=options.prompt,
-                sampling=ahead_by(options.ahead, cap=options.cap, flags=(short, legal)),
+                sampling=ahead_by(options.ahead, cap=options.cap, flags=(short, _Legal(domain, state))),
                 options=asked,
             )
         except StepRefused:
@@ -147,9 +146,28 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     return Marched(steps=steps, digest=mark.hexdigest(), answer=answer) if task.answer == "text" else answer
 
 
-def _fault(domain: Domain, state: Any, decision: Any) -> str:
-    """What the domain has against a decision; True would pass for no objection, and be meant as one."""
-    said: Any = domain.fault(state, decision)
-    if said is True:
-        raise TypeError("`fault` says in words what is against the rules, and nothing where nothing is; it said True")
-    return said or ""
+class _Legal:
+    """What the domain has against decisions in one state, as a check; True would be meant as an objection.
+
+    Attributes:
+        __qualname__: what messages call it.
+    """
+
+    __slots__ = ("_domain", "_state")
+
+    def __init__(self, domain: Domain, state: Any) -> None:
+        self._domain = domain
+        self._state = state
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__qualname__":
+            return f"{type(self._domain).__qualname__}.fault"
+        raise AttributeError(name)
+
+    def __call__(self, decision: Any) -> str:
+        said: Any = self._domain.fault(self._state, decision)
+        if said is True:
+            raise TypeError(
+                "`fault` says in words what is against the rules, and nothing where nothing is; it said True"
+            )
+        return said or ""

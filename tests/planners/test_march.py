@@ -106,6 +106,24 @@ def test_a_fault_that_says_true_is_no_permission(solve: Any) -> None:
     assert (wild.status, "says in words" in wild.reason) == ("failed", True)
 
 
+@pytest.mark.parametrize(
+    ("method", "said"), [("fault", "the check "), ("next", "the planner "), ("show", "the planner ")]
+)
+def test_rules_that_never_give_back_control_end_with_the_runs_time(solve: Any, method: str, said: str) -> None:
+    """Whichever of them hangs, the run has an end, which says what held it up; the check is named."""
+
+    def hangs(*_: Any) -> Any:
+        while True:
+            pass
+
+    domain = type("Stuck", (Counting,), {method: hangs})(3)
+    task = Task(prompt="Count", budget=Budget(seconds=0.2))
+    outcome = solve("march", task, Scripted(right), options={"domain": domain})
+    assert (outcome.status, outcome.reason.startswith(said)) == ("failed", True)
+    assert "did not give back control before the run's time was over" in outcome.reason
+    assert ("Stuck.fault" in outcome.reason) is (method == "fault")
+
+
 def test_a_text_that_ends_a_decision_is_not_empty() -> None:
     """It would end each before it begins."""
     with pytest.raises(ValidationError, match="at least 1 character"):

@@ -6,7 +6,9 @@ import asyncio
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from scaffold.errors import PlannerStuck
 from scaffold.machinery.cancelling import is_from_within
+from scaffold.machinery.watchdog import checks_of_this_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,17 +19,23 @@ FAILED = "check failed: "
 
 
 async def flagged(checks: Sequence[Check], value: Any) -> str:
-    """Say why a value is not acceptable; empty when every check accepts it."""
+    """Say why a value is not acceptable; empty when every check accepts it.
+
+    Raises:
+        PlannerStuck: one of them held everything up when the run's time was over.
+    """
     for check in checks:
         try:
             seconds = getattr(check, "seconds", None)
-            said: Any = check(value) if seconds is None else _beside(check, value, seconds)
+            said: Any = _called(check, value) if seconds is None else _beside(check, value, seconds)
             if isawaitable(said):
                 said = await said
         except asyncio.CancelledError:
             if is_from_within():
                 return f"{FAILED}it was cancelled from within"
             raise
+        except PlannerStuck:
+            raise PlannerStuck(f"{_name_of(check)} did not give back control before the run's time was over") from None
         except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
             return f"{FAILED}{type(error).__name__}: {error}"
         if isinstance(said, str) and said:
@@ -35,6 +43,24 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
         if said is not None and said is not True and said != "":
             return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
     return ""
+
+
+def _called(check: Check, value: Any) -> Any:
+    """What a check says, which holds everything up meanwhile: whoever watches the run's time is told."""
+    checks = checks_of_this_run.get()
+    if checks is None:
+        return check(value)
+    checks.turn += 1
+    try:
+        return check(value)
+    finally:
+        checks.turn += 1
+
+
+def _name_of(check: Any) -> str:
+    from scaffold.critics.calling import called
+
+    return f"the check {called(getattr(check, 'critic', check))}"
 
 
 async def _beside(check: Any, value: Any, seconds: float) -> Any:
