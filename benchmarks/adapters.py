@@ -8,9 +8,10 @@ through the gate with the monitor `rules` and a rule, and the difference, each t
 Beside them, in the same turns, what that is made of: `gate` is `run.act` of an action of ours that does nothing, so
 without any framework; `gate_again` is the same call right after it, when its code is still in the processor's caches;
 `in_memory` and `in_memory_again` are these with a journal that keeps records in a list. The other journal is a
-`FileJournal` on a real disk; fsync is left out, as in `engine.py`, since its cost is the disk's. An asyncio task that
-does nothing is the machine's own measure. `--least` gives the least of each in place of the median, which a busy
-machine disturbs less.
+`FileJournal` on a real disk; fsync is left out, as in `engine.py`, since its cost is the disk's. `floor` is the least
+that a journal of effects takes by the same means, without any gate: the arguments checked once, an intent stored, the
+effect in a task of its own, an outcome stored. An asyncio task that does nothing is the machine's own measure. The
+option `--least` gives the least of each in place of the median, which a busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from scaffold import Budget, Gate, Goal, Task, action
-from scaffold.interfaces import Claim, Record
+from scaffold.interfaces import Claim, Record, Surroundings
+from scaffold.machinery.recorder import Recorder
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary import events
+from scaffold.vocabulary.canonical import canonical
 
 CALLS = 400
 WARM = 20
@@ -144,6 +148,28 @@ async def _without_fsync(_: int) -> None:
     return None
 
 
+async def two_events(journal: FileJournal) -> Caller:
+    """An effect between two events that are stored: no review, no clearance, no digest of what was asked."""
+    recorder = Recorder(journal, await journal.claim("floor", "floor", create=True), Surroundings())
+
+    async def call(at: int) -> str:
+        arguments = plain.validate({"number": at})
+        intent = events.ActionIntent(
+            key=str(at), action="plain", effect="irreversible", digest="", idempotency="", attempt=1
+        )
+        recorder.record(intent, {"arguments": arguments}, asked=canonical(arguments))
+        await recorder.flush(durable=True)
+        value = await asyncio.create_task(number(**arguments))
+        outcome = events.ActionOutcome(
+            key=str(at), action="plain", digest="", status="performed", tainted=True, final=True
+        )
+        recorder.record(outcome, {"value": value})
+        await recorder.flush(durable=True)
+        return value
+
+    return call
+
+
 async def timed(call: Caller, at: int) -> float:
     """CPU microseconds of one call."""
     started = time.process_time()
@@ -174,6 +200,8 @@ async def measure(
             "before": caller([tool]),
             "in_memory": lambda at: light.act("plain", {"number": at}),
             "in_memory_again": lambda at: light.act("plain", {"number": at}),
+            "again": caller([tool]),
+            "floor": await two_events(FileJournal(folder / "floor", fsync=_without_fsync)),
             "task": nothing,
         }
         for at in range(WARM):
@@ -182,7 +210,7 @@ async def measure(
         rounds = [{each: await timed(way, at) for each, way in ways.items()} for at in range(CALLS)]
     assert run.outcome is not None
     assert [each.status for each in run.outcome.actions] == ["performed"] * 3 * (CALLS + WARM)
-    taken = {each: middle([turn[each] for turn in rounds]) for each in ways if each != "before"}
+    taken = {each: middle([turn[each] for turn in rounds]) for each in ways if each not in {"before", "again"}}
     added = middle([turn["gated"] - turn["own"] for turn in rounds])
     if middle is min:  # a difference of two that were disturbed has no least
         added = taken["gated"] - taken["own"]

@@ -12,7 +12,7 @@ one whose outcome is unknown: what people are asked is the gate's business.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
@@ -98,12 +98,33 @@ def thinking(run: GatedRun | SyncGatedRun) -> BaseCallbackHandler:
     return _Thinking(Reach(run))
 
 
+class _Front(NamedTuple):
+    """What stands behind a gated tool.
+
+    Attributes:
+        tool: the original.
+        reach: the way to a run.
+        put_in: names of the arguments that the graph puts in.
+    """
+
+    tool: BaseTool
+    reach: Reach
+    put_in: frozenset[str]
+
+    def split(self, given: Any, config: RunnableConfig | None) -> tuple[dict[str, Any], Carried, str | None]:
+        """Part what the model gave from what the graph put in; only the former is anybody's to review."""
+        is_call = isinstance(given, dict) and given.get("type") == "tool_call"
+        values = given["args"] if is_call else {next(iter(self.tool.args)): given} if isinstance(given, str) else given
+        beside = {name: value for name, value in values.items() if name in self.put_in}
+        arguments = {name: plain(value) for name, value in values.items() if name not in beside}
+        call = given["id"] if is_call else None
+        return arguments, Carried(context=(config, call), beside=beside), call
+
+
 class GatedTool(BaseTool):
     """A tool each of whose calls goes through the gate of one run."""
 
-    _original: BaseTool = PrivateAttr()
-    _reach: Reach = PrivateAttr()
-    _put_in: frozenset[str] = PrivateAttr()
+    _front: _Front = PrivateAttr()  # all in one: a model gives what is private far more slowly than what is not
 
     @classmethod
     def around(cls, tool: BaseTool, reach: Reach) -> GatedTool:
@@ -117,27 +138,30 @@ class GatedTool(BaseTool):
             metadata=tool.metadata,
             extras=tool.extras,
         )
-        gated._original, gated._reach, gated._put_in = tool, reach, _injected(tool)
+        gated._front = _Front(tool, reach, _injected(tool))
         return gated
 
     @property
     def func(self) -> Any:
         """The original's function: a graph reads off its signature what it is to put in."""
-        return getattr(self._original, "func", None) or getattr(self._original, "coroutine", None)
+        original = self._front.tool
+        return getattr(original, "func", None) or getattr(original, "coroutine", None)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - the library's name
         """Have a call cleared, and the original tool called."""
-        arguments, carried, call = self._split(input, config)
+        front = self._front
+        arguments, carried, call = front.split(input, config)
         try:
-            return self._reach.act_sync(self.name, arguments, carried)
+            return front.reach.act_sync(front.tool.name, arguments, carried)
         except ActionError as error:
             return self._refusal(error, call)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - as above
         """Have a call cleared, and the original tool called."""
-        arguments, carried, call = self._split(input, config)
+        front = self._front
+        arguments, carried, call = front.split(input, config)
         try:
-            return await self._reach.act(self.name, arguments, carried)
+            return await front.reach.act(front.tool.name, arguments, carried)
         except ActionError as error:
             return self._refusal(error, call)
 
@@ -146,15 +170,6 @@ class GatedTool(BaseTool):
 
     async def _arun(self, *args: Any, **kwargs: Any) -> Any:
         return await self.ainvoke(args[0] if args else kwargs)
-
-    def _split(self, given: Any, config: RunnableConfig | None) -> tuple[dict[str, Any], Carried, str | None]:
-        """Part what the model gave from what the graph put in; only the former is anybody's to review."""
-        is_call = isinstance(given, dict) and given.get("type") == "tool_call"
-        values = given["args"] if is_call else {next(iter(self.args)): given} if isinstance(given, str) else given
-        beside = {name: value for name, value in values.items() if name in self._put_in}
-        arguments = {name: plain(value) for name, value in values.items() if name not in beside}
-        call = given["id"] if is_call else None
-        return arguments, Carried(context=(config, call), beside=beside), call
 
     def _refusal(self, error: ActionError, call: str | None) -> Any:
         if call is None:

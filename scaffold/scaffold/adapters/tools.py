@@ -167,7 +167,8 @@ class Reach:
 
     async def act(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
         """Do it once it is cleared; gives what the tool gave back."""
-        return await self._from_anywhere(self._act(name, arguments, carried))
+        work = self._act(name, arguments, carried)
+        return await (work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work))
 
     def act_sync(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
         """The same, from a thread that waits."""
@@ -175,7 +176,8 @@ class Reach:
 
     async def think(self, text: str, reasoning: str, usage: Usage | None) -> None:
         """Have monitors read what the agent's model has said."""
-        await self._from_anywhere(self._run.think(text, reasoning=reasoning, usage=usage))
+        work = self._run.think(text, reasoning=reasoning, usage=usage)
+        await (work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work))
 
     def think_sync(self, text: str, reasoning: str, usage: Usage | None) -> None:
         """The same, from a thread that waits."""
@@ -189,10 +191,8 @@ class Reach:
             _carried.reset(before)
         return carried.result if carried.done else observation.value
 
-    async def _from_anywhere(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_its_loop(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._run.loop
-        if asyncio.get_running_loop() is loop:
-            return await work
         if loop.is_closed():
             work.close()
             raise self._over()
