@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BadResponse
+from scaffold.vocabulary.characters import clean, cleaned
 from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock, Usage
-from scaffold_backends.samples import Samples, clean
+from scaffold_backends.samples import Samples
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.models import Prices, Request
     from scaffold_backends.thinking import ThinkTags
-
-__all__ = ["Chunk", "ChunkReader", "clean"]
 
 _FINISHES: dict[str, Finish] = {
     "stop": "stop",
@@ -197,7 +196,7 @@ def _block(details: list[dict[str, Any]]) -> ReasoningBlock:
     """One block for all details; what cannot be read counts unless a summary stands for it."""
     kinds = {str(detail.get("type")) for detail in details}
     readable = "\n\n".join(str(detail.get("text") or detail.get("summary") or "") for detail in details).strip()
-    data = msgspec.json.encode(details).decode()
+    data = msgspec.json.encode(cleaned(details)).decode()
     if "reasoning.summary" in kinds:
         return ReasoningBlock(kind="summary", text=clean(readable), data=data)
     if "reasoning.encrypted" in kinds or not readable:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scaffold.errors import BadResponse
+from scaffold.vocabulary.characters import clean, joined
 from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock, Usage
 from scaffold_backends.stops import StopFinder
 from scaffold_backends.thinking import ThinkSplitter, ThinkTags
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.models import Request
 
 _BYTES_PER_TOKEN = 4  # of English text, for the guess that is made where a server does not count
-
-
-def clean(text: str) -> str:
-    """Give text that can be encoded: surrogate pairs are joined, a lone surrogate becomes U+FFFD."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 class Samples:
@@ -46,6 +36,7 @@ class Samples:
         self._held: Delta | None = None
         self._pieces = 0
         self._bytes = 0
+        self._halves: dict[tuple[int, str], str] = {}
         texts = request.stop if find_stops else ()
         self._stops = [StopFinder(texts) for _ in range(request.n)] if texts else []
         self._thoughts = [ThinkSplitter(think_tags) for _ in range(request.n)] if think_tags != "none" else []
@@ -71,8 +62,10 @@ class Samples:
         block: ReasoningBlock | None = None,
     ) -> Delta | None:
         """Take a piece of an open sample; gives what may be passed on now."""
+        if self._halves or not (text.isascii() and reasoning.isascii()):
+            text = self._joined(index, "text", text, last=finish is not None)
+            reasoning = self._joined(index, "reasoning", reasoning, last=finish is not None)
         if text or reasoning:
-            text, reasoning = clean(text), clean(reasoning)
             self._pieces += 1
             self._bytes += len(text) if text.isascii() else len(text.encode())
             self._bytes += len(reasoning) if reasoning.isascii() else len(reasoning.encode())
@@ -91,6 +84,13 @@ class Samples:
             return delta
         self._held = delta
         return None
+
+    def _joined(self, index: int, which: str, piece: str, *, last: bool) -> str:
+        """A piece that can be encoded: half a character waits for its other half."""
+        text, half = joined(self._halves.pop((index, which), ""), piece, last=last)
+        if half:
+            self._halves[index, which] = half
+        return text
 
     def end(self, usage: Usage | None) -> Delta:
         """Give the last Delta, with the usage.

@@ -249,6 +249,19 @@ def test_invalid_utf8_is_replaced(wire: Wire) -> None:
 
 
 @every
+def test_a_character_cut_in_two_is_one_again(wire: Wire) -> None:
+    """A surrogate pair whose halves come in two events is one character; what is left of another is U+FFFD."""
+
+    def written(text: str) -> Step:
+        data = wire.piece("aXb").partition(b"\r\n")[2].removesuffix(b"\r\n")
+        return part(data.replace(b"aXb", text.encode()))
+
+    cut = [written("a\\ud83d"), written("\\ude00b\\ud83d"), written("c\\ud83d")]
+    deltas, _ = run(wire, [STREAM, *wire.begin, *cut, *wire.end])
+    assert "".join(texts(deltas)) == "a\U0001f600b\ufffdc\ufffd"
+
+
+@every
 def test_an_answer_of_ten_megabytes_is_broken_off(wire: Wire) -> None:
     """An answer of 10 MB to a request of 16 tokens is read to the limit only, in many events or in one line."""
     for piece in (wire.piece("x" * 65_000), part(b"x" * 65_000)):

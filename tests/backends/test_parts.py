@@ -9,11 +9,11 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaffold.vocabulary.characters import clean
 from scaffold_backends.constraints import bounded, can_be_strict, closed
 from scaffold_backends.http.pricing import is_private
 from scaffold_backends.http.refusals import Origin, refusal, retry_after
 from scaffold_backends.llamacpp.slots import Slots
-from scaffold_backends.samples import clean
 from scaffold_backends.stops import StopFinder
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -21,7 +21,7 @@ from scaffold.errors import (
     StepFailed,
 )
 from scaffold.testing import Scripted
-from scaffold.vocabulary.models import Delta, Prices, Profile, Request, Usage
+from scaffold.vocabulary.models import Delta, Prices, Profile, ReasoningBlock, Request, Usage
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -129,10 +129,24 @@ def test_n_samples_are_asked_in_one_request_where_the_backend_can(world: World, 
         assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
 
 
-def test_lone_surrogates_become_question_marks(world: World) -> None:
-    """What UTF-8 cannot hold is not recorded; the run goes on."""
-    outcome = world.solve(thinking(), Streaming(Delta(reasoning="\udfff"), whole("a\ud800b")))
-    assert outcome.answer == "a?b"
+def test_lone_surrogates_are_replaced(world: World) -> None:
+    """What UTF-8 cannot hold is not recorded, not in blocks either; the run goes on."""
+    block = ReasoningBlock(kind="text", text="\udfff", data="\ud800", signature="\ud83d\ude00")
+    outcome = world.solve(thinking(), Streaming(Delta(reasoning="\udfff"), Delta(block=block), whole("a\ud800b")))
+    assert outcome.answer == "a\ufffdb"
+    (answered,) = world.facts(outcome, "step.answered")
+    assert answered["samples"][0]["blocks"] == [
+        {"kind": "text", "text": "\ufffd", "data": "\ufffd", "signature": "\U0001f600"}
+    ]
+
+
+def test_a_character_cut_in_two_is_one_again(world: World) -> None:
+    """A surrogate pair whose halves come in two pieces is whole for monitors, for the trace and for the planner."""
+    pieces = Delta(text="a\ud83d", reasoning="\ud83d"), Delta(reasoning="\ude00"), Delta(text="\ude00b\ud83d")
+    outcome = world.solve(thinking(), Streaming(*pieces, Delta(finish="stop", usage=Usage())))
+    assert outcome.answer == "a\U0001f600b\ufffd"
+    (answered,) = world.facts(outcome, "step.answered")
+    assert answered["samples"][0]["reasoning"] == "\U0001f600"
 
 
 # --- what goes wrong

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadRequest
-from scaffold_backends.samples import clean
+from scaffold.vocabulary.characters import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

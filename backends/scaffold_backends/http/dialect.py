@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from scaffold.errors import BadResponse
-from scaffold_backends.samples import clean
+from scaffold.vocabulary.characters import clean, cleaned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,6 +91,8 @@ class Dialect(Protocol):
 def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Event:
     """Decode an event; bytes that are no UTF-8 and lone surrogates become U+FFFD.
 
+    Half a character at an end of a text stays: its other half may be in another event.
+
     Raises:
         BadResponse: it is no JSON, or not of the decoder's shape.
     """
@@ -104,16 +106,6 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Eve
     except (ValueError, RecursionError):
         raise BadResponse(f"an event that is not JSON: {clean(text[:200])!r}") from None
     try:
-        return msgspec.convert(_cleaned(value), decoder.type)
+        return msgspec.convert(cleaned(value, ends=True), decoder.type)
     except (msgspec.ValidationError, RecursionError) as error:
         raise BadResponse(f"not {what}: {error}: {clean(text[:200])!r}") from None
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list):
-        return [_cleaned(each) for each in value]
-    if isinstance(value, dict):
-        return {clean(name): _cleaned(each) for name, each in value.items()}
-    return value

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
+from scaffold.vocabulary.characters import clean
 from scaffold_backends.http.recognise import recognised
-from scaffold_backends.samples import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,9 @@ import msgspec
 from pydantic import Field, PositiveInt
 
 from scaffold.errors import MissingExtra, TaskError
+from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility, Usage
-from scaffold_backends.chunks import ChunkReader, clean
+from scaffold_backends.chunks import ChunkReader
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
 from scaffold_backends.gguf import check_gguf
 from scaffold_backends.http.refusals import stream_refusal

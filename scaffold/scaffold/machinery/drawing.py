@@ -13,6 +13,7 @@ from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.checking import FAILED, flagged
 from scaffold.machinery.effects import reason_of
+from scaffold.vocabulary.characters import clean, joined
 from scaffold.vocabulary.confidence import confidence_field
 from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
 from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
@@ -200,15 +201,31 @@ class Call:
             self.cancelled = self.task.cancel()
 
 
+_NO_HALVES = ("", "")
+
+
 class _Partial:
     """One sample while it is generated."""
 
-    __slots__ = ("blocks", "cut", "finish", "logprob", "origin", "reasoning", "signals", "size", "source", "text")
+    __slots__ = (
+        "blocks",
+        "cut",
+        "finish",
+        "halves",
+        "logprob",
+        "origin",
+        "reasoning",
+        "signals",
+        "size",
+        "source",
+        "text",
+    )
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.text: list[str] = []
         self.reasoning: list[str] = []
+        self.halves = _NO_HALVES
         self.size = 0
         self.finish: Any = None
         self.logprob: float | None = None
@@ -221,7 +238,22 @@ class _Partial:
     def over(self) -> bool:
         return self.finish is not None or bool(self.cut)
 
-    def take(self, delta: Delta) -> None:
+    def _whole(self, delta: Delta) -> Delta:
+        """The same so that it can be encoded: half a character waits for its other half."""
+        last, block = delta.finish is not None, delta.block
+        text, half = joined(self.halves[0], delta.text, last=last)
+        reasoning, other = joined(self.halves[1], delta.reasoning, last=last)
+        self.halves = (half, other) if half or other else _NO_HALVES
+        if block is not None:
+            texts = {"text": clean(block.text), "data": clean(block.data), "signature": clean(block.signature)}
+            block = msgspec.structs.replace(block, **texts)
+        return msgspec.structs.replace(delta, text=text, reasoning=reasoning, block=block)
+
+    def take(self, delta: Delta) -> Delta:
+        """Take the next piece in; gives it as it counts, in which every text can be encoded."""
+        plain = delta.text.isascii() and delta.reasoning.isascii() and delta.block is None
+        if not plain or self.halves is not _NO_HALVES:
+            delta = self._whole(delta)
         if self.finish is not None and (delta.text or delta.reasoning):
             raise BadResponse(f"more of sample {delta.index} was sent after its end")
         if delta.text:
@@ -240,12 +272,13 @@ class _Partial:
         if delta.origin is not None:
             self.origin = delta.origin
         self.size += len(delta.text) + len(delta.reasoning)
+        return delta
 
     def sample(self, index: int, flag: str = "") -> Sample:
         return Sample(
             index=index,
-            text=_clean("".join(self.text)),
-            reasoning=_clean("".join(self.reasoning)),
+            text="".join(self.text),
+            reasoning="".join(self.reasoning),
             finish="cut" if self.cut else self.finish or "cut",
             logprob=None if self.logprob is None else _shortened(self.logprob),
             flag=flag or self.cut,
@@ -267,13 +300,6 @@ def worst_of(calls: Sequence[Call]) -> tuple[int, float]:
         return calls[0].source.worst(len(calls[0].indexes))
     each = [call.source.worst(len(call.indexes)) for call in calls]
     return sum(tokens for tokens, _ in each), sum(usd for _, usd in each)
-
-
-def _clean(text: str) -> str:
-    """Drop what UTF-8 cannot hold (lone surrogates), which some servers send."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode()
 
 
 async def draw(asking: Asking, calls: list[Call], n: int) -> None:
@@ -349,16 +375,16 @@ async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> Non
     max_tokens = call.source.request.max_tokens
     most = 256 * max_tokens + 4096
     most = min(most, _LARGEST_ANSWER)
-    async for delta in stream:
-        if not 0 <= delta.index < n:
-            raise BadResponse(f"a sample number {delta.index} was sent; {n} were asked for")
-        partial = partials[delta.index]
-        if delta.usage is not None:
-            call.source.charge(delta.usage)
+    async for sent in stream:
+        if not 0 <= sent.index < n:
+            raise BadResponse(f"a sample number {sent.index} was sent; {n} were asked for")
+        partial = partials[sent.index]
+        if sent.usage is not None:
+            call.source.charge(sent.usage)
             call.charged = True
         if partial.cut:  # the others of its stream go on
             continue
-        partial.take(delta)
+        delta = partial.take(sent)
         if partial.size > most:
             partial.cut = f"an answer of more than {most} characters to a step of {max_tokens} tokens"
             raise BadResponse(partial.cut)

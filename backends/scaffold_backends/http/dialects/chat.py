@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field
 
+from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import Ability, ReasoningVisibility
 from scaffold_backends.chunks import Chunk, ChunkReader
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, choice_grammar, closed
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.options import HttpOptions
-from scaffold_backends.samples import clean
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.models import Message, Prices, Request

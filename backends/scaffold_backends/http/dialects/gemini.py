@@ -14,13 +14,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import Ability, Delta, Finish, Message, ReasoningBlock, ReasoningVisibility, Usage
 from scaffold_backends.chunks import priced
 from scaffold_backends.constraints import only_keywords
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.options import HttpOptions
 from scaffold_backends.options import Options
-from scaffold_backends.samples import Samples, clean
+from scaffold_backends.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,7 +299,7 @@ class GeminiReader:
         text, signature = clean("".join(self._thoughts.pop(index, []))), self._signatures.pop(index, "")
         if not (text or signature):
             return None
-        return ReasoningBlock(kind="summary" if text else "redacted", text=text, signature=signature, data=_OURS)
+        return ReasoningBlock(kind="summary" if text else "redacted", text=text, signature=clean(signature), data=_OURS)
 
     def end(self) -> Delta:
         """Give the last Delta, with the usage and what it costs."""

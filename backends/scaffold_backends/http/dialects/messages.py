@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field
 
+from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import Ability, Delta, Finish, Message, ReasoningBlock, ReasoningVisibility, Usage
 from scaffold_backends.chunks import priced
 from scaffold_backends.constraints import can_be_strict, closed, only_keywords
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.options import HttpOptions
 from scaffold_backends.options import Options
-from scaffold_backends.samples import Samples, clean
+from scaffold_backends.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,12 +315,12 @@ class MessageReader:
         if block is None:
             return None
         if block.type == "redacted_thinking":
-            return self._samples.piece(block=ReasoningBlock(kind="redacted", data=str(block.data)))
+            return self._samples.piece(block=ReasoningBlock(kind="redacted", data=clean(str(block.data))))
         text = clean("".join(self._thought))
         if block.type != "thinking" or not (text or self._signature):
             return None
         kind = self._kind if text else "redacted"
-        return self._samples.piece(block=ReasoningBlock(kind=kind, text=text, signature=self._signature))
+        return self._samples.piece(block=ReasoningBlock(kind=kind, text=text, signature=clean(self._signature)))
 
     def _count(self, counted: _UsageCount | None) -> None:
         """Take in a count: those of the end replace those of the beginning, and may leave out what they repeat."""

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from scaffold.errors import BadResponse
+from scaffold.vocabulary.characters import clean, cleaned
 from scaffold.vocabulary.models import Ability, Delta, Finish, ReasoningBlock, ReasoningVisibility, Usage
 from scaffold_backends.chunks import priced
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, closed
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.dialects.chat import REASONERS, Grammar, choice_fields
 from scaffold_backends.http.options import HttpOptions
-from scaffold_backends.samples import Samples, clean
+from scaffold_backends.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,7 +254,7 @@ class ResponseReader:
         kind: Literal["text", "summary", "redacted"] = "redacted"
         if text:
             kind = "text" if _joined(item.get("content")) else "summary"
-        data = msgspec.json.encode(item).decode()
+        data = msgspec.json.encode(cleaned(item)).decode()
         return self._samples.piece(block=ReasoningBlock(kind=kind, text=clean(text), data=data))
 
     def _end(self, event: Event) -> Iterator[Delta]:
