@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -279,8 +280,7 @@ def test_a_burst_is_dropped_rather_than_waited_for(
     assert len(desk.requests) <= 1
     desk.gate.set()
     lost = live.close(timeout=60)
-    arrived = sum(len(request.resource_spans[0].scope_spans[0].spans) for request in desk.requests)
-    assert (arrived, lost) == (600, 801)
+    assert (_spans_at(desk), lost) == (600, 801)
     [record] = caplog.records
     assert "too many at once" in record.message
 
@@ -323,6 +323,37 @@ def test_a_resumed_run_sends_only_what_is_new(story: Any, receiver: Any, fold: F
     spans = receiver.wait_for(len(expected))
     assert len(spans) == len(expected)
     assert received(spans) == folded(expected)
+
+
+def test_what_happened_is_shown_while_the_run_waits(
+    invoices: Any, desk: Any, fold: Fold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events are read some at a time, but those of a run that waits for a model are not left lying."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    expected = len(fold(invoices)) - 1  # the session waits for a head until the run is closed
+
+    async def wait_for_a_model() -> int:
+        live = LiveExport()
+        for event, content in invoices.told:
+            live.follow(event, encode(content))
+            live.send(event, encode(content))
+        arrived = await asyncio.to_thread(_wait_for, desk, expected)
+        assert live.close() == 0
+        return arrived
+
+    assert asyncio.run(wait_for_a_model()) == expected
+    assert _spans_at(desk) == expected + 1
+
+
+def _wait_for(desk: Any, spans: int) -> int:
+    deadline = time.monotonic() + 60
+    while (arrived := _spans_at(desk)) < spans and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return arrived
+
+
+def _spans_at(desk: Any) -> int:
+    return sum(len(request.resource_spans[0].scope_spans[0].spans) for request in desk.requests)
 
 
 def test_content_that_is_not_shown_is_not_read(invoices: Any, receiver: Any, fold: Fold) -> None:

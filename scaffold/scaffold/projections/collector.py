@@ -34,6 +34,7 @@ REQUEST_CHARACTERS = 4 * 1024 * 1024
 
 _COUNTS_ITSELF = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _TOO_LARGE = "HTTP 413"
+_NUMBERS = frozenset({int, float, bool})
 _SHORT = 1024  # characters of an attribute that is sent on when its span was too large
 
 _exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
@@ -183,8 +184,11 @@ def _length(attributes: Mapping[str, Any] | None) -> int:
     """Characters of the texts among values, those in structures included; what else there is weighs little."""
     size = 0
     for value in (attributes or {}).values():
-        if type(value) is str:  # quicker than isinstance, and asked of each attribute of each span
+        kind = type(value)  # quicker than isinstance, and asked of each attribute of each span
+        if kind is str:
             size += len(value)
+        elif kind in _NUMBERS:
+            continue
         elif isinstance(value, Mapping):
             size += _length(value)
         elif isinstance(value, list | tuple):

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _TOKENS = [4**power for power in range(14)]
-_AT_ONCE = 256
 _SECONDS = [0.01 * 2**power for power in range(14)]
 
 
@@ -87,15 +86,11 @@ class Figures:
                 self._counted["refusals", "action", event.decision, event.action] += 1
             case happened.PlanDecided() if not event.allowed:
                 self._counted["refusals", "plan", event.decision, ""] += 1
-            case happened.Paused() | happened.Ended():
-                self._hand_over()
             case _:
-                return
-        if self._counted.total() >= _AT_ONCE:
-            self._hand_over()
+                pass
 
-    def _hand_over(self) -> None:
-        """Give the counters what was counted: one by one it would cost a run as much as its spans do."""
+    def hand_over(self) -> None:
+        """Give the counters what was counted since the last time: one by one it would cost as much as the spans do."""
         for counted, number in self._counted.items():
             match counted:
                 case ("verdicts", monitor, decision, status, subject):
@@ -123,7 +118,7 @@ class Figures:
 
     def close(self, timeout: float) -> None:
         """Send what is left, when nobody else will, in so many seconds at most."""
-        self._hand_over()
+        self.hand_over()
         if self._own is None:
             return
         own = self._own

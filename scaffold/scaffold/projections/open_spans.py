@@ -89,12 +89,14 @@ class OpenSpans:
         common: Attributes = {"gen_ai.conversation.id": identity.run, "scaffold.seq": event.seq}
         if event.key:
             common["scaffold.key"] = event.key
+        if attributes:
+            common.update(attributes)
         return Unfinished(
             name=name,
             context=identity.context(event.seq, part),
             parent=parent or self.above(event.key),
             start=event.at - seconds,
-            attributes=common | (attributes or {}),
+            attributes=common,
             kind=kind,
             waits=waits,
             seq=event.seq,
