@@ -14,9 +14,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from typing_extensions import Protocol, runtime_checkable
 
 from scaffold.errors import BadInput, JournalFailed, TraceError
 from scaffold.interfaces import Elsewhere, Record
