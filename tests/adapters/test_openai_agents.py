@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,14 +181,17 @@ async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
     assert not front.done
 
 
-async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Front) -> None:
+@pytest.mark.parametrize("how", ["written to", "replaced"])
+async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Front, how: str) -> None:
     """The SDK's schemas are dictionaries that anybody can write to: what they say now is not what was reviewed."""
     pay = paying(front)
     async with front.gate(actions_of([pay])).run(front.task) as run:
         await Runner.run(Agent(name="a", model=model(CALLS[0]), tools=list(gated(run, [pay]))), "pay")
+        if how == "replaced":
+            pay.params_json_schema = deepcopy(pay.params_json_schema)
         pay.params_json_schema["properties"]["cents"] = {"type": "string"}
         answer = await Runner.run(
             Agent(name="a", model=model({"invoice": "i3", "cents": "5"}), tools=list(gated(run, [pay]))), "pay"
         )
-    assert "is not what it was when the run began" in results(answer)[0]
+    assert "is not what it was when" in results(answer)[0]
     assert front.done == [("i1", 100)]

@@ -189,6 +189,23 @@ async def test_a_toolset_is_taken_tool_by_tool(front: Front) -> None:
     assert results(answer)[1] == ("paid i1", "success")
 
 
+async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Front) -> None:
+    """Another schema could make other values of arguments that were reviewed."""
+
+    async def other(invoice: str, cents: float = 100) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, cents))
+        return "paid"
+
+    pay: Tool[None] = Tool(paying(front))
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        tools = gated(run, [pay])
+        pay.function_schema = Tool(other).function_schema
+        answer = await Agent(model(CALLS[0]), tools=tools).run("go")
+    assert "is not what it was when its gate was made" in results(answer)[0][0]
+    assert not front.done
+
+
 async def test_a_tool_that_raises_is_unknown(front: Front) -> None:
     """The model is told that it may have happened, and the agent goes on."""
 

@@ -11,7 +11,7 @@ search, no gate of ours can stand in front of: `check` names them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -68,10 +68,8 @@ def actions_of(tools: Sequence[Tool], **said: Unpack[Declares]) -> list[ToolActi
     own = [_function_tool(tool) for tool in tools]
     schemas = {tool.name: tool.params_json_schema for tool in own}
     specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in own}, **said)
-    return [
-        ToolAction(specs[tool.name], tool, fitting(tool.params_json_schema, tool.name, "openai-agents"), _Body(tool))
-        for tool in own
-    ]
+    fits = {tool.name: fitting(tool.params_json_schema, tool.name, "openai-agents") for tool in own}
+    return [ToolAction(specs[tool.name], tool, fits[tool.name], _Body(tool), _shape_of(tool)) for tool in own]
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
@@ -163,6 +161,10 @@ def _function_tool(tool: Tool) -> FunctionTool:
     if not isinstance(tool, FunctionTool) or isinstance(tool.on_invoke_tool, _Gated):
         raise BadInput(f"{getattr(tool, 'name', tool)!r} is no function tool that can be gated: use @function_tool")
     return tool
+
+
+def _shape_of(tool: FunctionTool) -> Callable[[], Any]:
+    return lambda: tool.params_json_schema
 
 
 def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from scaffold.errors import (
     ActionFailed,
     BadInput,
     MissingExtra,
+    NotPerformed,
     ObservationWithheld,
     OutcomeUnknown,
     Unavailable,
@@ -83,6 +84,7 @@ class ToolAction:
         original: the tool.
         fit: gives arguments as JSON values with defaults filled in; raises ValueError when they do not fit.
         body: what the tool does.
+        shape: gives what the tool goes by when it reads arguments: another object than at first is another tool.
     """
 
     def __init__(
@@ -91,23 +93,38 @@ class ToolAction:
         original: Any,
         fit: Callable[[dict[str, Any]], dict[str, Any]],
         body: Callable[[dict[str, Any], Carried], Awaitable[Any]],
+        shape: Callable[[], Any],
     ) -> None:
         self.spec = spec
         self.original = original
         self._fit = fit
         self._body = body
+        self._shape = shape
+        self._known = shape()
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check arguments as the tool itself would."""
+        if self._shape() is not self._known:
+            raise ValueError(self._changed)
         return self._fit(dict(arguments))
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
-        """Redeem the clearance on exactly these arguments, then call the tool's body."""
+        """Redeem the clearance on exactly these arguments, then call the tool's body.
+
+        Raises:
+            NotPerformed: the tool would read them otherwise than when they were reviewed.
+        """
         clearance.redeem(self.spec.name, canonical(arguments))
+        if self._shape() is not self._known:
+            raise NotPerformed(self._changed)
         carried = _carried.get() or Carried()
         carried.result = await self._body(dict(arguments), carried)
         carried.done = True
         return plain(carried.result)
+
+    @property
+    def _changed(self) -> str:
+        return f"{self.spec.name!r} is not what it was when its gate was made: its schema has changed"
 
 
 def declared(
