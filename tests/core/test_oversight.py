@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Planning, Task, Thought, Verdict, act, think
+from scaffold import Planning, Task, Thought, Verdict, act, once, think
 from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, strictest
@@ -64,6 +64,28 @@ async def _cancels(_: Subject) -> Verdict:
     raise asyncio.CancelledError
 
 
+def _cancels_itself(_: Subject) -> Verdict:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]  # it runs in one
+    return ALLOW
+
+
+async def _cancels_itself_and_waits(_: Subject) -> Verdict:
+    _cancels_itself(_)
+    await asyncio.sleep(0.01)
+    return ALLOW
+
+
+async def _cancels_itself_later(_: Subject) -> Verdict:
+    await asyncio.sleep(0)
+    return _cancels_itself(_)
+
+
+async def _cancels_itself_and_raises(_: Subject) -> Verdict:
+    await asyncio.sleep(0)
+    _cancels_itself(_)
+    raise RuntimeError("lost the plot")
+
+
 def _raises(_: Subject) -> Verdict:
     raise RuntimeError("lost the plot")
 
@@ -95,6 +117,9 @@ def _closes(_: Subject) -> Verdict:
         (_knows_no_such_subject, "error"),
         (_hangs, "timeout"),
         (_cancels, "error"),
+        (_cancels_itself, "error"),
+        (_cancels_itself_later, "error"),
+        (_cancels_itself_and_raises, "error"),
         (lambda _: TimeoutError("its own"), "timeout"),
         (lambda _: None, "error"),
         (lambda _: True, "error"),
@@ -139,6 +164,33 @@ def test_a_judge_without_a_backend_is_no_pass_unless_its_spec_says_so(world: Wor
     outcome = world.solve(paying, monitors=[lenient], backends={})
     assert (outcome.answer, lenient.seen) == ("paid i1", [])
     assert {(each.decision, each.status) for each in outcome.verdicts} == {("flag", "skipped")}
+
+
+def test_a_monitor_that_cancels_its_own_task_is_named(world: World, watcher: type[Watcher]) -> None:
+    """Its verdict says so, and the run goes on; whether it waits for anything afterwards, or for nothing."""
+    for says in (_cancels_itself, _cancels_itself_later, _cancels_itself_and_waits):
+        outcome = world.solve(paying, monitors=[watcher(says, on_error="flag", name="quits")])
+        assert (outcome.status, outcome.answer) == ("solved", "paid i1")
+        said = [verdict for reviewed in world.facts(outcome, "reviewed") for verdict in reviewed["verdicts"]]
+        assert {(each["monitor"], each["status"]) for each in said} == {("quits", "error")}
+        assert all("cancelled" in each["rationale"] for each in said)
+
+
+def test_a_plug_in_that_cancels_its_own_task_is_found_by_the_key(world: World) -> None:
+    """Where nothing tells whose task it was, the run is unavailable and says at which move."""
+
+    async def cancels(_value: Any) -> bool:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]  # it runs in one
+        await asyncio.sleep(0)
+        return True
+
+    def planner(task: Task) -> Planning[str]:
+        yield from think("solve", "first")
+        return (yield from think("solve", task.request, sampling=once(flags=(cancels,)))).value
+
+    outcome = world.solve(planner, ["a", "b"])
+    assert outcome.status == "unavailable"
+    assert outcome.reason.startswith("the move at 1 was cancelled from within: a plug-in asked there, or just before")
 
 
 def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_forever(

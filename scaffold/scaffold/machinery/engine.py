@@ -46,6 +46,7 @@ class Engine:
         self._working = 0
         self._moves = 0
         self._interrupted = False
+        self._cut_at = ""
         self._driving: asyncio.Task[None] | None = None
         self._deadline: asyncio.Timeout | None = None
 
@@ -119,7 +120,8 @@ class Engine:
                     if self._parked and self._people.heard() == heard:
                         raise Parked
                     if not (self._parked or self._interpreter.has_ready or self._interpreter.done):
-                        raise errors.Unavailable("a move was cancelled from within")
+                        said = "a plug-in asked there, or just before, cancelled the task that it ran in"
+                        raise errors.Unavailable(f"the move at {self._cut_at} was cancelled from within: {said}")
         except TimeoutError:
             if isinstance(self._interpreter.error, errors.PlannerStuck):
                 return  # which says more
@@ -156,6 +158,7 @@ class Engine:
                 except asyncio.CancelledError:
                     if is_from_within():
                         raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
+                    self._cut_at = pending.key
                     raise
                 deliver(interpreter, pending, outcome)
                 self._moves += 1
