@@ -7,6 +7,7 @@ Only the rules stand here: which move to make is the model's to say, and a wrong
 
 from __future__ import annotations
 
+from operator import add
 from typing import NamedTuple
 
 from scaffold import Task
@@ -14,6 +15,7 @@ from scaffold.errors import TaskError
 
 PEGS = "ABC"
 MOST = 20
+_DISKS = [str(disk) for disk in range(MOST, 0, -1)]
 
 
 class Tower(NamedTuple):
@@ -43,7 +45,7 @@ class Towers:
     def show(self, tower: Tower) -> str:
         """The state, in the model's words."""
         disks = len(tower.pegs)
-        places = " ".join([f"{disk}{tower.pegs[disk - 1]}" for disk in range(disks, 0, -1)])
+        places = " ".join(map(add, _DISKS[-disks:], reversed(tower.pegs)))
         return f"disks:{disks} last:{tower.last} {places} move"
 
     def fault(self, tower: Tower, move: str) -> str:

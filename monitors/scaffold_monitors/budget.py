@@ -40,10 +40,12 @@ class Spent(msgspec.Struct):
         """Take in one more event."""
         match event:
             case events.StepAsked(ledger="model") | events.StepReserved(ledger="model"):
-                self.reserved[event.key] = self.reserved.get(event.key, 0.0) + event.usd
+                if event.usd:
+                    self.reserved[event.key] = self.reserved.get(event.key, 0.0) + event.usd
             case events.StepAnswered(ledger="model") | events.StepCut(ledger="model"):
-                worst = self.reserved.pop(event.key, 0.0)
-                self.usd += worst if event.usage.usd is None else event.usage.usd
+                worst = self.reserved.pop(event.key, 0.0) if self.reserved else 0.0
+                usd = event.usage.usd
+                self.usd += worst if usd is None else usd
             case events.ActionProposed():
                 self.proposed[event.key] = event.cost
             case events.ActionIntent(attempt=1):
@@ -77,13 +79,14 @@ class BudgetMonitor:
             events.ActionRefused,
         }
     )
+    bare = folds
 
     def __init__(self) -> None:
         self.spec = MonitorSpec(name="budget", tier=0, default=True)
 
     def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> Spent:
         """Remember what the run has used."""
-        spent = state if isinstance(state, Spent) else Spent()
+        spent: Spent = state or Spent()
         spent.follow(event)
         return spent
 

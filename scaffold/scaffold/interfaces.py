@@ -204,6 +204,17 @@ class Folds(Protocol):
 
 
 @runtime_checkable
+class FoldsBare(Protocol):
+    """A monitor that folds some kinds of event by their facts alone: it is given them without their content.
+
+    Attributes:
+        bare: these kinds. What prompts and answers hold need then not be decoded at every step.
+    """
+
+    bare: frozenset[type[Event]]
+
+
+@runtime_checkable
 class Describes(Protocol):
     """A monitor that knows better what an action is: all monitors of the run, and the stakes, read what it gives.
 

@@ -128,11 +128,11 @@ class Interpreter:
     def next(self) -> Pending | None:
         """Advance until some generator yields a move that has to be carried out; None if none can now."""
         while self._ready:
-            ready = self._ready[0]
+            ready = self._ready.popleft()
             if isinstance(ready, _Fan):
                 frame, value, error = ready.start(), None, None
-                if not ready.branches:
-                    self._ready.popleft()
+                if ready.branches:
+                    self._ready.appendleft(ready)
                 if getgeneratorstate(frame.generator) != GEN_CREATED:  # type: ignore[arg-type]  # a new frame has one
                     said = f"the sub-planner at {frame.path} has been begun before: call its function again for another"
                     self._ended(frame, _Failure(PlannerError(said)))
@@ -140,7 +140,6 @@ class Interpreter:
                 self._begun[frame] = None
             else:
                 frame, value, error = ready
-                self._ready.popleft()
             pending = self._advance(frame, value, error)
             if pending is not None:
                 return pending

@@ -136,11 +136,11 @@ class Recorder:
 
     def adopt(self, link: Link) -> None:
         """Take in an event that was read from the journal; `go_on` follows the last one."""
-        event, body = link.event, b""
+        event, content = link.event, link.content
         self.seq, self.hash, self.t = event.seq, link.hash, event.t
-        if link.content is not None:
-            body = link.content.body
-            self.secret = self.secret or link.content.salt
+        body = b"" if content is None else content.body
+        if content is not None and not self.secret:
+            self.secret = content.salt
         kind = type(event)
         folds = self._folds_of.get(kind)
         for fold in self._folding(kind) if folds is None else folds:

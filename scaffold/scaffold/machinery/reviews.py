@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
-from scaffold.interfaces import Describes, Folds, ReadsStreams
+from scaffold.interfaces import Describes, Folds, FoldsBare, ReadsStreams
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.beside import Beside
 from scaffold.machinery.bounds import bounded
@@ -51,22 +51,27 @@ _UNREAD: dict[ReasoningVisibility, int] = {"full": 0, "summary": 1, "redacted": 
 class Memory:
     """What one monitor remembers of a run, or several that fold it alike."""
 
-    __slots__ = ("fold", "folds", "state")
+    __slots__ = ("bare", "fold", "folds", "state")
 
     def __init__(self, monitor: Monitor) -> None:
         self.state: Any = None
+        self.bare: frozenset[type[Event]] = monitor.bare if isinstance(monitor, FoldsBare) else frozenset()
         self.fold = monitor.fold if isinstance(monitor, Folds) else None
         self.folds: frozenset[type[Event]] = monitor.folds if isinstance(monitor, Folds) else frozenset()
+
+    def take(self, event: Event, _body: bytes) -> None:
+        """Take in an event whose content it does not want."""
+        self.state = self.fold(self.state, event, {})  # type: ignore[misc]  # asked only of what folds
 
 
 def _memories(monitors: Sequence[Monitor]) -> list[Memory]:
     """One for each monitor. What is a plain function knows no monitor, so it need not be called for each of them."""
-    shared: dict[tuple[Any, frozenset[type[Event]]], Memory] = {}
+    shared: dict[tuple[Any, ...], Memory] = {}
     memories = []
     for monitor in monitors:
         memory = Memory(monitor)
         if isinstance(memory.fold, FunctionType):
-            memory = shared.setdefault((memory.fold, memory.folds), memory)
+            memory = shared.setdefault((memory.fold, memory.folds, memory.bare), memory)
         memories.append(memory)
     return memories
 
@@ -146,15 +151,22 @@ class Reviews:
         self._by_subject: dict[str, list[list[Watching]]] = {}
         self._watched: dict[tuple[str, str], bool] = {}
 
-    @property
+    @cached_property
     def folds(self) -> dict[type[Event], Fold]:
         """What takes in each kind of event that some monitor keeps state by."""
-        return dict.fromkeys(self._folding, self._fold)
+        return {
+            kind: memories[0].take if kind in memories[0].bare and len(memories) == 1 else self._fold
+            for kind, memories in self._folding.items()
+        }
 
     def _fold(self, event: Event, body: bytes) -> None:
+        kind = type(event)
         content = _json.decode(body) if body else {}
-        for each in self._folding[type(event)]:
-            each.state = each.fold(each.state, event, content)  # type: ignore[misc]  # only what folds is in there
+        for each in self._folding[kind]:
+            if kind in each.bare:
+                each.take(event, body)
+            else:
+                each.state = each.fold(each.state, event, content)  # type: ignore[misc]  # only what folds is in there
 
     @cached_property
     def guards(self) -> bool:

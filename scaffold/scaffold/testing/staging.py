@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.interfaces import Folds
+from scaffold.interfaces import Folds, FoldsBare
 from scaffold.machinery.streams import whole
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.moves import Thought
@@ -131,6 +131,7 @@ class Stage:
         self.answer = answer
         self._events: list[tuple[Event, bytes]] = []
         self._folds = monitor.folds if isinstance(monitor, Folds) else frozenset()
+        self._bare = monitor.bare if isinstance(monitor, FoldsBare) else frozenset()
 
     def add(self, event: Event, content: dict[str, Any] | None = None) -> None:
         """One more event; each reader decodes a copy of its content of its own, as in a run."""
@@ -142,7 +143,8 @@ class Stage:
         if self.kept:
             self._events.append((event, body))
         if type(event) in self._folds:
-            self.state = self.monitor.fold(self.state, event, decode(body) if body else {})  # type: ignore[attr-defined]  # it Folds
+            content = decode(body) if body and type(event) not in self._bare else {}
+            self.state = self.monitor.fold(self.state, event, content)  # type: ignore[attr-defined]  # it Folds
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
         """Events with their content, in order, from the one after `after`."""

@@ -148,7 +148,7 @@ def place_of(lines: Sequence[bytes], kind: str, nth: int = 0) -> int:
 def signed_anew(evidence: Evidence, signer: Signer) -> None:
     """Sign the trace as it now is, with some key."""
     lines = evidence.spine
-    last = bytes.fromhex(json.loads(lines[-1])["hash"])
+    last = bytes.fromhex(json.loads(lines[-1])["hash"]) if lines else GENESIS
     (evidence.folder / HEADS).write_text(signer.sign(Head(evidence.folder.name, len(lines), last)) + "\n")
 
 

@@ -31,7 +31,7 @@ _TAIL = len(_MARK) + 64 + len(b'"}')
 _BEFORE_TAIL = slice(-_TAIL)  # made once: two lines a step are cut, a million steps a run
 _SALT = 16
 _BEFORE_MARK = 40
-_written = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":(.*)\}', re.DOTALL).fullmatch
+_begins = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":').match
 
 
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -91,10 +91,9 @@ def read_content(line: bytes) -> Content:
         ValueError: it is not one, or not written as one is: one content has one line.
     """
     # Read as it is written: decoding it would take three times as long.
-    written = _written(line)
-    if written is not None:
-        seq, salt, body = written.groups()
-        return Content(int(seq), unhexlify(salt), body)
+    begins = _begins(line)
+    if begins is not None and line.endswith(b"}"):
+        return Content(int(begins[1]), unhexlify(begins[2]), line[begins.end() : -1])
     if MARK in line[:_BEFORE_MARK]:
         return _opened(line)
     raise ValueError("not written as content is")
@@ -179,23 +178,24 @@ class Chain:
         return event
 
     def _next(self, line: bytes) -> tuple[Event, bytes]:
-        number = self.seq + 1
-        body = line[_BEFORE_TAIL] + b"}"
-        mark = sha256(self.hash + body).digest()
-        if not line.endswith(_tail(mark)):
-            wrong = ", or one before it, was altered" if _is_sealed(line) else " is not a sealed event"
-            raise errors.TraceDamaged(f"line {number} of the trace{wrong}", number)
+        mark = sha256(b"%b%b}" % (self.hash, line[_BEFORE_TAIL])).digest()
+        if not line.endswith(b'%b%b"}' % (_MARK, hexlify(mark))):
+            raise self._damage(", or one before it, was altered" if _is_sealed(line) else " is not a sealed event")
         try:
-            event: Event = self._decode(body)
+            event: Event = self._decode(line)  # with its hash, which no event has a field for
         except msgspec.ValidationError as error:
             raise errors.NewerTrace(
-                f"line {number} of the trace is of a kind this version does not know: {error}"
+                f"line {self.seq + 1} of the trace is of a kind this version does not know: {error}"
             ) from None
         except msgspec.DecodeError:
-            raise errors.TraceDamaged(f"line {number} of the trace is no event", number) from None
-        if event.seq != number:
-            raise errors.TraceDamaged(f"line {number} of the trace says that it is number {event.seq}", number)
+            raise self._damage(" is no event") from None
+        if event.seq != self.seq + 1:
+            raise self._damage(f" says that it is number {event.seq}")
         return event, mark
+
+    def _damage(self, what: str) -> errors.TraceDamaged:
+        number = self.seq + 1
+        return errors.TraceDamaged(f"line {number} of the trace{what}", number)
 
 
 def _is_sealed(line: bytes) -> bool:
@@ -210,6 +210,6 @@ def _content_of(event: Event, line: bytes) -> Content | None:
         return None
     except (msgspec.MsgspecError, ValueError):
         content = None
-    if content is None or content.digest() != event.content:
+    if content is None or sha256(content.salt + content.body).hexdigest() != event.content:
         raise errors.TraceDamaged(f"the content of line {event.seq} was altered", event.seq)
     return content

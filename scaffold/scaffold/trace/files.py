@@ -32,7 +32,8 @@ from scaffold.trace.syncing import OneByOne, Syncing
 from scaffold.trace.writer import Writer, make_private
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from typing import BinaryIO
 
     from scaffold.interfaces import Holder
     from scaffold.trace.identities import Identities
@@ -44,6 +45,7 @@ __all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "read_files", "s
 INBOX = "inbox"
 _LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
+_BLOCK = 1 << 16
 _log = logging.getLogger(__name__)
 
 
@@ -369,40 +371,34 @@ def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
         place: where to begin; it moves along.
     """
     place = place or Place()
-    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder, place.content)) as lines:
+    seq, spine_read, content_read = place.seq, place.spine, place.content
+    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder, place.content)) as contents:
         # What is written to the spine later may have content that comes after what is read of the content.
         left = os.fstat(spine.fileno()).st_size - spine.seek(place.spine)
-        contents = _numbered(lines, place.seq)
-        waiting, belongs_to = next(contents, _NO_MORE)
-        for number, line in enumerate(spine, start=place.seq + 1):
-            left -= len(line)
-            if left < 0 or not line.endswith(b"\n"):
-                return
-            content = b""
-            while belongs_to <= number:
-                if belongs_to == number:
-                    content = waiting
-                place.content += len(waiting) + 1
-                waiting, belongs_to = next(contents, _NO_MORE)
-            place.seq = number
-            place.spine += len(line)
-            yield Record(number, line[:-1], content)
+        waiting = next(contents, b"")
+        try:
+            for line in _lines(spine, left):
+                seq += 1
+                content = b""
+                while waiting[-1:] == b"\n":  # else it is still being written, or there is none
+                    if waiting.startswith(b'{"seq":%d,' % seq):  # as a rule: most events have content
+                        content = waiting[:-1]
+                    elif seq_of(waiting) > seq:
+                        break
+                    content_read += len(waiting)
+                    waiting = next(contents, b"")
+                    if content:
+                        break
+                spine_read += len(line) + 1
+                yield Record(seq, line, content)
+        finally:
+            place.seq, place.spine, place.content = seq, spine_read, content_read
 
 
-_NO_MORE = (b"", 1 << 62)
-
-
-def _numbered(lines: Iterable[bytes], seq: int) -> Iterator[tuple[bytes, int]]:
-    """Content lines without their newlines, and the events they belong to; a line still being written ends them.
-
-    Args:
-        lines: of the content.
-        seq: the event before them.
-    """
-    for line in lines:
-        if not line.endswith(b"\n"):
-            return
-        seq += 1
-        if not line.startswith(b'{"seq":%d,' % seq):  # most events have content, so it is the next one's as a rule
-            seq = seq_of(line)
-        yield line[:-1], seq
+def _lines(file: BinaryIO, left: int) -> Iterator[bytes]:
+    """Whole lines without their newlines, of so many bytes from where a file stands."""
+    rest = b""
+    while block := file.read(min(left, _BLOCK)):
+        left -= len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
