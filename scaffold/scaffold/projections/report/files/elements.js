@@ -75,7 +75,7 @@ function facts(pairs) {
 
 // Rows of cells; a cell that is a number stands to the right.
 function table(caption, heads, rows) {
-  const made = element("table", "", element("caption", "", caption), element("thead", "", element("tr", "", heads.map((head) => scoped("col", head)))));
+  const made = element("table", "", element("caption", "", element("span", "", caption)), element("thead", "", element("tr", "", heads.map((head) => scoped("col", head)))));
   made.append(element("tbody", "", rows.map(([first, ...rest]) => element("tr", "", scoped("row", first), rest.map((cell) => element("td", typeof cell === "string" && /^[$~<]?[\d.,]+(\s?[a-z%µ]*)?$|^–$/.test(cell) ? "figure" : "", cell))))));
   return element("div", "scroll", made);
 }
