@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import random
 import resource
 import statistics
 import subprocess
@@ -24,7 +25,8 @@ from typing import Any
 from scaffold.interfaces import Surroundings
 from scaffold.machinery.recorder import Recorder
 from scaffold.testing.tampering import made_up_key
-from scaffold.trace.files import CONTENT, SPINE, FileJournal
+from scaffold.trace.files import SPINE, FileJournal
+from scaffold.trace.parts import content_lines
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary import events as ev
 
@@ -32,6 +34,7 @@ RUN = "20260101-000000-aaaaaa"
 HEAD_EVERY = 100
 ROUNDS = 5
 BYTES = 1024
+WORDS = Path(__file__).read_text(encoding="utf-8").split()  # so that compressing full parts of content has work to do
 
 
 async def no_sync(_: int) -> None:
@@ -44,9 +47,11 @@ async def write(root: Path, events: int) -> float:
     claim = await journal.claim(RUN, "benchmark", create=True)
     recorder = Recorder(journal, claim, Surroundings(), signer=made_up_key(1))
     recorder.record(ev.RunStarted(format=ev.FORMAT, run=RUN, scaffold="0", planner="benchmark"), {"task": {}})
-    text = "x" * (BYTES - 330)  # the rest is the event itself, its digest and its hash
+    words = random.Random(1).choices(WORDS, k=events + BYTES)  # noqa: S311 - the same text every time
+    length = BYTES - 330  # the rest is the event itself, its digest and its hash
     began = time.process_time()
     for number in range(1, events):
+        text = " ".join(words[number : number + length // 6])[:length]
         recorder.record(ev.Noted(key=str(number)), {"text": text, "partial": None})
         if number % HEAD_EVERY == 0:
             await recorder.flush(durable=True)
@@ -62,7 +67,7 @@ async def write(root: Path, events: int) -> float:
 def floor_of_writing(folder: Path, to: Path) -> float:
     """Hash the same lines as a chain, and their content, and write them in the same pieces."""
     spine = (folder / SPINE).read_bytes().splitlines(keepends=True)
-    content = (folder / CONTENT).read_bytes().splitlines(keepends=True)
+    content = list(content_lines(folder))
     began, previous = time.process_time(), bytes(32)
     with (to / "spine").open("wb", buffering=0) as one, (to / "content").open("wb", buffering=0) as other:
         for start in range(0, len(spine), HEAD_EVERY):
@@ -78,10 +83,11 @@ def floor_of_writing(folder: Path, to: Path) -> float:
 def floor_of_verifying(folder: Path) -> float:
     """Read the same lines, and hash each once."""
     began = time.process_time()
-    for name in (SPINE, CONTENT):
-        with (folder / name).open("rb") as file:
-            for line in file:
-                hashlib.sha256(line).digest()
+    with (folder / SPINE).open("rb") as file:
+        for line in file:
+            hashlib.sha256(line).digest()
+    for line in content_lines(folder):
+        hashlib.sha256(line).digest()
     return time.process_time() - began
 
 
@@ -96,8 +102,8 @@ def verified(folder: Path) -> float:
 
 
 def size_of(folder: Path) -> float:
-    """Megabytes of spine and content."""
-    return sum((folder / name).stat().st_size for name in (SPINE, CONTENT)) / 1e6
+    """Megabytes of spine and content, as they are read: full parts of content lie there compressed."""
+    return ((folder / SPINE).stat().st_size + sum(map(len, content_lines(folder)))) / 1e6
 
 
 def row(name: str, seconds: list[float], floors: list[float], **more: Any) -> None:
