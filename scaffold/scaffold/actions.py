@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import msgspec
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
+from scaffold.errors import NotPerformed
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import canonical
 
@@ -53,17 +54,20 @@ class FunctionAction:
         try:
             checked = self._check(dict(arguments), strict=False)
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
-                for fault in error.errors(include_url=False, include_input=False)
-            ]
-            raise ValueError("; ".join(faults)) from None
+            raise ValueError(_faults_of(error)) from None
         return self._plain(checked, mode="json")  # type: ignore[no-any-return]  # a model's is a dict
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
-        """Redeem the clearance on exactly these arguments, then do it."""
+        """Redeem the clearance on exactly these arguments, then do it.
+
+        Raises:
+            NotPerformed: its annotations do not take what they have let through: a validator changes what it reads.
+        """
         call = clearance.redeem(self.spec.name, canonical(arguments))
-        values = self._values(arguments, call)
+        try:
+            values = self._values(arguments, call)
+        except ValidationError as error:
+            raise NotPerformed(f"what was reviewed does not fit: {_faults_of(error)}") from None
         if self._waits:
             return await self._function(**values)
         return await asyncio.to_thread(self._function, **values)
@@ -232,6 +236,14 @@ class _Shape(NamedTuple):
     schema: dict[str, Any]
     told: bool
     credentials: dict[str, str]
+
+
+def _faults_of(error: ValidationError) -> str:
+    """What does not fit, argument by argument, without what was given for it."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    )
 
 
 def _credential_in(hint: Any) -> str:

@@ -118,6 +118,21 @@ def test_what_the_schema_refuses_no_monitor_and_no_person_is_asked_about(
     assert (monitor.seen, boss.asked, world.done) == ([], [], [])
 
 
+@pytest.mark.parametrize("said", ["NaN", "Infinity", "-1e999"])
+def test_a_number_that_canonical_bytes_cannot_hold_is_refused(world: World, watcher: type[Watcher], said: str) -> None:
+    """It would be reviewed as null, and not performed as what the schema let through, wherever it stands."""
+
+    @action(effect="irreversible")
+    async def move(way: list[float]) -> str:
+        world.done.append(tuple(way))
+        return "moved"
+
+    outcome = world.solve(doing("move", way=["1", said]), monitors=[watcher()], actions=[move])
+    assert "do not fit: JSON has no form for a number that is not finite" in outcome.answer
+    assert [each.status for each in outcome.actions] == ["refused"]
+    assert not world.done
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "task", "said"),
     [

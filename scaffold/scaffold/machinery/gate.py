@@ -7,6 +7,7 @@ Nothing else in the project makes a Clearance, and no action runs without one.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.clearance import Clearance, Mint
 from scaffold.vocabulary.moves import Review
 from scaffold.vocabulary.plan import ActionCall, is_pending
+from scaffold.vocabulary.references import BARE
 from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict
 
 if TYPE_CHECKING:
@@ -179,9 +181,12 @@ class Gate:
         if problem or is_pending(call.arguments):
             return problem, None
         try:
-            return "", self._actions[call.action].validate(decode(canonical(call.arguments)))
+            arguments = self._actions[call.action].validate(decode(canonical(call.arguments)))
         except ValueError as error:
             return f"its arguments do not fit: {error}", None
+        if not _is_finite(arguments):
+            return "its arguments do not fit: JSON has no form for a number that is not finite", None
+        return "", arguments
 
     def _unfit(self, name: str) -> str:
         """Say why an action cannot be taken, whatever its arguments; nothing when it can."""
@@ -487,6 +492,20 @@ class Gate:
             )
         )
         return Clearance(self._mint, call.action, exact, told, observed=self._observe)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it holds no number that stands as null in canonical bytes: that is not what the schema let through."""
+    kind = type(value)
+    if kind is float:
+        return isfinite(value)
+    if kind in BARE:
+        return True
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return True
+    return all(map(_is_finite, value))
 
 
 def _blocked(problem: str) -> Verdict:
