@@ -115,7 +115,7 @@ class Scaffold(Assembly):
             credentials=credentials,
             base=base,
         )
-        self._planner, self._planner_name = _planner(planner, options or {}, base or Path.cwd())
+        self._planner, self._planner_name = planner_of(planner, options or {}, base or Path.cwd())
         self._running: dict[str, Engine] = {}
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
@@ -224,9 +224,14 @@ class Scaffold(Assembly):
             await self.journal.release(claim)
 
 
-def _planner(
+def planner_of(
     said: str | Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path
 ) -> tuple[Callable[[Task], Planning[Any]], str]:
+    """The planner that is meant, with its options, and what a trace calls the two.
+
+    Raises:
+        BadInput: there is none, or it does not take these options.
+    """
     if callable(said):
         name = f"{said.__module__}:{getattr(said, '__qualname__', type(said).__name__)}"
         function = said

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 
 from scaffold import document as documents
 from scaffold import registry
-from scaffold.agent import Scaffold
+from scaffold.agent import Scaffold, planner_of
 from scaffold.credentials import Credentials
 from scaffold.document import Document, Place, show, unknown
 from scaffold.errors import BadInput, TaskError, nearest
@@ -81,6 +81,43 @@ class Built(NamedTuple):
     document: Document
 
 
+class Faults:
+    """What is wrong in several parts of a file, told together: who installs what is missing should hear of a slip too.
+
+    Attributes:
+        found: the faults so far.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[BadInput] = []
+
+    @contextlib.contextmanager
+    def gathered(self, located: AbstractContextManager[None]) -> Iterator[None]:
+        """Keep the fault of one part, located in the file, and go on with the next."""
+        try:
+            with located:
+                yield
+        except BadInput as error:
+            if str(error) not in map(str, self.found):
+                self.found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found, if anything: one fault as it is, several on a line each.
+
+        Raises:
+            BadInput: of the kind of the first.
+        """
+        if not self.found:
+            return
+        first, *others = self.found
+        if not others:
+            raise first
+        if isinstance(first, TaskError):
+            said = "\n".join((str(first.args[0]), *map(str, others)))
+            raise TaskError(said, path=first.path, where=first.where) from first
+        raise BadInput("\n".join(map(str, self.found))) from first
+
+
 class Shared:
     """What several agents have in common: backends and sources of actions, one for each way they are described."""
 
@@ -131,14 +168,19 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
     changes = changes or Changes()
     document = read(Path(path))
     config = _config(document, changes)
-    with document.locating():
-        shared = shared or Shared()
+    shared = shared or Shared()
+    faults = Faults()
+    actions: list[Action | ActionSource] = []
+    with faults.gathered(document.locating()):
         actions = _actions(config, document.locating, shared)
         names = [action.spec.name for action in registry.each_action(actions)]
         task = _task(document, *_inputs(document, changes), names)
+    with faults.gathered(document.locating()):
         outside["calibration"] = read_calibration(document)
         outside["monitorability"] = read_monitorability(document)
+    with faults.gathered(document.locating()):
         agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
+    faults.tell()
     return Built(agent, task, config, document)
 
 
@@ -167,14 +209,19 @@ class Template:
         changes = changes or Changes()
         self.document = document
         self.config = _config(document, changes)
-        with document.locating():
-            shared = shared or Shared()
+        shared = shared or Shared()
+        faults = Faults()
+        actions: list[Action | ActionSource] = []
+        with faults.gathered(document.locating()):
             actions = _actions(self.config, document.locating, shared)
             self._actions = [action.spec.name for action in registry.each_action(actions)]
             self.inputs, self._tainted = _inputs(document, changes)
+        with faults.gathered(document.locating()):
             outside["calibration"] = read_calibration(document)
             outside["monitorability"] = read_monitorability(document)
+        with faults.gathered(document.locating()):
             self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
+        faults.tell()
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:
         """One task that fits the agent, with these inputs beside or in place of the file's, perhaps another prompt.
@@ -345,10 +392,15 @@ def _assemble(
     outside: Mapping[str, Any],
 ) -> Scaffold:
     base = Path(config["base"])
-    backends = _make_backends(config["backends"], locate, given, shared or Shared())
-    monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate, base)
-    with locate(within=("sampling",)):
+    faults = Faults()
+    backends = _make_backends(config["backends"], locate, given, shared or Shared(), faults)
+    monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate, base, faults)
+    with faults.gathered(locate(within=("sampling",))):
         sampling = read_sampling(config["sampling"])
+    if faults.found:  # else what is made finds it
+        with faults.gathered(locate(within=("planner",))):
+            planner_of(config["planner"], config["options"], base)
+    faults.tell()
     with locate(within=("planner",)):
         return Scaffold(
             config["planner"],
@@ -368,21 +420,22 @@ def _assemble(
 
 
 def _make_backends(
-    said: Mapping[str, Any], locate: Locate, given: Mapping[str, str], shared: Shared
+    said: Mapping[str, Any], locate: Locate, given: Mapping[str, str], shared: Shared, faults: Faults
 ) -> dict[str, Backend]:
     """Make the backend of each role."""
     backends = {}
     for role, spec in said.items():
-        with _on_the_command_line(spec) if role in given else locate(within=("backends", role)):
+        located = _on_the_command_line(spec) if role in given else locate(within=("backends", role))
+        with faults.gathered(located):
             backends[role] = shared.backend(spec)
     return backends
 
 
-def _make_monitors(said: list[Any], locate: Locate, base: Path) -> list[Monitor]:
+def _make_monitors(said: list[Any], locate: Locate, base: Path, faults: Faults) -> list[Monitor]:
     monitors = []
     for number, each in enumerate(said):
         name, settings = (each, {}) if isinstance(each, str) else next(iter(each.items()))
-        with locate(within=("policy",) if name == "policy" else ("monitors", number)):
+        with faults.gathered(locate(within=("policy",) if name == "policy" else ("monitors", number))):
             monitors.append(registry.make_monitor(name, settings or {}, base))
     return monitors
 

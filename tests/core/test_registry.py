@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scaffold import entries, registry
+from scaffold import entries, registry, taskfile
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
 
 if TYPE_CHECKING:
@@ -122,6 +122,20 @@ def test_a_broken_plugin_says_whose_it_is_and_what_is_wrong() -> None:
         registry.make_monitor("shapeless", {})
     with pytest.raises(MissingExtra, match=r"needs an optional part: pip install 'system2-scaffold\[hf\]'"):
         registry.load("monitor", "lacking")
+
+
+@pytest.mark.usefixtures("strangers")
+def test_an_absent_part_and_a_slip_elsewhere_in_a_task_file_are_told_together(tmp_path: Path) -> None:
+    """Whoever has to install something hears before that what else is wrong: a line for each, with its place."""
+    file = tmp_path / "task.yaml"
+    file.write_text("prompt: a\nplanner: delibrate\nmonitors: [lacking]\nactions: [nowhere:pay]\n")
+    with pytest.raises(TaskError) as told:
+        taskfile.build(file)
+    actions, monitor, planner = str(told.value).splitlines()
+    assert actions.startswith(f"{file}:4: actions.0: no module 'nowhere'")
+    lacks = "the monitor 'lacking' needs an optional part: pip install 'system2-scaffold[hf]'"
+    assert monitor == f"{file}:3: monitors.0: {lacks}"
+    assert planner.startswith(f"{file}:2: planner: no planner named 'delibrate'; did you mean 'deliberate'?")
 
 
 @pytest.mark.usefixtures("strangers")
