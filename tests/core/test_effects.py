@@ -46,22 +46,24 @@ def test_what_an_action_gives_back_is_tainted_unless_it_is_trusted(world: World)
     assert world.solve(doing("clock"), actions=[clock]).answer == [{"hour": 7}, ["action:0"], False]
 
 
+def one_more(cents: int) -> int:
+    """A validator that changes what it reads, and takes less than it makes."""
+    if cents > 9:
+        raise ValueError("too much")
+    return cents + 1
+
+
 def test_an_action_that_does_not_take_what_it_let_through_is_known_not_to_have_run(
     world: World, watcher: type[Watcher]
 ) -> None:
     """A validator that changes what it reads may refuse what it made itself: the function was never called."""
-
-    def one_more(cents: int) -> int:
-        if cents > 9:
-            raise ValueError("too much")
-        return cents + 1
 
     @action(effect="irreversible")
     async def give(cents: Annotated[int, AfterValidator(one_more)]) -> None:
         world.done.append((cents,))
 
     outcome = world.solve(doing("give", {"cents": 9}), monitors=[watcher()], actions=[give])
-    assert outcome.answer[:2] == ["ActionFailed", "what was reviewed does not fit: cents: Value error, too much (at 0)"]
+    assert outcome.answer[:2] == ["ActionFailed", "what was reviewed does not fit: cents: Value error, too much"]
     assert not world.done
 
 
