@@ -7,7 +7,6 @@ Only the rules stand here: which move to make is the model's to say, and a wrong
 
 from __future__ import annotations
 
-from operator import add
 from typing import NamedTuple
 
 from scaffold import Task
@@ -15,7 +14,7 @@ from scaffold.errors import TaskError
 
 PEGS = "ABC"
 MOST = 20
-_DISKS = [str(disk) for disk in range(MOST, 0, -1)]
+_PLACES = {disks: " ".join(f"{disk}%s" for disk in range(disks, 0, -1)) for disks in range(1, MOST + 1)}
 
 
 class Tower(NamedTuple):
@@ -45,8 +44,7 @@ class Towers:
     def show(self, tower: Tower) -> str:
         """The state, in the model's words."""
         disks = len(tower.pegs)
-        places = " ".join(map(add, _DISKS[-disks:], reversed(tower.pegs)))
-        return f"disks:{disks} last:{tower.last} {places} move"
+        return f"disks:{disks} last:{tower.last} {_PLACES[disks] % tuple(tower.pegs[::-1])} move"
 
     def fault(self, tower: Tower, move: str) -> str:
         """Say why a move is against the rules."""

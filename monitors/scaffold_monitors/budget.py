@@ -14,6 +14,7 @@ import msgspec
 
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary import events
+from scaffold.vocabulary.events import StepAnswered, StepAsked, StepCut, StepReserved
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
 from scaffold_monitors.findings import unread
 
@@ -39,13 +40,13 @@ class Spent(msgspec.Struct):
     def follow(self, event: events.Event) -> None:
         """Take in one more event."""
         match event:
-            case events.StepAsked(ledger="model") | events.StepReserved(ledger="model"):
-                if event.usd:
+            case StepAsked() | StepReserved():
+                if event.usd and event.ledger == "model":
                     self.reserved[event.key] = self.reserved.get(event.key, 0.0) + event.usd
-            case events.StepAnswered(ledger="model") | events.StepCut(ledger="model"):
-                worst = self.reserved.pop(event.key, 0.0) if self.reserved else 0.0
-                usd = event.usage.usd
-                self.usd += worst if usd is None else usd
+            case StepAnswered() | StepCut():
+                if event.ledger == "model":
+                    worst, usd = self.reserved.pop(event.key, 0.0), event.usage.usd
+                    self.usd += worst if usd is None else usd
             case events.ActionProposed():
                 self.proposed[event.key] = event.cost
             case events.ActionIntent(attempt=1):

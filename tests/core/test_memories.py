@@ -100,3 +100,34 @@ def test_what_waits_for_nothing_takes_no_task(
     world.solve(posting, monitors=slower)
     assert together[:2] == [1, 1]  # nobody knew yet
     assert max(together[2:]) == 2
+
+
+class Contents:
+    """A monitor that remembers what content it was given."""
+
+    folds: frozenset[type[events.Event]] = frozenset({events.ActionProposed, events.ActionOutcome})
+
+    def __init__(self, name: str, bare: frozenset[type[events.Event]] | None = None) -> None:
+        self.spec = MonitorSpec(name=name, watches=frozenset({"answer"}))
+        self.given: list[bool] = []
+        if bare is not None:
+            self.bare = bare
+
+    def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> int:
+        """Note whether there was any."""
+        self.given.append(bool(content))
+        return 0
+
+    async def review(self, _subject: Subject, view: Any, _context: Any) -> Verdict:
+        """Nothing."""
+        return ALLOW
+
+
+def test_content_is_given_of_the_kinds_that_are_not_folded_bare(world: World) -> None:
+    """Which kinds a monitor folds by their facts alone is its own matter: others have their content all the same."""
+    whole, half = Contents("whole"), Contents("half", frozenset({events.ActionOutcome}))
+    world.solve(posting, monitors=[whole, half])
+    assert (whole.given, half.given) == ([True] * 4, [True, False, True, False])
+    alone = Contents("alone", Contents.folds)
+    world.solve(posting, monitors=[alone])
+    assert alone.given == [False] * 4

@@ -72,9 +72,11 @@ class Ledger:
         """Hold what a step has used so far and what its next call may cost at worst."""
         if key in self._open:
             self._release(key)
-        held = self._open[key] = Reservation(spent.tokens + tokens, (spent.usd or 0.0) + usd)
-        self._held.tokens += held.tokens
-        self._held.usd += held.usd
+        if spent is not NO_USAGE:
+            tokens, usd = tokens + spent.tokens, usd + (spent.usd or 0.0)
+        self._open[key] = Reservation(tokens, usd)
+        self._held.tokens += tokens
+        self._held.usd += usd
         self.steps += steps
 
     def _release(self, key: str) -> None:
