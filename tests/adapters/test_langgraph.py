@@ -206,12 +206,13 @@ async def test_a_tool_that_raises_is_unknown_unless_it_reads(front: Front) -> No
 
 
 async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
-    """With what is wrong, and nothing is called."""
+    """With what is wrong, and nothing is called; half a character, which models can say, no trace could hold."""
     pay = paying(front)
     async with front.gate(actions_of([pay])).run(front.task) as run:
-        agent = create_agent(model({"invoice": "i1", "cents": "many"}), gated(run, [pay]))
+        agent = create_agent(model({"invoice": "i1", "cents": "many"}, {"invoice": "\ud800"}), gated(run, [pay]))
         answer = await agent.ainvoke(GO)
     assert "cents: Input should be a valid integer" in results(answer)[0][0]
+    assert "cannot be recorded" in results(answer)[1][0]
     assert not front.done
 
 

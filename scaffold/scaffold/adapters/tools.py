@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from scaffold.errors import (
     ActionFailed,
+    ActionRefused,
     BadInput,
     MissingExtra,
     NotPerformed,
@@ -204,6 +205,8 @@ class Reach:
         before = _carried.set(carried)
         try:
             observation = await self._run.act(name, arguments)
+        except BadInput as error:  # no trace could hold it: a fault of the agent's model, which is told
+            raise ActionRefused(str(error), "", action=name) from error
         finally:
             _carried.reset(before)
         return carried.result if carried.done else observation.value
