@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+import ctypes
 import gc
+import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,6 +344,35 @@ def test_programs_pass_their_tests_or_are_told_why_not(code: str, said: object) 
     """Only code that lets the tests run to their end has passed; limits hold on output, memory, files and network."""
     found = asyncio.run(_checked(passes_tests(ADDS, seconds=20), code))
     assert found is True if said is True else str(said) in str(found)
+
+
+@pytest.mark.parametrize(
+    "does",
+    ["os.chroot('.')", "os.chown('.', 1, 1)", "os.setuid(1)", "open('/dev/mem', 'rb')"],
+)
+def test_a_program_has_no_powers_of_roots(does: str) -> None:
+    """Whoever runs it, code is refused what only root may do, and keeps its folder."""
+    refused = "except OSError:\n    open('mine', 'w').close()\n"
+    code = f"import os\ntry:\n    {does}\n{refused}else:\n    raise SystemExit(1)\n"
+    assert asyncio.run(_checked(passes_tests("assert os.path.exists('mine')", seconds=20), code)) is True
+
+
+def test_a_program_writes_in_its_own_folder_only(tmp_path: Path) -> None:
+    """What its user could write elsewhere it cannot, nor remove, nor end who called it; it may write into nothing."""
+    kept = tmp_path / "kept"
+    kept.write_text("whole")
+    tmp_path.chmod(0o777)
+    kept.chmod(0o666)
+    harm = ["open(kept, 'w')", "open(kept + '2', 'w')", "os.remove(kept)", "os.truncate(kept, 0)"]
+    tries = "".join(f"try:\n    {each}\nexcept OSError:\n    refused += 1\n" for each in harm)
+    code = f"import os\nkept, refused = {str(kept)!r}, 0\n{tries}open(os.devnull, 'w').write('x')\n"
+    version = ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+    if version < 1:
+        pytest.skip("this system has no Landlock")
+    if version >= 6:
+        code += "try:\n    os.kill(os.getppid(), 0)\n    refused = 0\nexcept OSError:\n    pass\n"
+    said = asyncio.run(_checked(passes_tests("assert refused == 4", seconds=20), code))
+    assert (said, kept.read_text()) == (True, "whole")
 
 
 def test_what_a_program_started_elsewhere_is_not_waited_for() -> None:

@@ -28,11 +28,14 @@ def passes_tests(
     """Make a critic that wants Python code to pass tests: both run one after the other, in one module of a new process.
 
     They have the standard library, an empty environment, a folder of their own, and limits on time, memory, files and
-    output; they start no processes where the system can forbid that (it cannot for root). They have no network where
-    the system lets us take it away (user namespaces on Linux); if it does not, nothing is run, unless `network` says
-    that this may be. That keeps accidents in, not attacks: code that means harm belongs into a virtual machine. Tests
-    in the code's own process can also be fooled by code that sets out to. A run that ends before the tests do is a
-    failure, whatever its status.
+    output. They have no network where the system lets us take it away (user namespaces on Linux); if it does not,
+    nothing is run, unless `network` says that this may be. Elsewhere than in their folder they write nothing where the
+    system can forbid that (Landlock: Linux 5.13; since 6.12 they end no other process either). They start no processes,
+    and read what the user may read. Root's programs become `nobody`'s where `nobody` can read Python's library; where
+    not, they lose root's powers, but still read root's files and can start processes, which no limit forbids root. That
+    keeps accidents in, not attacks: code that means harm belongs into a virtual machine. Tests in the code's own
+    process can also be fooled by code that sets out to. A run that ends before the tests do is a failure, whatever its
+    status.
 
     Args:
         tests: Python source, such as `assert add(1, 2) == 3`; it sees what the code defines.
