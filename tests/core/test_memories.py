@@ -108,7 +108,7 @@ class Contents:
     folds: frozenset[type[events.Event]] = frozenset({events.ActionProposed, events.ActionOutcome})
 
     def __init__(self, name: str, bare: frozenset[type[events.Event]] | None = None) -> None:
-        self.spec = MonitorSpec(name=name, watches=frozenset({"answer"}))
+        self.spec = MonitorSpec(name=name, watches=frozenset({"action"}))
         self.given: list[bool] = []
         if bare is not None:
             self.bare = bare
@@ -119,7 +119,7 @@ class Contents:
         return 0
 
     async def review(self, _subject: Subject, view: Any, _context: Any) -> Verdict:
-        """Nothing."""
+        """Nothing is wrong with anything."""
         return ALLOW
 
 
