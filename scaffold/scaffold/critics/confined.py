@@ -59,7 +59,7 @@ def _powerless() -> None:
 
 
 def _write_here_only() -> None:
-    """Have files changed in this folder alone, and nobody else sent a signal, where the system can do that: Landlock."""
+    """Have files changed in this folder alone, and nobody else signalled, where the system can do that: Landlock."""
     import ctypes
 
     library = ctypes.CDLL(None)
