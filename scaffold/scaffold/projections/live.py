@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 from opentelemetry import trace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from scaffold.projections.conventions import Content
     from scaffold.projections.overlays import Backend
     from scaffold.vocabulary.events import Event
+
+    _Taken: TypeAlias = tuple[Event, Content | bytes, bool]  # and whether it happens now
 
 _decode = msgspec.json.decode
 
@@ -66,19 +69,22 @@ class LiveExport:
         self._fault = ""
         self._closed = False
         self._resumed = resumed
-        self._waiting: list[tuple[Event, Content | bytes, bool]] = []
+        self._followed: tuple[Event, bytes] | None = None
+        self._waiting: deque[_Taken] = deque()
         self._reading = threading.Lock()  # a run is closed by another thread
         self._due: asyncio.TimerHandle | None = None
 
     def follow(self, event: Event, body: bytes) -> None:
         """Take an event with the bytes of its content, whether it happens now or was read from the trace."""
+        self._put_aside()
         if len(self._waiting) >= AT_ONCE:
             self._read()
-        self._waiting.append((event, body, False))
+        self._followed = event, body
 
     def send(self, event: Event, body: bytes) -> None:
         """Say that the event followed last happens now, so that its spans are to be sent."""
-        self._waiting[-1] = (event, body, True)
+        self._followed = None
+        self._waiting.append((event, body, True))
         if self._due is None:
             try:
                 self._due = asyncio.get_running_loop().call_later(LATEST_SECONDS, self._read_in_time)
@@ -92,6 +98,7 @@ class LiveExport:
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
         """Show a head that was signed now: spans are one of the places where a copy of it can be kept."""
+        self._put_aside()
         self._read()
         if not self._fault:
             for head, whole in read_heads(note):
@@ -106,6 +113,7 @@ class LiveExport:
         if self._closed:
             return 0
         self._closed = True
+        self._put_aside()
         self._read()
         if not self._resumed:
             self._pass_on(self._spans.finish())
@@ -125,23 +133,31 @@ class LiveExport:
             self._warn(f"{self._sink.where} may not have all of the run ({loss.reason})")
         return loss.spans
 
+    def _put_aside(self) -> None:
+        """The event followed last did not happen now."""
+        if self._followed is not None:
+            self._waiting.append((*self._followed, False))
+            self._followed = None
+
     def _read_in_time(self) -> None:
         self._due = None
         self._read()
 
     def _read(self) -> None:
-        """Read the events that wait."""
+        """Read the events that wait; the figures after all spans, so that each finds its own in the caches."""
         with self._reading:
-            waiting, self._waiting = self._waiting, []
-            for event, content, happens in waiting:
+            read: list[_Taken] = []
+            while self._waiting:
+                event, content, happens = taken = self._waiting.popleft()
                 if self._resumed:
                     self._spans.settle()  # a session that ended in the earlier process was sent by it
                 spans = self._fold(event, content)
                 self._resumed = self._resumed and not happens
                 if not self._resumed:
                     self._pass_on(spans)
-            if waiting:
-                self._count(waiting)
+                read.append(taken)
+            if read:
+                self._count(read)
 
     def _fold(self, event: Event, content: Content | bytes) -> list[ReadableSpan]:
         if self._fault:
@@ -154,7 +170,7 @@ class LiveExport:
             self._fault = str(error) or type(error).__name__
             return []
 
-    def _count(self, events: Sequence[tuple[Event, Content | bytes, bool]]) -> None:
+    def _count(self, events: Sequence[_Taken]) -> None:
         if self._figures is None:
             return
         try:
