@@ -78,7 +78,7 @@ def read_calibration(document: Document) -> Calibration | None:
         return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Calibration)
     except OSError as error:
         raise document.fault(f"cannot read {said!r}: {error.strerror}", place) from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise document.fault(f"{said!r} is no calibration: {error}", place) from None
 
 
@@ -95,7 +95,7 @@ def read_monitorability(document: Document) -> Monitorability | None:
     except OSError as error:
         made = "`scaffold audit monitorability --write FILE` makes it from past runs"
         raise document.fault(f"cannot read {said!r}: {error.strerror}; {made}", place) from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise document.fault(f"{said!r} holds no figures of monitorability: {error}", place) from None
 
 

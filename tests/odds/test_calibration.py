@@ -225,3 +225,25 @@ def test_the_vote_of_a_majority_ignores_what_is_stated(tmp_path: Path) -> None:
     texts = [Guess(number=4, sure=sure).model_dump_json() for sure in (0.1, 0.5, 0.9)]
     folder = run(tmp_path, guessing(1, majority(3)), Scripted(texts))
     assert list(key_of(folder).values()) == ['{"number":4}']
+
+
+@pytest.mark.parametrize(
+    ("stated", "sure"),
+    [("0.5", 0.5), ('"0.5"', 0.5), ("true", 1.0), ("NaN", None), ("-Infinity", None), ("7", None), ('"high"', None)],
+)
+def test_a_confidence_in_a_trace_is_a_number_from_0_to_1_or_none(stated: str, sure: float | None) -> None:
+    """What a type accepts counts, text too; what no confidence can be does not, whoever wrote the trace."""
+    assert answer_in(f'{{"number": 7, "sure": {stated}}}', schema_of(Guess)) == ('{"number":7}', sure)
+
+
+@pytest.mark.parametrize(
+    ("stated", "right"),
+    [([], []), ([0.5], [0.1, 0.2]), ([0.5, 0.5], [0.1, 0.2]), ([0.2, 0.4], [0.9, 0.1]), ([2], [0.5])],
+)
+def test_a_curve_that_is_none_is_found_before_the_run(tmp_path: Path, stated: list[float], right: list[float]) -> None:
+    """A calibration written by hand is refused with its place, not found out in the midst of a vote."""
+    curve = {"backend": "b", "model": "m", "step": "solve", "seen": 9, "stated": stated, "right": right}
+    (tmp_path / "c.json").write_text(json.dumps({"curves": [curve]}))
+    (tmp_path / "task.yaml").write_text("prompt: x\nsampling: {once: true, calibration: c.json}\n")
+    with pytest.raises(TaskError, match=r"task.yaml:2: sampling.calibration: 'c.json' is no calibration: .*ascending"):
+        build(tmp_path / "task.yaml")

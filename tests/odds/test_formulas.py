@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scaffold import ahead_by, majority, once
+from scaffold.odds.estimate import policy_in
 from scaffold.odds.formulas import (
     Odds,
     Spread,
@@ -158,3 +159,15 @@ def test_samples_that_say_the_same_are_worth_one() -> None:
     assert effective_votes(10, 0.0) == 10
     assert correlation_of([(5, 5), (0, 5), (5, 5)]) == 1.0
     assert correlation_of([(3, 5)]) == 0.0
+
+
+def test_the_odds_of_many_votes_take_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer points tell the same to four digits; what would take hours all the same is not known."""
+    spread = Spread(0.8, 0.2)
+    fine = spread.majority(5, 10, 0.9), spread.ahead_by(2, 16, 0.9)
+    monkeypatch.setattr(Spread, "_MOST_WORK", 1.0)
+    coarse = spread.majority(5, 10, 0.9), spread.ahead_by(2, 16, 0.9)
+    assert coarse != fine
+    assert [each == pytest.approx(other, abs=1e-4) for each, other in zip(coarse, fine, strict=True)] == [True, True]
+    assert policy_in("majority(5, cap=10)") == ("majority", 5, 10)
+    assert (policy_in("majority(1001, cap=2002)"), policy_in("ahead_by(500, cap=4000)")) == (None, None)

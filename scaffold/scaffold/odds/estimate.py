@@ -12,12 +12,21 @@ from typing import NamedTuple
 import msgspec
 
 from scaffold.evaluation.statistics import wilson
-from scaffold.odds.formulas import Odds, Spread, correlation_of, effective_votes, once_odds
+from scaffold.odds.formulas import (
+    Odds,
+    Spread,
+    ahead_by_work,
+    correlation_of,
+    effective_votes,
+    majority_work,
+    once_odds,
+)
 from scaffold.odds.measured import Group, Key, Measured, Name, Taken
 from scaffold.vocabulary.models import Prices
 
 MOST_LEAD = 30
 ENOUGH_SAMPLES = 3  # of a prompt, before their agreement tells anything
+_MOST_WORK = 30_000  # states of a vote whose odds are worked out
 _POLICY = re.compile(r"(ahead_by|majority)\((\d+), cap=(\d+)\)|once\(cap=(\d+)\)")
 
 
@@ -161,7 +170,7 @@ def estimate(
 
 
 def policy_in(name: str) -> Vote | None:
-    """The policy of a name in the trace; None for one whose odds are not known."""
+    """The policy of a name in the trace; None for one whose odds are not known, or would take minutes to work out."""
     if not name:
         return Vote("once", 1, 3)
     found = _POLICY.fullmatch(name)
@@ -169,7 +178,9 @@ def policy_in(name: str) -> Vote | None:
         return None
     if found[1] is None:
         return Vote("once", 1, int(found[4]))
-    return Vote(found[1], int(found[2]), int(found[3]))
+    number, cap = int(found[2]), int(found[3])
+    work = ahead_by_work(number, cap) if found[1] == "ahead_by" else majority_work(number, cap)
+    return Vote(found[1], number, cap) if work <= _MOST_WORK else None
 
 
 def odds_of(policy: Vote, spread: Spread, accepted: float) -> Odds:
@@ -288,7 +299,7 @@ def _remarks(
     if correlation > 0.05:  # noqa: PLR2004 - less is noise
         said.append(f"samples of a prompt go together: 10 of them are worth {effective_votes(10, correlation):.1f}")
     if policy is None:
-        said.append("how it is sampled has no known odds: only its votes are estimated")
+        said.append("how it is sampled has no known odds, or too many votes for them: only its votes are estimated")
     return said
 
 

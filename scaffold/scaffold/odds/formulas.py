@@ -114,6 +114,16 @@ def majority_odds(p: float, n: int, cap: int, accepted: float = 1.0) -> Odds:
     return Odds(right, wrong, unsettled, samples)
 
 
+def ahead_by_work(k: int, cap: int) -> float:
+    """How many states of a vote by k are gone through for its odds."""
+    return 2.0 * k * cap
+
+
+def majority_work(n: int, cap: int) -> float:
+    """How many states of a majority of n are gone through for its odds."""
+    return n * n * cap / 4
+
+
 def once_odds(p: float, cap: int, accepted: float = 1.0) -> Odds:
     """What becomes of taking the first acceptable sample."""
     some = 1 - (1 - accepted) ** cap
@@ -132,14 +142,16 @@ class Spread:
     """
 
     _LEAST = 1e-4
-    _POINTS = 400
+    _POINTS = 400  # on either side of the middle
+    _FEWEST = 40  # which tell four digits still: the sum over a smooth density on a grid converges that fast
+    _MOST_WORK = 500_000.0  # over all points: about a second's
 
     def __init__(self, mean: float, correlation: float = 0.0) -> None:
         self.mean = mean
         self.correlation = correlation
-        self.points = self._grid()
+        self.points = self._grid(self._POINTS)
 
-    def _grid(self) -> list[tuple[float, float]]:
+    def _grid(self, most: int) -> list[tuple[float, float]]:
         """Shares and their weights: the density over log-odds, where it is smooth and its tails are exponential."""
         mean, rho = self.mean, self.correlation
         if rho < self._LEAST or not 0 < mean < 1:
@@ -150,14 +162,14 @@ class Spread:
         centre = math.log(mean / (1 - mean))
         reach = math.asinh(40 / min(a, b) + 10 * math.sqrt(1 / a + 1 / b))
         points = []
-        for number in range(-self._POINTS, self._POINTS + 1):
-            u = reach * number / self._POINTS
+        for number in range(-most, most + 1):
+            u = reach * number / most
             odds = centre + math.sinh(u)
             log_right = -math.log1p(math.exp(-odds)) if odds > 0 else odds - math.log1p(math.exp(odds))
             points.append((math.exp(log_right), a * log_right + b * (log_right - odds) + math.log(math.cosh(u))))
-        most = max(weight for _, weight in points)
-        total = math.fsum(math.exp(weight - most) for _, weight in points)
-        return [(share, math.exp(weight - most) / total) for share, weight in points]
+        peak = max(weight for _, weight in points)
+        total = math.fsum(math.exp(weight - peak) for _, weight in points)
+        return [(share, math.exp(weight - peak) / total) for share, weight in points]
 
     @property
     def ceiling(self) -> float:
@@ -170,15 +182,19 @@ class Spread:
             return self._over(
                 lambda p: Odds(step_success(p, k), 1 - step_success(p, k), 0.0, expected_votes(p, k) / accepted)
             )
-        return self._over(lambda p: ahead_by_odds(p, k, cap, accepted))
+        return self._over(lambda p: ahead_by_odds(p, k, cap, accepted), ahead_by_work(k, cap))
 
     def majority(self, n: int, cap: int, accepted: float = 1.0) -> Odds:
         """The odds of a majority of n over all prompts."""
-        return self._over(lambda p: majority_odds(p, n, cap, accepted))
+        return self._over(lambda p: majority_odds(p, n, cap, accepted), majority_work(n, cap))
 
-    def _over(self, of: Callable[[float], Odds]) -> Odds:
+    def _over(self, of: Callable[[float], Odds], work: float = 1.0) -> Odds:
+        """The mean over all prompts; on fewer points where one takes so much work."""
+        points = self.points
+        if len(points) * work > self._MOST_WORK:
+            points = self._grid(max(self._FEWEST, int(self._MOST_WORK / work / 2)))
         right = wrong = unsettled = samples = 0.0
-        for share, weight in self.points:
+        for share, weight in points:
             if weight > 1e-12:  # noqa: PLR2004 - beyond what a sum of doubles can tell
                 odds = of(share)
                 right, wrong = right + weight * odds.right, wrong + weight * odds.wrong

@@ -233,7 +233,16 @@ def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
         return stripped, None
     field_ = stated_by(schema)
     sure = value.pop(field_, None) if field_ and isinstance(value, dict) else None
-    return canonical(value).decode(), sure if isinstance(sure, int | float) else None
+    return canonical(value).decode(), _confidence(sure)
+
+
+def _confidence(stated: Any) -> float | None:
+    """A stated confidence as a number, which may be written as text, as far as it is one."""
+    try:
+        sure = float(stated)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return sure if 0 <= sure <= 1 else None
 
 
 def _is_whole(folder: Path) -> bool:

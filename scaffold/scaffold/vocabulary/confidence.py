@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
@@ -68,6 +69,19 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     seen: int
     stated: tuple[float, ...]
     right: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be gone by, such as a file that was written by hand.
+
+        Raises:
+            ValueError: it is no ascending curve.
+        """
+        figures = (*self.stated, *self.right)
+        rising = all(low < high for low, high in pairwise(self.stated))
+        falling = any(low > high for low, high in pairwise(self.right))
+        whole = len(self.stated) == len(self.right) > 0 and all(0 <= figure <= 1 for figure in figures)
+        if not whole or not rising or falling:
+            raise ValueError("`stated` and `right` of a curve are as many figures from 0 to 1, ascending")
 
     def correct(self, stated: float) -> float:
         """The share of right answers to expect: linear between what was seen, constant beyond."""
