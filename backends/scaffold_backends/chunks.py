@@ -59,7 +59,7 @@ class _Choice(msgspec.Struct):
         """Whether it says no more than whose turn it is."""
         piece = self.delta or _Piece()
         said = piece.content or piece.refusal or piece.reasoning_content or piece.reasoning or piece.reasoning_details
-        return not said and self.finish_reason is None
+        return not said and not self.finish_reason
 
 
 class _Details(msgspec.Struct):
@@ -133,7 +133,8 @@ class ChunkReader:
 
     def _choice(self, choice: _Choice) -> Delta | None:
         piece = choice.delta or _Piece()
-        finish = None if choice.finish_reason is None else _FINISHES.get(choice.finish_reason, "error")
+        # Some servers say "" of a sample that goes on.
+        finish = _FINISHES.get(choice.finish_reason, "error") if choice.finish_reason else None
         scored = choice.logprobs and choice.logprobs.content
         if piece.reasoning_details:
             _join(self._details.setdefault(choice.index, []), piece.reasoning_details)

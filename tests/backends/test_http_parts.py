@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold.vocabulary.models import Delta, Request
+from scaffold.vocabulary.models import Delta, Message, ReasoningBlock, Request
 from scaffold_backends.chunks import ChunkReader
 from scaffold_backends.constraints import only_keywords
+from scaffold_backends.http.dialects.chat import Chat, ChatOptions
+from scaffold_backends.http.dialects.gemini import Gemini, GeminiOptions
+from scaffold_backends.http.dialects.messages import Messages, MessagesOptions
+from scaffold_backends.http.dialects.responses import Responses, ResponsesOptions
 from scaffold_backends.http.recognise import recognise
 from scaffold_backends.http.refusals import Origin, asked_to_wait
 from scaffold_backends.http.sse import EventDecoder
@@ -209,3 +213,61 @@ def test_keywords_are_left_out_at_every_depth() -> None:
         "properties": {"pattern": {"type": "string"}, "list": {"items": {}}},
         "$defs": {"D": {"anyOf": [{"type": "string"}]}},
     }
+
+
+def _folded(dialect: Any, *events: Any) -> list[Delta]:
+    """What a dialect makes of some events, the last one included."""
+    reader = dialect.reader(Request(messages=(Message("user", "hi"),)), None)
+    deltas = [delta for event in events for delta in reader.read(dialect.decode(json.dumps(event).encode()))]
+    return [*deltas, reader.end()]
+
+
+CLAUDE = Messages("claude-sonnet-4-5", MessagesOptions(), official=True)
+GEMINI = Gemini("gemini-3-pro", GeminiOptions(), official=True)
+RESPONSES = Responses("gpt-5", ResponsesOptions(), official=True)
+CHAT = Chat("gpt-4o", ChatOptions(), official=True)
+CALL = {"name": "pay", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "events"),
+    [
+        (CLAUDE, [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}, {"type": "message_stop"}]),
+        (GEMINI, [{"candidates": [{"content": {"parts": [{"functionCall": CALL}]}, "finishReason": "STOP"}]}]),
+        (
+            RESPONSES,
+            [
+                {"type": "response.output_item.done", "item": {"type": "function_call", **CALL}},
+                {"type": "response.completed", "response": {}},
+            ],
+        ),
+        (CHAT, [{"choices": [{"delta": {"tool_calls": [{"function": CALL}]}, "finish_reason": "tool_calls"}]}]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_call_of_a_function_that_nobody_offered_is_no_answer(dialect: Any, events: list[Any]) -> None:
+    """It is not taken for an answer that is empty, whatever the API says of how it ended."""
+    assert _folded(dialect, *events)[-1].finish == "error"
+
+
+def test_a_reason_for_the_end_that_is_empty_is_none() -> None:
+    """Some servers say "" with every piece: the sample goes on until one is given."""
+    pieces = [
+        {"choices": [{"delta": {"content": text}, "finish_reason": why}]} for text, why in (("a", ""), ("b", "stop"))
+    ]
+    assert [(delta.text, delta.finish) for delta in _folded(CHAT, *pieces)] == [("a", None), ("b", "stop")]
+    parts = [
+        {"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": why}]}
+        for text, why in (("a", ""), ("b", "STOP"))
+    ]
+    assert [(delta.text, delta.finish) for delta in _folded(GEMINI, *parts)] == [("a", None), ("b", "stop")]
+
+
+def test_redacted_thinking_without_data_is_sent_back_as_none() -> None:
+    """Nothing is put in the place of what was not there."""
+    begun = {"type": "content_block_start", "content_block": {"type": "redacted_thinking"}}
+    events = [begun, {"type": "content_block_stop"}, {"type": "message_stop"}]
+    block = next(delta.block for delta in _folded(CLAUDE, *events) if delta.block)
+    assert block == ReasoningBlock(kind="redacted")
+    turns = (Message("user", "a"), Message("assistant", "b", (block,)), Message("user", "c"))
+    assert CLAUDE.body(Request(messages=turns))["messages"][1]["content"] == [{"type": "text", "text": "b"}]

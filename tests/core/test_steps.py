@@ -140,6 +140,15 @@ def test_lone_surrogates_are_replaced(world: World) -> None:
     ]
 
 
+def test_signals_that_are_no_numbers_are_left_out(world: World) -> None:
+    """What cannot be recorded is not, and the others can be read again."""
+    signals = {"entropy": float("nan"), "margin": 0.5, "odd": float("inf")}
+    last = Delta(text="4", finish="stop", usage=Usage(), signals=signals, logprob=float("-inf"))
+    outcome = world.solve(thinking(), Streaming(last))
+    (answered,) = world.facts(outcome, "step.answered")
+    assert (outcome.status, answered["samples"][0]["signals"]) == ("solved", {"margin": 0.5})
+
+
 def test_a_character_cut_in_two_is_one_again(world: World) -> None:
     """A surrogate pair whose halves come in two pieces is whole for monitors, for the trace and for the planner."""
     pieces = Delta(text="a\ud83d", reasoning="\ud83d"), Delta(reasoning="\ude00"), Delta(text="\ude00b\ud83d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,10 +13,10 @@ from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.checking import FAILED, flagged
-from scaffold.machinery.effects import reason_of
 from scaffold.vocabulary.characters import clean, joined
 from scaffold.vocabulary.confidence import confidence_field
 from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
+from scaffold.vocabulary.review import reason_of
 from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ class _Partial:
             logprob=None if self.logprob is None else _shortened(self.logprob),
             flag=flag or self.cut,
             blocks=self.blocks,
-            signals={name: _shortened(figure) for name, figure in self.signals.items()} if self.signals else {},
+            signals=_figures(self.signals) if self.signals else {},
             origin=self.origin,
             way=self.source.number,
         )
@@ -292,6 +293,11 @@ class _Partial:
 def _shortened(figure: float) -> float:
     """A figure to six significant digits: more of them say nothing about a model, and a trace holds many."""
     return float(f"{figure:.6g}")
+
+
+def _figures(signals: dict[str, float]) -> dict[str, float]:
+    """Signals as they are recorded: what is no number cannot be, and would be no figure to whoever reads it."""
+    return {name: _shortened(figure) for name, figure in signals.items() if math.isfinite(figure)}
 
 
 def worst_of(calls: Sequence[Call]) -> tuple[int, float]:

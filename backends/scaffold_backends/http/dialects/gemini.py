@@ -81,6 +81,7 @@ class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool = False
     thought_signature: str | None = None
+    function_call: Any = None
 
 
 class _Content(msgspec.Struct, rename="camel"):
@@ -255,6 +256,7 @@ class GeminiReader:
         self._usage: Usage | None = None
         self._thoughts: dict[int, list[str]] = {}
         self._signatures: dict[int, str] = {}
+        self._calling: set[int] = set()
 
     def read(self, event: Event) -> Iterator[Delta]:
         """Take the next piece."""
@@ -276,13 +278,16 @@ class GeminiReader:
                 reasoning += part.text or ""
             else:
                 text += part.text or ""
+            if part.function_call is not None:
+                self._calling.add(index)  # a function that nobody offered: what it says is no answer
             if part.thought_signature:
                 self._signatures[index] = part.thought_signature
         if reasoning:
             self._thoughts.setdefault(index, []).append(reasoning)
         finish = None
-        if candidate.finish_reason not in {None, "FINISH_REASON_UNSPECIFIED"}:
+        if candidate.finish_reason not in {None, "", "FINISH_REASON_UNSPECIFIED"}:
             finish = _FINISHES.get(candidate.finish_reason or "", "error")
+            finish = "error" if index in self._calling else finish
         scored = candidate.logprobs_result and candidate.logprobs_result.chosen_candidates
         delta = self._samples.piece(
             index,

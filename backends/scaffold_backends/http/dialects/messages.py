@@ -297,7 +297,7 @@ class MessageReader:
             self._count(event.message.usage)
         elif event.type == "message_delta":
             self._count(event.usage)
-            if event.delta is not None and event.delta.stop_reason is not None:
+            if event.delta is not None and event.delta.stop_reason:
                 self._finish = _FINISHES.get(event.delta.stop_reason, "error")
 
     def _begin(self, block: _Block) -> Delta | None:
@@ -315,7 +315,9 @@ class MessageReader:
         if block is None:
             return None
         if block.type == "redacted_thinking":
-            return self._samples.piece(block=ReasoningBlock(kind="redacted", data=clean(str(block.data))))
+            return self._samples.piece(
+                block=ReasoningBlock(kind="redacted", data=clean(block.data) if isinstance(block.data, str) else "")
+            )
         text = clean("".join(self._thought))
         if block.type != "thinking" or not (text or self._signature):
             return None

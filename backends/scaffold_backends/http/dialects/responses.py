@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
+_CALLS = frozenset({"function_call", "custom_tool_call"})
 _TEXTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 
@@ -225,6 +226,7 @@ class ResponseReader:
         self._usage: Usage | None = None
         self._has_text = False
         self._thought = ("", -1)
+        self._is_calling = False
 
     def read(self, event: Event) -> Iterator[Delta]:
         """Take the next event."""
@@ -248,6 +250,8 @@ class ResponseReader:
             yield delta
 
     def _item(self, item: dict[str, Any]) -> Delta | None:
+        if item.get("type") in _CALLS:
+            self._is_calling = True  # a function that nobody offered: what it says is no answer
         if item.get("type") != "reasoning":
             return None
         text = _joined(item.get("content")) or _joined(item.get("summary"))
@@ -270,6 +274,8 @@ class ResponseReader:
             yield delta
 
     def _finish(self, kind: str, response: _Response) -> Finish:
+        if kind == "response.completed" and self._is_calling:
+            return "error"
         if kind == "response.completed":
             spent = self._spent_at and self._usage is not None and self._usage.output >= self._spent_at
             return "length" if spent else "stop"  # llama.cpp says `completed` of an answer that it cut
