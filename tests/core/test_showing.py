@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold import Plan, Planned, Planning, Task, Thought, Verdict, majority, once, propose, think
-from scaffold.cli.progress import Overheard
+from scaffold.cli.overhearing import Overheard
 from scaffold.errors import StepFailed, StepRefused, TaskError
 from scaffold.streaming import Piece
 from scaffold.testing import Scripted

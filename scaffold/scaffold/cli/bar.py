@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scaffold.cli.many import spent, told
+from scaffold.cli.rows import spent, told
 from scaffold.cli.speech import line
 
 if TYPE_CHECKING:

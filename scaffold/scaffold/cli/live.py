@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from scaffold.cli.narration import Narrator
-from scaffold.cli.progress import Overheard, is_shown
+from scaffold.cli.narration import Narrator, is_shown
+from scaffold.cli.overhearing import Overheard
 from scaffold.cli.speech import count, line, plain
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE

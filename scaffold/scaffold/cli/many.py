@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
 from scaffold.cli.foreground import Foreground
+from scaffold.cli.rows import spent, told
 from scaffold.cli.speech import count, line
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Which status a batch ends with when its tasks ended in several ways: the first of these that there is.
 GRAVEST = ("stopped", "failed", "unavailable", "exhausted", "waiting", "interrupted", "")
-_WIDTH = 100
 
 
 class Lines:
@@ -58,14 +58,6 @@ class Lines:
 
     def close(self) -> None:
         sys.stderr.flush()
-
-
-def told(row: dict[str, Any]) -> str:
-    """One run in one line."""
-    said = row["answer"] if row["status"] == "solved" else row["reason"]
-    mark = f" ({row['outcome']})" if "outcome" in row else ""
-    why = f" ({line(row['why'], _WIDTH)})" if row.get("outcome") == "wrong" else ""
-    return f"{line(row['id'])} {row['status']}{mark}: {line(said, _WIDTH)}{why}"
 
 
 def display(total: int) -> Lines | Bar:
@@ -148,16 +140,3 @@ def summary(statuses: Iterable[str], tally: Tally) -> list[str]:
     if tally.stopped_early:
         lines.append(f"stopped early: {line(tally.stopped_early)}; run it again to go on")
     return lines
-
-
-def spent(tally: Tally) -> str:
-    """What a batch used and what its monitors said, in a few words."""
-    parts = [f"work {_usage(tally.model)}"] if tally.model.tokens else []
-    parts += [f"oversight {_usage(tally.oversight)}"] if tally.oversight.tokens else []
-    parts += [f"{decision} {number:,} times" for decision, number in sorted(tally.decisions.items())]
-    return ", ".join(parts)
-
-
-def _usage(usage: Any) -> str:
-    usd = f" (${usage.usd:.4f})" if usage.usd else ""
-    return f"{'about ' if usage.guessed else ''}{usage.tokens:,} tokens{usd}"

@@ -28,6 +28,11 @@ class Told(NamedTuple):
     text: str
 
 
+def is_shown(event: Event, told: Told, *, verbose: bool) -> bool:
+    """Whether a line goes to whoever watches; how the run ends is told when it has ended."""
+    return (verbose or told.tone != "quiet") and not isinstance(event, ev.Ended | ev.Paused)
+
+
 class Narrator:
     """Puts events into words; remembers of a run what later events do not repeat."""
 

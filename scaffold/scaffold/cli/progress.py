@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from scaffold.cli.narration import Narrator, Told
+from scaffold.cli.narration import Narrator, is_shown
+from scaffold.cli.overhearing import Overheard
 from scaffold.cli.speech import count, line
-from scaffold.vocabulary.events import Ended, Paused, StepAnswered
+from scaffold.vocabulary.events import StepAnswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from scaffold.machinery.showing import Piece
     from scaffold.vocabulary.events import Event
 
-_LONGEST = 2_000
 _SILENCE_S = 15.0
 
 
@@ -49,35 +49,6 @@ class Display(Protocol):
     def close(self) -> None:
         """Leave the terminal as it was."""
         ...
-
-
-def is_shown(event: Event, told: Told, *, verbose: bool) -> bool:
-    """Whether a line goes to whoever watches; how the run ends is told when it has ended."""
-    return (verbose or told.tone != "quiet") and not isinstance(event, Ended | Paused)
-
-
-class Overheard:
-    """Puts pieces of samples, which come in any order, into whole lines, each with whose words they are."""
-
-    def __init__(self) -> None:
-        self._begun: dict[tuple[str, int, str], str] = {}
-
-    def lines(self, piece: Piece) -> Iterator[str]:
-        """The lines that a piece completes."""
-        for kind, words in (("reasoning", piece.reasoning), ("answer", piece.text)):
-            at = (piece.key, piece.sample, kind)
-            *whole, rest = (self._begun.pop(at, "") + words).split("\n")
-            if rest and (piece.over or len(rest) > _LONGEST):
-                whole.append(rest)
-            elif rest:
-                self._begun[at] = rest
-            yield from (f"{self._whose(piece)}, {kind}: {line(each)}" for each in whole if each.strip())
-        if piece.withdrawn:
-            yield f"{self._whose(piece)}: withdrawn: {line(piece.withdrawn)}"
-
-    @staticmethod
-    def _whose(piece: Piece) -> str:
-        return f"{piece.step} {piece.key}" + (f" #{piece.sample}" if piece.sample else "")
 
 
 class Lines:

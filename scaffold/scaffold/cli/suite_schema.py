@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from scaffold.cli.task_schema import task_schema
+
 
 def suite_schema() -> dict[str, Any]:
     """JSON Schema of a suite file; its task, when it stands in the suite, is one of a task file."""
-    from scaffold.cli.schema import task_schema
     from scaffold.evaluation.scoring import SCORERS
 
     task = task_schema()

@@ -28,7 +28,7 @@ from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.plan import is_pending
 from scaffold.vocabulary.references import Provenance
-from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject
+from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -354,14 +354,6 @@ def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
     for verdict in against if asked or not standing else standing:
         told += verdict.objections or [Objection("", verdict.feedback or "it was not cleared")]
     return tuple(dict.fromkeys(told)) or (Objection("", "it was not cleared"),)
-
-
-def reason_of(verdicts: Sequence[Verdict], decision: Decision) -> str:
-    """Say which monitor ended the run, and why."""
-    for verdict in verdicts:
-        if verdict.decision == decision:
-            return f"{verdict.monitor} halted the run: {verdict.rationale or verdict.feedback}"
-    return "halted"
 
 
 def _forget(task: asyncio.Future[Any]) -> None:

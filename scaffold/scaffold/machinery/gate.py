@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
-from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of, reason_of
+from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of
 from scaffold.machinery.identities import Identities
 from scaffold.machinery.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
@@ -23,7 +23,7 @@ from scaffold.vocabulary.clearance import Clearance, Mint
 from scaffold.vocabulary.moves import Review
 from scaffold.vocabulary.plan import ActionCall, is_pending
 from scaffold.vocabulary.references import BARE
-from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict
+from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

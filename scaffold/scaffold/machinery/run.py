@@ -15,7 +15,6 @@ import msgspec
 from scaffold import errors
 from scaffold.credentials import Credentials
 from scaffold.interfaces import Leases
-from scaffold.machinery.effects import reason_of
 from scaffold.machinery.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import HOST, Permissions
@@ -35,7 +34,7 @@ from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.monitorability import Monitorability, Readable
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
 from scaffold.vocabulary.plan import as_call
-from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject
+from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject, reason_of
 from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ Nothing here imports the SDK before a server is started.
 from __future__ import annotations
 
 from scaffold.mcp.pins import Change, Pins, Tool
-from scaffold.mcp.server import McpServer
-from scaffold.mcp.settings import ServerSettings, servers
+from scaffold.mcp.server import McpServer, servers
+from scaffold.mcp.settings import ServerSettings
 
 __all__ = ["Change", "McpServer", "Pins", "ServerSettings", "Tool", "servers"]

@@ -23,7 +23,7 @@ from scaffold.errors import (
 )
 from scaffold.mcp.pins import Pins, Tool, compare
 from scaffold.mcp.results import shortened, value_of, without
-from scaffold.mcp.settings import ServerSettings, expanded
+from scaffold.mcp.settings import ServerSettings, expanded, settings_of
 from scaffold.mcp.transport import Ending, address, as_transport, program
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.canonical import canonical, decode
@@ -367,3 +367,14 @@ class McpAction:
         """Redeem the clearance on exactly these arguments, then call the tool."""
         clearance.redeem(self.spec.name, canonical(arguments))
         return await self._server.call(self._tool.name, dict(arguments))
+
+
+def servers(said: Any, *, base: Path) -> list[McpServer]:
+    """The servers of a task file's `mcp` table, by name; nothing is started.
+
+    Raises:
+        TaskError: a table does not fit; its path leads to the fault.
+    """
+    if not isinstance(said, Mapping) or not said:
+        raise TaskError("is a mapping of servers: `mcp: {NAME: {command: [...]}}`")
+    return [McpServer(name, settings_of(name, table), base=base) for name, table in said.items()]

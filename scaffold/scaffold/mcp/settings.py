@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -28,7 +27,6 @@ from scaffold.wrapping.scrubbing import scrubbed
 
 if TYPE_CHECKING:
     from scaffold.interfaces import FindsCredentials
-    from scaffold.mcp.server import McpServer
 
 PINS = "mcp.pins.json"
 
@@ -158,20 +156,12 @@ def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials
     return {name: _REFERENCE.sub(value_of, value) for name, value in said.items()}, secrets
 
 
-def servers(said: Any, *, base: Path) -> list[McpServer]:
-    """The servers of a task file's `mcp` table, by name; nothing is started.
+def settings_of(name: str, table: Any) -> ServerSettings:
+    """The settings of one server of a task file's `mcp` table.
 
     Raises:
-        TaskError: a table does not fit; its path leads to the fault.
+        TaskError: they do not fit; its path leads to the fault.
     """
-    from scaffold.mcp.server import McpServer
-
-    if not isinstance(said, Mapping) or not said:
-        raise TaskError("is a mapping of servers: `mcp: {NAME: {command: [...]}}`")
-    return [McpServer(name, _settings(name, table), base=base) for name, table in said.items()]
-
-
-def _settings(name: str, table: Any) -> ServerSettings:
     if not _NAME.match(name):
         raise TaskError(f"{name!r} is no name for a server: letters, digits, `_` and `-`", path=(name,))
     if not isinstance(table, Mapping):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.trace.files import SPINE
+from scaffold.trace.mending import SPINE
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:

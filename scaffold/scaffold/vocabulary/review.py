@@ -11,7 +11,7 @@ from scaffold.vocabulary.models import NO_USAGE, Usage
 from scaffold.vocabulary.plan import ActionCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Decision = Literal["allow", "flag", "revise", "resample", "escalate", "block", "halt"]
 SEVERITY: dict[Decision, int] = {
@@ -106,6 +106,14 @@ def strictest(verdicts: Iterable[Verdict]) -> Decision:
         if SEVERITY[verdict.decision] > SEVERITY[worst]:
             worst = verdict.decision
     return worst
+
+
+def reason_of(verdicts: Sequence[Verdict], decision: Decision) -> str:
+    """Say which monitor ended the run, and why."""
+    for verdict in verdicts:
+        if verdict.decision == decision:
+            return f"{verdict.monitor} halted the run: {verdict.rationale or verdict.feedback}"
+    return "halted"
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
