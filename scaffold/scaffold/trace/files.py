@@ -398,7 +398,7 @@ def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
 def _lines(file: BinaryIO, left: int) -> Iterator[bytes]:
     """Whole lines without their newlines, of so many bytes from where a file stands."""
     rest = b""
-    while block := file.read(min(left, _BLOCK)):
+    while left > 0 and (block := file.read(min(left, max(_BLOCK, len(rest))))):  # a line of any length is read in time
         left -= len(block)
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
