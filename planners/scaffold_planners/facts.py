@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class _Kept:
             case "constraint":
                 return _plain(fact.text) in self._plain or self._binds(fact.text)
             case _:
-                return re.search(rf"(?<!\w){re.escape(_plain(fact.text))}(?!\w)", self._plain) is not None
+                return _stands_in(_plain(fact.text), self._plain)
 
     def _has_number(self, text: str) -> bool:
         match = _NUMBER.search(text)
@@ -212,6 +213,17 @@ class _Kept:
             and _in_order(order, their_order)
             for others, also, their_order in self._binding
         )
+
+
+def _stands_in(words: str, text: str) -> bool:
+    """Whether words stand in a text, and are not part of longer ones there."""
+    place = text.find(words)
+    while place >= 0:
+        beside = text[max(0, place - 1) : place] + text[place + len(words) : place + len(words) + 1]
+        if not any(letter.isalnum() or letter == "_" for letter in beside):
+            return True
+        place = text.find(words, place + 1)
+    return False
 
 
 def _content_words(sentence: str) -> set[str]:
@@ -247,6 +259,7 @@ def _unit(match: re.Match[str]) -> str:
     return (match["unit"] or (match["before"] or "").strip()).casefold()
 
 
+@lru_cache(maxsize=16_384)
 def _readings(number: str) -> frozenset[str]:
     """The values that digits with points and commas may mean: `1.200` is read both ways."""
     digits = re.sub(r"['\u2019\u00a0\u202f]", "", number.replace("\u2212", "-"))

@@ -32,6 +32,7 @@ _MARKS = 12  # tokens of the marks around tainted text, and of the space between
 _LEAST_ENTRY = 48  # tokens of a shortened entry that says no more than where to look
 _LEAST_SUMMARY = 16
 _SLACK = 5  # a fifth of the room is made free at once, so that not every observation compresses
+_ENOUGH = 32  # facts in a row for which there is no room: after a long history a shorter one is not looked for
 _LONGEST_LIST = 40  # facts named in a note; their number is always told
 _INSTRUCTION = (
     "Shorten the observations above to at most {words} words, for somebody who goes on with the task. Keep every "
@@ -260,9 +261,15 @@ class WorkingMemory:
             summary = ""  # it is no shorter than what it stands for
         back: list[Fact] = []
         left: list[Fact] = []
-        for fact in missing(facts, summary):
-            said = _shown(keys, summary, [*back, fact], len(facts))
-            (left if self._measure(said) > most else back).append(fact)
+        lost = missing(facts, summary)
+        in_vain = 0
+        for place, fact in enumerate(lost):
+            if in_vain == _ENOUGH:
+                left += lost[place:]
+                break
+            fits = self._measure(_shown(keys, summary, [*back, fact], len(facts))) <= most
+            (back if fits else left).append(fact)
+            in_vain = 0 if fits else in_vain + 1
         # What binds is put back first, whole, and may hold names and numbers that are lost as well.
         binding = " ; ".join(fact.text for fact in back if fact.kind == "constraint")
         alone = [fact for fact in back if fact.kind == "constraint"]

@@ -256,3 +256,17 @@ def test_in_a_run_it_replays_and_its_losses_are_in_the_trace(tmp_path: Path, mon
     asked = len(backend.requests)
     assert agent.resume_sync(outcome.run).answer == "1.5 bar"
     assert len(backend.requests) == asked
+
+
+def test_a_long_history_is_not_gone_through_for_room_that_is_not_there() -> None:
+    """Once there is no room for facts, they are counted and not each tried: the work for one compression is bounded."""
+    measured: list[int] = []
+
+    def measure(text: str) -> int:
+        measured.append(len(text))
+        return tokens_in(text)
+
+    memory = WorkingMemory(pinned(TASK), limit=500, measure=measure)
+    drive(memory, *(f"fact {number} is {number * 7}" for number in range(400)))
+    assert len(memory.losses[-1].left) > 200
+    assert len(measured) < 250 * len(memory.losses)
