@@ -33,29 +33,33 @@ def _without_network() -> bool:
 
 
 def _powerless() -> None:
-    """Give up what root may do, and every capability, here and in programs that are started.
-
-    Root becomes nobody where nobody can read Python's library. Where not, it stays the owner of root's files.
-    """
+    """Give up what root may do, and every capability, here and in programs that are started, as far as that goes."""
     if sys.platform != "linux":
         return
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
     library.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _write_here_only()
+    with contextlib.suppress(OSError):
+        _write_here_only()
     for capability in range(64):
         library.prctl(_BOUNDING_DROP, capability, 0, 0, 0)
     if os.geteuid() == 0 and os.getuid() == 0:
-        os.seteuid(_NOBODY)
-        readable = os.access(traceback.__file__, os.R_OK, effective_ids=True)
-        os.seteuid(0)
-        if readable:
-            os.chown(".", _NOBODY, _NOBODY)
-            os.setgroups([])
-            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        with contextlib.suppress(OSError):  # in a container there may be nobody else
+            _become_nobody()
     library.capset((ctypes.c_uint32 * 2)(_CAPABILITIES, 0), (ctypes.c_uint32 * 6)())
+
+
+def _become_nobody() -> None:
+    """Become nobody where nobody can read Python's library; where not, stay the owner of root's files."""
+    os.seteuid(_NOBODY)
+    readable = os.access(traceback.__file__, os.R_OK, effective_ids=True)
+    os.seteuid(0)
+    if readable:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.chown(".", _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
 def _write_here_only() -> None:
