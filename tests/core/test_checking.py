@@ -63,6 +63,12 @@ def test_a_critic_that_raises_or_hangs_is_an_error_of_its_own(world: World, crit
     assert outcome.answer == f"unchecked at 0: no acceptable answer in 2 samples: check failed: {said}"
 
 
+def test_a_critic_may_say_what_cannot_be_recorded(world: World) -> None:
+    """Half a character in its words is replaced, and the step fails as any other whose samples are refused."""
+    outcome = world.solve(step(sampling=once(tries=1, flags=(lambda _: "no \ud83d",))), "x")
+    assert (outcome.status, "the last was discarded: no \ufffd" in outcome.reason) == ("failed", True)
+
+
 def test_a_critic_that_never_ends_is_ended_by_verified(world: World) -> None:
     """It is called beside the run, which goes on when its time is over, and names it with the step."""
     hanging = threading.Event()

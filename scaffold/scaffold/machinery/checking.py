@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scaffold.errors import PlannerStuck
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.watchdog import checks_of_this_run
+from scaffold.vocabulary.characters import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +38,9 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
         except PlannerStuck:
             raise PlannerStuck(f"{_name_of(check)} did not give back control before the run's time was over") from None
         except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
-            return f"{FAILED}{type(error).__name__}: {error}"
+            return clean(f"{FAILED}{type(error).__name__}: {error}")
         if isinstance(said, str) and said:
-            return said
+            return clean(said)
         if said is not None and said is not True and said != "":
             return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
     return ""
