@@ -20,7 +20,6 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -28,7 +27,7 @@ from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, content_lines, seq_of
-from scaffold.trace.syncing import OneByOne, Syncing
+from scaffold.trace.syncing import Files, OneByOne, Syncing
 from scaffold.trace.writer import Writer, make_private
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class FileJournal:
         self._part = part
         self._apart = apart
         self._one_by_one = None if fsync is None else OneByOne(fsync)
-        self._syncing: WeakKeyDictionary[asyncio.AbstractEventLoop, Syncing] = WeakKeyDictionary()
+        self._syncing: dict[asyncio.AbstractEventLoop, Syncing] = {}
         self._write = write
         self._open: dict[str, Writer] = {}
         self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's time
@@ -150,7 +149,13 @@ class FileJournal:
         if self._one_by_one is not None:
             return self._one_by_one
         loop = asyncio.get_running_loop()
-        return self._syncing.get(loop) or self._syncing.setdefault(loop, Syncing())
+        syncs = self._syncing.get(loop)
+        if syncs is None:
+            for each in list(self._syncing):
+                if each.is_closed():
+                    del self._syncing[each]
+            syncs = self._syncing[loop] = Syncing()
+        return syncs
 
     async def _sync_folders(self, *folders: Path) -> None:
         """Make the names in folders durable: what is in a file does not help if the file cannot be found."""
@@ -170,17 +175,11 @@ class FileJournal:
         Raises:
             JournalFailed: they may not be on disk.
         """
-        failed: list[BaseException] = []
-
-        def told(error: BaseException | None) -> None:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            if error is not None:
-                failed.append(error)
-
-        await self._syncs().sync(descriptors, told, alone=len(self._open) <= 1)
-        for error in failed:
-            raise JournalFailed(f"cannot sync {path}: {getattr(error, 'strerror', error)}") from error
+        files = _Once(descriptors)
+        await self._syncs().sync(files, alone=len(self._open) <= 1)
+        if files.failed is not None:
+            said = getattr(files.failed, "strerror", files.failed)
+            raise JournalFailed(f"cannot sync {path}: {said}") from files.failed
 
     async def release(self, claim: Claim) -> None:
         """Unlock the run, when nothing of it is on its way to the disk any more."""
@@ -213,7 +212,9 @@ class FileJournal:
         if records:
             writer.write(records)
         if durable or writer.full:
-            await writer.sync(self._syncs(), alone=len(self._open) == 1)
+            written = writer.written
+            while writer.lacks(written):
+                await self._syncs().sync(writer, alone=len(self._open) == 1)
         if writer.uncompressed:
             writer.compress()
 
@@ -318,6 +319,27 @@ class FileJournal:
         if time.time_ns() - changed > _SETTLED_NS:
             self._inboxes[run] = (changed, answers)
         return answers
+
+
+class _Once(Files):
+    """Files that are synced once, and closed after it.
+
+    Attributes:
+        failed: why they may not be on disk.
+    """
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        super().__init__()
+        self._descriptors = descriptors
+        self.failed: BaseException | None = None
+
+    def begin(self) -> Sequence[int]:
+        return self._descriptors
+
+    def told(self, error: BaseException | None) -> None:
+        self.failed = error
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

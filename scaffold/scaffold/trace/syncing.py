@@ -16,19 +16,14 @@ import contextlib
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from errno import EIO
 
 Sync = Callable[[int], Awaitable[None]]
-Told = Callable[[BaseException | None], None]
-"""Told once what came of a sync, in the event loop, also when nobody waits for it any more; files stay open until then.
-
-None: all is on disk. An OSError: it may not be, and never will. Anything else: nobody can tell yet.
-"""
-
-_FEW_THREADS, _MOST_THREADS = 4, 32
-_LONG_S = 0.001  # a round that takes longer is not waited for
+_FEW_THREADS, _MOST_THREADS = 12, 32
+_LONG_S = 0.005  # a round that takes longer is not waited for
 _QUICK_S = 0.0005  # what a good disk takes for a sync
 _WEIGHT = 0.2  # of the last time in what is usual
 _TURN_S = 0.005  # how long the loop may go on with syncs of its own before it turns to others
@@ -83,25 +78,51 @@ def _have_done(work: Callable[[], None]) -> None:
     _threads[0].do(work)
 
 
-@dataclass(slots=True, eq=False)
-class _Item:
-    """The files of one run, in the order in which they become durable."""
+class Files(ABC):
+    """Files that become durable together, such as those of one run, and who waits for that.
 
-    descriptors: Sequence[int]
-    told: Told
-    waiter: asyncio.Future[None] | None = None
-    error: BaseException | None = None
-    took: float = 0.0
+    Attributes:
+        handed: they are handed over to be synced, and stay open until they were told what came of that.
+        begun: those being synced, in this order.
+        error: what came of it.
+        took: seconds that it took.
+    """
 
-    def tell(self) -> None:
-        """Say what came of it, and let go on who waits."""
-        self.told(self.error)
-        if self.waiter is None or self.waiter.done():
-            return
-        if self.error is None or isinstance(self.error, OSError):
-            self.waiter.set_result(None)
-        else:
-            self.waiter.set_exception(self.error)
+    __slots__ = ("_waiting", "begun", "error", "handed", "took")
+
+    def __init__(self) -> None:
+        self.handed = False
+        self.begun: Sequence[int] = ()
+        self.error: BaseException | None = None
+        self.took = 0.0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @abstractmethod
+    def begin(self) -> Sequence[int]:
+        """Say which files there are to sync; what is written by now will be on disk, and nothing that comes later."""
+
+    @abstractmethod
+    def told(self, error: BaseException | None) -> None:
+        """Take in what came of it, whether or not anybody waits for it any more.
+
+        Args:
+            error: None: all is on disk. An OSError: it may not be, and never will. Anything else: nobody can tell yet.
+        """
+
+    def over(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Give what is done when the sync that they are handed over for, or will be at once, is over."""
+        over = loop.create_future()
+        self._waiting.append(over)
+        return over
+
+    def end(self, error: BaseException | None) -> None:
+        """Say what came of it, and let go on who waits; what they wait for may be for another sync."""
+        self.handed = False
+        self.told(error)
+        waiting, self._waiting = self._waiting, []
+        for over in waiting:
+            if not over.done():  # whoever was cancelled waits no more
+                over.set_result(None)
 
 
 class Syncing:
@@ -115,34 +136,34 @@ class Syncing:
         self._loop = asyncio.get_running_loop()
         self._fsync = fsync
         self._usual = 2 * _QUICK_S  # seconds that a sync of one run takes of late: nothing is known yet
-        self._next: list[_Item] = []
+        self._next: list[Files] = []
         self._begins = False  # the next round, as soon as the loop gets there
         self._latest: _Round | None = None
         self._turned = 0.0  # when the loop was last seen to turn to others
 
-    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False) -> None:
-        """Have files synced, and wait until `told` was called.
+    def sync(self, files: Files, *, alone: bool = False) -> Awaitable[None]:
+        """Have files synced, unless they are about to be; gives what is done when they were told.
 
         Args:
-            descriptors: the files.
-            told: what came of it.
+            files: the files.
             alone: no other run is being written.
         """
-        item = _Item(descriptors, told)
-        if alone and self._usual < _QUICK_S and time.perf_counter() - self._turned < _TURN_S and self._idle():
-            _sync(item, self._fsync)
-            self._learn(item)
-            item.tell()
-            if item.error is not None and not isinstance(item.error, OSError):
-                raise item.error
-            return
-        item.waiter = self._loop.create_future()
-        self._next.append(item)
-        self._begin_soon()
-        await item.waiter
+        over = files.over(self._loop)
+        if not files.handed:
+            files.handed = True
+            if alone and self._usual < _QUICK_S and time.perf_counter() - self._turned < _TURN_S and self._idle():
+                files.begun = files.begin()
+                _sync(files, self._fsync)
+                self._learn(files)
+                files.end(files.error)
+            else:
+                self._next.append(files)
+                if not self._begins:
+                    self._begin_soon()
+        return over
 
-    def _learn(self, item: _Item) -> None:
-        self._usual += _WEIGHT * (item.took - self._usual)
+    def _learn(self, files: Files) -> None:
+        self._usual += _WEIGHT * (files.took - self._usual)
 
     def _idle(self) -> bool:
         return not self._next and (self._latest is None or not self._latest.left)
@@ -150,13 +171,15 @@ class Syncing:
     def _begin_soon(self) -> None:
         """Begin a round, unless one is under way that will not be long: what others want in this moment goes along."""
         latest = self._latest
-        if not self._begins and (latest is None or latest.late or not latest.left):
+        if latest is None or latest.late or not latest.left:
             self._begins = True
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         self._begins = False
         items, self._next = self._next, []
+        for files in items:
+            files.begun = files.begin()
         self._latest = latest = _Round(items, self._fsync, self._done)
         latest.begin()
         self._loop.call_later(_LONG_S, self._look_at, latest)
@@ -174,19 +197,19 @@ class Syncing:
         try:
             self._loop.call_soon_threadsafe(self._tell, done)
         except RuntimeError:  # the loop is closed; what was to be closed after the sync still has to be
-            for item in done.taken():
+            for files in done.taken():
                 with contextlib.suppress(RuntimeError):
-                    item.tell()
+                    files.end(files.error)
 
     def _tell(self, done: _Round) -> None:
         self._turned = time.perf_counter()
         items = done.taken()
         if items and len(done.items) == 1:
             self._learn(items[0])
-        if self._next:
+        if self._next and not self._begins:
             self._begin_soon()
-        for item in items:
-            item.tell()
+        for files in items:
+            files.end(files.error)
 
 
 class _Round:
@@ -200,7 +223,7 @@ class _Round:
 
     def __init__(
         self,
-        items: Sequence[_Item],
+        items: Sequence[Files],
         fsync: Callable[[int], None],
         done: Callable[[_Round], None],
     ) -> None:
@@ -210,7 +233,7 @@ class _Round:
         self._fsync = fsync
         self._tell = done
         self._todo = deque(items)
-        self._done: list[_Item] = []
+        self._done: list[Files] = []
         self._lock = threading.Lock()
         self._workers = 0
 
@@ -229,33 +252,36 @@ class _Round:
     def _work(self) -> None:
         while True:
             try:
-                item = self._todo.popleft()
+                files = self._todo.popleft()
             except IndexError:
                 return
-            _sync(item, self._fsync)
+            _sync(files, self._fsync)
             with self._lock:
                 self.left -= 1
                 tells = not self._done if self.late else not self.left
-                self._done.append(item)
+                self._done.append(files)
             if tells:
                 self._tell(self)
 
-    def taken(self) -> Sequence[_Item]:
+    def taken(self) -> Sequence[Files]:
         """What is synced and nobody was told of."""
         with self._lock:
             done, self._done = self._done, []
         return done
 
 
-def _sync(item: _Item, fsync: Callable[[int], None]) -> None:
-    """Sync the files of an item, and say in it what came of that."""
+def _sync(files: Files, fsync: Callable[[int], None]) -> None:
+    """Sync files, and say in them what came of that."""
     began = time.perf_counter()
+    files.error = None
     try:
-        for descriptor in item.descriptors:
+        for descriptor in files.begun:
             fsync(descriptor)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, somebody waits for it
-        item.error = error
-    item.took = time.perf_counter() - began
+    except OSError as error:
+        files.error = error
+    except BaseException as error:  # noqa: BLE001 - whatever it is, what somebody waits for may not be on disk
+        files.error = OSError(EIO, f"{type(error).__name__}: {error}")
+    files.took = time.perf_counter() - began
 
 
 class OneByOne:
@@ -264,14 +290,18 @@ class OneByOne:
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
 
-    async def sync(self, descriptors: Sequence[int], told: Told, *, alone: bool = False) -> None:
-        """Have files synced."""
+    async def sync(self, files: Files, *, alone: bool = False) -> None:
+        """Have files synced, unless they are being synced: then wait until that is over."""
+        if files.handed:
+            return await files.over(asyncio.get_running_loop())
+        files.handed = True
         try:
-            for descriptor in descriptors:
+            for descriptor in files.begin():
                 await self._sync(descriptor)
         except BaseException as error:
-            told(error)
+            files.end(error)
             if not isinstance(error, OSError):
                 raise
         else:
-            told(None)
+            files.end(None)
+        return None

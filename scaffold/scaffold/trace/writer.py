@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from scaffold.errors import JournalFailed, RunHeld
 from scaffold.trace.mending import SPINE, last_seq, mend
 from scaffold.trace.parts import CONTENT, compress_parts, is_plain, parts_of, set_aside, until
+from scaffold.trace.syncing import Files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from scaffold.interfaces import Record
-    from scaffold.trace.syncing import OneByOne, Syncing
 
 Write = Callable[[int, bytes], int]
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Writer:
+class Writer(Files):
     """The two open files of one run under its lock.
 
     Args:
@@ -61,6 +61,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, write: Write, *, create: bool, part: int) -> None:
+        super().__init__()
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             self.spine = os.open(folder / SPINE, flags, 0o600)
@@ -85,18 +86,17 @@ class Writer:
         self._last = 0  # event written
         self._renamed: int | None = None  # the folder, until the new names in it are on disk
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
-        self._written = 0
+        self.written = 0
         self._synced = -1  # what another process has written may not be on disk
         self._content_synced = -1  # of its bytes
-        self._syncing = False
-        self._waiting: list[asyncio.Future[None]] = []  # for the sync under way to be over
+        self._syncing = (0, 0)  # how much was written, and how much content, when the sync under way began
         self._closing = False
         self._failed: JournalFailed | None = None
 
     def close(self) -> None:
         """Unlock the run, at once or as soon as the sync under way is over: the descriptors are its own until then."""
         self._closing = True
-        if not self._syncing:
+        if not self.handed:
             os.close(self.spine)
             os.close(self.content)
             if self._renamed is not None:
@@ -129,7 +129,7 @@ class Writer:
             self._undo()
             raise self._fail(f"cannot write to {self._folder}: {error.strerror}") from error
         self._sizes = (self._sizes[0] + len(spine), self._sizes[1] + len(content))
-        self._written += 1
+        self.written += 1
         if records:
             self._last = records[-1].seq
 
@@ -138,21 +138,15 @@ class Writer:
         """Whether the content is long enough to be set aside, as soon as all of it is on disk."""
         return self._sizes[1] >= self._part
 
-    async def sync(self, syncs: Syncing | OneByOne, *, alone: bool) -> None:
-        """Wait until all written so far is on disk; who comes while a sync is under way shares the next one.
+    def lacks(self, target: int) -> bool:
+        """Whether something of what was written until then is not on disk yet; nor is it enough while a part is full.
 
-        When a part is full all wait until it is set aside, which is when nobody has written during a sync.
+        Raises:
+            JournalFailed: it may never be.
         """
-        target = self._written
-        while self._synced < target or self.full:
-            if self._failed is not None:
-                raise self._failed
-            if self._syncing:
-                await self._over()
-            else:
-                await self._sync(syncs, alone=alone)
         if self._failed is not None:
             raise self._failed
+        return self._synced < target or self._sizes[1] >= self._part
 
     def compress(self) -> None:
         """Compress the full parts in a thread, unless one is at it, with the run's lock until that is done."""
@@ -173,41 +167,30 @@ class Writer:
 
     async def settled(self) -> None:
         """Wait until no sync is under way."""
-        while self._syncing:
-            await self._over()
+        while self.handed:
+            await self.over(asyncio.get_running_loop())
 
-    async def _over(self) -> None:
-        over = asyncio.get_running_loop().create_future()
-        self._waiting.append(over)
-        await over
-
-    async def _sync(self, syncs: Syncing | OneByOne, *, alone: bool) -> None:
+    def begin(self) -> Sequence[int]:
+        """The files with anything in them that is not on disk; content comes first."""
         size = self._sizes[1]
+        self._syncing = (self.written, size)
         files = (self.spine,) if size == self._content_synced else (self.content, self.spine)
-        if self._renamed is not None:
-            files = (self._renamed, *files)
-        self._syncing = True
-        await syncs.sync(files, partial(self._told, self._written, size), alone=alone)
+        return files if self._renamed is None else (self._renamed, *files)
 
-    def _told(self, written: int, size: int, error: BaseException | None) -> None:
-        """A sync of what was written until then is over, whether or not anybody still waits for it."""
-        self._syncing = False
+    def told(self, error: BaseException | None) -> None:
+        """Count as on disk what was written when the sync began; set a full part aside if nobody has written since."""
         if error is None:
-            self._synced, self._content_synced = written, size
+            self._synced, self._content_synced = self._syncing
             if self._renamed is not None:
                 os.close(self._renamed)
                 self._renamed = None
-            if self.full and written == self._written:
+            if self.full and self._synced == self.written:
                 self._set_aside()
         elif isinstance(error, OSError):
             # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
             self._fail(f"cannot sync {self._folder}: {error.strerror}")
         if self._closing:
             self.close()
-        waiting, self._waiting = self._waiting, []
-        for over in waiting:
-            if not over.done():  # whoever was cancelled waits no more
-                over.set_result(None)
 
     def _set_aside(self) -> None:
         """Begin a new part. All there is, is on disk; where no file can be made, the part becomes twice as long."""
