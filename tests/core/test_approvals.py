@@ -16,6 +16,7 @@ from scaffold.errors import ActionError, TaskError
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.answers import signed
 from scaffold.trace.conduct import Conduct
+from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import load_signer, new_key
 from scaffold.vocabulary import events as ev
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import Person, Watcher, World
 
+    from scaffold.interfaces import Claim, Record
     from scaffold.machinery.run import Outcome
 
 ESCALATE = Verdict(decision="escalate", rationale="it is much")
@@ -233,6 +235,25 @@ def test_a_plan_approved_with_its_scope_is_asked_about_once(
     assert all(approvals)
     assert len(set(approvals)) == (2 if scope else 3)
     assert asyncio.run(conduct(world, outcome)) == []
+
+
+def test_an_approval_that_runs_out_while_it_is_kept_is_no_approval(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """A disk or a database may take long: nothing is done on a yes whose time is over when it is stored."""
+
+    class Slow(FileJournal):
+        async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+            await super().append(claim, records, durable=durable)
+            if any(b'"kind":"approval.given"' in record.line for record in records):
+                world.clock.advance(61)
+
+    boss = person(lambda question: Answer(id=question.id, digest=question.digest, granted=True, by="ann"))
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[boss], journal=Slow(world.folder / "slow"))
+    task = Task.model_validate({"prompt": "x", "oversight": {"approval_seconds": 60}})
+    outcome = agent.solve_sync(task)
+    assert [action.status for action in outcome.actions] == ["refused"]
+    assert world.done == []
 
 
 def test_a_scope_expires_with_its_approval(world: World, watcher: type[Watcher], person: type[Person]) -> None:

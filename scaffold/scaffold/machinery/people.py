@@ -123,6 +123,13 @@ class People:
                 raise Parked
         if not answers or self._clock.now() >= asked.expires:
             answers = [Answer(id=asked.id, digest=digest, granted=False, by="expiry")]
+        event = await self._keep(key, answers)
+        if event.granted and self._clock.now() >= asked.expires:  # keeping it took until then
+            event = await self._keep(key, [Answer(id=asked.id, digest=digest, granted=False, by="expiry")])
+        return event
+
+    async def _keep(self, key: str, answers: list[Answer]) -> ev.ApprovalGiven:
+        """Have on disk what people said."""
         self._reach("approval.given:before")
         event = _given(key, answers)
         comment = _comments(answers)
