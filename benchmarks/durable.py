@@ -249,7 +249,7 @@ def workers(url: str, folder: Path, runs: int) -> None:
 
 
 _FLOWS = """
-import asyncio, sys
+import asyncio, os, sys
 from datetime import timedelta
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -289,6 +289,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    os._exit(0)  # its library now and then aborts a process that ends as others do
 """
 
 

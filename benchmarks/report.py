@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from scaffold import Plan, Planned, Planning, Scaffold, Task, Verdict, action, carry_out, propose, think
-from scaffold.trace.files import FileJournal
+from scaffold.trace.files import SPINE, FileJournal
+from scaffold.trace.parts import content_lines
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
 from scaffold.vocabulary.review import Evidence, MonitorSpec, Subject
 from scaffold.vocabulary.task import Budget
@@ -148,7 +149,7 @@ def write_rows(folder: Path, run: str, report: Path) -> None:
     verify, write = (statistics.median(each for each, _ in times) for times in (floor, took))
     row = {"write": round(write, 2), "verify": round(verify, 2), "ratio": round(write / verify, 2)}
     print(json.dumps({**row, "megabytes": round(took[-1][1]), "verify_megabytes": round(floor[0][1])}), flush=True)
-    trace = sum((folder / run / name).stat().st_size for name in ("trace.jsonl", "content.jsonl"))
+    trace = (folder / run / SPINE).stat().st_size + sum(map(len, content_lines(folder / run)))
     size = report.stat().st_size
     row = {"size": size, "trace": trace, "ratio": round(size / trace, 3)}
     print(json.dumps(row), flush=True)

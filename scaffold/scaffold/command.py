@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import os
 import sys
@@ -9,6 +11,7 @@ import sys
 from scaffold.starting import starting
 
 _INTERRUPTED = 130
+_TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 
 
 def process() -> int:
@@ -17,14 +20,29 @@ def process() -> int:
     To look for garbage among all that was imported once more at the end, and for plug-ins of pydantic in every
     installed distribution, takes a twentieth of a short run each.
     """
+    status = 1
+
+    def leave() -> None:
+        """End at once where Temporal's client was used: its threads may abort an interpreter that is taken down.
+
+        Source: https://github.com/temporalio/sdk-python/issues/300
+        """
+        if _TEMPORAL in sys.modules:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+    atexit.register(leave)  # the first that is registered is the last that is called
     gc.set_threshold(50_000)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         with starting():
             from scaffold.cli import main
-        return main()
+        status = main()
     except KeyboardInterrupt:  # before there was anything to pause
         sys.stderr.write("interrupted\n")
-        return _INTERRUPTED
+        status = _INTERRUPTED
     finally:
         gc.freeze()
+    return status

@@ -258,3 +258,25 @@ def test_an_interrupt_while_it_starts_is_told_in_a_word(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_process_that_used_temporals_client_ends_at_once_with_its_status(tmp_path: Path) -> None:
+    """Its threads may abort an interpreter that is taken down: all is written, what others do at the end is done."""
+    pytest.importorskip("temporalio", reason="temporalio is not installed: pip install 'system2-scaffold[temporal]'")
+    (tmp_path / "ending.py").write_text(
+        "import atexit, gc, os, sys, temporalio.client\n"
+        "from scaffold.command import process\n"
+        "class Taken:\n"
+        "    def __del__(self, write=os.write):\n"
+        "        write(1, b'taken down')\n"
+        "left = Taken()\n"
+        "status = process()\n"
+        "atexit.register(gc.unfreeze)\n"
+        "atexit.register(print, 'tidied')\n"
+        "sys.stdout.write('said ')\n"
+        "sys.exit(status)\n"
+    )
+    ended = [sys.executable, "ending.py", "nothing"]
+    done = subprocess.run(ended, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "said tidied\n")
+    assert "no command 'nothing'" in done.stderr

@@ -2,6 +2,6 @@
 
 import sys
 
-from scaffold.cli import main
+from scaffold.command import process
 
-sys.exit(main())
+sys.exit(process())
