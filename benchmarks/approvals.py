@@ -31,7 +31,8 @@ from scaffold import Planning, Scaffold, Task, Verdict, act, action
 from scaffold.approvals.queue import Queue
 from scaffold.approvals.reaching import Waits
 from scaffold.interfaces import Answer
-from scaffold.trace.files import FileJournal, read_files
+from scaffold.trace.files import FileJournal
+from scaffold.trace.records import read_files
 from scaffold.vocabulary.review import MonitorSpec
 
 MANY = 1_000

@@ -26,7 +26,8 @@ from scaffold import Scaffold, Task, Verdict
 from scaffold.interfaces import Answer, Question
 from scaffold.testing import Scripted
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import FileJournal, read_files
+from scaffold.trace.files import FileJournal
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import Profile, ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.review import MonitorSpec

@@ -198,7 +198,7 @@ def rows_of(folders: Iterable[Path], key: Key | None = None) -> dict[Whose, list
 def _answers(folder: Path, key: Key | None) -> Iterator[tuple[Whose, Row]]:
     from scaffold.odds.measured import answer_in, digest_of
     from scaffold.trace.chain import Chain, body_of
-    from scaffold.trace.files import read_files
+    from scaffold.trace.records import read_files
     from scaffold.vocabulary import events as ev
 
     chain = Chain()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -129,7 +131,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
                 returns=domain.returns,
                 instruction=options.instruction,
                 prompt=options.prompt,
-                sampling=ahead_by(options.ahead, cap=options.cap, flags=(short, _Legal(domain, state))),
+                sampling=ahead_by(options.ahead, cap=options.cap, flags=(short, _legal_in(domain, state))),
                 options=asked,
             )
         except StepRefused:
@@ -146,28 +148,16 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     return Marched(steps=steps, digest=mark.hexdigest(), answer=answer) if task.answer == "text" else answer
 
 
-class _Legal:
-    """What the domain has against decisions in one state, as a check; True would be meant as an objection.
+def _legal_in(domain: Domain, state: Any) -> Callable[[Any], str]:
+    """A check of decisions in one state, which messages call by the domain's own name for it."""
+    legal: Any = partial(_fault, domain, state)
+    legal.__qualname__ = f"{type(domain).__qualname__}.fault"
+    return legal  # type: ignore[no-any-return]  # a partial has what names it only here
 
-    Attributes:
-        __qualname__: what messages call it.
-    """
 
-    __slots__ = ("_domain", "_state")
-
-    def __init__(self, domain: Domain, state: Any) -> None:
-        self._domain = domain
-        self._state = state
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__qualname__":
-            return f"{type(self._domain).__qualname__}.fault"
-        raise AttributeError(name)
-
-    def __call__(self, decision: Any) -> str:
-        said: Any = self._domain.fault(self._state, decision)
-        if said is True:
-            raise TypeError(
-                "`fault` says in words what is against the rules, and nothing where nothing is; it said True"
-            )
-        return said or ""
+def _fault(domain: Domain, state: Any, decision: Any) -> str:
+    """What the domain has against a decision; True would pass for no objection, and be meant as one."""
+    said: Any = domain.fault(state, decision)
+    if said is True:
+        raise TypeError("`fault` says in words what is against the rules, and nothing where nothing is; it said True")
+    return said or ""

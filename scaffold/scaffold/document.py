@@ -10,6 +10,7 @@ from scaffold.errors import BadInput, TaskError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 Place = tuple[str | int, ...]
 
@@ -95,6 +96,43 @@ class Document:
             if not within:
                 raise
             raise self.fault(str(error), within) from error
+
+
+class Faults:
+    """What is wrong in several parts of a file, told together: who installs what is missing should hear of a slip too.
+
+    Attributes:
+        found: the faults so far.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[BadInput] = []
+
+    @contextlib.contextmanager
+    def gathered(self, located: AbstractContextManager[None]) -> Iterator[None]:
+        """Keep the fault of one part, located in the file, and go on with the next."""
+        try:
+            with located:
+                yield
+        except BadInput as error:
+            if str(error) not in map(str, self.found):
+                self.found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found, if anything: one fault as it is, several on a line each.
+
+        Raises:
+            BadInput: of the kind of the first.
+        """
+        if not self.found:
+            return
+        first, *others = self.found
+        if not others:
+            raise first
+        if isinstance(first, TaskError):
+            said = "\n".join((str(first.args[0]), *map(str, others)))
+            raise TaskError(said, path=first.path, where=first.where) from first
+        raise BadInput("\n".join(map(str, self.found))) from first
 
 
 def read(path: Path) -> Document:

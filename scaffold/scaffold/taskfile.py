@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -30,7 +30,7 @@ from scaffold import document as documents
 from scaffold import registry
 from scaffold.agent import Scaffold, planner_of
 from scaffold.credentials import Credentials
-from scaffold.document import Document, Place, show, unknown
+from scaffold.document import Document, Faults, Place, show, unknown
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.inputs import read_inputs
 from scaffold.interfaces import TakesCredentials
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Action, ActionSource, Backend, Monitor
 
 
+T = TypeVar("T")
 Locate = Callable[..., AbstractContextManager[None]]
 
 
@@ -79,43 +80,6 @@ class Built(NamedTuple):
     task: Task
     config: dict[str, Any]
     document: Document
-
-
-class Faults:
-    """What is wrong in several parts of a file, told together: who installs what is missing should hear of a slip too.
-
-    Attributes:
-        found: the faults so far.
-    """
-
-    def __init__(self) -> None:
-        self.found: list[BadInput] = []
-
-    @contextlib.contextmanager
-    def gathered(self, located: AbstractContextManager[None]) -> Iterator[None]:
-        """Keep the fault of one part, located in the file, and go on with the next."""
-        try:
-            with located:
-                yield
-        except BadInput as error:
-            if str(error) not in map(str, self.found):
-                self.found.append(error)
-
-    def tell(self) -> None:
-        """Raise what was found, if anything: one fault as it is, several on a line each.
-
-        Raises:
-            BadInput: of the kind of the first.
-        """
-        if not self.found:
-            return
-        first, *others = self.found
-        if not others:
-            raise first
-        if isinstance(first, TaskError):
-            said = "\n".join((str(first.args[0]), *map(str, others)))
-            raise TaskError(said, path=first.path, where=first.where) from first
-        raise BadInput("\n".join(map(str, self.found))) from first
 
 
 class Shared:
@@ -168,19 +132,9 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
     changes = changes or Changes()
     document = read(Path(path))
     config = _config(document, changes)
-    shared = shared or Shared()
-    faults = Faults()
-    actions: list[Action | ActionSource] = []
-    with faults.gathered(document.locating()):
-        actions = _actions(config, document.locating, shared)
-        names = [action.spec.name for action in registry.each_action(actions)]
-        task = _task(document, *_inputs(document, changes), names)
-    with faults.gathered(document.locating()):
-        outside["calibration"] = read_calibration(document)
-        outside["monitorability"] = read_monitorability(document)
-    with faults.gathered(document.locating()):
-        agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
-    faults.tell()
+    agent, task = _made(
+        document, config, changes, shared, outside, lambda names: _task(document, *_inputs(document, changes), names)
+    )
     return Built(agent, task, config, document)
 
 
@@ -209,19 +163,9 @@ class Template:
         changes = changes or Changes()
         self.document = document
         self.config = _config(document, changes)
-        shared = shared or Shared()
-        faults = Faults()
-        actions: list[Action | ActionSource] = []
-        with faults.gathered(document.locating()):
-            actions = _actions(self.config, document.locating, shared)
-            self._actions = [action.spec.name for action in registry.each_action(actions)]
-            self.inputs, self._tainted = _inputs(document, changes)
-        with faults.gathered(document.locating()):
-            outside["calibration"] = read_calibration(document)
-            outside["monitorability"] = read_monitorability(document)
-        with faults.gathered(document.locating()):
-            self.agent = _assemble(self.config, actions, document.locating, changes.backends, shared, outside)
-        faults.tell()
+        self.agent, (self._actions, self.inputs, self._tainted) = _made(
+            document, self.config, changes, shared, outside, lambda names: (names, *_inputs(document, changes))
+        )
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:
         """One task that fits the agent, with these inputs beside or in place of the file's, perhaps another prompt.
@@ -381,6 +325,29 @@ def _warn_of_names(what: str, given: Iterable[str], there: Collection[str]) -> N
         close = "" if name in there else nearest(name, there, alike=_MISSPELT)
         if close:
             warnings.warn(f"the file has no {what} {name!r}{close}", stacklevel=2)
+
+
+def _made(
+    document: Document,
+    config: dict[str, Any],
+    changes: Changes,
+    shared: Shared | None,
+    outside: dict[str, Any],
+    read_task: Callable[[list[str]], T],
+) -> tuple[Scaffold, T]:
+    """The agent of a file, and what is read of its task once its actions' names are known; faults are told together."""
+    shared, faults = shared or Shared(), Faults()
+    actions: list[Action | ActionSource] = []
+    with faults.gathered(document.locating()):
+        actions = _actions(config, document.locating, shared)
+        task = read_task([action.spec.name for action in registry.each_action(actions)])
+    with faults.gathered(document.locating()):
+        outside["calibration"] = read_calibration(document)
+        outside["monitorability"] = read_monitorability(document)
+    with faults.gathered(document.locating()):
+        agent = _assemble(config, actions, document.locating, changes.backends, shared, outside)
+    faults.tell()
+    return agent, task
 
 
 def _assemble(

@@ -20,11 +20,12 @@ from scaffold.odds.measured import Measured
 from scaffold.testing import Scripted
 from scaffold.testing.tampering import made_up_key
 from scaffold.trace.elsewhere import elsewhere
-from scaffold.trace.files import CONTENT, FileJournal, read_files
+from scaffold.trace.files import CONTENT, FileJournal
 from scaffold.trace.identities import acts_in
 from scaffold.trace.parts import PART_BYTES, parts_of
 from scaffold.trace.pruning import prune_content, prune_mentions, prune_run
 from scaffold.trace.reading import links
+from scaffold.trace.records import read_files
 from scaffold.trace.sealing import VARIABLE
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.review import MonitorSpec

@@ -13,7 +13,8 @@ from scaffold.odds.monitorability import gather, reading_of
 from scaffold.testing import Scripted
 from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import FileJournal, read_files
+from scaffold.trace.files import FileJournal
+from scaffold.trace.records import read_files
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.monitorability import FAITHFUL

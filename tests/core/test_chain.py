@@ -16,7 +16,8 @@ from scaffold import Planning, Task, note, think
 from scaffold.errors import ClaimLost, NewerTrace, RunHeld, TraceDamaged, UnknownRun
 from scaffold.interfaces import Record
 from scaffold.trace.chain import GENESIS, Chain, body_of, content_line, read_content, seal
-from scaffold.trace.files import FileJournal, read_files
+from scaffold.trace.files import FileJournal
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events
 
 if TYPE_CHECKING:

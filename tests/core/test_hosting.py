@@ -110,12 +110,12 @@ async def test_what_the_host_thinks_is_read_and_can_be_withheld(world: World, wa
     assert outcome_of(run).steps == 2
 
 
-async def test_half_a_character_that_a_model_says_is_a_question_mark(world: World, watcher: type[Watcher]) -> None:
+async def test_half_a_character_that_a_model_says_is_replaced(world: World, watcher: type[Watcher]) -> None:
     """JSON may hold half a pair of surrogates, and UTF-8 cannot: what is recorded and read is what can be."""
     reader = watcher(watches=frozenset({"step"}))
     async with gate_of(world, monitors=[reader]).run(TASK) as run:
-        assert (await run.think("so \ud83d", reasoning="\ude00")).value == "so ?"
-    assert [(each.step.text, each.step.reasoning) for each in reader.seen if each.step] == [("so ?", "?")]
+        assert (await run.think("so \ud83d", reasoning="\ude00")).value == "so \ufffd"
+    assert [(each.step.text, each.step.reasoning) for each in reader.seen if each.step] == [("so \ufffd", "\ufffd")]
     assert verify_run(world.folder / "runs" / run.id).ended
 
 

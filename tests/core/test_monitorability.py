@@ -14,7 +14,7 @@ from scaffold.odds.monitorability import gather, reading_of, save
 from scaffold.sampling_setting import read_monitorability
 from scaffold.testing import Scripted
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary.models import FREE, Profile, ReasoningVisibility, Sample
 from scaffold.vocabulary.monitorability import AS_SAID, FAITHFUL, Figure, Monitorability, Readable
 

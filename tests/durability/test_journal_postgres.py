@@ -15,12 +15,12 @@ from scaffold.errors import ClaimLost, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import JournalConformance, Writing
-from scaffold.trace.files import read_files
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.trace.postgres.appending import Part
 from scaffold.trace.postgres.database import Postgres
 from scaffold.trace.postgres.journal import _clocks
 from scaffold.trace.postgres.shared_minute import SharedMinute
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 
 

@@ -13,11 +13,12 @@ import pytest
 from scaffold.errors import JournalFailed, RunHeld
 from scaffold.testing.journal_conformance import Writing
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import CONTENT, SPINE, FileJournal, read_files
+from scaffold.trace.files import CONTENT, SPINE, FileJournal
 from scaffold.trace.folders import is_written
 from scaffold.trace.parts import content_lines, parts_of
 from scaffold.trace.pruning import prune_content, prune_mentions
 from scaffold.trace.reading import followed
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from scaffold.odds.calibration import scores, statements
 from scaffold.odds.measured import Measured, key_of
 from scaffold.odds.within import Within
 from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 
 

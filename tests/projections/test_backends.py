@@ -24,7 +24,7 @@ from scaffold.projections.identity import Identity
 from scaffold.taskfile import Shared, build
 from scaffold.testing import Scripted
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary.events import ActionIntent, Reviewed, StepAnswered, StepAsked
 from scaffold.vocabulary.models import NO_USAGE, Sample, Usage
 

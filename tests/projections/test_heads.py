@@ -13,8 +13,9 @@ from scaffold.planning import act, together
 from scaffold.projections.otlp import export
 from scaffold.projections.spans import Spans
 from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import HEADS, FileJournal, read_files
+from scaffold.trace.files import HEADS, FileJournal
 from scaffold.trace.heads import Head, is_signed_by, new_key, read_heads
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as happened
 from scaffold.vocabulary.task import Oversight, Task
 

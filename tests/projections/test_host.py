@@ -65,7 +65,7 @@ def test_a_run_goes_into_the_hosts_own_tracing(tmp_path: Path) -> None:
         from pathlib import Path
         from scaffold.projections.spans import Spans
         from scaffold.trace.chain import Chain, body_of
-        from scaffold.trace.files import read_files
+        from scaffold.trace.records import read_files
         provider = host()
         with trace.get_tracer("shop").start_as_current_span("checkout") as checkout:
             found = solve()
@@ -178,7 +178,7 @@ def test_who_started_the_process_is_the_parent(tmp_path: Path) -> None:
         import os, asyncio
         from pathlib import Path
         from scaffold.trace.chain import Chain, body_of
-        from scaffold.trace.files import read_files
+        from scaffold.trace.records import read_files
         from scaffold.projections.spans import Spans
         found = solve()
         first = Chain().follow(next(iter(read_files(Path(os.environ["SCAFFOLD_RUNS"]) / found))))

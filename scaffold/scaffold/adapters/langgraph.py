@@ -11,7 +11,8 @@ one whose outcome is unknown: what people are asked is the gate's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
@@ -60,7 +61,10 @@ def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[Tool
             raise BadInput(f"a {type(tool).__name__} is no tool that can be gated: decorate functions with @tool")
     schemas = {tool.name: _schema(tool) for tool in tools}
     specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in tools}, **said)
-    return [ToolAction(specs[tool.name], tool, _fit(tool), _Body(tool), _shape_of(tool)) for tool in tools]
+    return [
+        ToolAction(specs[tool.name], tool, _fit(tool), _Body(tool), partial(getattr, tool, "args_schema"))
+        for tool in tools
+    ]
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseTool]:
@@ -216,10 +220,6 @@ def _schema(tool: BaseTool) -> dict[str, Any]:
         return schema
     made: Mapping[str, Any] = schema.model_json_schema() if issubclass(schema, BaseModel) else schema.schema()
     return {name: part for name, part in made.items() if name != "description"}
-
-
-def _shape_of(tool: BaseTool) -> Callable[[], Any]:
-    return lambda: tool.args_schema
 
 
 def _injected(tool: BaseTool) -> frozenset[str]:

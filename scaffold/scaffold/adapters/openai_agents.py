@@ -11,8 +11,9 @@ search, no gate of ours can stand in front of: `check` names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec import DecodeError
@@ -69,7 +70,10 @@ def actions_of(tools: Sequence[Tool], **said: Unpack[Declares]) -> list[ToolActi
     schemas = {tool.name: tool.params_json_schema for tool in own}
     specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in own}, **said)
     fits = {tool.name: fitting(tool.params_json_schema, tool.name, "openai-agents") for tool in own}
-    return [ToolAction(specs[tool.name], tool, fits[tool.name], _Body(tool), _shape_of(tool)) for tool in own]
+    return [
+        ToolAction(specs[tool.name], tool, fits[tool.name], _Body(tool), partial(getattr, tool, "params_json_schema"))
+        for tool in own
+    ]
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
@@ -161,10 +165,6 @@ def _function_tool(tool: Tool) -> FunctionTool:
     if not isinstance(tool, FunctionTool) or isinstance(tool.on_invoke_tool, _Gated):
         raise BadInput(f"{getattr(tool, 'name', tool)!r} is no function tool that can be gated: use @function_tool")
     return tool
-
-
-def _shape_of(tool: FunctionTool) -> Callable[[], Any]:
-    return lambda: tool.params_json_schema
 
 
 def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:

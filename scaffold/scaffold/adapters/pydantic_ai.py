@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from pydantic import ValidationError
@@ -60,7 +61,7 @@ def actions_of(tools: Tools, **said: Unpack[Declares]) -> list[ToolAction]:
     schemas = {tool.name: tool.function_schema.json_schema for tool in own}
     specs = declared(list(schemas), schemas, {tool.name: tool.description or "" for tool in own}, **said)
     return [
-        ToolAction(specs[tool.name], _key(each), _fit(tool), _Body(tool), _shape_of(tool))
+        ToolAction(specs[tool.name], _key(each), _fit(tool), _Body(tool), partial(getattr, tool, "function_schema"))
         for tool, each in zip(own, _each(tools), strict=True)
     ]
 
@@ -171,10 +172,6 @@ def _as_tool(given: Any) -> Tool[Any]:
 def _key(given: Any) -> Any:
     """What says that two tools are the same one: the function."""
     return given.function if isinstance(given, Tool) else given
-
-
-def _shape_of(tool: Tool[Any]) -> Callable[[], Any]:
-    return lambda: tool.function_schema
 
 
 def _is_gated(tool: Tool[Any]) -> bool:

@@ -185,8 +185,7 @@ class Reach:
 
     async def act(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
         """Do it once it is cleared; gives what the tool gave back."""
-        work = self._act(name, arguments, carried)
-        return await (work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work))
+        return await self._from_anywhere(self._act(name, arguments, carried))
 
     def act_sync(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
         """The same, from a thread that waits."""
@@ -194,8 +193,7 @@ class Reach:
 
     async def think(self, text: str, reasoning: str, usage: Usage | None) -> None:
         """Have monitors read what the agent's model has said."""
-        work = self._run.think(text, reasoning=reasoning, usage=usage)
-        await (work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work))
+        await self._from_anywhere(self._run.think(text, reasoning=reasoning, usage=usage))
 
     def think_sync(self, text: str, reasoning: str, usage: Usage | None) -> None:
         """The same, from a thread that waits."""
@@ -210,6 +208,9 @@ class Reach:
         finally:
             _carried.reset(before)
         return carried.result if carried.done else observation.value
+
+    def _from_anywhere(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        return work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work)
 
     async def _in_its_loop(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._run.loop

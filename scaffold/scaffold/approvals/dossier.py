@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.review import SEVERITY
 

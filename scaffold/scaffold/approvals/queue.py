@@ -11,8 +11,9 @@ from scaffold.errors import TraceError
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.answers import decided_by, why_not
 from scaffold.trace.chain import Chain, Content, body_of
-from scaffold.trace.files import SPINE, read_files
+from scaffold.trace.files import SPINE
 from scaffold.trace.folders import last_event
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) 
 
 def _events(folder: Path) -> Iterator[tuple[Event, Content]]:
     from scaffold.trace.chain import Chain, body_of
-    from scaffold.trace.files import read_files
+    from scaffold.trace.records import read_files
 
     chain = Chain()
     for record in read_files(folder):

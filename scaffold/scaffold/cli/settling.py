@@ -28,8 +28,8 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
     from scaffold.cli.terminal import who
     from scaffold.errors import BadInput
     from scaffold.interfaces import Answer
-    from scaffold.trace.files import read_files
     from scaffold.trace.identities import acts_in, settlement_id
+    from scaffold.trace.records import read_files
 
     if happened is None:
         raise click.UsageError("say --happened or --did-not-happen")

@@ -36,7 +36,9 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
                 return f"{FAILED}it was cancelled from within"
             raise
         except PlannerStuck:
-            raise PlannerStuck(f"{_name_of(check)} did not give back control before the run's time was over") from None
+            raise PlannerStuck(
+                f"the check {_name_of(check)} did not give back control before the run's time was over"
+            ) from None
         except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
             return clean(f"{FAILED}{type(error).__name__}: {error}")
         if isinstance(said, str) and said:
@@ -61,11 +63,11 @@ def _called(check: Check, value: Any) -> Any:
 def _name_of(check: Any) -> str:
     from scaffold.critics.calling import called
 
-    return f"the check {called(getattr(check, 'critic', check))}"
+    return called(getattr(check, "critic", check))
 
 
 async def _beside(check: Any, value: Any, seconds: float) -> Any:
     """What a check says that may take so many seconds: the run goes on meanwhile."""
-    from scaffold.critics.calling import called, in_time
+    from scaffold.critics.calling import in_time
 
-    return await in_time(check, value, seconds, called(getattr(check, "critic", check)))
+    return await in_time(check, value, seconds, _name_of(check))

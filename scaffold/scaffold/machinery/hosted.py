@@ -20,6 +20,7 @@ from scaffold.machinery.replay import asked_by
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
 from scaffold.vocabulary.moves import Act, Note, Options, Think, Together
 from scaffold.vocabulary.plan import as_call
@@ -56,7 +57,7 @@ class Said:
 
     def next(self, text: str, reasoning: str, usage: Usage | None) -> int:
         """Have this given to the next request; gives how many tokens it may take at most."""
-        text, reasoning = _encodable(text), _encodable(reasoning)
+        text, reasoning = clean(text), clean(reasoning)
         guessed = Usage(output=-(-len(text + reasoning) // _CHARACTERS_A_TOKEN), guessed=True)
         self._delta = Delta(text=text, reasoning=reasoning, finish="stop", usage=usage or guessed)
         self.said = said_bytes(text, reasoning)
@@ -387,15 +388,6 @@ class Hosted:
 
 class Waits(errors.RunEnding):
     """The run stands still until a person has answered."""
-
-
-def _encodable(text: str) -> str:
-    """The same with a question mark for what UTF-8 cannot hold: half a pair of surrogates, say, as JSON may have it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _nothing() -> Generator[Any, Any, None]:

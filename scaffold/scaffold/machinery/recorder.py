@@ -20,6 +20,7 @@ from scaffold.interfaces import Leases, Record
 from scaffold.trace.chain import GENESIS, content_line, seal
 from scaffold.trace.heads import Head
 from scaffold.vocabulary import events
+from scaffold.vocabulary.characters import cleaned
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
@@ -47,20 +48,7 @@ def _encode_content(content: dict[str, Any]) -> bytes:
     try:
         return _encode(content)
     except UnicodeEncodeError:
-        return _encode(_encodable(content))
-
-
-def _encodable(value: Any) -> Any:
-    """The same with a question mark for what UTF-8 cannot hold: others' error messages may have anything in them."""
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode()
-        case dict():
-            return {_encodable(name): _encodable(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_encodable(item) for item in value]
-        case _:
-            return value
+        return _encode(cleaned(content))  # others' error messages may have anything in them
 
 
 def microseconds(seconds: float) -> float:

@@ -64,7 +64,7 @@ class Replay:
         self._state = state
         self.waiting: dict[str, Pending] = {}
         self._takers: dict[type[Event], Callable[[Any, bytes], None]] = {
-            ev.StepAsked: self._step_asked,
+            ev.StepAsked: self._asked,
             ev.PlanProposed: self._asked,
             ev.ActionProposed: self._asked,
             ev.QuestionAsked: self._asked,
@@ -93,15 +93,9 @@ class Replay:
         if not is_asked_in(body, now):
             raise _changed(event, asked_in(body), now)
 
-    def _step_asked(self, event: ev.StepAsked, body: bytes) -> None:
-        pending = self._find(event)
-        move = pending.move
-        if type(move) is not Think or not is_asked_in(body, asked(move)):
-            self._asked(event, body)
-
     def _step_answered(self, event: ev.StepAnswered, body: bytes) -> None:
         if event.final:
-            pending = self.waiting.pop(event.key, None) or self._taken(event)
+            pending = self._taken(event)
             deliver(self._interpreter, pending, thought_from(event, body, pending.move))  # type: ignore[arg-type]  # compared before
 
     def _plan_decided(self, event: ev.PlanDecided, body: bytes) -> None:

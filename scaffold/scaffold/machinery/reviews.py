@@ -59,10 +59,6 @@ class Memory:
         self.fold = monitor.fold if isinstance(monitor, Folds) else None
         self.folds: frozenset[type[Event]] = monitor.folds if isinstance(monitor, Folds) else frozenset()
 
-    def take(self, event: Event, _body: bytes) -> None:
-        """Take in an event whose content it does not want."""
-        self.state = self.fold(self.state, event, {})  # type: ignore[misc]  # asked only of what folds
-
 
 def _memories(monitors: Sequence[Monitor]) -> list[Memory]:
     """One for each monitor. What is a plain function knows no monitor, so it need not be called for each of them."""
@@ -151,22 +147,18 @@ class Reviews:
         self._by_subject: dict[str, list[list[Watching]]] = {}
         self._watched: dict[tuple[str, str], bool] = {}
 
-    @cached_property
+    @property
     def folds(self) -> dict[type[Event], Fold]:
         """What takes in each kind of event that some monitor keeps state by."""
-        return {
-            kind: memories[0].take if kind in memories[0].bare and len(memories) == 1 else self._fold
-            for kind, memories in self._folding.items()
-        }
+        return dict.fromkeys(self._folding, self._fold)
 
     def _fold(self, event: Event, body: bytes) -> None:
-        kind = type(event)
-        content = _json.decode(body) if body else {}
+        kind, content = type(event), None
         for each in self._folding[kind]:
-            if kind in each.bare:
-                each.take(event, body)
-            else:
-                each.state = each.fold(each.state, event, content)  # type: ignore[misc]  # only what folds is in there
+            given: dict[str, Any] = {}
+            if body and kind not in each.bare:
+                given = content = _json.decode(body) if content is None else content
+            each.state = each.fold(each.state, event, given)  # type: ignore[misc]  # only what folds is in there
 
     @cached_property
     def guards(self) -> bool:

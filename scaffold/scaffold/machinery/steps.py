@@ -25,7 +25,8 @@ from scaffold.errors import (
 )
 from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
 from scaffold.machinery.checking import FAILED
-from scaffold.machinery.drawing import NOT_COUNTED, Asking, Source, draw, give_up, worst_of
+from scaffold.machinery.drawing import NOT_COUNTED, Asking, draw, give_up, worst_of
+from scaffold.machinery.partials import Source
 from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev

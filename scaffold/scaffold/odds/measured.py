@@ -25,7 +25,7 @@ import msgspec
 from scaffold.errors import ScaffoldError
 from scaffold.machinery.drawing import NOT_COUNTED
 from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.confidence import stated_by

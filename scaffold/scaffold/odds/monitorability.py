@@ -19,7 +19,7 @@ import msgspec
 from scaffold.errors import BadInput, ScaffoldError
 from scaffold.evaluation.statistics import wilson
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.monitorability import PROBED, VISIBILITIES, Figure, Monitorability, Readable
 

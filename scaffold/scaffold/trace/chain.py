@@ -31,7 +31,6 @@ _TAIL = len(_MARK) + 64 + len(b'"}')
 _BEFORE_TAIL = slice(-_TAIL)  # made once: two lines a step are cut, a million steps a run
 _SALT = 16
 _BEFORE_MARK = 40
-_BRACE = ord("}")
 _begins = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":').match
 
 
@@ -163,16 +162,7 @@ class Chain:
             NewerTrace: it is of a kind that this version does not know.
         """
         event, mark = self._next(record.line)
-        content, line = None, record.content
-        if line:
-            begins = _begins(line)
-            if begins is None or line[-1] != _BRACE:
-                content = _unusual(event, line)
-            else:
-                salt, body = unhexlify(begins[2]), line[begins.end() : -1]
-                if sha256(salt + body).hexdigest() != event.content:
-                    raise _altered(event)
-                content = Content(event.seq, salt, body)
+        content = _content_of(event, record.content) if record.content else None
         self.seq, self.hash = event.seq, mark
         return Link(event, content, mark)
 
@@ -212,18 +202,14 @@ def _is_sealed(line: bytes) -> bool:
     return len(line) > _TAIL and line.startswith(_MARK, len(line) - _TAIL) and line.endswith(b'"}')
 
 
-def _unusual(event: Event, line: bytes) -> Content | None:
-    """Content that is not written in the plain, if it is what the event says; None when there is no key to it."""
+def _content_of(event: Event, line: bytes) -> Content | None:
+    """The content of an event, if it is what the event says; None when it is encrypted, and there is no key."""
     try:
         content = read_content(line)
     except Sealed:
         return None
     except (msgspec.MsgspecError, ValueError):
-        raise _altered(event) from None
-    if content.digest() != event.content:
-        raise _altered(event)
+        content = None
+    if content is None or content.digest() != event.content:
+        raise errors.TraceDamaged(f"the content of line {event.seq} was altered", event.seq)
     return content
-
-
-def _altered(event: Event) -> errors.TraceDamaged:
-    return errors.TraceDamaged(f"the content of line {event.seq} was altered", event.seq)

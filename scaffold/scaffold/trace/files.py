@@ -26,25 +26,24 @@ import msgspec
 from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.mending import HEADS, SPINE
-from scaffold.trace.parts import CONTENT, PART_BYTES, content_lines, seq_of
+from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
+from scaffold.trace.records import read_files
 from scaffold.trace.syncing import Files, OneByOne, Syncing
 from scaffold.trace.writer import Writer, make_private
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
-    from typing import BinaryIO
 
     from scaffold.interfaces import Holder
     from scaffold.trace.identities import Identities
     from scaffold.trace.syncing import Sync
     from scaffold.trace.writer import Write
 
-__all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "read_files", "seq_of"]
+__all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "seq_of"]
 
 INBOX = "inbox"
 _LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
-_BLOCK = 1 << 16
 _log = logging.getLogger(__name__)
 
 
@@ -368,59 +367,3 @@ def _read_small(path: str) -> bytes:
         return os.read(file, _LARGEST_ANSWER) if stat.S_ISREG(said.st_mode) and said.st_size <= _LARGEST_ANSWER else b""
     finally:
         os.close(file)
-
-
-class Place:
-    """Where somebody stands who reads a run's files.
-
-    Attributes:
-        seq: the event that was read last.
-        spine: bytes of the spine that were read.
-        content: bytes of the content that were, as if it were one file.
-    """
-
-    __slots__ = ("content", "seq", "spine")
-
-    def __init__(self) -> None:
-        self.seq = self.spine = self.content = 0
-
-
-def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
-    """Give the records of a run's folder, without a lock; a line still being written is left out.
-
-    Args:
-        folder: the run's.
-        place: where to begin; it moves along.
-    """
-    place = place or Place()
-    seq, spine_read, content_read = place.seq, place.spine, place.content
-    with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder, place.content)) as contents:
-        # What is written to the spine later may have content that comes after what is read of the content.
-        left = os.fstat(spine.fileno()).st_size - spine.seek(place.spine)
-        waiting = next(contents, b"")
-        try:
-            for line in _lines(spine, left):
-                seq += 1
-                content = b""
-                while waiting[-1:] == b"\n":  # else it is still being written, or there is none
-                    if waiting.startswith(b'{"seq":%d,' % seq):  # as a rule: most events have content
-                        content = waiting[:-1]
-                    elif seq_of(waiting) > seq:
-                        break
-                    content_read += len(waiting)
-                    waiting = next(contents, b"")
-                    if content:
-                        break
-                spine_read += len(line) + 1
-                yield Record(seq, line, content)
-        finally:
-            place.seq, place.spine, place.content = seq, spine_read, content_read
-
-
-def _lines(file: BinaryIO, left: int) -> Iterator[bytes]:
-    """Whole lines without their newlines, of so many bytes from where a file stands."""
-    rest = b""
-    while left > 0 and (block := file.read(min(left, max(_BLOCK, len(rest))))):  # a line of any length is read in time
-        left -= len(block)
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from scaffold.trace.chain import Chain
-from scaffold.trace.files import Place, read_files
 from scaffold.trace.folders import is_written
+from scaffold.trace.records import Place, read_files
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:

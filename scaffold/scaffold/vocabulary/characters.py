@@ -25,10 +25,10 @@ def cleaned(value: Any, *, ends: bool = False) -> Any:
     """
     if isinstance(value, str):
         return _but_ends(value) if ends else clean(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [cleaned(each, ends=ends) for each in value]
     if isinstance(value, dict):
-        return {clean(name): cleaned(each, ends=ends) for name, each in value.items()}
+        return {cleaned(name): cleaned(each, ends=ends) for name, each in value.items()}
     return value
 
 

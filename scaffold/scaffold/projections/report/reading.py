@@ -9,7 +9,7 @@ import msgspec
 from scaffold.errors import NewerTrace, TraceDamaged
 from scaffold.interfaces import Record
 from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.files import read_files
+from scaffold.trace.records import read_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
