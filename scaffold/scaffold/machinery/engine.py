@@ -84,7 +84,7 @@ class Engine:
     async def _live(self) -> Outcome:
         """Drive until the planner is done or nothing can go on; whatever happens, the trace says how it ended."""
         try:
-            self._run.when_lost(self.interrupt)
+            self._recorder.when_lost(self.interrupt)
             self._driving = asyncio.create_task(self._drive())
             if self._interrupted:
                 self._driving.cancel()

@@ -209,6 +209,11 @@ class Recorder:
         if self._leases is not None:
             await self._leases.confirm(self.claim)
 
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Have a function called once another process has taken the run over, where that can be."""
+        if self._leases is not None:
+            self._leases.when_lost(self.claim, tell)
+
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""
         until = self._monotonic() if self._paused_at is None else self._paused_at

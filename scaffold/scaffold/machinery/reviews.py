@@ -56,8 +56,9 @@ class Memory:
     def __init__(self, monitor: Monitor) -> None:
         self.state: Any = None
         self.bare: frozenset[type[Event]] = monitor.bare if isinstance(monitor, FoldsBare) else frozenset()
-        self.fold = monitor.fold if isinstance(monitor, Folds) else None
-        self.folds: frozenset[type[Event]] = monitor.folds if isinstance(monitor, Folds) else frozenset()
+        folds = monitor if isinstance(monitor, Folds) else None
+        self.fold = folds.fold if folds is not None else None
+        self.folds: frozenset[type[Event]] = folds.folds if folds is not None else frozenset()
 
 
 def _memories(monitors: Sequence[Monitor]) -> list[Memory]:

@@ -14,7 +14,6 @@ import msgspec
 
 from scaffold import errors
 from scaffold.credentials import Credentials
-from scaffold.interfaces import Leases
 from scaffold.machinery.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import HOST, Permissions
@@ -334,11 +333,6 @@ class Run:
         if changed:
             said = ", ".join(f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in changed)
             raise errors.PlanChanged(f"the run was started with something else: {said}")
-
-    def when_lost(self, tell: Callable[[], None]) -> None:
-        """Have a function called once another process has taken the run over, where that can be."""
-        if isinstance(self._journal, Leases):
-            self._journal.when_lost(self.claim, tell)
 
     # --- moves
 

@@ -131,9 +131,11 @@ class FileJournal:
         self._syncs()  # before anything is written: it knows of failures from then on
         writer = self._writer(folder, create=create)
         try:
-            repaired = writer.mend()
             if create:
+                repaired = ""
                 await self._sync_folders(folder, self.root)
+            else:
+                repaired = writer.mend()
         except BaseException:
             writer.close()
             raise

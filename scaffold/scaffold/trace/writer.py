@@ -33,11 +33,14 @@ def make_private(folder: Path) -> None:
         JournalFailed: it is there already, or cannot be made.
     """
     try:
-        above = [each for each in folder.parents if not each.exists()]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for each in above:
-            _sync_folder(each.parent)
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileNotFoundError:
+            above = [each for each in folder.parents if not each.exists()]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            for each in above:
+                _sync_folder(each.parent)
+            folder.mkdir(mode=0o700)
     except OSError as error:
         raise JournalFailed(f"cannot make the run's folder {folder}: {error.strerror}") from error
 
