@@ -281,6 +281,13 @@ def test_connections_are_used_again() -> None:
     assert asyncio.run(inner()) == 1
 
 
+def test_an_event_nested_without_end_is_a_bad_response() -> None:
+    """What is nested too deeply to be read is the server's fault, wherever in an event it stands."""
+    deep = b'{"a": ' * 20_000 + b"1" + b"}" * 20_000
+    data = b'{"choices": [{"index": 0, "delta": {"reasoning_details": [' + deep + b"]}}]}"
+    assert "an event that is not JSON" in fails(BadResponse, [STREAM, part(b"data: " + data + b"\n\n"), END])
+
+
 def test_one_backend_serves_several_event_loops() -> None:
     """A backend that nobody closes serves one event loop after another, and leaves no socket open behind."""
     with socket.socket() as free:

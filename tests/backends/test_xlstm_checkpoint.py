@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ import pytest
 np = pytest.importorskip("numpy")
 safetensors = pytest.importorskip("safetensors.numpy")
 
-from scaffold.errors import ModelFileError, TaskError  # noqa: E402 - below what may skip this file
+from scaffold.errors import BadResponse, ModelFileError, TaskError  # noqa: E402 - below what may skip this file
 from scaffold_backends.xlstm.backend import load  # noqa: E402 - as above
 from scaffold_backends.xlstm.checkpoint import find  # noqa: E402 - as above
 from scaffold_backends.xlstm.specs import Config  # noqa: E402 - as above
+
+from .conftest import ask, gather  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +93,8 @@ def _nan(_: dict[str, Any], weights: dict[str, Any]) -> None:
         (lambda _, w: w.update(extra=w["norm.weight"]), "'extra', which no block"),
         (lambda _, w: w.update({"norm.weight": np.ones(8, np.int32)}), "as int32, where a floating-point type"),
         (_nan, r"1 entries of 'blocks.0.recurrent.weight' \(of 128\) that are NaN"),
+        (lambda _, w: w.update({"norm.weight": np.full(8, 1e39)}), "8 entries of 'norm.weight' .*beyond float32"),
+        (lambda c, _: c.update(logit_cap=float("inf")), "logit_cap: Input should be a finite number"),
     ],
 )  # fmt: skip
 def test_a_wrong_checkpoint_is_refused(tmp_path: Path, change: Any, said: str) -> None:
@@ -105,17 +110,41 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ModelFileError, match="no safetensors file, or is cut short"):
         find(str(path)).load()
-    path.with_suffix(".json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelFileError, match="is no JSON"):
-        find(str(path))
+    for broken in ("{", "[" * 100_000):
+        path.with_suffix(".json").write_text(broken, encoding="utf-8")
+        with pytest.raises(ModelFileError, match="is no JSON"):
+            find(str(path))
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelFileError, match=r"cannot read '.*mine\.json'"):
         find(str(path))
 
 
+def test_weights_of_a_type_that_numpy_does_not_have_are_refused(tmp_path: Path) -> None:
+    """A file of bfloat16, as many are, is said to be one, and what to save it as."""
+    path = write(tmp_path, lambda config, _: config.update(sha256=None))
+    header = json.dumps({"norm.weight": {"dtype": "BF16", "shape": [8], "data_offsets": [0, 16]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    with pytest.raises(ModelFileError, match="type 'BF16', which numpy cannot read; save them as float32"):
+        find(str(path)).load()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_no_numbers_are_no_answer(tmp_path: Path, temperature: float) -> None:
+    """Weights that can be read and not computed with give an error, never the first word of the vocabulary."""
+
+    def enlarge(_: dict[str, Any], weights: dict[str, Any]) -> None:
+        weights["norm.weight"][:] = weights["head.weight"][:] = 3e38
+
+    backend = load(str(write(tmp_path, enlarge)))
+    with pytest.raises(BadResponse, match="the model's scores are no numbers"):
+        asyncio.run(gather(backend, ask("a b", temperature=temperature)))
+    asyncio.run(backend.close())
+
+
 def test_what_is_not_there_is_named() -> None:
     """A name that is neither shipped nor a path gives the shipped names, and the nearest."""
-    with pytest.raises(TaskError, match=r"no xLSTM 'hanoy'; did you mean 'hanoi'\?.*hanoi, parity"):
+    with pytest.raises(TaskError, match=r"no xLSTM 'hanoy': .*hanoi, parity.*; did you mean 'hanoi'\?"):
         load("hanoy")
     with pytest.raises(TaskError, match="needs the name of a checkpoint"):
         load("")

@@ -98,7 +98,7 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Eve
     """
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     text = data.decode("utf-8", "replace")
     try:

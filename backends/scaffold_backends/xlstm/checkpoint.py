@@ -57,6 +57,10 @@ class Checkpoint:
             weights = load(stored)
         except SafetensorError as error:
             raise ModelFileError(f"{str(self.path)!r} is no safetensors file, or is cut short: {error}") from error
+        except KeyError as error:  # numpy has no such type
+            raise ModelFileError(
+                f"{str(self.path)!r} has weights of the type {error}, which numpy cannot read; save them as float32"
+            ) from error
         expected = self.config.shapes()
         for name, shape in expected.items():
             if name not in weights:
@@ -65,12 +69,16 @@ class Checkpoint:
                 raise self._wrong(f"has {name!r} with the shape {weights[name].shape}, where {shape} is needed")
             if not np.issubdtype(weights[name].dtype, np.floating):
                 raise self._wrong(f"has {name!r} as {weights[name].dtype}, where a floating-point type is needed")
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                weights[name] = weights[name].astype(np.float32)
             bad = int(np.count_nonzero(~np.isfinite(weights[name])))
             if bad:
-                raise self._wrong(f"has {bad} entries of {name!r} (of {weights[name].size}) that are NaN or infinite")
+                raise self._wrong(
+                    f"has {bad} entries of {name!r} (of {weights[name].size}) that are NaN, infinite or beyond float32"
+                )
         if strangers := sorted(weights.keys() - expected.keys()):
             raise self._wrong(f"has the weight {strangers[0]!r}, which no block of the config uses")
-        return XLSTM(self.config, {name: weights[name].astype(np.float32) for name in expected}, digest)
+        return XLSTM(self.config, {name: weights[name] for name in expected}, digest)
 
     def _wrong(self, what: str) -> ModelFileError:
         return ModelFileError(
@@ -110,15 +118,15 @@ def _own(said: str) -> Path:
         return path
     names = shipped()
     raise TaskError(
-        f"there is no xLSTM {said!r}{nearest(said, names)}: it is neither shipped ({', '.join(names)}), "
-        "nor a file or a folder"
+        f"there is no xLSTM {said!r}: it is neither shipped ({', '.join(names)}), nor a file or a folder"
+        f"{nearest(said, names)}"
     )
 
 
 def _config(path: Path) -> Config:
     try:
         said = json.loads(_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"the config {str(path)!r} is no JSON: {error}") from error
     try:
         return Config.model_validate(said)

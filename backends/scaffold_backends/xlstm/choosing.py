@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import pairwise
-from math import log
+from math import isfinite, log
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scaffold.errors import BadRequest
+from scaffold.errors import BadRequest, BadResponse
 from scaffold_backends.xlstm.functions import Array
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ class Weighed:
     """
 
     def __init__(self, logits: Array, temperature: float, places: Sequence[Trie] | None = None) -> None:
-        """Weigh all words, or with `places` only those that may follow there; temperature 0 leaves the likeliest."""
+        """Weigh all words, or with `places` only those that may follow there; temperature 0 leaves the likeliest.
+
+        Raises:
+            BadResponse: some of the logits are no numbers.
+        """
         self._scaled: NDArray[np.float64] = logits.astype(np.float64)
         self._scaled -= np.maximum.reduce(self._scaled, axis=1, keepdims=True)
         weights = np.exp(self._scaled)
         cumulative = np.add.accumulate(weights, axis=1)
         self._totals: list[float] = cumulative[:, -1].tolist()
+        if not isfinite(sum(self._totals)):
+            raise BadResponse(
+                "the model's scores are no numbers: its weights are too large to compute with, or damaged"
+            )
         self._likeliest: list[int] | None = None
         if temperature != 1 or places is not None:
             shifted = self._scaled if places is None else _only(self._scaled, places)

@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _divides(part: int, whole: int, what: str, of: str) -> None:
