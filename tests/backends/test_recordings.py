@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -391,6 +392,31 @@ def test_there_is_no_recording_where_there_is_no_file(tmp_path: Path) -> None:
         Recorded(tmp_path / "nothing.jsonl")
     with pytest.raises(ValueError, match="may add"):
         AnswerFile(tmp_path / "x").add([])
+
+
+def test_what_is_no_file_of_answers_is_refused_at_once(tmp_path: Path) -> None:
+    """A folder, a pipe, a device and a line without end are neither read nor waited for."""
+    pipe, long, deep = (tmp_path / name for name in ("pipe", "long", "deep"))
+    os.mkfifo(pipe)
+    long.write_bytes(bytes(200_000))
+    deep.write_bytes(b'{"format": 1, "profile": ' + b"[" * 50_000 + b"\n")
+    for path in (tmp_path, pipe, Path("/dev/zero"), long, deep):
+        with pytest.raises(BadInput, match=f"'{path}' is no file"):
+            Recorded(path)
+        with pytest.raises(BadInput, match=f"'{path}' is no file"):
+            Cached(Dice(), path)
+
+
+def test_an_answer_that_holds_nothing_is_none(tmp_path: Path) -> None:
+    """A line without pieces, or nested without end, is passed over as a torn one is."""
+    path = tmp_path / "said.jsonl"
+    run(Recording(Dice(), path), ask("Throw."))
+    header, line = path.read_bytes().splitlines()
+    names = {name: json.loads(line)[name] for name in ("request", "sample")}
+    empty = json.dumps(names).encode()
+    path.write_bytes(b"\n".join([header, empty, empty[:-1] + b', "pieces": ' + b"[" * 50_000, b""]))
+    with pytest.raises(BackendUnavailable, match="has no answer"):
+        run(Recorded(path), ask("Throw."))
 
 
 def test_they_are_named_in_task_files(tmp_path: Path) -> None:

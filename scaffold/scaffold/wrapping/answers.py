@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,18 +170,23 @@ class AnswerFile:
         try:
             with self.path.open("rb") as file:
                 file.seek(place)
-                return _answer.decode(file.read(length))
-        except (OSError, msgspec.MsgspecError):
+                answer = _answer.decode(file.read(length))
+        except (OSError, msgspec.MsgspecError, RecursionError):
             return None
+        return answer if answer.pieces else None
 
     def _look(self) -> None:
         """Take in what was added since the last look."""
         try:
+            if not stat.S_ISREG(self.path.stat().st_mode):  # a pipe would be waited for, a device read without end
+                raise BadInput(f"{str(self.path)!r} is no file: recorded answers are kept in one")
             with self.path.open("rb") as file:
                 about = os.fstat(file.fileno())
                 if self._file != (about.st_dev, about.st_ino) or about.st_size < self._read:
                     self._forget()
                     self._file = (about.st_dev, about.st_ino)
+                if self._read == 0 and len(file.readline(_LONGEST_HEADER)) == _LONGEST_HEADER:
+                    raise BadInput(f"{str(self.path)!r} is no file of recorded answers: its first line does not end")
                 file.seek(self._read)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -198,7 +204,7 @@ class AnswerFile:
             return
         try:
             name = _name.decode(line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return  # torn
         span = (self._read, len(line))
         self._by_sample.setdefault((name.request, name.sample), span)
@@ -207,7 +213,7 @@ class AnswerFile:
     def _checked(self, line: bytes) -> Profile:
         try:
             header = _header.decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise BadInput(f"{str(self.path)!r} is no file of recorded answers: {error}") from None
         if header.format != FORMAT:
             raise BadInput(f"{str(self.path)!r} is of another version (format {header.format}): record it again")
