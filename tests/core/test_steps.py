@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -196,6 +197,25 @@ def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendErro
     outcome = world.solve(thinking(), Streaming(error))
     assert outcome.answer == said
     assert issubclass(PromptTooLong, StepFailed)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [(KeyError("x"), "KeyError: 'x' (test_steps.py, in generate)"), (5, "AttributeError: 'int' object")],
+)
+def test_a_fault_in_a_backend_is_said_to_be_its_own(world: World, sent: Any, said: str) -> None:
+    """What a plug-in raises, or sends instead of pieces, fails the step under its name, not the planner's."""
+    answer = world.solve(thinking(), Streaming(sent)).answer
+    expected = f"StepFailed: plain cannot answer: it has a fault, of which its author should hear: {said}"
+    assert answer.startswith(expected)
+
+
+@pytest.mark.parametrize("usage", [Usage(-1, 1), Usage(1, -1), Usage(1, 1, usd=-0.1), Usage(1, 1, usd=math.nan)])
+def test_a_cost_that_is_none_is_charged_at_its_worst(world: World, usage: Usage) -> None:
+    """A budget is never given back what was not spent: below nothing, or no number, discards the sample."""
+    outcome = world.solve(thinking(sampling=once(tries=1)), Streaming(whole("yes", usage=usage)))
+    assert "it says that it used" in outcome.answer
+    assert outcome.usage["model"].output == 512
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("down"), NotAuthorised("401")])

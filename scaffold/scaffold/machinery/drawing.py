@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BackendError, BackendUnavailable, BadResponse, Stopped
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, ScaffoldError, Stopped
 from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
@@ -234,6 +234,10 @@ async def _stream(asking: Asking, call: Call) -> None:
         for partial in call.partials:
             if not partial.over:
                 partial.cut = str(error)
+    except Exception as error:
+        if (fault := _own_fault(error)) is None:
+            raise
+        raise fault from error
 
 
 async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> None:
@@ -391,3 +395,21 @@ def _reason_in(readings: Sequence[Reading | Watched], said: Sequence[str]) -> st
         if reading.halts is not None:
             raise Stopped(reason_of([reading.halts], "halt"))
     return next((reason for reason in said if reason), "")
+
+
+# What raises in these is not the backend whose samples they read and count.
+_OTHERS = frozenset({_cut_by.__code__, _count_what_is_over.__code__})
+
+
+def _own_fault(error: Exception) -> BackendError | None:
+    """A backend's own fault, or that of what it sent, as an error that says so; None where it is none, or another's."""
+    if isinstance(error, ScaffoldError):
+        return None
+    from pathlib import Path
+    from traceback import walk_tb
+
+    run = [frame.f_code for frame, _ in walk_tb(error.__traceback__)]
+    if not _OTHERS.isdisjoint(run):
+        return None
+    where = f"{Path(run[-1].co_filename).name}, in {run[-1].co_name}"
+    return BackendError(f"it has a fault, of which its author should hear: {type(error).__name__}: {error} ({where})")

@@ -38,7 +38,13 @@ class Source:
         self.curve: Curve | None = None
 
     def charge(self, usage: Usage) -> None:
-        """Take in a cost; dollars follow from the prices where they are not told."""
+        """Take in a cost; dollars follow from the prices where they are not told.
+
+        Raises:
+            BadResponse: it is no cost: a budget would be given back what it never had, or never end.
+        """
+        if not (usage.input >= 0 <= usage.output and (usage.usd is None or 0.0 <= usage.usd < math.inf)):
+            raise BadResponse(f"it says that it used {usage.input} and {usage.output} tokens for {usage.usd} dollars")
         prices = self.backend.profile.prices
         if usage.usd is None and prices is not None:
             usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))
