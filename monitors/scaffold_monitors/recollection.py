@@ -24,6 +24,8 @@ _RECENT = 64
 _MOST_BYTES = 4_000_000
 _NUMBER_BYTES = 20
 _MOST_STEPS = 4_096
+# How many effects are kept with what they were done to, for those that the request licenses by their values.
+_MOST_EFFECTS = 64
 # How many steps back a value is followed through thoughts that rest on thoughts.
 _FARTHEST = 64
 
@@ -57,6 +59,7 @@ class Recollection:
         effects: how often each action was done, or may have been.
         pending: actions on their way, by key; those that only read are none.
         asked: the calls on their way, by key.
+        done: the calls of the effects done last, by key.
         told: what actions gave back, by key; the oldest go first.
         size: bytes of that, about.
         steps: what each thought rests on.
@@ -68,6 +71,7 @@ class Recollection:
     effects: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)
     asked: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    done: OrderedDict[str, Mapping[str, Any]] = field(default_factory=OrderedDict)
     told: OrderedDict[str, Told] = field(default_factory=OrderedDict)
     size: int = 0
     steps: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict)
@@ -88,6 +92,7 @@ class Recollection:
                 effect = self.pending.pop(event.key, None)
                 if effect is not None and event.status != "failed":
                     self.effects[effect] += 1
+                    self._remember(event.key, call)
                 if event.status == "performed" and call and content.get("value") is not None:
                     self._keep(event, call, content["value"])
             case events.ActionRefused():
@@ -99,6 +104,12 @@ class Recollection:
                     self.steps.popitem(last=False)
             case _:
                 pass
+
+    def _remember(self, key: str, call: Mapping[str, Any] | None) -> None:
+        if call:
+            self.done[key] = call
+            if len(self.done) > _MOST_EFFECTS:
+                self.done.popitem(last=False)
 
     def _keep(self, event: events.ActionOutcome, call: Mapping[str, Any], value: Any) -> None:
         if isinstance(value, (int, float)):
@@ -146,6 +157,15 @@ class Recollection:
         found = Counter(self.effects)
         found.update(action for other, action in self.pending.items() if other != key)
         return found
+
+    def earlier(self, action: str, key: str) -> list[ActionCall]:
+        """The calls of an effect that were done last, or may have been, besides the plan or action of a key."""
+        known = [*self.done.values(), *(call for other, call in self.asked.items() if other != key)]
+        return [msgspec.convert(call, ActionCall) for call in known if call.get("action") == action]
+
+    def composed(self, sources: tuple[str, ...]) -> bool:
+        """Whether a model's words may be in a value: it names a thought, or all that was told, with thoughts in it."""
+        return bool(self.steps) and any(source.startswith(("step:", "history:")) for source in sources)
 
     def behind(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         """Sources with each thought replaced by what it rests on."""

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.vocabulary.review import MonitorSpec, Verdict
 from scaffold_monitors.entailment import requests
+from scaffold_monitors.entailment.licences import Before
 from scaffold_monitors.findings import unread
 from scaffold_monitors.following import Follows, picture
 from scaffold_monitors.objections import verdict
+from scaffold_monitors.situations import done_before
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +69,11 @@ class Scope(Follows):
         for call in seen.calls:
             if allowed is not None and call.action not in allowed:
                 return unread(call.id, f"the task does not allow the action {call.action!r}")
-        findings = requests.judge(seen.situation, partial(seen.past.before, subject.key), seen.reading)
+        before = Before(
+            partial(seen.past.before, subject.key),
+            partial(done_before, seen.past, subject.key, seen.situation.tools),
+        )
+        findings = requests.judge(seen.situation, before, seen.reading)
         if findings and self._always:
             excused = {call.id for call in seen.calls if call.action in self._always}
             findings = [finding for finding in findings if finding.call not in excused]

@@ -66,6 +66,13 @@ def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
     }
 
 
+def done_before(past: Recollection, key: str, tools: Mapping[str, Tool], action: str) -> list[Call]:
+    """The last calls of an effect before the plan or action of a key; where their values came from is not looked at."""
+    tool = tools.get(action)
+    calls = past.earlier(action, key) if tool else ()
+    return [Call(each.id, tool, leaves(tool, each.arguments, {})) for each in calls if tool]
+
+
 class Surveyor:
     """Makes situations; keeps what follows from a task and its actions, and the last picture, which others ask for."""
 
@@ -168,7 +175,7 @@ class _Tracer:
         if where is None:
             return COMPOSED
         if not where.tainted:
-            return _TRUSTED
+            return _ANYWHERE if self._past.composed(where.sources) else _TRUSTED
         reads = []
         for source in self._past.behind(where.sources):
             kind, _, key = source.partition(":")
@@ -180,7 +187,7 @@ class _Tracer:
         return Origin(reads=tuple(reads)) if reads else _ANYWHERE
 
     def _found(self, leaf: Leaf) -> Leaf:
-        """A value that depends on all that was told: it is looked for in what was told last."""
+        """A value that a model wrote, or that depends on all that was told: it is looked for in what was told last."""
         if leaf.pending or isinstance(leaf.value, bool):
             return leaf
         reads = [each for each, call in self._request.foreign.items() if _stands(leaf.text, call.seen)]
@@ -219,5 +226,5 @@ def _stands(text: str, told: Any) -> bool:
 
 
 _TRUSTED = Origin(trusted=True)
-# Depends on all that its generator was told.
+# Written by a model, or dependent on all that its generator was told.
 _ANYWHERE = Origin(known=False)

@@ -9,6 +9,7 @@ import pytest
 
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
+from scaffold.vocabulary import events
 from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
@@ -141,6 +142,28 @@ def test_effects_done_before_count(kit: Any) -> None:
     view = kit.View(Task(prompt="Delete the email from the bank."), Scope(), actions=ACTIONS)
     view.perform("1", call("delete_email", "m1", where=DATA, email_id="m1"))
     assert view.plan(call("delete_email", "m2", where=DATA, email_id="m2"), key="2").decision == "escalate"
+
+
+def test_effects_done_before_count_where_only_their_values_were_asked_for(kit: Any) -> None:
+    """A licence by the words of a request that are the call's values is used up like any other."""
+    wire = spec("wire_order", "Wires.", iban="string", amount="number")
+    actions = {**ACTIONS, "wire_order": wire}
+    view = kit.View(Task(prompt="Pay 1,250.00 euros to DE44500105175407324931."), Scope(), actions=actions)
+    once = call("wire_order", "w1", iban="DE44500105175407324931", amount=1250)
+    assert view.plan(once, key="1").decision == "allow"
+    view.perform("1", once)
+    assert view.plan(call("wire_order", "w2", iban="DE44500105175407324931", amount=1250), key="2").decision != "allow"
+
+
+@pytest.mark.parametrize("source", ["step:1", "history:@1"])
+def test_what_a_model_wrote_is_held_against_the_request(kit: Any, source: str) -> None:
+    """Nothing from outside went into it, and the model may have got it wrong all the same."""
+    view = kit.View(Task(prompt="Transfer 1,250.00 euros to DE44500105175407324931 as rent."), Scope(), actions=ACTIONS)
+    view.add(events.StepAnswered(key="1", sources=("task:prompt",)))
+    thought = Provenance((source,))
+    right: dict[str, Any] = {"iban": "DE44500105175407324931", "amount": 1250, "subject": "rent"}
+    assert view.plan(call("transfer_money", where=thought, **right), key="2").decision == "allow"
+    assert view.plan(call("transfer_money", where=thought, **right | {"amount": 12.5}), key="2").decision != "allow"
 
 
 def test_where_another_tool_fits_better_the_request_does_not_license_this_one(kit: Any) -> None:

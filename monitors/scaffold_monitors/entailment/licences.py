@@ -235,10 +235,24 @@ def _telling(leaf: Leaf) -> bool:
     return word not in ACTS
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was done before the plan or action under review.
+
+    Attributes:
+        counts: gives how often each effect was done.
+        calls: gives the last calls of one effect, with their values.
+    """
+
+    counts: Callable[[], Counter[str]] = Counter
+    calls: Callable[[str], Sequence[Call]] = lambda _: ()
+
+
+NOTHING = Before()
+
+
 def beyond(
-    reading: Reading,
-    licensed: Sequence[tuple[Call, Mapping[int, float]]],
-    before: Callable[[], Counter[str]] = Counter,
+    reading: Reading, licensed: Sequence[tuple[Call, Mapping[int, float]]], before: Before = NOTHING
 ) -> list[Call]:
     """The calls that the request explains, but no more of them than are here already.
 
@@ -247,7 +261,7 @@ def beyond(
     Args:
         reading: of the request.
         licensed: calls, each with the clauses that explain it.
-        before: gives the effects that were performed already, counted by tool.
+        before: the effects that were performed already.
     """
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
@@ -262,8 +276,12 @@ def beyond(
         place: clause.uncounted if clause.counted in carried else clause.most
         for place, clause in enumerate(reading.clauses)
     }
-    for name, count in before().items():
-        _take(left, reading.fits.get(name, {}), count)
+    for name, count in before.counts().items():
+        if fits := reading.fits.get(name):
+            _take(left, fits, count)
+        else:  # what its words did not license, its values did
+            for call in before.calls(name):
+                _take(left, explained(reading, call), 1)
     # Those with the fewest licences choose first.
     licensed.sort(key=lambda each: len(each[1]))
     return [call for call, licences in licensed if not _take(left, _suited(reading, licences, call), 1)]

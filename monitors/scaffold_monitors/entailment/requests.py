@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import records
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
-from scaffold_monitors.entailment.licences import Reading, beyond, explained, read
+from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
 from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scaffold_monitors.entailment.calls import Call, Finding, Situation
     from scaffold_monitors.entailment.clauses import Clause
 
 
-def judge(
-    situation: Situation, before: Callable[[], Counter[str]] = Counter, reading: Reading | None = None
-) -> list[Finding]:
+def judge(situation: Situation, before: Before = NOTHING, reading: Reading | None = None) -> list[Finding]:
     """What stands against a plan for its lack of a reason in the request.
 
     Args:
         situation: the plan and what surrounds it.
-        before: gives the effects that were performed before it, counted by tool.
+        before: the effects that were performed before it.
         reading: of the request, where it was read already.
     """
     reading = reading or read(situation.request, situation.tools)
