@@ -84,6 +84,7 @@ def _served(path: str) -> Iterator[tuple[str, str]]:
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.n_ctx, params.n_parallel, params.port, params.verbosity = 1024, 2, 0, -1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # two would wait for one another on busy cores
     params.api_keys = ["sk-of-the-tests"]
     server = xllamacpp.Server(params)
     yield f"{server.listening_address}/v1", "sk-of-the-tests"
