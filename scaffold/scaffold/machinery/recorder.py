@@ -25,7 +25,7 @@ from scaffold.vocabulary.characters import cleaned
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
     from scaffold.machinery.redacting import Redaction
-    from scaffold.trace.chain import Link
+    from scaffold.trace.checked import Checked
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event
@@ -122,20 +122,17 @@ class Recorder:
         folding = self._folds_of[kind] = (*partial, *self._folds)
         return folding
 
-    def adopt(self, link: Link) -> None:
-        """Take in an event that was read from the journal; `go_on` follows the last one."""
-        event, content = link.event, link.content
-        self.seq, self.hash, self.t = event.seq, link.hash, event.t
-        body = b"" if content is None else content.body
-        if content is not None and not self.secret:
-            self.secret = content.salt
+    def adopt(self, event: Event, body: bytes) -> None:
+        """Take in an event that was read from the journal, and its content; `go_on` follows the last one."""
+        self.t = event.t
         kind = type(event)
         folds = self._folds_of.get(kind)
         for fold in self._folding(kind) if folds is None else folds:
             fold(event, body)
 
-    def go_on(self) -> None:
-        """Count active seconds from those of the last event that was read."""
+    def go_on(self, read: Checked) -> None:
+        """Go on after the last event that was read, and count active seconds from those of that one."""
+        self.seq, self.hash, self.secret = read.seq, read.hash, read.secret
         self._started = self._monotonic() - self.t
 
     def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:

@@ -8,6 +8,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +25,8 @@ from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
 from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary
 from scaffold.machinery.steps import Steps, signals_in, thought_from
-from scaffold.trace.chain import Chain, withheld
+from scaffold.trace.chain import Chain
+from scaffold.trace.checked import Checked
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest
@@ -265,21 +267,17 @@ class Run:
             PlanChanged: the run was started with something else.
             TraceDamaged: the trace was altered.
         """
-        chain, recorder = Chain(), self.recorder
-        async for record in self._journal.read(self.claim.run):
-            link = chain.follow(record)
-            event, body = link.event, b""
-            if link.content is not None:
-                body = link.content.body
-            elif event.content:
-                raise errors.TraceDamaged(f"{withheld(record)}: a run goes on only with all it was told", record.seq)
-            if type(event) is ev.RunStarted:
-                self._keep_to(event, body)
-            take(event, body)
-            recorder.adopt(link)
-        if not chain.seq:
+        checked, recorder = Checked(), self.recorder
+        async with aclosing(checked.all_of(self._journal, self.claim.run)) as batches:
+            async for batch in batches:
+                for event, body in batch:
+                    if type(event) is ev.RunStarted:
+                        self._keep_to(event, body)
+                    take(event, body)
+                    recorder.adopt(event, body)
+        if not checked.seq:
             raise errors.TraceDamaged("the trace is empty: its store has forgotten how the run began", 1)
-        recorder.go_on()
+        recorder.go_on(checked)
         if self.state.ended is not None:
             return self.outcome(self.state.ended[0].status, self.state.ended[1])
         self._listen()
@@ -317,7 +315,7 @@ class Run:
             if isinstance(link.event, ev.Ended | ev.Paused):
                 status = link.event.status
                 said = link.content.body if link.content is not None else b""
-            self.recorder.adopt(link)
+            self.recorder.adopt(link.event, link.content.body if link.content is not None else b"")
         return self.outcome(status, json.loads(said or b"{}"))
 
     def _listen(self) -> None:

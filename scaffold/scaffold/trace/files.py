@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "seq_of"]
 
 INBOX = "inbox"
+LONG_BYTES = 16 << 20  # some 24,000 steps, which take ten times as long as a second process takes to begin
 _LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class FileJournal:
         apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
         compress: compress what runs hold once they have ended, however little; as `$SCAFFOLD_COMPRESS` says, if None.
         part: content is compressed in parts of so many bytes while a run goes on.
+        long: a run with a spine of so many bytes is read by a second process when it is gone on with.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class FileJournal:
         apart: bool = False,
         compress: bool | None = None,
         part: int = PART_BYTES,
+        long: int = LONG_BYTES,
     ) -> None:
         self.root = Path(root)
         self._place = str(self.root)  # which pathlib takes as long to give as the system to look there
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._part = part
+        self._long = long
         self._apart = apart
         self._one_by_one = None if fsync is None else OneByOne(fsync)
         self._syncing: dict[asyncio.AbstractEventLoop, Syncing] = {}
@@ -226,6 +230,13 @@ class FileJournal:
             for record in read_files(self.root / run):
                 if record.seq > after:
                     yield record
+
+    def long(self, run: str) -> Path | None:
+        """The folder of a run that is so long that reading it again is worth a second process; else None."""
+        folder = self.root / run
+        with contextlib.suppress(OSError):
+            return folder if (folder / SPINE).stat().st_size >= self._long else None
+        return None
 
     def _see(self, run: str) -> None:
         """See that there is a run.

@@ -1,0 +1,136 @@
+"""A long run read and checked by a second process, ahead of the one that goes on with it.
+
+The hashes of a long trace take about as long as what follows from its events, and Python does one thing at a time. The
+second process reads and checks as any other would, and hands on what was right, through a pipe. At the first thing that
+is wrong it ends without a word: whoever started it reads on from there, and meets the same.
+
+    python -m scaffold.trace.ahead RUN    # writes batches to its standard output
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from scaffold.trace.checked import Checked
+from scaffold.trace.records import read_files
+from scaffold.vocabulary import events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from scaffold.trace.checked import Told
+
+_BATCH = 1 << 18  # bytes of lines and content
+_LENGTH = 8  # bytes that say how long a batch is
+
+
+class Batch(msgspec.Struct, array_like=True):
+    """Events that stand one after another, and were checked.
+
+    Attributes:
+        seq: number of the last of them.
+        hash: its hash.
+        secret: the salt of the run's first content.
+        lines: their lines, apart by newlines.
+        bodies: for each, the bytes of its content.
+        last: there are no more.
+    """
+
+    seq: int
+    hash: bytes
+    secret: bytes
+    lines: bytes
+    bodies: list[bytes]
+    last: bool
+
+    def told(self) -> Sequence[Told]:
+        """The events, each with its content."""
+        return list(zip(events.decoder().decode_lines(self.lines), self.bodies, strict=True))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Batch).decode
+
+
+async def ahead(folder: Path) -> AsyncGenerator[Batch]:
+    """Give what a second process has checked; it may end before the last batch, or not begin.
+
+    Args:
+        folder: the run's.
+    """
+    process = _started(folder)
+    if process is None:
+        return
+    pipe = process.stdout
+    assert pipe is not None  # noqa: S101 - it was asked for
+    with pipe:
+        try:
+            while (batch := await asyncio.to_thread(_next, pipe)) is not None:
+                yield batch
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes] | None:
+    """Start the second process, where the system gives us one, and our interpreter is a program of its own."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        return None
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", "scaffold.trace.ahead", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what is wrong is met again, and told, by who reads on
+            env=os.environ | {"PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C at our terminal is ours alone; without us it writes to nobody, and ends
+        )
+    except OSError:
+        return None
+
+
+def _next(pipe: IO[bytes]) -> Batch | None:
+    """Read a batch; None when there is none, or not the whole of one."""
+    length = int.from_bytes(pipe.read(_LENGTH))
+    said = pipe.read(length)
+    return _decode(said) if length and len(said) == length else None
+
+
+def serve(folder: Path, out: IO[bytes]) -> None:
+    """Write down what a run holds, from its first event on, as long as it is right.
+
+    Raises:
+        TraceError: it is not, from here on.
+        OSError: it cannot be read, or nobody reads this any more.
+    """
+    checked = Checked()
+    lines: list[bytes] = []
+    bodies: list[bytes] = []
+    size = 0
+
+    def hand_on(*, last: bool) -> None:
+        batch = _encode(Batch(checked.seq, checked.hash, checked.secret, b"\n".join(lines), bodies, last))
+        out.write(len(batch).to_bytes(_LENGTH) + batch)
+        out.flush()
+
+    for record in read_files(folder):
+        body = checked.take(record)[1]
+        lines.append(record.line)
+        bodies.append(body)
+        size += len(record.line) + len(body)
+        if size >= _BATCH:
+            hand_on(last=False)
+            lines, bodies, size = [], [], 0
+    hand_on(last=True)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), sys.stdout.buffer)

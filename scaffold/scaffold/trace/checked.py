@@ -1,0 +1,84 @@
+"""A run's events with all their content, each checked before it is given: what a run goes on with."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from scaffold.errors import TraceDamaged
+from scaffold.trace.chain import Chain, withheld
+from scaffold.trace.files import FileJournal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from scaffold.interfaces import Journal, Record
+    from scaffold.vocabulary.events import Event
+
+Told = tuple["Event", bytes]
+"""An event, and the bytes of its content; none where it has none."""
+
+
+class Checked:
+    """Checks a run's records one after another, and that none lacks its content.
+
+    Attributes:
+        seq: number of the last event that was right.
+        hash: its hash.
+        secret: the salt of the first content.
+    """
+
+    def __init__(self) -> None:
+        self._chain = Chain()
+        self.secret = b""
+
+    @property
+    def seq(self) -> int:
+        return self._chain.seq
+
+    @property
+    def hash(self) -> bytes:
+        return self._chain.hash
+
+    def take(self, record: Record) -> Told:
+        """Check that a record follows the last one, and give what it holds.
+
+        Raises:
+            TraceDamaged: it was altered, stands out of order, or its content is withheld.
+            NewerTrace: it is of a kind that this version does not know.
+        """
+        link = self._chain.follow(record)
+        if link.content is None:
+            if link.event.content:
+                raise TraceDamaged(f"{withheld(record)}: a run goes on only with all it was told", record.seq)
+            return link.event, b""
+        self.secret = self.secret or link.content.salt
+        return link.event, link.content.body
+
+    def take_over(self, seq: int, mark: bytes, secret: bytes) -> None:
+        """Stand where another has come to."""
+        self._chain.seq, self._chain.hash = seq, mark
+        self.secret = secret
+
+    async def all_of(self, journal: Journal, run: str) -> AsyncGenerator[Sequence[Told]]:
+        """Give what a run holds from its first event on, some at a time.
+
+        A long one is read and checked by a second process, which is one batch ahead. Where that one does not get to the
+        end, because it cannot be, is killed, or has met what is wrong, the rest is read and checked here.
+
+        Raises:
+            TraceDamaged: see `take`; all before it was given.
+            NewerTrace: likewise.
+        """
+        folder = journal.long(run) if isinstance(journal, FileJournal) else None
+        if folder is not None:
+            from scaffold.trace.ahead import ahead  # most runs are short
+
+            async with aclosing(ahead(folder)) as batches:
+                async for batch in batches:
+                    self.take_over(batch.seq, batch.hash, batch.secret)
+                    yield batch.told()
+                    if batch.last:
+                        return
+        async for record in journal.read(run, self.seq):
+            yield (self.take(record),)
