@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.core.doing import doing
+from tests.core.doing import doing, planning
 
 from scaffold import Plan, Planned, Planning, Task, Verdict, act, carry_out, propose
 from scaffold.errors import ActionError, TaskError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import Person, Watcher, World
 
-    from scaffold.interfaces import Claim, Record
+    from scaffold.interfaces import Claim, Holder, Record
     from scaffold.machinery.run import Outcome
 
 ESCALATE = Verdict(decision="escalate", rationale="it is much")
@@ -254,6 +254,35 @@ def test_an_approval_that_runs_out_while_it_is_kept_is_no_approval(
     outcome = agent.solve_sync(task)
     assert [action.status for action in outcome.actions] == ["refused"]
     assert world.done == []
+
+
+@pytest.mark.parametrize("scope", [False, True], ids=["a call's own", "its plan's"])
+def test_an_approval_that_runs_out_while_the_call_is_reserved_is_no_approval(
+    world: World, watcher: type[Watcher], person: type[Person], *, scope: bool
+) -> None:
+    """To have no other run do the same may take long too: nothing is cleared on a yes whose time is over by then."""
+
+    class Slow(FileJournal):
+        async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+            world.clock.advance(61)
+            return await super().hold(claim, identity, key)
+
+    def says(question: Question) -> Answer | None:
+        if scope and question.kind == "action":
+            return None
+        return Answer(id=question.id, digest=question.digest, granted=True, by="ann", scope=scope)
+
+    reads, boss = watcher(ESCALATE), person(says)
+    journal = Slow(world.folder / "slow")
+    planner = planning(Planned("pay", {"invoice": "i1"})) if scope else doing()
+    agent = world.agent(planner, monitors=[reads], approvers=[boss], journal=journal)
+    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": {"approval_seconds": 60}}))
+    assert [question.kind for question in boss.asked] == (["plan", "action"] if scope else ["action"])
+    assert [action.status for action in outcome.actions] == ["planned" if scope else "refused"]
+    assert world.done == []
+    assert len(reads.seen) == len({(subject.kind, subject.key) for subject in reads.seen})  # nothing was read twice
+    other = world.agent(doing(), monitors=[watcher()], journal=FileJournal(world.folder / "slow"))
+    assert other.solve_sync(Task(prompt="x")).actions[0].status == "performed"  # it was given back
 
 
 def test_a_scope_expires_with_its_approval(world: World, watcher: type[Watcher], person: type[Person]) -> None:

@@ -7,7 +7,7 @@ Nothing else in the project makes a Clearance, and no action runs without one.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -238,15 +238,9 @@ class Gate:
             if settled is not None:
                 return settled
         plan = move.plan if move.plan and self._in_plan(move.plan, key, call) else ""
-        decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
+        decision, refusal = await self._reserved(key, call, progress, problem, plan=plan)
         if refusal is not None:
             return refusal
-        self._check_stop()
-        if self._plan_only and self._actions[call.action].spec.effect != "read":
-            raise PlanOnly
-        taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
-        if taken:
-            return await self._refuse(key, call, progress, "block", [_blocked(taken)])
         return await self._effects.perform(key, call, self._mint_for(key, call, exact, progress, decision))
 
     def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, exact: bytes) -> None:
@@ -387,6 +381,33 @@ class Gate:
             return False
         progress.covered = approval
         return True
+
+    async def _reserved(
+        self, key: str, call: ActionCall, progress: Progress, problem: str, *, plan: str
+    ) -> tuple[Decision, ActionError | None]:
+        """Take a call through the gate, and see that no other run does the same; what it rests on still holds then."""
+        while True:
+            decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
+            if refusal is not None:
+                return decision, refusal
+            self._check_stop()
+            if self._plan_only and self._actions[call.action].spec.effect != "read":
+                raise PlanOnly
+            until = self._approved_until(plan, progress)
+            held = self._clock.now() < until
+            taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
+            if taken:
+                return "block", await self._refuse(key, call, progress, "block", [_blocked(taken)])
+            if not held or self._clock.now() < until:
+                return decision, None
+            progress.covered = ""  # taking it took until then: people are asked again, or did not answer in time
+            await self._identities.give_back(call, key)
+
+    def _approved_until(self, plan: str, progress: Progress) -> float:
+        """Until when the approval holds that a call rests on; for ever where it rests on none."""
+        if progress.approved is not None and progress.approval is not None:
+            return progress.approval.expires
+        return self._state.scopes.get(plan, ("", 0.0))[1] if progress.covered else inf
 
     async def _check_others(self, key: str, call: ActionCall, progress: Progress) -> list[Verdict]:
         """What other runs have done, unless that was settled before; what has begun here is ours."""

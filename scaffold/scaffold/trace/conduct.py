@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _NOT_CLEARED = SEVERITY["revise"]
-# Between an approval's last look at the clock and the clearance's line stand writes to the disk.
+# Nothing is waited for between the gate's last look at the clock and the line, but a process may be paused there.
 _SLACK_S = 5.0
 
 
