@@ -173,6 +173,6 @@ class WorkflowOptions(PlannerOptions):
 
 def _fault(said: str, *place: str | int) -> NoReturn:
     """Raise what pydantic reports at just this place."""
-    kind = PydanticCustomError("workflow", "{said}", {"said": said})
+    kind = PydanticCustomError("value_error", "{said}", {"said": said})
     details = InitErrorDetails(type=kind, loc=place, input=None)
     raise ValidationError.from_exception_data("WorkflowOptions", [details])

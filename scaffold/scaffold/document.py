@@ -17,6 +17,7 @@ Place = tuple[str | int, ...]
 # More values than a person writes, and few enough that aliases of aliases cannot fill the memory.
 _MOST_VALUES = 1_000_000
 _DEEPEST = 100
+_SHOWN_DEEP = 6  # keys of a place in the message that it is too deep
 _SHOWN = 60  # letters of a value in a message
 
 
@@ -201,7 +202,7 @@ class _Reader:
     def read(self, node: Any, place: Place, line: int | None = None) -> Any:
         self._count += 1
         if self._count > _MOST_VALUES or len(place) > _DEEPEST:
-            raise self._fault("is too large, or refers to itself", place, node)
+            raise self._fault("is too large, or refers to itself", place[:_SHOWN_DEEP], node)
         self.lines[place] = node.start_mark.line + 1 if line is None else line
         if node.id == "mapping":
             return self._mapping(node, place)

@@ -80,7 +80,7 @@ def load(family: Family, name: str) -> Any:
         return entry.load()
     except MissingExtra:
         raise
-    except Exception as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         raise BrokenPlugin(
             f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}"
         ) from error

@@ -1,8 +1,11 @@
 """What planners are written with: typed generators that yield moves and give back what they were sent.
 
-def plan(task: Task) -> Planning[str]:
-understanding = yield from think("understand", task.prompt, returns=Understanding)
-options = yield from together(*(think("propose", understanding, returns=Option) for _ in range(3)))
+    def plan(task: Task) -> Planning[str]:
+        understanding = yield from think("understand", task.prompt, returns=Understanding)
+        options = yield from together(*(think("propose", understanding, returns=Option) for _ in range(3)))
+        ...
+
+Each gives what came of its move; `x = yield from think(..., returns=Model)` is typed.
 """
 
 from __future__ import annotations

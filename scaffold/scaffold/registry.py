@@ -53,7 +53,7 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
         if error.name == module_name.partition(".")[0]:
             raise TaskError(f"no module {module_name!r} in {base}, and none is installed", path=path) from None
         raise TaskError(f"{module_name!r} does not import: {error}", path=path) from error
-    except Exception as error:  # the user's module may raise anything
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         raise TaskError(f"{module_name!r} does not import: {type(error).__name__}: {error}", path=path) from error
     found: Any = module
     for part in attribute.split("."):
@@ -107,7 +107,7 @@ def planner(
             f"{name!r} is no planner: a planner is a generator function",
             path=("planner",),
         )
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = _given(function)
     if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
         if options:
             raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
@@ -119,6 +119,24 @@ def planner(
         )
     checked = _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
     return lambda task: function(task, checked)
+
+
+def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters by which a planner is given the task and its options.
+
+    Raises:
+        TaskError: there is none for the task, or there are more that have to be given.
+    """
+    every = inspect.signature(function).parameters.values()
+    placed = [each for each in every if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
+    asked = [each.name for each in every if each.default is each.empty and each.kind is each.KEYWORD_ONLY]
+    asked += [each.name for each in placed[2:] if each.default is each.empty]
+    if asked or not (placed or any(each.kind is each.VAR_POSITIONAL for each in every)):
+        said = f"asks for {', '.join(map(repr, asked))}" if asked else "takes nothing"
+        wanted = "a planner is given the task, and its options if it has a second parameter"
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TaskError(f"{name!r} {said}: {wanted}", path=("planner",))
+    return placed
 
 
 def _annotation(function: Callable[..., Any], name: str) -> Any:

@@ -113,6 +113,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
         (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),
         (("resume", "last"), "no run 'last'"),
         (("stop",), "name one RUN, or say --all"),
+        (("solve", "think.yaml", "--runs", ""), "names no place"),
         (("audit", "verify", "x"), "no run 'x'"),
         (("approvals", "show", "x", "y"), "no run 'x'"),
         (("models", "pull", "x"), "no model named 'x'"),

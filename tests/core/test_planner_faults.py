@@ -165,6 +165,33 @@ def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("in_branch", [False, True], ids=["at its root", "in a branch"])
+def test_a_planner_cannot_end_the_process(world: World, *, in_branch: bool) -> None:
+    """A call of `sys.exit` in a planner fails the run, with the place, and is no status of the command."""
+
+    def leaves() -> Planning[str]:
+        yield from think("solve", "x")
+        sys.exit(0)
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from together(leaves()) if in_branch else leaves())
+
+    key = "0/0/0" if in_branch else "0"
+    said = f"the planner raised SystemExit(0) after its move at {key}: return an answer, or raise an error"
+    assert ended(world, planner) == ("failed", said)
+
+
+def test_what_cannot_be_written_down_is_told_with_its_place(world: World) -> None:
+    """A step's inputs have to be JSON values: the reason names the move that had another."""
+
+    def planner(_: Task) -> Planning[Any]:
+        first = yield from think("solve", "x")
+        yield from think("solve", first, object())
+
+    said = "the planner raised TypeError: a object cannot be recorded: use JSON values, pydantic models or dataclasses"
+    assert ended(world, planner) == ("failed", f"{said} (in its move at 1)")
+
+
 def test_a_planner_that_fails_at_once_has_made_no_move(world: World) -> None:
     """There is no key to name then, and the reason says so."""
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold import entries, registry, taskfile
+from scaffold import Planning, Task, entries, note, registry, taskfile
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def test_a_function_beside_the_task_is_found_by_its_module(tmp_path: Path) -> No
         ("mine:planer", "planner: 'mine' has no 'planer'; did you mean 'planner'"),
         ("bad:f", "planner: 'bad' does not import: ZeroDivisionError"),
         ("lost:f", "planner: 'lost' does not import: No module named 'no_such_module'"),
+        ("exits:f", "planner: 'exits' does not import: SystemExit: 0"),
     ],
 )
 def test_what_is_not_there_is_named_with_the_nearest(tmp_path: Path, reference: str, said: str) -> None:
@@ -182,5 +183,32 @@ def test_what_is_not_there_is_named_with_the_nearest(tmp_path: Path, reference: 
     (tmp_path / "mine.py").write_text("def planner(): ...\n")
     (tmp_path / "bad.py").write_text("1 / 0\n")
     (tmp_path / "lost.py").write_text("import no_such_module\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     with pytest.raises(TaskError, match=said):
         registry.from_file(reference, tmp_path, path=("planner",))
+
+
+def _takes_nothing() -> Planning[str]:
+    yield from note("x")
+    return ""
+
+
+def _takes_more(_task: Task, _options: Any, _more: int) -> Planning[str]:
+    yield from note("x")
+    return ""
+
+
+def _takes_a_keyword(_task: Task, *, more: int) -> Planning[str]:
+    yield from note(str(more))
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("planner", "said"),
+    [(_takes_nothing, "takes nothing"), (_takes_more, "asks for '_more'"), (_takes_a_keyword, "asks for 'more'")],
+    ids=["nothing", "more", "a keyword"],
+)
+def test_a_planner_that_cannot_be_called_is_refused_before_the_run(planner: Any, said: str) -> None:
+    """What it takes is looked at when it is bound, and the fault is the task's."""
+    with pytest.raises(TaskError, match=f"planner: '{planner.__name__}' {said}: a planner is given the task"):
+        registry.planner(planner, {})

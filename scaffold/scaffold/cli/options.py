@@ -29,6 +29,8 @@ class Place(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         from scaffold.trace.places import place_of
 
+        if not str(value):  # as of a shell's variable that is not set: runs would be strewn over the current folder
+            self.fail("names no place; leave it out for the usual one", param, ctx)
         return place_of(str(value))
 
 

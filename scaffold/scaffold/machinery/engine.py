@@ -47,6 +47,7 @@ class Engine:
         self._moves = 0
         self._interrupted = False
         self._cut_at = ""
+        self._faulty_at = ""  # where a move stands that could not be written down, as a clause
         self._driving: asyncio.Task[None] | None = None
         self._deadline: asyncio.Timeout | None = None
 
@@ -96,7 +97,7 @@ class Engine:
                 raise
             return outcome
         except BaseExceptionGroup as group:
-            return await self._run.ended_by(_gravest(group))
+            return await self._run.ended_by(_gravest(group), where=self._faulty_at)
         except Exception as error:  # noqa: BLE001 - every way a run can end is written down
             return await self._run.ended_by(error)
         finally:
@@ -155,6 +156,11 @@ class Engine:
                 except Parked:
                     self._parked.append(pending)
                     continue
+                except errors.ScaffoldError:
+                    raise
+                except Exception:  # what was asked cannot be written down: unlike ours, it does not say where that was
+                    self._faulty_at = self._faulty_at or f" (in its move at {pending.key})"
+                    raise
                 except asyncio.CancelledError:
                     if is_from_within():
                         raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None

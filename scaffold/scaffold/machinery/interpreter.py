@@ -176,10 +176,10 @@ class Interpreter:
         except StopIteration as stop:
             self._ended(frame, stop.value)
             return None
-        except Exception as raised:  # noqa: BLE001 - whatever a planner raises belongs to its parent
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever a planner raises belongs to its parent
             if raised is not error:
                 self.failed_at = f"{frame.path}{frame.ordinal}" if frame.ordinal >= 0 else ""
-            self._ended(frame, _Failure(raised))
+            self._ended(frame, _Failure(raised if isinstance(raised, Exception) else _staying(raised, self.failed_at)))
             return None
         finally:
             self.advancing += 1
@@ -261,6 +261,14 @@ def _must_be_generator(planning: object) -> None:
         raise PlannerError(f"a planner is a generator function; this one returned a {type(planning).__name__}")
 
 
+def _staying(left: SystemExit, key: str) -> PlannerError:
+    """What becomes of a planner that would end the whole process: that is not its to decide, and is its fault."""
+    said = f"the planner raised SystemExit({', '.join(map(repr, left.args))})"
+    error = PlannerError(f"{said}{f' after its move at {key}' if key else ''}: return an answer, or raise an error")
+    error.__cause__ = left
+    return error
+
+
 def _close(frame: Frame) -> None:
     """End a frame's generator and let go of it; a planner's clean-up cannot change how its run ended."""
     generator, frame.generator = frame.generator, None
@@ -274,5 +282,5 @@ def _close(frame: Frame) -> None:
             del generator
         finally:
             sys.unraisablehook = hook
-    except Exception:  # noqa: BLE001, S110 - as said
+    except (Exception, SystemExit):  # noqa: BLE001, S110 - as said
         pass

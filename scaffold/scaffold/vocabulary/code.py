@@ -1,8 +1,8 @@
 """Options that name code: a task file writes `module:name`, and who reads the options is given the thing itself.
 
-class MyOptions(BaseModel):
-    critics: tuple[Annotated[Callable[[Any], Any], Code()], ...]
-    domain: Annotated[Domain, Code()]
+    class MyOptions(BaseModel):
+        critics: tuple[Annotated[Callable[[Any], Any], Code()], ...]
+        domain: Annotated[Domain, Code()]
 
 A planner does no I/O, so its code is found when its options are read, before it begins. From a program the thing itself
 may stand there as well.
