@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ from scaffold.vocabulary.review import MonitorSpec, Subject
 
 _LEASE_S = 30.0  # not renewed while a test goes on; it is made to run out
 _PATIENCE_S = 60.0
+# Of a first owner: that its run is to be taken over now, and that it was.
+_HELD: ContextVar[tuple[asyncio.Event, asyncio.Event] | None] = ContextVar("_HELD", default=None)
 
 
 @dataclass
@@ -88,7 +91,7 @@ def take_over(
     """
 
     async def work() -> Taken:
-        there, points = asyncio.Event(), 0
+        there, over, points = asyncio.Event(), asyncio.Event(), 0
 
         def reach(point: str) -> None:
             nonlocal points
@@ -96,9 +99,11 @@ def take_over(
             if points == times:
                 there.set()
 
+        before = _HELD.set((there, over))
         first = asyncio.ensure_future(
             agent(PostgresJournal(url, lease=_LEASE_S), Surroundings(reach=reach)).solve(task)
         )
+        _HELD.reset(before)
         async with asyncio.timeout(_PATIENCE_S):
             await asyncio.wait({asyncio.ensure_future(there.wait()), first}, return_when=asyncio.FIRST_COMPLETED)
         (run,) = await asyncio.to_thread(PostgresJournal(url).runs)
@@ -106,6 +111,7 @@ def take_over(
             connection.execute("UPDATE scaffold.runs SET leased_until = clock_timestamp() - interval '1 s'")
         await asyncio.to_thread(between, PostgresJournal(url), run)
         outcome = await agent(PostgresJournal(url, lease=_LEASE_S), Surroundings(), **second).resume(run)
+        over.set()
         async with asyncio.timeout(_PATIENCE_S):
             ended = await first
         return Taken(ended, outcome, await asyncio.to_thread(lambda: read_story(PostgresJournal(url).folder(run))))
@@ -114,10 +120,13 @@ def take_over(
 
 
 class Slow(Scripted):
-    """Takes a moment, in which others take over."""
+    """Takes a moment; that of a run that is about to be taken over, until another has gone on with it."""
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         await asyncio.sleep(0.05)
+        there, over = _HELD.get() or (None, None)
+        if there is not None and over is not None and there.is_set():
+            await over.wait()
         async for delta in super().generate(request):
             yield delta
 
