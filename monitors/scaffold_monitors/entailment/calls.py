@@ -142,6 +142,12 @@ class Situation:
         return frozenset(found for call in self.calls for leaf in call.leaves for found in accounts(leaf.text.upper()))
 
     @cached_property
+    def told(self) -> tuple[str, ...]:
+        """What the calls gave back, and the trusted facts, each as one text."""
+        given = [call.seen for call in self.calls if call.seen is not None]
+        return tuple(plain(each if isinstance(each, str) else repr(each)) for each in (*given, *self.facts.values()))
+
+    @cached_property
     def stems(self) -> frozenset[str]:
         """The words of all values, without inflection."""
         return frozenset(map(stem, self.said))

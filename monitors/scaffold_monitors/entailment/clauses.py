@@ -289,11 +289,16 @@ class _Maker:
         for token in self._inside:
             if token.literal and token.kind != "number":
                 kinds[token.kind] = kinds.get(token.kind, 0) + 1
-        names = sum(1 for token in self._inside if token.named and token.norm != "i")
+        names = self._names()
         joined = sum(1 for token in self._inside if token.norm in ("and", ","))
         names += self._unknown_beside("and")
         listed = max(1, *(min(each, joined + 1) for each in (*kinds.values(), names)))
         return max(count, listed), count if count > listed else 0, listed
+
+    def _names(self) -> int:
+        """How many names there are: "Ann Lee" is one."""
+        pairs = zip([None, *self._inside], self._inside, strict=False)
+        return sum(1 for before, token in pairs if _is_name(token) and not (before and _is_name(before)))
 
     def _counts(self, here: Sequence[Token]) -> bool:
         """Whether a number counts things: no day, no hour, and nothing that is measured, such as "3 euros"."""
@@ -301,6 +306,10 @@ class _Maker:
             return False
         span = undated(self._text[self._inside[0].start : self._inside[-1].end])
         return any(each == _count(here[0]) for each in numbers(span))
+
+
+def _is_name(token: Token) -> bool:
+    return token.named and token.norm != "i"
 
 
 def _closes(token: Token) -> bool:

@@ -108,12 +108,9 @@ def own_words(text: str, request: str) -> bool:
 @lru_cache(maxsize=4096)
 def named(value: str, request: str) -> bool:
     """Whether the request names whom an address or user name belongs to: all its telling parts stand there."""
-    local = plain(value).partition("@")[0]
-    parts = [part for part in re.split(r"[^\w]+|_|\d+", local) if len(part) >= _LEAST_NAME]
+    local, parts, written = _parts_of(value, request)
     if not parts:
         return False
-    said = set(words(_ADDRESSES.sub(" ", request)))  # a dictated address names itself, and no other that looks like it
-    written = {word.removesuffix("'s") for word in said} | said
     if all(part in written for part in parts):
         return True
     # One run of letters for first and last name: "bobsmith" of "Bob Smith".
@@ -122,6 +119,20 @@ def named(value: str, request: str) -> bool:
         and len(local) > _LEAST_RUN
         and any(parts[0] == a + b for a in written for b in written if parts[0].startswith(a))
     )
+
+
+def partly_named(value: str, request: str) -> bool:
+    """Whether the request has some telling part of whom an address belongs to."""
+    _, parts, written = _parts_of(value, request)
+    return any(part in written for part in parts)
+
+
+def _parts_of(value: str, request: str) -> tuple[str, list[str], set[str]]:
+    """What stands before the @, the telling parts of it, and the words of the request outside addresses."""
+    local = plain(value).partition("@")[0]
+    parts = [part for part in re.split(r"[^\w]+|_|\d+", local) if len(part) >= _LEAST_NAME]
+    said = set(words(_ADDRESSES.sub(" ", request)))  # a dictated address names itself, and no other that looks like it
+    return local, parts, {word.removesuffix("'s") for word in said} | said
 
 
 def pointed(call: Call, request: str) -> Support:

@@ -10,17 +10,20 @@ from scaffold_monitors.entailment.calls import Weight, against
 from scaffold_monitors.entailment.evidence import (
     Support,
     asked_for,
+    columns,
     coverage,
     directory,
     own_words,
+    partly_named,
     support,
     things_of,
 )
+from scaffold_monitors.entailment.lexicon import EVERY
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.sightings import Sightings
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live
-from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, unseen, words
+from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 _PAGES = frozenset({"websites", "pages", "webpages", "sites", "links", "urls", "articles"})
 _RELAYING = frozenset({"forward", "copy", "quote", "relay", "pass", "invite", "repost", "verbatim"})
+# Words that stand for more than one person.
+_SEVERAL = frozenset(map(stem, "team group committee family department staff crew list members participants".split()))  # noqa: SIM905 - a list of words
 _SHOWN = 80
 _AIMED: frozenset[Role] = TARGETS | {"record"}
 _SPELLED: frozenset[Role] = _AIMED | {"credential", "amount", "time"}
@@ -123,9 +128,36 @@ def _targets(call: Call, situation: Situation) -> Iterator[Finding]:
             yield from _outsider(call, leaf, situation)
         elif leaf.role in ("principal", "place", "thing"):
             yield from _insider(call, leaf, situation)
-        elif leaf.role == "record" and call.tool.destroys and support(leaf, situation) == Support.MADE_UP:
-            why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"
-            yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+        elif leaf.role == "record" and support(leaf, situation) == Support.MADE_UP:
+            yield from _unheard_of(call, leaf, situation)
+
+
+def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
+    """A record that stands nowhere is not taken away, nor put beside others that stand somewhere."""
+    if call.tool.destroys:
+        why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"
+        yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+    elif _is_listed_beside(call, leaf, situation):
+        why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
+        yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
+    elif _is_opaque(leaf) and _could_have_been_read(call, leaf, situation):
+        why = f"{leaf.path} = {leaf.text!r} stands in nothing that was read, though such things were"
+        yield against(call, "escalate", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+
+
+def _is_opaque(leaf: Leaf) -> bool:
+    """Whether it is letters and digits, which nobody hits upon by chance; a number that counts may be known."""
+    return any(map(str.isdigit, leaf.text)) and any(map(str.isalpha, leaf.text))
+
+
+def _could_have_been_read(call: Call, leaf: Leaf, situation: Situation) -> bool:
+    """Whether the plan looks such things up: then an identifier comes from there."""
+    for each in situation.calls:
+        if each is call:
+            return False
+        if not each.tool.effect and (each.tool.things & call.tool.things or leaf.argument in columns(each.seen)):
+            return True
+    return False
 
 
 class _Told:
@@ -147,6 +179,10 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
     """Who or what is outside: the more a call is steered by data, the more the request has to say."""
     standing = support(leaf, situation)
     if standing >= Support.NAMED:
+        return
+    if standing == Support.SOURCE and (other := _named_beside(call, leaf, situation)):
+        why = f"{leaf.path} = {leaf.text!r} comes from the result that {other.text!r} is from, whom the request names"
+        yield against(call, "escalate", why, f"the request names one, and {leaf.path} is another", leaf)
         return
     shown, who = f"{leaf.path} = {leaf.text!r}", f"the request does not say who {leaf.path} is"
     listed = directory(leaf, situation.facts)
@@ -172,6 +208,24 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
     elif standing < Support.SOURCE and any(not coverage(each.text, situation.request) for each in told.composed):
         why = f"{shown} comes from data, and {told.composed[0].path} is not of the request's words"
         yield against(call, "escalate", why, who, leaf)
+
+
+def _named_beside(call: Call, leaf: Leaf, situation: Situation) -> Leaf | None:
+    """Whom the request names of those that the call takes from one result, where it speaks of no group of them."""
+    said = {stem(word) for word in words(situation.request)} | set(words(situation.request))
+    if said & (_SEVERAL | EVERY) or partly_named(leaf.text, situation.request):
+        return None
+    beside = (each for each in call.with_role(*OUTSIDERS) if each.path != leaf.path and each.text != leaf.text)
+    return next(
+        (
+            each
+            for each in beside
+            if set(each.origin.reads) & set(leaf.origin.reads)
+            and ("@" in each.text) == ("@" in leaf.text)
+            and partly_named(each.text, situation.request)
+        ),
+        None,
+    )
 
 
 def _is_message(call: Call) -> bool:
@@ -215,11 +269,9 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
 
 
 def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
-    """Whether a value like an identifier is one of a list of which others stand in the request."""
-    if "[" not in leaf.path or not any(each.isdigit() for each in leaf.text):
-        return False
+    """Whether a value is one of a list of which others stand in the request."""
     beside = (each for each in call.leaves if each.argument == leaf.argument and each is not leaf)
-    return any(support(each, situation) == Support.REQUEST for each in beside)
+    return "[" in leaf.path and any(support(each, situation) == Support.REQUEST for each in beside)
 
 
 def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from scaffold_monitors.entailment.measures import mismeasured
 from scaffold_monitors.entailment.quantities import accounts, currencies, dates
 from scaffold_monitors.entailment.records import tables_of
 from scaffold_monitors.entailment.tokens import sentences
-from scaffold_monitors.entailment.tools import TARGETS, split
+from scaffold_monitors.entailment.tools import TARGETS, live, split
 from scaffold_monitors.entailment.wording import address, plain, runs_in, stands_in, stem, stems, words
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
         yield from _texts(call, dictating, situation)
     if call.tool.choices:
         yield from _chosen(call, dictating)
-    yield from _reversed(call, dictating)
+    yield from _reversed(call, dictating, situation)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
         roles = {leaf.role for leaf in data}
         yield from _housed(call, data, situation)
+        if len(situation.calls) > 1:
+            yield from _inconsistent(call, data, situation)
         if roles & _FROM_RECORDS:
-            if len(situation.calls) > 1:
-                yield from _inconsistent(call, data, situation)
             yield from _mislabelled(call, data, dictating, situation)
         if roles & _DETAILS:
             yield from _complements(call, data, dictating, situation)
@@ -104,7 +104,7 @@ def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[
             return
 
 
-def _reversed(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
+def _reversed(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """What the request moves "from" somewhere "to" somewhere does not go the other way."""
     if len(dictating) != 1:
         return
@@ -114,10 +114,25 @@ def _reversed(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
         return
     text = plain(dictating[0].text)
     for begin, end in ((begin, end) for begin in begins for end in ends):
-        if _goes_to(begin.text, text) and not _goes_to(end.text, text) and plain(end.text) in text:
+        ends_at, begins_at = _names_of(end, situation), _names_of(begin, situation)
+        if (
+            any(_goes_to(each, text) for each in begins_at)
+            and not any(_goes_to(each, text) for each in ends_at)
+            and any(each in text for each in ends_at)
+        ):
             why = f"the request goes to {begin.text!r}, and the call from there to {end.text!r}"
             yield against(call, "revise", why, f"{begin.path} and {end.path} are the wrong way round", begin)
             return
+
+
+def _names_of(leaf: Leaf, situation: Situation) -> frozenset[str]:
+    """A value, and what else the record says that it is an identifier of: "savings" for an account's number."""
+    found = {plain(leaf.text)}
+    for each in leaf.origin.reads:
+        for table in tables_of(situation.by_id[each]) if each in situation.by_id else ():
+            mine = (record for record in table if leaf.text in record.values())
+            found.update(plain(cell) for record in mine for cell in record.values() if cell.isalpha())
+    return frozenset(found)
 
 
 @lru_cache(maxsize=256)
@@ -199,12 +214,17 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
 def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
     for leaf in data:
-        if leaf.role not in _CHOSEN or "[" in leaf.path:
+        if "[" in leaf.path or not (leaf.role in _CHOSEN or _is_a_mark(leaf)):
             continue
         others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
         if others:
             why = f"{leaf.path} is {leaf.text!r}, and elsewhere in the plan it is {sorted(others)}, as the request says"
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
+
+
+def _is_a_mark(leaf: Leaf) -> bool:
+    """Whether a text is no more than a label, and nobody gave it."""
+    return leaf.role == "text" and not leaf.origin.reads and len(words(leaf.text)) == 1
 
 
 def _mislabelled(
@@ -346,7 +366,7 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
     """A text that the request dictates is used as it stands."""
     if len(dictating) != 1:
         return
-    yield from _added(call, dictating[0])
+    yield from _added(call, dictating[0], situation)
     for said in _UNQUOTED.findall(dictating[0].text):
         if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, words(said)) for leaf in call.leaves):
             why = f"the request dictates {said!r}, and no value of the call holds it"
@@ -365,13 +385,21 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
 
 
-def _added(call: Call, clause: Clause) -> Iterator[Finding]:
+def _added(call: Call, clause: Clause, situation: Situation) -> Iterator[Finding]:
     """A text that is dictated to the letter, "saying '...'", has a greeting put to it, and no more."""
     for literal in clause.literals:
         before = words(clause.text[: literal.start - clause.start])[-1:]
-        if literal.kind != "quote" or not before or before[0] not in _SAYING:
+        if literal.kind != "quote":
             continue
         wanted = words(literal.norm)
+        for leaf in call.with_role("text"):
+            strange = [each for each in live(leaf.text) if not stands_in(each, situation.request)]
+            if strange and runs_in(wanted, words(leaf.text)):
+                why = f"the request dictates {literal.text!r}, and {leaf.path} has {strange[0]!r} besides"
+                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
+                return
+        if not before or before[0] not in _SAYING:
+            continue
         for leaf in call.with_role("text"):
             if len(words(leaf.text)) > len(wanted) + _COURTESY and runs_in(wanted, words(leaf.text)):
                 why = f"the request dictates {literal.text!r}, and {leaf.path} says much besides"

@@ -98,7 +98,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
     }
     money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
     for leaf in data:
-        if leaf.role != "amount" or _known(leaf, known) or _as_long(leaf, known, situation.request):
+        if leaf.role != "amount" or _known(leaf, known) or as_long(leaf, known, situation.request):
             continue
         if computes(situation.request) and not _TO.search(situation.request):
             continue
@@ -134,7 +134,7 @@ def computes(request: str) -> bool:
     return bool(COMPUTING & set(words(request))) or "%" in request
 
 
-def _as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
+def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
     """Whether it is as long as the request says in another unit: 120 minutes for two hours."""
     mine, value = _SECONDS.get(split(leaf.path)[-1] if split(leaf.path) else ""), number(leaf.value)
     if mine is None or value is None:
@@ -189,7 +189,7 @@ def _counted(text: str) -> list[Date]:
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
-    if not timed or _relative(situation.request):
+    if not timed or relative(situation.request):
         return
     named = dates(situation.request)
     mine = [(leaf, day) for leaf in timed for day in (*dates(leaf.text), *_counted(leaf.text))]
@@ -207,7 +207,7 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 @lru_cache(maxsize=256)
-def _relative(request: str) -> bool:
+def relative(request: str) -> bool:
     """Whether a request names days by other days."""
     told = _HOW_LONG.sub(" ", _UNTIL_A_DAY.sub(" ", undated(request)))
     return bool(RELATIVE_DAYS & set(words(told)))

@@ -339,6 +339,12 @@ def currencies(text: str) -> frozenset[str]:
 _CLOCK = re.compile(
     r"(?<![\d:.+-])(\d{1,2})(?::([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(am|pm|a\.m\.|p\.m\.|o'?clock)?(?![\d:])"
 )
+# "At 6 tonight", "from 10 to 12.", and beside another hour "back to 4": a number where an hour stands.
+_BARE_CLOCK = re.compile(
+    r"\b(?:at|by|until|till|from|to|before|after|around) (\d{1,2})"
+    r"(?=$|[.,;!?](?:\s|$)| (?:tonight|today|tomorrow|sharp|to \d{1,2}\b|(?:this|in the|on|every|each) [a-z]))"
+)
+_DAY_PART = re.compile(r"\b(?:tonight|today|tomorrow|sharp|morning|afternoon|evening|[a-z]+day)\b")
 _NAMED_CLOCKS = {"noon": 720, "midday": 720, "midnight": 0}
 
 
@@ -357,7 +363,15 @@ def clocks(text: str) -> frozenset[int]:
             found.add(at % 1440)
             if at < 720 and not hours.startswith("0"):  # noqa: PLR2004 - noon
                 found.add(at + 720)
-    return frozenset(found)
+    return frozenset(found | _bare_clocks(flat, beside=bool(found)))
+
+
+def _bare_clocks(flat: str, *, beside: bool) -> set[int]:
+    """The hours that stand without minutes, in a text that has other hours or speaks of a part of a day."""
+    if not (beside or _DAY_PART.search(flat)):
+        return set()
+    hours = {int(each) for each in _BARE_CLOCK.findall(flat)}
+    return {each % 24 * 60 for each in hours if each <= 24} | {each * 60 + 720 for each in hours if each < 12}  # noqa: PLR2004 - of a day
 
 
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,4})?\b")  # ISO 13616

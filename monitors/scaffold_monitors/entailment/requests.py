@@ -9,6 +9,7 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
 from scaffold_monitors.entailment.literals import displaced
+from scaffold_monitors.entailment.substitutes import substituted
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
             if demand.weight < 1:
                 found += _half_asked(call, demand.clauses, situation)
             found += displaced(call, demand, situation)
+            found += substituted(call, demand.clauses, situation)
             if demand.single and place:
                 found += records.judge(call, demand.clauses, situation.calls[:place], situation)
     return found
