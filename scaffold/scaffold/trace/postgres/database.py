@@ -207,8 +207,11 @@ class Postgres:
     async def _new_pool(self) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
         from psycopg_pool import AsyncConnectionPool
 
+        from scaffold.trace.postgres.connecting import Connection
+
         pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
             self.conninfo,
+            connection_class=Connection,
             min_size=1,
             max_size=self._most,
             open=False,
@@ -253,10 +256,10 @@ class Postgres:
         """
         import psycopg
 
+        from scaffold.trace.postgres.connecting import Connection
+
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                self.conninfo, autocommit=True, connect_timeout=_CONNECT_S
-            )
+            connection = await Connection.connect(self.conninfo, autocommit=True, connect_timeout=_CONNECT_S)
         except psycopg.OperationalError as error:
             raise JournalFailed(f"PostgreSQL at {self.where} cannot be used: {_line(error)}") from None
         try:
@@ -336,11 +339,16 @@ class Postgres:
     # --- records
 
     async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
+        from psycopg.errors import UniqueViolation
+
         statement, values = appending(parts, durable=durable)
         async with self._appending() as cursor:
             if self.restarts != restarts:
                 raise Gone("the server was restarted")
-            await cursor.execute(statement, values, prepare=True)
+            try:
+                await cursor.execute(statement, values, prepare=True)
+            except UniqueViolation as error:  # its own, which was given up and came to its end all the same
+                raise Gone(_line(error)) from error
             if len(parts) == 1:  # what it gives need not be read to be counted
                 return {parts[0].run} if cursor.rowcount > 0 else set()
             return {run for (run, *_) in await cursor.fetchall()}
