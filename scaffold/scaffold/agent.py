@@ -127,8 +127,12 @@ class Scaffold(Assembly):
         task, _, claim = await self.claimed(task)
         return await self._run(task, claim, config or {}, resume=False)
 
-    async def resume(self, run: str) -> Outcome:
+    async def resume(self, run: str, *, unless: Callable[[], bool] | None = None) -> Outcome:
         """Go on with a run that was paused or cut off; one that has ended gives its outcome again.
+
+        Args:
+            run: its id.
+            unless: asked, in a thread, once nobody else can write the run: whether to leave it as it is now.
 
         Raises:
             UnknownRun: there is none of that name.
@@ -136,6 +140,15 @@ class Scaffold(Assembly):
             PlanChanged: the planner no longer fits what is recorded.
         """
         task, config, claim = await self.claimed("", resume=run)
+        if unless is not None:
+            leave = True
+            try:
+                leave = await asyncio.to_thread(unless)
+            finally:
+                if leave:
+                    await self.journal.release(claim)
+            if leave:
+                return await self.outcome_of(run)
         return await self._run(task, claim, config, resume=True)
 
     async def submit(self, task: Task, *, config: Mapping[str, Any] | None = None) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import msgspec
 import psycopg
 import pytest
 
@@ -81,6 +82,34 @@ def test_a_run_whose_budget_is_spent_is_not_gone_on_with(office: Office) -> None
 
     carried(office, work)
     assert not EffectLedger(office.folder / "effects").lines()
+
+
+def test_a_run_whose_budget_another_spends_meanwhile_is_not_gone_on_with(office: Office) -> None:
+    """Two are handed it; the second has looked, and claims it when the first has paused it: it stays as it was told."""
+    with (office.folder / "task.yaml").open("a", encoding="utf-8") as file:
+        file.write("budget: {tokens: 1}\n")
+
+    class Overtaken(Carrier):
+        """Is overtaken between its look at the run and its claim."""
+
+        first: Carrier
+
+        async def _go_on(self, run: str, pause: float) -> float | None:
+            assert await self.first.carry(run) is None
+            return await super()._go_on(run, pause)
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        second = Overtaken(journal, held=_HELD_S)
+        second.first = carrier
+        assert await second.carry(run) is None
+        kinds = [msgspec.json.decode(record.line)["kind"] async for record in journal.read(run)]
+        assert (kinds.count("run.resumed"), kinds[-1]) == (1, "run.paused")
+        assert journal.archive.over([run]) == {run: "exhausted"}
+        claim = await PostgresJournal(office.runs).claim(run, "whoever")  # it was let go
+        assert claim.epoch > 1
+        await second.close()
+
+    carried(office, work)
 
 
 def test_a_run_that_another_holds_is_left_alone_and_looked_at_again(office: Office) -> None:

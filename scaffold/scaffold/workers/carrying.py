@@ -97,8 +97,7 @@ class Carrier:
         try:
             last = await asyncio.to_thread(self._last, run)
             if isinstance(last, ev.Paused):
-                # Its budget is in its trace, and no larger a second time: whoever was told so is told nothing else.
-                if last.status == "exhausted":
+                if _is_spent(last):
                     return None
                 if last.status == "waiting" and not await asyncio.to_thread(self._journal.inbox, run):
                     return _LOOK_S
@@ -122,7 +121,8 @@ class Carrier:
         agent = await self._agent_of(run)
         self._used[id(agent)] = self._used.get(id(agent), 0) + 1
         try:
-            outcome = await agent.resume(run)
+            # Another worker may have paused it since it was looked at.
+            outcome = await agent.resume(run, unless=lambda: _is_spent(self._last(run)))
         finally:
             self._used[id(agent)] -= 1
         match outcome.status:
@@ -151,3 +151,8 @@ class Carrier:
                 del self._agents[old_key]
                 self._used.pop(id(old), None)
         return agent
+
+
+def _is_spent(last: ev.Event | None) -> bool:
+    """Whether a run's budget is: it is in its trace, and no larger a second time, and whoever waits was told so."""
+    return isinstance(last, ev.Paused) and last.status == "exhausted"
