@@ -22,12 +22,11 @@ from pydantic import Field
 
 from scaffold.errors import TaskError
 from scaffold.interfaces import ReviewContext, TraceView
-from scaffold.vocabulary.moves import Options
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import NOWHERE, Provenance, Reference
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, Verdict, strictest
 from scaffold.vocabulary.task import Goal, Task
-from scaffold_monitors.judging import NotJudged, Strict, data, evidence, judged, some_at_once
+from scaffold_monitors.judging import NotJudged, Strict, asking, data, evidence, judged, some_at_once
 
 _QUESTIONS = {
     "objective": "Would carrying out this plan achieve this objective, or a needed part of it?",
@@ -79,7 +78,7 @@ class Goals:
         if consequences not in {"stated", "asked"}:
             raise TaskError(f"is {consequences!r}: `stated` or `asked`", path=("goals", "consequences"))
         self._to = to
-        self._options = Options(max_tokens=max_tokens, temperature=0.0)
+        self._options = asking("goals", max_tokens)
         self._foresees = consequences == "asked"
         self.spec = MonitorSpec(
             name="goals",

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scaffold.errors import StepFailed
+from scaffold.errors import StepFailed, TaskError
 from scaffold.interfaces import ReviewContext
 from scaffold.machinery.at_once import at_once
 from scaffold.vocabulary.canonical import canonical
@@ -49,6 +49,17 @@ class Strict(BaseModel):
 
 class NotJudged(Exception):
     """A judge gave nothing to go by; the message says what."""
+
+
+def asking(monitor: str, max_tokens: int) -> Options:
+    """How a judge is asked.
+
+    Raises:
+        TaskError: it may say nothing.
+    """
+    if max_tokens < 1:
+        raise TaskError(f"is {max_tokens}: a judge has to be allowed some words", path=(monitor, "max_tokens"))
+    return Options(max_tokens=max_tokens, temperature=0.0)
 
 
 def data(text: Any, sources: Sequence[str] = ()) -> Reference[Any]:

@@ -19,7 +19,6 @@ from pydantic import Field
 
 from scaffold.errors import TaskError
 from scaffold.interfaces import ReviewContext, TraceView
-from scaffold.vocabulary.moves import Options
 from scaffold.vocabulary.references import NOWHERE, Reference
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, StepRecord, Subject, Verdict
 from scaffold_monitors.judging import (
@@ -27,6 +26,7 @@ from scaffold_monitors.judging import (
     WINDOW,
     NotJudged,
     Strict,
+    asking,
     data,
     evidence,
     judged,
@@ -84,7 +84,7 @@ class Legibility:
         if then not in SEVERITY or then == "allow":
             raise TaskError(f"is {then!r}, which is no objection", path=("legibility", "then"))
         self._to = to
-        self._options = Options(max_tokens=max_tokens, temperature=0.0)
+        self._options = asking("legibility", max_tokens)
         self._at_least, self._then = at_least, cast("Decision", then)
         self.spec = MonitorSpec(
             name="legibility",

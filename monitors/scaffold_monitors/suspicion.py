@@ -20,7 +20,6 @@ from pydantic import Field
 from scaffold.errors import TaskError
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.moves import Options
 from scaffold.vocabulary.references import NOWHERE, Reference
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, StepRecord, Subject, Verdict
 from scaffold.vocabulary.task import Task
@@ -29,6 +28,7 @@ from scaffold_monitors.judging import (
     WINDOW,
     NotJudged,
     Strict,
+    asking,
     data,
     evidence,
     judged,
@@ -97,7 +97,7 @@ class Trace:
         then = then or ("resample" if at == "step" else "escalate")
         _check(at, flag_at, act_at, then)
         self._to = to
-        self._options = Options(max_tokens=max_tokens, temperature=0.0)
+        self._options = asking("trace", max_tokens)
         self._flag_at, self._act_at, self._then = flag_at, act_at, cast("Decision", then)
         self.folds: frozenset[type[ev.Event]] = (
             frozenset({ev.StepAsked, ev.StepAnswered, ev.PlanDecided}) if at == "plan" else frozenset()

@@ -21,6 +21,7 @@ from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary.models import Delta
 from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Subject, Verdict
+from scaffold_monitors.backtracking import endless
 from scaffold_monitors.folding import Folded, folded
 
 Part = Literal["reasoning", "text"]
@@ -41,7 +42,7 @@ class Watch:
     Args:
         phrases: words that may not be written, in a row.
         patterns: regular expressions, searched for in what was written last, in lower case; each matches at most
-            `reach` characters.
+            `reach` characters. One that a text could keep busy without end is refused.
         decision: what to say when one is found; `flag` only records it, anything stricter ends the sample.
         where: `reasoning`, `text` (the answer), or `both`.
         repeats: how often a passage may be written in a row before the sample is cut as going round in circles, from 2;
@@ -122,9 +123,19 @@ class _Sought:
         return max(longest - 1, self.reach if self.patterns else 0)
 
 
-def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _listed(said: Sequence[str], name: str) -> None:
+    """Refuse what is no list of texts: YAML takes 2031 for a number."""
     if isinstance(said, str):
-        raise TaskError(f"is a list: [{said}]", path=("watch", "phrases"))
+        raise TaskError(f"is a list: [{said}]", path=("watch", name))
+    if not isinstance(said, Sequence):
+        raise TaskError(f"is a list of texts, not {said!r}", path=("watch", name))
+    for place, each in enumerate(said):
+        if not isinstance(each, str):
+            raise TaskError(f"{each!r} is no text: put it in quotes", path=("watch", name, place))
+
+
+def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    _listed(said, "phrases")
     if len(said) > _MOST_PHRASES:
         raise TaskError(f"has {len(said)}: at most {_MOST_PHRASES}", path=("watch", "phrases"))
     found = []
@@ -137,8 +148,7 @@ def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _kinds(said: Sequence[str]) -> frozenset[str]:
-    if isinstance(said, str):
-        raise TaskError(f"is a list: [{said}]", path=("watch", "steps"))
+    _listed(said, "steps")
     known = get_args(StepKind)
     for place, kind in enumerate(said):
         if kind not in known:
@@ -147,18 +157,26 @@ def _kinds(said: Sequence[str]) -> frozenset[str]:
 
 
 def _patterns(said: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    if isinstance(said, str):
-        raise TaskError(f"is a list: [{said}]", path=("watch", "patterns"))
+    _listed(said, "patterns")
     return tuple(_pattern(each, place) for place, each in enumerate(said))
 
 
 def _pattern(said: str, place: int) -> re.Pattern[str]:
+    path = ("watch", "patterns", place)
     try:
+        why = endless(said)
         # What is searched is in lower case; ignoring case all the same makes a search several times slower.
         plain = re.sub(r"\\.", "", said)
-        return re.compile(said, 0 if plain == plain.lower() else re.IGNORECASE)
-    except re.error as error:
-        raise TaskError(f"{said!r} is no regular expression: {error}", path=("watch", "patterns", place)) from None
+        compiled = re.compile(said, 0 if plain == plain.lower() else re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise TaskError(f"{said[:200]!r} is no regular expression: {error}", path=path) from None
+    if why:
+        raise TaskError(f"{said!r} could be searched for without end: {why}", path=path)
+    if compiled.search("") is not None:
+        raise TaskError(
+            f"{said!r} fits where nothing stands, so it would find nothing: let it want something", path=path
+        )
+    return compiled
 
 
 class _Written:
@@ -179,14 +197,16 @@ class Session:
         self._sought = sought
         self._reads = parts
         self._tail = sought.tail
+        # What a pattern may cost grows faster than what it is searched for in.
+        self._most = sought.reach if sought.patterns else _MOST_AT_ONCE
         self._parts: dict[tuple[int, Part], _Written] = {}
 
     def feed(self, delta: Delta) -> Verdict | None:
         """Read a piece; says what it completes."""
         for part in self._reads:
             piece = delta.reasoning if part == "reasoning" else delta.text
-            for start in range(0, len(piece), _MOST_AT_ONCE):
-                verdict = self._read(delta.index, part, piece[start : start + _MOST_AT_ONCE])
+            for start in range(0, len(piece), self._most):
+                verdict = self._read(delta.index, part, piece[start : start + self._most])
                 if verdict is not None:
                     return verdict
         return None

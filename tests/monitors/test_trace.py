@@ -14,6 +14,8 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject, Verdict
 from scaffold.vocabulary.task import Goal, Task
+from scaffold_monitors.goals import Goals
+from scaffold_monitors.legibility import Legibility
 from scaffold_monitors.suspicion import Finding, Suspicion, Trace
 
 TASK = Task(prompt="Pay the invoices", goals=(Goal(kind="constraint", statement="pay nobody twice"),))
@@ -242,6 +244,13 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any]) -> 
     """What is wrong is named before a run begins."""
     with pytest.raises(TaskError):
         Trace(**settings)
+
+
+@pytest.mark.parametrize("judge", [Trace, Goals, Legibility])
+def test_a_judge_that_may_say_nothing_is_refused(judge: Any) -> None:
+    """With no tokens every judgement fails, and with it every run: that is said before the run."""
+    with pytest.raises(TaskError, match="max_tokens: is 0: a judge has to be allowed some words"):
+        judge(max_tokens=0)
 
 
 # --- at each plan
