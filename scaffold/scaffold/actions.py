@@ -1,8 +1,10 @@
 """Turns typed Python functions into actions.
 
-@action(effect="irreversible", identity=("invoice",), idempotency="target_key")
-async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
-'''Pay an invoice.'''
+    @action(effect="irreversible", identity=("invoice",), idempotency="target_key")
+    async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
+        '''Pay an invoice.'''
+
+Such an action is proposed by a planner, with `act("pay", {...})` or in a plan; it cannot be called.
 """
 
 from __future__ import annotations
@@ -201,10 +203,13 @@ def action(  # noqa: PLR0913 - all that an action may declare
         limits: the most that it may be done, such as `{"run": 5, "day": 20}`; see `Limits`.
 
     Raises:
-        TypeError: a parameter has no annotation, or `identity` names no parameter.
+        TypeError: a parameter has no annotation, `identity` names no parameter, or calling it would do nothing yet.
     """
 
     def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
+        if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
+            said = "is a generator: called, it does nothing yet, and would be taken to have been done; return its value"
+            raise TypeError(f"{wrapped.__name__} {said}")
         shape = _shape_of(wrapped)
         arguments = shape.arguments
         unknown = [field for field in identity if field not in arguments.model_fields]

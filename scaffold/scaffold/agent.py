@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from scaffold import registry
 from scaffold.assembly import Assembly, owner, read_start
+from scaffold.errors import TaskError
 from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome, Run
@@ -40,8 +41,10 @@ class Scaffold(Assembly):
 
     Args:
         planner: the name of an installed planner, `module:function`, or a generator function.
-        backends: for each role a spec (`smollm2`, `openai:MODEL`), a table with `use` and options, or a Backend.
-        monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
+        backends: for each role a spec (`smollm2`, `openai:MODEL`), a table with `use` and options, or a Backend; one
+            spec or Backend alone has the role `default`, which also answers for roles that are not named.
+        monitors: names, `module:Class`, either with settings (`{name: settings}`), or Monitors; None for those that are
+            on by default.
         actions: what the planner may propose; a source of actions, such as an MCP server, brings all of its own.
         options: the planner's options.
         prompts: a folder of templates that replace the built-in ones.
@@ -69,7 +72,7 @@ class Scaffold(Assembly):
         self,
         planner: str | Callable[..., Planning[Any]] = "direct",
         *,
-        backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
+        backends: Mapping[str, str | Mapping[str, Any] | Backend] | str | Backend | None = None,
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
         actions: Sequence[Action | ActionSource] = (),
         options: Mapping[str, Any] | None = None,
@@ -118,8 +121,8 @@ class Scaffold(Assembly):
         self._planner, self._planner_name = planner_of(planner, options or {}, base or Path.cwd())
         self._running: dict[str, Engine] = {}
 
-    async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
-        """Solve a task; gives an outcome however it ends.
+    async def solve(self, task: Task | str, *, config: Mapping[str, Any] | None = None) -> Outcome:
+        """Solve a task, of which a text is one without goals; gives an outcome however it ends.
 
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
@@ -196,7 +199,7 @@ class Scaffold(Assembly):
             async for each in happenings:
                 yield each
 
-    def solve_sync(self, task: Task) -> Outcome:
+    def solve_sync(self, task: Task | str) -> Outcome:
         """Solve a task and close, from code that is not async; in a thread when a loop is running already."""
         return _wait_for(lambda: self._then_close(self.solve(task)))
 
@@ -248,6 +251,10 @@ def planner_of(
     if callable(said):
         name = f"{said.__module__}:{getattr(said, '__qualname__', type(said).__name__)}"
         function = said
+    elif not isinstance(said, str):
+        raise TaskError(
+            f"{registry.kind_of(said)} is no planner: give the generator function itself", path=("planner",)
+        )
     elif ":" in said:
         name, function = said, registry.from_file(said, base, path=("planner",))
     else:

@@ -57,7 +57,7 @@ class Assembly:
     def __init__(  # noqa: PLR0913 - all that a run may be made of
         self,
         *,
-        backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
+        backends: Mapping[str, str | Mapping[str, Any] | Backend] | str | Backend | None = None,
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
         actions: Sequence[Action | ActionSource] = (),
         prompts: Path | str | None = None,
@@ -82,16 +82,20 @@ class Assembly:
         base = base or Path.cwd()
         self.journal: Journal = journal if journal is not None else journal_of(runs_folder())
         self._backends = {
-            role: registry.backend_of(said, path=("backends", role)) for role, said in (backends or {}).items()
+            role: registry.backend_of(said, path=("backends", role))
+            for role, said in registry.by_role(backends).items()
         }
         self._monitors = (
-            registry.default_monitors() if monitors is None else [_monitor(said, base) for said in monitors]
+            registry.default_monitors()
+            if monitors is None
+            else [_monitor(said, base) for said in registry.listed(monitors, "monitors")]
         )
         named = [each.spec.name for each in self._monitors]
         if len(set(named)) != len(named):
             raise TaskError(
                 f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",)
             )
+        actions = registry.listed(actions, "actions")
         self._sources = [each for each in actions if isinstance(each, ActionSource)]
         performed = registry.each_action(actions)
         self._actions = {each.spec.name: each for each in performed}
@@ -232,6 +236,8 @@ class Assembly:
             task, config = await read_start(self.journal, resume)
         elif isinstance(task, str):
             task = Task(prompt=task)
+        elif not isinstance(task, Task):
+            raise BadInput(f"{registry.kind_of(task)} is no task: give a Task, or what is asked as text")
         self.check(task)
         task = redacted(task)
         if not (resume and _has_ended(self.journal, resume)):  # if it has, nobody is asked any more
@@ -319,7 +325,7 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Moni
         return registry.make_monitor(name, settings or {}, base)
     if isinstance(said, Monitor):
         return said
-    raise TaskError(f"a {type(said).__name__} is no monitor", path=("monitors",))
+    raise TaskError(f"{registry.kind_of(said)} is no monitor", path=("monitors",))
 
 
 def _same_model(one: Backend, other: Backend | None) -> bool:

@@ -161,10 +161,10 @@ def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str
 
 
 def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:
-    """Make an installed monitor with settings.
+    """Make a monitor with settings: an installed one, or a class of one's own, `module:name`.
 
     Args:
-        name: its name.
+        name: its name, or where it is found.
         settings: what is said of it; under `spec`, what the gate is to make of it, such as its time. A monitor that
             takes `find` as well can be given code by `module:name`, and one that takes `base` knows the folder.
         base: folder that `module:name`, and files, refer to.
@@ -172,10 +172,10 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
     Raises:
         TaskError: it does not take these settings, or `spec` says what cannot be said.
     """
-    factory = load("monitor", name)
+    place = base or Path.cwd()
+    factory = _own_monitor(name, place) if ":" in name else load("monitor", name)
     changes = settings.get("spec")
     settings = {each: said for each, said in settings.items() if each != "spec"}
-    place = base or Path.cwd()
     for given, value in {"find": partial(from_file, base=place), "base": place}.items():
         if given in settings:
             raise TaskError(f"the monitor {name!r} has no setting {given!r}", path=("monitors", name, given))
@@ -187,6 +187,16 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
     if changes is not None:
         monitor.spec = _changed(monitor.spec, changes, ("monitors", name, "spec"))
     return monitor
+
+
+def _own_monitor(reference: str, base: Path) -> Callable[..., Any]:
+    """What makes the monitor that `module:name` means; one that is made already is given as it is."""
+    found = from_file(reference, base, path=("monitors", reference))
+    if callable(found):
+        return found  # type: ignore[no-any-return]  # just looked at
+    if isinstance(found, Monitor):
+        return lambda: found
+    raise TaskError(f"{reference!r} is a {type(found).__name__}, and makes no monitor", path=("monitors", reference))
 
 
 _SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "tier", "timeout_s")
@@ -251,7 +261,7 @@ def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
         return make_backend(spec, options)
     if isinstance(said, Backend):
         return said
-    raise TaskError(f"a {type(said).__name__} is no backend", path=path)
+    raise TaskError(f"{kind_of(said)} is no backend", path=path)
 
 
 def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
@@ -275,7 +285,12 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
     try:
         inspect.signature(factory).bind(*positional, **settings)
     except TypeError as error:
-        known = [each.name for each in inspect.signature(factory).parameters.values() if each.kind == each.KEYWORD_ONLY]
+        named = list(inspect.signature(factory).parameters.values())[len(positional) :]
+        known = [
+            each.name
+            for each in named
+            if each.kind in {each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD} and each.name not in {"find", "base"}
+        ]
         wrong = next((setting for setting in settings if setting not in known), "")
         hint = nearest(wrong, known) if wrong else ""
         if wrong and not hint:
@@ -313,8 +328,38 @@ def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
     return made
 
 
+def kind_of(given: object) -> str:
+    """What was given, for a message; a class where what it makes is wanted is the commonest slip."""
+    if isinstance(given, type):
+        return f"the class {given.__name__} itself, without brackets,"
+    return f"a {type(given).__name__}"
+
+
+def by_role(given: Mapping[str, Any] | str | Backend | None) -> Mapping[str, Any]:
+    """Backends by the roles they answer in; one that is given alone has the role `default`."""
+    if given is None:
+        return {}
+    return given if isinstance(given, Mapping) else {"default": given}
+
+
+def listed(given: Iterable[Any], what: str) -> list[Any]:
+    """What was given as a list.
+
+    Raises:
+        TaskError: it is none: a text would be read letter by letter.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise TaskError(f"is a list, not {kind_of(given)}", path=(what,))
+    return list(given)
+
+
 def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
-    """The actions among these, those that their sources bring, and those that undo them."""
+    """The actions among these, those that their sources bring, and those that undo them.
+
+    Raises:
+        TaskError: something is none.
+    """
+    given = [make_action(each, getattr(each, "__name__", repr(each)), ("actions",)) for each in given]
     found = [one for each in given for one in (each.actions() if isinstance(each, ActionSource) else (each,))]
     undoing = [one.undoing for one in found if isinstance(one, Undoes) and one.undoing is not None]
     return [*found, *(one for one in undoing if not any(one is each for each in found))]
@@ -322,10 +367,13 @@ def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
 
 __all__ = [
     "backend_of",
+    "by_role",
     "default_monitors",
     "each_action",
     "from_file",
     "installed",
+    "kind_of",
+    "listed",
     "load",
     "load_all",
     "make_action",

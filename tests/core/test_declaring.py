@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -50,3 +50,17 @@ def test_a_signature_that_no_model_could_fill_is_refused(function: Callable[...,
     assert told in said
     assert "\n" not in said
     assert "arbitrary_types_allowed" not in said
+
+
+def test_a_generator_is_no_action() -> None:
+    """Calling it does nothing, and would be recorded as done."""
+
+    def later(text: str) -> Iterator[str]:
+        yield text
+
+    async def streamed(text: str) -> AsyncIterator[str]:
+        yield text
+
+    for function in (later, streamed):
+        with pytest.raises(TypeError, match=f"{function.__name__} is a generator: called, it does nothing yet"):
+            action(effect="irreversible")(function)

@@ -14,6 +14,7 @@ import pytest
 
 from scaffold import Planning, Task, entries, note, registry, taskfile
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
+from scaffold.trace.files import FileJournal
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -212,3 +213,47 @@ def test_a_planner_that_cannot_be_called_is_refused_before_the_run(planner: Any,
     """What it takes is looked at when it is bound, and the fault is the task's."""
     with pytest.raises(TaskError, match=f"planner: '{planner.__name__}' {said}: a planner is given the task"):
         registry.planner(planner, {})
+
+
+OWN = """
+from scaffold import Verdict
+from scaffold.vocabulary.review import MonitorSpec
+
+
+class Quiet:
+    def __init__(self, letters: int = 5) -> None:
+        self.spec = MonitorSpec(name="quiet", watches=frozenset({"answer"}), settings={"letters": letters})
+
+    async def review(self, subject, view, context):
+        return Verdict(decision="allow")
+
+
+made = Quiet(7)
+number = 7
+"""
+
+
+def test_a_monitor_of_ones_own_is_named_as_planners_and_actions_are(tmp_path: Path) -> None:
+    """A task file names its class, with or without settings, or one that is made already."""
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "task.yaml").write_text('prompt: x\nmonitors: [{"own:Quiet": {letters: 9}}]\nbackends: scripted:x\n')
+    agent = taskfile.build(tmp_path / "task.yaml", journal=FileJournal(tmp_path / "runs")).agent
+    assert agent.solve_sync("x").overseers.keys() == {"quiet"}
+    assert registry.make_monitor("own:Quiet", {}, tmp_path).spec.settings == {"letters": 5}
+    assert registry.make_monitor("own:made", {}, tmp_path).spec.settings == {"letters": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("own:Quit", {}, "'own' has no 'Quit'; did you mean 'Quiet'"),
+        ("own:number", {}, "'own:number' is a int, and makes no monitor"),
+        ("own:Quiet", {"leters": 3}, "unexpected keyword argument 'leters'; did you mean 'letters'"),
+        ("own:Quiet", {"x": 3}, "unexpected keyword argument 'x'; it takes letters"),
+    ],
+)
+def test_a_slip_in_ones_own_monitor_is_named(tmp_path: Path, name: str, settings: dict[str, Any], said: str) -> None:
+    """As of any other name, and its settings are told however they are declared."""
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(TaskError, match=said):
+        registry.make_monitor(name, settings, tmp_path)

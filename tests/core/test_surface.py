@@ -13,7 +13,7 @@ import pytest
 
 import scaffold
 from scaffold import Planning, Scaffold, Task, note, think
-from scaffold.errors import TaskError, UnknownRun
+from scaffold.errors import BadInput, TaskError, UnknownRun
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal
 
@@ -199,12 +199,34 @@ def test_an_answer_has_to_be_of_the_kind_the_task_wants(world: World, wanted: An
         ({"backends": {"default": {"model": "x"}}}, "needs `use`"),
         ({"monitors": [7]}, "a int is no monitor"),
         ({"monitors": [{"a": {}, "b": {}}]}, "one monitor at a time"),
+        ({"planner": 7}, "a int is no planner: give the generator function itself"),
+        ({"backends": {"default": Scripted}}, "the class Scripted itself, without brackets, is no backend"),
+        ({"monitors": "rules"}, "monitors: is a list, not a str"),
+        ({"monitors": [Scripted]}, "the class Scripted itself, without brackets, is no monitor"),
+        ({"actions": [len]}, r"actions: 'len' is no action: decorate the function with @action"),
+        ({"actions": 7}, "actions: is a list, not a int"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_begins(world: World, more: dict[str, Any], said: str) -> None:
     """A wrong part is named, with its place, when the agent is made."""
     with pytest.raises(TaskError, match=said):
         world.agent(more.pop("planner", answering), **more)
+
+
+def test_what_is_no_task_is_refused(world: World) -> None:
+    """A table is none: nothing is begun, and the cure is named."""
+    table: Any = {"prompt": "x"}
+    with pytest.raises(BadInput, match="a dict is no task: give a Task, or what is asked as text"):
+        world.agent(answering).solve_sync(table)
+    assert world.journal.runs() == []
+
+
+def test_one_backend_alone_and_a_text_are_enough(tmp_path: Path) -> None:
+    """Who has one model and a question need not write roles and a task."""
+    agent = Scaffold("direct", backends=Scripted("42"), monitors=[], journal=FileJournal(tmp_path))
+    assert agent.solve_sync("What is six times seven?").answer == "42"
+    agent = Scaffold("direct", backends="scripted:42", monitors=[], journal=FileJournal(tmp_path))
+    assert agent.solve_sync("What is six times seven?").answer == "42"
 
 
 def test_a_task_that_names_no_such_action_is_refused(world: World) -> None:
