@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -16,8 +18,9 @@ import pytest
 
 from scaffold.cli import main
 from scaffold.testing.tampering import Evidence
-from scaffold.trace.heads import new_key
+from scaffold.trace.heads import Head, new_key, whole_notes
 from scaffold.trace.reading import followed, links
+from scaffold.trace.witnesses import FileWitness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,7 +229,7 @@ def test_heads_go_to_stdout_files_and_other_journals_and_verify_against_them(sol
     assert out.count("scaffold.trace/") == 2
     (tmp_path / "printed").write_text(f"other lines\n{out}")
     (run,) = (tmp_path / ".scaffold/runs").glob("*/")
-    for kept in ("kept", "elsewhere", "printed"):
+    for kept in ("kept", "elsewhere", "journal:elsewhere", "printed"):
         assert solve("audit", "verify", "last", "--against", kept)[0] == 0
     spine = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
     (run / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
@@ -236,6 +239,54 @@ def test_heads_go_to_stdout_files_and_other_journals_and_verify_against_them(sol
         assert (status, json.loads(out)["state"]) == (1, "rolled back")
     assert solve("solve", "task.yaml", "--heads-to", "kept")[0] == 2
     assert solve("solve", "task.yaml", "--key", "key", "--heads-to", "no/such/folder/kept")[0] == 2
+
+
+def test_heads_are_held_against_the_run_that_they_are_of(solve: Command) -> None:
+    """Of many runs in one file its own count; heads of others, or none at all, are bad input and no finding."""
+    solve("audit", "key", "key")
+    for invoice, kept in (("A", "all"), ("B", "all"), ("C", "other")):
+        solve("solve", "task.yaml", "--key", "key", "--heads-to", kept, "--input", f"invoice={invoice}")
+    runs = sorted(each.name for each in Path(".scaffold/runs").glob("*/"))
+    assert sorted(solve("audit", "verify", run, "--against", "all")[0] for run in runs) == [0, 0, 2]
+    (alone,) = {head.run for head, _ in whole_notes(Path("other").read_text())}
+    run = next(each for each in runs if each != alone)
+    status, out, err = solve("audit", "verify", run, "--against", "other")
+    assert (status, out, f"none of run {run}: {alone}" in err) == (2, "", True), err
+    Path("empty").touch()
+    assert "holds no signed heads" in solve("audit", "verify", run, "--against", "empty")[2]
+    assert solve("audit", "verify", run, "--against", "file:all")[0] == 0
+
+
+@pytest.mark.parametrize("torn", ["scaffold.trace/r\n12\n", "scaffold.trace/r\nmany\nAAAA\n\nx\n", "a word"])
+def test_a_kept_head_that_was_cut_off_takes_no_other_with_it(solve: Command, torn: str) -> None:
+    """A full disk may have cut one: those before and after it show a rollback all the same."""
+    solve("audit", "key", "key")
+    Path("kept").write_text(torn)
+    solve("solve", "task.yaml", "--key", "key", "--heads-to", "kept")
+    with Path("kept").open("a") as kept:
+        kept.write("scaffold.trace/r")
+    assert solve("audit", "verify", "last", "--against", "kept")[0] == 0
+    (run,) = Path(".scaffold/runs").glob("*/")
+    spine = (run / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "trace.jsonl").write_bytes(b"".join(spine[:-1]))
+    (run / "heads").unlink()
+    status, out, _ = solve("audit", "verify", "last", "--against", "kept", "--json")
+    assert (status, json.loads(out)["state"]) == (1, "rolled back")
+
+
+def test_a_head_that_was_kept_in_part_was_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk may have room for the beginning of one: it is told, and the next begins a line of its own."""
+    witness, write = FileWitness(tmp_path / "kept"), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, said: write(descriptor, said[:40]))
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(witness.keep("r", 1, _note(1)))
+    monkeypatch.undo()
+    asyncio.run(witness.keep("r", 2, _note(2)))
+    assert [head.seq for head, _ in whole_notes((tmp_path / "kept").read_text())] == [2]
+
+
+def _note(seq: int) -> str:
+    return Head("r", seq, bytes(32)).text() + "\n\N{EM DASH} scaffold " + "A" * 92 + "\n"
 
 
 class _Keeper(BaseHTTPRequestHandler):
@@ -292,6 +343,18 @@ def test_a_key_that_replaces_another_is_believed_by_whoever_believes_that_one(so
     assert solve("audit", "verify", "last", "--key", old)[0] == 0
     stranger = solve("audit", "key", "stranger")[1].strip()
     assert solve("audit", "verify", "last", "--key", stranger, "--json")[0] == 1
+
+
+def test_a_key_that_a_program_signs_with_brings_its_endorsement(solve: Command, tmp_path: Path) -> None:
+    """The new key may stay on another machine too; a program endorses no keys itself, and leaves no half a key."""
+    old = solve("audit", "key", "old")[1].strip()
+    solve("audit", "key", "new", "--replaces", "old")
+    signs = f"command:{shlex.join([sys.executable, '-m', 'scaffold.cli', 'audit', 'sign', str(tmp_path / 'new')])}"
+    assert solve("solve", "task.yaml", "--key", signs)[0] == 0
+    assert solve("audit", "verify", "last", "--key", old)[0] == 0
+    status, _, err = solve("audit", "key", "third", "--replaces", signs)
+    assert (status, "where the old key is kept" in err) == (2, True), err
+    assert not Path("third").exists()
 
 
 def test_only_heads_and_answers_are_signed_for_others(tmp_path: Path) -> None:

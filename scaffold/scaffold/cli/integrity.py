@@ -19,14 +19,21 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class _Kept(Place):
+    """Where heads were kept, also in the words in which --heads-to was told."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return super().convert(str(value).removeprefix("journal:").removeprefix("file:"), param, ctx)
+
+
 def evidence_options(command: Command) -> Command:
     """`--against HEADS` and `--key LINE`: what a run is held against."""
     against = click.option(
         "--against",
         metavar="HEADS",
         multiple=True,
-        type=Place(),
-        help="Signed heads that were kept elsewhere: a file, another journal's folder or database, - for stdin.",
+        type=_Kept(),
+        help="Signed heads that were kept elsewhere: a file, journal:PLACE (a folder or a database), - for stdin.",
     )
     key = click.option(
         "--key",
@@ -112,16 +119,20 @@ def _read(path: Path, option: str) -> str:
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--replaces", metavar="KEY", help="The key before, which endorses this one: a file, env: or command:.")
+@click.option("--replaces", metavar="KEY", help="The key before, which endorses this one: a file or env:VARIABLE.")
 def key(file: Path, replaces: str | None) -> None:
     """Make a signing key in FILE, and print the verifier line to check signatures with.
 
     Keep the key, or a copy of signed heads, where the agent cannot reach it. `scaffold solve --key FILE` signs.
-    Which key signs stands in the trace; one that --replaces another is believed by whoever believes that one.
+    Which key signs stands in the trace; one that --replaces another is believed by whoever believes that one. What is
+    needed for that stands in FILE.endorsement, and belongs beside FILE.
     """
+    from scaffold.errors import BadInput
     from scaffold.trace.heads import new_key
     from scaffold.trace.signing import endorse, signer_of
 
+    if replaces and replaces.startswith("command:"):
+        raise BadInput("a program that signs endorses no keys: run this where the old key is kept, and name its file")
     before = signer_of(replaces) if replaces else None
     signer = new_key(file)
     if before is not None:
@@ -132,7 +143,7 @@ def key(file: Path, replaces: str | None) -> None:
 @click.command()
 @click.argument("file", metavar="KEY")
 def sign(file: str) -> None:
-    """Sign what stands on stdin with KEY, as a signed note; with nothing there, print the verifier line.
+    """Sign what stands on stdin with KEY, as a signed note; with nothing there, print verifier line and endorsement.
 
     This is what `--key command:PROGRAM` wants of a program, so that the key may stay on another machine.
     """
@@ -145,6 +156,7 @@ def sign(file: str) -> None:
     text = sys.stdin.read()
     if not text:
         click.echo(signer.verifier())
+        click.echo(signer.endorsement, nl=False)
     elif text.startswith((HEAD, APPROVAL)) and text.endswith("\n") and "\n\n" not in text:
         click.echo(signer.sign(Text(text)), nl=False)
     else:

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
@@ -184,6 +185,15 @@ def notes_in(lines: Iterable[str], *, strict: bool) -> Iterator[tuple[Head, str]
             raise ValueError(f"after {line.strip()!r} stands no number of events")
         head = Head(line.removeprefix(ORIGIN)[:-1], int(note[1]), base64.b64decode(note[2].rstrip("\n"), validate=True))
         yield head, "".join(note)
+
+
+def whole_notes(text: str) -> Iterator[tuple[Head, str]]:
+    """Read the signed heads that stand in a text, whatever else does; one that was cut off or altered is none."""
+    lines = text.splitlines(keepends=True)
+    for place, line in enumerate(lines):
+        if line.startswith(ORIGIN):
+            with suppress(ValueError):
+                yield from notes_in(lines[place : place + _NOTE_LINES], strict=True)
 
 
 def read_heads(text: str) -> list[tuple[Head, str]]:

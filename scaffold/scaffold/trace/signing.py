@@ -1,7 +1,8 @@
 """Where the key that signs heads is kept: a file, the environment, or with a program that signs for us.
 
 A spec names it: a path; `env:VARIABLE`, which holds what a key file holds; `command:PROGRAM ARGUMENTS`. Such a program
-reads the text to sign from its input and writes the signed note; with nothing to read it writes its verifier line.
+reads the text to sign from its input and writes the signed note; with nothing to read it writes its verifier line, and
+below it the endorsement of the key, if it has one.
 `scaffold audit sign FILE` is one, so that `command:ssh keeper scaffold audit sign FILE` leaves the key elsewhere.
 
 A key is replaced by another in the open: the trace records which key signs from where on, and the old key may endorse
@@ -83,11 +84,12 @@ class CommandSigner(Signer):
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
-        self.endorsement = ""
         try:
-            self._verifier = self._ask("").strip()
+            verifier, _, endorsement = self._ask("").strip().partition("\n")
         except JournalFailed as error:
             raise BadInput(str(error)) from error
+        self._verifier = verifier.strip()
+        self.endorsement = endorsement + "\n" if endorsement else ""
         check_verifier(self._verifier)
         self.name = self._verifier.partition("+")[0]
 
@@ -122,7 +124,7 @@ class CommandSigner(Signer):
         except subprocess.TimeoutExpired:
             raise JournalFailed(f"the signing command `{said}` said nothing within {_PATIENCE_S:g} s") from None
         if done.returncode:
-            why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it did not say why"
             raise JournalFailed(f"the signing command `{said}` ended with status {done.returncode}: {why}")
         return done.stdout.decode(errors="replace")
 

@@ -18,7 +18,7 @@ from scaffold.interfaces import Record
 from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
-from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of
+from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of, whole_notes
 from scaffold.trace.parts import content_lines
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
@@ -44,6 +44,7 @@ _UNREAD_AFTER: frozenset[State] = frozenset({"altered", "newer format"})
 
 _TELLING = frozenset({ev.RunStarted, ev.RunResumed, ev.KeyChanged})
 _NEVER = 1 << 62
+_NAMED = 3
 
 Note = tuple[Head, str]
 
@@ -144,7 +145,9 @@ class Verification(msgspec.Struct, kw_only=True):
         if self.signed_by_key:
             return "signed by the given key"
         if self.heads:
-            return f"{self.heads} signed heads fit, their signatures unchecked without --key: shows damage, not forgery"
+            several = f"{self.heads} signed heads fit, their signatures"
+            fit = several if self.heads > 1 else "1 signed head fits, its signature"
+            return f"{fit} unchecked without --key: shows damage, not forgery"
         return "unsigned: shows damage, not forgery"
 
     def _called(self) -> str:
@@ -183,7 +186,7 @@ def verify_run(
     # A writer stores content, then its line, then the head of it. Taken the other way round, what is looked at here is
     # one moment of a run that goes on meanwhile: no head of a line, and no line of a content, that came later.
     heads = _own_heads(folder / HEADS, running=running)
-    given = _given_heads(_several(against))
+    given = _given_heads(_several(against), folder.name)
     with (folder / SPINE).open("rb") as spine:
         lines = _until(spine, os.fstat(spine.fileno()).st_size)
         check = Check(folder.name, keys=_several(key), own=heads, given=given)
@@ -206,7 +209,7 @@ async def verify_records(
         BadInput: a key or the heads given cannot be read.
     """
     own = notes_in(heads.splitlines(keepends=True), strict=True)
-    check = Check(run, keys=_several(key), own=own, given=_given_heads(_several(against)))
+    check = Check(run, keys=_several(key), own=own, given=_given_heads(_several(against), run))
     async for record in records:
         if not check.record(record):
             break
@@ -241,17 +244,21 @@ def _until(file: BinaryIO, size: int) -> Iterator[bytes]:
         size -= len(line)
 
 
-def _given_heads(texts: Sequence[str]) -> list[Note]:
-    found: list[Note] = []
-    for text in texts:
-        try:
-            notes = list(notes_in(text.splitlines(keepends=True), strict=False))
-        except ValueError:
-            notes = []
-        if text.strip() and not notes:
-            raise BadInput("the heads given with --against are no signed heads")
-        found += notes
-    return found
+def _given_heads(texts: Sequence[str], run: str) -> list[Note]:
+    """The heads of a run among those that were kept elsewhere, perhaps of many runs in one place.
+
+    Raises:
+        BadInput: there are none, so that nothing would be held against the run.
+    """
+    found = [note for text in texts for note in whole_notes(text)]
+    ours = [note for note in found if note[0].run == run]
+    if found and not ours:
+        others = sorted({head.run for head, _ in found})
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise BadInput(f"the heads given with --against are none of run {run}: {', '.join(others[:_NAMED])}{more}")
+    if texts and not found:
+        raise BadInput("what is given with --against holds no signed heads")
+    return ours
 
 
 def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> Iterator[bytes]:
@@ -282,7 +289,7 @@ class Check:
         run: the run's id.
         keys: verifier lines of the keys that have to have signed it; none: signatures are not asked for.
         own: the run's own heads, as they were signed.
-        given: heads kept elsewhere.
+        given: heads of it that were kept elsewhere.
 
     Raises:
         BadInput: what is given as a key is none.
@@ -302,8 +309,7 @@ class Check:
         self._due = 0  # number of the event that the next of them is about
         self._next = self._next_own()
         self._given: dict[int, list[Note]] = {}
-        ours = [each for each in given if each[0].run == run]
-        for head, note in ours or given:
+        for head, note in given:
             self._given.setdefault(head.seq, []).append((head, note))
         self._chain = Chain()
         self._conduct = Conduct()

@@ -6,6 +6,7 @@ What each keeps is the note as it was signed; `scaffold audit verify --against` 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -46,9 +47,13 @@ class FileWitness:
         await asyncio.to_thread(self._append, (note + "\n").encode())
 
     def _append(self, note: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, note)
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # one before was cut off, by a full disk
+                note = b"\n" + note
+            if os.write(descriptor, note) < len(note):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
