@@ -115,16 +115,14 @@ def test_a_worker_that_is_asked_to_end_gives_its_runs_to_others_at_once(
     journal, run = PostgresJournal(office.runs), asyncio.run(begin())
 
     def until(kind: str) -> None:
-        over = time.monotonic() + 60
+        over = time.monotonic() + 60  # half of how long a dead worker's runs lie still
         while f'"kind":"{kind}"' not in (journal.folder(run) / "trace.jsonl").read_text():
             assert time.monotonic() < over, office.logs()
             time.sleep(0.02)
 
-    old = office.worker(engine, heartbeat="60", HOLD="1")
+    old = office.worker(engine, heartbeat="120", HOLD="1")
     until("action.intent")
-    office.worker(engine, heartbeat="60")
+    office.worker(engine, heartbeat="120")
     old.send_signal(signal.SIGTERM)
-    assert old.wait(30) == 0, office.logs()
-    left = time.monotonic()
+    assert old.wait(60) == 0, office.logs()
     until("run.ended")
-    assert time.monotonic() - left < 20, office.logs()
