@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -197,6 +198,30 @@ def test_a_damaged_compressed_file_is_found(tmp_path: Path, agent: Callable[...,
 
 
 # --- redaction
+
+
+def test_nothing_is_pruned_by_what_cannot_be_read(
+    tmp_path: Path, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong key, or a damaged file: somebody's name may stand there, so it is no "nothing was found"."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    run = agent("Zo").solve_sync(Task(prompt="Pay Zo")).run
+    folder = tmp_path / "runs" / run
+    monkeypatch.setenv(VARIABLE, OTHER)
+    with pytest.raises(BadInput, match="opens with no key in .SCAFFOLD_CONTENT_KEY: it was sealed with another, or"):
+        prune_mentions(folder, ["Zo"])
+    with pytest.raises(TraceDamaged, match="the content of line 1 opens with no key"):
+        list(links(folder))
+    assert "line 1 of content.jsonl opens with no key" in verify_run(folder).sentence()
+    monkeypatch.setenv(VARIABLE, f"{OTHER},{KEY}")
+    content = (folder / CONTENT).read_bytes()
+    (folder / CONTENT).unlink()
+    for damaged in (gzip.compress(content)[:-20], gzip.compress(content)[:30] + b"nonsense", b"nonsense"):
+        part = folder / "content.000000000009.jsonl.gz"
+        part.write_bytes(damaged)
+        with pytest.raises(JournalFailed, match="cannot prune"):
+            prune_mentions(folder, ["Zo"])
+        assert part.read_bytes() == damaged
 
 
 def test_what_is_redacted_is_on_no_disk_and_reaches_no_planner(journal: FileJournal) -> None:

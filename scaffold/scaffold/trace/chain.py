@@ -21,7 +21,7 @@ import msgspec
 
 from scaffold import errors
 from scaffold.interfaces import Record
-from scaffold.trace.sealing import MARK, VARIABLE, from_environment
+from scaffold.trace.sealing import MARK, VARIABLE, NotOpened, from_environment
 from scaffold.vocabulary import events
 from scaffold.vocabulary.events import Event
 
@@ -88,6 +88,7 @@ def read_content(line: bytes) -> Content:
 
     Raises:
         Sealed: it is encrypted, and the environment holds no key.
+        NotOpened: it is, and none of the environment's keys opens it.
         ValueError: it is not one, or not written as one is: one content has one line.
     """
     # Read as it is written: decoding it would take three times as long.
@@ -208,6 +209,8 @@ def _content_of(event: Event, line: bytes) -> Content | None:
         content = read_content(line)
     except Sealed:
         return None
+    except NotOpened as error:
+        raise errors.TraceDamaged(f"the content of line {event.seq} {error}", event.seq) from None
     except (msgspec.MsgspecError, ValueError):
         content = None
     if content is None or content.digest() != event.content:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -21,6 +22,7 @@ from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
 from scaffold.trace.folders import last_event
 from scaffold.trace.parts import is_plain, open_part, parts_of, remove_leftovers
+from scaffold.trace.sealing import NotOpened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,13 +162,15 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
     """Whether a content line holds one of some casefolded words, in any of its texts or names.
 
     Raises:
-        BadInput: it is encrypted, and there is no key.
+        BadInput: it is encrypted, and there is no key that opens it.
     """
     try:
         body = msgspec.json.decode(read_content(line).body)
     except Sealed:
         said = f"the content of run {run} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
         raise BadInput(said) from None
+    except NotOpened as error:
+        raise BadInput(f"content of run {run} {error}") from None
     except ValueError:
         return False  # damaged: for verification to say
     return mentions(body, wanted)
@@ -245,9 +249,10 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
             pruned.bytes += before
             path.unlink()
             draft.unlink()
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:  # or what is compressed is damaged
         draft.unlink(missing_ok=True)
-        raise JournalFailed(f"cannot prune {path}: {error.strerror or error}") from error
+        said = (isinstance(error, OSError) and error.strerror) or error
+        raise JournalFailed(f"cannot prune {path}: {said}") from error
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -25,6 +25,13 @@ _BYTES, _SALT, _NONCE = 32, 16, 12
 _USES = 1 << 31  # of one derived key, far below what random nonces allow
 
 
+class NotOpened(ValueError):
+    """No key that is there opens it: it was sealed with another, or altered."""
+
+    def __init__(self) -> None:
+        super().__init__(f"opens with no key in ${VARIABLE}: it was sealed with another, or altered")
+
+
 class Sealer:
     """Encrypts and decrypts contents.
 
@@ -61,7 +68,7 @@ class Sealer:
         """Decrypt it.
 
         Raises:
-            ValueError: none of the keys opens it: it was sealed with another, or altered.
+            NotOpened: none of the keys opens it.
         """
         from cryptography.exceptions import InvalidTag
 
@@ -71,7 +78,7 @@ class Sealer:
                 return _cipher(key, salt).decrypt(nonce, sealed[_SALT + _NONCE :], about)
             except InvalidTag:
                 continue
-        raise ValueError(f"no key in ${VARIABLE} opens it")
+        raise NotOpened
 
 
 @lru_cache(maxsize=64)

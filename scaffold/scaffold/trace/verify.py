@@ -20,6 +20,7 @@ from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of, whole_notes
 from scaffold.trace.parts import content_lines
+from scaffold.trace.sealing import NotOpened
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
 
@@ -527,6 +528,8 @@ class _Contents:
                 content = read_content(text)
             except Sealed as sealed:
                 return line, sealed.seq, None
+            except NotOpened as error:
+                self._altered(line, f"line {line} of {CONTENT} {error}")
             except ValueError:  # which msgspec's errors are
                 self._altered(line, f"line {line} of {CONTENT} is not the content of an event")
             else:
