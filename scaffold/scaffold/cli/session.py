@@ -14,6 +14,7 @@ from scaffold.cli.foreground import Foreground
 from scaffold.cli.options import runs_said
 from scaffold.cli.progress import display, guarded
 from scaffold.cli.terminal import TerminalApprover, somebody_is_there
+from scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,11 +97,19 @@ class Session(Foreground[Any]):
             driving.cancel()
 
     def _tell(self, outcome: Outcome, seconds: float) -> None:
-        if self._as_json:
-            print(ending.as_json(outcome))  # noqa: T201 - the answer is what stdout is for
-        elif outcome.answer is not None:
-            print(ending.answer_text(outcome.answer))  # noqa: T201 - as above
-        sys.stdout.flush()
+        try:
+            if self._as_json:
+                print(ending.as_json(outcome))  # noqa: T201 - the answer is what stdout is for
+            elif outcome.answer is not None:
+                print(ending.answer_text(outcome.answer))  # noqa: T201 - as above
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as full:
+            sys.stdout = None  # or Python complains once more when it flushes at exit
+            again = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
+            said = f"the run ended as {outcome.status}, and its answer cannot be written to standard output"
+            raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {again}") from full
         lines = ending.summary(outcome, seconds, runs_said(self._journal))
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands
