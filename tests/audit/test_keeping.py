@@ -208,7 +208,7 @@ def test_nothing_is_pruned_by_what_cannot_be_read(
     run = agent("Zo").solve_sync(Task(prompt="Pay Zo")).run
     folder = tmp_path / "runs" / run
     monkeypatch.setenv(VARIABLE, OTHER)
-    with pytest.raises(BadInput, match="opens with no key in .SCAFFOLD_CONTENT_KEY: it was sealed with another, or"):
+    with pytest.raises(BadInput, match=r"opens with no key in [$]SCAFFOLD_CONTENT_KEY"):
         prune_mentions(folder, ["Zo"])
     with pytest.raises(TraceDamaged, match="the content of line 1 opens with no key"):
         list(links(folder))

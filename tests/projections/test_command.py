@@ -130,3 +130,17 @@ def test_a_killed_run_is_exported_afterwards(receiver: Any, tmp_path: Path) -> N
     assert found["guard"] >= 2
     cut = [span.name for span in spans if any(each.key == "scaffold.cut_off" for each in span.attributes)]
     assert "execute_tool wait" in cut
+
+
+def test_an_export_of_which_not_all_arrived_is_no_success(receiver: Any, tmp_path: Path) -> None:
+    """A place that takes spans and no scores, or one whose address is none: the exit status says so too."""
+    (tmp_path / "task.yaml").write_text(
+        "prompt: go\nplanner: direct\nbackends: {default: 'scripted:4'}\nmonitors: [selfmodel]\n"
+    )
+    assert finish(scaffold(tmp_path, "solve", "task.yaml"))[0] == 0
+    keys = {"LANGFUSE_PUBLIC_KEY": "a", "LANGFUSE_SECRET_KEY": "b"}
+    at = f"http://127.0.0.1:{receiver.port}"
+    status, said = finish(scaffold(tmp_path, "audit", "export", "last", "--for", "langfuse", "--endpoint", at, **keys))
+    assert (status, "verdicts were refused" in said) == (5, True), said
+    status, said = finish(scaffold(tmp_path, "audit", "export", "last", "--endpoint", "localhost:4318"))
+    assert (status, "'localhost:4318' is no http:// or https:// address" in said) == (2, True), said

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scaffold.cli.ending import UNAVAILABLE
 from scaffold.cli.options import journal_at, run_argument, runs_option
 
 if TYPE_CHECKING:
@@ -35,15 +36,18 @@ if TYPE_CHECKING:
     help="Add what this backend wants beside the conventions, and the verdicts by its own API.",
 )
 @runs_option
-def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) -> None:
+def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) -> int:
     """Send a run to a tracing backend, as OpenTelemetry spans; sending it again gives the same spans.
 
     Prompts, answers, arguments and results go along only with
-    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and if the task does not forbid it.
+    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and if the task does not forbid it. Exit status 5 where
+    not all of it arrived.
     """
     journal = journal_at(runs)
     found = journal.find(run)
     if endpoint:
+        if not endpoint.startswith(("http://", "https://")):
+            raise click.BadParameter(f"{endpoint!r} is no http:// or https:// address", param_hint="--endpoint")
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
         os.environ.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)
     from scaffold.projections.otlp import export as send
@@ -57,6 +61,7 @@ def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) 
     refused = [f"{count} {what}" for count, what in ((sent.failed, "spans"), (sent.badges_failed, "verdicts")) if count]
     if refused:
         click.echo(f"{' and '.join(refused)} were refused: {sent.reason}; export again", err=True)
+    return UNAVAILABLE if refused else 0
 
 
 def _events(folder: Path) -> Iterator[tuple[Event, Content]]:

@@ -112,8 +112,9 @@ def export(
 
 
 def _cannot_export(collector: Collector) -> str:
+    some = f"takes no more spans ({collector.reason}; it took {collector.sent})"
     return (
-        f"{environment.collector_address()} takes no spans ({collector.reason}; {collector.sent} sent):"
+        f"{environment.collector_address()} {some if collector.sent else f'takes no spans ({collector.reason})'}:"
         " start a collector for OTLP over HTTP there, usually at port 4318 and not at gRPC's 4317, or set"
         f" {environment.ENDPOINT}, and export again"
     )
