@@ -1,7 +1,9 @@
 """What ships for testing planners, monitors, backends and whole runs without a model.
 
-backend = Scripted({"solve": "42"})
-outcome = Scaffold(planner=mine, backends={"default": backend}, monitors=[]).solve_sync(Task(prompt="..."))
+    backend = Scripted({"solve": "42"})
+    outcome = Scaffold(planner=mine, backends={"default": backend}, monitors=[]).solve_sync(Task(prompt="..."))
+
+For parts of one's own, `docs/extending.md` says which kit is for what.
 """
 
 from __future__ import annotations

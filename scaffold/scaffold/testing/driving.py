@@ -1,10 +1,12 @@
 """Drives a planner by hand: no event loop, no backend, one move at a time.
 
-driver = Driver(mine(task))
-move = driver.next()
-assert isinstance(move, Think)
-driver.reply("42")
-assert driver.result == "42"
+    driver = Driver(mine(task))
+    move = driver.next()
+    assert isinstance(move, Think)
+    driver.reply("42")
+    assert driver.result == "42"
+
+Who does not look at the moves need not ask for them: `reply` takes the next one by itself.
 """
 
 from __future__ import annotations
@@ -74,9 +76,19 @@ class Driver:
     def reply(self, value: Any, *, key: str | None = None, tainted: bool = False) -> None:
         """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner.
 
-        A list, for a step that is sampled by `several`, holds its candidates.
+        A list, for a step that is sampled by `several`, holds its candidates. Where none waits, the next move is meant.
+
+        Raises:
+            RuntimeError: the planner has ended, or waits for nothing at that key.
         """
-        pending = self._waiting.pop(next(iter(self._waiting)) if key is None else key)
+        if not self._waiting:
+            self.next()
+        if key is None:
+            key = next(iter(self._waiting), "")
+        if key not in self._waiting:
+            waits = f"waits at {', '.join(self._waiting)}" if self._waiting else "has ended"
+            raise RuntimeError(f"there is no move {key!r} to reply to: the planner {waits}")
+        pending = self._waiting.pop(key)
         deliver(
             self._interpreter,
             pending,
