@@ -97,6 +97,7 @@ class Rules:
     """
 
     folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused})
+    bare = frozenset({events.ActionOutcome, events.ActionRefused})
 
     def __init__(self, *, rules: Sequence[Mapping[str, Any]] = ()) -> None:
         self._extra: tuple[Rule, ...] = ()

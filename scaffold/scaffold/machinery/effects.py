@@ -210,15 +210,15 @@ class Effects:
         told: Revealed | None = None,
     ) -> tuple[ev.ActionOutcome, bytes]:
         """Write down what came of a call, without what it was told."""
-        progress = self._state.at(key)
+        progress, spec = self._state.at(key), self._actions[call.action].spec
         content: dict[str, Any] = {}
         if reason:
             content["reason"] = reason if told is None else told.hidden(reason)
         if status != "performed":
             content |= self._undoing.offer(progress, call)
-        elif self._actions[call.action].spec.undo in self._actions:
-            content["undo"] = self._actions[call.action].spec.undo
-        if status == "performed":
+        else:
+            if spec.undo in self._actions:
+                content["undo"] = spec.undo
             try:
                 plain = canonical(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
@@ -231,7 +231,7 @@ class Effects:
             action=call.action,
             digest=progress.digest,
             status=status,
-            tainted=not self._actions[call.action].spec.trusted,
+            tainted=not spec.trusted,
             seconds=seconds,
             final=final,
         )
@@ -239,7 +239,7 @@ class Effects:
         self._reach("action.outcome:before")
         body = self._recorder.record(event, content)
         # On disk before anybody reads it: an effect that happened must not be forgotten.
-        await self._recorder.flush(durable=self._actions[call.action].spec.effect != "read")
+        await self._recorder.flush(durable=spec.effect != "read")
         self._reach("action.outcome:after")
         if status == "failed":
             await self._identities.give_back(call, key)

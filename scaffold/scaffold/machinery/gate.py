@@ -7,6 +7,7 @@ Nothing else in the project makes a Clearance, and no action runs without one.
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -265,9 +266,8 @@ class Gate:
             compensates=call.compensates,
         )
         content: dict[str, Any] = {"asked": msgspec.Raw(what), "call": call}
-        identity = self._identities.beyond(call)
-        if identity:
-            content["identity"] = identity  # what other runs find, should the index of them all be lost
+        if spec is not None and spec.identity and spec.effect != "read":
+            content["identity"] = self._identities.of(call)  # what other runs find, should the index of all be lost
         self._recorder.record(event, content, asked=canonical([call.action, msgspec.Raw(exact)]))
 
     def _in_plan(self, proposal: str, key: str, call: ActionCall) -> bool:
@@ -302,8 +302,10 @@ class Gate:
             plan: the allowed proposal that holds exactly this call; empty when none does.
         """
         verdicts: list[Verdict] = []
-        problem = problem or self._check_rules(key, call)
-        checked = [_blocked(problem)] if problem else await self._check_others(key, call, progress)
+        problem = problem or self._check_rules(key, call, progress)
+        checked = [_blocked(problem)] if problem else _said_before(progress)
+        if not checked and self._actions[call.action].spec.identity:
+            checked = await self._check_others(key, call, progress)
         previewed = not checked and self._actions[call.action].spec.preview
         previews = await self._effects.preview(key, (call,)) if previewed else {}
         stakes = self._reviews.stakes((call,))
@@ -329,7 +331,7 @@ class Gate:
             subject = Subject(kind="action", key=key, plan=(call,), call=call, previews=previews)
             decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
         if SEVERITY[decision] < NOT_CLEARED:
-            problem = self._check_rules(key, call)  # other branches may have acted while this one waited
+            problem = self._check_rules(key, call, progress)  # other branches may have acted while this one waited
             if not problem:
                 return decision, None
             decision, verdicts = "block", [_blocked(problem)]
@@ -365,7 +367,7 @@ class Gate:
             if not self._observe:
                 decision = max(decision, before.decision, key=SEVERITY.__getitem__)
             return decision, [*verdicts, before]
-        said = self._permissions.tightened(spec.spec, decision, self._reviews.binding(verdicts))
+        said = self._permissions.tightened(spec.spec, decision, partial(self._reviews.binding, verdicts))
         if said is None:
             return decision, verdicts
         subject = Subject(kind="action", key=key, plan=(call,), call=call)
@@ -391,8 +393,11 @@ class Gate:
             if refusal is not None:
                 return decision, refusal
             self._check_stop()
-            if self._plan_only and self._actions[call.action].spec.effect != "read":
+            spec = self._actions[call.action].spec
+            if self._plan_only and spec.effect != "read":
                 raise PlanOnly
+            if not spec.identity:
+                return decision, None
             until = self._approved_until(plan, progress)
             held = self._clock.now() < until
             taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
@@ -410,23 +415,15 @@ class Gate:
         return self._state.scopes.get(plan, ("", 0.0))[1] if progress.covered else inf
 
     async def _check_others(self, key: str, call: ActionCall, progress: Progress) -> list[Verdict]:
-        """What other runs have done, unless that was settled before; what has begun here is ours."""
-        if progress.intent is not None:
-            return []
-        said = _said_before(progress)
-        if said or not self._actions[call.action].spec.identity:
-            return said
-        taken = await self._identities.taken(call, key)
+        """What other runs have done; what has begun here is ours."""
+        taken = "" if progress.intent is not None else await self._identities.taken(call, key)
         return [_blocked(taken)] if taken else []
 
-    def _check_rules(self, key: str, call: ActionCall) -> str:
+    def _check_rules(self, key: str, call: ActionCall, progress: Progress) -> str:
         spec = self._actions[call.action].spec
         taken = self._identities.taken_here(call, key) if spec.identity else ""
-        if taken:
+        if taken or progress.intent is not None:
             return taken
-        progress = self._state.progress.get(key)
-        if progress is not None and progress.intent is not None:
-            return ""
         spent = self._state.model.room(actions=1, usd=spec.cost)
         return "" if spent is None else str(spent)
 
@@ -536,6 +533,8 @@ def _blocked(problem: str) -> Verdict:
 
 def _said_before(progress: Progress) -> list[Verdict]:
     """What the gate's own rules said of exactly this before the run was cut off: it stays so, whatever others do."""
+    if progress.intent is not None or not progress.verdicts:
+        return []
     said = progress.verdicts.get(("plan", progress.digest, "gate", ""))
     return [said] if said is not None and said.decision == "block" else []
 

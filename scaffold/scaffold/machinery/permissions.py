@@ -12,7 +12,7 @@ from scaffold.vocabulary.monitorability import Monitorability
 from scaffold.vocabulary.review import SEVERITY, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scaffold.machinery.state import RunState
     from scaffold.machinery.steps import Steps
@@ -46,13 +46,15 @@ class Permissions:
         self._hosted = hosted
         self.known = Monitorability()
 
-    def tightened(self, spec: ActionSpec, decision: Decision, binding: Sequence[Verdict]) -> Verdict | None:
+    def tightened(
+        self, spec: ActionSpec, decision: Decision, binding: Callable[[], Sequence[Verdict]]
+    ) -> Verdict | None:
         """What else stands against an effect that is about to be cleared; None where nothing does.
 
         Args:
             spec: the action.
             decision: what monitors came to.
-            binding: their verdicts that bind.
+            binding: gives those of their verdicts that bind.
         """
         if spec.effect == "read":
             return None
@@ -86,7 +88,7 @@ class Permissions:
             return None
         return self._steps.reasoning_of({(backend, model) for backend, model, _ in self._state.thinkers})
 
-    def _unseen(self, spec: ActionSpec, binding: Sequence[Verdict]) -> str:
+    def _unseen(self, spec: ActionSpec, binding: Callable[[], Sequence[Verdict]]) -> str:
         """Why a person is to be asked since nobody can see what was thought."""
         ask, shown = self._unread.ask, self._shown()
         out_of_sight = shown is None and self._hosted and ask != "flagged"
@@ -94,7 +96,7 @@ class Permissions:
             return ""
         if ask == "effects" or (ask == "irreversible" and spec.effect == "irreversible"):
             return "the reasoning behind it cannot be read: a person decides"
-        flags = [verdict for verdict in binding if verdict.decision == "flag"]
+        flags = [verdict for verdict in binding() if verdict.decision == "flag"]
         if flags and spec.effect == "irreversible":
             why = flags[0].rationale or flags[0].feedback or "it says no more"
             return f"the reasoning behind it cannot be read, and {flags[0].monitor} flags it: {why}"

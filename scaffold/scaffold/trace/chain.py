@@ -37,12 +37,7 @@ _begins = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":').
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Give the line of an event's JSON, and the line's hash."""
     mark = sha256(previous + body).digest()
-    return body[:-1] + _tail(mark), mark
-
-
-def _tail(mark: bytes) -> bytes:
-    """The end of the line that has this hash."""
-    return b'%b%b"}' % (_MARK, hexlify(mark))
+    return b"".join((body[:-1], _MARK, hexlify(mark), b'"}')), mark
 
 
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
