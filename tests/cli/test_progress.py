@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scaffold import Planning, Scaffold, Task, think
+from scaffold.cli import main
 from scaffold.cli.progress import Lines
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
@@ -31,3 +32,15 @@ def test_long_thinking_says_how_far_it_has_come(
     assert agent.solve_sync(Task(prompt="Is it?")).status == "solved"
     said = [line for line in capsys.readouterr().err.splitlines() if "thinking: " in line]
     assert [line.partition("thinking: ")[2].partition(",")[0] for line in said] == told
+
+
+def test_what_is_withheld_is_told_with_who_objected_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A judge that could not be reached is named with its address: the model is not told, whoever watches is."""
+    task = tmp_path / "task.yaml"
+    judge = "{use: 'http://127.0.0.1:9/v1#m', attempts: 1}"
+    backends = f"{{default: 'scripted:yes', judge: {judge}}}"
+    task.write_text(f"prompt: Is it?\nplanner: direct\nbackends: {backends}\nmonitors: [trace]\n", encoding="utf-8")
+    assert main(["solve", str(task), "--runs", str(tmp_path / "runs")]) == 3
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "withholds" in line]
+    assert "oversight withholds the step: trace says block (error): " in said
+    assert "http://127.0.0.1:9/v1 could not be reached" in said

@@ -42,6 +42,7 @@ class Narrator:
         self._plans: dict[str, int] = {}
         self._steps: dict[str, str] = {}
         self._asked: dict[str, str] = {}
+        self._objections: dict[str, str] = {}
         self._tellers: dict[type[Event], Callable[[Any, dict[str, Any]], Told | None]] = {
             ev.RunStarted: self._started,
             ev.RunResumed: self._resumed,
@@ -127,12 +128,12 @@ class Narrator:
         return Told("bad" if worse else "quiet", f"the reasoning of {plain(event.model)} is {event.reasoning}{known}")
 
     def _released(self, event: ev.Released, content: dict[str, Any]) -> Told:
+        objection = self._objections.pop(event.key, "")
         if event.ok:
             return Told("quiet", f"the {event.subject} may be read")
-        return Told(
-            "bad",
-            f"oversight withholds the {event.subject}: {line(content.get('feedback', ''), self._width)}",
-        )
+        # The feedback is for the model: it does not say that a judge could not be reached, which its user can mend.
+        why = objection or line(content.get("feedback", ""), self._width)
+        return Told("bad", f"oversight withholds the {event.subject}: {why}")
 
     # --- plans and actions
 
@@ -163,6 +164,8 @@ class Narrator:
                 else ""
             )
             parts.append(f"{plain(fact.monitor)} says {fact.decision}{status}{score}{why}")
+            if event.subject not in {"plan", "action"} and SEVERITY[fact.decision] >= SEVERITY["revise"]:
+                self._objections[event.key] = parts[-1]
         what = (
             f"whether a person is asked about the {event.subject}" if event.waives else f"review of the {event.subject}"
         )
