@@ -194,17 +194,23 @@ class GoingOnInATask(Toy):
 class GoingOnInAThread(Toy):
     """Its work goes on in a thread when nobody listens any more."""
 
+    over = False
+
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        until = 2.0  # seconds of its own processor time: on a busy machine those take long
+        begun = time.monotonic()
 
         def work() -> None:
-            while time.thread_time() < until:
+            while not self.over and time.monotonic() < begun + 60:  # on a busy machine it comes to little in a second
                 pass
 
         threading.Thread(target=work).start()
         async for delta in super().generate(request):
             yield delta
-        until = 0.0
+        self.over = True
+
+    async def close(self) -> None:
+        self.over = True  # else it would be in the way of what is tested next
+        await super().close()
 
 
 class GoingOnInside(Toy):
