@@ -428,6 +428,17 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(cluster: Cluster, tmp_
         says(fresh, BadInput, "version 99, which needs a newer scaffold .*upgrade it")
         connection.execute("UPDATE scaffold.versions SET compatible = 1 WHERE version = 99")
     says(fresh, UnknownRun, "no run")  # newer, and still understood: as while workers are being replaced
+    with psycopg.connect(fresh, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE bare_{os.getpid()} LOGIN".encode())
+    bare = fresh.replace("user=owner", f"user=bare_{os.getpid()}")
+    says(bare, BadInput, "permission denied for schema scaffold: .*rights that a role needs")
+    with pytest.raises(JournalFailed, match=r"permission denied for schema scaffold: .*rights that a role needs"):
+        PostgresJournal(bare).runs()
+    other = cluster.fresh(f"other_{os.getpid()}", like="template0")
+    with psycopg.connect(other, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA scaffold")
+        connection.execute("CREATE TABLE scaffold.events (number int)")
+    says(other, BadInput, "was made by something else, use another database")
 
 
 def test_a_database_that_cannot_say_who_acts_on_what_pauses_the_run(stage: Stage) -> None:

@@ -24,6 +24,7 @@ from scaffold.interfaces import Answer, Elsewhere
 from scaffold.trace.chain import read_content
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.postgres.database import extra, said_of
+from scaffold.trace.postgres.schema import refusal
 from scaffold.trace.sealing import VARIABLE
 
 if TYPE_CHECKING:
@@ -179,8 +180,7 @@ class Archive:
             except psycopg.Error as error:
                 if connection.broken:
                     self._disconnect()
-                said = " ".join(str(error).split())
-                raise JournalFailed(f"PostgreSQL at {self.name} refuses, or was lost: {said}") from error
+                raise JournalFailed(refusal(self.name, error)) from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import psycopg
@@ -196,6 +196,8 @@ class Archive:
                     if last:
                         said = " ".join(str(error).split())
                         raise JournalFailed(f"PostgreSQL at {self.name} cannot be used: {said}") from None
+                except psycopg.Error as error:
+                    raise JournalFailed(refusal(self.name, error)) from None
         raise AssertionError
 
     def _connected(self) -> Connection[tuple[Any, ...]]:

@@ -63,6 +63,30 @@ async def check(connection: AsyncConnection[tuple[object, ...]], where: str, *, 
     Raises:
         BadInput: the database cannot be used as it is; the message names the cure.
     """
+    import psycopg
+
+    try:
+        await _check(connection, where, migrate=migrate)
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise BadInput(refusal(where, error)) from None
+
+
+def refusal(where: str, error: Exception) -> str:
+    """What is said when the database refuses something, with the cure where one is known."""
+    import psycopg
+
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    said = f"PostgreSQL at {where} refuses, or was lost: {primary or ' '.join(str(error).split())}"
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return f"{said}: docs/deployment.md has the rights that a role needs, for its owner to grant"
+    if isinstance(error, psycopg.errors.DuplicateTable | psycopg.errors.DuplicateSchema):
+        return f"{said}: the schema `scaffold` there was made by something else, use another database"
+    return said
+
+
+async def _check(connection: AsyncConnection[tuple[object, ...]], where: str, *, migrate: bool) -> None:
     encoding = await _one(connection, "SHOW server_encoding")
     if encoding != "UTF8":
         raise BadInput(f"the database {where} is encoded in {encoding}: make one with ENCODING 'UTF8'")
