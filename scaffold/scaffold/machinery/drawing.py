@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.sampling import Check, Sampling
 
 _LARGEST_ANSWER = 8 * 1024 * 1024
-_EARLY = {
+_ENDS = {
+    "stop": "",
+    "length": "",
     "cut": "ended early: its provider's filter took the rest away, or its stream ended without one",
     "error": "ended early: the model stopped neither at its end nor at its length, such as for a call of a tool",
 }
@@ -335,7 +337,7 @@ async def _count(asking: Asking, partial: Partial) -> None:
 
 def _broken_off(asking: Asking, sample: Sample) -> str:
     """Why a sample does not count, whatever it says; nothing, where it may."""
-    problem = sample.flag or _EARLY.get(sample.finish, "")
+    problem = sample.flag or _ENDS.get(sample.finish, _ENDS["error"])
     if not problem and asking.readings:
         problem = _reason_in(asking.readings, [reading.close(sample.index) for reading in asking.readings])
     if not problem and sample.finish == "length" and asking.move.returns is not str:
