@@ -174,7 +174,7 @@ def draw(begun: Watched, gone_on: Watched, picture: Path) -> None:
     trace.plot(minutes, [size / 1e9 for size in begun.trace + gone_on.trace], color="tab:gray", label="trace, GB")
     trace.set(ylabel="trace, GB", ylim=(0, None))
     memory.legend(handles=[*memory.get_lines(), *trace.get_lines()], loc="center right")
-    memory.set_title("A march of a million steps: the trace grows, the memory does not")
+    memory.set_title("A march, killed half way and resumed: the trace grows, the memory does not")
     figure.savefig(picture, dpi=150)
 
 

@@ -138,10 +138,10 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
         above = [max(0.0, row[way]["high"] - row[way]["passed"]) for row in rows]
         places = [place + shift for place in range(len(rows))]
         axes.bar(places, shares, 0.4, yerr=(below, above), capsize=3, color=colour, label=way)
-    axes.set(ylabel="instances passed", ylim=(0, 1.05))
+    axes.set(ylabel="instances passed", ylim=(0, 1.25), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set_xticks(range(len(rows)), [row["task"] for row in rows], rotation=30, ha="right")
     axes.set_title(f"The same backend step by step and asked at once, {rows[0]['n']} instances a task")
-    axes.legend()
+    axes.legend(loc="upper right", ncols=2)
     figure.savefig(picture, dpi=150)
 
 

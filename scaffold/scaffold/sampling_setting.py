@@ -11,12 +11,11 @@ from scaffold.errors import TaskError
 from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.monitorability import Monitorability
-from scaffold.vocabulary.sampling import Sampling, Way, ahead_by, majority, once, shorter_than
+from scaffold.vocabulary.sampling import MOST_SAMPLES, Sampling, Way, ahead_by, majority, once, shorter_than
 
 if TYPE_CHECKING:
     from scaffold.document import Document
 
-_MOST_SAMPLES = 10_000  # of one step
 _POLICIES = ("once", "majority", "ahead_by")
 _AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure", "calibration")
 _FORM = "is `once`, `majority: N` or `ahead_by: K`"
@@ -107,8 +106,8 @@ def _vote(table: dict[str, Any]) -> Sampling:
         number = table.get(key, 1)
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
-        if number > _MOST_SAMPLES and key != "shorter_than":
-            raise TaskError(f"is {_MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
+        if number > MOST_SAMPLES and key != "shorter_than":
+            raise TaskError(f"is {MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
     if "batch" in table and named[0] == "once":
         raise TaskError("goes with `majority` and `ahead_by`", path=("batch",))
     flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,20 @@ def test_majority_takes_what_has_more_than_half_of_n(n: int, votes: list[bytes])
 def test_a_policy_of_nothing_is_refused(make: Callable[[], Sampling]) -> None:
     """At least one sample has to be drawn, and the message says so."""
     with pytest.raises(ValueError, match="has to be at least 1"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ahead_by(10**9), "k is 1000000000: it has to be 10,000 at most"),
+        (lambda: majority(2.5), "n is 2.5: it has to be a whole number"),  # type: ignore[arg-type]  # that is the point
+        (lambda: once(tries=10_001), "tries is 10001: it has to be 10,000 at most"),
+    ],
+)
+def test_a_policy_that_nothing_could_carry_out_is_refused(make: Callable[[], Sampling], said: str) -> None:
+    """It would ask for all its samples at once, and fill the memory; half a vote does not exist."""
+    with pytest.raises(ValueError, match=re.escape(said)):
         make()
 
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+MOST_SAMPLES = 10_000  # of one step, and at once: a request for more would fill the memory
+
 Said = str | bool | None
 Check = Callable[[Any], Said | Awaitable[Said]]
 """Reads one sample's value: True, nothing or "" accepts it, a text says why not. What takes long is `async`.
@@ -302,9 +304,17 @@ def shorter_than(characters: int) -> Check:
 
 
 def at_least_one(number: int, name: str) -> int:
-    """Give a number back, if it is 1 or more."""
+    """Give a whole number back, if it is 1 or more, and no more than a step is ever asked for.
+
+    Raises:
+        ValueError: it is none of that.
+    """
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise ValueError(f"{name} is {number!r}: it has to be a whole number")
     if number < 1:
         raise ValueError(f"{name} is {number}: it has to be at least 1")
+    if number > MOST_SAMPLES:
+        raise ValueError(f"{name} is {number}: it has to be {MOST_SAMPLES:,} at most")
     return number
 
 
