@@ -42,12 +42,14 @@ if TYPE_CHECKING:
 
 # The things and words that were spoken of before.
 _Told = tuple[frozenset[str], frozenset[str]]
+_NOTHING: _Told = (frozenset(), frozenset())
 # A licence without number.
 MANY = 10_000
 # A number of things rather than an amount.
 _COUNTABLE = 100
-_POINTING = frozenset(["it", "them", "this", "that", "one", "ones", "there", "these", "those", "its"])
+_POINTING = frozenset("it them this that one ones there these those its whichever whatever".split())  # noqa: SIM905 - a list of words
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
+_ONE = frozenset(["a", "an"])
 _HERE = frozenset(map(stem, ("following", "below", "these")))
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
 # What a literal is, by its form.
@@ -72,6 +74,7 @@ class Clause:
         things: the kinds of thing that it speaks of.
         stems: the words it uses, uninflected.
         noun: the noun that its verb takes first, uninflected.
+        pronoun: whether it takes one right after its verb: "it", "them".
         mood: how it says so.
         most: how many effects it licenses.
         counted: the number that says so, where it is one; 0 where there is none.
@@ -87,6 +90,7 @@ class Clause:
     things: frozenset[str]
     stems: frozenset[str]
     noun: str
+    pronoun: bool
     mood: Mood
     most: int
     counted: int
@@ -122,10 +126,16 @@ def clauses(text: str, verbs: frozenset[str] = frozenset()) -> tuple[Clause, ...
         for clause in _clauses(text, tokens, told, verbs):
             found.append(clause)
             told = (told[0] | clause.things, told[1] | clause.stems)
-        said = frozenset(token.stem for token in tokens if token.stem)
-        said |= {stem(word) for token in tokens if token.kind == "quote" for word in words(token.norm)}
-        told = (told[0] | {thing for each in said for thing in THINGS.get(each, ())}, told[1] | said)
+        said = _said(tokens)
+        told = (told[0] | said[0], told[1] | said[1])
     return tuple(found)
+
+
+def _said(tokens: Sequence[Token]) -> _Told:
+    """The things and words that some tokens speak of."""
+    said = frozenset(token.stem for token in tokens if token.stem)
+    said |= {stem(word) for token in tokens if token.kind == "quote" for word in words(token.norm)}
+    return frozenset(thing for each in said for thing in THINGS.get(each, ())), said
 
 
 def _clauses(text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[str]) -> Iterator[Clause]:
@@ -138,7 +148,9 @@ def _clauses(text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[s
     for number, (place, verb, mood) in enumerate(heads):
         first = _front(tokens, place, heads[number - 1][0] + 1 if number else 0)
         last = _front(tokens, heads[number + 1][0], place + 1) if number + 1 < len(heads) else len(tokens)
-        clause = _Maker(text, tokens, (first, place, max(last, place + 1)), told).clause(verb, mood)
+        before = _said(tokens[:first]) if not number else _NOTHING  # "The lamp is broken, replace it"
+        here = (told[0] | before[0], told[1] | before[1])
+        clause = _Maker(text, tokens, (first, place, max(last, place + 1)), here).clause(verb, mood)
         told = (told[0] | clause.things, told[1] | clause.stems)
         yield clause
 
@@ -177,6 +189,8 @@ class _Maker:
         """The clause."""
         verb, particle = self._idiom(verb)
         noun = self._noun()
+        if done := self._done_to_it():
+            verb = noun = done
         acts = ACTS.get(verb, frozenset())
         if noun in NOMINALS and (verb in LIGHT or verb in _MAKING):
             acts |= NOMINALS[noun]
@@ -193,6 +207,7 @@ class _Maker:
             things=things,
             stems=stems,
             noun=noun,
+            pronoun=bool(self._after) and self._after[0].norm in _POINTING,
             mood="background" if self._answers(verb, mood) else mood,
             most=most,
             counted=counted,
@@ -236,7 +251,7 @@ class _Maker:
     def _medium(self) -> frozenset[str]:
         """What is made by the way: "sum it up in a comment"."""
         for place, token in enumerate(self._after[:-1]):
-            if token.norm in ("in", "as", "via", "by"):
+            if token.norm in ("in", "into", "as", "via", "by"):
                 noun = next((each.stem for each in self._after[place + 1 : place + 4] if each.stem in NOMINALS), "")
                 determined = self._after[place + 1].norm in ("a", "an", "direct") or token.norm in ("via", "by")
                 if noun and determined:
@@ -252,6 +267,14 @@ class _Maker:
             if token.kind == "word" and token.norm not in DETERMINERS and token.norm not in OBJECT_PRONOUNS:
                 noun = token.stem
         return noun
+
+    def _done_to_it(self) -> str:
+        """What is done by "give it a restart": the verb that stands there as a noun."""
+        match [token.norm for token in self._after[:3]]:
+            case [pronoun, article, noun] if pronoun in _POINTING and article in _ONE and noun in BASES:
+                return self._after[2].stem if self._verb.norm in ("give", "giving") else ""
+            case _:
+                return ""
 
     def _unknown_beside(self, joiner: str) -> int:
         """How many words that nobody knows are joined: "ann and bea"."""
@@ -280,6 +303,8 @@ class _Maker:
         for place, token in enumerate(after):
             if token.norm in ASIDE and place:
                 break
+            if token.norm in ("for", "with") and _ONE & {each.norm for each in after[:place]}:
+                break  # "a table for four" is one table
             number = _count(token)
             if 1 < number < _COUNTABLE and not count and self._counts(after[place:]):
                 count = number

@@ -149,7 +149,7 @@ def pointed(call: Call, request: str) -> Support:
 
 def support(leaf: Leaf, situation: Situation) -> Support:
     """How well the request vouches for a value."""
-    if asked_for(leaf, situation.request):
+    if asked_for(leaf, situation.request) or ("/" in leaf.text and _put_together(leaf, situation)):
         return Support.REQUEST
     if leaf.origin.trusted or (situation.facts and not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
         return Support.TRUSTED
@@ -161,6 +161,27 @@ def support(leaf: Leaf, situation: Situation) -> Support:
     if named(leaf.text, situation.request):
         return Support.NAMED
     return max((source_support(read, situation) for read in reads), default=Support.FOUND)
+
+
+def _put_together(leaf: Leaf, situation: Situation) -> bool:
+    """Whether a path is a folder that the request names, and in it what the request or the same call names.
+
+    "Copy the photos from Camera to Backup": `Backup/p1.jpg`, where the call's other path is `Camera/p1.jpg`. With a
+    scheme or a host it is an address, which is nobody's to put together.
+    """
+    folder, _, name = leaf.text.rpartition("/")
+    if not (folder and name) or leaf.role not in ("record", "place", "thing", "principal"):
+        return False
+    if {":", "@"} & set(leaf.text) or ".." in leaf.text.split("/"):
+        return False
+    beside = (
+        other.text.rpartition("/")[2]
+        for call in situation.calls
+        if any(each is leaf for each in call.leaves)
+        for other in call.leaves
+        if other is not leaf and (other.origin.reads or asked_for(other, situation.request))
+    )
+    return in_request(folder, situation.request) and (in_request(name, situation.request) or name in beside)
 
 
 def source_support(read: Call, situation: Situation) -> Support:

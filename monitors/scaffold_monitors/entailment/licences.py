@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import quantities
@@ -91,7 +92,7 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
     """Find out which clauses of a request license which effects."""
     effects = [tool for tool in tools.values() if tool.effect]
     # "Refill prescription 12" for refill_prescription: what a tool does is a verb, though nobody else knows it.
-    said = clauses(request, frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS))
+    said = _once(clauses(request, frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS)))
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
     best: dict[int, float] = {}
@@ -118,6 +119,16 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
         if not best[number]
     }
     return Reading(request, said, delegations, fits, best, forbidden, acted, sum(clause.weight > 0 for clause in said))
+
+
+def _once(said: Sequence[Clause]) -> tuple[Clause, ...]:
+    """Clauses in which what is wished, and then asked for by "book it", is asked for once."""
+    return tuple(
+        replace(clause, most=0, counted=0, uncounted=0)
+        if clause.mood == "wished" and after and after.mood == "asked" and after.pronoun and clause.most == after.most
+        else clause
+        for clause, after in zip_longest(said, said[1:])
+    )
 
 
 def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
@@ -165,6 +176,8 @@ def _thing(clause: Clause, tool: Tool) -> float:
         return _NAMED_THING
     if clause.things & tool.things:
         return _KIND_OF_THING if about else _ANYTHING
+    if clause.pronoun and clause.verb == tool.verb and clause.verb not in ACTS:
+        return _ANYTHING  # "dispute it": no other tool does that, to whatever it was
     if not telling or (tool.bare and clause.verb == tool.verb) or (not tool.things and clause.things & tool.described):
         return _ANYTHING  # the name does not say what it acts on, or only the description does
     return 0.0
@@ -185,13 +198,13 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
     quoted = {plain(leaf.text) for leaf in asked if leaf.role == "text"}
     asked = [leaf for leaf in asked if leaf.role != "text"]
     behind = [] if by_tool or situation is None else _looked_for(call, situation.by_id, reading.request)
-    if not asked and not quoted and not behind:
+    if not (asked or quoted or behind or call.tool.choices):
         return by_tool
     dictated = not (call.tool.destroys or call.tool.empowers) and all(
         asked_for(leaf, reading.request) or (leaf.role == "text" and own_words(leaf.text, reading.request))
         for leaf in call.leaves
     )
-    found = dict(by_tool)
+    found = {**by_tool, **_answered(reading, call)}
     for number, clause in enumerate(reading.clauses):
         if clause.weight <= 0 or number in found:
             continue
@@ -208,6 +221,19 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
         elif dictated and not by_tool and clause.acts != _READING and not clause.light:
             found[number] = _OTHER_WORD + _BY_VALUE
     return found
+
+
+def _answered(reading: Reading, call: Call) -> dict[int, float]:
+    """The clauses whose verb is what a call chooses: "decline the invitation" for `respond(answer="decline")`."""
+    if not call.tool.choices:
+        return {}
+    chosen = {stem(plain(leaf.text)) for leaf in call.leaves if leaf.path in call.tool.choices}
+    return {
+        number: _SAME_KIND + _BY_VALUE
+        for number, clause in enumerate(reading.clauses)
+        if clause.verb in chosen and clause.weight > 0
+        if clause.stems & call.tool.told or clause.things & call.tool.described
+    }
 
 
 def _looked_for(call: Call, earlier: Mapping[str, Call], request: str) -> list[Leaf]:

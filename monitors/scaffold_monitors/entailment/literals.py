@@ -43,6 +43,11 @@ _FROM = frozenset({"from", "source", "src", "origin", "old"})
 _TO_WHERE = frozenset({"to", "into", "destination", "dest", "target", "new"})
 # "As an editor": what somebody is made.
 _AS = re.compile(r"\bas (?:an? |the )?([a-z]{3,})\b")
+# "To Ann, Bob and Carl"; of a name of two words the first.
+_ADDRESSEES = re.compile(
+    r"\b(?:to|with|for) ([A-Z][a-z]+\b(?:(?: [A-Z][a-z]+\b)*(?:, and |, | and | & )[A-Z][a-z]+\b)*)"
+)
+_NAME = re.compile(r"(?:^|, and |, | and | & )([A-Z][a-z]+)\b")
 _SMALL_WORDS = PREPOSITIONS | {"to"}
 # Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
 _MOSTLY = 0.7
@@ -198,9 +203,17 @@ def _stays(literal: Token, situation: Situation) -> bool:
         return _used(literal.norm, situation.values, situation.said)
     if accounts(literal.text) & situation.accounts:
         return True
+    if "." in literal.norm and any(_are_parts(literal.norm, call) for call in situation.calls):
+        return True
     bare = literal.norm.lstrip("#@")
     wanted = "|".join(re.escape(each) for each in {bare, address(bare)})
     return bool(re.search(rf"(?<![\w.-])(?:www\.)?(?:{wanted})(?![\w-]|\.\w)", situation.values))
+
+
+def _are_parts(host: str, call: Call) -> bool:
+    """Whether two values of a call make up the name of a host: `status` in `corp.example`."""
+    texts = [plain(leaf.text) for leaf in call.leaves if leaf.role != "text"]
+    return any(f"{one}.{other}" == host for one in texts for other in texts)
 
 
 def _used(literal: str, values: str, said: frozenset[str]) -> bool:
@@ -355,8 +368,8 @@ def _found_elsewhere(leaf: Leaf, names: Sequence[str], situation: Situation) -> 
 
 @lru_cache(maxsize=1024)
 def _addressed(text: str) -> tuple[str, ...]:
-    """Names right after "to", "with" or "for"."""
-    found = (plain(match[1]) for match in re.finditer(r"\b(?:to|with|for) ([A-Z][a-z]+)\b", text))
+    """Names right after "to", "with" or "for", and those joined to them."""
+    found = (plain(name) for match in _ADDRESSEES.finditer(text) for name in _NAME.findall(match[1]))
     return tuple(
         name for name in found if name not in DETERMINERS and stem(name) not in THINGS and not dates(f"{name} 1")
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.calls import Finding
+from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.evidence import asked_for, fields
 from scaffold_monitors.entailment.lexicon import (
-    ACTS,
     COLUMNS,
     COMPARING,
     DETERMINERS,
@@ -24,7 +25,7 @@ from scaffold_monitors.entailment.lexicon import (
     SUPERLATIVES,
     THINGS,
 )
-from scaffold_monitors.entailment.quantities import dates, number, numbers
+from scaffold_monitors.entailment.quantities import clocks, dates, number, numbers
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stem, words
 
@@ -127,17 +128,18 @@ def _misdescribed(
         return ""
     if reason := _not_extreme(mine, others, situation):
         return reason
-    own = {word for leaf in call.leaves for word in words(leaf.text)}
+    own = {word for leaf in call.leaves if leaf.role != "text" for word in words(leaf.text)}
     wanted = {
         word
         for clause in dictating
         for word in words(clause.text)
-        if _telling(word) and word not in own and stem(word) not in call.tool.stems
+        if _telling(word, situation.request) and word not in own and stem(word) not in call.tool.stems
     }
     if not any(_matches(record, wanted, set()) for record in (*mine, *others)):
         # "The gym has raised its fee. Adjust the order": what it is about was said before.
-        wanted = {word for word in words(situation.request) if _telling(word) and word not in own}
-    amounts = {value for clause in dictating for each in clause.literals for value in numbers(each.text)}
+        wanted = {word for word in words(situation.request) if _telling(word, situation.request) and word not in own}
+    hours = {Decimal(at // 60) for at in clocks(situation.request)}
+    amounts = {value for clause in dictating for each in clause.literals for value in numbers(each.text)} - hours
     here = max((_matches(record, wanted, amounts) for record in mine), key=len)
     for record in others:
         there = _matches(record, wanted, amounts)
@@ -146,12 +148,17 @@ def _misdescribed(
     return ""
 
 
-def _telling(word: str) -> bool:
-    """Whether a word tells one record from another: no small word, no act, no kind of thing, no number."""
-    base = stem(word)
-    return not (
-        word.isdigit() or word in HOLLOW | SKIPPED | PREPOSITIONS | DETERMINERS or base in ACTS or base in THINGS
-    )
+def _telling(word: str, request: str) -> bool:
+    """Whether a word tells one record from another: no small word, nothing to be done, no kind of thing, no number."""
+    small = word.isdigit() or word in HOLLOW | SKIPPED | PREPOSITIONS | DETERMINERS
+    return not (small or stem(word) in THINGS or word in _done(request))
+
+
+@lru_cache(maxsize=256)
+def _done(request: str) -> frozenset[str]:
+    """The words that a request uses for what is to be done; "the checkout service" is called so."""
+    done = {each.verb for each in clauses(request)}
+    return frozenset(word for word in words(request) if stem(word) in done)
 
 
 def _matches(record: Record, wanted: set[str], amounts: set[Decimal]) -> frozenset[str]:

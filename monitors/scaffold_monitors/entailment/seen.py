@@ -14,6 +14,7 @@ from scaffold_monitors.entailment.sightings import (
     asks_for,
     listed,
     mentions,
+    on_its_line,
     passage,
     speaks_to_machine,
 )
@@ -57,6 +58,8 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
     delegated = any(clause.delegates for clause in clauses(situation.request))
     least = Support.KIND if delegated or leaf.role not in OUTSIDERS else Support.SOURCE
     for each in found:
+        if on_its_line(leaf, each):
+            return
         around = passage(leaf.text, each.field.text)
         if speaks_to_machine(around):
             continue

@@ -33,6 +33,7 @@ _MOST_READ = 200
 _PLAIN_KEY = re.compile(r"[a-z_]*")
 _DIGIT = re.compile(r"\d")
 _LABEL = re.compile(r"^[\w .-]{1,40}: +")
+_LABELLED = re.compile(r"^([A-Za-z][\w .-]{0,39}): *(\S.*)$", re.MULTILINE)
 _SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
 
 
@@ -167,9 +168,23 @@ def listed(leaf: Leaf, seen: Sighting) -> bool:
     """Whether what gave back a piece of prose lists such values in fields of their own, so that prose adds none."""
     told = seen.call.seen
     wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
+    if isinstance(told, str):
+        return bool(_lines_for(wanted, told))
     if isinstance(told, (list, tuple)) and any(isinstance(each, str) and _is_cell(each) for each in told):
         return True
     return any(frozenset(map(stem, split(column))) & wanted for column in columns(told))
+
+
+def on_its_line(leaf: Leaf, seen: Sighting) -> bool:
+    """Whether a document has a line for a value, "IBAN: DE44 ...", and the value on it."""
+    wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
+    told = seen.call.seen
+    return isinstance(told, str) and any(stands_in(leaf.text, rest) for rest in _lines_for(wanted, told))
+
+
+def _lines_for(wanted: frozenset[str], told: str) -> list[str]:
+    """What stands on the lines of a text that begin with one of some words."""
+    return [rest for name, rest in _LABELLED.findall(told) if frozenset(map(stem, words(name))) & wanted]
 
 
 def asks_for(tool: Tool, text: str) -> bool:

@@ -14,7 +14,7 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.lexicon import DETERMINERS, PREPOSITIONS, SKIPPED, SUPERLATIVES
 from scaffold_monitors.entailment.measures import as_long, computes, relative
-from scaffold_monitors.entailment.quantities import accounts, dates, number, numbers, undated
+from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, undated
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import live, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 # What is counted, or left as it is, is put in nothing's place.
 _LEAST = 2
 _SHOWN = 80
+_RANGE = re.compile(
+    r"\b(?:from|between) (\d{1,2})(?::(\d\d))?(?: ?[ap]m)? (?:to|and|until|till|-) "
+    r"(\d{1,2})(?::(\d\d))?(?: ?[ap]m)?(?=$|[ .,;!?](?!\d))"
+)
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
@@ -38,13 +42,16 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
     made_up = [
         leaf
         for leaf in call.leaves
-        if not (leaf.pending or isinstance(leaf.value, bool)) and support(leaf, situation) == Support.MADE_UP
+        if not (leaf.origin.known or leaf.pending or isinstance(leaf.value, bool))
+        if support(leaf, situation) == Support.MADE_UP
     ]
     if not made_up:
         return
     yield from _addresses(call, made_up, situation)
+    yield from _identifiers(call, made_up, situation)
     yield from _sums(call, made_up, situation)
     yield from _days(call, made_up, situation)
+    yield from _hours(call, made_up, situation)
     yield from _modified(call, made_up, situation)
     if all(each.seen is not None for each in situation.calls if not each.tool.effect):
         yield from _told(call, made_up, dictating, situation)
@@ -76,7 +83,34 @@ def _alike(one: str, other: str) -> bool:
 
 def _unused(said: str, situation: Situation) -> bool:
     found = accounts(said.upper())
-    return plain(said) not in situation.values and not (found and found & situation.accounts)
+    return not stands_in(said, situation.values) and not (found and found & situation.accounts)
+
+
+def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """An identifier that the request says does not give way to one of its shape that stands nowhere."""
+    for leaf in made_up:
+        if leaf.role in ("text", "amount", "time") or " " in leaf.text or _was_read(leaf.text, situation):
+            continue
+        mine = _shape(leaf.text)
+        said = _shaped(situation.request)
+        lost = next((each for each in said if _shape(each) == mine and _unused(each, situation)), "")
+        if lost:
+            why = f"{leaf.path} is {leaf.text!r}, which stands nowhere, and no call uses the request's {lost!r}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost)
+            return
+
+
+@lru_cache(maxsize=256)
+def _shaped(request: str) -> tuple[str, ...]:
+    """The identifiers of a request that have a shape of their own: with digits, and more than digits."""
+    found = (token.norm for tokens in sentences(request) for token in tokens if token.kind in ("identifier", "file"))
+    return tuple(each for each in found if "9" in _shape(each))
+
+
+@lru_cache(maxsize=4096)
+def _shape(text: str) -> str:
+    """Letters and digits by their kind alone: `m-9` for `M-411`, `9.9.9` for a version."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", plain(text)))
 
 
 def _was_read(text: str, situation: Situation) -> bool:
@@ -118,6 +152,30 @@ def _days(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
             why = f"{leaf.path} is {leaf.text[:_SHOWN]}, which stands nowhere, and a day of the request is not used"
             yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
             return
+
+
+def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """What is to be "from 10 to 12" begins and ends then."""
+    timed = [leaf for leaf in call.with_role("time") if clocks(leaf.text)]
+    used = {at % 720 for leaf in timed for at in clocks(leaf.text)}
+    for bounds in _ranges(situation.request) if len(timed) > 1 else ():
+        strange = [
+            leaf for leaf in made_up if leaf in timed and not {at % 720 for at in clocks(leaf.text)} & set(bounds)
+        ]
+        if strange and not set(bounds) <= used:
+            leaf = strange[0]
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says from when to when"
+            yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
+            return
+
+
+@lru_cache(maxsize=256)
+def _ranges(request: str) -> tuple[tuple[int, int], ...]:
+    """The hours that things go from and to, as minutes of half a day."""
+    return tuple(
+        ((int(a) * 60 + int(b or 0)) % 720, (int(c) * 60 + int(d or 0)) % 720)
+        for a, b, c, d in _RANGE.findall(plain(request))
+    )
 
 
 def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:

@@ -65,6 +65,7 @@ class Tool:
         head: the last of them before any preposition, which the others only tell more about.
         things: the kinds of thing that these are.
         described: the kinds of thing that its description speaks of.
+        told: the words by which its description does, uninflected.
         effect: whether it changes the world, or reaches out of it.
         outward: whether it only reads, but from an address that its caller chooses.
         roles: of each argument.
@@ -88,6 +89,7 @@ class Tool:
     identity: tuple[str, ...] = ()
     said: str = ""
     choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    told: frozenset[str] = frozenset()
 
     @property
     def prepares(self) -> bool:
@@ -124,6 +126,7 @@ def read_tool(
     if place is None and not described and parts and stem(parts[0]) not in THINGS:
         place = 0  # a verb that nobody knows
     verb = described if place is None else stem(parts[place])
+    verb = _compound(parts[0]) or verb if parts and place in (None, 0) else verb
     verb = next((IDIOMS[verb, part] for part in parts if (verb, part) in IDIOMS), verb)
     nouns = frozenset(stem(part) for number, part in enumerate(parts) if number != place and part not in _EMPTY)
     acted_on = _acted_on(first_words)
@@ -156,8 +159,17 @@ def read_tool(
         main=next(iter(roles), ""),
         identity=identity,
         choices=_choices(parameters),
+        told=acted_on,
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
+
+
+@lru_cache(maxsize=1024)
+def _compound(part: str) -> str:
+    """What a verb and its particle mean that are written as one word, such as `rollback`."""
+    if stem(part) in ACTS:
+        return ""
+    return next((meant for (verb, particle), meant in IDIOMS.items() if part == verb + particle), "")
 
 
 _EMPTY = DETERMINERS | PREPOSITIONS | {"to", "and"}
@@ -251,6 +263,8 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR
         return "credential"
     if kinds and kinds <= {"integer", "number"} and (_lasts(parts) or "per" in parts):
         return "amount"  # `minutes` says how long, `hour` says when
+    if len(parts) > 1 and parts[0] in _FROM_MINE and "account" in parts:
+        return "record"  # what is paid from is the user's own
     for role, names in _ROLES.items():
         if stems_ and stems_[-1] in names:
             return _numeric(role, kinds)
@@ -266,6 +280,9 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR
     if re.search(r"e-?mail address|iban|username|recipient", described):
         return "principal"
     return "thing"
+
+
+_FROM_MINE = frozenset({"from", "source", "debit"})
 
 
 def _lasts(parts: Sequence[str]) -> bool:
