@@ -27,6 +27,7 @@ from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
 from scaffold.trace.places import journal_of, place_of
 from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.review import SubjectKind
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
 
@@ -90,6 +91,8 @@ class Assembly:
             if monitors is None
             else [_monitor(said, base) for said in registry.listed(monitors, "monitors")]
         )
+        for each in self._monitors:
+            _check_watches(each)
         named = [each.spec.name for each in self._monitors]
         if len(set(named)) != len(named):
             raise TaskError(
@@ -326,6 +329,15 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Moni
     if isinstance(said, Monitor):
         return said
     raise TaskError(f"{registry.kind_of(said)} is no monitor", path=("monitors",))
+
+
+def _check_watches(monitor: Monitor) -> None:
+    """One that watches what does not exist would read nothing, and seem to be there."""
+    kinds = get_args(SubjectKind)
+    for kind in monitor.spec.watches:
+        if kind not in kinds:
+            said = f"the monitor {monitor.spec.name!r} watches {kind!r}, which nothing is{nearest(kind, kinds)}"
+            raise TaskError(f"{said}; there are {', '.join(kinds)}", path=("monitors",))
 
 
 def _same_model(one: Backend, other: Backend | None) -> bool:

@@ -44,3 +44,42 @@ def test_what_is_withheld_is_told_with_who_objected_and_why(tmp_path: Path, caps
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "withholds" in line]
     assert "oversight withholds the step: trace says block (error): " in said
     assert "http://127.0.0.1:9/v1 could not be reached" in said
+
+
+FORGETFUL = """
+from scaffold import act, action, Planned, Plan, propose
+from scaffold.vocabulary.review import MonitorSpec
+
+
+class Forgetful:
+    spec = MonitorSpec(name="forgetful", watches=frozenset({"plan", "action"}))
+
+    async def review(self, subject, view, context):
+        raise LookupError("the list is gone")
+
+
+@action(effect="irreversible")
+def pay(cents: int) -> int:
+    return cents
+
+
+def paying(task):
+    yield from act("pay", {"cents": 5})
+
+
+def planning(task):
+    yield from propose(Plan([Planned("pay", {"cents": 5})]))
+"""
+
+
+@pytest.mark.parametrize(("planner", "status"), [("paying", 3), ("planning", 0)])
+def test_a_check_that_could_not_be_made_is_told_to_whoever_watches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], planner: str, status: int
+) -> None:
+    """The planner hears that it was not cleared; its user hears which monitor failed, and of what."""
+    (tmp_path / "own.py").write_text(FORGETFUL, encoding="utf-8")
+    task = tmp_path / "task.yaml"
+    task.write_text(f'prompt: x\nplanner: own:{planner}\nactions: ["own:pay"]\nmonitors: ["own:Forgetful"]\n')
+    assert main(["solve", str(task), "--runs", str(tmp_path / "runs")]) == status
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "(block): " in line]
+    assert said.endswith("it was not cleared: forgetful says block (error): LookupError: the list is gone")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import scaffold
-from scaffold import Planning, Scaffold, Task, note, think
+from scaffold import Planning, Scaffold, Task, Verdict, note, think
 from scaffold.errors import BadInput, TaskError, UnknownRun
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.review import MonitorSpec
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -190,6 +191,15 @@ def test_an_answer_has_to_be_of_the_kind_the_task_wants(world: World, wanted: An
     assert world.solve(planner, task={"answer": wanted}).status == status
 
 
+class Watching:
+    """A monitor that would read nothing."""
+
+    spec = MonitorSpec(name="watching", watches=frozenset({"actoin"}))  # type: ignore[arg-type]  # the slip itself
+
+    async def review(self, _subject: Any, _view: Any, _context: Any) -> Verdict:
+        return Verdict(decision="block")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -202,6 +212,7 @@ def test_an_answer_has_to_be_of_the_kind_the_task_wants(world: World, wanted: An
         ({"planner": 7}, "a int is no planner: give the generator function itself"),
         ({"backends": {"default": Scripted}}, "the class Scripted itself, without brackets, is no backend"),
         ({"monitors": "rules"}, "monitors: is a list, not a str"),
+        ({"monitors": [Watching()]}, "'watching' watches 'actoin', which nothing is; did you mean 'action'"),
         ({"monitors": [Scripted]}, "the class Scripted itself, without brackets, is no monitor"),
         ({"actions": [len]}, r"actions: 'len' is no action: decorate the function with @action"),
         ({"actions": 7}, "actions: is a list, not a int"),

@@ -147,13 +147,19 @@ class Narrator:
         if event.allowed:
             return Told("good", f"{plan}: allowed" + ("" if event.decision == "allow" else f" ({event.decision})"))
         said = "; ".join(_objection(each) for each in content.get("objections", ()))
-        return Told("bad", f"{plan}: refused ({event.decision}): {line(said, self._width)}")
+        return Told("bad", f"{plan}: refused ({event.decision}): {self._against(event.key, said)}")
+
+    def _against(self, key: str, feedback: str) -> str:
+        """What stands against a plan or an action: what its planner is told, and who only said it to us."""
+        unspoken = self._objections.pop(key, "")
+        return line(feedback, self._width) + (f": {unspoken}" if unspoken else "")
 
     def _reviewed(self, event: ev.Reviewed, content: dict[str, Any]) -> Told:
         said = {
             each.get("monitor"): each.get("rationale") or each.get("feedback", "")
             for each in content.get("verdicts", ())
         }
+        told = {each.get("monitor") for each in content.get("verdicts", ()) if each.keys() & {"feedback", "objections"}}
         parts = []
         for fact in event.verdicts:
             status = "" if fact.status == "ok" else f" ({fact.status})"
@@ -164,7 +170,8 @@ class Narrator:
                 else ""
             )
             parts.append(f"{plain(fact.monitor)} says {fact.decision}{status}{score}{why}")
-            if event.subject not in {"plan", "action"} and SEVERITY[fact.decision] >= SEVERITY["revise"]:
+            spoken = event.subject in {"plan", "action"} and fact.monitor in told
+            if SEVERITY[fact.decision] >= SEVERITY["revise"] and not spoken:
                 self._objections[event.key] = parts[-1]
         what = (
             f"whether a person is asked about the {event.subject}" if event.waives else f"review of the {event.subject}"
@@ -192,7 +199,7 @@ class Narrator:
     def _refused(self, event: ev.ActionRefused, content: dict[str, Any]) -> Told:
         return Told(
             "bad",
-            f"REFUSED {self._call(event)} ({event.decision}): {line(content.get('feedback', ''), self._width)}",
+            f"REFUSED {self._call(event)} ({event.decision}): {self._against(event.key, content.get('feedback', ''))}",
         )
 
     # --- people
