@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -121,8 +119,14 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
             f"{named} is wanted, and the march's domain has no `answer(state)`: give it one", path=("answer",)
         )
     asked = Options(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
-    short = shorter_than(options.shorter_than)
     state, steps, mark = domain.start(task), 0, sha256()
+
+    def legal(decision: Any) -> str:
+        return _fault(domain, state, decision)  # samples are checked before their step has its thought
+
+    legal.__qualname__ = f"{type(domain).__qualname__}.fault"  # by which messages call it
+    flags = (shorter_than(options.shorter_than), legal)
+    voted = ahead_by(options.ahead, cap=options.cap, flags=flags)
     while not domain.done(state):
         try:
             decided = yield from think(
@@ -131,7 +135,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
                 returns=domain.returns,
                 instruction=options.instruction,
                 prompt=options.prompt,
-                sampling=ahead_by(options.ahead, cap=options.cap, flags=(short, _legal_in(domain, state))),
+                sampling=voted,
                 options=asked,
             )
         except StepRefused:
@@ -146,13 +150,6 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
             yield from note("on the march", partial=Marched(steps=steps, digest=mark.hexdigest()))
     answer = domain.answer(state) if isinstance(domain, Answers) else None
     return Marched(steps=steps, digest=mark.hexdigest(), answer=answer) if task.answer == "text" else answer
-
-
-def _legal_in(domain: Domain, state: Any) -> Callable[[Any], str]:
-    """A check of decisions in one state, which messages call by the domain's own name for it."""
-    legal: Any = partial(_fault, domain, state)
-    legal.__qualname__ = f"{type(domain).__qualname__}.fault"
-    return legal  # type: ignore[no-any-return]  # a partial has what names it only here
 
 
 def _fault(domain: Domain, state: Any, decision: Any) -> str:

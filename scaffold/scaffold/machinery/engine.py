@@ -72,7 +72,7 @@ class Engine:
             TraceDamaged: the trace was altered.
         """
         replay = Replay(self._interpreter, self._run.state)
-        ended = await self._run.read_back(replay.feed)
+        ended = await self._run.read_back(replay.takers)
         if ended is not None:
             return ended
         if self._run.state.insists:

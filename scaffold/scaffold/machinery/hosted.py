@@ -127,7 +127,7 @@ class Hosted:
             self._count(event, body)
             recorded.feed(event, body)
 
-        ended = await self._run.read_back(take)
+        ended = await self._run.read_back(dict.fromkeys(ev.KINDS, take))
         self._settled.clear()
         if ended is not None:
             raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): begin a new one")

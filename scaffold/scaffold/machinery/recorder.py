@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from scaffold.vocabulary.characters import cleaned
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
     from scaffold.machinery.redacting import Redaction
-    from scaffold.trace.checked import Checked
+    from scaffold.trace.checked import Checked, Told
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event
@@ -98,6 +98,7 @@ class Recorder:
         self._waiting: list[Record] = []
         self._folds: list[Fold] = []
         self._partial_folds: list[Mapping[type[Event], Fold]] = []
+        self._readers: tuple[Mapping[type[Event], Fold], ...] = ()
         self._folds_of: dict[type[Event], tuple[Fold, ...]] = {}
         self._started = self._monotonic()
         self._paused_at: float | None = None
@@ -118,20 +119,28 @@ class Recorder:
         self._folds_of.clear()
 
     def _folding(self, kind: type[Event]) -> tuple[Fold, ...]:
-        partial = [folds[kind] for folds in self._partial_folds if kind in folds]
+        partial = [folds[kind] for folds in (*self._readers, *self._partial_folds) if kind in folds]
         folding = self._folds_of[kind] = (*partial, *self._folds)
         return folding
 
-    def adopt(self, event: Event, body: bytes) -> None:
-        """Take in an event that was read from the journal, and its content; `go_on` follows the last one."""
-        self.t = event.t
-        kind = type(event)
-        folds = self._folds_of.get(kind)
-        for fold in self._folding(kind) if folds is None else folds:
-            fold(event, body)
+    def read_by(self, *readers: Mapping[type[Event], Fold]) -> None:
+        """Have what is read from the journal taken in by these before all others; nobody else, when it has been."""
+        self._readers = readers
+        self._folds_of.clear()
+
+    def adopt(self, told: Iterable[Told]) -> None:
+        """Take in events that were read from the journal, each with its content; `go_on` follows the last one."""
+        folds_of, folding = self._folds_of, self._folding
+        for event, body in told:
+            self.t = event.t
+            kind = type(event)
+            folds = folds_of.get(kind)
+            for fold in folding(kind) if folds is None else folds:
+                fold(event, body)
 
     def go_on(self, read: Checked) -> None:
         """Go on after the last event that was read, and count active seconds from those of that one."""
+        self.read_by()
         self.seq, self.hash, self.secret = read.seq, read.hash, read.secret
         self._started = self._monotonic() - self.t
 

@@ -57,13 +57,14 @@ class Replay:
 
     Attributes:
         waiting: moves made whose outcome is not recorded, by key; they are what a live run goes on with.
+        takers: for each kind of event that moves leave, what is told of one before the run's memory is.
     """
 
     def __init__(self, interpreter: Interpreter, state: RunState) -> None:
         self._interpreter = interpreter
         self._state = state
         self.waiting: dict[str, Pending] = {}
-        self._takers: dict[type[Event], Callable[[Any, bytes], None]] = {
+        self._moves: dict[type[Event], Callable[[Any, bytes], None]] = {
             ev.StepAsked: self._asked,
             ev.PlanProposed: self._asked,
             ev.ActionProposed: self._asked,
@@ -76,16 +77,16 @@ class Replay:
             ev.QuestionAnswered: self._question_answered,
             ev.Noted: self._noted,
         }
+        self.takers = dict.fromkeys(self._moves, self._feed)
 
-    def feed(self, event: Event, body: bytes) -> None:
-        """Take in one recorded event, before the state does.
+    def _feed(self, event: Event, body: bytes) -> None:
+        """Take in one recorded event, unless it is none of the planner's.
 
         Raises:
             PlanChanged: the planner asks for something else than is recorded, or for nothing.
         """
-        take = self._takers.get(type(event))
-        if take is not None and event.key and "!" not in event.key:
-            take(event, body)
+        if event.key and "!" not in event.key:
+            self._moves[type(event)](event, body)
 
     def _asked(self, event: Event, body: bytes) -> None:
         pending = self._find(event)

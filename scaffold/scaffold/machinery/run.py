@@ -19,7 +19,7 @@ from scaffold.machinery.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import HOST, Permissions
 from scaffold.machinery.prompts import Templates
-from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.recorder import Fold, Recorder
 from scaffold.machinery.redacting import redaction_of
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
@@ -257,24 +257,22 @@ class Run:
             self._permissions.known = setting.monitorability
         return content
 
-    async def read_back(self, take: Callable[[Event, bytes], None]) -> Outcome | None:
+    async def read_back(self, takers: Mapping[type[Event], Fold]) -> Outcome | None:
         """Take in all that is recorded; gives how the run ended, if it did.
 
         Args:
-            take: told each event and its content's bytes before the run's own memory takes it in.
+            takers: for kinds of events, what is told each before the run's own memory takes it in.
 
         Raises:
             PlanChanged: the run was started with something else.
             TraceDamaged: the trace was altered.
         """
         checked, recorder = Checked(), self.recorder
+        opening: dict[type[Event], Any] = {ev.RunStarted: self._keep_to}
+        recorder.read_by(opening, takers)
         async with aclosing(checked.all_of(self._journal, self.claim.run)) as batches:
             async for batch in batches:
-                for event, body in batch:
-                    if type(event) is ev.RunStarted:
-                        self._keep_to(event, body)
-                    take(event, body)
-                    recorder.adopt(event, body)
+                recorder.adopt(batch)
         if not checked.seq:
             raise errors.TraceDamaged("the trace is empty: its store has forgotten how the run began", 1)
         recorder.go_on(checked)
@@ -315,7 +313,7 @@ class Run:
             if isinstance(link.event, ev.Ended | ev.Paused):
                 status = link.event.status
                 said = link.content.body if link.content is not None else b""
-            self.recorder.adopt(link.event, link.content.body if link.content is not None else b"")
+            self.recorder.adopt([(link.event, link.content.body if link.content is not None else b"")])
         return self.outcome(status, json.loads(said or b"{}"))
 
     def _listen(self) -> None:

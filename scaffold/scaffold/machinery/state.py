@@ -127,6 +127,9 @@ class _Gave(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
+_ASKED = b'{"asked":'
+_AT = len(_ASKED)
+
 _asked = msgspec.json.Decoder(Asked)
 _proposed = msgspec.json.Decoder(_Proposed)
 _whole = msgspec.json.Decoder(_Whole)
@@ -141,7 +144,8 @@ def asked_in(body: bytes) -> bytes:
 
 def is_asked_in(body: bytes, what: bytes) -> bool:
     """Whether just this was asked, by an event's content: in front there as a rule, which needs no decoding."""
-    return body.startswith(b'{"asked":%b,' % what) or asked_in(body) == what
+    in_front = body.startswith(_ASKED) and body.startswith(what, _AT) and body.startswith(b",", _AT + len(what))
+    return in_front or asked_in(body) == what
 
 
 def identity_of(action: str, arguments: dict[str, Any], fields: tuple[str, ...]) -> str:

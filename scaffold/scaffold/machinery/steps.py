@@ -89,9 +89,9 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         error = move_error(said["code"], said["message"], event.key, said.get("data", {}))
         error.tainted = event.tainted
         return error
-    raw = bytes(content.value)
     try:
-        value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
+        raw = content.value
+        value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(bytes(raw))
     except ValueError as problem:
         return StepFailed(f"without what the task wants left out its answer does not fit: {problem}", event.key)
     winner = content.samples[event.winner]

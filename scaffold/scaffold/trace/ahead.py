@@ -23,7 +23,7 @@ from scaffold.trace.records import read_files
 from scaffold.vocabulary import events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from scaffold.trace.checked import Told
 
@@ -50,9 +50,9 @@ class Batch(msgspec.Struct, array_like=True):
     bodies: list[bytes]
     last: bool
 
-    def told(self) -> Sequence[Told]:
+    def told(self) -> Iterable[Told]:
         """The events, each with its content."""
-        return list(zip(events.decoder().decode_lines(self.lines), self.bodies, strict=True))
+        return zip(events.decoder().decode_lines(self.lines), self.bodies, strict=True)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -10,7 +10,7 @@ from scaffold.trace.chain import Chain, withheld
 from scaffold.trace.files import FileJournal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
     from scaffold.interfaces import Journal, Record
     from scaffold.vocabulary.events import Event
@@ -60,7 +60,7 @@ class Checked:
         self._chain.seq, self._chain.hash = seq, mark
         self.secret = secret
 
-    async def all_of(self, journal: Journal, run: str) -> AsyncGenerator[Sequence[Told]]:
+    async def all_of(self, journal: Journal, run: str) -> AsyncGenerator[Iterable[Told]]:
         """Give what a run holds from its first event on, some at a time.
 
         A long one is read and checked by a second process, which is one batch ahead. Where that one does not get to the

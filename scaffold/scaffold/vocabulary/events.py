@@ -9,7 +9,7 @@ beside each kind. `key` says where in the planner's structure the event belongs.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -362,6 +362,8 @@ AnyEvent = (
     | Paused
     | Ended
 )
+
+KINDS: tuple[type[Event], ...] = get_args(AnyEvent)
 
 encode = msgspec.json.Encoder().encode
 
