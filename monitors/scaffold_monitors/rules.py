@@ -172,12 +172,14 @@ class Rules:
         """The task's rules with its inputs converted; it follows from the task, and is kept for speed."""
         ready = self._ready.get(view.run)
         if ready is None or ready.task is not view.task:
-            sheets = tuple(rule.sheet(view.task.inputs) for rule in self._rules(view.task))
-            ready = _Ready(view.task, sheets, any(sheet.rule.expression.looks_around for sheet in sheets))
-            self._ready[view.run] = ready
+            ready = self._ready[view.run] = self._made_ready(view.task)
             if len(self._ready) > _RUNS_KEPT:
                 self._ready.popitem(last=False)
         return ready
+
+    def _made_ready(self, task: Task) -> _Ready:
+        sheets = tuple(rule.sheet(task.inputs) for rule in self._rules(task))
+        return _Ready(task, sheets, any(sheet.rule.expression.looks_around for sheet in sheets))
 
 
 class _Ready(NamedTuple):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scaffold.vocabulary.review import ALLOW
+
 if TYPE_CHECKING:
     from scaffold.vocabulary.review import Evidence, Verdict
 
@@ -20,6 +22,8 @@ def bounded(verdict: Verdict) -> Verdict:
 
     What is cut decides no less than it did; but nobody can say of what it let pass why, so it is `truncated`.
     """
+    if verdict is ALLOW:  # as most are, and it holds nothing
+        return verdict
     evidence, objections = verdict.evidence, verdict.objections
     if (
         len(verdict.rationale) > _MOST_TEXT

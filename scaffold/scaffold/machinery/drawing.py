@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Think
-    from scaffold.vocabulary.sampling import Check, Sampling
+    from scaffold.vocabulary.sampling import Sampling
 
 _LARGEST_ANSWER = 8 * 1024 * 1024
 _ENDS = {
@@ -39,7 +39,7 @@ _ENDS = {
 NOT_COUNTED = "not counted: the samples before it decided"
 
 
-class Asking:
+class Asking(msgspec.Struct, eq=False):
     """One step while it is asked: what it draws from, and what it has drawn so far.
 
     Attributes:
@@ -55,48 +55,25 @@ class Asking:
         counting: samples that have ended are being counted.
     """
 
-    __slots__ = (
-        "by_way",
-        "calls",
-        "counting",
-        "decided",
-        "decision",
-        "drawn",
-        "judged",
-        "key",
-        "ledger",
-        "move",
-        "places",
-        "policy",
-        "readings",
-        "running",
-        "samples",
-        "sources",
-        "values",
-        "votes",
-    )
+    key: str
+    move: Think
+    sources: list[Source]
+    policy: Sampling
+    ledger: Ledger
+    decision: Draw | Won | Lost
+    readings: Sequence[Reading | Watched] = ()
+    by_way: dict[Way, Source] = {}
+    samples: list[Sample] = []
+    votes: list[Vote | None] = []
+    values: list[bytes] = []
+    judged: dict[str, tuple[bytes, str]] = {}
+    places: list[int] = []
+    drawn: int = 0
+    running: dict[int, Partial] = {}
+    calls: list[Call] = []
+    decided: bool = False
+    counting: bool = False
 
-    def __init__(self, key: str, move: Think, source: Source, policy: Sampling, ledger: Ledger) -> None:
-        self.key = key
-        self.move = move
-        self.policy = policy
-        self.ledger = ledger
-        self.sources = [source]
-        self.by_way: dict[Way, Source] = {}
-        self.samples: list[Sample] = []
-        self.votes: list[Vote | None] = []
-        self.values: list[bytes] = []
-        self.judged: dict[str, tuple[bytes, str]] = {}
-        self.places: list[int] = []
-        self.drawn = 0
-        self.running: dict[int, Partial] = {}
-        self.calls: list[Call] = []
-        self.readings: Sequence[Reading | Watched] = ()
-        self.decision: Draw | Won | Lost = policy.decide(())
-        self.decided = False
-        self.counting = False
-
-    @property
     def spent(self) -> Usage:
         """What all its samples have cost."""
         total = self.sources[0].spent
@@ -106,11 +83,21 @@ class Asking:
             total = total + source.spent
         return total
 
+    def samples_of(self, source: Source) -> Sequence[Sample]:
+        """Those of its samples that one source has given."""
+        if len(self.sources) == 1:
+            return self.samples
+        return [sample for sample in self.samples if sample.way == source.number]
+
     def calls_for(self, draw: Draw) -> list[Call]:
         """Who is asked for which of the next samples: all of one source in one request, where its backend can."""
+        if not draw.ways and draw.n == 1:
+            source = self.sources[0]
+            return [Call(source, (self.drawn,), [Partial(source)])]
+        return self._several_calls_for(draw)
+
+    def _several_calls_for(self, draw: Draw) -> list[Call]:
         base, ways = self.drawn, draw.ways
-        if not ways and draw.n == 1:
-            return [Call(self.sources[0], (base,))]
         asked: dict[Source, Sequence[int]] = {}
         if not ways:
             asked[self.sources[0]] = range(base, base + draw.n)
@@ -122,7 +109,7 @@ class Asking:
         calls: list[Call] = []
         for source, indexes in asked.items():
             together = len(indexes) == 1 or "n" in source.backend.profile.can
-            calls += [Call(source, indexes)] if together else [Call(source, [index]) for index in indexes]
+            calls += [_call(source, indexes)] if together else [_call(source, (index,)) for index in indexes]
         return calls
 
     def charge_uncharged(self) -> None:
@@ -133,7 +120,7 @@ class Asking:
                 call.charged = True
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One request under way, for some of a step's samples.
 
     Attributes:
@@ -143,17 +130,14 @@ class Call:
         cancelled: its task was cancelled for that.
     """
 
-    __slots__ = ("begun", "cancelled", "charged", "indexes", "partials", "source", "stopped", "task")
-
-    def __init__(self, source: Source, indexes: Sequence[int]) -> None:
-        self.source = source
-        self.indexes = indexes
-        self.partials = [Partial(source)] if len(indexes) == 1 else [Partial(source) for _ in indexes]
-        self.begun = False
-        self.charged = False
-        self.stopped = False
-        self.cancelled = False
-        self.task: asyncio.Task[Any] | None = None
+    source: Source
+    indexes: Sequence[int]
+    partials: list[Partial]
+    begun: bool = False
+    charged: bool = False
+    stopped: bool = False
+    cancelled: bool = False
+    task: asyncio.Task[Any] | None = None
 
     @property
     def over(self) -> bool:
@@ -165,6 +149,10 @@ class Call:
         self.stopped = True
         if self.begun and self.task is not None and self.task is not asyncio.current_task():
             self.cancelled = self.task.cancel()
+
+
+def _call(source: Source, indexes: Sequence[int]) -> Call:
+    return Call(source, indexes, [Partial(source) for _ in indexes])
 
 
 def worst_of(calls: Sequence[Call]) -> tuple[int, float]:
@@ -198,8 +186,12 @@ async def draw(asking: Asking, calls: list[Call], n: int) -> None:
         if len(calls) == 1:
             await _collect(asking, calls[0])
         else:
-            await at_once(_collect(asking, call) for call in calls)
+            await _collect_at_once(asking, calls)
         await conclude(asking)
+
+
+async def _collect_at_once(asking: Asking, calls: list[Call]) -> None:
+    await at_once(_collect(asking, call) for call in calls)
 
 
 async def _collect(asking: Asking, call: Call) -> None:
@@ -318,7 +310,7 @@ async def _count(asking: Asking, partial: Partial) -> None:
             sample = msgspec.structs.replace(sample, origin=Origin(backend=profile.backend, model=profile.model))
     said, problem = b"", _broken_off(asking, sample)
     if not problem:
-        said, problem = await _judged(asking, sample)
+        said, problem = asking.judged.get(sample.text) or await _judge(asking, sample.text)
     del asking.running[index]
     vote: Vote | None = None
     if problem:
@@ -339,29 +331,25 @@ def _broken_off(asking: Asking, sample: Sample) -> str:
     """Why a sample does not count, whatever it says; nothing, where it may."""
     problem = sample.flag or _ENDS.get(sample.finish, _ENDS["error"])
     if not problem and asking.readings:
-        problem = _reason_in(asking.readings, [reading.close(sample.index) for reading in asking.readings])
+        problem = _refused_by(asking.readings, sample.index)
     if not problem and sample.finish == "length" and asking.move.returns is not str:
         problem = f"not finished within {asking.move.options.max_tokens} tokens"
     return problem
 
 
-async def _judged(asking: Asking, sample: Sample) -> tuple[bytes, str]:
-    """The value that a sample states, as it is recorded, or why it does not count; what is alike is judged once."""
-    known = asking.judged.get(sample.text)
-    if known is None:
-        known = await _judge(asking.move, asking.policy.flags, sample.text)
-        if not known[1].startswith(FAILED):
-            asking.judged[sample.text] = known
-    return known
-
-
-async def _judge(move: Think, flags: tuple[Check, ...], text: str) -> tuple[bytes, str]:
+async def _judge(asking: Asking, text: str) -> tuple[bytes, str]:
+    """The value that a text states, as it is recorded, or why it does not count; what is alike is judged once."""
+    move, flags = asking.move, asking.policy.flags
     try:
         value = read_answer(move.returns, text, move.options.choices)
     except ValueError as error:
-        return b"", f"malformed: {error}"
-    problem = await flagged(flags, value) if flags else ""
-    return (b"", problem) if problem else (recorded(move.returns, value), "")
+        said = b"", f"malformed: {error}"
+    else:
+        problem = await flagged(flags, value) if flags else ""
+        said = (b"", problem) if problem else (recorded(move.returns, value), "")
+    if not said[1].startswith(FAILED):
+        asking.judged[text] = said
+    return said
 
 
 def _without_confidence(curve: Curve | None, said: bytes, field: str) -> Vote:
@@ -389,6 +377,11 @@ def _cut_by(readings: Sequence[Reading | Watched], delta: Delta, index: int) -> 
     if delta.index != index:
         delta = msgspec.structs.replace(delta, index=index)
     return _reason_in(readings, [reading.feed(delta) for reading in readings])
+
+
+def _refused_by(readings: Sequence[Reading | Watched], index: int) -> str:
+    """Have all who read a sample know that it is whole; gives why it does not count, or nothing."""
+    return _reason_in(readings, [reading.close(index) for reading in readings])
 
 
 def _reason_in(readings: Sequence[Reading | Watched], said: Sequence[str]) -> str:

@@ -20,7 +20,6 @@ from scaffold.errors import (
 )
 from scaffold.interfaces import Reconciles
 from scaffold.machinery.credentials import Revealed
-from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.undoing import offer_in
 from scaffold.machinery.within import leaving
 from scaffold.vocabulary import events as ev
@@ -103,7 +102,9 @@ class Effects:
             self._reach("action.previewed:after")
         return previews
 
-    async def perform(self, key: str, call: ActionCall, clearance: Clearance) -> Observation[Any] | ActionError:
+    async def perform(
+        self, key: str, call: ActionCall, progress: Progress, clearance: Clearance
+    ) -> Observation[Any] | ActionError:
         """Perform a cleared call: intent on disk, effect, outcome on disk, result reviewed."""
         action = self._actions[call.action]
         spec = action.spec
@@ -113,7 +114,7 @@ class Effects:
                 key=key,
                 action=spec.name,
                 effect=spec.effect,
-                digest=self._state.at(key).digest,
+                digest=progress.digest,
                 idempotency=clearance.call.key,
                 attempt=clearance.call.attempt,
             )
@@ -128,21 +129,21 @@ class Effects:
         except TraceError as error:
             # It stays so on disk, if anything can be written: what could not be signed for was not begun.
             with contextlib.suppress(TraceError):
-                await self._write_outcome(key, call, "failed", reason=f"it was not begun: {error}")
+                await self._write_outcome(key, call, progress, "failed", reason=f"it was not begun: {error}")
             raise
         except asyncio.CancelledError:
             if spec.effect != "read" and spec.idempotency == "none":  # the others are simply begun again
-                await self._write_outcome(key, call, "failed", reason="the run was cut off before it began")
+                await self._write_outcome(key, call, progress, "failed", reason="the run was cut off before it began")
             raise
-        started = self._recorder.active()
+        started = self._recorder.ticks()
         status, value, reason, cancelled = await self._run(action, clearance)
-        seconds = microseconds(self._recorder.active() - started)
+        seconds = (self._recorder.ticks() - started) / 1e6
         if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
             # This attempt did nothing; the one that was interrupted may have.
             status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
         told = clearance.call.credentials
         event, body = await self._write_outcome(
-            key, call, status, value=value, reason=reason, seconds=seconds, told=told
+            key, call, progress, status, value=value, reason=reason, seconds=seconds, told=told
         )
         if cancelled:
             raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
@@ -188,7 +189,9 @@ class Effects:
         told: Revealed | None = None,
     ) -> Observation[Any] | ActionError:
         """Write down what came of a call; gives what the planner is sent."""
-        event, body = await self._write_outcome(key, call, status, value=value, reason=reason, told=told)
+        event, body = await self._write_outcome(
+            key, call, self._state.at(key), status, value=value, reason=reason, told=told
+        )
         return await self._read(key, call, event, body)
 
     async def _read(
@@ -202,6 +205,7 @@ class Effects:
         self,
         key: str,
         call: ActionCall,
+        progress: Progress,
         status: Any,
         *,
         value: Any = None,
@@ -210,7 +214,7 @@ class Effects:
         told: Revealed | None = None,
     ) -> tuple[ev.ActionOutcome, bytes]:
         """Write down what came of a call, without what it was told."""
-        progress, spec = self._state.at(key), self._actions[call.action].spec
+        spec = self._actions[call.action].spec
         content: dict[str, Any] = {}
         if reason:
             content["reason"] = reason if told is None else told.hidden(reason)
@@ -225,7 +229,6 @@ class Effects:
             except (TypeError, ValueError, RecursionError) as error:
                 said = f"it was performed; what it gave back cannot be recorded: {error}"
                 content |= {"value": None, "reason": said if told is None else told.hidden(said)}
-        final = status != "performed" or not self._reviews.watches("observation")
         event = ev.ActionOutcome(
             key=key,
             action=call.action,
@@ -233,9 +236,9 @@ class Effects:
             status=status,
             tainted=not spec.trusted,
             seconds=seconds,
-            final=final,
+            final=status != "performed" or not self._reviews.watches("observation"),
         )
-        undone = self._state.undoable.get(call.compensates)
+        undone = self._state.undoable.get(call.compensates) if call.compensates else None
         self._reach("action.outcome:before")
         body = self._recorder.record(event, content)
         # On disk before anybody reads it: an effect that happened must not be forgotten.

@@ -120,7 +120,7 @@ class Engine:
                         self._spawn()
                     if self._parked and self._people.heard() == heard:
                         raise Parked
-                    if not (self._parked or self._interpreter.has_ready or self._interpreter.done):
+                    if not (self._parked or self._interpreter.has_ready() or self._interpreter.done):
                         said = "a plug-in asked there, or just before, cancelled the task that it ran in"
                         raise errors.Unavailable(f"the move at {self._cut_at} was cancelled from within: {said}")
         except TimeoutError:
@@ -147,7 +147,7 @@ class Engine:
                 pending = queue.popleft() if queue else interpreter.next()
                 if pending is None:
                     return
-                if (queue or interpreter.has_ready) and self._working < self._task.concurrency:
+                if (queue or interpreter.has_ready()) and self._working < self._task.concurrency:
                     self._spawn()
                 try:
                     move = pending.move
@@ -177,7 +177,7 @@ class Engine:
     async def _aside(self) -> AsyncIterator[None]:
         """While a person is asked: another branch may use the place, and when all wait, no seconds pass."""
         self._working -= 1
-        if (self._queue or self._interpreter.has_ready) and self._working < self._task.concurrency:
+        if (self._queue or self._interpreter.has_ready()) and self._working < self._task.concurrency:
             self._spawn()
         if self._working == 0:
             self._recorder.stand_still()

@@ -242,7 +242,7 @@ class Gate:
         decision, refusal = await self._reserved(key, call, progress, problem, plan=plan)
         if refusal is not None:
             return refusal
-        return await self._effects.perform(key, call, self._mint_for(key, call, exact, progress, decision))
+        return await self._effects.perform(key, call, progress, self._mint_for(key, call, exact, progress, decision))
 
     def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, exact: bytes) -> None:
         """Write down what is to be done.

@@ -120,7 +120,6 @@ class Interpreter:
         # and inner branches before outer ones, so that few are under way at once.
         self._ready: deque[tuple[Frame, Any, BaseException | None] | _Fan] = deque([(root, None, None)])
 
-    @property
     def has_ready(self) -> bool:
         """Whether a generator can go on right now."""
         return bool(self._ready)

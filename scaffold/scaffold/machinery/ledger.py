@@ -37,10 +37,10 @@ class Ledger:
         actions_usd: what those cost, by their own declaration.
     """
 
-    __slots__ = ("_held", "_open", "actions", "actions_usd", "budget", "steps", "used")
+    __slots__ = ("_held", "_most", "_open", "actions", "actions_usd", "steps", "used")
 
     def __init__(self, budget: Budget) -> None:
-        self.budget = budget
+        self._most = (budget.tokens, budget.usd, budget.steps, budget.actions)  # pydantic takes long to look them up
         self.used: Usage = NO_USAGE
         self.steps = 0
         self.actions = 0
@@ -52,20 +52,20 @@ class Ledger:
         self, *, tokens: int = 0, usd: float = 0.0, steps: int = 0, actions: int = 0, instead_of: str = ""
     ) -> BudgetSpent | None:
         """Say why there is no room for this in place of what a step holds, or None when there is."""
-        budget = self.budget
+        most_tokens, most_usd, most_steps, most_actions = self._most
         own = self._open.get(instead_of, _NOTHING)
-        if budget.tokens is not None:
+        if most_tokens is not None:
             taken = self.used.tokens + self._held.tokens - own.tokens
-            if taken + tokens > budget.tokens:
-                return BudgetSpent("tokens", limit=budget.tokens, spent=taken, wanted=tokens, key=instead_of)
-        if budget.usd is not None:
+            if taken + tokens > most_tokens:
+                return BudgetSpent("tokens", limit=most_tokens, spent=taken, wanted=tokens, key=instead_of)
+        if most_usd is not None:
             spent = (self.used.usd or 0.0) + self._held.usd - own.usd + self.actions_usd
-            if spent + usd > budget.usd:
-                return BudgetSpent("usd", limit=budget.usd, spent=spent, wanted=usd, key=instead_of)
-        if budget.steps is not None and self.steps + steps > budget.steps:
-            return BudgetSpent("steps", limit=budget.steps, spent=self.steps, wanted=steps, key=instead_of)
-        if budget.actions is not None and self.actions + actions > budget.actions:
-            return BudgetSpent("actions", limit=budget.actions, spent=self.actions, wanted=actions)
+            if spent + usd > most_usd:
+                return BudgetSpent("usd", limit=most_usd, spent=spent, wanted=usd, key=instead_of)
+        if most_steps is not None and self.steps + steps > most_steps:
+            return BudgetSpent("steps", limit=most_steps, spent=self.steps, wanted=steps, key=instead_of)
+        if most_actions is not None and self.actions + actions > most_actions:
+            return BudgetSpent("actions", limit=most_actions, spent=self.actions, wanted=actions)
         return None
 
     def reserve(self, key: str, tokens: int, usd: float, *, spent: Usage = NO_USAGE, steps: int = 0) -> None:

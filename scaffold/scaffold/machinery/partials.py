@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,12 +14,12 @@ from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
 if TYPE_CHECKING:
     from scaffold.interfaces import Backend
     from scaffold.vocabulary.confidence import Curve
-    from scaffold.vocabulary.models import Delta, ReasoningBlock
+    from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock
 
 _NO_HALVES = ("", "")
 
 
-class Source:
+class Source(msgspec.Struct, eq=False):
     """Where samples of a step come from: a backend, and what it is asked.
 
     Attributes:
@@ -28,14 +28,11 @@ class Source:
         curve: how the confidence that it states is corrected, where that is known.
     """
 
-    __slots__ = ("backend", "curve", "number", "request", "spent")
-
-    def __init__(self, backend: Backend, request: Request, number: int = 0) -> None:
-        self.backend = backend
-        self.request = request
-        self.number = number
-        self.spent = NO_USAGE
-        self.curve: Curve | None = None
+    backend: Backend
+    request: Request
+    number: int = 0
+    spent: Usage = NO_USAGE
+    curve: Curve | None = None
 
     def charge(self, usage: Usage) -> None:
         """Take in a cost; dollars follow from the prices where they are not told.
@@ -64,35 +61,20 @@ class Source:
         return tokens_in + tokens_out, prices.cost(tokens_in, tokens_out) if prices is not None else 0.0
 
 
-class Partial:
+class Partial(msgspec.Struct, eq=False):
     """One sample while it is generated."""
 
-    __slots__ = (
-        "blocks",
-        "cut",
-        "finish",
-        "halves",
-        "logprob",
-        "origin",
-        "reasoning",
-        "signals",
-        "size",
-        "source",
-        "text",
-    )
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.halves = _NO_HALVES
-        self.size = 0
-        self.finish: Any = None
-        self.logprob: float | None = None
-        self.cut = ""
-        self.blocks: tuple[ReasoningBlock, ...] = ()
-        self.signals: dict[str, float] | None = None
-        self.origin: Origin | None = None
+    source: Source
+    text: list[str] = []
+    reasoning: list[str] = []
+    halves: tuple[str, str] = _NO_HALVES
+    size: int = 0
+    finish: Finish | None = None
+    logprob: float | None = None
+    cut: str = ""
+    blocks: tuple[ReasoningBlock, ...] = ()
+    signals: dict[str, float] | None = None
+    origin: Origin | None = None
 
     @property
     def over(self) -> bool:

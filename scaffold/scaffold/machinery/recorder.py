@@ -23,6 +23,9 @@ from scaffold.vocabulary import events
 from scaffold.vocabulary.characters import cleaned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
     from scaffold.machinery.redacting import Redaction
     from scaffold.trace.checked import Checked, Told
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
     from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event
 
-_SALTS = 256 * 16
+_SALT = 16  # bytes
+_AT_ONCE = 256
 _WITNESS_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -49,11 +53,6 @@ def _encode_content(content: dict[str, Any]) -> bytes:
         return _encode(content)
     except UnicodeEncodeError:
         return _encode(cleaned(content))  # others' error messages may have anything in them
-
-
-def microseconds(seconds: float) -> float:
-    """Seconds to the microsecond, which is as much as the trace holds."""
-    return int(seconds * 1e6 + 0.5) / 1e6
 
 
 Fold = Callable[["Event", bytes], None]
@@ -86,15 +85,13 @@ class Recorder:
         self.claim = claim
         self._now = surroundings.clock.now
         self._monotonic = surroundings.clock.monotonic
-        self._random = surroundings.random
         self._reach = surroundings.reach
         self._signer = signer
         self._redaction = redaction
         self._content_line = content_line if sealer is None else sealer.line
         self._witnesses = witnesses
         self._signing = asyncio.Lock()  # heads stand in the order of what they are about
-        self._salts = b""
-        self._salted = 0
+        self._salts = _drawn_from(surroundings.random)
         self._waiting: list[Record] = []
         self._folds: list[Fold] = []
         self._partial_folds: list[Mapping[type[Event], Fold]] = []
@@ -157,12 +154,11 @@ class Recorder:
             body = self._redaction.written(event, body)
         seq = self.seq = event.seq = self.seq + 1
         event.at = self._now()
-        # `microseconds(self.active())`, written out: five events a call, and as many a step
-        until = self._monotonic() if self._paused_at is None else self._paused_at
-        event.t = self.t = int((until - self._started) * 1e6 + 0.5) / 1e6
+        event.t = self.t = self.ticks() / 1e6
         line = b""
         if content is not None or asked is not None:
-            salt = self._salt()
+            salt = next(self._salts)
+            self.secret = self.secret or salt
             if asked is not None:
                 event.digest = sha256(salt + asked).hexdigest()  # type: ignore[attr-defined]  # who passes `asked` has the field
             if content is not None:
@@ -224,8 +220,12 @@ class Recorder:
 
     def active(self) -> float:
         """Seconds the run has been active; waiting for people does not count."""
+        return self.ticks() / 1e6
+
+    def ticks(self) -> int:
+        """The same in microseconds, which is as much as the trace holds."""
         until = self._monotonic() if self._paused_at is None else self._paused_at
-        return until - self._started
+        return int((until - self._started) * 1e6 + 0.5)
 
     def stand_still(self) -> None:
         """Stop counting active seconds."""
@@ -238,10 +238,10 @@ class Recorder:
             self._started += self._monotonic() - self._paused_at
             self._paused_at = None
 
-    def _salt(self) -> bytes:
-        start = self._salted
-        if start == len(self._salts):
-            self._salts, start = self._random.randbytes(_SALTS), 0
-            self.secret = self.secret or self._salts[:16]
-        self._salted = start + 16
-        return self._salts[start : start + 16]
+
+def _drawn_from(source: Random) -> Iterator[bytes]:
+    """Salts, of which many are drawn at once."""
+    while True:
+        drawn = source.randbytes(_SALT * _AT_ONCE)
+        for start in range(0, len(drawn), _SALT):
+            yield drawn[start : start + _SALT]

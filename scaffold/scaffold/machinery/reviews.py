@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import cached_property, partial
+from itertools import groupby
 from operator import attrgetter
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from scaffold.machinery.at_once import at_once
 from scaffold.machinery.beside import Beside
 from scaffold.machinery.bounds import bounded
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.streams import Reading, whole
 from scaffold.machinery.views import Context, View
 from scaffold.machinery.within import within
@@ -27,7 +27,7 @@ from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
     from scaffold.machinery.recorder import Fold, Recorder
@@ -109,6 +109,17 @@ def _described(actions: Mapping[str, ActionSpec], monitors: Sequence[Monitor]) -
     return actions
 
 
+def _watches(kind: str) -> Callable[[Watching], bool]:
+    """Whether a monitor reads subjects of a kind."""
+    return lambda each: kind in each.spec.watches
+
+
+def _in_tiers(watching: Iterable[Watching]) -> list[list[Watching]]:
+    """Monitors of one tier together, the cheapest first."""
+    in_order = sorted(watching, key=attrgetter("spec.tier"))
+    return [list(tier) for _, tier in groupby(in_order, key=attrgetter("spec.tier"))]
+
+
 class Reviews:
     """Has the monitors of one run read what comes up."""
 
@@ -175,17 +186,14 @@ class Reviews:
         """Whether any monitor reads subjects of a kind, other than those that also read ones of the kind `beside`."""
         watched = self._watched.get((kind, beside))
         if watched is None:
-            watched = any(beside not in each.spec.watches for tier in self._tiers(kind) for each in tier)
-            self._watched[kind, beside] = watched
+            watching = [each for tier in self._tiers(kind) for each in tier]
+            watched = self._watched[kind, beside] = not all(map(_watches(beside), watching))
         return watched
 
     def _tiers(self, kind: str) -> list[list[Watching]]:
         tiers = self._by_subject.get(kind)
         if tiers is None:
-            watching = [each for each in self._watching if kind in each.spec.watches]
-            numbers = sorted({each.spec.tier for each in watching})
-            tiers = [[each for each in watching if each.spec.tier == number] for number in numbers]
-            self._by_subject[kind] = tiers
+            tiers = self._by_subject[kind] = _in_tiers(filter(_watches(kind), self._watching))
         return tiers
 
     def stakes(self, calls: Sequence[ActionCall]) -> Stakes:
@@ -261,9 +269,12 @@ class Reviews:
     async def _ask_tier(
         self, asked: Sequence[Watching], subject: Subject, wire: bytes, stakes: Stakes
     ) -> list[Verdict]:
-        if len(asked) <= 1 or asked[0].spec.tier == 0 or not any(each.waits for each in asked):
-            return [await self._ask(each, subject, wire, stakes) for each in asked]  # they are quicker than tasks
-        return await self._ask_at_once(asked, subject, wire, stakes)
+        if len(asked) > 1 and asked[0].spec.tier > 0 and any(each.waits for each in asked):
+            return await self._ask_at_once(asked, subject, wire, stakes)
+        said = []
+        for each in asked:  # they are quicker than tasks
+            said.append(await self._ask(each, subject, wire, stakes))  # noqa: PERF401 - that would be one more coroutine
+        return said
 
     async def _begin_beside(
         self, asked: list[Watching], subject: Subject, subject_digest: str, wire: bytes, stakes: Stakes
@@ -290,13 +301,13 @@ class Reviews:
         """The monitors that still read a step beside the run."""
         return self._beside.reading(key)
 
-    async def join(self, seconds: float | None = None) -> None:
+    def join(self, seconds: float | None = None) -> Awaitable[None]:
         """Wait for what is read beside the run, for so many seconds at most."""
-        await self._beside.join(seconds)
+        return self._beside.join(seconds)
 
-    async def give_up(self) -> None:
+    def give_up(self) -> Awaitable[None]:
         """End what is read beside the run."""
-        await self._beside.give_up()
+        return self._beside.give_up()
 
     def _view(self, each: Watching) -> View:
         return View(self._task, self._actions, self._recorder, self._journal, each.memory.state)
@@ -383,6 +394,10 @@ class Reviews:
     ) -> list[Verdict]:
         return await at_once(self._ask(each, subject, wire, stakes) for each in asked)
 
+    def _lacking(self, roles: Iterable[str]) -> str:
+        """The first of some roles that no backend answers for; nothing, where there is none."""
+        return next((role for role in roles if not self._steps.has(role)), "")
+
     @staticmethod
     def _without(each: Watching, role: str) -> Verdict:
         """The verdict of a monitor that has nobody to ask."""
@@ -408,11 +423,11 @@ class Reviews:
         """
         spec = each.spec
         context = self._context(each, subject, stakes)
-        started = self._recorder.active()
+        started = self._recorder.ticks()
         try:
-            lacking = spec.needs and [role for role in spec.needs if not self._steps.has(role)]
+            lacking = self._lacking(spec.needs) if spec.needs else ""
             if lacking:
-                return self._without(each, lacking[0])
+                return self._without(each, lacking)
             review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
             verdict = bounded(whole(await within(spec.timeout_s, review, waits or each.has_waited)))
         except TimeoutError:
@@ -444,7 +459,7 @@ class Reviews:
             version=spec.version,
             settings=each.settings,
             usage=verdict.usage if context.usage is NO_USAGE else context.usage + verdict.usage,
-            seconds=microseconds(self._recorder.active() - started),
+            seconds=(self._recorder.ticks() - started) / 1e6,
         )
 
     def write(

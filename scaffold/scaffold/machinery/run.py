@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event, RunStatus
-    from scaffold.vocabulary.moves import Move, Thought
+    from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
 
@@ -335,13 +335,14 @@ class Run:
     async def carry_out(self, pending: Pending) -> Any:
         """Carry out a move other than a step; gives what whoever made it is sent."""
         move = pending.move
-        if self._is_decisive(move):
-            await self._reviews.join()  # so that what is read of the thoughts behind it stands before it in the trace
         match move:
             case Act():
+                if self._may_change_the_world(move):
+                    await self._reviews.join()  # so that what is read of the thoughts behind it stands before it
                 call = as_call(move.planned, pending.history)
                 return await self.act(pending.key, move, call, call_asked(call))
             case Propose():
+                await self._reviews.join()  # as above
                 return await self._gate.propose(pending, move)
             case Ask():
                 return await self.people.ask(pending.key, move, pending.history)
@@ -349,12 +350,9 @@ class Run:
                 self.recorder.record(ev.Noted(key=pending.key), {"text": move.text, "partial": move.partial})
                 return None
 
-    def _is_decisive(self, move: Move) -> bool:
-        """Whether it may lead to an effect."""
-        if isinstance(move, Act):
-            known = self.setting.actions.get(move.planned.action)
-            return known is not None and known.spec.effect != "read"
-        return isinstance(move, Propose)
+    def _may_change_the_world(self, move: Act) -> bool:
+        known = self.setting.actions.get(move.planned.action)
+        return known is not None and known.spec.effect != "read"
 
     async def think(self, pending: Pending, move: Think) -> Any:
         """Ask a step, and have it read where monitors read steps."""

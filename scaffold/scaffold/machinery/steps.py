@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha256
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,12 +28,11 @@ from scaffold.machinery.answers import choices_of, object_schema, read_answer, r
 from scaffold.machinery.checking import FAILED
 from scaffold.machinery.drawing import NOT_COUNTED, Asking, draw, give_up, worst_of
 from scaffold.machinery.partials import Source
-from scaffold.machinery.recorder import microseconds
 from scaffold.machinery.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
 from scaffold.vocabulary.composed import oversampled, voted
-from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
+from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, Won, name_of
@@ -77,8 +77,9 @@ def asked(move: Think) -> bytes:
     schema = _schemas.get(move.returns)
     if schema is None:
         schema = _schemas[move.returns] = msgspec.Raw(canonical(schema_of(move.returns)))
-    inputs = [unwrap(value) for value in move.inputs]
-    return canonical([move.kind, move.prompt, move.instruction, inputs, schema, move.options.choices])
+    return canonical(
+        [move.kind, move.prompt, move.instruction, [*map(unwrap, move.inputs)], schema, move.options.choices]
+    )
 
 
 def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[Any] | MoveError:
@@ -106,19 +107,26 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         shown=event.reasoning,
     )
     if move.sampling is not None and getattr(move.sampling, "keeps_all", False):
-        accepted = [sample for sample in content.samples if not sample.flag]
-        thought.candidates = tuple(
-            Thought(
-                _value_in(sample, move),
-                provenance,
-                key=event.key,
-                text=sample.text,
-                reasoning=sample.reasoning,
-                shown=event.reasoning,
-            )
-            for sample in accepted[: event.votes]  # not what was drawn beyond them for measuring
-        )
+        thought.candidates = _candidates(event, content, move, provenance)
     return thought
+
+
+def _candidates(
+    event: ev.StepAnswered, content: _Recorded, move: Think, provenance: Provenance
+) -> tuple[Thought[Any], ...]:
+    """All accepted samples of a step, as thoughts."""
+    accepted = [sample for sample in content.samples if not sample.flag]
+    return tuple(
+        Thought(
+            _value_in(sample, move),
+            provenance,
+            key=event.key,
+            text=sample.text,
+            reasoning=sample.reasoning,
+            shown=event.reasoning,
+        )
+        for sample in accepted[: event.votes]  # not what was drawn beyond them for measuring
+    )
 
 
 def signals_in(body: bytes, winner: int) -> dict[str, float]:
@@ -177,9 +185,7 @@ class Steps:
         sampling: Sampling | None = None,
     ) -> None:
         self.seed = seed or run
-        self._secret = surroundings.random.getrandbits(
-            128
-        )  # actions know the run and its keys: that would be no secret
+        self._secret = str(surroundings.random.getrandbits(128))  # actions know the run and its keys: those are none
         self._backends = backends
         self._templates = templates
         self._recorder = recorder
@@ -257,14 +263,13 @@ class Steps:
             move, policy = _for_unread(self.unread, move, policy)
         if self.oversample and ledger == "model":
             policy = oversampled(policy, self.oversample)
-        provenance = [provenance_of(value, history) for value in move.inputs]
+        provenance = list(map(provenance_of, move.inputs, repeat(history)))
         depends = union(provenance)
         source = Source(self.backend(move.to), self._request(key, move, provenance))
-        asking = Asking(key, move, source, policy, ledger)
-        asking.readings = readings
+        asking = Asking(key, move, [source], policy, ledger, policy.decide(()), readings)
         if self.curves:
             source.curve = self._curve(source, move)
-        started = self._recorder.active()
+        started = self._recorder.ticks()
         try:
             error = await self._draw_until_decided(asking, provenance)
         except (asyncio.CancelledError, BudgetSpent, Unavailable, Stopped) as reason:
@@ -276,18 +281,18 @@ class Steps:
         event = ev.StepAnswered(
             key=key,
             reasoning=self._correct(asking),
-            ok=not isinstance(error, MoveError),
             ledger=ledger,
-            usage=asking.spent,
-            seconds=microseconds(self._recorder.active() - started),
+            usage=asking.spent(),
+            seconds=(self._recorder.ticks() - started) / 1e6,
             samples=len(asking.samples),
             discarded=asking.votes.count(None),
             sources=depends.sources,
             tainted=depends.tainted,
-            final=final or isinstance(error, MoveError),
+            final=final,
         )
         content: dict[str, Any] = {"samples": asking.samples}
         if isinstance(error, MoveError):
+            event.ok, event.final = False, True
             content["error"] = {"code": error.code, "message": error.message, "data": error.data}
         else:
             place, share, event.votes = error
@@ -309,27 +314,26 @@ class Steps:
         """
         step: list[ReasoningVisibility] = []
         for source in asking.sources:
-            samples = asking.samples
-            if len(asking.sources) > 1:
-                samples = [sample for sample in samples if sample.way == source.number]
-            shown = shown_by(samples, source.spent)
-            profile = source.backend.profile
-            before = self._state.visibility.get((profile.backend, profile.model))
-            seen = told(profile, before, shown)
+            seen = self._correct_one(asking.key, source, asking.samples_of(source))
             if seen:
                 step.append(seen)
-            if shown is None:
-                continue
+        return least(step) if step else ""
+
+    def _correct_one(self, key: str, source: Source, samples: Sequence[Sample]) -> ReasoningVisibility | Literal[""]:
+        """The same for what one source has given."""
+        profile, shown = source.backend.profile, shown_by(samples, source.spent)
+        before = self._state.visibility.get((profile.backend, profile.model))
+        if shown is not None:
             now, believed = corrected(profile, before, shown), before or profile.reasoning
             # A guess that proves right is written down too: from then on it is known, and cannot turn out better.
             settles = before is None and "reasoning" in profile.guessed
             if now != believed or settles:
                 self._recorder.record(
                     ev.ProfileCorrected(
-                        key=asking.key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
+                        key=key, backend=profile.backend, model=profile.model, believed=believed, reasoning=now
                     )
                 )
-        return least(step) if step else ""
+        return told(profile, before, shown)
 
     def _curve(self, source: Source, move: Think) -> Curve | None:
         profile = source.backend.profile
@@ -428,9 +432,9 @@ class Steps:
         return leaf(why, asking.key, votes=votes, flags=flags[-8:])
 
     def _lacks_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> BudgetSpent | None:
-        ledger = self._state.ledger(asking.ledger)
-        spent = asking.spent
-        tokens, usd = spent.tokens + tokens, (spent.usd or 0.0) + usd
+        ledger, spent = self._state.ledger(asking.ledger), asking.spent()
+        if spent is not NO_USAGE:
+            tokens, usd = spent.tokens + tokens, (spent.usd or 0.0) + usd
         return ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)
 
     def _reserve(
@@ -444,7 +448,7 @@ class Steps:
         first: bool,
     ) -> None:
         if not first:
-            event = ev.StepReserved(key=asking.key, ledger=asking.ledger, tokens=tokens, usd=usd, spent=asking.spent)
+            event = ev.StepReserved(key=asking.key, ledger=asking.ledger, tokens=tokens, usd=usd, spent=asking.spent())
             self._recorder.record(event, {"ways": new} if new else None)
             return
         move, source = asking.move, asking.sources[0]
@@ -493,7 +497,7 @@ class Steps:
         partial = [each.sample(index) for index, each in sorted(asking.running.items())]
         asking.charge_uncharged()
         why = str(reason) or type(reason).__name__
-        event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent, samples=asking.drawn)
+        event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent(), samples=asking.drawn)
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.machinery.bounds import bounded
-from scaffold.machinery.recorder import microseconds
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import ALLOW, Verdict
 
@@ -106,7 +105,7 @@ class Reading:
 
     def _signed(self, verdict: Verdict) -> Verdict:
         """With who says it, and how long it has read since it last said something."""
-        seconds, self._seconds = microseconds(self._seconds), 0.0
+        seconds, self._seconds = round(self._seconds, 6), 0.0
         return msgspec.structs.replace(
             verdict, monitor=self._spec.name, version=self._spec.version, settings=self._settings, seconds=seconds
         )

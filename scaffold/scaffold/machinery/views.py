@@ -76,16 +76,20 @@ class Context:
         usage: what the models it asked have used.
     """
 
-    __slots__ = ("_asked", "_key", "_reviewed", "_run", "_steps", "stakes", "usage")
+    __slots__ = ("_asked", "_monitor", "_reviewed", "_run", "_steps", "stakes", "usage")
 
     def __init__(self, run: str, reviewed: str, monitor: str, steps: Steps, stakes: Stakes) -> None:
         self._run = run
         self._reviewed = reviewed
-        self._key = f"{reviewed}!{monitor}"
+        self._monitor = monitor
         self._steps = steps
         self._asked = 0
         self.stakes = stakes
         self.usage = NO_USAGE
+
+    @property
+    def _key(self) -> str:
+        return f"{self._reviewed}!{self._monitor}"
 
     @property
     def random(self) -> random.Random:

@@ -42,7 +42,7 @@ def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
     """Give the line that keeps an event's content."""
-    return b'{"seq":%d,"salt":"%s","body":%s}' % (seq, salt.hex().encode(), body)
+    return b'{"seq":%d,"salt":"%b","body":%b}' % (seq, hexlify(salt), body)
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

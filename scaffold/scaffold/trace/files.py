@@ -216,7 +216,7 @@ class FileJournal:
             raise ClaimLost(f"run {claim.run} is not ours to write")
         if records:
             writer.write(records)
-        if durable or writer.full:
+        if durable or writer.is_full():
             written = writer.written
             while writer.lacks(written):
                 await self._syncs().sync(writer, alone=len(self._open) == 1)

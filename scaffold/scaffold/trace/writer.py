@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from scaffold.errors import JournalFailed, RunHeld
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Record
 
 Write = Callable[[int, bytes], int]
+_content, _line = attrgetter("content"), attrgetter("line")
 _log = logging.getLogger(__name__)
 
 
@@ -122,8 +124,8 @@ class Writer(Files):
     def write(self, records: Sequence[Record]) -> None:
         if self._failed is not None:
             raise self._failed
-        content = b"".join([record.content + b"\n" for record in records if record.content])
-        spine = b"".join([record.line + b"\n" for record in records])
+        content = b"\n".join([*filter(None, map(_content, records)), b""])
+        spine = b"\n".join([*map(_line, records), b""])
         try:
             if content:
                 self._write_all(self.content, content)
@@ -136,8 +138,7 @@ class Writer(Files):
         if records:
             self._last = records[-1].seq
 
-    @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the content is long enough to be set aside, as soon as all of it is on disk."""
         return self._sizes[1] >= self._part
 
@@ -187,7 +188,7 @@ class Writer(Files):
             if self._renamed is not None:
                 os.close(self._renamed)
                 self._renamed = None
-            if self.full and self._synced == self.written:
+            if self.is_full() and self._synced == self.written:
                 self._set_aside()
         elif isinstance(error, OSError):
             # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.

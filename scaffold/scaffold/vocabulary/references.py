@@ -157,5 +157,5 @@ def union(parts: Iterable[Provenance], begin: Provenance = NOWHERE) -> Provenanc
     """
     whole = begin
     for part in parts:
-        whole = whole | part
+        whole = part if whole is NOWHERE else whole | part
     return whole
