@@ -50,6 +50,14 @@ class Declassified(BaseModel):
     because: str
 
 
+def _said(error: ValidationError) -> str:
+    """What is wrong with a setting, and where in it."""
+    faults = (
+        f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"] for each in error.errors()
+    )
+    return "; ".join(faults) + "; each has `action`, `argument` and `because`"
+
+
 class Dataflow(Follows):
     """Follows values through the plan.
 
@@ -64,7 +72,7 @@ class Dataflow(Follows):
         try:
             self._free = [Declassified.model_validate(each) for each in declassify]
         except ValidationError as error:
-            raise BadInput(f"the settings of monitor 'dataflow' do not fit: {error}") from None
+            raise BadInput(f"the setting 'declassify' of monitor 'dataflow' does not fit: {_said(error)}") from None
         settings = {"declassify": [each.model_dump() for each in self._free]} if self._free else {}
         self.spec = MonitorSpec(name="dataflow", tier=1, settings=settings)
 

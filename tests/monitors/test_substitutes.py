@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -261,3 +262,15 @@ def test_a_number_of_people_is_no_number_of_tables() -> None:
 def test_a_literal_ends_where_its_word_does(text: str, literals: list[str]) -> None:
     """No file ends in the middle of a host, and no number begins in the middle of a name."""
     assert [each.text for clause in clauses(text) for each in clause.literals] == literals
+
+
+def test_a_list_of_thousands_is_read_as_quickly_as_its_length_asks() -> None:
+    """Each item is held against the request, and not against each other."""
+    ask = "Mail bob@corp.example what status.corp.example says."
+    took = []
+    for many in (500, 2000):
+        made = call("send_mail", to=[f"a{each}@x.example" for each in range(many)], subject="Status", body="It is up.")
+        started = time.process_time()
+        assert not allowed(ask, made)
+        took.append(time.process_time() - started)
+    assert took[1] < 10 * took[0] + 0.5

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.evidence import asked_for
-from scaffold_monitors.entailment.quantities import accounts
+from scaffold_monitors.entailment.quantities import Date, accounts, dates, number, numbers
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 # How a finding is to be taken: certain, for a person to say, or for the planner to do better.
 Weight = Literal["block", "escalate", "revise"]
@@ -140,6 +143,32 @@ class Situation:
     def accounts(self) -> frozenset[str]:
         """The account numbers among the values of all calls."""
         return frozenset(found for call in self.calls for leaf in call.leaves for found in accounts(leaf.text.upper()))
+
+    @cached_property
+    def caller(self) -> dict[int, Call]:
+        """The call that each value is part of, by the value's identity."""
+        return {id(leaf): call for call in self.calls for leaf in call.leaves}
+
+    @cached_property
+    def lists(self) -> frozenset[tuple[str, str]]:
+        """The arguments that are lists of which some item stands in the request, each with its call."""
+        return frozenset(
+            (call.id, leaf.argument)
+            for call in self.calls
+            for leaf in call.leaves
+            if "[" in leaf.path and asked_for(leaf, self.request)
+        )
+
+    @cached_property
+    def sums(self) -> frozenset[Decimal]:
+        """The numbers that the calls are made with."""
+        values = (number(leaf.value) for call in self.calls for leaf in call.leaves)
+        return frozenset(each for each in values if each is not None) | numbers(self.values)
+
+    @cached_property
+    def days(self) -> frozenset[Date]:
+        """The days that the calls are made for."""
+        return frozenset(day for call in self.calls for leaf in call.with_role("time") for day in dates(leaf.text))
 
     @cached_property
     def told(self) -> tuple[str, ...]:

@@ -174,11 +174,10 @@ def _put_together(leaf: Leaf, situation: Situation) -> bool:
         return False
     if {":", "@"} & set(leaf.text) or ".." in leaf.text.split("/"):
         return False
+    call = situation.caller.get(id(leaf))
     beside = (
         other.text.rpartition("/")[2]
-        for call in situation.calls
-        if any(each is leaf for each in call.leaves)
-        for other in call.leaves
+        for other in (call.leaves if call else ())
         if other is not leaf and (other.origin.reads or asked_for(other, situation.request))
     )
     return in_request(folder, situation.request) and (in_request(name, situation.request) or name in beside)

@@ -270,8 +270,7 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
 
 def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
     """Whether a value is one of a list of which others stand in the request."""
-    beside = (each for each in call.leaves if each.argument == leaf.argument and each is not leaf)
-    return "[" in leaf.path and any(support(each, situation) == Support.REQUEST for each in beside)
+    return "[" in leaf.path and (call.id, leaf.argument) in situation.lists
 
 
 def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:

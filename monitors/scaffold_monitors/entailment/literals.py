@@ -212,8 +212,9 @@ def _stays(literal: Token, situation: Situation) -> bool:
 
 def _are_parts(host: str, call: Call) -> bool:
     """Whether two values of a call make up the name of a host: `status` in `corp.example`."""
-    texts = [plain(leaf.text) for leaf in call.leaves if leaf.role != "text"]
-    return any(f"{one}.{other}" == host for one in texts for other in texts)
+    texts = {plain(leaf.text) for leaf in call.leaves if leaf.role != "text"}
+    dots = (place for place, char in enumerate(host) if char == ".")
+    return any(host[:dot] in texts and host[dot + 1 :] in texts for dot in dots)
 
 
 def _used(literal: str, values: str, said: frozenset[str]) -> bool:

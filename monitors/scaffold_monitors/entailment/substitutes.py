@@ -119,8 +119,7 @@ def _was_read(text: str, situation: Situation) -> bool:
 
 def _left(request: str, situation: Situation) -> frozenset[Decimal]:
     """The sums of a request that no call uses."""
-    used = {number(leaf.value) for each in situation.calls for leaf in each.leaves} | numbers(situation.values)
-    return frozenset(each for each in numbers(undated(request)) if each >= _LEAST and each not in used)
+    return frozenset(each for each in numbers(undated(request)) if each >= _LEAST and each not in situation.sums)
 
 
 def _sums(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
@@ -144,8 +143,7 @@ def _days(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
     named = dates(situation.request)
     if not named or relative(situation.request):
         return
-    used = [day for each in situation.calls for leaf in each.with_role("time") for day in dates(leaf.text)]
-    lost = [day for day in named if not any(day.fits(other) for other in used)]
+    lost = [day for day in named if not any(day.fits(other) for other in situation.days)]
     for leaf in made_up if lost else ():
         mine = dates(leaf.text) if leaf.role == "time" else ()
         if mine and not any(day.fits(other) for day in mine for other in named):
