@@ -137,6 +137,10 @@ def _compiled(source: str) -> cel.Program:
     try:
         return compile_cel(source)
     except ValueError as error:
+        if deep := re.search(r"Recursion limit of (\d+) exceeded", str(error)):
+            raise Fault(
+                f"is nested too deeply; {deep[1]} levels are the most: make it several goals", source, 0
+            ) from None
         found = re.search(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)", str(error))
         if not found:
             raise Fault(f"is no CEL expression: {error}", source, 0) from None

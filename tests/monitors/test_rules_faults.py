@@ -70,6 +70,13 @@ def test_points_at_the_fault(kit: Any, rule: str, message: str, column: int) -> 
     assert caret.index("^") - 4 == column
 
 
+def test_a_rule_nested_beyond_reading_is_refused_in_words(kit: Any) -> None:
+    """It says how deep rules may go, and nothing of the library's insides."""
+    said = str(fault(kit, "(" * 200 + "true" + ")" * 200))
+    assert "is nested too deeply; 96 levels are the most: make it several goals" in said
+    assert "ParseError" not in said
+
+
 @pytest.mark.parametrize(
     ("rule", "message", "column"),
     [
