@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -41,3 +43,17 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
     if fault["type"] == "missing":
         raise TaskError(f"{backend} needs {path[-1]!r}", path=path)
     raise TaskError(f"option of {backend}: {fault['msg']}, not {fault['input']!r}", path=path)
+
+
+def threads_of(said: int | None, model: str) -> int | None:
+    """Give how many threads compute: never more than there are processors, which would wait for one another for ever.
+
+    Args:
+        said: how many a task wants; None leaves it to whoever computes.
+        model: whose, for the warning when there are fewer.
+    """
+    there = os.cpu_count() or 1
+    if said is None or said <= there:
+        return said
+    warnings.warn(f"threads is {said}, and there are {there} processors: {model} uses {there}", stacklevel=2)
+    return there

@@ -368,3 +368,13 @@ def test_profile_and_options(smollm2: LlamaCpp) -> None:
         load_smollm2(nctx=3)
     with pytest.raises(TaskError, match="llamacpp:PATH"):
         load_smollm2("big")
+    with pytest.raises(TaskError, match="n_ctx: option of smollm2: Input should be less than or equal to 16777216"):
+        load_smollm2(n_ctx=10**12)
+
+
+def test_no_more_threads_than_processors(tiny_llama: str) -> None:
+    """A number of threads that would end the process, or have them wait for one another for ever, is brought down."""
+    backend = load(tiny_llama, n_ctx=64, n_parallel=1, threads=10**9)
+    with pytest.warns(UserWarning, match=r"threads is 1000000000, and there are \d+ processors: tiny uses \d+"):
+        run(backend, ask("hi", max_tokens=2))
+    asyncio.run(backend.close())

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from scaffold.errors import BackendError, BackendUnavailable, BadInput, BadResponse, ContextOverflow
 from scaffold.vocabulary.models import FREE, Profile, ReasoningVisibility
@@ -22,7 +22,7 @@ from scaffold_backends.hf import loading
 from scaffold_backends.hf.decoding import Decoding, Sample, Wanted
 from scaffold_backends.hf.prompts import Prompt, render
 from scaffold_backends.hf.text import SampleText
-from scaffold_backends.options import Options, read_options
+from scaffold_backends.options import Options, read_options, threads_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -40,7 +40,7 @@ class HfOptions(Options):
         gguf_file: the GGUF file to load, in the folder that is named.
         dtype: of the weights; `auto` is that of the files.
         device: where to compute: `cpu`, `cuda`, `cuda:1`, `mps`.
-        threads: of the processor; torch chooses when not set.
+        threads: of the processor, of which no more are used than there are; torch chooses when not set.
         n_ctx: most tokens of prompt and answer together. When not set, what the model was trained for; none where all
             of its state has a fixed size. What is set may be more than it was trained for: then it warns.
         n_parallel: how many samples are generated side by side; each takes memory for the whole text.
@@ -54,7 +54,7 @@ class HfOptions(Options):
 
     gguf_file: str = ""
     dtype: loading.Dtype = "float32"
-    device: str = "cpu"
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda|mps|xpu)(:[0-9]{1,3})?$")
     threads: PositiveInt | None = None
     n_ctx: PositiveInt | None = None
     n_parallel: PositiveInt = 8
@@ -136,8 +136,9 @@ class HuggingFace:
     def _set_threads(self) -> None:
         import torch
 
-        if self._options.threads is not None:
-            torch.set_num_threads(self._options.threads)
+        threads = threads_of(self._options.threads, self.profile.model)
+        if threads is not None:
+            torch.set_num_threads(threads)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """Answer with a stream; closing it stops the model at its next token. Requests wait for one another.

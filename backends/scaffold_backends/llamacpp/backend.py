@@ -26,7 +26,7 @@ from scaffold_backends.llamacpp.grammars import Grammars, Held
 from scaffold_backends.llamacpp.keeping import Kept
 from scaffold_backends.llamacpp.scoring import Scores, scores_of
 from scaffold_backends.llamacpp.slots import Slots
-from scaffold_backends.options import Options, read_options
+from scaffold_backends.options import Options, read_options, threads_of
 from scaffold_backends.store import SMOLLM2
 
 if TYPE_CHECKING:
@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from scaffold_backends.store import LocalModel
 
 
+_MOST_CONTEXT = 2**24  # tokens; 64 times that still is a number of llama.cpp's
+
+
 class LlamaCppOptions(Options):
     """What a task may set.
 
     Attributes:
         n_ctx: most tokens of prompt and answer together, of one sample; never more than the model was trained for.
         n_parallel: how many samples are generated at once; each takes memory for `n_ctx` tokens.
-        threads: of the processor; llama.cpp chooses when not set.
+        threads: of the processor, of which no more are used than there are; llama.cpp chooses when not set.
         logprobs: give log-probabilities; with choices, of each among the choices.
         keep: a folder in which the state after long system turns is kept, so that the next process need not compute
             it. Who can write there can make this process read what it likes.
@@ -50,7 +53,7 @@ class LlamaCppOptions(Options):
         trust: whether its answers may steer irreversible actions unseen.
     """
 
-    n_ctx: PositiveInt = 2048
+    n_ctx: int = Field(default=2048, ge=1, le=_MOST_CONTEXT)
     n_parallel: PositiveInt = Field(default=4, le=64)
     threads: PositiveInt | None = None
     logprobs: bool = False
@@ -153,7 +156,11 @@ class LlamaCpp:
                 if keep is not None:
                     _make(keep)
                 self._engine = Engine(
-                    path, n_ctx=options.n_ctx, n_parallel=options.n_parallel, threads=options.threads, keep=keep
+                    path,
+                    n_ctx=options.n_ctx,
+                    n_parallel=options.n_parallel,
+                    threads=threads_of(options.threads, self.profile.model),
+                    keep=keep,
                 )
                 self._kept = Kept(keep, path, self._engine, options.n_parallel) if keep is not None else None
                 self._grammars = Grammars(self._engine)
