@@ -33,6 +33,7 @@ class World:
         """The server of `rogue.py`, not started and not accepted."""
         if "url" not in settings:
             settings.setdefault("command", (sys.executable, str(ROGUE), str(self.folder)))
+            settings.setdefault("start_s", 100)  # an interpreter takes long to start where the cores are busy
         return McpServer(name, ServerSettings(**settings), base=self.folder)
 
     async def accepted(self, name: str = "rogue", *, close: bool = True, **settings: Any) -> McpServer:

@@ -23,7 +23,7 @@ from scaffold.mcp import McpServer, ServerSettings
 from scaffold.trace.files import FileJournal
 
 async def main(folder):
-    settings = ServerSettings(command=(sys.executable, sys.argv[2], str(folder)), timeout_s=600)
+    settings = ServerSettings(command=(sys.executable, sys.argv[2], str(folder)), start_s=100, timeout_s=600)
     server = McpServer("rogue", settings, base=folder)
     await server.accept()
     def planner(task):
@@ -148,9 +148,9 @@ def test_a_command_that_is_interrupted_leaves_no_server(world: Any, go: Any) -> 
     (world.folder / "plan.py").write_text(
         "from scaffold import act\n\n\ndef plan(task):\n    yield from act('rogue.hang', {})\n"
     )
-    command = json.dumps([sys.executable, str(ROGUE), str(world.folder)])
+    rogue = json.dumps({"command": [sys.executable, str(ROGUE), str(world.folder)], "start_s": 100})
     (world.folder / "task.yaml").write_text(
-        f"prompt: Hang.\nplanner: plan:plan\nmonitors: [rules]\nactions: [{{mcp: {{rogue: {{command: {command}}}}}}}]\n"
+        f"prompt: Hang.\nplanner: plan:plan\nmonitors: [rules]\nactions: [{{mcp: {{rogue: {rogue}}}}}]\n"
     )
     words = [sys.executable, "-m", "scaffold.cli", "solve", str(world.folder / "task.yaml")]
     process = subprocess.Popen(
