@@ -156,8 +156,11 @@ def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-        given = "" if fault["type"] in {"value_error", "missing"} else f", not {reprlib.repr(fault['input'])}"
+        given = "" if fault["type"] in _SAY_IT_ALL else f", not {reprlib.repr(fault['input'])}"
         raise TaskError(said + given, path=(*path, *fault["loc"])) from None
+
+
+_SAY_IT_ALL = frozenset({"value_error", "missing", "code", "too_short", "too_long"})  # pydantic's kinds of fault
 
 
 def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:

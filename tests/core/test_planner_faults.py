@@ -181,6 +181,19 @@ def test_a_planner_cannot_end_the_process(world: World, *, in_branch: bool) -> N
     assert ended(world, planner) == ("failed", said)
 
 
+def test_a_step_that_is_only_called_is_told_how_to_ask_it(world: World) -> None:
+    """Without `yield from` nothing is asked: the commonest slip has its cure in the reason."""
+
+    def planner(_: Task) -> Planning[Any]:
+        answer: Any = think("solve", "x")
+        return answer.value
+        yield
+
+    status, reason = ended(world, planner)
+    assert status == "failed"
+    assert reason.endswith("(before its first move); a step is asked by `yield from think(...)`, not by calling alone")
+
+
 def test_what_cannot_be_written_down_is_told_with_its_place(world: World) -> None:
     """A step's inputs have to be JSON values: the reason names the move that had another."""
 

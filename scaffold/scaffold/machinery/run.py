@@ -504,6 +504,8 @@ class Run:
                 said = f"the planner raised {type(error).__name__}: {error}{where}"
                 if "'NoneType'" in str(error):
                     said += "; a step that was begun, ended or closed before gives None: call its function again"
+                elif str(error).startswith("'generator' object"):
+                    said += "; a step is asked by `yield from think(...)`, not by calling alone"
                 return await self.end("failed", reason=said, traceback=trace)
 
     async def end(self, status: RunStatus, **content: Any) -> Outcome:
