@@ -47,13 +47,19 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
     ]
     if not made_up:
         return
-    yield from _addresses(call, made_up, situation)
-    yield from _identifiers(call, made_up, situation)
-    yield from _sums(call, made_up, situation)
-    yield from _days(call, made_up, situation)
-    yield from _hours(call, made_up, situation)
-    yield from _modified(call, made_up, situation)
-    if all(each.seen is not None for each in situation.calls if not each.tool.effect):
+    request, roles = situation.request, {leaf.role for leaf in made_up}
+    if _said(request):
+        yield from _addresses(call, made_up, situation)
+    if _shaped(request):
+        yield from _identifiers(call, made_up, situation)
+    if "amount" in roles:
+        yield from _sums(call, made_up, situation)
+    if "time" in roles:
+        yield from _days(call, made_up, situation)
+        yield from _hours(call, made_up, situation)
+    if not roles.isdisjoint(_CHOSEN):
+        yield from _modified(call, made_up, situation)
+    if "text" in roles and all(each.seen is not None for each in situation.calls if not each.tool.effect):
         yield from _told(call, made_up, dictating, situation)
 
 
