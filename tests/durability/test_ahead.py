@@ -98,11 +98,11 @@ def test_when_the_second_process_is_killed_the_rest_is_read_here(runs: Path, aft
     assert is_the_same(here, asyncio.run(told(FileJournal(runs, long=LONG), kill_after=after)))
 
 
-@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false", ""])
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false", "/bin/echo", ""])
 def test_where_there_can_be_no_second_process_all_is_read_here(
     runs: Path, program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be started, ends at once, or nobody knows the interpreter."""
+    """It cannot be started, ends at once, says something else, or nobody knows the interpreter."""
     here = asyncio.run(told(FileJournal(runs, long=SHORT)))
     monkeypatch.setattr(sys, "executable", program)
     beside = asyncio.run(told(FileJournal(runs, long=LONG)))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from scaffold.trace.checked import Told
 
 _BATCH = 1 << 18  # bytes of lines and content
-_LENGTH = 8  # bytes that say how long a batch is
+_BEGINS = b"checked:"  # before each batch: what else a program writes is none
+_LENGTH = 8  # bytes that say how long it is
 
 
 class Batch(msgspec.Struct, array_like=True):
@@ -99,7 +100,10 @@ def _started(folder: Path) -> subprocess.Popen[bytes] | None:
 
 def _next(pipe: IO[bytes]) -> Batch | None:
     """Read a batch; None when there is none, or not the whole of one."""
-    length = int.from_bytes(pipe.read(_LENGTH))
+    begins = pipe.read(len(_BEGINS) + _LENGTH)
+    if not begins.startswith(_BEGINS):
+        return None
+    length = int.from_bytes(begins[len(_BEGINS) :])
     said = pipe.read(length)
     return _decode(said) if length and len(said) == length else None
 
@@ -118,7 +122,7 @@ def serve(folder: Path, out: IO[bytes]) -> None:
 
     def hand_on(*, last: bool) -> None:
         batch = _encode(Batch(checked.seq, checked.hash, checked.secret, b"\n".join(lines), bodies, last))
-        out.write(len(batch).to_bytes(_LENGTH) + batch)
+        out.write(_BEGINS + len(batch).to_bytes(_LENGTH) + batch)
         out.flush()
 
     for record in read_files(folder):
