@@ -59,6 +59,22 @@ def test_a_trace_is_shown_in_part(audit: Command) -> None:
     assert [line.split()[0] for line in after.splitlines()] == ["21", "22"]
 
 
+def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: Evidence, tmp_path: Path) -> None:
+    """A kind that there is none of, a damaged trace, content that is no file: each is named."""
+    status, _, err = audit("show", "last", "--kind", "bogus")
+    assert (status, "no kind of event begins with 'bogus': run, key, step" in err) == (2, True), err
+    evidence.write("trace.jsonl", [b"nonsense\n", *evidence.spine[1:]])
+    status, _, err = audit("show", "last")
+    assert (status, "`scaffold audit verify` says what can still be believed" in err) == (2, True), err
+    evidence.write("trace.jsonl", evidence.spine)
+    content = evidence.folder / "content.jsonl"
+    content.unlink()
+    content.mkdir()
+    status, _, err = audit("report", "last", "-o", str(tmp_path / "run.html"))
+    assert (status, err) == (1, f"error: {content}: Is a directory\n")
+    assert not (tmp_path / "run.html").exists()
+
+
 def test_a_trace_is_shown_as_a_tree(audit: Command) -> None:
     """Each key stands once, in the order of the planner's structure, with its events below it."""
     _, tree, _ = audit("show", "last", "--tree")

@@ -9,7 +9,15 @@ import warnings
 
 from scaffold.cli.ending import BAD_INPUT, FAILED, UNAVAILABLE
 from scaffold.cli.speech import plain
-from scaffold.errors import BackendUnavailable, BadInput, PlannerError, ScaffoldError, TraceError, Unavailable
+from scaffold.errors import (
+    BackendUnavailable,
+    BadInput,
+    PlannerError,
+    ScaffoldError,
+    TraceDamaged,
+    TraceError,
+    Unavailable,
+)
 
 DEBUG = "SCAFFOLD_DEBUG"
 
@@ -19,6 +27,8 @@ def explain(error: Exception) -> int:
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     said = plain(str(error)).strip() or type(error).__name__
+    if isinstance(error, TraceDamaged):
+        said += "; `scaffold audit verify` says what can still be believed"
     match error:
         case BadInput() | PlannerError() | TraceError():
             status = BAD_INPUT

@@ -85,6 +85,7 @@ def show(
     """
     if tree and follow:
         raise click.UsageError("a tree cannot be followed: leave out --tree or --follow")
+    _check_kinds(kinds)
     journal = journal_at(runs)
     wanted = Filter(kinds, key, text, after)
     links = _links(journal, journal.find(run), follow=follow)
@@ -111,6 +112,16 @@ def show(
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
             click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {_styled(said)}")
     click.echo(reading.found.sentence(), err=True)
+
+
+def _check_kinds(said: tuple[str, ...]) -> None:
+    from scaffold.vocabulary.events import KINDS
+
+    known = [str(kind.__struct_config__.tag) for kind in KINDS] if said else []
+    for each in said:
+        if not any(kind.startswith(each) for kind in known):
+            groups = ", ".join(dict.fromkeys(kind.partition(".")[0] for kind in known))
+            raise click.BadParameter(f"no kind of event begins with {each!r}: {groups}", param_hint="--kind")
 
 
 def _styled(said: Told) -> str:

@@ -315,6 +315,7 @@ def _aside(output: Path) -> IO[bytes]:
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name once it is whole; where the name is a link, it stays one."""
+    target = output.resolve()
     try:
         if str(output) == "-":
             yield sys.stdout.buffer
@@ -326,7 +327,6 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
             with output.open("wb") as file:
                 yield file
             return
-        target = output.resolve()
         descriptor, name = tempfile.mkstemp(prefix=".report-", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -337,4 +337,6 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
                 Path(name).unlink()
             raise
     except OSError as error:
+        if isinstance(error.filename, str) and Path(error.filename).parent not in {output.parent, target.parent}:
+            raise  # what cannot be read, rather
         raise BadInput(f"cannot write {output}: {error.strerror or error}") from error
