@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def folder_of(said: str) -> Path:
-    """The folder of a run; `last` is the newest in the usual place."""
+    """The folder of a run; `last` is the newest where runs are kept."""
     if said != "last":
         return Path(said)
-    return max((path.parent for path in Path(".scaffold/runs").glob("*/trace.jsonl")), default=Path(".scaffold/runs"))
+    kept = Path(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+    return max((path.parent for path in kept.glob("*/trace.jsonl")), default=kept)
 
 
 def moves_in(folder: Path) -> Iterator[list[str]]:

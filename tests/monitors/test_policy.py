@@ -296,6 +296,7 @@ def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
         (("check", "absent.yaml"), "there is no such file"),
         (("explain", "pay("), "is no call"),
         (("explain", "pay(5)"), "is no argument"),
+        (("explain", "pay(a=1, a=2)"), "gives a twice"),
         (("explain", '{"pay": 3}'), "is no call"),
         (("explain", "pay(a=1)", "--at", "noon"), "is no time"),
         (("test", "policy.yaml", "--action", "nowhere:pay"), "no module 'nowhere'"),

@@ -169,12 +169,14 @@ def _read_call(text: str) -> tuple[str, dict[str, Any]]:
     if found is None:
         raise BadInput(f"{text!r} is no call: write pay(account=A1, cents=500)")
     inner, place = found[2] or "", 0
-    pairs = []
+    pairs: dict[str, str] = {}
     while inner[place:].strip():
         part = _ARGUMENT.match(inner, place)
         if part is None or part.end() == place:
             raise BadInput(f"{inner[place:]!r} is no argument: write name=value")
+        if part[1] in pairs:
+            raise BadInput(f"{text!r} gives {part[1]} twice: say it once")
         value = part[2].strip()
-        pairs.append(f"{part[1]}={value[1:-1] if value[:1] == value[-1:] == chr(39) else value}")
+        pairs[part[1]] = value[1:-1] if value[:1] == value[-1:] == chr(39) else value
         place = part.end()
-    return found[1], by_name(pairs)
+    return found[1], by_name([f"{argument}={value}" for argument, value in pairs.items()])
