@@ -496,6 +496,19 @@ def test_an_imported_run_is_never_called_reviewed(studio: Studio, opened: Open) 
     assert "exactly" not in page.locator("#actions-list").inner_text().lower()
 
 
+def test_a_row_is_chosen_though_the_list_is_drawn_anew_under_the_mouse(whole: Whole, opened: Open) -> None:
+    """Between the press of a button and its release the list may be drawn anew: what was pressed is chosen all the same."""
+    page = opened(whole.report.path)
+    row = page.locator("#list .line", has=page.locator("b", has_text="pay")).first
+    row.scroll_into_view_if_needed()
+    row.hover()
+    page.mouse.down()
+    page.evaluate("for (const line of document.querySelectorAll('#list .line')) line.replaceWith(line.cloneNode(true))")
+    page.mouse.up()
+    expect(page.locator("#detail h3")).to_contain_text("pay")
+    assert page.evaluate("document.activeElement.id") == "list"  # where the arrows go on from there
+
+
 def test_a_trace_of_any_shape_is_shown_as_recorded(studio: Studio, opened: Open) -> None:
     """Contents that hold anything but what they should break nothing: each row still shows its events."""
     run = studio.everything().run

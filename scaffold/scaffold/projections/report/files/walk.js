@@ -203,9 +203,10 @@ class Walk {
   }
 
   listen() {
-    for (const id of ["list", "strip"]) at(id).addEventListener("click", (event) => {
+    // Chosen when pressed, as in a listbox of the system: a list drawn anew before the release knows of no click. Who reads aloud only clicks.
+    for (const id of ["list", "strip"]) for (const kind of ["mousedown", "click"]) at(id).addEventListener(kind, (event) => {
       const option = event.target.closest("[data-number]");
-      if (option) this.choose(Number(option.dataset.number));
+      if (option && event.button === 0 && Number(option.dataset.number) !== this.chosen) this.choose(Number(option.dataset.number));
     });
     const enter = () => at("detail").focus();
     listKeys(at("list"), () => 1, () => Math.floor(at("list").clientHeight / LINE), { move: (steps) => this.move(steps), end: (last) => this.move(last ? Infinity : -Infinity), enter });
