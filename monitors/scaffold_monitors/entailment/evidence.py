@@ -149,7 +149,7 @@ def pointed(call: Call, request: str) -> Support:
 
 def support(leaf: Leaf, situation: Situation) -> Support:
     """How well the request vouches for a value."""
-    if asked_for(leaf, situation.request) or ("/" in leaf.text and _put_together(leaf, situation)):
+    if asked_for(leaf, situation.request) or _put_together(leaf, situation):
         return Support.REQUEST
     if leaf.origin.trusted or (situation.facts and not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
         return Support.TRUSTED
@@ -169,6 +169,8 @@ def _put_together(leaf: Leaf, situation: Situation) -> bool:
     "Copy the photos from Camera to Backup": `Backup/p1.jpg`, where the call's other path is `Camera/p1.jpg`. With a
     scheme or a host it is an address, which is nobody's to put together.
     """
+    if not isinstance(leaf.value, str) or "/" not in leaf.value:
+        return False
     folder, _, name = leaf.text.rpartition("/")
     if not (folder and name) or leaf.role not in ("record", "place", "thing", "principal"):
         return False

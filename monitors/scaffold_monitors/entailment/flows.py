@@ -147,7 +147,7 @@ def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Findin
 
 def _is_opaque(leaf: Leaf) -> bool:
     """Whether it is letters and digits, which nobody hits upon by chance; a number that counts may be known."""
-    return any(map(str.isdigit, leaf.text)) and any(map(str.isalpha, leaf.text))
+    return isinstance(leaf.value, str) and any(map(str.isdigit, leaf.text)) and any(map(str.isalpha, leaf.text))
 
 
 def _could_have_been_read(call: Call, leaf: Leaf, situation: Situation) -> bool:
