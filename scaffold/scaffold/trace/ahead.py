@@ -10,9 +10,12 @@ is wrong it ends without a word: whoever started it reads on from there, and mee
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from scaffold.trace.checked import Told
 
 _BATCH = 1 << 18  # bytes of lines and content
+_ROOM = 1 << 20  # bytes in the pipe: with less, each piece of a batch waits for its turn of the interpreter
 _BEGINS = b"checked:"  # before each batch: what else a program writes is none
 _LENGTH = 8  # bytes that say how long it is
 
@@ -71,12 +75,19 @@ async def ahead(folder: Path) -> AsyncGenerator[Batch]:
         return
     pipe = process.stdout
     assert pipe is not None  # noqa: S101 - it was asked for
+    if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
+        with suppress(OSError):  # the user has too many of them
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _ROOM)
+    read = partial(asyncio.get_running_loop().run_in_executor, None, _next, pipe)
     with pipe:
+        coming = read()
         try:
-            while (batch := await asyncio.to_thread(_next, pipe)) is not None:
+            while (batch := await coming) is not None:
+                coming = read()  # while whoever asked goes through this one
                 yield batch
         finally:
-            process.kill()
+            coming.cancel()
+            process.kill()  # ends a read that goes on
             process.wait()
 
 
