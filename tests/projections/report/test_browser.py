@@ -497,7 +497,7 @@ def test_an_imported_run_is_never_called_reviewed(studio: Studio, opened: Open) 
 
 
 def test_a_row_is_chosen_though_the_list_is_drawn_anew_under_the_mouse(whole: Whole, opened: Open) -> None:
-    """Between the press of a button and its release the list may be drawn anew: what was pressed is chosen all the same."""
+    """Between a button's press and its release the list may be drawn anew: what was pressed is chosen all the same."""
     page = opened(whole.report.path)
     row = page.locator("#list .line", has=page.locator("b", has_text="pay")).first
     row.scroll_into_view_if_needed()
