@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation, Weight
     from scaffold_monitors.entailment.clauses import Clause
 
 # What is counted, or left as it is, is put in nothing's place.
@@ -63,6 +63,11 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
         yield from _told(call, made_up, dictating, situation)
 
 
+def _replaced(call: Call, leaf: Leaf, strange: str, lost: str, weight: Weight = "revise") -> Finding:
+    why = f"{leaf.path} has {strange!r}, which stands nowhere, and no call uses the request's {lost!r}"
+    return against(call, weight, why, f"{leaf.path} is not what the request says", leaf, lost)
+
+
 def _addresses(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """An address or account that the request says does not give way to one that stands nowhere."""
     for leaf in made_up:
@@ -73,8 +78,7 @@ def _addresses(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Ite
                 (said for said in _said(situation.request) if _alike(said, each) and _unused(said, situation)), ""
             )
             if lost:
-                why = f"{leaf.path} has {each!r}, which stands nowhere, and no call uses the request's {lost!r}"
-                yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf, lost)
+                yield _replaced(call, leaf, each, lost, "block")
                 return
 
 
@@ -101,8 +105,7 @@ def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> I
         said = _shaped(situation.request)
         lost = next((each for each in said if _shape(each) == mine and _unused(each, situation)), "")
         if lost:
-            why = f"{leaf.path} is {leaf.text!r}, which stands nowhere, and no call uses the request's {lost!r}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost)
+            yield _replaced(call, leaf, leaf.text, lost)
             return
 
 
@@ -189,8 +192,7 @@ def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iter
             continue
         lost = [word for word in _before(leaf.path, situation.request) if stem(word) not in situation.stems]
         if lost:
-            why = f"{leaf.path} is {leaf.text!r}, which stands nowhere, and no call uses the request's {lost[0]!r}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost[0])
+            yield _replaced(call, leaf, leaf.text, lost[0])
             return
 
 
