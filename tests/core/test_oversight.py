@@ -209,6 +209,31 @@ def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_fore
     assert (outcome.answer, world.done) == ("ActionRefused", [])
 
 
+@pytest.mark.parametrize(
+    ("decision", "setting", "recorded"),
+    [
+        ("allow", "block", ("block", "timeout")),
+        ("allow", "flag", ("flag", "timeout")),
+        ("flag", "flag", ("flag", "timeout")),
+        ("escalate", "block", ("block", "timeout")),
+        ("block", "flag", ("block", "ok")),
+    ],
+)
+def test_a_verdict_that_comes_late_since_nothing_could_stop_its_monitor_counts_only_as_stricter_than_none(
+    world: World, watcher: type[Watcher], decision: Any, setting: Any, recorded: tuple[str, str]
+) -> None:
+    """A monitor that holds the event loop past its seconds is taken as one that was cut off, and says why."""
+
+    def blocks(_: Subject) -> Verdict:
+        world.clock.advance(6.0)
+        return Verdict(decision=decision, rationale="read in its own time")
+
+    outcome = world.solve(paying, monitors=[watcher(blocks, timeout_s=5.0, on_timeout=setting)])
+    (verdict,) = outcome.verdicts
+    assert (verdict.decision, verdict.status) == recorded
+    assert ("took longer than 5 s" in verdict.reason) == (recorded[1] == "timeout")
+
+
 def test_a_dear_tier_is_asked_when_the_stakes_or_a_doubt_ask_for_it(world: World, watcher: type[Watcher]) -> None:
     """Tier 2 reads at medium stakes, tier 3 at high ones, and either when a score is neither low nor high."""
     tiers = [watcher(name=f"tier{tier}", tier=tier, watches=frozenset({"plan"})) for tier in (0, 1, 2, 3)]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.plan import ActionCall
-    from scaffold.vocabulary.review import Decision, Stakes, StepRecord
+    from scaffold.vocabulary.review import Decision, MonitorSpec, Stakes, StepRecord
     from scaffold.vocabulary.task import Task
 
 _json = msgspec.json.Decoder()
@@ -453,13 +453,16 @@ class Reviews:
                 and verdict.status != "abstain"
             ):
                 verdict = msgspec.structs.replace(verdict, decision=spec.on_error)
+        seconds = (self._recorder.ticks() - started) / 1e6
+        if seconds > spec.timeout_s and verdict.status == "ok":
+            verdict = _late(verdict, spec)
         return msgspec.structs.replace(
             verdict,
             monitor=each.name,
             version=spec.version,
             settings=each.settings,
             usage=verdict.usage if context.usage is NO_USAGE else context.usage + verdict.usage,
-            seconds=(self._recorder.ticks() - started) / 1e6,
+            seconds=seconds,
         )
 
     def write(
@@ -497,6 +500,17 @@ class Reviews:
             waives=waives,
         )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
+
+
+def _late(verdict: Verdict, spec: MonitorSpec) -> Verdict:
+    """What counts of a verdict that came too late: only what is stricter than none in time.
+
+    Who blocks the event loop cannot be stopped, and so can come late.
+    """
+    if SEVERITY[verdict.decision] > SEVERITY[spec.on_timeout]:
+        return verdict
+    said = f"its verdict, {verdict.decision}, took longer than {spec.timeout_s:g} s, in which it let nothing else run"
+    return Verdict(decision=spec.on_timeout, status="timeout", rationale=said)
 
 
 _subjects = msgspec.json.Decoder(Subject)
