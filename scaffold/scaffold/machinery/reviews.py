@@ -447,22 +447,14 @@ class Reviews:
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
         else:
-            if (
-                verdict.status != "ok"
-                and SEVERITY[verdict.decision] < SEVERITY[spec.on_error]
-                and verdict.status != "abstain"
-            ):
-                verdict = msgspec.structs.replace(verdict, decision=spec.on_error)
-        seconds = (self._recorder.ticks() - started) / 1e6
-        if seconds > spec.timeout_s and verdict.status == "ok":
-            verdict = _late(verdict, spec)
+            verdict = _counted(verdict, spec, (self._recorder.ticks() - started) / 1e6)
         return msgspec.structs.replace(
             verdict,
             monitor=each.name,
             version=spec.version,
             settings=each.settings,
             usage=verdict.usage if context.usage is NO_USAGE else context.usage + verdict.usage,
-            seconds=seconds,
+            seconds=(self._recorder.ticks() - started) / 1e6,
         )
 
     def write(
@@ -502,12 +494,15 @@ class Reviews:
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
 
 
-def _late(verdict: Verdict, spec: MonitorSpec) -> Verdict:
-    """What counts of a verdict that came too late: only what is stricter than none in time.
+def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
+    """What a monitor's verdict counts as, which took so many seconds: a check that was not made is never a pass.
 
-    Who blocks the event loop cannot be stopped, and so can come late.
+    Who blocks the event loop cannot be stopped, and so can come late: that counts where it is stricter than `on_timeout`.
     """
-    if SEVERITY[verdict.decision] > SEVERITY[spec.on_timeout]:
+    if verdict.status != "ok":
+        lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain"
+        return msgspec.structs.replace(verdict, decision=spec.on_error) if lenient else verdict
+    if seconds <= spec.timeout_s or SEVERITY[verdict.decision] > SEVERITY[spec.on_timeout]:
         return verdict
     said = f"its verdict, {verdict.decision}, took longer than {spec.timeout_s:g} s, in which it let nothing else run"
     return Verdict(decision=spec.on_timeout, status="timeout", rationale=said)

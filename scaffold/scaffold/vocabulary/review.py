@@ -197,7 +197,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         on_error: the decision when it raises or answers nonsense.
         on_timeout: the decision when it takes too long.
         on_missing: the decision when no backend answers for a role it needs; `block` refuses to begin at all.
-        timeout_s: seconds it may take for one subject; of a later verdict only what is stricter than `on_timeout` counts.
+        timeout_s: seconds it may take for one subject; a later verdict counts where it is stricter than `on_timeout`.
         default: whether it is on when a task names no monitors.
         reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs one that does.
         settings: JSON of its settings, part of what makes a recorded verdict final.
