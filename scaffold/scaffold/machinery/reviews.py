@@ -497,7 +497,7 @@ class Reviews:
 def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
     """What a monitor's verdict counts as, which took so many seconds: a check that was not made is never a pass.
 
-    Who blocks the event loop cannot be stopped, and so can come late: that counts where it is stricter than `on_timeout`.
+    Who blocks the event loop cannot be stopped: what comes so late counts where it is stricter than `on_timeout`.
     """
     if verdict.status != "ok":
         lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain"
