@@ -20,7 +20,7 @@ FOLDER = Path(sys.argv[1])
 PLAIN = {"type": "object", "properties": {"text": {"type": "string"}}, "additionalProperties": False}
 NAMES = [
     "change", "child", "cries", "die", "echo", "error", "fault", "flood", "garbage", "hang", "links",
-    "numbers", "picture", "reveal", "silent_change", "stubborn", "wrong",
+    "numbers", "picture", "refuse", "reveal", "silent_change", "stubborn", "wrong",
 ]  # fmt: skip
 
 
@@ -119,12 +119,17 @@ def answer(message: dict[str, Any]) -> None:
                     "result": {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info},
                 }
             )
+        case "tools/list" if (FOLDER / "cursor.txt").exists():
+            cursor = (FOLDER / "cursor.txt").read_text()
+            send({"id": message["id"], "result": {"tools": tools(), "nextCursor": cursor}})
         case "tools/list":
             with (FOLDER / "listed.txt").open("a") as file:
                 file.write("listed\n")
             send({"id": message["id"], "result": {"tools": tools()}})
         case "tools/call" if message["params"]["name"] == "fault":
             send({"id": message["id"], "error": {"code": -32603, "message": "it broke"}})
+        case "tools/call" if message["params"]["name"] == "refuse":
+            send({"id": message["id"], "error": {"code": -32000, "message": "not today"}})
         case "tools/call":
             params = message["params"]
             send({"id": message["id"], "result": call(params["name"], params.get("arguments") or {})})

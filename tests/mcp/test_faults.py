@@ -12,6 +12,15 @@ from scaffold.errors import BadInput, NotPerformed
 from scaffold.interfaces import Answer, Question
 from scaffold.mcp import McpServer
 
+_OF_ANOTHER_TIME = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    info = {"protocolVersion": "1999-01-01", "capabilities": {}, "serverInfo": {"name": "old", "version": "1"}}
+    answer = {"result": info} if message["method"] == "initialize" else {"error": {"code": -32601, "message": "no"}}
+    if "id" in message:
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+"""
 ECHO = ("rogue.echo", {"text": "hello"})
 
 
@@ -23,6 +32,7 @@ ECHO = ("rogue.echo", {"text": "hello"})
         ("flood", "a message of more than 4,194,304 bytes"),
         ("hang", "no answer within 0.5 s"),
         ("fault", "answered with the error -32603: it broke"),
+        ("refuse", "answered with the error -32000: not today"),
         ("error", "the tool says that it failed: no such thing"),
         ("wrong", "cannot be used: Invalid structured content"),
     ],
@@ -43,7 +53,18 @@ def test_what_goes_wrong_in_the_middle_of_a_call_is_unknown(
         assert outcome.actions[0].status == "unknown"
 
     go(story())
-    assert world.called().count(tool) == (0 if tool == "fault" else 1)
+    assert world.called().count(tool) == (0 if tool in {"fault", "refuse"} else 1)
+
+
+def test_an_error_of_any_number_leaves_a_server_running(world: Any, go: Any) -> None:
+    """A server may number its errors as the SDK does its own for a lost connection: it goes on, with its state."""
+
+    async def story() -> Any:
+        server = await world.accepted()
+        return await world.run(server, ("rogue.child", {}), ("rogue.refuse", {}), ECHO)
+
+    assert go(story()).answer[2] == "hello"
+    assert (world.folder / "listed.txt").read_text().split() == ["listed"] * 2  # accepted, and once for the run
 
 
 def test_a_read_that_fails_is_known_to_have_failed(world: Any, go: Any) -> None:
@@ -207,9 +228,71 @@ def test_arguments_that_do_not_fit_the_accepted_schema_never_leave(world: Any, g
         return await world.run(server, ("rogue.echo", {"text": 5}), ("rogue.echo", {"words": "x"}))
 
     first, second = go(story()).answer
-    assert "ActionRefused: its arguments do not fit: text: 5 is not of type 'string'" in first
+    assert 'ActionRefused: its arguments do not fit: text: 5 is not of type "string"' in first
     assert "'words' was unexpected" in second
     assert world.called() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"$ref": "#/$defs/nothing"},
+        {"$ref": "http://127.0.0.1:9/text.json"},
+        {"$ref": "file:///etc/hostname"},
+        {"type": "string", "pattern": "("},
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_that_tools_fault(world: Any, go: Any, text: Any) -> None:
+    """Nothing is fetched, its calls are refused, and the server's other tools are of use."""
+    schema = {"type": "object", "properties": {"text": text}}
+    (world.folder / "tools.json").write_text(json.dumps({"change": {"inputSchema": schema}}))
+
+    async def story() -> Any:
+        return await world.run(await world.accepted(), ("rogue.change", {"text": "x"}), ECHO)
+
+    refused, echoed = go(story()).answer
+    assert "the schema of the tool 'rogue.change' is none that can be used: " in refused
+    assert echoed == "hello"
+    assert world.called() == ["echo"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits", "not_so"),
+    [
+        ({"type": "number", "multipleOf": 0.01}, 19.99, 19.999),
+        ({"type": "string", "pattern": r"^\p{L}+$"}, "Zoë", "Zoë 2"),
+        ({"type": "string", "pattern": "^(a+)+$"}, "aaa", "a" * 60 + "b"),
+        ({"$ref": "#/$defs/a"}, "x", None),
+    ],
+)
+def test_a_schema_is_read_as_json_schema_is(world: Any, go: Any, schema: Any, fits: Any, not_so: Any) -> None:
+    """Cents are multiples of 0.01, patterns are those of the web and end in time, and so does what refers to itself."""
+    whole = {
+        "type": "object",
+        "properties": {"text": schema},
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+    }
+    (world.folder / "tools.json").write_text(json.dumps({"child": {"inputSchema": whole}}))
+
+    async def story() -> Any:
+        return await world.run(
+            await world.accepted(), ("rogue.child", {"text": fits}), ("rogue.child", {"text": not_so})
+        )
+
+    first, second = go(story()).answer
+    assert first.isdigit()
+    assert not_so is None or "its arguments do not fit: text: " in second
+
+
+def test_a_cursor_that_does_not_move_on_ends_the_list(world: Any, go: Any) -> None:
+    """Servers that name a next page after the last one, by an empty text or the same one again, can be used."""
+    for cursor in ("", "again"):
+        (world.folder / "cursor.txt").write_text(cursor)
+
+        async def story() -> Any:
+            return await world.run(await world.accepted(), ECHO)
+
+        assert go(story()).answer == ["hello"]
 
 
 def test_a_program_that_is_no_server_is_told_as_such(world: Any, go: Any) -> None:
@@ -221,6 +304,7 @@ def test_a_program_that_is_no_server_is_told_as_such(world: Any, go: Any) -> Non
         (sys.executable, "-c", says): r"it ended with status 4; its last words: 'I need a config file'",
         (sys.executable, "-c", "print('hello there')"): r"no message of JSON-RPC: 'hello there'",
         (sys.executable, "-c", "import time; time.sleep(60)"): r"did not answer within 0\.3 s",
+        (sys.executable, "-c", _OF_ANOTHER_TIME): r"Unsupported protocol version from the server: 1999-01-01",
         ("no-such-program-at-all",): r"there is no program 'no-such-program-at-all'",
     }
 

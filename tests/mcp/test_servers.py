@@ -118,6 +118,67 @@ def test_a_server_that_does_not_listen_is_unavailable(world: Any, go: Any) -> No
     go(story())
 
 
+def forgetful_app(sessions: list[str], *, said: dict[str, Any] | None) -> Any:
+    """A server with sessions, as protocols up to 2025 have them, which it tells by 404, or by an error of its own.
+
+    Its tool `forget` ends all sessions there are once it has answered.
+    """
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    listed = [{"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "forget")]
+
+    def given(message: dict[str, Any]) -> dict[str, Any]:
+        match message["method"]:
+            case "initialize":
+                version = message["params"]["protocolVersion"]
+                server = {"capabilities": {"tools": {}}, "serverInfo": {"name": "forgetful", "version": "1"}}
+                return {"result": {"protocolVersion": version, **server}}
+            case "tools/list":
+                return {"result": {"tools": listed}}
+            case "tools/call":
+                return {"result": {"content": [{"type": "text", "text": "done"}]}}
+        return {"error": {"code": -32601, "message": "no such method"}}
+
+    async def answer(request: Request) -> Response:
+        message = await request.json() if request.method == "POST" else {}
+        if "id" not in message:
+            return Response(status_code=202 if message else 405)
+        told = {"jsonrpc": "2.0", "id": message["id"]}
+        if message["method"] == "initialize":
+            sessions.append(f"session-{len(sessions)}")
+        elif request.headers.get("mcp-session-id") != sessions[-1]:
+            return JSONResponse({**told, "error": said}, 400) if said else Response(status_code=404)
+        headers = {"mcp-session-id": sessions[-1]}
+        if message.get("params", {}).get("name") == "forget":
+            sessions.append("none")
+        return JSONResponse({**told, **given(message)}, headers=headers)
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["GET", "POST", "DELETE"])])
+
+
+@pytest.mark.parametrize("said", [None, {"code": -32001, "message": "Session not found"}])
+@pytest.mark.parametrize("old", [True, False])
+def test_a_server_that_forgot_us_is_spoken_to_anew(
+    world: Any, go: Any, monkeypatch: pytest.MonkeyPatch, said: Any, *, old: bool
+) -> None:
+    """After a restart or a long silence: found out before a call where its list is old, and by one call at most."""
+    if old:
+        monkeypatch.setattr("scaffold.mcp.server._FRESH_S", 0.0)
+    sessions: list[str] = []
+
+    async def story(url: str) -> Any:
+        server = await world.accepted("it", url=f"{url}/mcp", timeout_s=30)
+        return await world.run(server, ("it.forget", {}), ("it.echo", {}), ("it.echo", {}))
+
+    with listening(forgetful_app(sessions, said=said)) as url:
+        first, second, third = go(story(url)).answer
+    assert (first, third) == ("done", "done")
+    assert second == "done" if old else second.startswith("OutcomeUnknown: ")
+
+
 def test_an_http_server_that_goes_away_in_the_middle_of_a_call(world: Any, go: Any) -> None:
     """The call it was about is `unknown`; of the next it is known that nothing was sent."""
 

@@ -15,7 +15,6 @@ from scaffold.errors import (
     ActionFailed,
     ActionRefused,
     BadInput,
-    MissingExtra,
     NotPerformed,
     ObservationWithheld,
     OutcomeUnknown,
@@ -23,6 +22,7 @@ from scaffold.errors import (
     nearest,
 )
 from scaffold.hosting import GatedRun
+from scaffold.schemas import faults_by
 from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.canonical import canonical
 
@@ -290,25 +290,14 @@ def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str
         BadInput: the schema is none, or refers to what would have to be fetched.
         MissingExtra: there is nothing that reads JSON Schema.
     """
-    try:
-        import jsonschema_rs as library
-    except ImportError:
-        raise MissingExtra(f"the schema of the tool {name!r}", extra) from None
-    try:
-        validator = library.validator_for(schema, offline=True)
-    except (library.ValidationError, library.ReferencingError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise BadInput(f"the schema of the tool {name!r} is none that can be used: {said}") from None
+    faults = faults_by(schema, name, extra)
     defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
 
     def fit(arguments: dict[str, Any]) -> dict[str, Any]:
         values = {**defaults, **arguments}
-        if validator.is_valid(values):
-            return values
-        faults = [
-            f"{'.'.join(str(part) for part in fault.instance_path) or 'arguments'}: {fault.message[:200]}"
-            for fault in validator.iter_errors(values)
-        ]
-        raise ValueError("; ".join(faults[:5]))
+        said = faults(values)
+        if said:
+            raise ValueError(said)
+        return values
 
     return fit

@@ -9,6 +9,8 @@ import time
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from scaffold.errors import BadInput, ToolFailed
 from scaffold.mcp.pins import Tool
 from scaffold.mcp.transport import Ending
@@ -139,20 +141,20 @@ class Connection:
 
         self.stale = False  # first, so that a change while they are listed is not lost
         found: dict[str, Tool] = {}
-        cursor = None
+        cursors: list[str | None] = [None]
         async with asyncio.timeout(seconds):
-            for _ in range(_MOST_PAGES):
-                page = await self._client.session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+            while len(cursors) <= _MOST_PAGES and len(found) <= _MOST_TOOLS:
+                page = await self._client.session.list_tools(params=PaginatedRequestParams(cursor=cursors[-1]))
                 for each in page.tools:
                     if not _NAME.match(each.name):
                         raise BadInput(f"the MCP server {self._server!r} has a tool of the odd name {each.name[:80]!r}")
-                    if each.name in found:
+                    tool = _described(each)
+                    if found.setdefault(tool.name, tool) != tool:
                         raise BadInput(f"the MCP server {self._server!r} has two tools named {each.name!r}")
-                    found[each.name] = _described(each)
-                cursor = page.next_cursor
-                if cursor is None:
+                if page.next_cursor in cursors:  # none; or where it was before, as of servers that always name one
                     break
-        if cursor is not None or len(found) > _MOST_TOOLS:
+                cursors.append(page.next_cursor)
+        if len(cursors) > _MOST_PAGES or len(found) > _MOST_TOOLS:
             raise BadInput(
                 f"the MCP server {self._server!r} lists more than {_MOST_TOOLS:,} tools, or never ends listing"
             )
@@ -168,14 +170,16 @@ class Connection:
         from mcp import MCPError
         from mcp_types import REQUEST_TIMEOUT
 
+        until = time.monotonic() + seconds
         try:
             # The session itself: the SDK's client around it sends a call again when a server objects to its headers.
             return await self._client.session.call_tool(tool, arguments, seconds)
         except MCPError as error:
-            if error.code == REQUEST_TIMEOUT:
+            if error.code == REQUEST_TIMEOUT and time.monotonic() >= until:  # servers have that number for other things
                 raise ToolFailed(f"no answer within {seconds:g} s") from None
             await asyncio.sleep(0)  # its transport may know more
-            if _ends(error.code, error.message):
+            self.stale = self.stale or not self.ending.is_told  # an address may have forgotten us: that is seen then
+            if self.gone or (not self.ending.is_told and _ends(error.code, error.message)):
                 self.ending.set(error.message)
                 raise ToolFailed(f"its server went away in the middle of the call: {self.why()}") from None
             raise ToolFailed(f"its server answered with the error {error.code}: {error.message}") from None
@@ -183,7 +187,7 @@ class Connection:
             said = (
                 "it asks for more input, and nobody is there to give it"
                 if "InputRequired" in str(error)
-                else str(error)
+                else said_of(error)
             )
             raise ToolFailed(f"what its server answered cannot be used: {said}") from None
 
@@ -216,6 +220,14 @@ def _described(tool: Any) -> Tool:
         output_schema=tool.output_schema,
         annotations=annotations,
     )
+
+
+def said_of(error: Exception) -> str:
+    """What an error says; of a message that does not fit the protocol, where it does not."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"it does not fit the protocol: {'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -25,13 +25,12 @@ from scaffold.mcp.pins import Pins, Tool, compare
 from scaffold.mcp.results import shortened, value_of, without
 from scaffold.mcp.settings import ServerSettings, expanded, settings_of
 from scaffold.mcp.transport import Ending, address, as_transport, program
+from scaffold.schemas import faults_by
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.wrapping.scrubbing import scrubbed
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-
     from scaffold.interfaces import Action, FindsCredentials
     from scaffold.mcp.connection import Connection
     from scaffold.mcp.pins import Change
@@ -65,7 +64,7 @@ class McpServer:
         base: Path | None = None,
         credentials: Mapping[str, Any] | None = None,
     ) -> None:
-        if find_spec("mcp") is None:
+        if find_spec("mcp") is None or find_spec("jsonschema_rs") is None:
             raise MissingExtra(f"the MCP server {name!r}", "mcp")
         self.name = name
         self.settings = settings
@@ -220,9 +219,16 @@ class McpServer:
         if live is not None and not live.gone and not live.stale and time.monotonic() - live.listed < _FRESH_S:
             return live
         async with self._opening:
-            live = await self._connected()
+            before, live = self._live, await self._connected()
             if live.stale or time.monotonic() - live.listed >= _FRESH_S:
-                self._look_at(await self._list(live))
+                try:
+                    found = await self._list(live)
+                except Unavailable:
+                    if live is not before:
+                        raise
+                    live = await self._connected()  # it may only have forgotten us, as after a restart of its own
+                    found = await self._list(live)
+                self._look_at(found)
             return live
 
     def _look_at(self, found: list[Tool]) -> None:
@@ -245,8 +251,8 @@ class McpServer:
     async def _open(self) -> Connection:
         from scaffold.mcp.connection import Connection
 
-        ending = Ending()
         said = self.settings
+        ending = Ending(is_told=said.command is not None)
         if said.command is not None:
             env, self._secrets = expanded(said.env, self.name, self._credentials)
             log = self._base / said.log if said.log else None
@@ -277,8 +283,12 @@ class McpServer:
             raise self._not_there(error, live.ending) from None
 
     def _not_there(self, error: Exception, ending: Ending) -> ScaffoldError:
+        from scaffold.mcp.connection import said_of
+
         waited = f"it did not answer within {self.settings.start_s:g} s"
-        why = waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {error}"
+        why = (
+            waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {said_of(error)}"
+        )
         if self.settings.url is not None:
             return Unavailable(self._clean(f"the MCP server {self.name!r} at {self.settings.url} is not there: {why}"))
         words = ending.last_words.decode(errors="replace").strip()
@@ -330,20 +340,11 @@ class McpAction:
         self._fitting = b""
 
     @cached_property
-    def _validator(self) -> Validator:
-        from jsonschema import SchemaError
-        from jsonschema.validators import validator_for
-        from referencing import Registry
-
-        kind = validator_for(self._tool.input_schema)
+    def _faults(self) -> Callable[[dict[str, Any]], str]:
         try:
-            kind.check_schema(self._tool.input_schema)
-        except SchemaError as error:
-            raise ValueError(f"the schema of {self.spec.name} is none: {error.message}") from None
-        made: Validator = kind(
-            self._tool.input_schema, registry=Registry()
-        )  # nothing is fetched that a schema refers to
-        return made
+            return faults_by(self._tool.input_schema, self.spec.name, "mcp")
+        except BadInput as error:
+            raise ValueError(str(error)) from None
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check arguments against the accepted schema; a tool that has changed since takes none."""
@@ -354,12 +355,9 @@ class McpAction:
         values: dict[str, Any] = decode(exact)
         if exact == self._fitting:  # the gate asks more than once about one call
             return values
-        faults = [
-            f"{'.'.join(str(part) for part in fault.absolute_path) or 'arguments'}: {shortened(fault.message)}"
-            for fault in self._validator.iter_errors(values)
-        ]
+        faults = self._faults(values)
         if faults:
-            raise ValueError("; ".join(faults[:5]))
+            raise ValueError(faults)
         self._fitting = exact
         return values
 

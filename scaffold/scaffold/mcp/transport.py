@@ -38,10 +38,14 @@ class Ending:
     Attributes:
         reason: in words; empty while it can be.
         last_words: the end of what the program wrote on its standard error.
+        is_told: whether the transport tells of each end, as a program's pipes do.
+        is_ours: whether we have begun to end it, so that what it does then is no reason.
     """
 
     reason: str = ""
     last_words: bytes = b""
+    is_told: bool = False
+    is_ours: bool = False
     told: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def set(self, reason: str) -> None:
@@ -126,6 +130,7 @@ async def program(
         leash = _leash(process.pid)
         yield incoming, outgoing
     finally:
+        ending.is_ours = True
         try:
             await _end(process, workers, misbehaved=bool(ending.reason))
         finally:
@@ -179,7 +184,8 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
     if not line and await _has_ended(process, _MOMENT_S):
         status = process.returncode or 0  # says more than a closed pipe
         reason = "it was killed" if status < 0 else f"it ended with status {status}"
-    ending.set(reason)  # before whoever waits for an answer is told that there will be none
+    if not ending.is_ours:
+        ending.set(reason)  # before whoever waits for an answer is told that there will be none
     into.close()
 
 
@@ -192,7 +198,8 @@ async def _write(process: asyncio.subprocess.Process, messages: AsyncIterator[An
             await stdin.drain()  # type: ignore[union-attr]  # as above
     except OSError:
         await asyncio.sleep(2 * _MOMENT_S)  # when it has ended, its output says more
-        ending.set("it no longer reads its input")
+        if not ending.is_ours:
+            ending.set("it no longer reads its input")
 
 
 async def _listen(process: asyncio.subprocess.Process, log: IO[bytes] | None, ending: Ending) -> None:
