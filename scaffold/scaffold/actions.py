@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -39,7 +40,8 @@ class FunctionAction:
         self._waits = inspect.iscoroutinefunction(function)
         arguments = TypeAdapter(shape.arguments)
         self._check = arguments.validator.validate_python
-        self._plain = arguments.serializer.to_python
+        self._dump = arguments.serializer.to_python
+        self._has_sets = '"uniqueItems"' in json.dumps(shape.schema)
         self._names = tuple(shape.arguments.model_fields)
         self._told = shape.told
         self._credentials = shape.credentials
@@ -52,24 +54,29 @@ class FunctionAction:
         raise TypeError(f"{self.spec.name} is an action: propose it from a planner with act({self.spec.name!r}, ...)")
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Check arguments against the function's annotations, and give them as JSON values with defaults filled in."""
+        """Check arguments against the function's annotations, and give them as JSON values with defaults filled in.
+
+        Raises:
+            ValueError: they do not fit, or what is made of them is not read again as just that.
+        """
         try:
-            checked = self._check(dict(arguments), strict=False)
+            plain = self._plain(self._check(dict(arguments), strict=False))
         except ValidationError as error:
             raise ValueError(_faults_of(error)) from None
-        return self._plain(checked, mode="json")  # type: ignore[no-any-return]  # a model's is a dict
+        self._must_stay(plain)
+        return plain
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
         """Redeem the clearance on exactly these arguments, then do it.
 
         Raises:
-            NotPerformed: its annotations do not take what they have let through: a validator changes what it reads.
+            NotPerformed: its annotations no longer take what they have let through, or make something else of it.
         """
         call = clearance.redeem(self.spec.name, canonical(arguments))
         try:
             values = self._values(arguments, call)
-        except ValidationError as error:
-            raise NotPerformed(f"what was reviewed does not fit: {_faults_of(error)}") from None
+        except ValueError as error:
+            raise NotPerformed(f"what was reviewed is not what would be done: {error}") from None
         if self._waits:
             return await self._function(**values)
         return await asyncio.to_thread(self._function, **values)
@@ -133,7 +140,8 @@ class FunctionAction:
 
         def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
             undoing: FunctionAction = action(**declared)(wrapped)
-            unknown = [name for name in undoing._names if name not in {*self._names, "gave"}]
+            known = {*self.spec.parameters["properties"], "gave"}
+            unknown = [name for name in undoing.spec.parameters["properties"] if name not in known]
             if unknown:
                 raise TypeError(
                     f"{wrapped.__name__} undoes {self.spec.name}, which has no parameter {unknown[0]!r}: "
@@ -147,13 +155,34 @@ class FunctionAction:
 
     def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """The function's arguments, of the types that its annotations name."""
-        checked = self._check(dict(arguments))
+        self._must_stay(arguments)
+        checked = self._check(dict(arguments), strict=False)
         values = {name: getattr(checked, name) for name in self._names}
         if self._told:
             values[_CALL] = call
         for parameter, name in self._credentials.items():
             values[parameter] = call.credentials[name]
         return values
+
+    def _must_stay(self, arguments: Mapping[str, Any]) -> None:
+        """See that what is reviewed is what the function is given.
+
+        Raises:
+            ValueError: a validator, an alias or a serializer makes something else of what it made itself.
+        """
+        try:
+            plain = self._plain(self._check(dict(arguments), strict=False))
+        except ValidationError as error:
+            raise ValueError(f"what they are made into does not fit itself: {_faults_of(error)}") from None
+        if canonical(plain) != canonical(arguments):
+            names = {**arguments, **plain}
+            changed = [name for name in names if canonical(plain.get(name)) != canonical(arguments.get(name))]
+            raise ValueError(f"what they are made into is made into something else again: {', '.join(changed)}")
+
+    def _plain(self, checked: Any) -> dict[str, Any]:
+        """Arguments as JSON values, under the names and in the forms that their schema has."""
+        plain: dict[str, Any] = self._dump(checked, mode="json", by_alias=True, round_trip=True)
+        return _in_order(plain, self._dump(checked, by_alias=True, round_trip=True)) if self._has_sets else plain
 
 
 @overload
@@ -211,10 +240,9 @@ def action(  # noqa: PLR0913 - all that an action may declare
             said = "is a generator: called, it does nothing yet, and would be taken to have been done; return its value"
             raise TypeError(f"{wrapped.__name__} {said}")
         shape = _shape_of(wrapped)
-        arguments = shape.arguments
-        unknown = [field for field in identity if field not in arguments.model_fields]
+        unknown = [field for field in identity if field not in shape.schema["properties"]]
         if unknown:
-            raise TypeError(f"{wrapped.__name__} has no parameter {unknown[0]!r}, which its identity names")
+            raise TypeError(f"{wrapped.__name__} has no argument {unknown[0]!r}, which its identity names")
         spec = ActionSpec(
             name=name or wrapped.__name__,
             description=(inspect.getdoc(wrapped) or "").split("\n", 1)[0],
@@ -251,6 +279,19 @@ def _faults_of(error: ValidationError) -> str:
     )
 
 
+def _in_order(plain: Any, value: Any) -> Any:
+    """A JSON value with the items of each set in one order, whatever their hashes are in this process."""
+    match plain, value:
+        case list(), set() | frozenset():
+            return sorted(plain, key=canonical)
+        case dict(), dict() if len(plain) == len(value):
+            return {name: _in_order(plain[name], each) for name, each in zip(plain, value.values(), strict=True)}
+        case list(), list() | tuple() if len(plain) == len(value):
+            return [_in_order(item, each) for item, each in zip(plain, value, strict=True)]
+        case _:
+            return plain
+
+
 def _credential_in(hint: Any) -> str:
     """The name of the credential that an annotation asks for; empty when it asks for none."""
     marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Credential)]
@@ -278,11 +319,16 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
         fields[parameter.name] = (hints[parameter.name], default)
     try:
         model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-        schema = model.model_json_schema()
+        schema: dict[str, Any] = model.model_json_schema()
     except PydanticUserError as error:  # no schema is known for a type, or it is no JSON
         why = str(error.message).partition("\n")[0].partition(". Set ")[0]
         raise TypeError(
             f"{function.__name__}: an argument is what JSON can hold (text, numbers, truth values, lists, dicts, "
             f"pydantic models, dataclasses): {why}"
         ) from None
+    if '"writeOnly"' in json.dumps(schema):
+        raise TypeError(
+            f"{function.__name__}: a SecretStr would be written as stars, and reach the function so: "
+            'take it as `Annotated[str, Credential("NAME")]`, which no trace holds'
+        )
     return _Shape(model, schema, told, credentials)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
+from pydantic import AfterValidator, Field
 from tests.core.doing import doing, planning
 
-from scaffold import Plan, Planned, Planning, Task, Verdict, act, carry_out, propose
+from scaffold import Plan, Planned, Planning, Task, Verdict, act, action, carry_out, propose
 from scaffold.errors import ActionError, TaskError
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.answers import signed
@@ -68,6 +70,48 @@ def test_two_of_three_have_to_approve(world: World, watcher: type[Watcher]) -> N
     (given,) = world.facts(outcome, "approval.given")
     assert sorted([given["by"], *given["beside"]]) == ["ben", "cy"]
     assert given["comment"] in {"ben: again; cy: fine", "cy: fine; ben: again"}
+
+
+def test_what_was_approved_is_what_is_performed_after_a_resume(world: World, watcher: type[Watcher]) -> None:
+    """An argument that is left out is filled in once: what a person saw is not made anew by the run that goes on."""
+    numbers = count(1)
+
+    async def give(to: str, number: Any) -> None:
+        world.done.append((to, number))
+
+    give.__annotations__["number"] = Annotated[int, Field(default_factory=lambda: next(numbers))]
+    agent = world.agent(doing("give", to="ann"), monitors=[watcher(ESCALATE)], actions=[action(give)])
+    outcome = agent.solve_sync(Task(prompt="x"))
+    (shown,) = asked_for(world, outcome)["calls"]
+    say(world, outcome, answer_to(world, outcome, "ben"))
+    assert agent.resume_sync(outcome.run).status == "solved"
+    assert world.done == [("ann", shown["arguments"]["number"])]
+
+
+@pytest.mark.parametrize("change", ["validator", "refuses"])
+def test_what_is_made_otherwise_after_a_resume_is_not_performed(
+    world: World, watcher: type[Watcher], change: str
+) -> None:
+    """Where the same argument is read as something else than what was approved, the run says so, or it is refused."""
+    resumed: list[bool] = []
+
+    def read(text: str) -> str:
+        if resumed and change == "refuses":
+            raise ValueError("nobody of that name")
+        return "eve" if resumed else text
+
+    async def give(to: Any) -> None:
+        world.done.append((to,))
+
+    give.__annotations__["to"] = Annotated[str, AfterValidator(read)]
+    agent = world.agent(doing("give", to="ann"), monitors=[watcher(ESCALATE)], actions=[action(give)])
+    outcome = agent.solve_sync(Task(prompt="x"))
+    say(world, outcome, answer_to(world, outcome, "ben"))
+    resumed.append(True)
+    again = agent.resume_sync(outcome.run)
+    assert world.done == []
+    assert ("nobody of that name" in str(again.answer)) == (change == "refuses")
+    assert ("is not what was reviewed" in again.reason) == (change == "validator")
 
 
 def test_one_no_is_a_no_whoever_says_yes(world: World, watcher: type[Watcher]) -> None:

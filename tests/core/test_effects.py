@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import pytest
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from scaffold import Call, NotPerformed, Observation, Planning, Scaffold, Task, act, action, together
+from scaffold import Call, NotPerformed, Observation, Planning, Scaffold, Task, Verdict, act, action, together
 from scaffold.errors import ActionError, ActionFailed, MoveError, OutcomeUnknown
 from scaffold.interfaces import Claim
 from scaffold.trace.files import SPINE, FileJournal
@@ -53,18 +53,98 @@ def one_more(cents: int) -> int:
     return cents + 1
 
 
-def test_an_action_that_does_not_take_what_it_let_through_is_known_not_to_have_run(
-    world: World, watcher: type[Watcher]
-) -> None:
-    """A validator that changes what it reads may refuse what it made itself: the function was never called."""
+class Payee(BaseModel):
+    """A type that reads a name that it does not write, and has something else where that name is not given."""
 
-    @action(effect="irreversible")
-    async def give(cents: Annotated[int, AfterValidator(one_more)]) -> None:
+    account: str = Field("ours", validation_alias="iban")
+
+
+@pytest.mark.parametrize(
+    ("takes", "given", "why"),
+    [
+        (Annotated[int, AfterValidator(one_more)], 9, "does not fit itself: it: Value error, too much"),
+        (Annotated[int, AfterValidator(one_more)], 3, "made into something else again: it"),
+        (Annotated[int, AfterValidator(lambda euros: euros * 100)], 3, "made into something else again: it"),
+        (Payee, {"iban": "theirs"}, "made into something else again: it"),
+    ],
+)
+def test_what_a_type_would_read_as_something_else_again_is_refused(
+    world: World, watcher: type[Watcher], takes: Any, given: Any, why: str
+) -> None:
+    """What is reviewed is what the function is given: a type that makes more of what it made already fits no action."""
+
+    async def give(it: Any) -> None:
+        world.done.append((it,))
+
+    give.__annotations__["it"] = takes
+    outcome = world.solve(doing("give", {"it": given}), monitors=[watcher()], actions=[action(give)])
+    assert outcome.answer[0] == "ActionRefused"
+    assert why in outcome.answer[1]
+    assert not world.done
+
+
+def test_what_changes_only_once_it_is_performed_is_known_not_to_have_run(world: World, watcher: type[Watcher]) -> None:
+    """A validator that reads the world may make something else of what was reviewed: the function is not called."""
+    rates = [1]
+
+    async def give(cents: Any) -> None:
         world.done.append((cents,))
 
-    outcome = world.solve(doing("give", {"cents": 9}), monitors=[watcher()], actions=[give])
-    assert outcome.answer[:2] == ["ActionFailed", "what was reviewed does not fit: cents: Value error, too much"]
+    def says(_: Any) -> Verdict:
+        rates.append(7)
+        return Verdict(decision="allow")
+
+    give.__annotations__["cents"] = Annotated[int, AfterValidator(lambda cents: cents * rates[-1])]
+    outcome = world.solve(doing("give", {"cents": 9}), monitors=[watcher(says)], actions=[action(give)])
+    assert outcome.answer[0] == "ActionFailed"
+    assert outcome.answer[1].startswith("what was reviewed is not what would be done")
     assert not world.done
+
+
+class Transfer(BaseModel):
+    """A type whose fields have other names where they are written."""
+
+    account: str = Field("ours", alias="iban")
+    tags: set[str] = set()
+
+
+@pytest.mark.parametrize("told", [Transfer(iban="theirs", tags={"b", "a"}), {"iban": "theirs", "tags": ["b", "a"]}])
+def test_names_that_a_schema_gives_are_those_that_are_reviewed_and_performed(
+    world: World, watcher: type[Watcher], told: Any
+) -> None:
+    """A field with an alias reaches the function as it was reviewed, and a set is in one order in every process."""
+
+    @action(effect="irreversible", identity=("from",))
+    async def send(to: Transfer, sender: Annotated[str, Field(alias="from")]) -> None:
+        world.done.append((to.account, to.tags, sender))
+
+    reads = watcher()
+    outcome = world.solve(doing("send", {"to": told, "from": "me"}), monitors=[reads], actions=[send])
+    assert outcome.actions[0].status == "performed"
+    arguments = {"from": "me", "to": {"iban": "theirs", "tags": ["a", "b"]}}
+    assert outcome.actions[0].arguments == reads.seen[0].plan[0].arguments == arguments
+    assert world.done == [("theirs", {"a", "b"}, "me")]
+
+
+def test_bytes_are_no_argument(world: World, watcher: type[Watcher]) -> None:
+    """JSON has no one form for bytes: they would be reviewed as other text than an action reads."""
+
+    @action(effect="irreversible")
+    async def write(content: bytes) -> None:
+        world.done.append((content,))
+
+    outcome = world.solve(doing("write", {"content": b"abc"}), monitors=[watcher()], actions=[write])
+    assert "bytes have no one form in JSON" in outcome.reason
+    world.solve(doing("write", {"content": "abc"}), monitors=[watcher()], actions=[write])
+    assert world.done == [(b"abc",)]
+
+
+def test_a_secret_that_would_be_written_as_stars_is_no_argument() -> None:
+    """It would reach the function as stars; the cure is named."""
+    with pytest.raises(TypeError, match=r"unlock: a SecretStr would be .* Credential"):
+
+        @action
+        def unlock(code: SecretStr | None = None) -> None: ...
 
 
 @pytest.mark.parametrize("effect", ["read", "reversible", "irreversible"])

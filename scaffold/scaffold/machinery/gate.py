@@ -118,7 +118,7 @@ class Gate:
         progress = self._state.at(key)
         what = plan_asked(calls)
         if progress.digest:
-            _must_be_the_same(what, progress, key)
+            _must_be_the_same(what, progress.asked, key)
         else:
             event = ev.PlanProposed(key=key, digest="", actions=len(calls))
             self._reach("plan.proposed:before")
@@ -220,6 +220,9 @@ class Gate:
             PlanOnly: it would change the world in a run that only plans.
         """
         wrong, call = self._undoing.filled_in(call)
+        progress = self._state.at(key)
+        if progress.action is not None:  # what it leaves out was filled in then, and is not made anew
+            call = msgspec.structs.replace(call, arguments={**progress.action.arguments, **call.arguments})
         problem, arguments = (wrong, None) if wrong else self._fit(call)
         if arguments is None:
             problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
@@ -227,11 +230,12 @@ class Gate:
         exact = canonical(arguments)  # the bytes that are reviewed are those performed
         call = msgspec.structs.replace(call, arguments=decode(exact))
         action = self._actions.get(call.action)
-        progress = self._state.at(key)
         if progress.action is None:
             self._write_proposal(key, call, move, what, exact)
         else:
-            _must_be_the_same(what, progress, key)
+            _must_be_the_same(what, progress.asked, key)
+            if not problem:
+                _must_be_the_same(exact, canonical(progress.action.arguments), key)
         if progress.outcome is not None:
             return await self._effects.review_result(key, call, progress)
         if progress.intent is not None and action is not None and action.spec.effect != "read":
@@ -282,7 +286,7 @@ class Gate:
             known: dict[str, Any] = self._actions[action].validate(arguments)
         except ValueError:
             return False
-        return known == call.arguments
+        return canonical(known) == canonical(call.arguments)
 
     def _check_stop(self) -> None:
         by = self._people.stop_asked()
@@ -539,13 +543,13 @@ def _said_before(progress: Progress) -> list[Verdict]:
     return [said] if said is not None and said.decision == "block" else []
 
 
-def _must_be_the_same(what: bytes, progress: Progress, key: str) -> None:
+def _must_be_the_same(now: bytes, then: bytes, key: str) -> None:
     """A move that has waited may go on only as it was asked about.
 
     Raises:
         PlanChanged: its arguments were changed since.
     """
-    if what != progress.asked:
+    if now != then:
         raise PlanChanged(
             f"what the planner proposed at {key} was changed while it waited: it is not what was reviewed"
         )

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from pydantic import BaseModel
 
 from scaffold.errors import PlanError, nearest
 from scaffold.vocabulary.references import BARE, NOWHERE, Provenance, Reference, provenance_of, unwrap
@@ -266,13 +267,22 @@ def _recorded(value: Any) -> Any:
         case Later():
             return value.record()
         case Reference():
-            return value.value
+            return _recorded(value.value)
         case dict():
             return {name: _recorded(item) for name, item in value.items()}
         case list() | tuple():
             return [_recorded(item) for item in value]
         case _:
-            return value
+            return _as_read(value)
+
+
+def _as_read(value: Any) -> Any:
+    """A value that holds no reference, in the form in which actions read it: by the names that schemas have."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, round_trip=True)
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError("bytes have no one form in JSON: give text, in the form that the action reads")
+    return value
 
 
 def _where_from(value: Any, history: Provenance) -> Provenance:
