@@ -9,10 +9,14 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
-from langchain_core.tools import BaseTool, InjectedToolCallId, tool
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, InjectedToolCallId, Tool, tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
-from pydantic import AfterValidator, BaseModel
+from langgraph.types import Command, interrupt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, field_validator
 
 from scaffold.adapters.langgraph import actions_of, check, gated, thinking
 from scaffold.errors import ActionRefused, BadInput, RunEnding, StepRefused, Stopped
@@ -183,6 +187,85 @@ async def test_what_the_graph_puts_in_is_no_argument(front: Front) -> None:
     assert run.outcome.actions[0].arguments == {"invoice": "i1"}
     (message,) = [each for each in answer["messages"] if isinstance(each, ToolMessage)]
     assert message.artifact == {"receipt": 1}
+
+
+async def test_what_a_validator_has_converted_is_not_converted_again(front: Front) -> None:
+    """The tool gets what it makes of the model's own words, once; what is reviewed is what it is made of."""
+
+    class Order(BaseModel):
+        invoice: str = Field(alias="number")
+        euros: Annotated[int, AfterValidator(lambda euros: euros * 100)]
+        to: Annotated[str, BeforeValidator(lambda to: to["name"])]
+        code: SecretStr
+
+        @field_validator("invoice")
+        @classmethod
+        def _known(cls, invoice: str) -> str:
+            if not invoice.startswith("i"):
+                raise ValueError("no such invoice")
+            return invoice
+
+    @tool(args_schema=Order)
+    async def pay(invoice: str, euros: int, to: str, code: SecretStr) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, euros, to, code.get_secret_value()))
+        return "paid"
+
+    said = {"number": "i1", "euros": 3, "to": {"name": "Ann"}, "code": "4711"}
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        answer = await create_agent(model(said, said | {"number": "x"}), gated(run, [pay])).ainvoke(GO)
+    assert front.done == [("i1", 300, "Ann", "4711")]
+    assert front.statuses(run) == [("pay", "performed"), ("pay", "refused")]
+    assert run.outcome is not None
+    assert run.outcome.actions[0].arguments == said
+    assert "no such invoice" in results(answer)[1][0]
+
+
+async def test_tools_without_a_schema_of_their_own(front: Front) -> None:
+    """A function of one text, and a class that is given the graph's configuration: as the library itself calls them."""
+
+    class Pays(BaseTool):
+        name: str = "pay"
+        description: str = "Pay an invoice."
+
+        def _run(self, invoice: str, cents: int = 100, *, config: RunnableConfig) -> str:
+            front.done.append((invoice, cents, config["configurable"]["who"]))
+            return "paid"
+
+    plain = Tool("pay", lambda text: front.done.append(text) or "paid", "Pay.")  # type: ignore[func-returns-value]
+    shown = convert_to_openai_tool(plain)["function"]["parameters"]["properties"]
+    calls: list[tuple[BaseTool, dict[str, Any]]] = [(plain, dict.fromkeys(shown, "i1")), (Pays(), {"invoice": "i2"})]
+    for original, given in calls:
+        async with front.gate(actions_of([original])).run("pay") as run:
+            tools = gated(run, [original])
+            assert convert_to_openai_tool(tools[0])["function"]["parameters"]["properties"].keys() >= given.keys()
+            await create_agent(model(given), tools).ainvoke(GO, {"configurable": {"who": "us"}})
+        assert front.statuses(run) == [("pay", "performed")]
+    assert front.done == ["i1", ("i2", 100, "us")]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_tool_may_pause_its_graph(front: Front, *, waits: bool) -> None:
+    """The graph stands still as it would without a gate; when it goes on, the call is cleared again, and performed."""
+
+    @tool
+    def pay(invoice: str) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, interrupt({"pay": invoice})))
+        return f"paid {invoice}"
+
+    config: Any = {"configurable": {"thread_id": "1"}}
+    answer: Any = None
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent: Any = create_agent(model({"invoice": "i1"}), gated(run, [pay]), checkpointer=InMemorySaver())
+        steps: list[Any] = [GO, Command(resume="yes")]
+        for given in steps:
+            assert not front.done
+            answer = await (agent.ainvoke(given, config) if waits else asyncio.to_thread(agent.invoke, given, config))
+            assert [each.value for each in answer.get("__interrupt__", ())] == [{"pay": "i1"}] * (given is GO)
+    assert front.done == [("i1", "yes")]
+    assert results(answer) == [("paid i1", "success")]
+    assert front.statuses(run) == [("pay", "unknown"), ("pay", "performed")]
 
 
 async def test_a_tool_that_raises_is_unknown_unless_it_reads(front: Front) -> None:

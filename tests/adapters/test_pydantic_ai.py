@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from pydantic import BaseModel
-from pydantic_ai import Agent, FunctionToolset, RunContext, Tool
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    SecretStr,
+    Strict,
+    ValidationInfo,
+    computed_field,
+)
+from pydantic_ai import (
+    Agent,
+    ApprovalRequired,
+    DeferredToolRequests,
+    DeferredToolResults,
+    FunctionToolset,
+    ModelRetry,
+    RunContext,
+    Tool,
+    ToolDefinition,
+    ToolFailed,
+)
+from pydantic_ai.capabilities import Hooks
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
@@ -23,7 +47,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def model(*calls: dict[str, Any]) -> FunctionModel:
+def model(*calls: dict[str, Any] | str) -> FunctionModel:
     """One that makes calls, all at once, and then says that it is done."""
 
     def say(messages: list[ModelMessage], _info: AgentInfo) -> ModelResponse:
@@ -175,6 +199,122 @@ async def test_types_and_context_reach_the_tool_and_json_the_gate(front: Front) 
     assert run.outcome is not None
     assert run.outcome.actions[0].arguments == {"number": "i1", "due": "2026-01-01", "cents": 100}
     assert results(answer)[0][0] == due
+
+
+class Order(BaseModel):
+    """An order, under the name that models know its number by."""
+
+    model_config = ConfigDict(extra="forbid")
+    number: str = Field(validation_alias="no")
+
+    @computed_field  # type: ignore[prop-decorator]  # the library's own way
+    @property
+    def large(self) -> bool:
+        """Whether it is one of many digits."""
+        return len(self.number) > 9
+
+
+def double(value: int, info: ValidationInfo) -> int:
+    """So many times as the agent says."""
+    assert info.context is not None
+    times: int = info.context["times"]
+    return value * times
+
+
+async def test_what_a_validator_has_converted_is_not_converted_again(front: Front) -> None:
+    """The tool gets what its agent makes of the model's own words, once; what is reviewed is what it is made of."""
+
+    def pay(
+        order: Order,
+        cents: Annotated[int, AfterValidator(double)],
+        due: Annotated[date, Strict()],
+        proof: bytes,
+        code: SecretStr,
+        tags: Iterable[str],
+        more: Json[list[int]],
+    ) -> str:
+        """Pay an order."""
+        front.done.append((order.number, cents, due, proof, code.get_secret_value(), list(tags), more))
+        return "paid"
+
+    said = {"order": {"no": "i1"}, "cents": 3, "due": "2026-01-01", "proof": "abc", "code": "4711"}
+    said |= {"tags": ["a"], "more": "[1]"}
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent = Agent(model(json.dumps(said)), tools=gated(run, [pay]), validation_context={"times": 2})
+        answer = await agent.run("go")
+    assert results(answer) == [("paid", "success")]
+    assert front.done == [("i1", 6, date(2026, 1, 1), b"abc", "4711", ["a"], [1])]
+    assert run.outcome is not None
+    assert run.outcome.actions[0].arguments == said
+
+
+async def test_arguments_may_have_any_name(front: Front) -> None:
+    """Also those that the gate's own functions use."""
+
+    def pay(self: str, context: str, given: str) -> str:
+        """Pay."""
+        front.done.append((self, context, given))
+        return "paid"
+
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent = Agent(model({"self": "a", "context": "b", "given": "c"}), tools=gated(run, [pay]))
+        await agent.run("go")
+    assert front.done == [("a", "b", "c")]
+
+
+async def test_what_a_hook_has_changed_is_reviewed_and_done(front: Front) -> None:
+    """What it made is what counts, not what the model said; what JSON cannot tell is refused."""
+
+    def pay(cents: int, code: SecretStr | None = None) -> str:
+        """Pay."""
+        front.done.append((cents, code))
+        return "paid"
+
+    hooks: Hooks[None] = Hooks()
+
+    @hooks.on.before_tool_execute
+    async def change(
+        _: RunContext[None], /, *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        assert call.tool_name == tool_def.name
+        return args | ({"cents": 5} if args["cents"] == 1 else {"code": SecretStr("ours")})
+
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent = Agent(model({"cents": 1}, {"cents": 2}), tools=gated(run, [pay]), capabilities=[hooks])
+        answer = await agent.run("go")
+    assert front.done == [(5, None)]
+    told = "its arguments cannot be reviewed: JSON has no form for them"
+    assert results(answer) == [("paid", "success"), (told, "failed")]
+    assert run.outcome is not None
+    assert [each.arguments for each in run.outcome.actions] == [{"cents": 5, "code": None}]
+
+
+async def test_what_a_tool_raises_to_steer_its_agent_reaches_it(front: Front) -> None:
+    """A wish for another try, an approval asked for, a failure told: as without a gate."""
+
+    def pay(context: RunContext[None], invoice: str) -> str:
+        """Pay an invoice."""
+        if invoice == "i1":
+            raise ModelRetry("invoices have two digits")
+        if invoice == "i02":
+            raise ToolFailed("it is paid already")
+        if not context.tool_call_approved:
+            raise ApprovalRequired
+        front.done.append(invoice)
+        return "paid"
+
+    calls = ({"invoice": "i1"}, {"invoice": "i02"}, {"invoice": "i03"})
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent = Agent(model(*calls), tools=gated(run, [pay]), output_type=[str, DeferredToolRequests])
+        asked = await agent.run("go")
+        assert isinstance(asked.output, DeferredToolRequests)
+        (call,) = asked.output.approvals
+        approved = DeferredToolResults(approvals={call.tool_call_id: True})
+        answer = await agent.run(message_history=asked.all_messages(), deferred_tool_results=approved)
+    told = [("invoices have two digits", "retried"), ("it is paid already", "failed"), ("paid", "success")]
+    assert results(answer) == told
+    assert front.done == ["i03"]
+    assert front.statuses(run) == [("pay", said) for said in ("unknown", "unknown", "failed", "performed")]
 
 
 async def test_a_toolset_is_taken_tool_by_tool(front: Front) -> None:

@@ -5,13 +5,13 @@
         agent = create_agent(model, gated(run, [search, pay]))
         await agent.ainvoke(question, {"callbacks": [thinking(run)]})
 
-A gated tool is made for one run, and so is the agent that has it. A tool that pauses its graph by `interrupt` counts as
-one whose outcome is unknown: what people are asked is the gate's business.
+A gated tool is made for one run, and so is the agent that has it. A tool may pause its graph by `interrupt`: what has
+been done until then is unknown to the gate, and when the graph goes on the tool is called, and cleared, again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -29,15 +29,19 @@ from scaffold.adapters.tools import (
     plain,
     said_of,
     said_or_called,
+    settled,
     told,
 )
 from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding
+from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.models import Usage
 
 try:
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.messages import AIMessage, ToolMessage
-    from langchain_core.tools import BaseTool
+    from langchain_core.runnables import RunnableConfig
+    from langchain_core.tools import BaseTool, Tool
+    from langgraph.errors import GraphBubbleUp
     from langgraph.prebuilt import ToolNode
     from langgraph.pregel import Pregel
 except ImportError:
@@ -45,7 +49,6 @@ except ImportError:
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
 
     from scaffold.hosting import GatedRun, SyncGatedRun
 
@@ -118,7 +121,9 @@ class _Front(NamedTuple):
     def split(self, given: Any, config: RunnableConfig | None) -> tuple[dict[str, Any], Carried, str | None]:
         """Part what the model gave from what the graph put in; only the former is anybody's to review."""
         is_call = isinstance(given, dict) and given.get("type") == "tool_call"
-        values = given["args"] if is_call else {next(iter(self.tool.args)): given} if isinstance(given, str) else given
+        values = given["args"] if is_call else given
+        if isinstance(values, str):
+            values = {next(iter(_schema(self.tool)["properties"])): values}
         beside = {name: value for name, value in values.items() if name in self.put_in}
         arguments = {name: plain(value) for name, value in values.items() if name not in beside}
         call = given["id"] if is_call else None
@@ -136,7 +141,7 @@ class GatedTool(BaseTool):
         gated = cls(
             name=tool.name,
             description=tool.description,
-            args_schema=tool.args_schema if tool.args_schema is not None else tool.get_input_schema(),
+            args_schema=_shown(tool),
             return_direct=tool.return_direct,
             tags=tool.tags,
             metadata=tool.metadata,
@@ -192,7 +197,11 @@ class _Body:
         given: Any = {**arguments, **carried.beside}
         if call is not None:
             given = {"type": "tool_call", "name": self._tool.name, "args": given, "id": call}
-        return await self._tool.ainvoke(given, config)
+        try:
+            return await self._tool.ainvoke(given, config)
+        except GraphBubbleUp as error:
+            carried.turned = error
+            raise
 
 
 class _Thinking(BaseCallbackHandler):
@@ -213,35 +222,70 @@ class _Thinking(BaseCallbackHandler):
         self._reach.think_sync(said, "\n".join(str(part.get("reasoning", "")) for part in parts), usage)
 
 
+def _shown(tool: BaseTool) -> Any:
+    """The schema that models are shown, as the library shows it of the original."""
+    if tool.args_schema is not None:
+        return tool.args_schema
+    if isinstance(tool, Tool):  # a function of one text
+        return {"type": "object", "properties": {"__arg1": {"type": "string"}}, "required": ["__arg1"]}
+    return tool.get_input_schema()
+
+
 def _schema(tool: BaseTool) -> dict[str, Any]:
     """JSON Schema of what the model may give, without what the graph puts in."""
-    schema = tool.tool_call_schema
+    schema = _read_by(tool)
     if isinstance(schema, dict):
         return schema
-    made: Mapping[str, Any] = schema.model_json_schema() if issubclass(schema, BaseModel) else schema.schema()
+    made: dict[str, Any] = schema.model_json_schema() if issubclass(schema, BaseModel) else schema.schema()
+    configs = _configs(schema)
+    if configs:
+        made["properties"] = {name: part for name, part in made["properties"].items() if name not in configs}
+        made["required"] = [name for name in made.get("required", ()) if name not in configs]
     return {name: part for name, part in made.items() if name != "description"}
+
+
+def _read_by(tool: BaseTool) -> Any:
+    """What reads the arguments that the model gives: the tool's own model with its validators, where it can."""
+    shown = _shown(tool)
+    if isinstance(shown, dict):
+        return shown
+    lent: Any = tool.tool_call_schema  # without what the graph puts in
+    own = issubclass(shown, BaseModel) and shown.model_fields.keys() == lent.model_fields.keys()
+    return shown if own else lent
+
+
+def _configs(schema: Any) -> frozenset[str]:
+    """Names of the arguments that stand for the graph's configuration, where a tool has no schema of its own."""
+    fields = getattr(schema, "model_fields", {})
+    return frozenset(name for name, each in fields.items() if each.annotation is RunnableConfig)
 
 
 def _injected(tool: BaseTool) -> frozenset[str]:
     """Names of the arguments that the graph puts in: from the schema, or from the function's signature alone."""
-    fields = getattr(tool.args_schema, "model_fields", None) or {}
+    schema = _shown(tool)
     own: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
-    return own.union(fields).difference(_schema(tool).get("properties", {}))
+    lent = getattr(tool.tool_call_schema, "model_fields", {})
+    return own.union(getattr(schema, "model_fields", {})).difference(lent).union(_configs(schema))
 
 
 def _fit(tool: BaseTool) -> Any:
-    schema = tool.tool_call_schema
+    schema = _read_by(tool)
     if isinstance(schema, dict) or not issubclass(schema, BaseModel):
         return fitting(_schema(tool), tool.name, "langgraph")
 
     adapter = TypeAdapter(schema)
     check, as_json = adapter.validator.validate_python, adapter.serializer.to_python
+    configs = _configs(schema)
 
-    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+    def read(arguments: dict[str, Any]) -> Any:
+        return check({**{name: {} for name in configs}, **decode(canonical(arguments))})
+
+    def fit(arguments: dict[str, Any], _: Carried) -> dict[str, Any]:
         try:
-            return as_json(check(arguments), mode="json", by_alias=True)  # type: ignore[no-any-return]  # a model's is a dict
+            valid = read(arguments)
         except ValidationError as error:
             raise ValueError(said_of(error)) from None
+        return settled(arguments, valid, as_json(valid, mode="json", by_alias=True, exclude=set(configs)), read)
 
     return fit
 

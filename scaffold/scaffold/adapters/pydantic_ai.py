@@ -6,12 +6,12 @@
         await agent.run(question)
 
 Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool is made for one run,
-and so is the agent that has it.
+and so is the agent that has it. What a tool raises to steer its agent (`ModelRetry`, `ApprovalRequired`) reaches it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from scaffold.adapters.tools import (
     Declares,
     Reach,
     ToolAction,
+    alike,
     declared,
     fitting,
     must_be_gated,
@@ -31,14 +32,26 @@ from scaffold.adapters.tools import (
     plain,
     said_of,
     said_or_called,
+    settled,
     told,
 )
-from scaffold.errors import ActionError, BadInput, MissingExtra, NotPerformed
+from scaffold.errors import ActionError, ActionRefused, BadInput, MissingExtra, NotPerformed
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import Usage
 
 try:
-    from pydantic_ai import Agent, FunctionToolset, RunContext, Tool, ToolFailed
+    from pydantic_ai import (
+        Agent,
+        ApprovalRequired,
+        CallDeferred,
+        FunctionToolset,
+        ModelRetry,
+        RunContext,
+        Tool,
+        ToolFailed,
+    )
     from pydantic_ai.capabilities import Hooks
+    from pydantic_ai.messages import ToolCallPart
 except ImportError:
     raise MissingExtra("scaffold.adapters.pydantic_ai", "pydantic-ai") from None
 
@@ -132,16 +145,38 @@ class _Gated:
         self._schema = tool.function_schema
         self._reach = reach
 
-    async def call(self, context: RunContext[Any], **given: Any) -> Any:
+    async def call(self, context: RunContext[Any], /, **given: Any) -> Any:
         """Have a call cleared, and the original function called.
 
         Raises:
             ToolFailed: it was not performed as asked; its message is for the model.
         """
         try:
-            return await self._reach.act(self._name, _unwrapped(self._schema, given), Carried(context=context))
+            arguments = self._as_said(context, given)
+            return await self._reach.act(self._name, arguments, Carried(context=context))
         except ActionError as error:
             raise ToolFailed(told(error)) from error
+
+    def _as_said(self, context: RunContext[Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Arguments as the model said them; where a hook has changed them since, as JSON values of what it made.
+
+        Raises:
+            ActionRefused: JSON has no form for what it made.
+        """
+        said = next((call.args_as_dict() for call in _calls(context) if call.tool_call_id == context.tool_call_id), {})
+        if self._reads(said, given, context):
+            return said
+        made = _unwrapped(self._schema, given)  # uses up what can be read once
+        if self._reads(made, given, context):
+            return made
+        raise ActionRefused("its arguments cannot be reviewed: JSON has no form for them", "", action=self._name)
+
+    def _reads(self, arguments: dict[str, Any], given: dict[str, Any], context: RunContext[Any]) -> bool:
+        """Whether the tool reads arguments as what it was given."""
+        try:
+            return alike(_read(self._schema, arguments, context), given)
+        except Exception:  # noqa: BLE001 - validators and `==` are anybody's
+            return False
 
 
 class _Body:
@@ -154,7 +189,14 @@ class _Body:
     async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
         if self._schema.takes_ctx and carried.context is None:
             raise NotPerformed(f"{self._name} takes the context of an agent's run, and was not called from one")
-        return await self._schema.call(self._schema.validator.validate_python(arguments), carried.context)
+        valid = _read(self._schema, arguments, carried.context)
+        try:
+            return await self._schema.call(valid, carried.context)
+        except (ApprovalRequired, CallDeferred, ModelRetry, ToolFailed) as error:
+            carried.turned = error
+            if isinstance(error, ApprovalRequired):
+                raise NotPerformed("it asks for approval first") from error
+            raise
 
 
 def _each(tools: Tools) -> list[Any]:
@@ -178,21 +220,36 @@ def _is_gated(tool: Tool[Any]) -> bool:
     return isinstance(getattr(tool.function, "__self__", None), _Gated)
 
 
+def _calls(context: RunContext[Any]) -> Iterator[ToolCallPart]:
+    """What the model has called, the last first."""
+    for message in reversed(context.messages):
+        yield from (part for part in message.parts if isinstance(part, ToolCallPart))
+
+
+def _read(schema: Any, arguments: dict[str, Any], context: RunContext[Any] | None) -> dict[str, Any]:
+    """What a tool makes of arguments, as its agent would have it made."""
+    settings = None if context is None else context.validation_context
+    valid: dict[str, Any] = schema.validator.validate_json(canonical(arguments), context=settings)
+    return valid
+
+
 def _unwrapped(schema: Any, valid: dict[str, Any]) -> dict[str, Any]:
     """Arguments as JSON values, in the form in which the model gives them: a single model-like one without its name."""
     values: dict[str, Any] = plain(valid)
     return values[schema.single_arg_name] if schema.single_arg_name is not None else values
 
 
-def _fit(tool: Tool[Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _fit(tool: Tool[Any]) -> Callable[[dict[str, Any], Carried], dict[str, Any]]:
     schema = tool.function_schema
     if schema.validator.title == "any":  # made from a schema alone
         return fitting(schema.json_schema, tool.name, "pydantic-ai")
 
-    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+    def fit(arguments: dict[str, Any], carried: Carried) -> dict[str, Any]:
+        read = partial(_read, schema, context=carried.context)
         try:
-            return _unwrapped(schema, schema.validator.validate_python(arguments))
+            valid = read(arguments)
         except ValidationError as error:
             raise ValueError(said_of(error)) from None
+        return settled(arguments, valid, _unwrapped(schema, valid), read)
 
     return fit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
 from pydantic_core import to_jsonable_python
 
 from scaffold.errors import (
+    ActionError,
     ActionFailed,
     ActionRefused,
     BadInput,
@@ -29,7 +30,6 @@ from scaffold.vocabulary.canonical import canonical
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from scaffold.errors import ActionError
     from scaffold.hosting import SyncGatedRun
     from scaffold.vocabulary.clearance import Clearance
     from scaffold.vocabulary.models import Usage
@@ -66,12 +66,14 @@ class Carried:
         beside: arguments that the library puts in, and the model knows nothing of.
         result: what the tool gave back, as it is.
         done: whether it has given anything back.
+        turned: what the tool raised to steer the library that called it, such as a wish to be called again otherwise.
     """
 
     context: Any = None
     beside: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
     done: bool = False
+    turned: Exception | None = None
 
 
 _carried: ContextVar[Carried | None] = ContextVar("scaffold_carried", default=None)
@@ -83,7 +85,8 @@ class ToolAction:
     Args:
         spec: what it declares.
         original: the tool.
-        fit: gives arguments as JSON values with defaults filled in; raises ValueError when they do not fit.
+        fit: gives arguments as JSON values with defaults filled in, in the form in which `body` reads them; raises
+            ValueError when they do not fit. What it gives, it gives unchanged when it is given that.
         body: what the tool does.
         shape: gives what the tool goes by when it reads arguments: another object than at first is another tool.
     """
@@ -92,7 +95,7 @@ class ToolAction:
         self,
         spec: ActionSpec,
         original: Any,
-        fit: Callable[[dict[str, Any]], dict[str, Any]],
+        fit: Callable[[dict[str, Any], Carried], dict[str, Any]],
         body: Callable[[dict[str, Any], Carried], Awaitable[Any]],
         shape: Callable[[], Any],
     ) -> None:
@@ -107,7 +110,7 @@ class ToolAction:
         """Check arguments as the tool itself would."""
         if self._shape() is not self._known:
             raise ValueError(self._changed)
-        return self._fit(dict(arguments))
+        return self._fit(dict(arguments), _carried.get() or Carried())
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
         """Redeem the clearance on exactly these arguments, then call the tool's body.
@@ -205,6 +208,10 @@ class Reach:
             observation = await self._run.act(name, arguments)
         except BadInput as error:  # no trace could hold it: a fault of the agent's model, which is told
             raise ActionRefused(str(error), "", action=name) from error
+        except ActionError:
+            if carried.turned is None:
+                raise
+            raise carried.turned from None
         finally:
             _carried.reset(before)
         return carried.result if carried.done else observation.value
@@ -277,13 +284,54 @@ def plain(value: Any) -> Any:
         return str(value)
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same; of a type that knows no equality, whether they are as JSON values."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(value, other[name]) for name, value in one.items())
+    if isinstance(one, Iterator) or getattr(type(one), "__eq__", None) is object.__eq__:
+        return bool(plain(one) == plain(other))
+    return bool(one == other or (one != one and other != other))  # noqa: PLR0124 - what is not a number
+
+
+def settled(
+    given: dict[str, Any], valid: Any, as_json: dict[str, Any], read: Callable[[dict[str, Any]], Any]
+) -> dict[str, Any]:
+    """Arguments in the form that is reviewed and performed: as validated, and as given where that reads otherwise.
+
+    Validators may convert ("$5" to 5, or 1 to 100 cents): what has been converted must not be so again.
+
+    Args:
+        given: what the model gave.
+        valid: what the tool makes of it.
+        as_json: the same as JSON values.
+        read: what the tool makes of arguments.
+    """
+
+    def reads_the_same(values: dict[str, Any]) -> bool:
+        try:
+            return alike(read(values), valid)
+        except Exception:  # noqa: BLE001 - validators and `==` are anybody's
+            return False
+
+    if reads_the_same(as_json):
+        return as_json
+    arguments = dict(given)
+    for name, value in as_json.items():
+        changed = {**arguments, name: value}
+        if reads_the_same(changed):
+            arguments = changed
+    return arguments
+
+
 def said_of(error: ValidationError) -> str:
     """What pydantic found wrong with arguments, in one line without the arguments themselves."""
     faults = error.errors(include_url=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in faults)
 
 
-def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any], Carried], dict[str, Any]]:
     """Check arguments against a JSON Schema; defaults are filled in.
 
     Raises:
@@ -293,7 +341,7 @@ def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str
     faults = faults_by(schema, name, extra)
     defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
 
-    def fit(arguments: dict[str, Any]) -> dict[str, Any]:
+    def fit(arguments: dict[str, Any], _: Carried) -> dict[str, Any]:
         values = {**defaults, **arguments}
         said = faults(values)
         if said:
