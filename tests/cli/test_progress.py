@@ -83,3 +83,35 @@ def test_a_check_that_could_not_be_made_is_told_to_whoever_watches(
     assert main(["solve", str(task), "--runs", str(tmp_path / "runs")]) == status
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "(block): " in line]
     assert said.endswith("it was not cleared: forgetful says block (error): LookupError: the list is gone")
+
+
+MAPPING = """
+from scaffold import act, action
+
+
+@action(effect="reversible")
+def tally() -> dict[int, int]:
+    return {7: 2}
+
+
+def counting(task):
+    seen = yield from act("tally")
+    return str(seen.value)
+"""
+
+
+def test_what_an_action_gave_back_and_nobody_could_keep_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The planner is sent nothing in its place: whoever watches, and reads the trace later, hears why."""
+    (tmp_path / "own.py").write_text(MAPPING, encoding="utf-8")
+    task = tmp_path / "task.yaml"
+    task.write_text('prompt: x\nplanner: own:counting\nactions: ["own:tally"]\n', encoding="utf-8")
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert main(["solve", str(task), *runs]) == 0
+    told = capsys.readouterr()
+    assert told.out == "None\n"
+    (said,) = [line for line in told.err.splitlines() if "performed tally()" in line]
+    assert "what it gave back cannot be recorded: Only dicts with str keys" in said
+    assert main(["audit", "show", "last", *runs]) == 0
+    assert said.partition("] ")[2] in capsys.readouterr().out

@@ -191,10 +191,12 @@ class Narrator:
         )
 
     def _outcome(self, event: ev.ActionOutcome, content: dict[str, Any]) -> Told:
+        why = line(content.get("reason", ""), self._width)
         if event.status == "performed":
-            return Told("good", f"performed {self._call(event)}")
+            said = f"performed {self._call(event)}"
+            return Told("bad", f"{said}: {why}") if why else Told("good", said)
         known = "failed" if event.status == "failed" else "outcome unknown of"
-        return Told("bad", f"{known} {self._call(event)}: {line(content.get('reason', ''), self._width)}")
+        return Told("bad", f"{known} {self._call(event)}: {why}")
 
     def _refused(self, event: ev.ActionRefused, content: dict[str, Any]) -> Told:
         return Told(
