@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 from tests.approvals.conftest import paying, revising
 
-from scaffold import Task
+from scaffold import Planning, Task, act, action
 from scaffold.approvals.reaching import Waits
 from scaffold.interfaces import Answer
 
@@ -147,6 +147,89 @@ def test_a_hostile_trace_is_shown_as_text(office: Office, serve: Serve, page: Pa
     expect(page.locator("#confirm-what")).to_contain_text("<script>")
     assert page.locator("#detail script, #detail img, #detail b b, #list img").count() == 0
     assert page.title() == "(1) Approvals"
+
+
+def _transferring(arguments: dict[str, Any]) -> Any:
+    """A planner that transfers once."""
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from act("transfer", arguments)).value
+
+    return planner
+
+
+def _transfer() -> Any:
+    """An action whose arguments may be anything, which says what it would do."""
+
+    @action(effect="irreversible")
+    def transfer(account: int, note: str = "", amount: float = 1.0) -> str:
+        """Transfer an amount."""
+        return f"{account} {note} {amount}"
+
+    @transfer.previewer
+    def foresee(account: int, note: str = "", amount: float = 1.0) -> Any:
+        """Say what it would come to."""
+        return {"balance": -account, "of": [note, amount]}
+
+    return transfer
+
+
+def test_what_is_shown_is_exactly_what_is_done(office: Office, serve: Serve, page: Page) -> None:
+    """Numbers that a browser cannot hold stand digit by digit, previews beside their calls, look-alikes as such."""
+    arguments = {"account": 9007199254740993, "note": "\u0440ayment\u00a0to Иван", "amount": 2.0}
+    office.agent(_transferring(arguments), actions=[_transfer()]).solve_sync(Task(prompt="x"))
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    expect(page.locator("#list button")).to_contain_text("\\u{440}ayment\\u{a0}to Иван")
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    call, would = page.locator("#detail pre.call").all_inner_texts()
+    assert '"account": 9007199254740993,' in call
+    assert '"amount": 2.0' in call
+    assert "\\u{440}ayment\\u{a0}to Иван" in call
+    assert '"balance": -9007199254740993,' in would
+    page.keyboard.press("a")
+    expect(page.locator("#confirm-what")).to_contain_text('"account": 9007199254740993,')
+
+
+def test_who_reads_stays_where_they_are(office: Office, serve: Serve, page: Page) -> None:
+    """What others say appears; neither the place in a long call nor the button that is focused is lost."""
+    planner = _transferring({"account": 1, "note": "long " * 3000})
+    task = Task.model_validate({"prompt": "x", "oversight": {"needs": 2}})
+    outcome = office.agent(planner, actions=[_transfer()]).solve_sync(task)
+    page.set_viewport_size({"width": 1000, "height": 500})
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    page.locator(".actions .no").focus()
+    page.locator("#detail").evaluate("(detail) => { detail.scrollTop = 700; }")
+    office.wait()
+    expect(page.locator("#list button")).to_have_count(2)
+    asked = office.asked(outcome)
+    said = Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ben")
+    with ThreadPoolExecutor() as elsewhere:  # the browser's driver has a loop of its own here
+        elsewhere.submit(asyncio.run, office.journal.post(outcome.run, said)).result()
+    expect(page.locator("#detail")).to_contain_text("approved by")
+    assert page.locator("#detail").evaluate("(detail) => detail.scrollTop") == 700
+    expect(page.locator(".actions .no")).to_be_focused()
+
+
+def test_a_page_whose_server_is_gone_says_so(office: Office, serve: Serve, page: Page, faults: list[str]) -> None:
+    """In words, where the list is looked for; and so does one whose cookie is of another time."""
+    office.wait()
+    page.goto(serve("ann").addresses["ann"])
+    expect(page.locator("#live")).to_have_text("live")
+    page.route("**/api/queue*", lambda route: route.abort())
+    page.locator("#find").fill("pay")
+    expect(page.locator("#faults")).to_contain_text("is `scaffold approvals serve` still running?")
+    expect(page.locator("#live")).to_have_text("out of touch")
+    page.unroute("**/api/queue*")
+    page.context.clear_cookies()
+    page.locator("#find").fill("")
+    expect(page.locator("#faults")).to_contain_text("Open the address that `scaffold approvals serve` printed")
+    assert {each for each in faults if "Failed to load resource" not in each} == set()
+    faults.clear()
 
 
 def test_a_plan_shows_what_is_other_than_before_and_is_approved_with_its_scope(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -132,6 +133,7 @@ class Page:
             "wants_key": bool(asked.approvers.get(request.state.person)),
             "answers": [{"by": said.by, "granted": said.granted, "comment": said.comment} for said in each.answers],
             "detail": asked.detail,
+            "shown": _shown(asked.detail),
             "dossier": led,
         }
         return _json(detail)
@@ -209,6 +211,25 @@ def _calls(calls: list[dict[str, Any]]) -> str:
         return f"{calls[0]['action']} " + ", ".join(f"{name}: {value}" for name, value in calls[0]["arguments"].items())
     counted = Counter(each["action"] for each in calls)
     return "plan: " + ", ".join(name if number == 1 else f"{number} × {name}" for name, number in counted.items())  # noqa: RUF001 - times
+
+
+def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Calls and values as text: a browser that reads them as numbers shows others from 2**53 on."""
+    previews = detail.get("previews") or {}
+    calls = [
+        {
+            "action": each["action"],
+            "arguments": _text(each["arguments"], indent=2),
+            "line": _text(each["arguments"]),
+            "would": _text(previews[each["id"]], indent=2) if each.get("id") in previews else None,
+        }
+        for each in detail.get("calls") or []
+    ]
+    return {"calls": calls, **{name: _text(detail[name], indent=2) for name in ("value", "about") if name in detail}}
+
+
+def _text(value: Any, indent: int | None = None) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 async def _body(request: Request) -> bytes:

@@ -2,13 +2,18 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const state = { items: [], from: 0, found: 0, chosen: null, shown: null, granting: true };
+const state = { items: [], from: 0, found: 0, chosen: null, shown: null, drawn: null, granting: true };
 
-// As on the terminal: nothing that a model or tool wrote is invisible or turns what stands beside it around.
+// As on the terminal: nothing that a model or tool wrote is invisible, turns what stands beside it around, or passes
+// for a Latin letter among Latin letters.
+const ALIKE = /[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2de0-\u2dff\ua640-\ua69f\uab70-\uabbf]/gu;
+const escaped = (letter) => "\\u{" + letter.codePointAt(0).toString(16) + "}";
+
 function plain(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) =>
-    letter === "\n" || letter === "\t" ? letter : "\\u{" + letter.codePointAt(0).toString(16) + "}");
+  return text
+    .replace(/[\p{L}\p{N}_]+/gu, (word) => /[A-Za-z]/.test(word) ? word.replace(ALIKE, escaped) : word)
+    .replace(/[\p{C}\p{Z}]/gu, (letter) => letter === "\n" || letter === "\t" || letter === " " ? letter : escaped(letter));
 }
 
 function element(tag, className, ...children) {
@@ -54,7 +59,9 @@ function countdown(tag, className, expires) {
 }
 
 async function ask(path, options) {
-  const reply = await fetch(path, options);
+  const reply = await fetch(path, options).catch(() => {
+    throw new Error("Nobody answers: is `scaffold approvals serve` still running?");
+  });
   const type = reply.headers.get("content-type") || "";
   const said = type.startsWith("application/json") ? await reply.json() : { error: await reply.text() };
   if (!reply.ok) throw new Error(said.error || "status " + reply.status);
@@ -67,27 +74,38 @@ const place = (item) => item.run + "/" + item.id;
 
 let asked = 0; // an answer that comes after that to a later question is out of date
 
+// The list as it is now; where it cannot be had, that is said in its place.
 async function load() {
+  try {
+    await loadList();
+  } catch (problem) {
+    live(false);
+    showFaults([problem.message]);
+  }
+}
+
+async function loadList() {
   const mine = ++asked;
   const find = encodeURIComponent(at("find").value.trim());
   const said = await ask("/api/queue?from=" + state.from + "&find=" + find);
   if (mine !== asked) return;
   if (said.items.length === 0 && state.from > 0) {
     state.from = 0;
-    return load();
+    return loadList();
   }
+  live(news.readyState === EventSource.OPEN);
   Object.assign(state, { items: said.items, found: said.found });
   at("who").textContent = plain("as " + said.person);
   at("count").textContent = said.all === 0 ? "nothing waits" : said.all + (said.all === 1 ? " waits" : " wait");
   document.title = (said.all ? "(" + said.all + ") " : "") + "Approvals";
-  showFaults(said.faults);
+  showFaults(Object.entries(said.faults).map(([run, fault]) => "run " + run + ": " + fault));
   showList(said);
   if (state.shown === null && state.chosen === null) showNothing(said.all);
   else if (state.chosen !== null) await freshen();
 }
 
 function showFaults(faults) {
-  const lines = Object.entries(faults).map(([run, fault]) => element("p", "", "run " + run + ": " + fault));
+  const lines = faults.map((fault) => element("p", "", fault));
   at("faults").replaceChildren(...lines);
   at("faults").hidden = lines.length === 0;
 }
@@ -148,8 +166,9 @@ async function show(item) {
   try {
     const said = await ask("/api/runs/" + encodeURIComponent(item.run) + "/" + encodeURIComponent(item.id));
     if (state.chosen !== wanted) return;
+    const known = JSON.stringify(state.shown) === JSON.stringify(said);
     state.shown = said;
-    render(said);
+    if (!known) render(said);
   } catch (problem) {
     if (state.chosen === wanted) showGone(problem.message);
   }
@@ -171,24 +190,29 @@ function showNothing(all) {
 function showGone(why) {
   state.shown = null;
   if (at("confirm").open) at("confirm").close();
+  state.drawn = null;
   at("detail").replaceChildren(element("p", "empty", why));
 }
 
 function render(said) {
-  const detail = said.detail;
+  const { detail, shown } = said;
+  const again = state.drawn === place(said); // then whoever reads stays where they are
+  const top = at("detail").scrollTop, button = at("detail").querySelector(".actions button:focus");
   const parts = [element("p", "kind", { plan: "Approval of a plan", action: "Approval of an action", observation: "Release of what came back", question: "A question" }[said.kind] || said.kind),
     element("h2", "", said.title), facts(said), buttons(said)];
   const section = (title, ...inside) => { if (inside.length) parts.push(element("h3", "", title), ...inside); };
   section("Why you are asked", ...(detail.reasons || []).map((reason) => element("p", "", reason)));
-  section((detail.calls || []).length > 1 ? "The exact calls" : "The exact call", ...(detail.calls || []).map(call));
-  if ("value" in detail) section("What came back", element("pre", "call", typeof detail.value === "string" ? detail.value : JSON.stringify(detail.value, null, 2)));
-  if (detail.about && detail.about.length) section("About", element("pre", "call", JSON.stringify(detail.about, null, 2)));
+  section(shown.calls.length > 1 ? "The exact calls" : "The exact call", ...shown.calls.flatMap(call));
+  if ("value" in shown) section("What came back", element("pre", "call", shown.value));
+  if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
   if (said.dossier.reason) section("What the planner says it is for", element("p", "", said.dossier.reason));
   if (said.dossier.change) section("Against " + said.dossier.change.since, difference(said.dossier.change.lines));
   section("Verdicts", ...said.dossier.verdicts.map(verdict));
   section("What led to it", ...said.dossier.thoughts.slice().reverse().map(thought));
   at("detail").replaceChildren(...parts);
-  at("detail").scrollTop = 0;
+  at("detail").scrollTop = again ? top : 0;
+  if (again && button) at("detail").querySelector(".actions ." + button.className)?.focus({ preventScroll: true });
+  state.drawn = place(said);
 }
 
 function facts(said) {
@@ -223,7 +247,8 @@ function buttons(said) {
   return row;
 }
 
-const call = (each) => element("pre", "call", element("b", "", each.action), " " + JSON.stringify(each.arguments, null, 2));
+const call = (each) => [element("pre", "call", element("b", "", each.action), " " + each.arguments),
+  ...(each.would === null ? [] : [element("p", "note", "It says it would:"), element("pre", "call", each.would)])];
 
 function difference(lines) {
   const made = element("div", "diff");
@@ -263,9 +288,9 @@ function confirm(granted) {
   const isQuestion = said.kind === "question";
   if (isQuestion && !granted) return;
   state.granting = granted;
-  at("confirm-title").textContent = isQuestion ? "Answer" : granted ? "Approve exactly this?" : "Deny this?";
-  const calls = said.detail.calls || [];
-  const lines = calls.map((each) => each.action + " " + JSON.stringify(each.arguments));
+  const calls = said.shown.calls;
+  at("confirm-title").textContent = isQuestion ? "Answer" : (granted ? "Approve exactly " : "Deny ") + (calls.length > 1 ? "these " + calls.length + " calls?" : "this?");
+  const lines = calls.map((each) => each.action + " " + each.line);
   at("confirm-what").textContent = plain(lines.length ? lines.join("\n") : said.what);
   at("scope-row").hidden = !(granted && said.kind === "plan");
   at("value-row").hidden = !isQuestion;
@@ -328,5 +353,8 @@ setInterval(tick, 1000);
 const news = new EventSource("/api/news");
 const live = (on) => { at("live").textContent = on ? "live" : "out of touch"; at("live").classList.toggle("off", !on); };
 news.addEventListener("open", () => live(true));
-news.addEventListener("error", () => live(false));
-news.addEventListener("change", () => load().catch(() => live(false)));
+news.addEventListener("error", () => {
+  live(false);
+  if (news.readyState === EventSource.CLOSED) load(); // it does not try again: why not is said with the list
+});
+news.addEventListener("change", load);
