@@ -445,6 +445,20 @@ def test_a_paused_run_shows_what_it_waits_for(studio: Studio, opened: Open) -> N
     expect(page.locator("#detail")).to_contain_text("It was not begun.")
 
 
+def test_large_numbers_stand_digit_by_digit(studio: Studio, opened: Open) -> None:
+    """Where a browser's own numbers end, what was done is still told from what lies beside it."""
+
+    def paying(_: Task) -> Planning[Any]:
+        return (yield from act("pay", {"invoice": "i1", "cents": 9007199254740993})).value
+
+    outcome = _elsewhere(lambda: studio.world.solve(paying, monitors=[Watcher()]))
+    page = opened(studio.report(outcome.run).path)
+    choose(page, "pay")
+    text = page.locator("body").inner_text()
+    assert "9007199254740993" in page.locator("#detail").inner_text()
+    assert "9007199254740992" not in text
+
+
 def test_a_long_run_is_windowed(studio: Studio, opened: Open) -> None:
     """Of thousands of moves only those in sight are in the document, wherever one jumps, in whichever block."""
 

@@ -135,7 +135,7 @@ class Trace {
   }
 
   async events(row) {
-    return JSON.parse((await this.lines(row.block))[row.nth]);
+    return JSON.parse((await this.lines(row.block))[row.nth], digits);
   }
 
   // Rows whose content holds a text, block by block; `found` is called with each block's, and says whether to go on.
@@ -150,6 +150,9 @@ class Trace {
     }
   }
 }
+
+// A whole number that a browser's own numbers cannot hold stays what was written.
+const digits = (_name, value, context) => (typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source) && JSON.rawJSON ? JSON.rawJSON(context.source) : value);
 
 // Whether a text stands in a value, names of fields aside.
 function holds(value, text) {
