@@ -69,7 +69,7 @@ class Credentials:
             return value
         path = Path(where)
         try:
-            value = path.read_text(encoding="utf-8").strip()
+            value = path.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             said = error.strerror if isinstance(error, OSError) else "it is no text"
             raise BadInput(f"the file {path} cannot be read: {said}") from None

@@ -105,7 +105,7 @@ def test_where_it_is_found_is_said_by_name(
     """In another variable, or in a file, beside the task; two agents may have different ones."""
     monkeypatch.delenv("BANK_TOKEN", raising=False)
     monkeypatch.setenv("PROD_TOKEN", TOKEN)
-    (world.folder / "token").write_text(TOKEN + "\n")
+    (world.folder / "token").write_text("\ufeff" + TOKEN + "\n", encoding="utf-8")  # as some editors write it
     for source in ({"env": "PROD_TOKEN"}, {"file": "token"}):
         given: dict[str, Any] = {"credentials": {"BANK_TOKEN": source}, "base": world.folder}
         outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[watcher()], **given)

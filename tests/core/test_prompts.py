@@ -159,6 +159,19 @@ def test_a_template_without_sections_is_an_error(text: str) -> None:
         Template("t", text)
 
 
+def test_a_template_is_read_as_editors_write_it(tmp_path: Path) -> None:
+    """With the mark that some begin a file with, and with their ends of lines."""
+    (tmp_path / "solve.md").write_bytes("\ufeff[user]\r\nGrüße\r\n".encode())
+    assert render(folder=tmp_path) == (Message("user", "Grüße"),)
+
+
+def test_a_template_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """With its file, and where in it, rather than as a fault of the planner's."""
+    (tmp_path / "solve.md").write_bytes("[user]\nGrüße".encode("latin-1"))
+    with pytest.raises(TaskError, match=rf"the template {tmp_path}/solve\.md is not UTF-8 text \(byte 9\)"):
+        render(folder=tmp_path)
+
+
 def test_a_folder_of_templates_has_to_be_there(tmp_path: Path) -> None:
     """A misspelt prompts folder is an error before anything begins."""
     with pytest.raises(TaskError, match="there is no folder of templates"):

@@ -170,7 +170,7 @@ class Templates:
         if self._folder is not None:
             own = self._folder / f"{name}.md"
             if own.is_file():
-                return own.read_text(encoding="utf-8")
+                return _read(own)
         built_in = _built_in(name)
         if built_in is None:
             known = [each.stem for each in self._folder.glob("*.md")] if self._folder is not None else []
@@ -233,6 +233,15 @@ def _with_note(messages: tuple[Message, ...], code: str) -> tuple[Message, ...]:
     if first.role == "system":
         return (Message("system", f"{first.content}\n\n{note}"), *messages[1:])
     return (Message("system", note), *messages)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors may begin it with a mark
+    except UnicodeDecodeError as error:
+        raise TaskError(f"the template {path} is not UTF-8 text (byte {error.start})", path=("prompts",)) from None
+    except OSError as error:
+        raise TaskError(f"the template {path} cannot be read: {error.strerror}", path=("prompts",)) from None
 
 
 @lru_cache(maxsize=64)
