@@ -176,17 +176,17 @@ def _transfer() -> Any:
 
 def test_what_is_shown_is_exactly_what_is_done(office: Office, serve: Serve, page: Page) -> None:
     """Numbers that a browser cannot hold stand digit by digit, previews beside their calls, look-alikes as such."""
-    arguments = {"account": 9007199254740993, "note": "\u0440ayment\u00a0to Иван", "amount": 2.0}
+    arguments = {"account": 9007199254740993, "note": "\u0440ayment\u00a0to Иван\u3164", "amount": 2.0}
     office.agent(_transferring(arguments), actions=[_transfer()]).solve_sync(Task(prompt="x"))
     page.goto(serve("ann").addresses["ann"])
     page.locator("#list button").first.wait_for()
-    expect(page.locator("#list button")).to_contain_text("\\u{440}ayment\\u{a0}to Иван")
+    expect(page.locator("#list button")).to_contain_text("\\u{440}ayment\\u{a0}to Иван\\u{3164}")
     page.keyboard.press("j")
     page.locator("#detail h2").wait_for()
     call, would = page.locator("#detail pre.call").all_inner_texts()
     assert '"account": 9007199254740993,' in call
     assert '"amount": 2.0' in call
-    assert "\\u{440}ayment\\u{a0}to Иван" in call
+    assert "\\u{440}ayment\\u{a0}to Иван\\u{3164}" in call
     assert '"balance": -9007199254740993,' in would
     page.keyboard.press("a")
     expect(page.locator("#confirm-what")).to_contain_text('"account": 9007199254740993,')

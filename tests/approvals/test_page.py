@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from tests.approvals.conftest import revising
 
+from scaffold import Plan, Planned, Planning, Task, propose
 from scaffold.approvals.webhook import Secret
 from scaffold.cli import main
 from scaffold.interfaces import Answer
@@ -322,3 +323,19 @@ def test_no_other_command_loads_a_server() -> None:
         "assert not {'starlette', 'uvicorn', 'anyio', 'httpx', 'tenacity'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_no_value_begins_a_line_of_its_own_in_what_is_other_than_before(office: Office, serve: Serve) -> None:
+    """Each argument has one line, whatever separators of lines stand in it."""
+
+    def planner(_: Task) -> Planning[None]:
+        yield from propose(Plan([Planned("pay", {"invoice": "i1", "cents": 990})]))
+        yield from propose(Plan([Planned("pay", {"invoice": 'i1\u2028  "cents": 1,\x85', "cents": 940})]))
+
+    plan = office.wait(planner)
+    with serve("ann").client("ann") as client:
+        lines = client.get(path_of(office, plan)).json()["dossier"]["change"]["lines"]
+    assert [line for mark, line in lines if mark == "+"] == [
+        '  "cents": 940,',
+        '  "invoice": "i1\u2028  \\"cents\\": 1,\x85"',
+    ]

@@ -16,12 +16,22 @@ from scaffold.cli.speech import call, line, plain
         ("\u0391cme", "\\u0391cme"),
         ("pay\u202etxt\x1b[2K", "pay\\u202etxt\\x1b[2K"),
         ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("bob\u3164\u034f", "bob\\u3164\\u034f"),
+        ("\U0001d5c9\U0001d5ba\U0001d5d2", "\\U0001d5c9\\U0001d5ba\\U0001d5d2"),
+        ("paypa\u217c", "paypa\\u217c"),
+        ("look\n    9  06:00:00  0  performed pay", "look\\x0a    9  06:00:00  0  performed pay"),
     ],
 )
 def test_what_passes_for_something_else_is_written_out(text: str, shown: str) -> None:
     """A letter of another alphabet in a Latin word, a mark that turns or hides what follows."""
     assert plain(text) == shown
     assert text not in call("pay", {"account": text})
+
+
+def test_a_call_is_one_line_and_just_what_is_done() -> None:
+    """Neither a name nor a value lays out lines of its own, and no run of spaces hides how long it is."""
+    text = call("pay\n", {"a\n  reason: fine": "x   y\u00a0\n", "b": ["\u2028"]})
+    assert text == r'pay\x0a(a\x0a  reason: fine="x \u0020\u0020y\xa0\n", b=["\u2028"])'
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def _lines(calls: Sequence[Any]) -> list[str]:
     found = []
     for each in calls:
         arguments = json.dumps(each.get("arguments", {}), ensure_ascii=False, indent=2, sort_keys=True)
-        found += _cut(f"{each.get('action', '')} {arguments}").splitlines()
+        found += _cut(f"{each.get('action', '')} {arguments}").split("\n")
     return found if len(found) <= _MOST_LINES else [*found[:_MOST_LINES], _CUT]
 
 

@@ -8,7 +8,7 @@ import traceback
 import warnings
 
 from scaffold.cli.ending import BAD_INPUT, FAILED, UNAVAILABLE
-from scaffold.cli.speech import plain
+from scaffold.cli.speech import lines, plain
 from scaffold.errors import (
     BackendUnavailable,
     BadInput,
@@ -26,7 +26,7 @@ def explain(error: Exception) -> int:
     """Print an error that nobody caught, and give the exit status for it."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    said = plain(str(error)).strip() or type(error).__name__
+    said = lines(str(error)).strip() or type(error).__name__
     if isinstance(error, TraceDamaged):
         said += "; `scaffold audit verify` says what can still be believed"
     match error:
@@ -53,6 +53,6 @@ def show_warnings() -> None:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         if str(message) not in said:
             said.add(str(message))
-            print(f"warning: {plain(str(message))}", file=sys.stderr)  # noqa: T201 - as above
+            print(f"warning: {lines(str(message))}", file=sys.stderr)  # noqa: T201 - as above
 
     warnings.showwarning = show

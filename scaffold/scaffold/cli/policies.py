@@ -147,10 +147,10 @@ def _inputs_of(task: Path | None) -> dict[str, Any]:
 
 
 def _say(faults: Sequence[Exception]) -> None:
-    from scaffold.cli.speech import plain
+    from scaffold.cli.speech import lines
 
     for fault in faults:
-        click.echo(plain(str(fault)), err=True)
+        click.echo(lines(str(fault)), err=True)
 
 
 def _read_call(text: str) -> tuple[str, dict[str, Any]]:

@@ -6,19 +6,32 @@ import json
 import re
 from typing import Any
 
-_LINES = frozenset("\n\t")
-# Greek, Cyrillic, Armenian and Cherokee have letters that look like Latin ones.
-_ALIKE = re.compile(r"[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2de0-\u2dff\ua640-\ua69f\uab70-\uabbf]")
+# Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu have letters that look like Latin ones, as have full-width forms.
+_ALIKE = re.compile(
+    r"[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2160-\u217f\u2c80-\u2dff\ua4d0-\ua4ff\ua640-\ua69f"
+    r"\uab70-\uabbf\uff10-\uff5a]"
+)
 _LATIN = re.compile(r"[A-Za-z]")
 _WORD = re.compile(r"\w+")
+# What Python calls printable and nobody sees (default ignorable, or blank), and Latin letters in mathematicians' types.
+_UNSEEN = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d400-\U0001d7ff\U000e0100-\U000e01ef]"
+)
+_SPACES = re.compile(r"(?<= ) ")
 
 
 def plain(text: str) -> str:
-    """Text with every control and invisible character written out, and every letter that passes for another one."""
+    """Text on one line, with every control and invisible character written out, and what passes for another letter."""
     if text.isascii() and text.isprintable():
         return text
     text = _WORD.sub(lambda word: _told_apart(word[0]), text)
-    return "".join(letter if letter.isprintable() or letter in _LINES else _escaped(letter) for letter in text)
+    text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+    return _UNSEEN.sub(lambda letter: _escaped(letter[0]), text)
+
+
+def lines(text: str) -> str:
+    """The same of a text whose lines are ours."""
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def _told_apart(word: str) -> str:
@@ -33,7 +46,7 @@ def _told_apart(word: str) -> str:
 
 def _escaped(letter: str) -> str:
     code = ord(letter)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - what fits two hex digits
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - digits
 
 
 def line(value: Any, width: int = 0) -> str:
@@ -51,11 +64,14 @@ def sentence(text: str, width: int = 0) -> str:
 
 def call(name: str, arguments: dict[str, Any], width: int = 0) -> str:
     """A call as code would write it: `pay(invoice="A-1", cents=1200)`."""
-    inner = ", ".join(
-        f"{plain(each)}={line(json.dumps(value, ensure_ascii=False, default=str))}" for each, value in arguments.items()
-    )
+    inner = ", ".join(f"{plain(each)}={_exact(value)}" for each, value in arguments.items())
     text = f"{plain(name)}({inner})"
     return text if not width or len(text) <= width else text[: width - 2] + "…)"
+
+
+def _exact(value: Any) -> str:
+    """A value as JSON, in which no run of spaces hides its length, or lays out lines of its own."""
+    return _SPACES.sub(r"\\u0020", plain(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def count(number: int, word: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from scaffold.cli.speech import call, line, plain, sentence
+from scaffold.cli.speech import call, line, lines, sentence
 from scaffold.interfaces import Answer
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ async def _read_line() -> str | None:
         loop.remove_reader(descriptor)
     # A terminal hands over whole lines.
     data = os.read(descriptor, _LONGEST_LINE)
-    return plain(data.decode("utf-8", "replace").strip()) if data else None
+    return lines(data.decode("utf-8", "replace").strip()) if data else None
 
 
 def _set(ready: asyncio.Future[None]) -> None:

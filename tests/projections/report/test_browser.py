@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.core.conftest import Watcher
+from tests.core.doing import doing
 from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
 
 from scaffold import Gate, Plan, Planned, Planning, Task, Verdict, act, propose, think
@@ -239,6 +240,15 @@ def test_a_hostile_trace_runs_nothing(studio: Studio, opened: Open) -> None:
     made = "main img, main script, main iframe, main object, #detail svg, main a[href^=javascript]"
     assert page.locator(made).count() == 0
     assert "owned" not in page.title()
+
+
+def test_a_call_is_shown_as_it_was_made(studio: Studio, opened: Open) -> None:
+    """A letter that passes for another, one that is not seen, and a number that browsers round."""
+    planner = doing("pay", invoice="b\u043eb\u3164", cents=9007199254740993)
+    page = opened(studio.report(studio.world.solve(planner, monitors=[Watcher()]).run).path)
+    choose(page, "pay")
+    expect(page.locator("#detail")).to_contain_text('"cents": 9007199254740993')
+    expect(page.locator("#detail")).to_contain_text(r'"invoice": "b\u{43e}b\u{3164}"')
 
 
 # Chooses each row in turn, and unfolds all that can be unfolded in it; gives how many rows there were.

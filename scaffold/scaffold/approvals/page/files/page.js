@@ -6,14 +6,14 @@ const state = { items: [], from: 0, found: 0, chosen: null, shown: null, drawn: 
 
 // As on the terminal: nothing that a model or tool wrote is invisible, turns what stands beside it around, or passes
 // for a Latin letter among Latin letters.
-const ALIKE = /[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2de0-\u2dff\ua640-\ua69f\uab70-\uabbf]/gu;
+const ALIKE = /[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2160-\u217f\u2c80-\u2dff\ua4d0-\ua4ff\ua640-\ua69f\uab70-\uabbf\uff10-\uff5a]/gu;
 const escaped = (letter) => "\\u{" + letter.codePointAt(0).toString(16) + "}";
 
 function plain(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text
     .replace(/[\p{L}\p{N}_]+/gu, (word) => /[A-Za-z]/.test(word) ? word.replace(ALIKE, escaped) : word)
-    .replace(/[\p{C}\p{Z}]/gu, (letter) => letter === "\n" || letter === "\t" || letter === " " ? letter : escaped(letter));
+    .replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\u{1d400}-\u{1d7ff}]/gu, (letter) => letter === "\n" || letter === "\t" || letter === " " ? letter : escaped(letter));
 }
 
 function element(tag, className, ...children) {

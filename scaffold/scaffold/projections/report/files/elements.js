@@ -4,11 +4,14 @@
 const at = (id) => document.getElementById(id);
 const LONGEST = 20000;
 
-// As on the terminal: nothing that a model or tool wrote is invisible or turns what stands beside it around.
+// As on the terminal: nothing that a model or tool wrote is invisible, passes for another letter or turns what stands beside it around.
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800\u{1d400}-\u{1d7ff}]/gu;
+const ALIKE = /[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2160-\u217f\u2c80-\u2dff\ua4d0-\ua4ff\ua640-\ua69f\uab70-\uabbf\uff10-\uff5a]/g;
+const written = (letter) => letter === "\n" || letter === "\t" ? letter : "\\u{" + letter.codePointAt(0).toString(16) + "}";
 function plain(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value) ?? "";
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (letter) =>
-    letter === "\n" || letter === "\t" ? letter : "\\u{" + letter.codePointAt(0).toString(16) + "}");
+  const words = text.replace(/[\p{L}\p{N}_]+/gu, (word) => /[A-Za-z]/.test(word) ? word.replace(ALIKE, written) : word);
+  return words.replace(UNSEEN, written);
 }
 
 function element(tag, className, ...children) {
