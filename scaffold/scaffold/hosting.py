@@ -176,6 +176,13 @@ class GatedRun:
         """How it ended, or why it stands still; None while it goes on."""
         return self._hosted.outcome
 
+    def within_its_loop(self) -> bool:
+        """Whether whoever asks is carried out by the run's own event loop, where waiting would hold it up."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
     def events(self) -> AsyncGenerator[Happened]:
         """What happens from now on, as it happens, until the block has ended; for another task to watch.
 
@@ -243,7 +250,10 @@ class GatedRun:
 
         Raises:
             BadInput: it cannot be recorded.
+            Unavailable: the run is over.
         """
+        if self.outcome is not None:
+            raise Unavailable(f"the run {self.id} is over")
         try:
             canonical(answer)
         except (TypeError, ValueError, RecursionError) as error:
@@ -309,6 +319,8 @@ class SyncGatedRun:
     def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._run.loop.is_closed():
             raise Unavailable(f"the run {self.id} is over")
+        if self._run.within_its_loop():
+            raise BadInput(f"the run {self.id} would wait for itself: in its own event loop await `run.within`")
         result: T = self._portal.call(start)
         return result
 

@@ -268,6 +268,27 @@ async def test_a_tool_may_pause_its_graph(front: Front, *, waits: bool) -> None:
     assert front.statuses(run) == [("pay", "unknown"), ("pay", "performed")]
 
 
+async def test_what_a_tool_has_done_is_a_call_of_its_own(front: Front) -> None:
+    """Made by way of the run, it does not take what the graph has put into the tool that asks for it."""
+    runs: list[Any] = []
+
+    @tool
+    async def look(at: str) -> str:
+        """Look."""
+        return f"seen {at}"
+
+    @tool
+    async def pay(invoice: str, call: Annotated[str, InjectedToolCallId]) -> str:
+        """Pay an invoice, once it is looked at."""
+        seen = await runs[0].act("look", {"at": invoice})
+        return f"{call}: {seen.value}"
+
+    async with front.gate(actions_of([pay, look])).run("pay") as run:
+        runs.append(run)
+        answer = await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
+    assert results(answer) == [("0: seen i1", "success")]
+
+
 async def test_a_tool_that_raises_is_unknown_unless_it_reads(front: Front) -> None:
     """The model is told which; the agent goes on."""
 

@@ -604,3 +604,48 @@ def test_a_run_that_is_over_says_so_to_code_that_is_not_async(world: World) -> N
     assert said == [f"the run {run.id} is over"]
     with pytest.raises(RunEnding, match="is over"):
         run.act("slow", {})
+
+
+async def test_in_another_event_loop_a_run_says_where_it_lives(world: World) -> None:
+    """What it waits for would never come there: it is told at once, and nothing is done; its own loop goes on."""
+
+    @action(effect="read")
+    async def look() -> str:
+        """Look."""
+        await asyncio.sleep(0.01)
+        return "seen"
+
+    async with Gate(actions=[look], monitors=["rules"], journal=world.journal).run("x") as run:
+        for asked in (run.act("look"), run.think("look")):
+            with pytest.raises(BadInput, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, asked)
+        assert (await run.act("look")).value == "seen"
+    assert [each.status for each in outcome_of(run).actions] == ["performed"]
+    with pytest.raises(RunEnding, match="is over"):
+        run.answer("too late")
+
+
+def test_a_run_without_async_does_not_wait_for_itself(world: World) -> None:
+    """An action that asks its own run from within the run's loop would hold it up: it is told what to await."""
+    runs: list[Any] = []
+
+    @action(effect="read")
+    async def within() -> Any:
+        """Look, from within."""
+        return (await runs[0].within.act("look")).value
+
+    @action(effect="read")
+    async def waiting() -> Any:
+        """Wait for what waits for this."""
+        return runs[0].act("look").value
+
+    @action(effect="read")
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    with Gate(actions=[within, waiting, look], monitors=["rules"], journal=world.journal).run_sync("x") as run:
+        runs.append(run)
+        assert run.act("within").value == "seen"
+        with pytest.raises(ActionFailed, match=r"await `run\.within`"):
+            run.act("waiting")

@@ -122,6 +122,7 @@ class ToolAction:
         if self._shape() is not self._known:
             raise NotPerformed(self._changed)
         carried = _carried.get() or Carried()
+        _carried.set(None)  # what the tool itself has done is another call
         carried.result = await self._body(dict(arguments), carried)
         carried.done = True
         return plain(carried.result)
@@ -217,7 +218,7 @@ class Reach:
         return carried.result if carried.done else observation.value
 
     def _from_anywhere(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        return work if asyncio.get_running_loop() is self._run.loop else self._in_its_loop(work)
+        return work if self._run.within_its_loop() else self._in_its_loop(work)
 
     async def _in_its_loop(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._run.loop
@@ -230,11 +231,7 @@ class Reach:
         loop = self._run.loop
         if loop.is_closed():
             raise self._over()
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is loop:
+        if self._run.within_its_loop():
             raise self._blocked()
         answers = threading.Event()
         loop.call_soon_threadsafe(answers.set)

@@ -90,6 +90,7 @@ class Hosted:
         if not isinstance(said, Said):
             raise errors.BadInput(f"the role {HOST!r} stands for the host's own model: name your backend otherwise")
         self._said = said
+        self._loop = asyncio.get_running_loop()
         self._saying = asyncio.Lock()
         self._frame = Frame(_nothing(), "", None, 0, tainted=bool(setting.task.untrusted))
         self._unsettled: dict[bytes, list[str]] = {}
@@ -167,6 +168,7 @@ class Hosted:
         Raises:
             StepRefused: oversight withholds it.
         """
+        self._must_be_at_home()
         async with self._saying:
             options = Options(max_tokens=self._said.next(text, reasoning, usage))
             thought: Thought[str] = await self.make(Think(kind=kind, to=HOST, sampling=once(tries=1), options=options))
@@ -202,6 +204,7 @@ class Hosted:
             MoveError: it did not work out.
             RunEnding: the run is over, or stands still.
         """
+        self._must_be_at_home()
         if self._ends():
             raise self._over()
         making = Cuttable()
@@ -228,6 +231,15 @@ class Hosted:
             self._frame.tainted = self._frame.tainted or outcome.tainted
             raise outcome
         return outcome
+
+    def _must_be_at_home(self) -> None:
+        """Raise BadInput in another event loop than the run's, where what is waited for would never come."""
+        if asyncio.get_running_loop() is not self._loop:
+            run = self._run.claim.run
+            raise errors.BadInput(
+                f"the run {run} lives in another event loop than this one: call it from there "
+                "(`asyncio.run_coroutine_threadsafe(run.act(...), run.loop)`), or use `Gate.run_sync`"
+            )
 
     def _made(self, making: Cuttable) -> None:
         making.end()
