@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.review import Evidence
 from scaffold_monitors.tally import Amount, Tally, numbers
 
@@ -69,7 +70,8 @@ class Around(msgspec.Struct):
         if question not in self.asked:
             acts = self._of(action, days)
             withheld = any(act.arguments is None for act in acts)
-            same = sum(act.arguments is not None and act.arguments.get(argument) == value for act in acts)
+            wanted = as_read(value)
+            same = sum(act.arguments is not None and as_read(act.arguments.get(argument)) == wanted for act in acts)
             self.asked[question] = None if withheld else same
         count: int | None = self.asked[question]
         return count

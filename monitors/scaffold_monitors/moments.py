@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.tally import History, Tally, mark, numbers
 
@@ -226,7 +227,10 @@ class Moment(msgspec.Struct, dict=True):
         if any(facts.call.action == action and argument in facts.later for facts in self.calls):
             self.unknown = True
             return _NO_VALUE
-        return past + sum(facts.call.action == action and facts.known.get(argument) == value for facts in self.calls)
+        same = as_read(value)
+        return past + sum(
+            facts.call.action == action and as_read(facts.known.get(argument)) == same for facts in self.calls
+        )
 
     def clock(self, zone: str = "UTC") -> Any:
         """Minutes since midnight in a time zone."""

@@ -22,7 +22,7 @@ What an expression may use:
 | `before(action)` | how often it was performed before this call, or will have been by what it comes after |
 | `count_in(action, days)` | how often it will have been done in the last days, in this run and all others |
 | `total_in(action, argument, days)` | what a numeric argument of it will have come to in that time |
-| `count_to(action, argument, days, value)` | how often it will have been done with this value of an argument |
+| `count_to(action, argument, days, value)` | how often it will have been done with this value, unseen letters aside |
 | `clock(zone)` | minutes since midnight, in UTC or a time zone such as `'Europe/Berlin'` |
 | `weekday(zone)` | day of the week, 0 for Monday |
 

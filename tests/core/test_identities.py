@@ -86,6 +86,18 @@ def test_the_same_invoice_is_not_paid_by_two_runs(folder: Folder) -> None:
     assert folder.paid == ["i1", "i2"]
 
 
+@pytest.mark.parametrize(
+    "spelled", ["cafe\u0301 1", " caf\u00e9  1\n", "caf\u00e9\u200b\u00a01", "caf\u00e9 1\u3164\ufe0f"]
+)
+def test_another_spelling_that_reads_the_same_is_the_same_invoice(folder: Folder, spelled: str) -> None:
+    """Accents composed or not, spaces, what is not seen; capitals and other alphabets may be another's name."""
+    folder.solve(doing("pay", invoice="caf\u00e9 1"))
+    assert "it was done already" in folder.solve(doing("pay", invoice=spelled)).answer
+    assert folder.paid == ["caf\u00e9 1"]
+    folder.solve(doing("pay", invoice="Caf\u00e9 1"))
+    assert folder.paid == ["caf\u00e9 1", "Caf\u00e9 1"]
+
+
 def test_a_plan_is_told_which_of_its_calls_was_done_elsewhere(folder: Folder) -> None:
     """The objection names the node, so that the planner can drop it."""
     first = folder.solve()

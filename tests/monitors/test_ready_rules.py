@@ -76,6 +76,8 @@ def paid(cents: int, account: str = "A", *, ago: float = 3600.0, run: str = "oth
         ("at_most_times_in('pay', 7, 1)", [("pay", {})], [("pay", {})] * 2),
         ("at_most_times_to('pay', 'account', 1, 1)", [("pay", {"account": "A"}), ("pay", {"account": "B"})],
          [("pay", {"account": "A"})] * 2),
+        ("at_most_times_to('pay', 'account', 1, 1)", [("pay", {"account": "A"}), ("pay", {"account": "a"})],
+         [("pay", {"account": "\u00c5"}), ("pay", {"account": "A\u030a "})]),
         ("never_both('pay', 'delete')", [("pay", {}), ("pay", {})], [("pay", {}), ("delete", {})]),
         ("business_hours('pay', 'Europe/Berlin')", [("pay", {})], []),
         ("within_hours('pay', '13:00', '13:01', 'Europe/Berlin')", [("pay", {})], []),
@@ -172,6 +174,7 @@ def test_what_other_runs_did_counts(kit: Any) -> None:
     assert said(kit, "at_most_in('pay', 'cents', 3, 5000)", kit.call("pay", cents=1), others=others).decision == "block"
     once = "at_most_times_to('pay', 'account', 1, 1)"
     assert said(kit, once, kit.call("pay", account="B"), others=others).decision == "block"
+    assert said(kit, once, kit.call("pay", account=" B\u200b"), others=others).decision == "block"
     assert said(kit, once, kit.call("pay", account="C"), others=others).decision == "allow"
 
 

@@ -11,6 +11,7 @@ import msgspec
 from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Usage
 from scaffold.vocabulary.monitorability import VISIBILITIES, Readable
 from scaffold.vocabulary.plan import ActionCall
@@ -149,8 +150,8 @@ def is_asked_in(body: bytes, what: bytes) -> bool:
 
 
 def identity_of(action: str, arguments: dict[str, Any], fields: tuple[str, ...]) -> str:
-    """Name the thing that an action acts on, by its identity fields."""
-    return sha256(canonical([action, *(arguments.get(name) for name in fields)])).hexdigest() if fields else ""
+    """Name the thing that an action acts on, by its identity fields, however they are spelled."""
+    return sha256(canonical([action, *(as_read(arguments.get(name)) for name in fields)])).hexdigest() if fields else ""
 
 
 class RunState:

@@ -1,8 +1,29 @@
-"""Text that can be encoded, whatever was sent: surrogates joined where both halves are there, replaced where not."""
+"""Text that can be encoded, whatever was sent: surrogates joined where both halves are there, replaced where not.
+
+And text as it reads: two spellings that nobody can tell apart are one name.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Any
+
+# What Unicode calls default ignorable: it changes how a text is drawn, if anything, and not what it says.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+
+
+def as_read(value: Any) -> Any:
+    """Give a text composed, without what is not seen, with one space where there are any; other values as they are.
+
+    Letters stay as they are, capital or small, of one alphabet or another: names may differ in these alone.
+    """
+    if not isinstance(value, str) or (value.isascii() and value.isalnum()):
+        return value
+    return " ".join(_UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
 
 
 def clean(text: str) -> str:
