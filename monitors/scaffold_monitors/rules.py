@@ -43,8 +43,9 @@ rule has to hold with those above zero alone, and with those below. `total_in` c
 and what is on its way there, so for it all of them are still to come.
 
 What is asked about other runs and the time is looked up when a plan or a call is reviewed, and written down with the
-verdict. The last days are so many times 24 hours. Runs are those of the same folder; a call counts that was performed,
-may have been, or is on its way, so that of two runs at the same time both may be refused, and never both let through.
+verdict. The last days are so many times 24 hours; a call counts from when it was begun, or else proposed. Runs are
+those of the same folder; a call counts that was performed, may have been, or is on its way, so that of two runs at the
+same time both may be refused, and never both let through.
 
 What a value can be is known before the run, of `inputs` by the task and of `args` by the actions' schemas; a rule whose
 types never fit is refused then. `dyn(...)` leaves a value to the call.

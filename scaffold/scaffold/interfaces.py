@@ -98,7 +98,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
     Attributes:
         run: which run.
         key: where in that run.
-        at: when it was proposed, in seconds since the epoch.
+        at: when it was begun, or proposed as long as it was not, in seconds since the epoch.
         action: its name.
         arguments: its arguments; None when they are withheld.
     """

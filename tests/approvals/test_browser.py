@@ -215,6 +215,28 @@ def test_who_reads_stays_where_they_are(office: Office, serve: Serve, page: Page
     expect(page.locator(".actions .no")).to_be_focused()
 
 
+def test_a_key_that_is_held_down_passes_over_nothing(office: Office, serve: Serve, page: Page) -> None:
+    """At the end of one page of the list the next one comes, from its first row, however long it is in coming."""
+    for _ in range(51):
+        office.wait()
+    page.goto(serve("ann").addresses["ann"])
+    expect(page.locator("#list button")).to_have_count(50)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(lambda url: "from=50" in url or "from=100" in url, hold)
+    for _ in range(53):
+        page.keyboard.press("j")
+    expect(page.locator("#list button").last).to_have_attribute("aria-current", "true")
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    held.pop().continue_()
+    expect(page.locator("#range")).to_have_text("51 to 51 of 51")
+    expect(page.locator("#list button")).to_have_attribute("aria-current", "true")
+
+
 def test_a_page_whose_server_is_gone_says_so(office: Office, serve: Serve, page: Page, faults: list[str]) -> None:
     """In words, where the list is looked for; and so does one whose cookie is of another time."""
     office.wait()

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.conftest import Watcher, World
 
-from scaffold import Planning, Scaffold, Task, act, action
+from scaffold import Planning, Scaffold, Task, Verdict, act, action
 from scaffold.actions import FunctionAction
 from scaffold.errors import ActionError, TaskError
 from scaffold.testing import Scripted
@@ -23,6 +24,29 @@ def paying(**declared: Any) -> FunctionAction:
         return cents
 
     return pay
+
+
+def test_a_call_counts_from_when_it_was_begun(tmp_path: Path) -> None:
+    """What waited for a person most of a day was done today, however long ago it was proposed."""
+    world = World(tmp_path)
+
+    def planner(_: Task) -> Planning[str]:
+        try:
+            return (yield from act("pay", {"invoice": "i1"})).value
+        except ActionError as error:
+            return error.message
+
+    asks = Watcher(Verdict(decision="escalate", rationale="much"))
+    limits = {"limits": {"pay": {"day": 1}}}
+    waiting = world.solve(planner, monitors=["rules", asks], task=limits)
+    assert waiting.status == "waiting"
+    world.clock.advance(20 * 3600)
+    world.answer(waiting)
+    assert world.agent(planner, monitors=["rules", asks]).resume_sync(waiting.run).answer == "paid i1"
+    world.clock.advance(10 * 3600)
+    assert "at most 1" in world.solve(planner, monitors=["rules"], task=limits).answer
+    world.clock.advance(15 * 3600)
+    assert world.solve(planner, monitors=["rules"], task=limits).answer == "paid i1"
 
 
 def solve(root: Path, amounts: list[int], limits: Any = None, **declared: Any) -> str:

@@ -470,7 +470,7 @@ class JournalConformance(ABC):
         return journal
 
     def test_what_all_runs_did_can_be_looked_up(self, tmp_path: Path) -> None:
-        """Since a time, without what was refused or has failed."""
+        """By when it was begun, since a time; without what was refused or has failed."""
 
         async def work() -> None:
             async with self.opening(tmp_path) as journal, self.opening(tmp_path) as other:
@@ -480,7 +480,10 @@ class JournalConformance(ABC):
                 mine = {each.run: each for each in found if each.run in {done, failed, begun}}
                 _same(set(mine), {done, begun})
                 _same((mine[done].key, mine[done].action, mine[done].arguments), ("0", "pay", {"what": "rent"}))
-                later = await asyncio.to_thread(elsewhere, journal, 1.7e9 + 1.5)
+                since = await asyncio.to_thread(elsewhere, journal, mine[done].at)
+                _same({each.run for each in since} & {done, begun}, {done, begun})
+                _same(mine[done].at, 1.7e9 + 2)  # where it was begun, not where it was proposed
+                later = await asyncio.to_thread(elsewhere, journal, 1.7e9 + 2.5)
                 _same({each.run for each in later} & {done, begun}, set())
 
         self.run(work)

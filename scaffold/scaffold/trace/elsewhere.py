@@ -63,7 +63,7 @@ _numbered = msgspec.json.Decoder(_Numbered)
 
 
 def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
-    """The actions of all runs that were proposed at or after a time, and not refused or known to have failed.
+    """The actions of all runs that were proposed or begun at or after a time, and not refused or known to have failed.
 
     Raises:
         BadInput: the journal keeps its runs otherwise than in files, a run that was written to since then is damaged,
@@ -159,6 +159,8 @@ def _take(index: sqlite3.Connection, run: str, event: ev.Event, content: dict[st
                 arguments = _SEALED + sealer.seal(arguments, f"{run}/{event.key}".encode())
             row = (run, event.key, event.at, event.action, arguments)
             index.execute("INSERT OR REPLACE INTO acts VALUES (?, ?, ?, ?, ?)", row)
+        case ev.ActionIntent():  # it may have waited for a person since it was proposed
+            index.execute("UPDATE acts SET at = max(at, ?) WHERE run = ? AND key = ?", (event.at, run, event.key))
         case ev.ActionRefused() | ev.ActionOutcome(status="failed"):
             index.execute("DELETE FROM acts WHERE run = ? AND key = ?", (run, event.key))
         case _:

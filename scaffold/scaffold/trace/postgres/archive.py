@@ -93,7 +93,7 @@ class Archive:
         return found
 
     def elsewhere(self, since: float) -> list[Elsewhere]:
-        """The actions of all runs that were proposed from a time on, and not refused or known to have failed."""
+        """The actions of all runs proposed or begun from a time on, and not refused or known to have failed."""
         return [
             Elsewhere(run, key, at, action, _arguments(run, said))
             for run, key, at, action, said in self._rows(_ELSEWHERE, (since,))
@@ -274,14 +274,17 @@ WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = 
 # Content is given as it is: PostgreSQL's functions for JSON make texts of its strings, and those hold less than JSON.
 _ELSEWHERE = """
 SELECT * FROM (
-    SELECT DISTINCT ON (p.run, p.line ->> 'key')
-        p.run, p.line ->> 'key', (p.line ->> 'at')::float8 AS at, p.line ->> 'action', c.line::text
-    FROM scaffold.events p LEFT JOIN scaffold.content c ON c.run = p.run AND c.seq = p.seq
-    WHERE p.kind = 'action.proposed' AND (p.line ->> 'at')::float8 >= %s
-    AND NOT EXISTS (
+    SELECT DISTINCT ON (p.run, b.key) p.run, b.key, b.at, p.line ->> 'action', c.line::text
+    FROM (
+        SELECT run, line ->> 'key' AS key, max((line ->> 'at')::float8) AS at FROM scaffold.events
+        WHERE kind IN ('action.proposed', 'action.intent') AND (line ->> 'at')::float8 >= %s
+        GROUP BY run, line ->> 'key') b
+    JOIN scaffold.events p ON p.run = b.run AND p.kind = 'action.proposed' AND p.line ->> 'key' = b.key
+    LEFT JOIN scaffold.content c ON c.run = p.run AND c.seq = p.seq
+    WHERE NOT EXISTS (
         SELECT FROM scaffold.events x
         WHERE x.run = p.run AND x.seq > p.seq AND x.kind IN ('action.refused', 'action.outcome')
-        AND x.line ->> 'key' = p.line ->> 'key' AND (x.kind = 'action.refused' OR x.line ->> 'status' = 'failed'))
-    ORDER BY p.run, p.line ->> 'key', p.seq DESC) found
+        AND x.line ->> 'key' = b.key AND (x.kind = 'action.refused' OR x.line ->> 'status' = 'failed'))
+    ORDER BY p.run, b.key, p.seq DESC) found
 ORDER BY at
 """

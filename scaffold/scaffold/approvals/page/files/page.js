@@ -2,7 +2,7 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const state = { items: [], from: 0, found: 0, chosen: null, shown: null, drawn: null, granting: true };
+const state = { items: [], from: 0, found: 0, chosen: null, shown: null, drawn: null, granting: true, turning: false };
 
 // As on the terminal: nothing that a model or tool wrote is invisible, turns what stands beside it around, or passes
 // for a Latin letter among Latin letters.
@@ -145,6 +145,7 @@ async function choose(number) {
 }
 
 async function move(step) {
+  if (state.turning) return; // a key that is held down does not run ahead of the list
   const now = state.items.findIndex((item) => place(item) === state.chosen);
   const next = now < 0 ? 0 : now + step;
   if (next >= state.items.length && !at("next").disabled) return turn(1, 0);
@@ -153,9 +154,11 @@ async function move(step) {
 }
 
 async function turn(direction, number) {
-  if (at(direction > 0 ? "next" : "previous").disabled) return;
+  if (state.turning || at(direction > 0 ? "next" : "previous").disabled) return;
   state.from = Math.max(0, state.from + direction * 50);
+  state.turning = true;
   await load();
+  state.turning = false;
   if (number !== undefined) await choose(Math.min(number, state.items.length - 1));
 }
 

@@ -30,7 +30,7 @@ CREATE TABLE scaffold.content (
 CREATE TABLE scaffold.content_default PARTITION OF scaffold.content DEFAULT;
 
 -- What all runs did is looked up by time.
-CREATE INDEX events_proposed ON scaffold.events (((line ->> 'at')::float8)) WHERE kind = 'action.proposed';
+CREATE INDEX events_acting ON scaffold.events (((line ->> 'at')::float8)) WHERE kind IN ('action.proposed', 'action.intent');
 
 CREATE TABLE scaffold.heads (
     run text COLLATE "C" NOT NULL,
