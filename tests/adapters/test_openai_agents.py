@@ -96,7 +96,7 @@ async def test_several_calls_at_once(front: Front) -> None:
 
 
 async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
-    """An original, one of an agent that is handed over to, and one that OpenAI runs are told of by name."""
+    """An original, one of an agent that is handed over to or a tool, and one that OpenAI runs are told of by name."""
     pay = paying(front)
     async with front.gate(actions_of([pay])).run(front.task) as run:
         clean: Agent[Any] = Agent(name="clean", tools=gated(run, [pay]))
@@ -107,6 +107,10 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             check(beside)
         with pytest.raises(BadInput, match="in front of: web_search, pay;"):
             check(over)
+        asks = beside.as_tool("ask", "Ask.")
+        async with front.gate(actions_of([asks])).run("ask") as other:
+            with pytest.raises(BadInput, match="in front of: pay;"):
+                check(Agent(name="asking", tools=gated(other, [asks])))
         with pytest.raises(BadInput, match="no action of the tool 'pay'"):
             gated(run, [paying(front)])
         with pytest.raises(BadInput, match="'pay' is no function tool that can be gated"):

@@ -31,10 +31,11 @@ from pydantic_ai import (
     ToolDefinition,
     ToolFailed,
 )
-from pydantic_ai.capabilities import Hooks
+from pydantic_ai.capabilities import Hooks, NativeTool
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.toolsets import ExternalToolset
 
 from scaffold.adapters.pydantic_ai import actions_of, check, gated, thinking
@@ -116,7 +117,7 @@ async def test_several_calls_at_once(front: Front) -> None:
 
 
 async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
-    """An original, one of a toolset, and a toolset whose tools nobody can see are told of by name."""
+    """An original, one of a toolset, one that the provider runs, and a toolset that nobody can see: told by name."""
     pay = paying(front)
 
     def post(text: str) -> str:
@@ -131,6 +132,8 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             check(Agent(TestModel(), tools=fronts, toolsets=[FunctionToolset([post]).prefixed("my")]))
         with pytest.raises(BadInput, match="those of ExternalToolset"):
             check(Agent(TestModel(), tools=fronts, toolsets=[ExternalToolset([])]))
+        with pytest.raises(BadInput, match="in front of: web_search;"):
+            check(Agent(TestModel(), tools=fronts, capabilities=[NativeTool(WebSearchTool())]))
         with pytest.raises(BadInput, match="no action of the tool 'pay'"):
             gated(run, [paying(front)])
         with pytest.raises(BadInput, match="no tool that can be gated"):

@@ -92,7 +92,7 @@ def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
 
 
 def check(agent: Agent[Any]) -> None:
-    """Find tools of an agent, and of the agents that it hands over to, that no gate stands in front of.
+    """Find tools that no gate stands in front of: of an agent, and of those that it hands over to or has as tools.
 
     Raises:
         BadInput: there are such.
@@ -174,6 +174,9 @@ def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:
     for tool in agent.tools:
         if not (isinstance(tool, FunctionTool) and isinstance(tool.on_invoke_tool, _Gated)):
             yield tool.name
+        within = getattr(tool, "_agent_instance", None)  # of a tool that is an agent
+        if isinstance(within, Agent):
+            yield from _bypassing(within, seen)
     for server in agent.mcp_servers:
         yield f"those of the MCP server {server.name}"
     for other in agent.handoffs:

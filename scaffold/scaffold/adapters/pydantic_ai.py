@@ -105,7 +105,9 @@ def gated(run: GatedRun | SyncGatedRun, tools: Tools) -> list[Tool[Any]]:
 
 
 def check(agent: Agent[Any, Any]) -> None:
-    """Find tools of an agent that no gate stands in front of; what a single run adds is not seen.
+    """Find tools of an agent that no gate stands in front of, also those that its model's provider runs.
+
+    What a single run adds is not seen, and functions that make the agent's output of the model's are no tools.
 
     Raises:
         BadInput: there are such.
@@ -120,6 +122,8 @@ def check(agent: Agent[Any, Any]) -> None:
 
     for toolset in agent.toolsets:
         toolset.apply(look)
+    native = (getattr(tool, "kind", "what makes native tools") for tool in agent.root_capability.get_native_tools())
+    bypassing.extend(kind for kind in native if kind != "tool_search")  # which only finds tools
     must_be_gated(bypassing, f"the agent {agent.name or ''}".strip())
 
 
