@@ -1,5 +1,6 @@
 """Exit statuses, and what stdout and stderr hold at the end."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pexpect
 import pytest
 from tests.cli.conftest import PAYING, THINKING, Scaffold, command, environment, lines_of, only_run
 
@@ -285,3 +287,29 @@ def test_a_process_that_used_temporals_client_ends_at_once_with_its_status(tmp_p
     done = subprocess.run(ended, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "said tidied\n")
     assert "no command 'nothing'" in done.stderr
+
+
+SAID = "caf\u00e9\t\u2764\ufe0f \U0001f600 \u009b2J\u202e\u2028\x7f"
+SAYING = f"prompt: x\nbackends: {{default: {{use: scripted, replies: {json.dumps(SAID)}}}}}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_whole_whatever_letters_stdout_knows(scaffold: Scaffold, folder: Path, encoding: str) -> None:
+    """What stdout has no letter for, and what cannot be seen, is written as JSON escapes it."""
+    (folder / "say.yaml").write_text(SAYING, encoding="utf-8")
+    for arguments in (("solve", "say.yaml", "--json"), ("resume", "last", "--json")):
+        ran = scaffold(*arguments, more={"PYTHONIOENCODING": encoding})
+        assert ran.json["answer"] == SAID
+        assert ran.out.removesuffix("\n").isprintable()
+
+
+def test_an_answer_does_not_move_the_cursor_of_a_terminal(scaffold: Scaffold, folder: Path) -> None:
+    """What would is written out there; whoever reads stdout from a pipe is given the answer's own letters."""
+    (folder / "say.yaml").write_text(SAYING, encoding="utf-8")
+    assert scaffold("solve", "say.yaml").out == f"{SAID}\n"
+    first, *rest = command("solve", "say.yaml")
+    terminal = pexpect.spawn(first, rest, cwd=str(folder), env=environment(folder), timeout=30, encoding="utf-8")
+    terminal.expect_exact("\u2764\ufe0f \U0001f600 \\x9b2J\\u202e\\u2028\\x7f\r\n")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0

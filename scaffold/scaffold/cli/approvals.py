@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import Command, journal_at, json_option, run_argument, runs_option, runs_said
+from scaffold.cli.speech import json_text
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
@@ -38,7 +38,7 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
     journal = journal_at(runs)
     found = _all(journal, run)
     if as_json:
-        click.echo(json.dumps([_plain(each) for each in found], ensure_ascii=False))
+        click.echo(json_text([_plain(each) for each in found]))
         return
     if not found:
         click.echo("nothing waits for a person")
@@ -60,7 +60,7 @@ def show(run: str, name: str, as_json: bool, runs: Path | None) -> None:
     """Show one: the exact calls with their arguments, the reasons, until when."""
     each = _one(journal_at(runs), run, name)
     if as_json:
-        click.echo(json.dumps(_plain(each), ensure_ascii=False))
+        click.echo(json_text(_plain(each)))
         return
     from scaffold.cli.terminal import shown
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,13 +23,18 @@ STATUSES = {
 def as_json(outcome: Outcome) -> str:
     """The one object that `--json` prints."""
     from scaffold.batch.rows import fields_of
+    from scaffold.cli.speech import json_text
 
-    return json.dumps(fields_of(outcome), ensure_ascii=False)
+    return json_text(fields_of(outcome))
 
 
-def answer_text(answer: Any) -> str:
-    """An answer for stdout: text as it is, anything else as JSON."""
-    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, indent=2)
+def answer_text(answer: Any, *, at_terminal: bool) -> str:
+    """An answer for stdout: text as it is, at a terminal with what would move the cursor written out; else JSON."""
+    from scaffold.cli.speech import json_text, steady
+
+    if not isinstance(answer, str):
+        return json_text(answer, indent=2)
+    return steady(answer) if at_terminal else answer
 
 
 def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from scaffold.cli.batch import at_once_option
 from scaffold.cli.many import outside_of
 from scaffold.cli.options import Signing, journal_at, json_option, key_option, runs_option
+from scaffold.cli.speech import json_text
 
 if TYPE_CHECKING:
     from scaffold.batch.results import Results
@@ -156,7 +156,7 @@ def _show(path: Path, order: list[Cell], plots: Path | None, *, as_json: bool) -
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json_text(value))
 
 
 @evaluate.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scaffold.cli.options import Place, journal_at, json_option, run_argument, runs_option
+from scaffold.cli.speech import json_text
 
 if TYPE_CHECKING:
     from scaffold.trace.verify import Verification
@@ -61,7 +61,7 @@ def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[
     journal = journal_at(runs)
     result = verified(journal.folder(journal.find(run)), against, key)
     if as_json:
-        click.echo(json.dumps(describe(result), ensure_ascii=False))
+        click.echo(json_text(describe(result)))
     else:
         click.echo(click.style(result.sentence(), fg="green" if result.ok else "red"))
         for finding in result.findings:

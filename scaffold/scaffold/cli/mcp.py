@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 from scaffold.cli.ending import FAILED
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import json_option
-from scaffold.cli.speech import count, line, plain
+from scaffold.cli.speech import count, json_text, line, plain
 
 if TYPE_CHECKING:
     from scaffold.mcp import Change, McpServer, Tool
@@ -49,7 +48,7 @@ def list_(task: Path, servers: Sequence[str], as_json: bool) -> int:
     """
     told = [_told(each, *found) for each, found in _asked(task, servers, _look)]
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json_text(told))
         return 0
     for server in told:
         click.secho(plain(server["server"]), bold=True)

@@ -101,7 +101,7 @@ class Session(Foreground[Any]):
             if self._as_json:
                 print(ending.as_json(outcome))  # noqa: T201 - the answer is what stdout is for
             elif outcome.answer is not None:
-                print(ending.answer_text(outcome.answer))  # noqa: T201 - as above
+                print(ending.answer_text(outcome.answer, at_terminal=sys.stdout.isatty()))  # noqa: T201 - as above
             sys.stdout.flush()
         except BrokenPipeError:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 # Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu have letters that look like Latin ones, as have full-width forms.
@@ -18,6 +19,8 @@ _UNSEEN = re.compile(
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d400-\U0001d7ff\U000e0100-\U000e01ef]"
 )
 _SPACES = re.compile(r"(?<= ) ")
+_NOT_ASCII = re.compile(r"[^\n -~]")
+_MOVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # the cursor, or what is read first
 
 
 def plain(text: str) -> str:
@@ -34,6 +37,11 @@ def lines(text: str) -> str:
     return "\n".join(map(plain, text.split("\n")))
 
 
+def steady(text: str) -> str:
+    """Text in its own letters and lines, with what moves the cursor or turns the direction of reading written out."""
+    return _MOVES.sub(lambda letter: _escaped(letter[0]), text.replace("\r\n", "\n"))
+
+
 def _told_apart(word: str) -> str:
     """A word; where Latin letters stand in it and letters like them, which no language mixes, the latter written out.
 
@@ -47,6 +55,13 @@ def _told_apart(word: str) -> str:
 def _escaped(letter: str) -> str:
     code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - digits
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON for stdout: what cannot be seen, or has no letter there, is written as JSON escapes it."""
+    known = (sys.stdout.encoding or "").lower().replace("_", "-").startswith("utf-")
+    text = json.dumps(value, ensure_ascii=not known, indent=indent)
+    return _NOT_ASCII.sub(lambda letter: letter[0] if letter[0].isprintable() else json.dumps(letter[0])[1:-1], text)
 
 
 def line(value: Any, width: int = 0) -> str:
