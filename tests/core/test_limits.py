@@ -32,7 +32,7 @@ def test_a_call_counts_from_when_it_was_begun(tmp_path: Path) -> None:
 
     def planner(_: Task) -> Planning[str]:
         try:
-            return (yield from act("pay", {"invoice": "i1"})).value
+            return str((yield from act("pay", {"invoice": "i1"})).value)
         except ActionError as error:
             return error.message
 

@@ -461,8 +461,8 @@ def test_large_numbers_stand_digit_by_digit(studio: Studio, opened: Open) -> Non
     def paying(_: Task) -> Planning[Any]:
         return (yield from act("pay", {"invoice": "i1", "cents": 9007199254740993})).value
 
-    outcome = _elsewhere(lambda: studio.world.solve(paying, monitors=[Watcher()]))
-    page = opened(studio.report(outcome.run).path)
+    run = _elsewhere(lambda: studio.world.solve(paying, monitors=[Watcher()]).run)
+    page = opened(studio.report(run).path)
     choose(page, "pay")
     text = page.locator("body").inner_text()
     assert "9007199254740993" in page.locator("#detail").inner_text()
