@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
 Open = Callable[..., Page]
+
+_Made = TypeVar("_Made")
 
 
 @pytest.fixture(scope="module")
@@ -431,7 +433,7 @@ def _blocks_much(subject: Any) -> Verdict:
     return Verdict(decision="block" if much else "allow", feedback="too much")
 
 
-def _elsewhere(function: Callable[[], str]) -> str:
+def _elsewhere(function: Callable[[], _Made]) -> _Made:
     """Run in a thread: the browser's driver has a loop of its own here."""
     with ThreadPoolExecutor() as executor:
         return executor.submit(function).result()
