@@ -21,7 +21,8 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from scaffold.errors import NotPerformed
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
-from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.canonical import adapter, canonical
+from scaffold.vocabulary.plain_types import is_plain
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.actions import Effect, Idempotency
@@ -42,6 +43,7 @@ class FunctionAction:
         self._check = arguments.validator.validate_python
         self._dump = arguments.serializer.to_python
         self._has_sets = '"uniqueItems"' in json.dumps(shape.schema)
+        self._stays = shape.stays
         self._names = tuple(shape.arguments.model_fields)
         self._told = shape.told
         self._credentials = shape.credentials
@@ -63,7 +65,8 @@ class FunctionAction:
             plain = self._plain(self._check(dict(arguments), strict=False))
         except ValidationError as error:
             raise ValueError(_faults_of(error)) from None
-        self._must_stay(plain)
+        if not self._stays:
+            self._must_stay(plain)
         return plain
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
@@ -155,7 +158,8 @@ class FunctionAction:
 
     def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
         """The function's arguments, of the types that its annotations name."""
-        self._must_stay(arguments)
+        if not self._stays:
+            self._must_stay(arguments)
         checked = self._check(dict(arguments), strict=False)
         values = {name: getattr(checked, name) for name in self._names}
         if self._told:
@@ -263,10 +267,19 @@ def action(  # noqa: PLR0913 - all that an action may declare
 
 
 class _Shape(NamedTuple):
-    """What a function takes: arguments and their schema, whether it is told of the call, credentials by parameter."""
+    """What a function takes.
+
+    Attributes:
+        arguments: what reads its arguments.
+        schema: of these.
+        stays: what is made of arguments is always read again as just that.
+        told: it is told of the call.
+        credentials: names of credentials, by parameter.
+    """
 
     arguments: type[Any]
     schema: dict[str, Any]
+    stays: bool
     told: bool
     credentials: dict[str, str]
 
@@ -331,4 +344,14 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
             f"{function.__name__}: a SecretStr would be written as stars, and reach the function so: "
             'take it as `Annotated[str, Credential("NAME")]`, which no trace holds'
         )
-    return _Shape(model, schema, told, credentials)
+    stays = all(is_plain(hint) and (default is ... or _is_read(hint, default)) for hint, default in fields.values())
+    return _Shape(model, schema, stays, told, credentials)
+
+
+def _is_read(hint: Any, default: Any) -> bool:
+    """Whether a default, which nothing checks, is read as it is written."""
+    try:
+        written = adapter(hint).dump_python(default, mode="json", warnings="error")
+        return canonical(adapter(hint).validate_python(written)) == canonical(written)
+    except (TypeError, ValueError):
+        return False
