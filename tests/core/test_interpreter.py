@@ -166,6 +166,16 @@ def test_together_refuses_what_is_no_sub_planner(branch: Any) -> None:
         Driver(planner()).run(lambda _key, _move: None)
 
 
+def test_together_says_that_a_star_was_forgotten() -> None:
+    """One generator of sub-planners in their place is the commonest slip."""
+
+    def planner() -> Planning[Any]:
+        return (yield from together(note(word) for word in ("one", "two")))  # type: ignore[misc]  # that is the slip
+
+    with pytest.raises(PlannerError, match=r"yielded a generator at 0/0/0: .* a star stands before"):
+        Driver(planner()).run(lambda _key, _move: None)
+
+
 def test_together_takes_any_sequence_of_branches() -> None:
     """A hand-made Together whose branches stand in a tuple is no fault of the interpreter."""
 

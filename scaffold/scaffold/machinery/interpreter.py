@@ -192,8 +192,11 @@ class Interpreter:
         if kind is Together:
             self._branch(frame, key, move)  # type: ignore[arg-type]  # as above
             return None
-        said = f"the planner yielded a {kind.__name__} at {key}: yield moves only, by `yield from think(...)`"
-        self._fault(frame, f"{said} and the like")
+        said = f"the planner yielded a {kind.__name__} at {key}"
+        if isgenerator(generator) and generator.gi_code.co_name == "<genexpr>":
+            self._fault(frame, f"{said}: in `together(*(... for ...))` a star stands before the brackets")
+        else:
+            self._fault(frame, f"{said}: yield moves only, by `yield from think(...)` and the like")
         return None
 
     def _fault(self, frame: Frame, said: str) -> None:
