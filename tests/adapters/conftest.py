@@ -11,7 +11,7 @@ import pytest
 
 from scaffold import Gate, Goal, Task
 from scaffold.interfaces import Action
-from scaffold.testing.judging import read_story
+from scaffold.testing.judging import Story, read_story
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.review import MonitorSpec, Verdict
@@ -46,9 +46,13 @@ class Front:
         assert said.ended
         return [(each.name, each.status) for each in run.outcome.actions]
 
+    def story(self, run: Any) -> Story:
+        """The run's trace, to look things up in."""
+        return read_story(self._folder / run.id)
+
     def thoughts(self, run: Any) -> list[str]:
         """What the trace says that the agent's model has said."""
-        story = read_story(self._folder / run.id)
+        story = self.story(run)
         return [story.contents[event["seq"]]["value"] for event in story.of("step.answered")]
 
 

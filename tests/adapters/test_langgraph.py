@@ -20,7 +20,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretSt
 
 from scaffold.adapters.langgraph import actions_of, check, gated, thinking
 from scaffold.errors import ActionRefused, BadInput, RunEnding, StepRefused, Stopped
-from scaffold.vocabulary.review import MonitorSpec, Verdict
+from scaffold.interfaces import Answer
+from scaffold.vocabulary.review import MonitorSpec, Subject, Verdict
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Front, Says
@@ -266,6 +267,54 @@ async def test_a_tool_may_pause_its_graph(front: Front, *, waits: bool) -> None:
     assert front.done == [("i1", "yes")]
     assert results(answer) == [("paid i1", "success")]
     assert front.statuses(run) == [("pay", "unknown"), ("pay", "performed")]
+
+
+async def test_a_graph_that_waited_for_a_person_goes_on_where_it_stood(front: Front) -> None:
+    """Its node makes all calls of a message again: those that were done are told, as messages and commands."""
+
+    @tool
+    async def pay(invoice: str, call: Annotated[str, InjectedToolCallId]) -> Any:
+        """Pay an invoice."""
+        front.done.append(invoice)
+        said = ToolMessage(f"paid {invoice}", tool_call_id=call, artifact=[invoice])
+        return Command(update={"messages": [said], "paid": invoice}) if invoice == "i1" else said
+
+    class Asks:
+        spec = MonitorSpec(name="asks")
+
+        async def review(self, subject: Subject, *_: Any) -> Verdict:
+            """Ask for one of them."""
+            assert subject.plan is not None
+            return Verdict(decision="escalate" if subject.plan[0].arguments["invoice"] == "i2" else "allow")
+
+    class State(MessagesState):
+        paid: str
+
+    gate = front.gate(actions_of([pay]), Asks())
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+    script = model(*({"invoice": f"i{at}"} for at in (1, 2, 3)))
+
+    def graph(run: Any) -> Any:
+        making = StateGraph(State)
+        making.add_node("model", lambda state: {"messages": [script.invoke(state["messages"])]})
+        making.add_node("tools", ToolNode(gated(run, [pay])))
+        making.add_edge(START, "model")
+        making.add_edge("model", "tools")
+        making.add_edge("tools", END)
+        return making.compile(checkpointer=saver)
+
+    with pytest.raises(RunEnding, match="waits for a person"):
+        async with gate.run("pay") as run:
+            await graph(run).ainvoke(GO, config)
+    (asked,) = front.story(run).of("approval.asked")
+    await gate.journal.post(run.id, Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann"))
+    async with gate.run("", resume=run.id) as run:
+        answer = await graph(run).ainvoke(None, config)
+    assert sorted(front.done) == ["i1", "i2", "i3"]
+    assert results(answer) == [(f"paid i{at}", "success") for at in (1, 2, 3)]
+    assert [each.artifact for each in answer["messages"] if isinstance(each, ToolMessage)] == [["i1"], ["i2"], ["i3"]]
+    assert answer["paid"] == "i1"
+    assert sorted(front.statuses(run)) == [("pay", "performed")] * 3
 
 
 async def test_what_a_tool_has_done_is_a_call_of_its_own(front: Front) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 
 from scaffold import Credential, Gate, Plan, Planned, Task, Verdict, action
-from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, StepRefused
+from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, RunEnding, StepRefused
 from scaffold.interfaces import Surroundings
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
@@ -132,6 +132,37 @@ async def test_a_host_that_remembers_is_told_only_what_came_back_last(world: Wor
         await run.act("post", {"text": "a"})
         await run.act("post", {"text": "b"})
     assert [text for _, text in world.done] == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("first", ["a", "b", "c", "d"])
+async def test_what_was_asked_for_together_is_told_together(world: World, watcher: type[Watcher], first: str) -> None:
+    """A host that made several calls at once, and makes them again, is told of all that came back, in any order."""
+
+    async def read(text: str) -> Verdict:
+        await asyncio.sleep({"a": 0, "b": 0.05}.get(text, 60 if not again else 0))
+        return Verdict(decision="allow")
+
+    again: list[str] = []
+    reader = watcher(
+        lambda subject: read(subject.plan[0].arguments["text"]), watches=frozenset({"plan"}), timeout_s=100
+    )
+    gate = gate_of(world, monitors=[reader])
+
+    calls: list[asyncio.Task[Any]] = []
+
+    async def host(run: GatedRun) -> None:
+        for text in "cab":
+            calls.append(asyncio.create_task(run.act("post", {"text": text})))
+            await (asyncio.sleep(0) if text == "c" else calls[-1])
+
+    again.append(await cut_off(gate, host))
+    assert isinstance((await asyncio.gather(*calls, return_exceptions=True))[0], RunEnding)
+    assert [text for _, text in world.done] == ["a", "b"]
+    async with gate.run("", resume=again[0]) as run:
+        await asyncio.gather(*(run.act("post", {"text": text}) for text in sorted("abcd", key=lambda it: it != first)))
+        assert sorted(text for _, text in world.done) == ["a", "b", "c", "d"]
+        await run.act("post", {"text": "a"})
+    assert sorted(text for _, text in world.done) == ["a", "a", "b", "c", "d"]
 
 
 async def test_a_host_that_goes_on_otherwise_has_heard(world: World) -> None:

@@ -12,6 +12,7 @@ been done until then is unknown to the gate, and when the graph goes on the tool
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
@@ -44,6 +45,7 @@ try:
     from langgraph.errors import GraphBubbleUp
     from langgraph.prebuilt import ToolNode
     from langgraph.pregel import Pregel
+    from langgraph.types import Command, Send
 except ImportError:
     raise MissingExtra("scaffold.adapters.langgraph", "langgraph") from None
 
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
     from scaffold.hosting import GatedRun, SyncGatedRun
+
+
+_COMMAND = {each.name for each in fields(Command)}
 
 
 def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[ToolAction]:
@@ -161,18 +166,20 @@ class GatedTool(BaseTool):
         front = self._front
         arguments, carried, call = front.split(input, config)
         try:
-            return front.reach.act_sync(front.tool.name, arguments, carried)
+            result = front.reach.act_sync(front.tool.name, arguments, carried)
         except ActionError as error:
             return self._refusal(error, call)
+        return result if carried.done else _retold(result, call)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - as above
         """Have a call cleared, and the original tool called."""
         front = self._front
         arguments, carried, call = front.split(input, config)
         try:
-            return await front.reach.act(front.tool.name, arguments, carried)
+            result = await front.reach.act(front.tool.name, arguments, carried)
         except ActionError as error:
             return self._refusal(error, call)
+        return result if carried.done else _retold(result, call)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         return self.invoke(args[0] if args else kwargs)
@@ -220,6 +227,33 @@ class _Thinking(BaseCallbackHandler):
         usage = Usage(counted["input_tokens"], counted["output_tokens"]) if counted else None
         said = said_or_called(str(message.text), [(call["name"], call["args"]) for call in message.tool_calls])
         self._reach.think_sync(said, "\n".join(str(part.get("reasoning", "")) for part in parts), usage)
+
+
+def _retold(value: Any, call: str | None) -> Any:
+    """What the trace says that a tool gave back, as its graph knows it: it was done before the run was resumed."""
+    if call is None:
+        return value
+    if isinstance(value, dict) and value.keys() == _COMMAND:
+        goto = value["goto"]
+        sends = [
+            Send(**each) if isinstance(each, dict) else each for each in (goto if isinstance(goto, list) else [goto])
+        ]
+        return Command(graph=value["graph"], update=_revived(value["update"], call), goto=sends)
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return [_retold(each, call) for each in value]
+    revived = _revived(value, call)
+    return revived if isinstance(revived, ToolMessage) else ToolMessage(canonical(value).decode(), tool_call_id=call)
+
+
+def _revived(value: Any, call: str) -> Any:
+    """A value whose messages are messages again."""
+    if isinstance(value, list):
+        return [_revived(each, call) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") == "tool" and "tool_call_id" in value:
+        return ToolMessage.model_validate({**value, "tool_call_id": call})
+    return {name: _revived(each, call) for name, each in value.items()}
 
 
 def _shown(tool: BaseTool) -> Any:

@@ -96,6 +96,8 @@ class Hosted:
         self._unsettled: dict[bytes, list[str]] = {}
         self._settled: dict[str, Told] = {}
         self._last: set[str] = set()  # keys of what came back last before the run was resumed
+        self._tried: set[bytes] = set()  # what was asked last, and has failed
+        self._has_gone_on = False  # since then
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: set[Cuttable] = set()
         self._none_left: asyncio.Future[None] | None = None  # of those, once the run ends
@@ -139,6 +141,8 @@ class Hosted:
             if anew or not _has_failed(told.event):
                 self._unsettled.setdefault(what, []).append(key)
                 self._settled[key] = told
+            else:
+                self._tried.add(what)
         for keys in self._unsettled.values():
             keys.sort(key=int)
         self._last = set() if anew else set(self._settled)
@@ -263,12 +267,14 @@ class Hosted:
             raise
         if isinstance(move, Think) and move.to == HOST:
             what += self._said.said
+        if self._last and self._has_gone_on and len(self._making) == 1:
+            self._forget_last()
         begun = self._unsettled.get(what)
         if begun:
             frame.ordinal -= 1
             pending.key = begun.pop(0)
-        elif self._last and not isinstance(move, Think | Note):
-            self._forget_last()
+        elif what not in self._tried and not isinstance(move, Think | Note):
+            self._has_gone_on = True
         return pending, what, call
 
     async def _carry_out(self, move: Any, making: Cuttable) -> Any:
@@ -301,7 +307,10 @@ class Hosted:
         return outcome
 
     def _forget_last(self) -> None:
-        """The host goes on: it has heard what came back last, and would mean it if it asked for the same again."""
+        """The host goes on: it has heard what came back last, and would mean it if it asked for the same again.
+
+        Not so what it asks for at the same time as something else: both may have been asked for together before.
+        """
         for key in self._last & self._settled.keys():
             del self._settled[key]
             for keys in self._unsettled.values():

@@ -47,7 +47,7 @@ class Recalling:
 
     Args:
         anew: the host begins anew, and is told everything again; else it remembers, and only of what came back after
-            its last move does nothing show that it has heard.
+            its last move, and of what was under way together with that one, does nothing show that it has heard.
         host: the role of what its own model says, which is part of what such a step asks.
 
     Attributes:
@@ -58,12 +58,15 @@ class Recalling:
         self._anew = anew
         self._host = host
         self._asked: dict[str, bytes] = {}
+        self._under_way: set[str] = set()
         self._saying: set[str] = set()
         self._unreleased: dict[str, Told] = {}
         self.ended: dict[str, tuple[bytes, Told]] = {}
 
     def feed(self, event: Event, body: bytes) -> None:
         """Take in one recorded event."""
+        if isinstance(event, ev.RunResumed):
+            self._under_way.clear()
         if not event.key.isdigit():  # oversight's own steps, and what is no move
             return
         match event:
@@ -88,8 +91,9 @@ class Recalling:
                 pass
 
     def _begins(self, event: Event, what: bytes) -> None:
-        if not self._anew and event.key not in self._asked:
+        if not self._anew and event.key not in self._asked and not self._under_way:
             self.ended.clear()
+        self._under_way.add(event.key)
         self._asked[event.key] = what
         if isinstance(event, ev.StepAsked) and event.to == self._host:
             self._saying.add(event.key)
@@ -98,6 +102,7 @@ class Recalling:
         if not final:
             self._unreleased[event.key] = Told(event, body)
         elif event.key in self._asked:
+            self._under_way.discard(event.key)
             self.ended[event.key] = (self._asked.pop(event.key), Told(event, body))
 
 
