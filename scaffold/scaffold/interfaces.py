@@ -597,6 +597,20 @@ class HoldsIdentities(Protocol):
 
 
 @runtime_checkable
+class HoldsForTheGone(Protocol):
+    """A journal that goes on knowing what a run acted on whose trace is gone."""
+
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on the action at a key of such a run; gives whether it held anything.
+
+        Raises:
+            BadInput: that cannot be told, and will not be by waiting.
+            JournalFailed: it cannot be told now.
+        """
+        ...
+
+
+@runtime_checkable
 class KeepsHeads(Protocol):
     """A journal that gives back the signed heads which `sign` was given."""
 

@@ -57,6 +57,18 @@ def test_a_persons_word_settles_what_is_unknown(here: Any, lost: str, word: str,
     assert here("audit", "verify", lost).status == 0
 
 
+@pytest.mark.parametrize(("word", "status"), [("--happened", "refused"), ("--did-not-happen", "performed")])
+def test_what_a_run_did_whose_trace_is_gone_is_settled_too(here: Any, lost: str, word: str, status: str) -> None:
+    """As after `audit prune --whole`: its actions hold until somebody says that they had no effect."""
+    assert here("audit", "prune", lost, "--whole", "--unfinished", "--yes").status == 0
+    refused = json.loads(here("solve", "losing.yaml", "--json").out)
+    assert refused["actions"][0]["status"] == "refused"
+    assert here("settle", lost, "7", word).status == 2
+    said = here("settle", lost, "0", word)
+    assert (said.status, "whose trace is gone" in said.out) == (0, True)
+    assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == status
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [(("0",), "--happened or --did-not-happen"), (("7", "--happened"), "no action at '7'; it has some at 0")],

@@ -26,15 +26,22 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
     KEY is where the action stands in the run, as `scaffold audit show` says. The run's trace is not changed.
     """
     from scaffold.cli.terminal import who
-    from scaffold.errors import BadInput
-    from scaffold.interfaces import Answer
+    from scaffold.errors import BadInput, UnknownRun
+    from scaffold.interfaces import Answer, HoldsForTheGone
     from scaffold.trace.identities import acts_in, settlement_id
     from scaffold.trace.records import read_files
 
     if happened is None:
         raise click.UsageError("say --happened or --did-not-happen")
     journal = journal_at(runs)
-    found = journal.find(run)
+    said = f"{'it happened' if happened else 'it did not happen'}, by your word"
+    try:
+        found = journal.find(run)
+    except UnknownRun:
+        if isinstance(journal, HoldsForTheGone) and journal.settle_gone(run, key, happened=happened):
+            click.echo(f"the action at {key} of run {run}, whose trace is gone: {said}")
+            return
+        raise
     acts = acts_in(read_files(journal.folder(found)))
     act = acts.get(key)
     if act is None:
@@ -43,6 +50,4 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
         raise BadInput(f"what became of the action at {key} of run {found} is known: {act.status or 'nothing yet'}")
     word = Answer(id=settlement_id(key), digest=act.digest, granted=happened, by=who())
     asyncio.run(journal.post(found, word))
-    click.echo(
-        f"the action at {key} of run {found}: {'it happened' if happened else 'it did not happen'}, by your word"
-    )
+    click.echo(f"the action at {key} of run {found}: {said}")

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun
-from scaffold.interfaces import Answer, Claim, Holder, HoldsIdentities, Journal, Record
+from scaffold.interfaces import Answer, Claim, Holder, HoldsForTheGone, HoldsIdentities, Journal, Record
 from scaffold.trace.chain import GENESIS, Chain, content_line, seal
 from scaffold.trace.elsewhere import elsewhere
 from scaffold.trace.identities import settlement_id
@@ -461,6 +461,25 @@ class JournalConformance(ABC):
                 await journal.post(run, Answer(id=settlement_id("0"), digest="d", granted=False, by="ann"))
                 _same(await theirs.hold(asks, thing, "0"), None)
                 await other.release(asks)
+
+        self.run(work)
+
+    def test_what_is_held_is_let_go_by_a_persons_word(self, tmp_path: Path) -> None:
+        """Of a run whose trace is gone nothing else can tell; what is said to have happened stays held."""
+
+        async def work() -> None:
+            async with self.opening(tmp_path) as journal:
+                if not isinstance(journal, HoldsForTheGone):
+                    pytest.skip("it does not take a person's word for runs that are gone")
+                gone, other = [await journal.claim(self.name(), "a", create=True) for _ in range(2)]
+                thing = "held by " + gone.run
+                _same(await self._holding(journal).hold(gone, thing, "0"), None)
+                for happened, held in ((True, True), (True, True), (False, True), (False, False)):
+                    said = await asyncio.to_thread(journal.settle_gone, gone.run, "0", happened=happened)
+                    _same(said, held)
+                _same(await self._holding(journal).hold(other, thing, "0"), None)
+                await journal.release(gone)
+                await journal.release(other)
 
         self.run(work)
 

@@ -291,6 +291,10 @@ class FileJournal:
         if not self._apart:
             await self._identities.free(identity, claim.run, key)
 
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        return self._identities.settle_gone(run, key, happened=happened)
+
     @cached_property
     def _identities(self) -> Identities:
         from scaffold.trace.identities import Identities  # SQLite: most runs act on nothing that has an identity

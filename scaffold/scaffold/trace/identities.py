@@ -45,6 +45,8 @@ _TAKE = "INSERT INTO held VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING"
 _RETAKE = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
 _LOOK = "SELECT time, run, key FROM held WHERE identity = ?"
 _FREE = "DELETE FROM held WHERE identity = ? AND run = ? AND key = ?"
+_HELD_BY = "SELECT 1 FROM held WHERE run = ? AND key = ?"
+_LET_GO = "DELETE FROM held WHERE run = ? AND key = ?"
 _MOMENT_MS, _PATIENCE_MS = 5, 10_000
 _FREED = frozenset({"", "refused", "failed", "undone"})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA})
@@ -199,6 +201,13 @@ class Identities:
                 index.execute(_FREE, (identity, run, key))
         except _Busy:
             await asyncio.to_thread(self._free, identity, run, key)
+
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        with self._opened(_PATIENCE_MS) as index:
+            if happened:
+                return index.execute(_HELD_BY, (run, key)).fetchone() is not None
+            return index.execute(_LET_GO, (run, key)).rowcount > 0
 
     async def _made_ready(self) -> None:
         if self._index is None or self._process != os.getpid():

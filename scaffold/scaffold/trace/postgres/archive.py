@@ -99,6 +99,10 @@ class Archive:
             for run, key, at, action, said in self._rows(_ELSEWHERE, (since,))
         ]
 
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        return bool(self._rows(_HELD_BY if happened else _LET_GO, (run, key)))
+
     def over(self, runs: Sequence[str]) -> dict[str, str]:
         """Of these runs, those that have ended or are paused, with their status."""
         return dict(self._rows(_OVER, (list(runs),)))
@@ -272,6 +276,8 @@ SELECT line::text FROM scaffold.events
 WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = %s)) ORDER BY seq
 """
 # Content is given as it is: PostgreSQL's functions for JSON make texts of its strings, and those hold less than JSON.
+_HELD_BY = "SELECT 1 FROM scaffold.identities WHERE run = %s AND key = %s"
+_LET_GO = "DELETE FROM scaffold.identities WHERE run = %s AND key = %s RETURNING 1"
 _ELSEWHERE = """
 SELECT * FROM (
     SELECT DISTINCT ON (p.run, b.key) p.run, b.key, b.at, p.line ->> 'action', c.line::text

@@ -383,6 +383,10 @@ class PostgresJournal:
         if not self._apart:
             await self._patiently(lambda: self._database.free(identity, claim.run, key))
 
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        return self.archive.settle_gone(run, key, happened=happened)
+
     async def _fate(self, taken: Taken) -> Holder | None:
         """What became of whoever has it; None when they have done nothing with it, and cannot go on.
 
