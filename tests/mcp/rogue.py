@@ -41,7 +41,7 @@ def tools() -> list[dict[str, Any]]:
 
 def send(message: dict[str, Any]) -> None:
     """Write one message."""
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n\r\n")  # an empty line says nothing
     sys.stdout.flush()
 
 
@@ -137,6 +137,8 @@ def answer(message: dict[str, Any]) -> None:
             send({"id": message["id"], "error": {"code": -32601, "message": "no such method"}})
 
 
+if (FOLDER / "slow.txt").exists():
+    time.sleep(float((FOLDER / "slow.txt").read_text()))
 for line in sys.stdin:
     answer(json.loads(line))
 if (FOLDER / "stubborn").exists():

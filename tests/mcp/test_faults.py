@@ -284,6 +284,19 @@ def test_a_schema_is_read_as_json_schema_is(world: Any, go: Any, schema: Any, fi
     assert not_so is None or "its arguments do not fit: text: " in second
 
 
+def test_a_server_that_starts_again_slowly_has_the_time_for_it(world: Any, go: Any) -> None:
+    """What a call may take is counted from where it is sent: one that waited for a new start is not unknown."""
+
+    def slow() -> None:
+        (world.folder / "slow.txt").write_text("4")
+
+    async def story() -> Any:
+        server = await world.accepted(timeout_s=3)
+        return await world.run(server, ("rogue.die", {}), slow, ECHO)
+
+    assert go(story()).answer[2] == "hello"
+
+
 def test_a_cursor_that_does_not_move_on_ends_the_list(world: Any, go: Any) -> None:
     """Servers that name a next page after the last one, by an empty text or the same one again, can be used."""
     for cursor in ("", "again"):

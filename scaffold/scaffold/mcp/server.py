@@ -137,7 +137,7 @@ class McpServer:
             cost=said.costs.get(tool.name, 0.0),
             trusted=said.trusted if isinstance(said.trusted, bool) else tool.name in said.trusted,
             identity=said.identity.get(tool.name, ()),
-            timeout_s=said.timeout_s,
+            timeout_s=said.timeout_s + 2 * said.start_s,  # a call itself has the former; before it may come a start
         )
 
     # --- its life

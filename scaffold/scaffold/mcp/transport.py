@@ -170,6 +170,9 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
     line = b""
     try:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
+            if line.isspace():  # says nothing; waited for, as there may be very many
+                await asyncio.sleep(0)
+                continue
             try:
                 message = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
             except ValueError:
