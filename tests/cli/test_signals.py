@@ -13,8 +13,8 @@ from tests.cli.conftest import THINKING, Scaffold, command, environment, events_
 SLOW = THINKING.replace("replies: Paris", "replies: Paris, delay: 30")
 
 
-def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """A run that has asked its first step and waits for the answer."""
+def started(folder: Path, *arguments: str, until: bytes = b"step.asked") -> "subprocess.Popen[str]":
+    """A run whose trace has come to such an event: its first step was asked, and it waits for the answer."""
     process = subprocess.Popen(
         command(*arguments),
         cwd=folder,
@@ -30,13 +30,13 @@ def started(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
             if (folder / ".scaffold").exists()
             else None
         )
-        if spine is not None and b"step.asked" in spine.read_bytes():
+        if spine is not None and until in spine.read_bytes():
             break
         time.sleep(0.02)
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_pauses_and_goes_on(scaffold: Scaffold, folder: Path, number: signal.Signals) -> None:
     """A signal pauses the run with status 130; `resume` finishes it."""
     (folder / "slow.yaml").write_text(SLOW)
@@ -49,6 +49,58 @@ def test_an_interrupted_run_pauses_and_goes_on(scaffold: Scaffold, folder: Path,
     assert run[1] == only_run(folder).name
     assert events_of(only_run(folder))[-1] == "run.paused"
     assert scaffold("audit", "verify", "last").status == 0
+
+
+PAYING_SLOWLY = """
+import time
+from scaffold import act, action
+
+
+@action(effect="irreversible")
+def pay() -> str:
+    print("paying", flush=True)
+    time.sleep(1)
+    return "paid"
+
+
+def paying(task):
+    yield from act("pay")
+    yield from act("pay")
+"""
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_the_end_of_a_session_leaves_no_action_unknown(
+    scaffold: Scaffold, folder: Path, second: signal.Signals
+) -> None:
+    """What has begun is waited for when a terminal is closed, though SIGTERM comes with it, in either order."""
+    (folder / "own.py").write_text(PAYING_SLOWLY)
+    (folder / "own.yaml").write_text("prompt: x\nplanner: own:paying\nactions: [own:pay]\n")
+    process = started(folder, "solve", "own.yaml", until=b"action.intent")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "paying\n"
+    process.send_signal(signal.SIGHUP if second == signal.SIGTERM else signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(second)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert events_of(only_run(folder))[-2:] == ["action.outcome", "run.paused"]
+    assert scaffold("audit", "show", "last").out.count("performed pay()") == 1
+
+
+def test_a_run_under_nohup_outlives_its_terminal(folder: Path) -> None:
+    """Who has hang-ups ignored is left to it."""
+    (folder / "own.py").write_text(PAYING_SLOWLY)
+    (folder / "own.yaml").write_text("prompt: x\nplanner: own:paying\nactions: [own:pay]\n")
+    line = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command("solve", "own.yaml")]
+    process = subprocess.Popen(
+        line, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "paying\n"
+    process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told.count("performed pay()")) == (0, 2)
 
 
 def test_what_was_interrupted_is_asked_again(here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

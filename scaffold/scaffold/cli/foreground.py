@@ -37,13 +37,17 @@ Shown = TypeVar("Shown", bound=Display)
 class Foreground(Generic[Shown]):
     """Something under way in front of a user: the first signal pauses it, the second leaves at once.
 
+    A terminal that is closed pauses it too, and never more than that: whoever ends a session sends SIGTERM as well.
+
     Attributes:
         shown: what shows it.
+        signals: how many signals there were, of which hang-ups count as one at most.
     """
 
     def __init__(self, shown: Shown) -> None:
         self.shown = shown
         self.signals = 0
+        self._hung_up = False
         self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> Self:
@@ -61,13 +65,18 @@ class Foreground(Generic[Shown]):
         The second is heard even where code of the user's holds the loop: the trace says how far it came.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # as `nohup` wants it
             loop.add_signal_handler(number, interrupt)
             signal.signal(number, self._hear)  # in place of the loop's own, which does nothing
 
-    def _hear(self, _number: int, _frame: object) -> None:
+    def _hear(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._hung_up, self.signals = True, max(self.signals, 1)
+            return
         self.signals += 1
-        if self.signals > 1:
+        if self.signals > 1 + self._hung_up:
             self.shown.close()
             sys.stderr.flush()
             os.write(sys.stderr.fileno(), _LEFT)  # the signal may have come within a write of Python's own

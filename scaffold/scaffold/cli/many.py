@@ -87,11 +87,11 @@ class ManyRuns(Foreground["Lines | Bar"]):
             runner.stop("interrupted")
 
     def _interrupt(self, runner: Runner, working: asyncio.Task[None]) -> None:
-        self.shown.say("pausing; once more to leave at once")
         if runner.begun:
             runner.stop("interrupted")
         else:
             working.cancel()
+        self.shown.say("pausing; once more to leave at once")
 
     def tell(self, runner: Runner, results: Results) -> int:
         """Say how it went, and give the exit status."""
