@@ -22,7 +22,7 @@ from scaffold_monitors.entailment.lexicon import EVERY
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.sightings import Sightings
-from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live, split
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ _AIMED: frozenset[Role] = TARGETS | {"record"}
 _SPELLED: frozenset[Role] = _AIMED | {"credential", "amount", "time"}
 # What ends a header or an address for some programs and not for others.
 _BREAKING = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]|%0[0ad]|[?&]b?cc=", re.IGNORECASE)
+# What leads elsewhere than the folder that a path begins with, or ends it for some programs.
+_CLIMBING = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|\x00")
+# Arguments that are one line of a message, before what it says.
+_HEADERS = frozenset({"subject", "title", "header", "heading"})
 
 
 def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]:
@@ -74,6 +78,7 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
     if roles & _AIMED:
         yield from _targets(call, situation)
     if "text" in roles:
+        yield from _broken(call, situation)
         yield from _smuggled(call, situation)
 
 
@@ -95,6 +100,19 @@ def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
         elif leaf.role in OUTSIDERS and (_BREAKING.search(leaf.value) or leaf.value.count("@") > 1):
             why = f"{leaf.path} = {leaf.value!r} holds more than one target, or breaks off in the middle"
             yield against(call, "block", why, f"{leaf.path} is not one target", leaf)
+        elif leaf.role in _AIMED and _CLIMBING.search(leaf.value):
+            why = f"{leaf.path} = {leaf.value!r} leads elsewhere than it begins, or breaks off in the middle"
+            yield against(call, "block", why, f"{leaf.path} is to be named without a way around", leaf)
+
+
+def _broken(call: Call, situation: Situation) -> Iterator[Finding]:
+    """A message's subject is one line: what follows it would be a header of its own."""
+    for leaf in call.with_role("text"):
+        if not _HEADERS & set(split(leaf.path)) or not isinstance(leaf.value, str) or leaf.value in situation.request:
+            continue
+        if len(leaf.value.strip().splitlines()) > 1:
+            why = f"{leaf.path} = {leaf.value!r} is more than one line"
+            yield against(call, "block", why, f"{leaf.path} is one line", leaf)
 
 
 def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:

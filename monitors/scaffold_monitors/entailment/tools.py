@@ -316,7 +316,12 @@ def shape(value: str) -> Role | None:
     return "address" if _URL.fullmatch(bare) else None
 
 
+# What stands for a dot in the name of a host (RFC 3490, section 3.1).
+_DOTS = re.compile(r"(?<=[A-Za-z0-9])[\u3002\uff0e\uff61](?=[A-Za-z0-9])")
+
+
 def live(text: str) -> list[str]:
     """The addresses and accounts in a text that whoever reads it could follow."""
+    text = _DOTS.sub(".", text)
     found = [match for pattern in (_EMAIL, _URL, _BARE_URL, _ACCOUNT) for match in pattern.findall(text)]
     return [each.rstrip(".,;:!?)'\"") for each in found]

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 # What changes how a text looks or reads without being seen: zero-width, bidirectional and other format controls.
 _UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\U000e0000-\U000e0fff]"
 )
 _QUOTES = str.maketrans(
     {
@@ -50,6 +51,10 @@ _LOOKALIKES = str.maketrans(
     | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True))
     | {"i": "l"}
 )
+# Scripts, as characters' names begin, whose letters look like those of another of them.
+_ALIKE = frozenset(
+    {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL"}
+)
 _HOUR = re.compile(r"[\d:]+")
 _PARTING = re.compile(r"[,;|<>()\"'\[\]{}=]+")
 _WITH_COMMA = re.compile(
@@ -64,7 +69,7 @@ def unseen(text: str) -> bool:
 
 
 def mixed_scripts(text: str) -> bool:
-    """Whether one word of a text mixes letters of scripts that look alike (Latin, Greek, Cyrillic)."""
+    """Whether one word of a text mixes letters of scripts that look alike (Latin, Greek, Cyrillic, full-width)."""
     if text.isascii():
         return False
     return any(len(_scripts(word)) > 1 for word in re.split(r"[\s@./:_-]+", text))
@@ -72,7 +77,7 @@ def mixed_scripts(text: str) -> bool:
 
 def _scripts(word: str) -> set[str]:
     found = {unicodedata.name(letter, "?").split(" ")[0] for letter in word if letter.isalpha()}
-    return found & {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE"}
+    return found & _ALIKE
 
 
 def visible(text: str) -> str:
