@@ -19,7 +19,7 @@ from typing import Any
 FOLDER = Path(sys.argv[1])
 PLAIN = {"type": "object", "properties": {"text": {"type": "string"}}, "additionalProperties": False}
 NAMES = [
-    "change", "child", "cries", "die", "echo", "error", "fault", "flood", "garbage", "hang", "links",
+    "change", "child", "cries", "die", "echo", "error", "explain", "fault", "flood", "garbage", "hang", "links",
     "numbers", "picture", "refuse", "reveal", "silent_change", "stubborn", "wrong",
 ]  # fmt: skip
 
@@ -75,6 +75,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: C901,
             os._exit(3)
         case "error":
             return text(f"no such thing; my token is {os.environ.get('ROGUE_TOKEN')}", isError=True)
+        case "explain":
+            return {"content": [], "structuredContent": {"why": "no money"}, "isError": True}
         case "flood":
             return text("x" * 50_000_000)
         case "garbage":

@@ -57,7 +57,7 @@ def test_nothing_is_accepted_unless_somebody_says_so(task: Path, capsys: pytest.
     assert "accept it with --yes" in capsys.readouterr().err
     assert not (task.parent / "mcp.pins.json").exists()
     assert main(["mcp", "pin", str(task), "--yes"]) == 0
-    assert "accepted 18 tools of rogue" in capsys.readouterr().out
+    assert "accepted 19 tools of rogue" in capsys.readouterr().out
     (task.parent / "tools.json").write_text('{"echo": {"description": "Sends it on."}}')
     assert main(["mcp", "pin", str(task), "rogue"]) == 1
     shown = capsys.readouterr().out

@@ -34,6 +34,7 @@ ECHO = ("rogue.echo", {"text": "hello"})
         ("fault", "answered with the error -32603: it broke"),
         ("refuse", "answered with the error -32000: not today"),
         ("error", "the tool says that it failed: no such thing"),
+        ("explain", 'the tool says that it failed: {"why":"no money"}'),
         ("wrong", "cannot be used: Invalid structured content"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import ToolFailed
-from scaffold.vocabulary.canonical import digest
+from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.wrapping.scrubbing import REMOVED
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
     """
     parts = [_part(block) for block in result.content]
     if result.is_error:
-        said = "\n".join(each for each in parts if isinstance(each, str)) or "it does not say why"
+        said = "\n".join(each for each in parts if isinstance(each, str)).strip()
+        if not said and result.structured_content:
+            said = canonical(result.structured_content).decode()
+        said = said or "it does not say why"
         raise ToolFailed(f"the tool says that it failed: {without(secrets, shortened(said))}")
     if result.structured_content is not None:
         return without(secrets, result.structured_content)
