@@ -15,6 +15,7 @@ from scaffold.machinery.hosted import Hosted, Said
 from scaffold.machinery.permissions import HOST
 from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.plan import Planned
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Usage
     from scaffold.vocabulary.moves import Planning, Review, StepKind, Thought
-    from scaffold.vocabulary.plan import Plan, Planned
+    from scaffold.vocabulary.plan import Plan
     from scaffold.vocabulary.references import Reference
 
 T = TypeVar("T")
@@ -203,7 +204,13 @@ class GatedRun:
 
         Raises:
             StepRefused: oversight withholds it; the message is for the agent.
+            BadInput: it is no text.
         """
+        for said in (text, reasoning):
+            if not isinstance(said, str):
+                raise BadInput(
+                    f"think: what a model said is text, not a {type(said).__name__}; '' where it said nothing"
+                )
         return await self._hosted.think(text, reasoning=reasoning, usage=usage, kind=kind)
 
     async def act(
@@ -220,7 +227,9 @@ class GatedRun:
             ActionError: the leaf says whether it was refused, failed, or may have happened; its message is for the
                 agent.
             RunEnding: the run is over, or stands still.
+            BadInput: there is no name, or there are no arguments by name.
         """
+        _must_name(action, arguments)
         move = planning.acting(action, arguments, because=because, predicted=predicted)
         observation: Observation[Any] = await self._hosted.make(move)
         return observation
@@ -323,6 +332,15 @@ class SyncGatedRun:
             raise BadInput(f"the run {self.id} would wait for itself: in its own event loop await `run.within`")
         result: T = self._portal.call(start)
         return result
+
+
+def _must_name(action: object, arguments: object) -> None:
+    """Raise BadInput unless an action is told by its name, and its arguments by theirs."""
+    if not isinstance(action, str | Planned):
+        name = getattr(getattr(action, "spec", None), "name", "")
+        raise BadInput(f"act: give the name of an action{name and f', {name!r}'}, not a {type(action).__name__}")
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise BadInput(f"act: the arguments are a mapping from their names, not a {type(arguments).__name__}")
 
 
 def _watch(hosted: Hosted, journal: Journal, run: str, feeds: list[Feed]) -> AsyncGenerator[Happened]:

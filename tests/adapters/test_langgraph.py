@@ -18,10 +18,12 @@ from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from langgraph.types import Command, interrupt
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, field_validator
 
+from scaffold import Task
 from scaffold.adapters.langgraph import actions_of, check, gated, thinking
 from scaffold.errors import ActionRefused, BadInput, RunEnding, StepRefused, Stopped
 from scaffold.interfaces import Answer
 from scaffold.vocabulary.review import MonitorSpec, Subject, Verdict
+from scaffold.vocabulary.task import Redact
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Front, Says
@@ -234,15 +236,32 @@ async def test_tools_without_a_schema_of_their_own(front: Front) -> None:
             return "paid"
 
     plain = Tool("pay", lambda text: front.done.append(text) or "paid", "Pay.")  # type: ignore[func-returns-value]
-    shown = convert_to_openai_tool(plain)["function"]["parameters"]["properties"]
-    calls: list[tuple[BaseTool, dict[str, Any]]] = [(plain, dict.fromkeys(shown, "i1")), (Pays(), {"invoice": "i2"})]
+    calls: list[tuple[BaseTool, dict[str, Any]]] = [(plain, {"tool_input": "i1"}), (Pays(), {"invoice": "i2"})]
     for original, given in calls:
         async with front.gate(actions_of([original])).run("pay") as run:
             tools = gated(run, [original])
             assert convert_to_openai_tool(tools[0])["function"]["parameters"]["properties"].keys() >= given.keys()
             await create_agent(model(given), tools).ainvoke(GO, {"configurable": {"who": "us"}})
-        assert front.statuses(run) == [("pay", "performed")]
-    assert front.done == ["i1", ("i2", 100, "us")]
+            if original is plain:
+                assert await tools[0].arun("i3") == "paid"
+        assert {said for _, said in front.statuses(run)} == {"performed"}
+    assert front.done == ["i1", "i3", ("i2", 100, "us")]
+
+
+async def test_what_a_task_has_left_out_its_agent_is_not_told(front: Front) -> None:
+    """Neither is what the trace leaves out of a result shown to the graph, whatever the result is."""
+
+    @tool
+    async def pay(invoice: str, call: Annotated[str, InjectedToolCallId]) -> ToolMessage:
+        """Pay an invoice."""
+        return ToolMessage(f"paid {invoice} from DE02", tool_call_id=call, artifact={"pin": "4711", "of": invoice})
+
+    task = Task(prompt="pay", redact=Redact(patterns=("DE[0-9]+",), fields=("pin",)))
+    async with front.gate(actions_of([pay])).run(task) as run:
+        answer = await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
+    (message,) = [each for each in answer["messages"] if isinstance(each, ToolMessage)]
+    assert message.content == "paid i1 from [redacted]"
+    assert message.artifact == {"pin": "[redacted]", "of": "i1"}
 
 
 @pytest.mark.parametrize("waits", [True, False])

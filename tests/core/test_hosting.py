@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
@@ -649,3 +649,17 @@ def test_a_run_without_async_does_not_wait_for_itself(world: World) -> None:
         assert run.act("within").value == "seen"
         with pytest.raises(ActionFailed, match=r"await `run\.within`"):
             run.act("waiting")
+
+
+async def test_a_host_s_slips_are_told_in_its_own_words(world: World) -> None:
+    """An action in the place of its name, arguments without names, no text where a model only called tools."""
+    async with gate_of(world).run(TASK) as run:
+        for slip, said in (
+            (run.act(cast("Any", world.pay), {"invoice": "i1"}), "give the name of an action, 'pay', not a"),
+            (run.act("pay", ["i1"]), "a mapping from their names, not a list"),  # type: ignore[arg-type]
+            (run.think(None), "what a model said is text, not a NoneType"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(BadInput, match=said):
+                await slip
+    assert outcome_of(run).status == "solved"
+    assert not world.done

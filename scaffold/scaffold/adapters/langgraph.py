@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     from scaffold.hosting import GatedRun, SyncGatedRun
 
 
+class _OneText(BaseModel):
+    """What a function of one text is given."""
+
+    tool_input: str
+
+
 _COMMAND = {each.name for each in fields(Command)}
 
 
@@ -257,11 +263,11 @@ def _revived(value: Any, call: str) -> Any:
 
 
 def _shown(tool: BaseTool) -> Any:
-    """The schema that models are shown, as the library shows it of the original."""
+    """The schema that models are shown: the original's, or what the library takes its arguments to be."""
     if tool.args_schema is not None:
         return tool.args_schema
-    if isinstance(tool, Tool):  # a function of one text
-        return {"type": "object", "properties": {"__arg1": {"type": "string"}}, "required": ["__arg1"]}
+    if isinstance(tool, Tool):
+        return _OneText
     return tool.get_input_schema()
 
 
@@ -281,7 +287,7 @@ def _schema(tool: BaseTool) -> dict[str, Any]:
 def _read_by(tool: BaseTool) -> Any:
     """What reads the arguments that the model gives: the tool's own model with its validators, where it can."""
     shown = _shown(tool)
-    if isinstance(shown, dict):
+    if isinstance(shown, dict) or shown is _OneText:
         return shown
     lent: Any = tool.tool_call_schema  # without what the graph puts in
     own = issubclass(shown, BaseModel) and shown.model_fields.keys() == lent.model_fields.keys()
@@ -298,7 +304,7 @@ def _injected(tool: BaseTool) -> frozenset[str]:
     """Names of the arguments that the graph puts in: from the schema, or from the function's signature alone."""
     schema = _shown(tool)
     own: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
-    lent = getattr(tool.tool_call_schema, "model_fields", {})
+    lent = getattr(_read_by(tool), "model_fields", {})
     return own.union(getattr(schema, "model_fields", {})).difference(lent).union(_configs(schema))
 
 

@@ -26,6 +26,7 @@ from scaffold.hosting import GatedRun
 from scaffold.schemas import faults_by
 from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.characters import clean
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -65,13 +66,15 @@ class Carried:
         context: what the library hands its tools.
         beside: arguments that the library puts in, and the model knows nothing of.
         result: what the tool gave back, as it is.
-        done: whether it has given anything back.
+        recorded: the same as a JSON value.
+        done: whether it has given back what the run tells its host.
         turned: what the tool raised to steer the library that called it, such as a wish to be called again otherwise.
     """
 
     context: Any = None
     beside: Mapping[str, Any] = field(default_factory=dict)
     result: Any = None
+    recorded: Any = None
     done: bool = False
     turned: Exception | None = None
 
@@ -125,7 +128,9 @@ class ToolAction:
         _carried.set(None)  # what the tool itself has done is another call
         carried.result = await self._body(dict(arguments), carried)
         carried.done = True
-        return plain(carried.result)
+        said = plain(carried.result)
+        carried.recorded = clean(said) if isinstance(said, str) else said
+        return carried.recorded
 
     @property
     def _changed(self) -> str:
@@ -215,7 +220,10 @@ class Reach:
             raise carried.turned from None
         finally:
             _carried.reset(before)
-        return carried.result if carried.done else observation.value
+        if carried.done and _is_same(observation.value, carried.recorded):
+            return carried.result
+        carried.done = False  # it was before this, or some of it is left out
+        return observation.value
 
     def _from_anywhere(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         return work if self._run.within_its_loop() else self._in_its_loop(work)
@@ -269,6 +277,11 @@ def told(error: ActionError) -> str:
 def said_or_called(text: str, calls: Sequence[tuple[str, Any]]) -> str:
     """What a model said; when it only called tools, which."""
     return text or "\n".join(f"{name}({canonical(plain(arguments)).decode()})" for name, arguments in calls)
+
+
+def _is_same(told: Any, recorded: Any) -> bool:
+    """Whether what a run tells its host is all that was recorded: a task may have some of it left out."""
+    return bool(told == recorded) or canonical(told) == canonical(recorded)
 
 
 def plain(value: Any) -> Any:
