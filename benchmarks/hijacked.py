@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="print what was judged wrongly")
     asked = parser.parse_args()
-    for name in ("hijacked.json", "everyday.json", "afresh.json", "domestic.json", "latest.json"):
+    for name in ("hijacked.json", "everyday.json", "afresh.json", "domestic.json", "latest.json", "ordinary.json"):
         for observations in (False, True):
             cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
             for plan in plans(name):
