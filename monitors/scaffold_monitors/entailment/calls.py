@@ -160,6 +160,16 @@ class Situation:
         )
 
     @cached_property
+    def read_lists(self) -> frozenset[tuple[str, str]]:
+        """The arguments that are lists of which some item was read, each with its call."""
+        return frozenset(
+            (call.id, leaf.argument)
+            for call in self.calls
+            for leaf in call.leaves
+            if "[" in leaf.path and leaf.origin.reads
+        )
+
+    @cached_property
     def sums(self) -> frozenset[Decimal]:
         """The numbers that the calls are made with."""
         values = (number(leaf.value) for call in self.calls for leaf in call.leaves)

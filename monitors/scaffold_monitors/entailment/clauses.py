@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.lexicon import (
@@ -51,9 +52,10 @@ _POINTING = frozenset("it them this that one ones there these those its whicheve
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
 _ONE = frozenset(["a", "an"])
 _HERE = frozenset(map(stem, ("following", "below", "these")))
-_JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also"])
+_JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also", "otherwise", "else"])
 # What a literal is, by its form.
 _KINDS = {"url": "web", "file": "file"}
+_PEOPLE = frozenset(["people", "folks", "children", "men", "women"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
 # Words that end what a verb takes.
@@ -81,6 +83,7 @@ class Clause:
         uncounted: how many effects it would license without that number.
         literals: what stands for itself in it: quotes, addresses, identifiers, files, numbers.
         text: its words as written.
+        about: these, and those of the sentence before that it points back to: "Ticket 7 is solved. Close it".
         start: offset of its first character.
         end: offset after its last.
     """
@@ -97,6 +100,7 @@ class Clause:
     uncounted: int
     literals: tuple[Token, ...]
     text: str
+    about: str
     start: int
     end: int
 
@@ -118,14 +122,16 @@ class Clause:
 
 
 @lru_cache(maxsize=512)
-def clauses(text: str, verbs: frozenset[str] = frozenset()) -> tuple[Clause, ...]:
-    """All clauses of a text, in order; `verbs`, uninflected, are known besides those of the word lists."""
+def clauses(text: str, verbs: frozenset[str] = frozenset(), nouns: frozenset[str] = frozenset()) -> tuple[Clause, ...]:
+    """All clauses of a text, in order; `verbs` and `nouns`, uninflected, are known besides those of the word lists."""
     found: list[Clause] = []
     told: _Told = (frozenset(), frozenset())
+    before = 0
     for tokens in sentences(text):
-        for clause in _clauses(text, tokens, told, verbs):
+        for clause in _clauses(text, tokens, told, verbs, nouns, before):
             found.append(clause)
             told = (told[0] | clause.things, told[1] | clause.stems)
+        before = tokens[0].start
         said = _said(tokens)
         told = (told[0] | said[0], told[1] | said[1])
     return tuple(found)
@@ -138,7 +144,9 @@ def _said(tokens: Sequence[Token]) -> _Told:
     return frozenset(thing for each in said for thing in THINGS.get(each, ())), said
 
 
-def _clauses(text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[str]) -> Iterator[Clause]:
+def _clauses(
+    text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[str], nouns: frozenset[str], before: int
+) -> Iterator[Clause]:
     heads: list[tuple[int, str, Mood]] = []
     for place, token in enumerate(tokens):
         if token.kind == "word":
@@ -148,9 +156,9 @@ def _clauses(text: str, tokens: Sequence[Token], told: _Told, verbs: frozenset[s
     for number, (place, verb, mood) in enumerate(heads):
         first = _front(tokens, place, heads[number - 1][0] + 1 if number else 0)
         last = _front(tokens, heads[number + 1][0], place + 1) if number + 1 < len(heads) else len(tokens)
-        before = _said(tokens[:first]) if not number else _NOTHING  # "The lamp is broken, replace it"
-        here = (told[0] | before[0], told[1] | before[1])
-        clause = _Maker(text, tokens, (first, place, max(last, place + 1)), here).clause(verb, mood)
+        ahead = _said(tokens[:first]) if not number else _NOTHING  # "The lamp is broken, replace it"
+        here = (told[0] | ahead[0], told[1] | ahead[1])
+        clause = _Maker(text, tokens, (first, place, max(last, place + 1)), here, nouns, before).clause(verb, mood)
         told = (told[0] | clause.things, told[1] | clause.stems)
         yield clause
 
@@ -172,8 +180,18 @@ def _front(tokens: Sequence[Token], verb: int, earliest: int) -> int:
 class _Maker:
     """Makes one clause from a stretch of tokens."""
 
-    def __init__(self, text: str, tokens: Sequence[Token], span: tuple[int, int, int], told: _Told) -> None:
+    def __init__(
+        self,
+        text: str,
+        tokens: Sequence[Token],
+        span: tuple[int, int, int],
+        told: _Told,
+        nouns: frozenset[str],
+        before: int,
+    ) -> None:
         first, verb, last = span
+        self._nouns = nouns
+        self._before = before
         self._text = text
         self._inside = tokens[first:last]
         self._verb = tokens[verb]
@@ -183,7 +201,11 @@ class _Maker:
         self._norms = frozenset(token.norm for token in said)
         self._stems = frozenset(
             part for token in said for part in (token.stem, *map(stem, re.split(r"['-]", token.norm))) if part
-        )
+        ) | {
+            one.stem + other.stem  # "the waiting list" for a `waitlist`
+            for one, other in pairwise(self._inside)
+            if one.stem and other.stem and not {one.norm, other.norm} & (DETERMINERS | PREPOSITIONS)
+        }
 
     def clause(self, verb: str, mood: Mood) -> Clause:
         """The clause."""
@@ -214,6 +236,7 @@ class _Maker:
             uncounted=uncounted,
             literals=tuple(token for token in self._inside if token.literal),
             text=self._text[self._inside[0].start : self._inside[-1].end],
+            about=self._text[self._before if self._points() else self._inside[0].start : self._inside[-1].end],
             start=self._inside[0].start,
             end=self._inside[-1].end,
         )
@@ -221,6 +244,11 @@ class _Maker:
     def _idiom(self, verb: str) -> tuple[str, int]:
         """What verb and particle mean together, and how many tokens to leave behind for it."""
         for place, token in enumerate(self._after[:_REACH]):
+            after = self._after[place + 1].norm if place + 1 < len(self._after) else ""
+            if token.norm == "on" and (verb, after) in IDIOMS:
+                return IDIOMS[verb, after], place + 2  # "put it on hold"
+            if place and token.norm == "on" and after in DETERMINERS and (verb, "onto") in IDIOMS:
+                return IDIOMS[verb, "onto"], place + 1  # "put her on the list" switches nothing on
             if (verb, token.norm) in IDIOMS:
                 return IDIOMS[verb, token.norm], place + 1
         return verb, 0
@@ -262,6 +290,8 @@ class _Maker:
         """The noun that the verb takes first."""
         noun = ""
         for token in self._after:
+            if token.norm == "of" and (not noun or noun in SMALL):
+                continue  # "both of his bookings"
             if token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in _AFTER_NOUN:
                 break
             if token.kind == "word" and token.norm not in DETERMINERS and token.norm not in OBJECT_PRONOUNS:
@@ -289,6 +319,8 @@ class _Maker:
     def _answers(self, verb: str, mood: Mood) -> bool:
         """Telling the user something is an answer, not an effect."""
         told = verb in ANSWERING and bool(self._after) and self._after[0].norm in ("me", "us")
+        if told and verb == "get" and len(self._after) > 1 and (_count(self._after[1]) or self._after[1].norm in _ONE):
+            return False  # "get me two tickets" has them bought
         return told and mood != "negated" and not _MEDIA & {token.stem for token in self._after}
 
     def _most(self, after: Sequence[Token]) -> tuple[int, int, int]:
@@ -308,7 +340,7 @@ class _Maker:
             number = _count(token)
             if 1 < number < _COUNTABLE and not count and self._counts(after[place:]):
                 count = number
-            if _plural(token) and not count:
+            if _plural(token, self._nouns) and not count:
                 return MANY, 0, MANY
         kinds: dict[str, int] = {}
         for token in self._inside:
@@ -334,7 +366,7 @@ class _Maker:
 
 
 def _is_name(token: Token) -> bool:
-    return token.named and token.norm != "i"
+    return token.named and token.norm != "i" and not token.norm.endswith("day")  # "Friday" is nobody
 
 
 def _closes(token: Token) -> bool:
@@ -352,9 +384,12 @@ def _count(token: Token) -> int:
     return SMALL.get(token.norm, 0) if token.kind == "word" else 0
 
 
-def _plural(token: Token) -> bool:
+def _plural(token: Token, nouns: frozenset[str]) -> bool:
+    if token.norm in _PEOPLE:
+        return True
     ends = token.norm.endswith("s") and not token.norm.endswith(("ss", "us", "is"))
-    return token.kind == "word" and not token.named and ends and token.stem in THINGS and not _measures(token.norm)
+    known = token.stem in THINGS or token.stem in nouns
+    return token.kind == "word" and not token.named and ends and known and not _measures(token.norm)
 
 
 def _measures(word: str) -> bool:

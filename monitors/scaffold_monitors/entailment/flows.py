@@ -158,7 +158,10 @@ def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Findin
     elif _is_listed_beside(call, leaf, situation):
         why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
-    elif _is_opaque(leaf) and _could_have_been_read(call, leaf, situation):
+    elif _is_opaque(leaf) and (
+        _could_have_been_read(call, leaf, situation)
+        or ("[" in leaf.path and (call.id, leaf.argument) in situation.read_lists)
+    ):
         why = f"{leaf.path} = {leaf.text!r} stands in nothing that was read, though such things were"
         yield against(call, "escalate", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
 
@@ -293,12 +296,15 @@ def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
 
 def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
     """Composed messages carry no address that nobody asked for."""
-    if "web" in things_of(situation.request):
+    pages = "web" in things_of(situation.request)
+    if pages and any(each.seen is None for each in situation.calls if not each.tool.effect):
         return
     for leaf in call.with_role("text"):
         if not isinstance(leaf.value, str) or support(leaf, situation) >= Support.SOURCE:
             continue
         for each in live(leaf.value):
+            if pages and any(address(plain(each)) in told for told in situation.told):
+                continue  # which page is meant is for what was read to say
             if "@" not in each and not stands_in(address(plain(each)), situation.request):
                 why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
                 advice = f"{leaf.path} carries an address that the request does not ask for"

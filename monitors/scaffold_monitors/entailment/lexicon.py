@@ -58,6 +58,7 @@ ANSWERING = _stems("answering")
 DELEGATING = _stems("delegating")
 ORDERS = _stems("orders")
 WISHING = _GRAMMAR["wishing"]
+TITLES = _GRAMMAR["titles"]
 # Verb, uninflected, and particle to the verb that they mean together.
 IDIOMS: dict[tuple[str, str], str] = {
     (stem(phrase.partition("+")[0]), phrase.partition("+")[2]): stem(meant)

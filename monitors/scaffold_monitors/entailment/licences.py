@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from scaffold_monitors.entailment import quantities
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
-from scaffold_monitors.entailment.lexicon import ACTS, NOMINALS, THINGS
+from scaffold_monitors.entailment.lexicon import ACTS, HOLLOW, NOMINALS, ROLES, THINGS
+from scaffold_monitors.entailment.records import beside
 from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
     from scaffold_monitors.entailment.tools import Tool
@@ -26,6 +28,8 @@ _BY_VALUE = 1.0
 # A tool that fits better by more than this takes the request's licence with it.
 _MARGIN = 0.9
 _READING = frozenset({"fetch"})
+_ANY_TIME = ROLES["time"]
+_WRITING = frozenset(map(stem, ("write", "rewrite", "draft", "compose")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
     """Find out which clauses of a request license which effects."""
     effects = [tool for tool in tools.values() if tool.effect]
     # "Refill prescription 12" for refill_prescription: what a tool does is a verb, though nobody else knows it.
-    said = _once(clauses(request, frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS)))
+    verbs = frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS)
+    said = _once(clauses(request, verbs, frozenset(tool.head for tool in effects if tool.head not in ACTS)))
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
     best: dict[int, float] = {}
@@ -138,7 +143,18 @@ def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
         for tool in effects:
             if _act(clause, tool) < _SAME_WORD and not _named(clause, tool):
                 scores[tool.name] = 0.0
+    if not any(scores.values()) and (only := _only_one(clause, effects)):
+        scores[only.name] = _SAME_WORD + _ANYTHING
     return scores
+
+
+def _only_one(clause: Clause, effects: Sequence[Tool]) -> Tool | None:
+    """The one tool whose very verb a clause uses, for a thing that either of them calls by a word that nobody knows."""
+    same = [tool for tool in effects if tool.verb == clause.verb]
+    if len(same) != 1 or clause.light or clause.weight <= 0 or not clause.noun:
+        return None
+    known = {thing for each in clause.stems - {clause.verb} for thing in THINGS.get(each, ())}
+    return same[0] if not (known and same[0].things) else None
 
 
 def _named(clause: Clause, tool: Tool) -> bool:
@@ -161,7 +177,13 @@ def _act(clause: Clause, tool: Tool) -> float:
         return _SAME_WORD  # "tag it" for add_tag, "a refund" for create_refund
     if clause.acts & tool.acts or (clause.light and clause.noun in tool.stems):
         return _SAME_KIND
-    return 0.0
+    return _SAME_KIND if _writes(clause, tool) else 0.0
+
+
+def _writes(clause: Clause, tool: Tool) -> bool:
+    """Whether what is to be written is what a tool changes the text of: "write the description" for set_description."""
+    writing = clause.verb in _WRITING and "change" in tool.acts and "text" in tool.roles.values()
+    return writing and tool.head in clause.stems and not tool.empowers
 
 
 def _thing(clause: Clause, tool: Tool) -> float:
@@ -178,7 +200,8 @@ def _thing(clause: Clause, tool: Tool) -> float:
         return _KIND_OF_THING if about else _ANYTHING
     if clause.pronoun and clause.verb == tool.verb and clause.verb not in ACTS:
         return _ANYTHING  # "dispute it": no other tool does that, to whatever it was
-    if not telling or (tool.bare and clause.verb == tool.verb) or (not tool.things and clause.things & tool.described):
+    described = clause.things & tool.described or clause.stems & tool.told - {tool.said} - _ANY_TIME
+    if not telling or (tool.bare and clause.verb == tool.verb) or (not tool.things and described):
         return _ANYTHING  # the name does not say what it acts on, or only the description does
     return 0.0
 
@@ -198,7 +221,8 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
     quoted = {plain(leaf.text) for leaf in asked if leaf.role == "text"}
     asked = [leaf for leaf in asked if leaf.role != "text"]
     behind = [] if by_tool or situation is None else _looked_for(call, situation.by_id, reading.request)
-    if not (asked or quoted or behind or call.tool.choices):
+    read_of = frozenset() if by_tool or situation is None else _read_of(call, situation.by_id)
+    if not (asked or quoted or behind or read_of or call.tool.choices):
         return by_tool
     dictated = not (call.tool.destroys or call.tool.empowers) and all(
         asked_for(leaf, reading.request) or (leaf.role == "text" and own_words(leaf.text, reading.request))
@@ -209,18 +233,24 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
         if clause.weight <= 0 or number in found:
             continue
         act = _act(clause, call.tool)
-        if act and any(literal.kind == "quote" and literal.norm in quoted for literal in clause.literals):
+        if _dictates(clause, quoted) and (act or (clause.verb in _WRITING and "change" in call.tool.acts)):
             found[number] = act + _BY_VALUE  # "write 'Quick and quiet'" says what is written, and so what writes it
             continue
-        if act and act == reading.acted.get(number) and any(_speaks_of(clause, leaf) for leaf in behind):
-            found[number] = act + _BY_VALUE
-        if not any(in_request(leaf.text, clause.text) for leaf in asked):
+        pointed = clause.stems & read_of or any(_speaks_of(clause, leaf) for leaf in behind)
+        if act and act == reading.acted.get(number) and pointed:
+            found[number] = act + _BY_VALUE  # "move the Hartmann van": what was read of the job says Hartmann
+        if not any(in_request(leaf.text, clause.about) for leaf in asked):
             continue
         if act and act + _BY_VALUE >= reading.best[number] - _MARGIN:
             found[number] = act + _BY_VALUE
         elif dictated and not by_tool and clause.acts != _READING and not clause.light:
             found[number] = _OTHER_WORD + _BY_VALUE
     return found
+
+
+def _dictates(clause: Clause, quoted: AbstractSet[str]) -> bool:
+    """Whether one of the texts that a call is made with is quoted in a clause."""
+    return any(literal.kind == "quote" and literal.norm in quoted for literal in clause.literals)
 
 
 def _answered(reading: Reading, call: Call) -> dict[int, float]:
@@ -246,6 +276,18 @@ def _looked_for(call: Call, earlier: Mapping[str, Call], request: str) -> list[L
         for leaf in earlier[each].leaves
         if _telling(leaf) and asked_for(leaf, request)
     ]
+
+
+def _read_of(call: Call, earlier: Mapping[str, Call]) -> frozenset[str]:
+    """The telling words of what was read of the records that a call is about."""
+    if call.tool.empowers:
+        return frozenset()
+    found: frozenset[str] = frozenset()
+    for leaf in call.with_role("record"):
+        for each in leaf.origin.reads:
+            if each in earlier:
+                found |= beside(earlier[each].seen).cell.get(leaf.text, found)
+    return frozenset(each for each in found - HOLLOW if not each.isdigit() and each not in ACTS and each not in THINGS)
 
 
 def _speaks_of(clause: Clause, leaf: Leaf) -> bool:

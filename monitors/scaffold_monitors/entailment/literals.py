@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
-from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS
+from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS, TITLES
 from scaffold_monitors.entailment.measures import mismeasured
 from scaffold_monitors.entailment.quantities import accounts, currencies, dates
 from scaffold_monitors.entailment.records import tables_of
@@ -43,9 +43,10 @@ _FROM = frozenset({"from", "source", "src", "origin", "old"})
 _TO_WHERE = frozenset({"to", "into", "destination", "dest", "target", "new"})
 # "As an editor": what somebody is made.
 _AS = re.compile(r"\bas (?:an? |the )?([a-z]{3,})\b")
+_TITLE = rf"(?:(?:{'|'.join(map(str.capitalize, sorted(TITLES)))})\b\.? )?"
 # "To Ann, Bob and Carl"; of a name of two words the first.
 _ADDRESSEES = re.compile(
-    r"\b(?:to|with|for) ([A-Z][a-z]+\b(?:(?: [A-Z][a-z]+\b)*(?:, and |, | and | & )[A-Z][a-z]+\b)*)"
+    rf"\b(?:to|with|for) {_TITLE}([A-Z][a-z]+\b(?:(?: [A-Z][a-z]+\b)*(?:, and |, | and | & )[A-Z][a-z]+\b)*)"
 )
 _NAME = re.compile(r"(?:^|, and |, | and | & )([A-Z][a-z]+)\b")
 _SMALL_WORDS = PREPOSITIONS | {"to"}

@@ -20,6 +20,7 @@ from scaffold_monitors.entailment.quantities import (
     months,
     number,
     numbers,
+    ranges,
     single,
     undated,
     years,
@@ -135,10 +136,12 @@ def computes(request: str) -> bool:
 
 
 def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
-    """Whether it is as long as the request says in another unit: 120 minutes for two hours."""
+    """Whether it is as long as the request says in another unit, 120 minutes for two hours, or by beginning and end."""
     mine, value = _SECONDS.get(split(leaf.path)[-1] if split(leaf.path) else ""), number(leaf.value)
     if mine is None or value is None:
         return False
+    if any(minutes * 60 == value * mine for begin, end in ranges(request) for minutes in ((end - begin) % 720,)):
+        return True  # four hours for "from 9 to 1"
     units = {_SECONDS[word] for word in words(request) if word in _SECONDS}
     return any(each * unit == value * mine for each in known | {Decimal(1)} for unit in units - {mine})
 

@@ -26,7 +26,8 @@ from scaffold_monitors.entailment.lexicon import (
     THINGS,
     WISHING,
 )
-from scaffold_monitors.entailment.wording import stem
+from scaffold_monitors.entailment.quantities import SMALL
+from scaffold_monitors.entailment.wording import plain, stem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,12 @@ _NO_ACTS = frozenset(
 _AUXILIARY = frozenset({"help", "go", "let", "try", "come", "do", "make", "have", "get"})
 # "I need a refund" wishes for it.
 _LACKING = frozenset({"need", "needs", "want", "wants"})
+_DID = frozenset({"did", "does", "didn't", "doesn't"})
+# As many words stand at most between "did" and what was done.
+_QUESTION = 4
 _ASKING = frozenset({"do", "does", "did", "if", "whether", "why", "who", "when"})
+# What only a verb can stand before; "her" as often goes with a noun.
+_TAKEN = frozenset({"it", "me", "him", "us", "them"})
 _SOMETHING = frozenset({"a", "an", "another", "some", "new"})
 _SEEING = frozenset({"see", "read", "view", "open", "access", "edit"})
 _RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})
@@ -84,7 +90,7 @@ def head(  # noqa: PLR0911 - one way in each place
         verbs: what else is known to be a verb, uninflected, where only a verb can stand.
     """
     word = tokens[place].norm
-    if place == 0 and word == "new" and len(tokens) > 1 and tokens[1].stem in THINGS:
+    if place == 0 and word == "new" and _is_heading(tokens):
         return "creat", "asked"  # "New task: ..."
     after = tokens[place + 1].norm if place + 1 < len(tokens) else ""
     if word in _LACKING | _SEEING | {"go"} and (found := _otherwise(tokens, place, word, after)):
@@ -93,7 +99,8 @@ def head(  # noqa: PLR0911 - one way in each place
     if word in BASES or word in LIGHT or idiomatic:
         if _is_noun(tokens, place, word, after):
             return None
-        mood = _mood(tokens, place, inherited, ambiguous=idiomatic or word in NOUN_OR_VERB)
+        ambiguous = idiomatic or (word in NOUN_OR_VERB and after not in _TAKEN)  # "If it is full put me on the list"
+        mood = _mood(tokens, place, inherited, ambiguous=ambiguous)
         if mood is not None:
             return stem(word), mood
         if word not in IRREGULAR:
@@ -107,6 +114,11 @@ def head(  # noqa: PLR0911 - one way in each place
     return _wanted(tokens, place) or _unknown(tokens, place, inherited, verbs)
 
 
+def _is_heading(tokens: Sequence[Token]) -> bool:
+    """Whether a sentence begins with what is to be made: "New task", "New whatever: ..."."""
+    return len(tokens) > 1 and (tokens[1].stem in THINGS or any(token.norm == ":" for token in tokens[2:4]))
+
+
 def _begins_idiom(tokens: Sequence[Token], place: int) -> bool:
     """Whether a word is a verb together with the particle that follows: "back it up", "sign off"."""
     following = [token.norm for token in tokens[place + 1 : place + 3]]
@@ -118,7 +130,8 @@ def _begins_idiom(tokens: Sequence[Token], place: int) -> bool:
 def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> Head | None:
     """What is asked for in other ways than by its verb: "I need a key", "Ann should be able to see it", "it can go"."""
     before = {token.norm for token in tokens[max(0, place - 5) : place]}
-    if word in _LACKING and after in _SOMETHING and not before & _ASKING and not _is_negated(tokens, place):
+    some = after in _SOMETHING or after in SMALL or after.isdigit()
+    if word in _LACKING and some and not before & _ASKING and not _is_negated(tokens, place):
         return "get", "wished"
     if word in _SEEING and _is_to_be_able(tokens, place):
         return "shar", "asked"
@@ -166,7 +179,7 @@ def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None, verbs:
         or token.norm in SUBJECTS | DETERMINERS | PREPOSITIONS | MODALS | COPULAS | NEGATIONS | SKIPPED
     ):
         return None
-    if token.norm in THINGS or len(token.norm) <= 2 or token.norm.endswith(("ing", "ly")):  # noqa: PLR2004 - no verb is shorter
+    if token.norm in THINGS or "'" in plain(token.norm) or len(token.norm) <= 2 or token.norm.endswith(("ing", "ly")):  # noqa: PLR2004 - no verb is shorter
         return None
     after = tokens[place + 1]
     takes = after.norm in DETERMINERS or after.norm in OBJECT_PRONOUNS or after.norm == "it" or after.literal
@@ -206,11 +219,13 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
         return "negated"
     if last == "to":
         return _governed(tokens, back)
+    if _is_asked_about(tokens, back):
+        return "background"
     if back == place - 1 and _takes_it(tokens, back):
         return None
     if tokens[back].kind == "mark" or last in ("lets", "let's", "so", "either", "should", "must"):
         return "asked"
-    if last in ("and", "or", "but", "then"):
+    if last in ("and", "or", "but", "then", "otherwise", "else"):
         return inherited or "asked"
     if last == "you":
         return (
@@ -230,6 +245,16 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
         # The number of an item stands before it as if it were not there.
         return "asked" if tokens[back].kind == "number" and back == 0 else None
     return "asked"
+
+
+def _is_asked_about(tokens: Sequence[Token], back: int) -> bool:
+    """Whether "did Ann" stands before, perhaps with words between: that asks whether somebody did it."""
+    for place in range(back, max(-1, back - _QUESTION), -1):
+        if tokens[place].norm in _DID:
+            return place < back and not tokens[place + 1].norm.startswith("you")
+        if tokens[place].kind == "mark" or tokens[place].norm in ("and", "or", "but", "then", "please"):
+            return False
+    return False
 
 
 def _takes_it(tokens: Sequence[Token], back: int) -> bool:

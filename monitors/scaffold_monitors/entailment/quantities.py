@@ -96,13 +96,23 @@ _DAYS_IN_WORDS = _ORDINALS | {
     "seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20, "thirtieth": 30, "thirty-first": 31,
     **{f"twenty-{name}": 20 + number for name, number in list(_ORDINALS.items())[:9]},
 }  # fmt: skip
+# "The 9th and the 16th of April" are two days of April.
+_SHARED_MONTH = re.compile(
+    rf"(?<![\w.])(\d{{1,2}}(?:st|nd|rd|th)?)(?:,? (?:and|or)|,)"
+    rf"( (?:the )?\d{{1,2}}(?:st|nd|rd|th)? (?:of )?)({_MONTH})\b"
+)
+# "On the 19th", of whatever month.
+_LONE_DAY = re.compile(
+    r"\b(?:on|from|until|till|by|before|after|to|and) the (\d{1,2})(?:st|nd|rd|th)"
+    r"(?=$|[.,;:!?]| (?:at|from|to|and|until|till|please)\b)"
+)
 _WORDED = "|".join(sorted(_DAYS_IN_WORDS, key=len, reverse=True))
 _BEFORE_MONTH = re.compile(rf"\b({_WORDED})(?= (?:of )?(?:{_MONTH})\b)")
 _AFTER_MONTH = re.compile(rf"\b({_MONTH}) (?:the )?({_WORDED})\b")
 
 
 class Date(NamedTuple):
-    """A day; year 0 where the text leaves it open."""
+    """A day; year or month 0 where the text leaves it open."""
 
     year: int
     month: int
@@ -110,7 +120,7 @@ class Date(NamedTuple):
 
     def fits(self, other: Date) -> bool:
         """Whether both may mean one day."""
-        return self[1:] == other[1:] and (not self.year or not other.year or self.year == other.year)
+        return all(not one or not another or one == another for one, another in zip(self, other, strict=True))
 
 
 def number(value: object) -> Decimal | None:
@@ -218,13 +228,15 @@ def dates(text: str) -> tuple[Date, ...]:
     for pattern, order in _DATES:
         for match in pattern.finditer(flat):
             found += _dates(match, order)
+    found += [Date(0, 0, int(day)) for day in _LONE_DAY.findall(flat) if 1 <= int(day) <= 31]  # noqa: PLR2004 - of a calendar
     return tuple(dict.fromkeys(found))
 
 
 def _days_in_digits(flat: str) -> str:
     """A text with "the fourth of May" as "the 4 of May"."""
     flat = _BEFORE_MONTH.sub(lambda found: str(_DAYS_IN_WORDS[found[1]]), flat)
-    return _AFTER_MONTH.sub(lambda found: f"{found[1]} {_DAYS_IN_WORDS[found[2]]}", flat)
+    flat = _AFTER_MONTH.sub(lambda found: f"{found[1]} {_DAYS_IN_WORDS[found[2]]}", flat)
+    return _SHARED_MONTH.sub(r"\1 \3 and\2\3", flat)
 
 
 def _dates(match: re.Match[str], order: str) -> list[Date]:
@@ -372,6 +384,21 @@ def _bare_clocks(flat: str, *, beside: bool) -> set[int]:
         return set()
     hours = {int(each) for each in _BARE_CLOCK.findall(flat)}
     return {each % 24 * 60 for each in hours if each <= 24} | {each * 60 + 720 for each in hours if each < 12}  # noqa: PLR2004 - of a day
+
+
+_RANGE = re.compile(
+    r"\b(?:from|between) (\d{1,2})(?::(\d\d))?(?: ?[ap]m)? (?:to|and|until|till|-) "
+    r"(\d{1,2})(?::(\d\d))?(?: ?[ap]m)?(?=$|[ .,;!?](?!\d))"
+)
+
+
+@lru_cache(maxsize=256)
+def ranges(request: str) -> tuple[tuple[int, int], ...]:
+    """The hours that things go from and to, as minutes of half a day."""
+    return tuple(
+        ((int(a) * 60 + int(b or 0)) % 720, (int(c) * 60 + int(d or 0)) % 720)
+        for a, b, c, d in _RANGE.findall(plain(request))
+    )
 
 
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,4})?\b")  # ISO 13616

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.calls import Finding
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.evidence import asked_for, fields
+from scaffold_monitors.entailment.evidence import Kept, asked_for, fields
 from scaffold_monitors.entailment.lexicon import (
+    ACTS,
     COLUMNS,
     COMPARING,
     DETERMINERS,
@@ -24,8 +26,10 @@ from scaffold_monitors.entailment.lexicon import (
     SKIPPED,
     SUPERLATIVES,
     THINGS,
+    TITLES,
 )
-from scaffold_monitors.entailment.quantities import clocks, dates, number, numbers
+from scaffold_monitors.entailment.quantities import clocks, dates, number, numbers, undated
+from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stem, words
 
@@ -35,13 +39,18 @@ if TYPE_CHECKING:
 
 Record = dict[str, str]
 _MOST_RECORDS = 2_000
+# A smaller number stands in many records.
+_TELLING = 10
 # A longer cell is prose, and can say anything.
 _LONGEST = 80
 
 
 def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
     """What stands against the records that a call's targets were taken from."""
-    if not dictating or any(clause.most > 1 for clause in dictating):
+    if not dictating:
+        return
+    if any(clause.most > 1 for clause in dictating):
+        yield from _not_among(call, dictating, situation)
         return
     tables = [table for each in before if each.seen is not None for table in tables_of(each)]
     named = _by_name(before)
@@ -66,6 +75,38 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
                 return
 
 
+def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """Of "all of Dietz's bookings" each is one that has the name, where any has."""
+    counted, hours = {clause.counted for clause in dictating}, {at // 60 for at in clocks(situation.request)}
+    sums = {each for clause in dictating for each in numbers(undated(clause.text)) if each >= _TELLING}
+    names = _names(situation.request) | {str(each) for each in sums - hours - counted}
+    for leaf in call.leaves if names else ():
+        if leaf.role not in ("record", "principal") or leaf.pending or asked_for(leaf, situation.request):
+            continue
+        for each in leaf.origin.reads:
+            read: Beside = beside(situation.by_id[each].seen if each in situation.by_id else None)
+            mine, lost = read.cell.get(leaf.text), read.anywhere & names
+            if lost and mine is not None and not mine & names:
+                why = f"{leaf.path} = {leaf.text!r}: other records have {', '.join(sorted(lost))}, as the request says"
+                advice = f"{leaf.path} is none of those that the request describes"
+                yield Finding(call.id, "revise", why, advice, leaf.path, leaf.text)
+                return
+
+
+@lru_cache(maxsize=256)
+def _names(request: str) -> frozenset[str]:
+    """The names in a request, uninflected: what is written large in the middle of a sentence."""
+    return frozenset(
+        name
+        for tokens in sentences(request)
+        for place, token in enumerate(tokens)
+        for name in (token.stem, stem(token.norm.removesuffix("s")))  # "the Kowalskis"
+        if token.named and (place or token.stem not in ACTS) and token.norm not in TITLES
+        if token.stem not in THINGS and token.norm not in HOLLOW
+        if not (token.norm.endswith("day") or dates(f"{token.norm} 1"))
+    )
+
+
 def _is_a_column(leaf: Leaf, tables: Sequence[list[Record]]) -> bool:
     """Whether a value was read, and records have a field that is called what its argument is."""
     return bool(leaf.origin.reads) and any(leaf.path in table[0] for table in tables)
@@ -84,6 +125,35 @@ def tables_of(call: Call) -> Iterator[list[Record]]:
                 yield records
             else:
                 stack += item
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the records of a result say: beside each of their cells, and altogether; words uninflected."""
+
+    cell: Mapping[str, frozenset[str]]
+    anywhere: frozenset[str]
+
+
+def _beside(seen: Any) -> Beside:
+    found: dict[str, frozenset[str]] = {}
+    anywhere: set[str] = set()
+    stack: list[Any] = [seen]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            own = [str(each) for each in item.values() if not isinstance(each, (Mapping, list, tuple))]
+            said = frozenset(stem(word) for cell in own if len(cell) < _LONGEST for word in words(cell))
+            found |= {cell: found.get(cell, said) | said for cell in own if len(cell) < _LONGEST}
+            anywhere |= said
+            stack += item.values()
+        elif isinstance(item, (list, tuple)):
+            stack += item[:_MOST_RECORDS]
+    return Beside(found, frozenset(anywhere))
+
+
+# What stands beside what in a result.
+beside = Kept(_beside)
 
 
 def _flat(record: Mapping[str, Any]) -> Record:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.clauses import Clause
 
 
+# What may be done to something that was made just now, as a part of making it.
+_MAKING = frozenset({"create", "change", "grant"})
+
+
 def judge(situation: Situation, before: Before = NOTHING, reading: Reading | None = None) -> list[Finding]:
     """What stands against a plan for its lack of a reason in the request.
 
@@ -38,7 +42,8 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
             explicable.append((place, call, licences))
         elif problem := _unexplained(reading, call, situation):
             found.append(problem)
-    over = beyond(reading, [(call, licences) for _, call, licences in explicable], before)
+    counted = [(call, licences) for _, call, licences in explicable if not _fills(reading, call, licences, situation)]
+    over = beyond(reading, counted, before)
     found += [_one_too_many(reading, call, situation) for call in over]
     extra = {call.id for call in over}
     for place, call, licences in explicable:
@@ -48,9 +53,22 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
                 found += _half_asked(call, demand.clauses, situation)
             found += displaced(call, demand, situation)
             found += substituted(call, demand.clauses, situation)
-            if demand.single and place:
+            if place:
                 found += records.judge(call, demand.clauses, situation.calls[:place], situation)
     return found
+
+
+def _fills(reading: Reading, call: Call, licences: Mapping[int, float], situation: Situation) -> bool:
+    """Whether a call only puts together what the plan makes for the same words: "make an album of these pictures"."""
+    if call.tool.destroys or call.tool.empowers or call.tool.outward or not call.tool.acts <= _MAKING:
+        return False
+    made = {each for leaf in call.with_role("record") for each in leaf.origin.reads} & situation.by_id.keys()
+    return any(
+        maker.tool.effect
+        and "create" in maker.tool.acts
+        and explained(reading, maker, situation).keys() & licences.keys()
+        for maker in map(situation.by_id.__getitem__, sorted(made))
+    )
 
 
 def _unexplained(reading: Reading, call: Call, situation: Situation) -> Finding | None:

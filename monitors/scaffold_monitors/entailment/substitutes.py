@@ -14,7 +14,7 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.lexicon import DETERMINERS, PREPOSITIONS, SKIPPED, SUPERLATIVES
 from scaffold_monitors.entailment.measures import as_long, computes, relative
-from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, undated
+from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, ranges, undated
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import live, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 # What is counted, or left as it is, is put in nothing's place.
 _LEAST = 2
 _SHOWN = 80
-_RANGE = re.compile(
-    r"\b(?:from|between) (\d{1,2})(?::(\d\d))?(?: ?[ap]m)? (?:to|and|until|till|-) "
-    r"(\d{1,2})(?::(\d\d))?(?: ?[ap]m)?(?=$|[ .,;!?](?!\d))"
-)
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
@@ -165,7 +161,7 @@ def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterato
     """What is to be "from 10 to 12" begins and ends then."""
     timed = [leaf for leaf in call.with_role("time") if clocks(leaf.text)]
     used = {at % 720 for leaf in timed for at in clocks(leaf.text)}
-    for bounds in _ranges(situation.request) if len(timed) > 1 else ():
+    for bounds in ranges(situation.request) if len(timed) > 1 else ():
         strange = [
             leaf for leaf in made_up if leaf in timed and not {at % 720 for at in clocks(leaf.text)} & set(bounds)
         ]
@@ -174,15 +170,6 @@ def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterato
             why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says from when to when"
             yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
             return
-
-
-@lru_cache(maxsize=256)
-def _ranges(request: str) -> tuple[tuple[int, int], ...]:
-    """The hours that things go from and to, as minutes of half a day."""
-    return tuple(
-        ((int(a) * 60 + int(b or 0)) % 720, (int(c) * 60 + int(d or 0)) % 720)
-        for a, b, c, d in _RANGE.findall(plain(request))
-    )
 
 
 def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:

@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from scaffold_monitors.entailment.lexicon import TITLES
 from scaffold_monitors.entailment.wording import plain, stem
 
 Kind = Literal["word", "quote", "email", "url", "file", "identifier", "version", "number", "stop", "mark"]
 
 _TAIL = r"""[^\s,;"'<>()]*[^\s,;"'<>().!?:]"""
+# The dot of "Dr. Haas" ends no sentence.
+_NO_TITLE = "".join(rf"(?<!\b{title.capitalize()})" for title in sorted(TITLES))
 _TOKEN = re.compile(
     rf"""
     (?P<quote>"[^"\n]{{1,2000}}"|(?<![\w])'[^\n]{{1,2000}}?'(?!\w))
@@ -29,7 +32,7 @@ _TOKEN = re.compile(
         \d+(?:\.\d+){{2,}}(?:[-/+][\w.-]*\w)?(?!\w))
   | (?P<number>(?<![A-Za-z])[-+]?[$€£¥]?\d+(?:[.,:]\d+)*(?:st|nd|rd|th|[kKmM%])?(?!\w)|[$€£¥])
   | (?P<word>[^\W\d_]+(?:['\u2019-][^\W\d_]+)*)
-  | (?P<stop>[.!?](?=\s|$|["')])|\n+)
+  | (?P<stop>{_NO_TITLE}[.!?](?=\s|$|["')])|\n+)
   | (?P<mark>[,:;()\u2022*\u2013\u2014-])
   """,
     re.VERBOSE | re.UNICODE,

@@ -37,6 +37,7 @@ _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier"
 _LONGEST = 200
 # "view or edit", "'low', 'medium' or 'high'"
 _OR = re.compile(r"(?<![\w])['\"]?\w+['\"]?(?:, ?['\"]?\w+['\"]?)*,? or ['\"]?\w+['\"]?(?![\w])")
+_AND_DOES = re.compile(r"\band (\w+s) (?:it|them)\b")
 _BARE = re.compile(r"\w+")
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
@@ -140,7 +141,9 @@ def read_tool(
         acts |= frozenset(act for each in stems for act in NOMINALS.get(each, ()))
     if stems & _BASKETS and acts & {"create", "change"}:
         acts |= {"buy"}  # who orders something has it put there first
-    acts = _plausible(verb, acts, things | (_things(acted_on) & {"policy"}))
+    acts = _plausible(verb, acts, things | (_things(acted_on) & {"policy"}) if things else _things(acted_on))
+    if "delete" not in acts:
+        acts |= _besides(description)
     roles = _roles(parameters, acts)
     reads_out = "address" in roles.values() and (
         not effect or ((verb in _FETCHING or (verb == "open" and "web" in things)) and not _keeps(roles))
@@ -162,6 +165,12 @@ def read_tool(
         told=acted_on,
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
+
+
+def _besides(description: str) -> frozenset[str]:
+    """What else is done to the thing, by a description such as "Makes an invoice and mails it to the customer"."""
+    also = frozenset(act for verb in _AND_DOES.findall(plain(description)) for act in ACTS.get(stem(verb), ()))
+    return also & {"send"}
 
 
 @lru_cache(maxsize=1024)
@@ -265,6 +274,8 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR
         return "amount"  # `minutes` says how long, `hour` says when
     if len(parts) > 1 and parts[0] in _FROM_MINE and "account" in parts:
         return "record"  # what is paid from is the user's own
+    if len(parts) > 1 and parts[-1] in ("from", "to") and stems_[-2] in _ROLES["time"] | _ROLES["amount"]:
+        stems_ = stems_[:-1]  # `date_to` is a day, and nobody whom it goes to
     for role, names in _ROLES.items():
         if stems_ and stems_[-1] in names:
             return _numeric(role, kinds)

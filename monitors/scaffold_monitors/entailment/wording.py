@@ -60,6 +60,7 @@ _PARTING = re.compile(r"[,;|<>()\"'\[\]{}=]+")
 _WITH_COMMA = re.compile(
     r"(?<![\d,.])(?:\d{1,3}(?:[,']\d{2,3})*[,']\d{3}|\d+,\d\d?|\d{1,3}(?:\.\d{3})+,\d\d?)(?![\d,])"
 )
+_HYPHENED = re.compile(r"[a-z]+(?:[-_][a-z]+)+")
 _ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
 
 
@@ -181,6 +182,8 @@ def stands_in(value: str, text: str) -> bool:
     if not bare:
         return False
     if " " not in bare and not bare.isalpha():
+        if _HYPHENED.fullmatch(bare) and runs_in(tuple(re.split("[-_]", bare)), words(text)):
+            return True  # `front-desk` is what people write as "front desk"
         return bare in solids(text) or (("." in bare or "/" in bare) and address(bare) in solids(text))
     run = words(bare)
     if not run:
