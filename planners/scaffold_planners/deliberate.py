@@ -96,7 +96,10 @@ def _weigh_all(
 
 def _breaking(weighed: Weighed, task: Task) -> str:
     said = {goal.name: goal.statement for goal in task.goals}
-    return "; ".join(f"it breaks {name!r}: {said[name]}" for name in weighed.broken)
+    return "; ".join(
+        f"{'nobody could tell whether it keeps to' if name in weighed.untold else 'it breaks'} {name!r}: {said[name]}"
+        for name in weighed.broken
+    )
 
 
 def _proposed_at(way: Reference[Way]) -> str:

@@ -67,12 +67,14 @@ class Weighed(NamedTuple):
         future: what would come of it.
         broken: names of the constraints and principles that it breaks, or for which that could not be told.
         met: how far it meets each objective, 0 to 1, by name; not all are asked about a way that is out.
+        untold: names of those among `broken` for which that could not be told.
     """
 
     way: Reference[Way]
     future: Thought[Consequences]
     broken: tuple[str, ...]
     met: dict[str, float]
+    untold: tuple[str, ...] = ()
 
 
 def objectives(task: Task) -> list[Goal]:
@@ -94,8 +96,9 @@ def weigh(way: Reference[Way], task: Task, tools: Tools, options: WeighingOption
     bounds = [goal for goal in task.goals if goal.kind != "objective"]
     kept = yield from together(*(attempt(_judge(way, future, goal, _KEEPING, options)) for goal in bounds))
     # What could not be told counts as broken: a failed check is never a pass.
-    broken = [goal.name for goal, said in zip(bounds, kept, strict=True) if _word(said) != _KEEPING[0]]
-    weighed = Weighed(way, future, tuple(broken), {})
+    words = {goal.name: _word(said) for goal, said in zip(bounds, kept, strict=True)}
+    broken = tuple(name for name, word in words.items() if word != _KEEPING[0])
+    weighed = Weighed(way, future, broken, {}, untold=tuple(name for name in broken if not words[name]))
     return weighed if broken else (yield from measure(weighed, objectives(task), options))
 
 

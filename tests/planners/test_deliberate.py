@@ -123,6 +123,14 @@ def test_a_goal_that_cannot_be_judged_counts_as_broken(think_about: Any) -> None
     assert outcome.answer["rejected"] == [{"way": "pay it", "breaks": ["exact"]}]
 
 
+def test_a_goal_that_could_not_be_judged_is_not_said_to_be_broken(think_about: Any) -> None:
+    """Whoever reads why nothing was done learns that a check failed, not that a way is bad."""
+    judged = {("Option: pay it", "never overpay"): "hard to say", ("Option: pay double", "never overpay"): "breaks"}
+    outcome = think_about(Mind([PAY, TWICE, PAY], judged), options={"revisions": 0})
+    assert "pay it (at 1/0/0): nobody could tell whether it keeps to 'exact': never overpay" in outcome.reason
+    assert "pay double to be sure (at 1/1/0): it breaks 'exact': never overpay" in outcome.reason
+
+
 def test_unsound_ways_are_drawn_again(think_about: Any) -> None:
     """Unknown actions, and arguments that lack or are unknown, are flagged before anything is weighed."""
     unsound = [
