@@ -45,7 +45,7 @@ try:
     from langgraph.errors import GraphBubbleUp
     from langgraph.prebuilt import ToolNode
     from langgraph.pregel import Pregel
-    from langgraph.types import Command, Send
+    from langgraph.types import Command
 except ImportError:
     raise MissingExtra("scaffold.adapters.langgraph", "langgraph") from None
 
@@ -240,11 +240,7 @@ def _retold(value: Any, call: str | None) -> Any:
     if call is None:
         return value
     if isinstance(value, dict) and value.keys() == _COMMAND:
-        goto = value["goto"]
-        sends = [
-            Send(**each) if isinstance(each, dict) else each for each in (goto if isinstance(goto, list) else [goto])
-        ]
-        return Command(graph=value["graph"], update=_revived(value["update"], call), goto=sends)
+        return Command(graph=value["graph"], update=_revived(value["update"], call), goto=value["goto"])
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):
         return [_retold(each, call) for each in value]
     revived = _revived(value, call)
