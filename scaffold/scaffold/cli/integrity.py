@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scaffold.cli.options import Place, journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import json_text
+from scaffold.cli.speech import json_text, plain
 
 if TYPE_CHECKING:
     from scaffold.trace.verify import Verification
@@ -63,12 +63,12 @@ def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[
     if as_json:
         click.echo(json_text(describe(result)))
     else:
-        click.echo(click.style(result.sentence(), fg="green" if result.ok else "red"))
+        click.echo(click.style(plain(result.sentence()), fg="green" if result.ok else "red"))
         for finding in result.findings:
             if finding.state != result.state:
-                click.echo(f"also {finding.state}: {finding.said}")
+                click.echo(plain(f"also {finding.state}: {finding.said}"))
         for repaired in result.repaired:
-            click.echo(f"a resume mended it: {repaired}")
+            click.echo(plain(f"a resume mended it: {repaired}"))
     return 0 if result.ok else 1
 
 

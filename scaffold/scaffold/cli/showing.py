@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, run_argument, runs_option
+from scaffold.cli.speech import plain
 
 if TYPE_CHECKING:
     from scaffold.cli.narration import Told
@@ -110,7 +111,7 @@ def show(
         for link, said in told():
             event = link.event
             clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-            click.echo(f"{event.seq:>5}  {clock}  {event.key or '-':<8}  {_styled(said)}")
+            click.echo(f"{event.seq:>5}  {clock}  {plain(event.key) or '-':<8}  {_styled(said)}")
     click.echo(reading.found.sentence(), err=True)
 
 
@@ -125,7 +126,7 @@ def _check_kinds(said: tuple[str, ...]) -> None:
 
 
 def _styled(said: Told) -> str:
-    return click.style(said.text, fg=_STYLES[said.tone], dim=said.tone == "quiet")
+    return click.style(plain(said.text), fg=_STYLES[said.tone], dim=said.tone == "quiet")
 
 
 def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
@@ -136,7 +137,7 @@ def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
     for place in sorted(by_key):
         indent = "  " * len(place)
         if place:
-            click.echo(indent + "/".join(text or str(part) for part, text in place))
+            click.echo(indent + plain("/".join(text or str(part) for part, text in place)))
         for text in by_key[place]:
             click.echo(f"{indent}{text}")
 

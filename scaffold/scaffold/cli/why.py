@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import line, sentence
+from scaffold.cli.speech import line, plain, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def why(run: str, action: str, as_json: bool, most: int, runs: Path | None) -> N
     ACTION is its key, as `audit show` has it, or its name; `pay#2` is the second of that name. Told are the goals, what
     each argument came from, the steps and votes behind it, verdicts, approval, clearance and outcome.
     """
-    from scaffold.projections.why import as_json as plain
+    from scaffold.projections.why import as_json as described
     from scaffold.projections.why import why as reasons
     from scaffold.trace.reading import links
 
@@ -42,10 +42,10 @@ def why(run: str, action: str, as_json: bool, most: int, runs: Path | None) -> N
     folder = journal.folder(journal.find(run))
     found = reasons(lambda: links(folder), action, most=most)
     if as_json:
-        click.echo(json.dumps(plain(found)))
+        click.echo(json.dumps(described(found)))
         return
     for text in _told(found):
-        click.echo(text)
+        click.echo(plain(text))
 
 
 def _told(found: Why) -> Iterator[str]:

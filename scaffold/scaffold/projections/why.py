@@ -177,9 +177,8 @@ class _Origins:
         known = [*self.plan_of, *self._names]
         if not known:
             raise BadInput("the run has proposed no action")
-        raise BadInput(
-            f"the run has no action {which!r}{nearest(which, known) or '; it has ' + ', '.join(known[:_LONGEST_LIST])}"
-        )
+        there = ", ".join(map(_named, known[:_LONGEST_LIST]))
+        raise BadInput(f"the run has no action {which!r}{nearest(which, known) or f'; it has {there}'}")
 
     def behind(self, key: str) -> list[str]:
         """All that a key rests on, the nearest first."""
@@ -371,6 +370,10 @@ class _Telling:
 
 def _origin(provenance: dict[str, Any]) -> tuple[list[str], bool]:
     return list(provenance.get("sources", ())), bool(provenance.get("tainted"))
+
+
+def _named(name: str) -> str:
+    return name if name.isprintable() else repr(name)
 
 
 def _cut(text: str) -> str:
