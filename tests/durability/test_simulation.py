@@ -6,14 +6,17 @@ draw 2,000 seeds in all; `SCAFFOLD_SEEDS=20000` runs that many in each, `SCAFFOL
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.testing.simulation import Simulated, simulate
 
 ONLY = os.environ.get("SCAFFOLD_SEED")
@@ -109,3 +112,28 @@ def test_a_journal_without_fences_is_found_out(quick_folder: Path, monkeypatch: 
 
     monkeypatch.setattr(SimulatedDatabase, "_holds", lambda self, run, _epoch: self.has(run))
     assert any(simulate_workers(seed, quick_folder / str(seed)).faults for seed in (15, 38, *range(60)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_let_go_of_at_the_end_still_clears_up(seed: int) -> None:
+    """An asynchronous generator that nobody holds any more is left to its loop, which closes it before itself."""
+    cleared = False
+
+    async def heard() -> AsyncIterator[str]:
+        nonlocal cleared
+        try:
+            yield "something"
+            yield "more"
+        finally:
+            cleared = True
+
+    async def listen() -> None:
+        async for _ in heard():
+            await asyncio.sleep(1e9)
+
+    loop = SeededLoop(random.Random(seed))
+    listening = loop.create_task(listen())
+    loop.run_until_complete(asyncio.sleep(1))
+    loop.drain()
+    assert listening.cancelled()
+    assert cleared

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from scaffold.testing.simulated_process import PROCESS, Process
@@ -132,10 +132,11 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._draining = True
         for process in self.processes:
             self._ready.extend(process.parked)
-        while tasks := sorted(asyncio.all_tasks(self), key=hash):
+        # A generator that nobody holds any more is closed by a callback, which may be the last one to have its turn.
+        while (tasks := sorted(asyncio.all_tasks(self), key=hash)) or self._ready:
             for task in tasks:
                 task.cancel()
-            self._complete(asyncio.gather(*tasks, return_exceptions=True))
+            self._complete(self.create_task(_ended(tasks)))
         self._complete(self.create_task(self.shutdown_asyncgens()))
         self.close()
 
@@ -144,6 +145,10 @@ class SeededLoop(asyncio.BaseEventLoop):
             # A `stop` that an earlier, halted call left behind may be among the ready callbacks.
             with contextlib.suppress(RuntimeError):
                 self.run_until_complete(future)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class SeededClock:
