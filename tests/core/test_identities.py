@@ -8,11 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.core.doing import doing, planning
+from tests.powerless import powerless
 
 from scaffold import Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action
 from scaffold.errors import ActionError
@@ -290,6 +292,22 @@ def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:
     assert said.actions[0].status == "refused"
     assert "while no run is going, deleting it is safe" in said.answer
     assert folder.paid == ["i1"]
+
+
+def test_a_run_that_may_not_be_looked_at_is_not_taken_for_none() -> None:
+    """What it did cannot be told, so that nothing is done which it may have done."""
+    with tempfile.TemporaryDirectory() as root:  # pytest's own lie where nobody but we may look
+        Path(root).chmod(0o777)
+        folder = Folder(Path(root))
+        first = folder.solve()
+        for each in folder.root.glob(f"{INDEX}*"):
+            each.unlink()
+        (folder.root / first.run).chmod(0)
+        with powerless():
+            said = folder.solve()
+        (folder.root / first.run).chmod(0o700)
+    assert (said.status, folder.paid) == ("unavailable", ["i1"])
+    assert "Permission denied" in said.reason
 
 
 def test_an_index_that_cannot_be_used_now_pauses_the_run(folder: Folder) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.powerless import powerless
 
 from scaffold.errors import JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
@@ -101,16 +101,3 @@ def test_what_is_not_ours_to_use_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "runs").chmod(0o700)
 
     asyncio.run(work())
-
-
-@contextmanager
-def powerless() -> Iterator[None]:
-    """Be nobody, where we are the superuser, to whom all is allowed."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)

@@ -27,6 +27,7 @@ from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
+from scaffold.trace.presence import is_there
 from scaffold.trace.records import read_files
 from scaffold.trace.syncing import Files, OneByOne, Syncing
 from scaffold.trace.writer import Writer, make_private
@@ -96,9 +97,11 @@ class FileJournal:
     def runs(self) -> list[str]:
         """Ids of the runs kept here, oldest first."""
         with _reaching(self.root):
-            if not self.root.is_dir():
+            try:
+                entries = list(self.root.iterdir())
+            except (FileNotFoundError, NotADirectoryError):
                 return []
-            return sorted(entry.name for entry in self.root.iterdir() if (entry / SPINE).is_file())
+            return sorted(entry.name for entry in entries if is_there(entry / SPINE))
 
     def find(self, name: str) -> str:
         """Give the run meant by an id, a unique beginning or ending of one, or `last`.
@@ -245,7 +248,7 @@ class FileJournal:
             UnknownRun: there is none.
         """
         with _reaching(self.root / run):
-            if not (self.root / run / SPINE).is_file():
+            if not is_there(self.root / run / SPINE):
                 raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
 
     async def sign(self, claim: Claim, note: str) -> None:
@@ -276,7 +279,7 @@ class FileJournal:
         """The signed heads of a run."""
         path = self.root / run / HEADS
         with _reaching(path):
-            return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            return path.read_text(encoding="utf-8", errors="replace") if is_there(path) else ""
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Who else acts on a thing, or has, or may have."""

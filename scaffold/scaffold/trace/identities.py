@@ -29,6 +29,7 @@ import msgspec
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Holder
 from scaffold.trace.chain import Sealed, read_content
+from scaffold.trace.presence import is_there
 from scaffold.trace.sealing import VARIABLE
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ class Identities:
         """What became of whoever has an identity; None when they have done nothing with it, and do not go on."""
         folder = self._root / run
         lives = _is_locked(folder / _SPINE)  # asked first: what a dead run has written is all it will ever have
-        if not (folder / _SPINE).is_file():
+        if not is_there(folder / _SPINE):
             return Holder(run, key, "unknown", "its trace is gone")
         try:
             act = acts_in(self._read(folder)).get(key)
@@ -314,7 +315,7 @@ class Identities:
             if index.execute("SELECT 1 FROM machine WHERE boot = ?", (boot,)).fetchone():
                 return
             for folder in sorted(self._root.iterdir()):
-                if not (folder / _SPINE).is_file() or b'"action.intent"' not in (folder / _SPINE).read_bytes():
+                if not is_there(folder / _SPINE) or b'"action.intent"' not in (folder / _SPINE).read_bytes():
                     continue
                 try:
                     acts = acts_in(self._read(folder))

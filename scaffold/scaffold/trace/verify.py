@@ -20,6 +20,7 @@ from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of, whole_notes
 from scaffold.trace.parts import content_lines
+from scaffold.trace.presence import is_there
 from scaffold.trace.sealing import NotOpened
 from scaffold.trace.signing import endorsed_by
 from scaffold.vocabulary import events as ev
@@ -182,7 +183,7 @@ def verify_run(
         UnknownRun: it is no run's folder.
         BadInput: a key or the heads given cannot be read.
     """
-    if not (folder / SPINE).is_file():
+    if not is_there(folder / SPINE):
         raise UnknownRun(f"{folder} holds no run")
     # A writer stores content, then its line, then the head of it. Taken the other way round, what is looked at here is
     # one moment of a run that goes on meanwhile: no head of a line, and no line of a content, that came later.
@@ -223,7 +224,7 @@ def _several(said: str | Sequence[str]) -> Sequence[str]:
 
 def _own_heads(path: Path, *, running: bool) -> Iterator[Note]:
     """The heads that a run has now; one that is being written is none yet."""
-    size = path.stat().st_size if path.exists() else 0
+    size = path.stat().st_size if is_there(path) else 0
     return _heads_until(path, size, running=running) if size else iter(())
 
 
