@@ -76,7 +76,7 @@ async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
         answer = await agent.ainvoke(GO, {"callbacks": [thinking(run)]})
     assert results(answer) == [("paid i1", "success"), ("at most 500", "error")]
     assert front.done == [("i1", 100)]
-    assert front.statuses(run) == [("pay", "performed"), ("pay", "refused")]
+    assert sorted(front.statuses(run)) == [("pay", "performed"), ("pay", "refused")]  # LangGraph begins either first
     assert front.thoughts(run) == ["let me see", "done"]
 
 

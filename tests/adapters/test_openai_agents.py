@@ -69,6 +69,7 @@ async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
 
 
 @pytest.mark.usefixtures("_a_loop")
+@pytest.mark.filterwarnings("ignore:'asyncio.get_event_loop_policy' is deprecated:DeprecationWarning:agents")
 def test_the_same_without_async(front: Front) -> None:
     """A plain function as a tool, an agent that is run without await, and the gate's loop in a thread of its own."""
 

@@ -54,8 +54,9 @@ class Line:
 
     def cut(self) -> None:
         """Break all connections; the server hears nothing of it."""
-        while self._clients:
-            self._clients.pop().transport.abort()
+        for each in self._clients:
+            each.transport.abort()
+        self._clients.clear()
 
     async def close(self) -> None:
         """Carry nothing any more."""
