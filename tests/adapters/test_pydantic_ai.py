@@ -265,6 +265,23 @@ async def test_arguments_may_have_any_name(front: Front) -> None:
     assert front.done == [("a", "b", "c")]
 
 
+async def test_a_method_is_the_same_tool_each_time(front: Front) -> None:
+    """Of the same object; that of another is another tool."""
+
+    class Clerk:
+        def pay(self, invoice: str) -> str:
+            """Pay an invoice."""
+            front.done.append(invoice)
+            return "paid"
+
+    ann, bob = Clerk(), Clerk()
+    async with front.gate(actions_of([ann.pay])).run("pay") as run:
+        await Agent(model({"invoice": "i1"}), tools=gated(run, [ann.pay])).run("go")
+        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+            gated(run, [bob.pay])
+    assert front.done == ["i1"]
+
+
 async def test_what_a_hook_has_changed_is_reviewed_and_done(front: Front) -> None:
     """What it made is what counts, not what the model said; what JSON cannot tell is refused."""
 

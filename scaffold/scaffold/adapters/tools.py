@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
 
 from pydantic_core import to_jsonable_python
@@ -175,7 +176,8 @@ def declared(
 def must_be_known(run: GatedRun | SyncGatedRun, name: str, original: Any) -> None:
     """Raise BadInput unless the run's gate has an action that was made of this very tool."""
     action = _within(run).actions.get(name)
-    if not isinstance(action, ToolAction) or action.original is not original:
+    own = action.original if isinstance(action, ToolAction) else None
+    if own is not original and not (isinstance(own, MethodType) and own == original):  # one is made at each look at it
         raise BadInput(f"the gate has no action of the tool {name!r}: make it with Gate(actions=actions_of(tools))")
 
 
