@@ -108,7 +108,7 @@ async def test_several_calls_at_once(front: Front) -> None:
 
 
 async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
-    """An agent that was given an original, also one within another graph, is told of by name."""
+    """An agent that was given an original, also one within another graph, or called by its node, is told of by name."""
     pay = paying(front)
 
     @tool
@@ -123,6 +123,13 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
         graph = StateGraph(MessagesState).add_node("agent", within).add_edge(START, "agent").add_edge("agent", END)
         with pytest.raises(BadInput, match="in front of: post;"):
             check(graph.compile())
+
+        async def ask(state: Any) -> Any:
+            return await within.ainvoke(state)
+
+        calling = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").add_edge("ask", END)
+        with pytest.raises(BadInput, match="in front of: post;"):
+            check(calling.compile())
         with pytest.raises(BadInput, match="no action of the tool 'post'"):
             gated(run, [post])
         with pytest.raises(BadInput, match="no action of the tool 'pay'"):

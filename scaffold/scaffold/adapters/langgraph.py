@@ -331,10 +331,11 @@ def _tool_nodes(graph: Pregel[Any, Any, Any, Any], seen: set[int]) -> Any:
         return
     seen.add(id(graph))
     for node in graph.nodes.values():
-        if isinstance(node.bound, ToolNode):
-            yield node.bound
-        elif isinstance(node.bound, Pregel):
-            yield from _tool_nodes(node.bound, seen)
+        for within in (node.bound, *node.subgraphs):  # the latter also where a function calls them
+            if isinstance(within, ToolNode):
+                yield within
+            elif isinstance(within, Pregel):
+                yield from _tool_nodes(within, seen)
 
 
 def _catches(kind: Any) -> bool:
