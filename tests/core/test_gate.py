@@ -16,6 +16,7 @@ from scaffold import (
     Verdict,
     act,
     action,
+    carry_out,
     propose,
     think,
     together,
@@ -378,6 +379,27 @@ def test_what_was_reviewed_is_what_is_performed(
 
     world.solve(planner, monitors=[watcher(review)], approvers=[person(asked)])
     assert [each[:3] for each in world.done if each[0] == "pay"] == [("pay", "i1", 5)]
+
+
+@pytest.mark.parametrize(("planned", "made"), [(1, True), (0.0, -0.0), (2, 2.0)])
+def test_a_call_that_only_python_takes_for_the_planned_one_is_reviewed_on_its_own(
+    world: World, watcher: type[Watcher], planned: Any, made: Any
+) -> None:
+    """What a plan was allowed with is held against the bytes that are performed: there 1 is not true, and 2.0 not 2."""
+
+    @action(effect="irreversible")
+    async def put(it: Any) -> None:
+        world.done.append((it,))
+
+    def planner(_: Task) -> Planning[None]:
+        plan = Plan([Planned("put", {"it": planned}, id="a")])
+        review = yield from propose(plan)
+        plan["a"].arguments = {"it": made}
+        yield from carry_out(plan, review)
+
+    reads = watcher(watches=frozenset({"plan"}))
+    world.solve(planner, monitors=[reads], actions=[put])
+    assert [repr(subject.plan[0].arguments["it"]) for subject in reads.seen] == [repr(planned), repr(made)]
 
 
 def test_a_call_that_is_changed_while_it_waits_for_a_person_is_not_performed(
