@@ -26,7 +26,7 @@ from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
 from scaffold.trace.places import journal_of, place_of
-from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.canonical import adapter, canonical, digest, unwritable
 from scaffold.vocabulary.review import SubjectKind
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
@@ -376,7 +376,7 @@ def _check_recordable(task: Task) -> None:
         except UnicodeEncodeError:
             raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise TaskError(f"cannot be recorded: {error}", path=path) from None
+            raise TaskError(f"cannot be recorded: {unwritable(error)}", path=path) from None
         if (number := _no_number(value)) is not None:  # it would be written as null, and be that when resumed
             raise TaskError(f"{number} is no number that can be recorded", path=path)
 

@@ -14,7 +14,7 @@ from scaffold.errors import BadInput, Unavailable
 from scaffold.machinery.hosted import Hosted, Said
 from scaffold.machinery.permissions import HOST
 from scaffold.streaming import Feed, Happened
-from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.canonical import canonical, unwritable
 from scaffold.vocabulary.plan import Planned
 from scaffold.vocabulary.task import Task
 
@@ -266,7 +266,7 @@ class GatedRun:
         try:
             canonical(answer)
         except (TypeError, ValueError, RecursionError) as error:
-            raise BadInput(f"the answer cannot be recorded: {error}") from None
+            raise BadInput(f"the answer cannot be recorded: {unwritable(error)}") from None
         self._answer = answer
 
 

@@ -54,6 +54,19 @@ def test_what_is_used_and_held_never_exceeds_the_budget(tokens: int, calls: list
     assert ledger.used.tokens <= tokens
 
 
+def test_what_a_step_has_spent_itself_is_told_as_spent() -> None:
+    """On samples that were discarded, say: what it asks for beside them is told apart."""
+    ledger = Ledger(Budget(tokens=100, usd=1.0))
+    ledger.reserve("0", 60, 0.5, steps=1)
+    assert ledger.room(tokens=40, usd=0.5, instead_of="0", spent=Usage(input=50, output=10, usd=0.5)) is None
+    tokens = ledger.room(tokens=41, instead_of="0", spent=Usage(input=50, output=10, usd=0.5))
+    assert tokens is not None
+    assert "41 more (60 spent, at 0)" in str(tokens)
+    usd = ledger.room(usd=0.6, instead_of="0", spent=Usage(input=50, usd=0.5))
+    assert usd is not None
+    assert (usd.spent, usd.wanted) == (0.5, 0.6)
+
+
 def steps(number: int, **more: Any) -> Any:
     """A planner of so many steps in a row, with a partial result after each."""
 

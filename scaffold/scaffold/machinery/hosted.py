@@ -19,7 +19,7 @@ from scaffold.machinery.recalling import Recalling, Told, retold, said_bytes
 from scaffold.machinery.replay import asked_by
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.canonical import canonical, unwritable
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
 from scaffold.vocabulary.moves import Act, Note, Options, Think, Together
@@ -430,7 +430,7 @@ def _recordable(pending: Pending) -> tuple[bytes, ActionCall | None]:
             canonical(move.partial)
         return asked_by(pending), None
     except (TypeError, ValueError, RecursionError) as error:
-        raise errors.BadInput(f"what was asked cannot be recorded: {error}") from None
+        raise errors.BadInput(f"what was asked cannot be recorded: {unwritable(error)}") from None
 
 
 def _has_failed(event: Event) -> bool:

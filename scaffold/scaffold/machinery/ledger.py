@@ -49,19 +49,26 @@ class Ledger:
         self._open: dict[str, Reservation] = {}
 
     def room(
-        self, *, tokens: int = 0, usd: float = 0.0, steps: int = 0, actions: int = 0, instead_of: str = ""
+        self,
+        *,
+        tokens: int = 0,
+        usd: float = 0.0,
+        steps: int = 0,
+        actions: int = 0,
+        instead_of: str = "",
+        spent: Usage = NO_USAGE,
     ) -> BudgetSpent | None:
-        """Say why there is no room for this in place of what a step holds, or None when there is."""
+        """Say why there is no room for this beside what a step has spent, in place of what it holds; None: there is."""
         most_tokens, most_usd, most_steps, most_actions = self._most
         own = self._open.get(instead_of, _NOTHING)
         if most_tokens is not None:
-            taken = self.used.tokens + self._held.tokens - own.tokens
+            taken = self.used.tokens + self._held.tokens - own.tokens + spent.tokens
             if taken + tokens > most_tokens:
                 return BudgetSpent("tokens", limit=most_tokens, spent=taken, wanted=tokens, key=instead_of)
         if most_usd is not None:
-            spent = (self.used.usd or 0.0) + self._held.usd - own.usd + self.actions_usd
-            if spent + usd > most_usd:
-                return BudgetSpent("usd", limit=most_usd, spent=spent, wanted=usd, key=instead_of)
+            paid = (self.used.usd or 0.0) + self._held.usd - own.usd + self.actions_usd + (spent.usd or 0.0)
+            if paid + usd > most_usd:
+                return BudgetSpent("usd", limit=most_usd, spent=paid, wanted=usd, key=instead_of)
         if most_steps is not None and self.steps + steps > most_steps:
             return BudgetSpent("steps", limit=most_steps, spent=self.steps, wanted=steps, key=instead_of)
         if most_actions is not None and self.actions + actions > most_actions:

@@ -29,7 +29,7 @@ from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import adapter, canonical, digest
+from scaffold.vocabulary.canonical import adapter, canonical, digest, unwritable
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.monitorability import Monitorability, Readable
@@ -446,7 +446,7 @@ class Run:
         try:
             plain = json.loads(canonical(answer))
         except (TypeError, ValueError) as problem:
-            return await self.end("failed", reason=f"the planner's answer cannot be recorded: {problem}")
+            return await self.end("failed", reason=f"the planner's answer cannot be recorded: {unwritable(problem)}")
         problem_said = _misfit(self.task, plain)
         if problem_said:
             return await self.end("failed", reason=problem_said, partial=plain)

@@ -32,7 +32,7 @@ from scaffold.machinery.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
 from scaffold.vocabulary.composed import oversampled, voted
-from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Request, Sample
+from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, Won, name_of
@@ -432,10 +432,8 @@ class Steps:
         return leaf(why, asking.key, votes=votes, flags=flags[-8:])
 
     def _lacks_room(self, asking: Asking, tokens: int, usd: float, *, steps: int) -> BudgetSpent | None:
-        ledger, spent = self._state.ledger(asking.ledger), asking.spent()
-        if spent is not NO_USAGE:
-            tokens, usd = spent.tokens + tokens, (spent.usd or 0.0) + usd
-        return ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key)
+        ledger = self._state.ledger(asking.ledger)
+        return ledger.room(tokens=tokens, usd=usd, steps=steps, instead_of=asking.key, spent=asking.spent())
 
     def _reserve(
         self,

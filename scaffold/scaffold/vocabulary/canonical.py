@@ -31,6 +31,12 @@ canonical = _encoder.encode
 decode = msgspec.json.decode
 
 
+def unwritable(error: Exception) -> str:
+    """Why a value has no canonical form."""
+    said = str(error)
+    return "the keys of a dict have to be text" if "str keys" in said else said  # msgspec speaks of its own options
+
+
 def digest(data: bytes, salt: bytes = b"") -> str:
     """SHA-256 of salt and data, in hex; salted so that few possible values cannot be guessed from it."""
     return hashlib.sha256(salt + data).hexdigest()

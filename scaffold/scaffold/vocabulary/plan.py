@@ -7,7 +7,6 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pydantic import BaseModel
 
 from scaffold.errors import PlanError, nearest
 from scaffold.vocabulary.references import BARE, NOWHERE, Provenance, Reference, provenance_of, unwrap
@@ -278,6 +277,8 @@ def _recorded(value: Any) -> Any:
 
 def _as_read(value: Any) -> Any:
     """A value that holds no reference, in the form in which actions read it: by the names that schemas have."""
+    from pydantic import BaseModel  # a tenth of a second, which who only lists plug-ins need not wait
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, round_trip=True)
     if isinstance(value, bytes | bytearray | memoryview):
