@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import BaseModel, ValidationError
+from typing_extensions import Format, get_annotations
 
 from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
@@ -127,7 +128,7 @@ def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
     Raises:
         TaskError: there is none for the task, or there are more that have to be given.
     """
-    every = inspect.signature(function).parameters.values()
+    every = _signature(function).parameters.values()
     placed = [each for each in every if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
     asked = [each.name for each in every if each.default is each.empty and each.kind is each.KEYWORD_ONLY]
     asked += [each.name for each in placed[2:] if each.default is each.empty]
@@ -139,9 +140,16 @@ def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
     return placed
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """What a function takes, also where annotations name what is imported for checking only."""
+    if sys.version_info >= (3, 14):
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
 def _annotation(function: Callable[..., Any], name: str) -> Any:
     """The type that a parameter is annotated with; others may name what is imported for checking only."""
-    said = function.__annotations__.get(name)
+    said = get_annotations(function, format=Format.FORWARDREF).get(name)
     if not isinstance(said, str):
         return said
     return eval(said, function.__globals__)  # noqa: S307 - the planner's own source, already running
@@ -182,7 +190,7 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
     for given, value in {"find": partial(from_file, base=place), "base": place}.items():
         if given in settings:
             raise TaskError(f"the monitor {name!r} has no setting {given!r}", path=("monitors", name, given))
-        if given in inspect.signature(factory).parameters:
+        if given in _signature(factory).parameters:
             settings = {**settings, given: value}
     monitor = _made(factory, "monitor", name, settings)
     if not isinstance(monitor, Monitor):
@@ -286,9 +294,9 @@ def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
 
 def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapping[str, Any], *positional: Any) -> Any:
     try:
-        inspect.signature(factory).bind(*positional, **settings)
+        _signature(factory).bind(*positional, **settings)
     except TypeError as error:
-        named = list(inspect.signature(factory).parameters.values())[len(positional) :]
+        named = list(_signature(factory).parameters.values())[len(positional) :]
         known = [
             each.name
             for each in named
@@ -402,7 +410,7 @@ def _check_plain(factory: Callable[..., Any], family: Family, name: str, setting
     Raises:
         TaskError: one is of another type.
     """
-    for each in inspect.signature(factory).parameters.values():
+    for each in _signature(factory).parameters.values():
         said = each.annotation if isinstance(each.annotation, str) else getattr(each.annotation, "__name__", "")
         kinds = [_PLAIN[kind] for kind in said.split(" | ") if kind in _PLAIN]
         if each.name not in settings or len(kinds) != said.count(" | ") + 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -144,3 +145,47 @@ def test_a_run_is_pinned_to_the_code_it_was_given(tmp_path: Path) -> None:
     assert agent(bool).resume_sync(run.run).status == "solved"
     with pytest.raises(PlanChanged, match="the run was started with something else: planner was"):
         agent(str).resume_sync(run.run)
+
+
+LATER = """
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from scaffold.vocabulary.code import Code
+
+if TYPE_CHECKING:
+    from scaffold import Planning, Task
+
+
+@runtime_checkable
+class Named(Protocol):
+    name: str
+
+
+class Options(BaseModel):
+    rules: Annotated[Named, Code()]
+
+
+def planner(task: Task, options: Options) -> Planning[str]:
+    return options.rules.name
+    yield
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are read where they stand before Python 3.14")
+def test_annotations_that_are_read_later_may_name_what_is_imported_for_checking_only() -> None:
+    """A planner, and a Protocol without a `from __future__` line: nothing else of them has to be there."""
+    given: dict[str, Any] = {}
+    exec(compile(LATER, "later.py", "exec", dont_inherit=True), given)  # noqa: S102 - a user's module
+
+    class Towers:
+        name = "towers"
+
+    def solve(rules: Any) -> Any:
+        agent = Scaffold(given["planner"], backends={"default": Scripted("")}, options={"rules": rules})
+        return agent.solve_sync(Task(prompt="x")).answer
+
+    assert solve(Towers()) == "towers"
+    with pytest.raises(TaskError, match="has no name"):
+        solve(object())

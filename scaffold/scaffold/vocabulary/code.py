@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic_core import PydanticCustomError, core_schema
+from typing_extensions import Format, get_annotations
 
 from scaffold.errors import TaskError
 
@@ -74,7 +75,7 @@ def _found(wanted: Any, said: Any, info: ValidationInfo) -> Any:
 
 def _members(kind: Any) -> set[str]:
     inherited = vars(object)
-    names = {name for base in kind.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    names = {name for base in kind.__mro__ for name in (*vars(base), *get_annotations(base, format=Format.FORWARDREF))}
     return {name for name in names if not name.startswith("_") and name not in inherited}
 
 
