@@ -234,7 +234,7 @@ class Square(Toy):
     def look(self, subject: Subject, view: Any) -> Verdict:
         for one in subject.plan:
             for other in subject.plan:
-                assert (json.dumps(one.arguments), json.dumps(other.arguments)) != ("", "")
+                assert json.dumps([one.arguments, other.arguments] * 5)
         return super().look(subject, view)
 
 
