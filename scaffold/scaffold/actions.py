@@ -312,7 +312,13 @@ def _credential_in(hint: Any) -> str:
 
 
 def _shape_of(function: Callable[..., Any]) -> _Shape:
-    hints = typing.get_type_hints(function, include_extras=True)
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(
+            f"{function.__name__}: {error}, and its annotations are read when the program runs: "
+            "import that outside `if TYPE_CHECKING:`"
+        ) from None
     fields: dict[str, Any] = {}
     credentials: dict[str, str] = {}
     told = False

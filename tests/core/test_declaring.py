@@ -52,6 +52,16 @@ def test_a_signature_that_no_model_could_fill_is_refused(function: Callable[...,
     assert "arbitrary_types_allowed" not in said
 
 
+def test_a_type_that_is_imported_for_checking_only_is_told_by_its_name() -> None:
+    """As a linter likes to have it: nobody could read the arguments."""
+
+    def ship(parcel: Parcel) -> None:  # type: ignore[name-defined]  # noqa: F821 - the point
+        """Ship."""
+
+    with pytest.raises(TypeError, match=r"ship: name 'Parcel' is not defined, .* outside `if TYPE_CHECKING:`"):
+        action(ship)
+
+
 def test_a_generator_is_no_action() -> None:
     """Calling it does nothing, and would be recorded as done."""
 
