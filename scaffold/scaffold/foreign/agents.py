@@ -57,6 +57,9 @@ class _Stories:
         self._spans: Iterable[Span] | None = spans
         self._traces: Iterator[str] = iter(())
 
+    def __del__(self) -> None:
+        self._aside.close()  # also where nobody hears the last one
+
     def __iter__(self) -> Iterator[Story]:
         return self
 
@@ -72,7 +75,6 @@ class _Stories:
                 raise BadInput(f"the spans of trace {trace} are of no form that is known: {error}") from error
             if story.items:
                 return story
-        self._aside.close()
         raise StopIteration
 
     def _lay_aside(self, spans: Iterable[Span]) -> None:
