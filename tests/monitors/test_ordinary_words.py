@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import tool
 
 from scaffold_monitors.entailment import flows, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.quantities import Date, dates
-from scaffold_monitors.entailment.tools import Tool, read_tool
 from scaffold_monitors.entailment.wording import stands_in
 
 READ = Origin(reads=("r",))
-
-
-def tool(name: str, says: str, *, effect: bool = True, **arguments: str) -> Tool:
-    """A tool whose arguments have these types."""
-    properties = {each: {"type": kind} for each, kind in arguments.items()}
-    return read_tool(name, says, {"properties": properties}, effect=effect)
 
 
 BY_NAME = {

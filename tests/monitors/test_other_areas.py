@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import tool
 
 from scaffold_monitors.entailment import flows, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
-from scaffold_monitors.entailment.tools import Tool, read_tool
-
-
-def tool(name: str, says: str, *, effect: bool = True, **arguments: str) -> Tool:
-    """A tool whose arguments have these types."""
-    properties = {each: {"type": kind} for each, kind in arguments.items()}
-    return read_tool(name, says, {"properties": properties}, effect=effect)
-
 
 TOOLS = {
     each.name: each

@@ -14,6 +14,7 @@ from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from decimal import Decimal
 
 # How a finding is to be taken: certain, for a person to say, or for the planner to do better.
@@ -152,21 +153,16 @@ class Situation:
     @cached_property
     def lists(self) -> frozenset[tuple[str, str]]:
         """The arguments that are lists of which some item stands in the request, each with its call."""
-        return frozenset(
-            (call.id, leaf.argument)
-            for call in self.calls
-            for leaf in call.leaves
-            if "[" in leaf.path and asked_for(leaf, self.request)
-        )
+        return self._lists_with(lambda leaf: asked_for(leaf, self.request))
 
     @cached_property
     def read_lists(self) -> frozenset[tuple[str, str]]:
         """The arguments that are lists of which some item was read, each with its call."""
+        return self._lists_with(lambda leaf: bool(leaf.origin.reads))
+
+    def _lists_with(self, fits: Callable[[Leaf], bool]) -> frozenset[tuple[str, str]]:
         return frozenset(
-            (call.id, leaf.argument)
-            for call in self.calls
-            for leaf in call.leaves
-            if "[" in leaf.path and leaf.origin.reads
+            (call.id, leaf.argument) for call in self.calls for leaf in call.leaves if "[" in leaf.path and fits(leaf)
         )
 
     @cached_property

@@ -11,11 +11,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# What changes how a text looks or reads without being seen: zero-width, bidirectional and other format controls.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
-    "\U000e0000-\U000e0fff]"
-)
+from scaffold.vocabulary.characters import UNSEEN
+
 _QUOTES = str.maketrans(
     {
         "\u2018": "'",
@@ -66,7 +63,7 @@ _ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
 
 def unseen(text: str) -> bool:
     """Whether a text holds characters that nobody sees."""
-    return bool(_UNSEEN.search(text))
+    return bool(UNSEEN.search(text))
 
 
 def mixed_scripts(text: str) -> bool:
@@ -83,7 +80,7 @@ def _scripts(word: str) -> set[str]:
 
 def visible(text: str) -> str:
     """A text as it is read: compatibility forms unified and unseen characters gone; case and quotes stay."""
-    return text if text.isascii() else _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    return text if text.isascii() else UNSEEN.sub("", unicodedata.normalize("NFKC", text))
 
 
 @lru_cache(maxsize=4096)
@@ -91,7 +88,7 @@ def plain(text: str) -> str:
     """A text in one spelling: compatibility forms, case and kinds of quotes unified, unseen characters gone."""
     if text.isascii():
         return text.lower().replace("`", "'")
-    return _UNSEEN.sub("", unicodedata.normalize("NFKC", text).translate(_QUOTES)).casefold()
+    return UNSEEN.sub("", unicodedata.normalize("NFKC", text).translate(_QUOTES)).casefold()
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import Any
 
+from scaffold.vocabulary.characters import UNSEEN
+
 # Greek, Coptic, Cyrillic, Armenian, Cherokee and Lisu have letters that look like Latin ones, as have full-width forms.
 _ALIKE = re.compile(
     r"[\u0370-\u058f\u13a0-\u13ff\u1c80-\u1c8f\u1f00-\u1fff\u2160-\u217f\u2c80-\u2dff\ua4d0-\ua4ff\ua640-\ua69f"
@@ -14,10 +16,7 @@ _ALIKE = re.compile(
 )
 _LATIN = re.compile(r"[A-Za-z]")
 _WORD = re.compile(r"\w+")
-# What Python calls printable and nobody sees (default ignorable, or blank), and Latin letters in mathematicians' types.
-_UNSEEN = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d400-\U0001d7ff\U000e0100-\U000e01ef]"
-)
+_TYPES = re.compile("[\U0001d400-\U0001d7ff]")  # Latin letters as mathematicians print them
 _SPACES = re.compile(r"(?<= ) ")
 _NOT_ASCII = re.compile(r"[^\n -~]")
 _MOVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # the cursor, or what is read first
@@ -28,8 +27,9 @@ def plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = _WORD.sub(lambda word: _told_apart(word[0]), text)
-    text = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-    return _UNSEEN.sub(lambda letter: _escaped(letter[0]), text)
+    for hidden in (UNSEEN, _TYPES):  # of which Python calls much printable
+        text = hidden.sub(lambda letter: _escaped(letter[0]), text)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def lines(text: str) -> str:

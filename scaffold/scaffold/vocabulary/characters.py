@@ -9,9 +9,9 @@ import re
 import unicodedata
 from typing import Any
 
-# What Unicode calls default ignorable: it changes how a text is drawn, if anything, and not what it says.
-_UNSEEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+# Default ignorable for Unicode, or blank: it changes how a text is drawn, if anything, and not what it says.
+UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
 
@@ -23,7 +23,7 @@ def as_read(value: Any) -> Any:
     """
     if not isinstance(value, str) or (value.isascii() and value.isalnum()):
         return value
-    return " ".join(_UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
+    return " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
 
 
 def clean(text: str) -> str:
