@@ -23,6 +23,7 @@ from opentelemetry.util.re import parse_env_headers
 from opentelemetry.util.types import AttributeValue
 
 from scaffold.projections.messages import encode
+from scaffold.projections.overlays import with_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -207,24 +208,6 @@ def _smaller(spans: Sequence[ReadableSpan]) -> list[Sequence[ReadableSpan]]:
     if len(short) == len(have):
         return []
     return [[with_attributes(span, {**short, "scaffold.content_dropped": len(have) - len(short)})]]
-
-
-def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
-    """The same span with other attributes."""
-    return ReadableSpan(
-        name=span.name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=attributes,
-        events=span.events,
-        links=span.links,
-        kind=span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
 
 
 def _gist(heard: Sequence[str]) -> str:

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from scaffold.projections.collector import with_attributes
 from scaffold.projections.conventions import as_json
 from scaffold.projections.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from opentelemetry.sdk.trace import ReadableSpan
 
 Kind: TypeAlias = Literal["AGENT", "CHAIN", "LLM", "TOOL", "GUARDRAIL", "EVALUATOR"]
 Backend: TypeAlias = Literal["generic", "phoenix", "mlflow", "langfuse"]
@@ -111,6 +109,24 @@ def dressed(span: ReadableSpan, backend: Backend) -> ReadableSpan:
     if overlay is None:
         return span
     return with_attributes(span, {**(span.attributes or {}), **overlay(span)})
+
+
+def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
+    """The same span with other attributes."""
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 class Overlay(SpanExporter):

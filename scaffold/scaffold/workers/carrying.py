@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from scaffold import taskfile
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.interfaces import KeptRuns
 
+Carry = Callable[[str, int], Awaitable[float | None]]
+"""Goes on with a run, which was put off so often already; gives in how many seconds to hand it out again, or None."""
 _log = logging.getLogger(__name__)
 _MOST_AGENTS = 32
 _LOOK_S = 5.0

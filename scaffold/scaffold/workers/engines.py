@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, Self
 
 from scaffold.errors import BadInput
 from scaffold.trace.places import is_database
 
-Carry = Callable[[str, int], Awaitable[float | None]]
-"""Goes on with a run, which was put off so often already; gives in how many seconds to hand it out again, or None."""
+if TYPE_CHECKING:
+    from scaffold.workers.carrying import Carry
+
 _TEMPORAL = "temporal://"
 
 

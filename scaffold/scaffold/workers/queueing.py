@@ -12,7 +12,7 @@ from scaffold.errors import MissingExtra, Unavailable
 from scaffold.trace.postgres.database import said_of
 
 if TYPE_CHECKING:
-    from scaffold.workers.engines import Carry
+    from scaffold.workers.carrying import Carry
 
 try:
     import procrastinate

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.machinery.run import Outcome
     from scaffold.testing.simulated_world import World
-    from scaffold.workers.engines import Carry
+    from scaffold.workers.carrying import Carry
 
 LEASE_S = 15.0
 _STEPS = 100  # callbacks of a worker until something happens to it, on average

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from scaffold.errors import BadInput, MissingExtra, Unavailable
 
 if TYPE_CHECKING:
-    from scaffold.workers.engines import Carry
+    from scaffold.workers.carrying import Carry
 
 try:
     from temporalio import activity
