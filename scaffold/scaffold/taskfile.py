@@ -182,11 +182,18 @@ class Template:
         return task
 
 
-def rebuild(config: Mapping[str, Any], *, shared: Shared | None = None, **outside: Any) -> Scaffold:
+def rebuild(
+    config: Mapping[str, Any],
+    backends: Mapping[str, str] | None = None,
+    *,
+    shared: Shared | None = None,
+    **outside: Any,
+) -> Scaffold:
     """Build the agent of a run again, from what its trace holds.
 
     Args:
         config: what that is.
+        backends: specs by role, in place of those it began with.
         shared: backends in common with other agents.
         outside: arguments of Scaffold that no file can give.
 
@@ -197,8 +204,10 @@ def rebuild(config: Mapping[str, Any], *, shared: Shared | None = None, **outsid
         raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
-    shared = shared or Shared()
-    return _assemble(config, _actions(config, _nowhere, shared), _nowhere, {}, shared, outside)
+    shared, backends, known = shared or Shared(), backends or {}, config["backends"]
+    _warn_of_names("role", backends, known or {"default": ""}, of="run")
+    config = {**config, "backends": {**known, **backends}}
+    return _assemble(config, _actions(config, _nowhere, shared), _nowhere, backends, shared, outside)
 
 
 def read(path: Path) -> Document:
@@ -319,12 +328,12 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
 _MISSPELT = 0.9  # as near as a slip of the finger, and nearer than `trusted` is to `untrusted`
 
 
-def _warn_of_names(what: str, given: Iterable[str], there: Collection[str]) -> None:
-    """Say which name of the command line is close to one of the file's: it would stand beside it, and be of no use."""
+def _warn_of_names(what: str, given: Iterable[str], there: Collection[str], *, of: str = "file") -> None:
+    """Say which name of the command line is close to one that is there: it would stand beside it, and be of no use."""
     for name in given:
         close = "" if name in there else nearest(name, there, alike=_MISSPELT)
         if close:
-            warnings.warn(f"the file has no {what} {name!r}{close}", stacklevel=2)
+            warnings.warn(f"the {of} has no {what} {name!r}{close}", stacklevel=2)
 
 
 def _made(

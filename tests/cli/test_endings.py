@@ -149,6 +149,39 @@ def test_a_backend_of_the_command_line_replaces_the_files(here: Scaffold) -> Non
     assert here("solve", "think.yaml", "--backend", "default=scripted:Oslo").out == "Oslo\n"
 
 
+def test_a_run_without_a_backend_goes_on_with_one_of_the_command_line(here: Scaffold, folder: Path) -> None:
+    """The hint says how, and goes on saying what this command was told."""
+    (folder / "think.yaml").write_text(THINKING.replace("default:", "solver:"))
+    ran = here("solve", "think.yaml")
+    assert ran.status == 5
+    assert "--backend [ROLE=]SPEC" in ran.err
+    again = here("resume", "last", "--backend", "http://127.0.0.1:9/v1#m")
+    assert again.status == 5
+    assert f"scaffold resume {only_run(folder).name} --backend 'default=http://127.0.0.1:9/v1#m'" in again.err
+    assert here("resume", "last", "--backend", "no_such:model").err.startswith("error: no backend named 'no_such'")
+    assert here("resume", "last", "--backend", "scripted:Oslo").out == "Oslo\n"
+
+
+def test_what_was_thought_before_is_not_asked_of_another_backend(here: Scaffold, folder: Path) -> None:
+    """A resumed run asks the other backend only for what is left, which its trace shows."""
+    tools = folder / "tools.py"
+    tools.write_text(tools.read_text() + BOTH)
+    (folder / "both.yaml").write_text("prompt: Which?\nplanner: tools:both\nbackends: {first: 'scripted:Rome'}\n")
+    assert here("solve", "both.yaml").status == 5
+    assert here("resume", "last", "--backend", "second=scripted:Oslo").out == "Rome, then Oslo\n"
+    asked = [json.loads(line) for line in lines_of(only_run(folder)) if b'"step.asked"' in line]
+    assert [each["to"] for each in asked] == ["first", "second"]
+
+
+BOTH = """
+
+def both(task: Task) -> Planning[str]:
+    first = yield from think("solve", task.prompt, to="first")
+    second = yield from think("solve", task.prompt, to="second")
+    return f"{first.value}, then {second.value}"
+"""
+
+
 def test_runs_go_where_they_are_sent(here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--runs` comes before SCAFFOLD_RUNS, and that before the folder here; what to type next names it."""
     monkeypatch.setenv("SCAFFOLD_RUNS", str(folder / "environment"))
@@ -223,6 +256,10 @@ def test_a_name_that_was_probably_misspelt_is_told(scaffold: Scaffold) -> None:
         "warning: the file has no role 'defalt'; did you mean 'default'?",
         "warning: the file has no input 'invoces'; did you mean 'invoices'?",
     ]
+    assert (
+        "the run has no role 'defallt'; did you mean 'defalt'?"
+        in scaffold("resume", "last", "--backend", "defallt=scripted:x").err
+    )
 
 
 def test_help_starts_at_once() -> None:

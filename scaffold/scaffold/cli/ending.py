@@ -37,13 +37,14 @@ def answer_text(answer: Any, *, at_terminal: bool) -> str:
     return steady(answer) if at_terminal else answer
 
 
-def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
+def summary(outcome: Outcome, seconds: float, runs: str = "", again: str = "") -> list[str]:
     """What stderr says at the end: how it ended, what it cost, what to do next.
 
     Args:
         outcome: of the run.
         seconds: how long it took here.
         runs: what to add to commands so that they find the run.
+        again: what to add to a command that goes on with it, so that it does so as this one did.
     """
     from scaffold.cli.speech import count, line
 
@@ -64,7 +65,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "") -> list[str]:
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
         told.append(f"mended on opening: {outcome.repaired}")
-    return told + _unsettled(outcome, runs) + _next(outcome, runs)
+    return told + _unsettled(outcome, runs) + _next(outcome, runs, again)
 
 
 def _actions(outcome: Outcome) -> list[str]:
@@ -122,13 +123,15 @@ def _spent(usage: Usage) -> str:
     return f"{about}{usage.tokens:,} tokens{usd}"
 
 
-def _next(outcome: Outcome, runs: str) -> list[str]:
+def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
     run = outcome.run + runs
     match outcome.status:
         case "interrupted":
-            return [f"paused; go on with: scaffold resume {run}"]
+            return [f"paused; go on with: scaffold resume {run}{again}"]
         case "unavailable":
-            return [f"when it is back, go on with: scaffold resume {run}"]
+            return [
+                f"when it is back, go on with: scaffold resume {run}{again}    (or with another: --backend [ROLE=]SPEC)"
+            ]
         case "exhausted":
             return [f"see what it went on: scaffold audit show {run}; the budget is the task's to raise"]
         case _:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -94,6 +94,25 @@ _SIGNING = (
 )
 
 
+def backends_option(command: Command) -> Command:
+    """`--backend [ROLE=]SPEC`, any number of times; the command gets them as `backends`, specs by role."""
+
+    @functools.wraps(command)
+    def gathering(*, backends: Sequence[str], **given: Any) -> Any:
+        return command(backends=by_role(backends), **given)
+
+    return cast("Command", _BACKENDS(gathering))
+
+
+_BACKENDS = click.option(
+    "--backend",
+    "backends",
+    metavar="[ROLE=]SPEC",
+    multiple=True,
+    help="Backend of a role, in place of the file's.",
+)
+
+
 def changes_options(command: Command) -> Command:
     """What is said of a run beside its task file; the command gets it as `said`, the fields of `taskfile.Changes`."""
 
@@ -111,13 +130,7 @@ def changes_options(command: Command) -> Command:
 _CHANGES = (
     click.option("--plan-only", is_flag=True, help="Run no action that changes anything; say what was planned."),
     click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it."),
-    click.option(
-        "--backend",
-        "backends",
-        metavar="[ROLE=]SPEC",
-        multiple=True,
-        help="Backend of a role, in place of the file's.",
-    ),
+    _BACKENDS,
     click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside the file's."),
     click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text."),
     click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can."),
@@ -156,6 +169,11 @@ def runs_said(journal: KeptRuns) -> str:
     if is_database(usual) or journal.name == str(usual):
         return ""
     return f" --runs {shlex.quote(journal.name)}"
+
+
+def backends_said(backends: Mapping[str, str]) -> str:
+    """` --backend ROLE=SPEC` to add to a command, for each of them."""
+    return "".join(f" --backend {shlex.quote(f'{role}={spec}')}" for role, spec in backends.items())
 
 
 def by_role(specs: Sequence[str]) -> dict[str, str]:

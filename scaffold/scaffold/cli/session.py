@@ -64,9 +64,21 @@ class Session(Foreground[Any]):
         return tuple(found)
 
     def run(
-        self, agent: Scaffold, start: Callable[[], Coroutine[Any, Any, Outcome]], *, has_ended: bool = False
+        self,
+        agent: Scaffold,
+        start: Callable[[], Coroutine[Any, Any, Outcome]],
+        *,
+        has_ended: bool = False,
+        again: str = "",
     ) -> int:
-        """Run to the end, tell how it ended, and give the exit status; for a run that has ended nothing is loaded."""
+        """Run to the end, tell how it ended, and give the exit status.
+
+        Args:
+            agent: who runs.
+            start: what it does.
+            has_ended: the run has ended already, so nothing is loaded.
+            again: what to add to a command that goes on with the run, so that it does so as this one did.
+        """
         began = time.monotonic()
         try:
             outcome = asyncio.run(self._drive(agent, start, has_ended=has_ended))
@@ -78,7 +90,7 @@ class Session(Foreground[Any]):
             self.shown.close()
         if has_ended:
             sys.stderr.write(f"run {outcome.run} had ended already; this is how:\n")
-        self._tell(outcome, outcome.seconds if has_ended else time.monotonic() - began)
+        self._tell(outcome, outcome.seconds if has_ended else time.monotonic() - began, again)
         return ending.STATUSES[outcome.status]
 
     async def _drive(
@@ -96,7 +108,7 @@ class Session(Foreground[Any]):
         elif driving is not None:
             driving.cancel()
 
-    def _tell(self, outcome: Outcome, seconds: float) -> None:
+    def _tell(self, outcome: Outcome, seconds: float, again: str) -> None:
         try:
             if self._as_json:
                 print(ending.as_json(outcome))  # noqa: T201 - the answer is what stdout is for
@@ -110,9 +122,9 @@ class Session(Foreground[Any]):
             again = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
             said = f"the run ended as {outcome.status}, and its answer cannot be written to standard output"
             raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {again}") from full
-        lines = ending.summary(outcome, seconds, runs_said(self._journal))
+        lines = ending.summary(outcome, seconds, runs_said(self._journal), again)
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands
 
-            lines += commands(self._journal, outcome.run)
+            lines += commands(self._journal, outcome.run, again)
         sys.stderr.write("\n".join(lines) + "\n")

@@ -10,6 +10,8 @@ import click
 
 from scaffold.cli.options import (
     Signing,
+    backends_option,
+    backends_said,
     changes_options,
     journal_at,
     json_option,
@@ -69,18 +71,27 @@ def solve(
 @click.command()
 @run_argument
 @json_option
+@backends_option
 @runs_option
 @key_option
 @_wait
 @_words
 @_verbose
 def resume(
-    run: str, as_json: bool, runs: Path | None, key: Signing | None, wait: bool, seen: Any, verbose: bool
+    run: str,
+    as_json: bool,
+    backends: dict[str, str],
+    runs: Path | None,
+    key: Signing | None,
+    wait: bool,
+    seen: Any,
+    verbose: bool,
 ) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
-    again.
+    again. All is as the run began, whatever its task file says now; only --backend has what is left asked of another
+    model, this time.
     """
     with starting():
         from scaffold.cli.session import Session
@@ -94,9 +105,11 @@ def resume(
             from scaffold.trace.folders import has_ended
 
             task, config = asyncio.run(_start(read_start(journal, found)))
-            agent = taskfile.rebuild(config, **session.outside(wait=wait))
+            agent = taskfile.rebuild(config, backends, **session.outside(wait=wait))
             agent.check(task)
-        return session.run(agent, lambda: agent.resume(found), has_ended=has_ended(journal, found))
+        return session.run(
+            agent, lambda: agent.resume(found), has_ended=has_ended(journal, found), again=backends_said(backends)
+        )
 
 
 async def _start(reading: Any) -> Any:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
 
 
-def commands(journal: KeptRuns, run: str) -> list[str]:
-    """What to type for each open question of a run, and then."""
+def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
+    """What to type for each open question of a run, and then; `again` is added to what goes on with it."""
     lines, runs = [], runs_said(journal)
     for each in waiting(journal, run):
         asked = each.question
@@ -24,4 +24,4 @@ def commands(journal: KeptRuns, run: str) -> list[str]:
                 f"look:    scaffold approvals show {run} {asked.id}{runs}",
                 f"say yes: scaffold approvals approve {run} {asked.id}{name}{runs}    (no: deny)",
             ]
-    return [*lines, f"go on:   scaffold resume {run}{runs}"]
+    return [*lines, f"go on:   scaffold resume {run}{runs}{again}"]
