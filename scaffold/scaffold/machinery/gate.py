@@ -407,10 +407,14 @@ class Gate:
             taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
             if taken:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(taken)])
-            if not held or self._clock.now() < until:
+            late = held and self._clock.now() >= until
+            spent = self._check_rules(key, call, progress)  # other branches may have begun while it was taken
+            if not late and not spent:
                 return decision, None
-            progress.covered = ""  # taking it took until then: people are asked again, or did not answer in time
             await self._identities.give_back(call, key)
+            if spent:
+                return "block", await self._refuse(key, call, progress, "block", [_blocked(spent)])
+            progress.covered = ""  # taking it took until then: people are asked again, or did not answer in time
 
     def _approved_until(self, plan: str, progress: Progress) -> float:
         """Until when the approval holds that a call rests on; for ever where it rests on none."""
