@@ -16,16 +16,18 @@ import pytest
 from tests.core.doing import doing, planning
 from tests.powerless import powerless
 
-from scaffold import Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action
+from scaffold import Budget, Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action, together
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
 from scaffold.trace.identities import INDEX, settlement_id
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.task import Oversight
 
 if TYPE_CHECKING:
+    from scaffold.interfaces import Claim, Holder
     from scaffold.machinery.run import Outcome
 
 FREELY = Task(prompt="pay", oversight=Oversight(unmonitored=True))
@@ -100,6 +102,26 @@ def test_another_spelling_that_reads_the_same_is_the_same_invoice(folder: Folder
     assert folder.paid == ["caf\u00e9 1", "Caf\u00e9 1"]
 
 
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [(17, 17.0), (0, -0.0), (2**63, 2.0**63), (["caf\u00e9", 1], ["cafe\u0301\u200b", 1.0]), ({"no": 1}, {"no ": 1.0})],
+)
+def test_a_number_written_otherwise_is_the_same_and_so_are_the_parts_of_a_value(
+    folder: Folder, said: Any, again: Any
+) -> None:
+    """A schema lets 17.0 pass for the integer 17, and so does a target that is told to pay it."""
+    paid: list[Any] = []
+
+    @action(effect="irreversible", identity=("invoice",))
+    async def pay(invoice: Any) -> str:
+        paid.append(invoice)
+        return "paid"
+
+    folder.solve(doing("pay", invoice=said), actions=[pay])
+    assert "it was done already" in folder.solve(doing("pay", invoice=again), actions=[pay]).answer
+    assert paid == [said]
+
+
 def test_a_plan_is_told_which_of_its_calls_was_done_elsewhere(folder: Folder) -> None:
     """The objection names the node, so that the planner can drop it."""
     first = folder.solve()
@@ -171,6 +193,39 @@ def test_many_runs_at_once_pay_it_once(folder: Folder) -> None:
     outcomes = asyncio.run(work())
     assert folder.paid == ["i1"]
     assert sorted(each.actions[0].status for each in outcomes) == ["performed", *["refused"] * 19]
+
+
+class SlowToHold(FileJournal):
+    """A journal that takes a moment to say who acts on what, as a database does."""
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Take it, after a moment."""
+        await asyncio.sleep(0.01)
+        return await super().hold(claim, identity, key)
+
+
+@pytest.mark.parametrize("budget", [Budget(actions=1), Budget(usd=3.0)], ids=["actions", "usd"])
+def test_what_is_taken_at_once_with_others_still_fits_the_budget(folder: Folder, budget: Budget) -> None:
+    """Of four branches one pays; the others are refused when they have taken their invoices, and give them back."""
+    paid: list[str] = []
+
+    @action(effect="irreversible", identity=("invoice",), cost=2.0)
+    async def pay(invoice: str) -> str:
+        paid.append(invoice)
+        return "paid"
+
+    def planner(_: Task) -> Planning[list[str]]:
+        said = yield from together(*(doing("pay", invoice=f"i{number}")(_) for number in range(4)))
+        return list(said)
+
+    task = FREELY.model_copy(update={"budget": budget})
+    outcome = folder.solve(planner, task=task, actions=[pay], journal=SlowToHold(folder.root))
+    assert len(paid) == 1
+    assert sum("has no room" in said for said in outcome.answer) == 3
+    assert verify_run(folder.root / outcome.run).ok
+    for number in range(4):
+        folder.solve(doing("pay", invoice=f"i{number}"), actions=[pay])
+    assert sorted(paid) == ["i0", "i1", "i2", "i3"]
 
 
 _PAYER = """

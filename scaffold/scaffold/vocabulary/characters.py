@@ -15,15 +15,28 @@ UNSEEN = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
 
+_LEAST, _MOST = -(2.0**63), 2.0**64  # whole numbers beyond these have no canonical form but as floats
+
 
 def as_read(value: Any) -> Any:
-    """Give a text composed, without what is not seen, with one space where there are any; other values as they are.
+    """Give a text composed, without what is not seen, with one space where there are any, and a whole number as such.
 
-    Letters stay as they are, capital or small, of one alphabet or another: names may differ in these alone.
+    Letters stay as they are, capital or small, of one alphabet or another: names may differ in these alone. A list or
+    an object is read part by part.
     """
-    if not isinstance(value, str) or (value.isascii() and value.isalnum()):
-        return value
-    return " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
+    match value:
+        case str():
+            if value.isascii() and value.isalnum():
+                return value
+            return " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
+        case float() if value.is_integer() and _LEAST <= value < _MOST:  # for JSON Schema 17.0 is the integer 17
+            return int(value)
+        case list():
+            return [as_read(each) for each in value]
+        case dict():
+            return {as_read(name): as_read(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def clean(text: str) -> str:
