@@ -53,7 +53,7 @@ def escalating(subject: Any) -> Verdict:
     if calls[0].arguments.get("cents") == 990:
         return Verdict(decision="revise", feedback="the invoice says 9.40")
     return Verdict(
-        decision="escalate", rationale=f"it is much {HOSTILE}", score=0.8, property="risk", evidence=(EVIDENCE,)
+        decision="escalate", rationale=f"it is much\n{HOSTILE}", score=0.8, property="risk", evidence=(EVIDENCE,)
     )
 
 

@@ -82,6 +82,17 @@ def test_an_approval_by_keyboard_alone(office: Office, serve: Serve, page: Page)
     expect(page.locator("#detail")).to_contain_text("is settled already")
 
 
+def test_what_waits_fills_the_window(office: Office, serve: Serve, page: Page) -> None:
+    """Also before anything is chosen, the keys are told at the window's lower edge."""
+    office.wait()
+    page.goto(serve("ann").addresses["ann"])
+    page.locator("#list button").first.wait_for()
+    size, footer = page.viewport_size, page.locator("footer").bounding_box()
+    assert size and footer
+    assert footer["y"] + footer["height"] == pytest.approx(size["height"], abs=1)
+    assert footer["height"] < 60
+
+
 def test_escape_approves_nothing_and_d_denies(office: Office, serve: Serve, page: Page) -> None:
     """Esc leaves everything as it was, typing in the search field approves nothing, and Tab reaches each button."""
     outcome = office.wait()
@@ -141,6 +152,7 @@ def test_a_hostile_trace_is_shown_as_text(office: Office, serve: Serve, page: Pa
     page.locator("#detail h2").wait_for()
     text = page.locator("#detail").inner_text()
     assert "<script>document.title='owned'</script>\\u{202e}gnihsihp" in text
+    assert text.count("it is much; <img src=x") == 2  # why they are asked, and the verdict: no line of its own
     assert "our account <b>has changed</b>" in text
     page.locator("#detail summary").click() if page.locator("#detail summary").count() else None
     page.keyboard.press("a")

@@ -16,6 +16,9 @@ function plain(value) {
     .replace(/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800\u{1d400}-\u{1d7ff}]/gu, (letter) => letter === "\n" || letter === "\t" || letter === " " ? letter : escaped(letter));
 }
 
+// Lines as parts of a sentence, as on the terminal, without marks under them: no line that somebody quotes stands like one of ours.
+const sentence = (text) => text.split("\n").map((line) => line.trim()).filter((line) => line.replaceAll("^", "")).join("; ");
+
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -204,7 +207,7 @@ function render(said) {
   const parts = [element("p", "kind", { plan: "Approval of a plan", action: "Approval of an action", observation: "Release of what came back", question: "A question" }[said.kind] || said.kind),
     element("h2", "", said.title), facts(said), buttons(said)];
   const section = (title, ...inside) => { if (inside.length) parts.push(element("h3", "", title), ...inside); };
-  section("Why you are asked", ...(detail.reasons || []).map((reason) => element("p", "", reason)));
+  section("Why you are asked", ...(detail.reasons || []).map((reason) => element("p", "", sentence(reason))));
   section(shown.calls.length > 1 ? "The exact calls" : "The exact call", ...shown.calls.flatMap(call));
   if ("value" in shown) section("What came back", element("pre", "call", shown.value));
   if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
@@ -268,7 +271,7 @@ function verdict(each) {
   const score = each.score === undefined || each.score === null ? "" : ", " + (each.property || "score") + " " + each.score.toFixed(2);
   const made = element("div", "verdict " + (/^[a-z]+$/.test(each.decision) ? each.decision : ""),
     element("p", "head", each.monitor, element("span", "", " says " + each.decision + status + score)));
-  if (each.rationale || each.feedback) made.append(element("p", "", each.rationale || each.feedback));
+  if (each.rationale || each.feedback) made.append(element("p", "", sentence(each.rationale || each.feedback)));
   for (const evidence of each.evidence || []) {
     made.append(element("blockquote", "", evidence.quote, element("cite", "", (evidence.event ? "event " + evidence.event + " " : "") + (evidence.path || ""))));
   }
