@@ -88,7 +88,8 @@ def test_what_waits_fills_the_window(office: Office, serve: Serve, page: Page) -
     page.goto(serve("ann").addresses["ann"])
     page.locator("#list button").first.wait_for()
     size, footer = page.viewport_size, page.locator("footer").bounding_box()
-    assert size and footer
+    assert size
+    assert footer
     assert footer["y"] + footer["height"] == pytest.approx(size["height"], abs=1)
     assert footer["height"] < 60
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import httpx
 import pexpect
 import pytest
+from tests.approvals.conftest import paying, revising
 from tests.cli.conftest import command, environment
 
 from scaffold.cli import main
+from scaffold.cli.waiting import commands
 from scaffold.palette import PALETTE
 from scaffold.trace.heads import new_key
 
@@ -218,3 +220,10 @@ def test_the_page_is_shipped() -> None:
     assert {name for name in files if f'"/{name}"' in html} == files - {"page.html"}
     assert PALETTE.is_file()
     assert f'"/{PALETTE.name}"' in html
+
+
+def test_of_a_plan_it_is_said_how_to_approve_its_calls_too(office: Office) -> None:
+    """Who approves a plan alone is asked about each of its calls again; of a single call there is nothing to add."""
+    plan, call = office.wait(revising).run, office.wait(paying).run
+    assert "yes to all its calls too: --scope" in "\n".join(commands(office.journal, plan))
+    assert "--scope" not in "\n".join(commands(office.journal, call))

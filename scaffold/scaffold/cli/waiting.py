@@ -20,8 +20,9 @@ def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
             lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT{runs}")
         else:
             name = " --as NAME" if asked.approvers else ""
+            other = "no: deny" if asked.kind != "plan" else "yes to all its calls too: --scope; no: deny"
             lines += [
                 f"look:    scaffold approvals show {run} {asked.id}{runs}",
-                f"say yes: scaffold approvals approve {run} {asked.id}{name}{runs}    (no: deny)",
+                f"say yes: scaffold approvals approve {run} {asked.id}{name}{runs}    ({other})",
             ]
     return [*lines, f"go on:   scaffold resume {run}{runs}{again}"]
