@@ -84,9 +84,9 @@ def thinking(**more: Any) -> Any:
     return planner
 
 
-def whole(text: str, index: int = 0, usage: Usage | None = None) -> Delta:
+def whole(text: str, index: int = 0, usage: Usage | None = None, **more: Any) -> Delta:
     """All of one sample."""
-    return Delta(index=index, text=text, finish="stop", usage=usage or Usage(3, 4, usd=0.5))
+    return Delta(index=index, text=text, finish="stop", usage=usage or Usage(3, 4, usd=0.5), **more)
 
 
 # --- what comes
@@ -202,13 +202,24 @@ def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendErro
 
 @pytest.mark.parametrize(
     ("sent", "said"),
-    [(KeyError("x"), "KeyError: 'x' (test_steps.py, in generate)"), (5, "AttributeError: 'int' object")],
+    [
+        (KeyError("x"), "KeyError: 'x' (test_steps.py, in generate)"),
+        (5, "AttributeError: 'int' object"),
+        (whole(b"yes"), "TypeError: "),  # type: ignore[arg-type] # as all below: what a plug-in may send
+        (whole("yes", reasoning=b"so"), "TypeError: "),
+        (whole("yes", usage=Usage(1.5, 1)), "ValidationError: Expected `int`, got `float` - at `$.input`"),  # type: ignore[arg-type]
+        (whole("yes", usage=Usage(1, 1, reasoning="2")), "ValidationError: Expected `int`, got `str`"),  # type: ignore[arg-type]
+        (whole("yes", block=ReasoningBlock(kind="odd")), "ValidationError: Invalid enum value 'odd'"),  # type: ignore[arg-type]
+        (whole("yes", origin={"model": 1}), "ValidationError: Expected `str`, got `int`"),
+        (whole("yes", signals={"entropy": "2"}), "TypeError: must be real number, not str"),
+    ],
 )
 def test_a_fault_in_a_backend_is_said_to_be_its_own(world: World, sent: Any, said: str) -> None:
     """What a plug-in raises, or sends instead of pieces, fails the step under its name, not the planner's."""
-    answer = world.solve(thinking(), Streaming(sent)).answer
+    outcome = world.solve(thinking(), Streaming(sent))
     expected = f"StepFailed: plain cannot answer: it has a fault, of which its author should hear: {said}"
-    assert answer.startswith(expected)
+    assert outcome.answer.startswith(expected)
+    assert list(world.facts(outcome, "run.ended"))  # its trace can be read
 
 
 @pytest.mark.parametrize("usage", [Usage(-1, 1), Usage(1, -1), Usage(1, 1, usd=-0.1), Usage(1, 1, usd=math.nan)])

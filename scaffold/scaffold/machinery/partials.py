@@ -9,14 +9,19 @@ import msgspec
 
 from scaffold.errors import BadResponse
 from scaffold.vocabulary.characters import clean, joined
-from scaffold.vocabulary.models import NO_USAGE, Origin, Request, Sample, Usage
+from scaffold.vocabulary.models import NO_USAGE, Origin, ReasoningBlock, Request, Sample, Usage
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Backend
     from scaffold.vocabulary.confidence import Curve
-    from scaffold.vocabulary.models import Delta, Finish, ReasoningBlock
+    from scaffold.vocabulary.models import Delta, Finish
 
 _NO_HALVES = ("", "")
+
+# What a plug-in sends beside texts is recorded as it came, so it has to be what a reader of the trace takes.
+_usages = msgspec.json.Decoder(Usage)
+_blocks = msgspec.json.Decoder(ReasoningBlock)
+_origins = msgspec.json.Decoder(Origin)
 
 
 class Source(msgspec.Struct, eq=False):
@@ -39,13 +44,14 @@ class Source(msgspec.Struct, eq=False):
 
         Raises:
             BadResponse: it is no cost: a budget would be given back what it never had, or never end.
+            msgspec.ValidationError: it has counts that no trace can hold.
         """
         if not (usage.input >= 0 <= usage.output and (usage.usd is None or 0.0 <= usage.usd < math.inf)):
             raise BadResponse(f"it says that it used {usage.input} and {usage.output} tokens for {usage.usd} dollars")
         prices = self.backend.profile.prices
         if usage.usd is None and prices is not None:
             usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))
-        self.spent = self.spent + usage
+        self.spent = self.spent + _usages.decode(msgspec.json.encode(usage))
 
     def charge_worst(self, n: int) -> None:
         """Take in the most that n samples can cost, as if it had been told."""
@@ -88,12 +94,18 @@ class Partial(msgspec.Struct, eq=False):
         self.halves = (half, other) if half or other else _NO_HALVES
         if block is not None:
             texts = {"text": clean(block.text), "data": clean(block.data), "signature": clean(block.signature)}
-            block = msgspec.structs.replace(block, **texts)
+            block = _blocks.decode(msgspec.json.encode(msgspec.structs.replace(block, **texts)))
         return msgspec.structs.replace(delta, text=text, reasoning=reasoning, block=block)
 
     def take(self, delta: Delta) -> Delta:
-        """Take the next piece in; gives it as it counts, in which every text can be encoded."""
-        plain = delta.text.isascii() and delta.reasoning.isascii() and delta.block is None
+        """Take the next piece in; gives it as it counts, in which every text can be encoded.
+
+        Raises:
+            BadResponse: its sample had ended.
+            TypeError: what should be text, or a figure, is none.
+            msgspec.ValidationError: it has a block or an origin that no trace can hold.
+        """
+        plain = str.isascii(delta.text) and str.isascii(delta.reasoning) and delta.block is None
         if not plain or self.halves is not _NO_HALVES:
             delta = self._whole(delta)
         if self.finish is not None and (delta.text or delta.reasoning):
@@ -104,15 +116,15 @@ class Partial(msgspec.Struct, eq=False):
             self.reasoning.append(delta.reasoning)
         if delta.logprob is not None:
             self.logprob = (self.logprob or 0.0) + delta.logprob
+        if delta.signals is not None:
+            self.signals = {**(self.signals or {}), **_figures(delta.signals)}
+        if delta.origin is not None:
+            self.origin = _origins.decode(msgspec.json.encode(delta.origin))
         if delta.finish is not None:
             self.finish = delta.finish
         if delta.block is not None:
             self.blocks = (*self.blocks, delta.block)
             self.size += len(delta.block.text) + len(delta.block.data) + len(delta.block.signature)
-        if delta.signals is not None:
-            self.signals = {**(self.signals or {}), **delta.signals}
-        if delta.origin is not None:
-            self.origin = delta.origin
         self.size += len(delta.text) + len(delta.reasoning)
         return delta
 
@@ -125,7 +137,7 @@ class Partial(msgspec.Struct, eq=False):
             logprob=None if self.logprob is None else _shortened(self.logprob),
             flag=flag or self.cut,
             blocks=self.blocks,
-            signals=_figures(self.signals) if self.signals else {},
+            signals=self.signals or {},
             origin=self.origin,
             way=self.source.number,
         )
