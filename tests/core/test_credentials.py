@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import pytest
 from tests.core.doing import doing
@@ -72,6 +74,32 @@ def test_what_an_action_says_of_it_is_hidden(
     assert said in outcome.answer
     assert TOKEN not in everything_in(world.folder)
     assert "s3cret%2F" not in everything_in(world.folder)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda token: f"Illegal header value {f'Bearer {token}'.encode()!r}",
+        lambda token: f"bad config { ({'password': token})!r}",
+        lambda token: json.dumps({"token": token}),
+        lambda token: json.dumps([token], ensure_ascii=False),
+        lambda token: urlencode({"token": token}),
+        lambda token: token.strip(),
+    ],
+    ids=["header", "repr", "ascii JSON", "JSON", "form", "stripped"],
+)
+def test_it_is_hidden_however_it_is_written(world: World, monkeypatch: pytest.MonkeyPatch, said: Any) -> None:
+    """With the line break that a mounted secret ends with, with marks that are escaped, as a form's field."""
+    monkeypatch.setenv("BANK_TOKEN", 's3cret "&\\" t0ken\n')
+
+    @action(effect="read")
+    async def leak(at: str, token: Told) -> str:
+        return f"{at}: {said(token)}"
+
+    outcome = world.solve(doing("leak", at="x"), actions=[leak])
+    assert "[BANK_TOKEN]" in outcome.answer
+    assert "s3cret" not in everything_in(world.folder)
+    assert "t0ken" not in everything_in(world.folder)
 
 
 def test_a_missing_one_is_found_before_the_run_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

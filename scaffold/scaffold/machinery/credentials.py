@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from scaffold.errors import BadInput, NotPerformed
 from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.wrapping.scrubbing import hiding
 
 if TYPE_CHECKING:
     from scaffold.interfaces import FindsCredentials
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class Revealed:
     """What one call may know, read when it asks; remembers what it was told, so that this can be hidden again."""
 
-    __slots__ = ("_credentials", "_names", "_told")
+    __slots__ = ("_credentials", "_hide", "_names", "_told")
 
     def __init__(self, credentials: FindsCredentials, names: Sequence[str]) -> None:
         self._credentials = credentials
         self._names = names
         self._told: dict[str, str] = {}
+        self._hide = hiding({})
 
     def __repr__(self) -> str:
         return f"<credentials {', '.join(self._names) or 'none'}>"
@@ -39,14 +40,12 @@ class Revealed:
             value = self._told[name] = self._credentials.read(name)
         except BadInput as error:
             raise NotPerformed(f"the credential {name} is not there: {error}") from None
+        self._hide = hiding({told: f"[{name}]" for name, told in self._told.items()})
         return value
 
     def hidden(self, text: str) -> str:
-        """A text with the name of each credential in the place of what it is; as it stands, and as URLs have it."""
-        for name, value in sorted(self._told.items(), key=lambda each: -len(each[1])):
-            for form in (value, quote(value, safe=""), quote(value)):
-                text = text.replace(form, f"[{name}]")
-        return text
+        """A text with the name of each credential in the place of what it is, however that is written."""
+        return self._hide(text)
 
     def hidden_in(self, value: bytes) -> bytes:
         """The same in the canonical bytes of a value."""

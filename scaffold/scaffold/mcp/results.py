@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import ToolFailed
 from scaffold.vocabulary.canonical import canonical, digest
-from scaffold.wrapping.scrubbing import REMOVED
+from scaffold.wrapping.scrubbing import REMOVED, hiding
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -70,21 +70,19 @@ def _bytes(encoded: str) -> dict[str, Any]:
 
 
 def without(secrets: Sequence[str], value: Any) -> Any:
-    """A value in which none of these credentials stands."""
-    sought = [each for each in secrets if len(each) >= _SHORTEST]
-    return _cleaned(sought, value) if sought else value
+    """A value in which none of these credentials stands, however it is written."""
+    sought = dict.fromkeys((each for each in secrets if len(each) >= _SHORTEST), REMOVED)
+    return _cleaned(hiding(sought), value) if sought else value
 
 
-def _cleaned(secrets: Sequence[str], value: Any) -> Any:
+def _cleaned(hide: Callable[[str], str], value: Any) -> Any:
     match value:
         case str():
-            for each in secrets:
-                value = value.replace(each, REMOVED)
-            return value
+            return hide(value)
         case list():
-            return [_cleaned(secrets, each) for each in value]
+            return [_cleaned(hide, each) for each in value]
         case dict():
-            return {_cleaned(secrets, name): _cleaned(secrets, each) for name, each in value.items()}
+            return {hide(name): _cleaned(hide, each) for name, each in value.items()}
         case _:
             return value
 

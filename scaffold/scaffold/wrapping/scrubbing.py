@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Callable, Mapping
+from urllib.parse import quote, quote_plus
 
 REMOVED = "[secret removed]"
 
@@ -22,6 +25,35 @@ _SHAPES = re.compile(
     r"|(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)",
     re.DOTALL,
 )
+
+
+def hiding(secrets: Mapping[str, str]) -> Callable[[str], str]:
+    """Make what puts something else in the place of each secret in a text, in whatever form a program has quoted it.
+
+    Args:
+        secrets: what is put in the place of each.
+    """
+    forms = [(form, instead) for secret, instead in secrets.items() for form in _as_written(secret)]
+    forms.sort(key=lambda each: -len(each[0]))  # one may begin with another
+
+    def hidden(text: str) -> str:
+        for form, instead in forms:
+            text = text.replace(form, instead)
+        return text
+
+    return hidden
+
+
+def _as_written(secret: str) -> set[str]:
+    """A secret as it is, in URLs and their forms, in JSON, as Python prints it.
+
+    White space around it, such as the line break at the end of a file, is often gone, or written out.
+    """
+    forms = set()
+    for text in (secret, secret.strip()):
+        quoted = json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)
+        forms |= {text, quote(text, safe=""), quote(text), quote_plus(text), *(form[1:-1] for form in quoted)}
+    return forms - {""}
 
 
 def scrubbed(text: str) -> str:
