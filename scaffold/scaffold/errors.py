@@ -40,7 +40,7 @@ ScaffoldError
 │   ├── BadRequest           the backend calls the request wrong
 │   └── BadResponse          cut, malformed or over-long
 ├── TraceError
-│   ├── JournalFailed        could not write or sync
+│   ├── JournalFailed        runs cannot be read or kept: a full disk, a database     (exit 5)
 │   ├── RunHeld              another process writes this run
 │   ├── ClaimLost            it was ours and no longer is
 │   ├── TraceDamaged         altered, torn in the middle, or out of order

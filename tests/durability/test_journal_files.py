@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.powerless import powerless
@@ -76,6 +79,50 @@ def test_content_that_somebody_took_away_costs_no_event(tmp_path: Path) -> None:
         claim = await journal.claim("r", "b")
         await journal.release(claim)
         assert (claim.repaired, spine.read_bytes()) == ("", whole)
+
+    asyncio.run(work())
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> None:
+    """On a full disk, or one that has no room for another file, there is no run that could neither end nor go on."""
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def begin(**given: Any) -> None:
+        journal = FileJournal(tmp_path / "runs", **given)
+        claim = await journal.claim("r", "a", create=True)
+        try:
+            await journal.append(claim, thought(Writing(), 1), durable=False)
+        finally:
+            await journal.release(claim)
+
+    with pytest.raises(JournalFailed, match="No space left on device"):
+        asyncio.run(begin(write=full))
+    assert not list((tmp_path / "runs").iterdir())
+    with pytest.raises(JournalFailed, match="No space left on device"):
+        asyncio.run(begin(fsync=lambda descriptor: full(descriptor, b"")))  # of the names in folders
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_run_that_has_begun_stays_where_no_more_of_it_can_be_written(tmp_path: Path) -> None:
+    """What was stored is kept, to be gone on with."""
+    room = [2]
+
+    def filling(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0] -= 1
+        return os.write(descriptor, data)
+
+    async def work() -> None:
+        journal = FileJournal(tmp_path / "runs", write=filling)
+        claim, writing = await journal.claim("r", "a", create=True), Writing()
+        await journal.append(claim, thought(writing, 1), durable=False)
+        with pytest.raises(JournalFailed):
+            await journal.append(claim, thought(writing, 1), durable=False)
+        await journal.release(claim)
+        assert [record.seq async for record in journal.read("r")] == [1]
 
     asyncio.run(work())
 

@@ -77,7 +77,7 @@ def cli() -> None:
     """System-2 agents: hand-coded planners, pluggable models, every plan checked before any action runs.
 
     Exit status: 0 solved, 1 failed, 2 bad input, 3 stopped by oversight, 4 budget spent,
-    5 backend unavailable, 6 waiting for a person, 130 interrupted.
+    5 a backend or the place of runs is away, 6 waiting for a person, 130 interrupted.
     """
 
 

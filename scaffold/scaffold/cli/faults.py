@@ -12,6 +12,7 @@ from scaffold.cli.speech import lines, plain
 from scaffold.errors import (
     BackendUnavailable,
     BadInput,
+    JournalFailed,
     PlannerError,
     ScaffoldError,
     TraceDamaged,
@@ -30,10 +31,12 @@ def explain(error: Exception) -> int:
     if isinstance(error, TraceDamaged):
         said += "; `scaffold audit verify` says what can still be believed"
     match error:
-        case BadInput() | PlannerError() | TraceError():
+        case BadInput() | PlannerError():
             status = BAD_INPUT
-        case Unavailable() | BackendUnavailable():
+        case Unavailable() | BackendUnavailable() | JournalFailed():
             status = UNAVAILABLE
+        case TraceError():
+            status = BAD_INPUT
         case ScaffoldError():
             status = FAILED
         case OSError() if error.strerror:

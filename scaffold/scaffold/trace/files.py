@@ -136,18 +136,26 @@ class FileJournal:
         else:
             self._see(run)
         self._syncs()  # before anything is written: it knows of failures from then on
-        writer = self._writer(folder, create=create)
         try:
-            if create:
-                repaired = ""
-                await self._sync_folders(folder, self.root)
-            else:
-                repaired = writer.mend()
+            writer, repaired = await self._locked(folder, create=create)
         except BaseException:
-            writer.close()
+            if create:
+                _remove_void(folder)
             raise
         self._open[run] = writer
         return Claim(run, owner, repaired=repaired)
+
+    async def _locked(self, folder: Path, *, create: bool) -> tuple[Writer, str]:
+        """A run's files under its lock, and what was mended of them."""
+        writer = self._writer(folder, create=create)
+        try:
+            if not create:
+                return writer, writer.mend()
+            await self._sync_folders(folder, self.root)
+        except BaseException:
+            writer.close()
+            raise
+        return writer, ""
 
     def _writer(self, folder: Path, *, create: bool) -> Writer:
         return Writer(folder, self._write, create=create, part=self._part)
@@ -190,7 +198,7 @@ class FileJournal:
             raise JournalFailed(f"cannot sync {path}: {said}") from files.failed
 
     async def release(self, claim: Claim) -> None:
-        """Unlock the run, when nothing of it is on its way to the disk any more."""
+        """Unlock the run, when nothing of it is on its way to the disk any more; one that never began is removed."""
         writer = self._open.pop(claim.run, None)
         self._inboxes.pop(claim.run, None)
         if writer is not None:
@@ -200,6 +208,8 @@ class FileJournal:
                 if self._compress:
                     await self._pack(self.root / claim.run)
             finally:
+                if writer.is_void:
+                    _remove_void(self.root / claim.run)
                 writer.close()
 
     @staticmethod
@@ -359,6 +369,14 @@ class _Once(Files):
         self.failed = error
         for descriptor in self._descriptors:
             os.close(descriptor)
+
+
+def _remove_void(folder: Path) -> None:
+    """Remove the folder of a run that nothing was written of; what somebody else has put there stays."""
+    with contextlib.suppress(OSError):
+        for name in (CONTENT, SPINE):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -98,6 +98,11 @@ class Writer(Files):
         self._closing = False
         self._failed: JournalFailed | None = None
 
+    @property
+    def is_void(self) -> bool:
+        """Whether writing has failed before anything at all was written, as on a full disk."""
+        return self._failed is not None and self._sizes == (0, 0)
+
     def close(self) -> None:
         """Unlock the run, at once or as soon as the sync under way is over: the descriptors are its own until then."""
         self._closing = True
