@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pexpect
 import pytest
 from ruamel.yaml import YAML
 
@@ -126,3 +128,30 @@ def test_a_worker_that_is_asked_to_end_gives_its_runs_to_others_at_once(
     old.send_signal(signal.SIGTERM)
     assert old.wait(60) == 0, office.logs()
     until("run.ended")
+
+
+def test_a_worker_whose_terminal_is_closed_gives_its_runs_back(office: Office) -> None:
+    """As at SIGTERM, though it can say nothing any more: an action that has begun is waited for."""
+
+    async def begin() -> str:
+        async with PostgresJournal(office.runs) as journal, engine_of(office.runs) as hands_out:
+            built = taskfile.build(office.folder / "task.yaml", journal=journal)
+            run = await built.agent.submit(built.task, config=built.config)
+            await hands_out.deliver([run])
+            return run
+
+    journal, run = PostgresJournal(office.runs), asyncio.run(begin())
+    line = ["-m", "scaffold.cli", "worker", "--engine", office.runs]
+    environment = {**os.environ, "HOLD": "1", "COLUMNS": "80"}
+    terminal = pexpect.spawn(sys.executable, line, cwd=str(office.folder), env=environment, timeout=60)
+    spine = ""
+    while '"kind":"action.intent"' not in spine:
+        assert terminal.isalive()
+        time.sleep(0.02)
+        spine = (journal.folder(run) / "trace.jsonl").read_text()
+    os.close(terminal.child_fd)
+    terminal.wait()
+    terminal.closed, terminal.child_fd = True, -1
+    assert (terminal.exitstatus, terminal.signalstatus) == (0, None)
+    kinds = re.findall(r'^{"kind":"([a-z.]+)"', (journal.folder(run) / "trace.jsonl").read_text(), re.MULTILINE)
+    assert kinds[-2:] == ["action.outcome", "run.paused"]

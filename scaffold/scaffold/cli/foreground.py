@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 _LEFT = b"left at once: what was recorded is kept, and can be gone on with\n"
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask a process to end: also that its terminal is gone, unless whoever began it ignores that."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as `nohup` wants it
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
 class Display(Protocol):
     """Shows on stderr what goes on."""
 
@@ -65,9 +72,7 @@ class Foreground(Generic[Shown]):
         The second is heard even where code of the user's holds the loop: the trace says how far it came.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
-                continue  # as `nohup` wants it
+        for number in ending_signals():
             loop.add_signal_handler(number, interrupt)
             signal.signal(number, self._hear)  # in place of the loop's own, which does nothing
 

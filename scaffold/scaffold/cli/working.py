@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from scaffold.cli.foreground import ending_signals
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import key_option, runs_option
 
@@ -51,7 +51,7 @@ def worker(
     Runs are begun by `scaffold batch --engine`, from task files whose folder has to be on this machine at the same
     path. They are kept in PostgreSQL: in --runs, else in the engine's own database.
 
-    At SIGTERM or Ctrl-C runs under way are paused, and handed to other workers.
+    At SIGTERM, SIGHUP or Ctrl-C runs under way are paused, and handed to other workers.
     """
     from scaffold.errors import BadInput
     from scaffold.trace.places import is_database, place_of
@@ -88,7 +88,7 @@ async def _work(
     from scaffold.trace.postgres import PostgresJournal
 
     loop, leaving = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, leaving.set)
     async with contextlib.AsyncExitStack() as open_:
         if isinstance(journal, PostgresJournal):
@@ -100,8 +100,9 @@ async def _work(
         await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         if not working.done():
-            _say("pausing what is under way; others go on with it")
             carrier.leave()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                _say("pausing what is under way; others go on with it")
             await carrier.left()
             working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
