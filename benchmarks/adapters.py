@@ -226,7 +226,6 @@ async def measure(
         rounds = [{each: await timed(way, at) for each, way in ways.items()} for at in range(CALLS)]
         left = {each: await garbage(ways[each]) for each in ("own", "gated")}
         gc.enable()
-    assert run.outcome is not None
     assert [each.status for each in run.outcome.actions] == ["performed"] * (3 * (CALLS + WARM) + LITTERING)
     taken = {each: middle([turn[each] for turn in rounds]) for each in ways if each not in {"before", "again"}}
     added = middle([turn["gated"] - turn["own"] for turn in rounds])

@@ -58,7 +58,6 @@ async def main() -> None:
     told = [message.text for message in answer["messages"] if isinstance(message, ToolMessage)]
     print(*told, sep="\n")
     assert told == ["paid 100 for i1", "at most 500"]
-    assert run.outcome is not None
     statuses = sorted(each.status for each in run.outcome.actions)  # LangGraph begins either first
     print(run.outcome.status, statuses, run.outcome.trace)
 

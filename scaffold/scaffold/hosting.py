@@ -173,8 +173,19 @@ class GatedRun:
         self._answer: Any = None
 
     @property
-    def outcome(self) -> Outcome | None:
-        """How it ended, or why it stands still; None while it goes on."""
+    def over(self) -> bool:
+        """Whether it has ended, or stands still."""
+        return self._hosted.outcome is not None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, or why it stands still.
+
+        Raises:
+            BadInput: it goes on.
+        """
+        if self._hosted.outcome is None:
+            raise BadInput(f"the run {self.id} goes on: how it ended is known once its block has")
         return self._hosted.outcome
 
     def within_its_loop(self) -> bool:
@@ -261,7 +272,7 @@ class GatedRun:
             BadInput: it cannot be recorded.
             Unavailable: the run is over.
         """
-        if self.outcome is not None:
+        if self.over:
             raise Unavailable(f"the run {self.id} is over")
         try:
             canonical(answer)
@@ -284,8 +295,13 @@ class SyncGatedRun:
         self.id = run.id
 
     @property
-    def outcome(self) -> Outcome | None:
-        """How it ended, or why it stands still; None while it goes on."""
+    def over(self) -> bool:
+        """See `GatedRun.over`."""
+        return self._run.over
+
+    @property
+    def outcome(self) -> Outcome:
+        """See `GatedRun.outcome`."""
         return self._run.outcome
 
     def think(

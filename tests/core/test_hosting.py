@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import Person, Watcher, World
 
-    from scaffold import Outcome
     from scaffold.hosting import GatedRun
 
 TASK = Task(
@@ -49,12 +48,6 @@ def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
         journal=world.journal,
         **{"surroundings": Surroundings(clock=world.clock), **more},
     )
-
-
-def outcome_of(run: GatedRun) -> Outcome:
-    """How a run ended."""
-    assert run.outcome is not None
-    return run.outcome
 
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +67,7 @@ async def test_an_allowed_call_is_performed_and_a_refused_one_is_not(world: Worl
         with pytest.raises(ActionRefused, match="at most 500"):
             await run.act("pay", {"invoice": "i2", "cents": 501})
         run.answer({"paid": ["i1"]})
-    outcome = outcome_of(run)
+    outcome = run.outcome
     assert (outcome.status, outcome.answer) == ("solved", {"paid": ["i1"]})
     assert [done[:2] for done in world.done] == [("pay", "i1")]
     assert [each.status for each in outcome.actions] == ["performed", "refused"]
@@ -87,7 +80,7 @@ async def test_nothing_is_done_that_is_not_in_the_trace_before(world: World) -> 
     """Each effect has its proposal, review, clearance and intent, in that order."""
     async with gate_of(world).run(TASK) as run:
         await run.act("pay", {"invoice": "i1"})
-    kinds = [kind for kind in world.kinds(outcome_of(run)) if kind.startswith(("action", "reviewed"))]
+    kinds = [kind for kind in world.kinds(run.outcome) if kind.startswith(("action", "reviewed"))]
     assert kinds == ["action.proposed", "reviewed", "action.cleared", "action.intent", "action.outcome"]
 
 
@@ -106,8 +99,8 @@ async def test_what_the_host_thinks_is_read_and_can_be_withheld(world: World, wa
         with pytest.raises(StepRefused, match="think again"):
             await run.think("let us see", reasoning="some mischief")
     assert [subject.step.text for subject in reader.seen if subject.step] == ["i1 is due", "let us see"]
-    assert outcome_of(run).usage["model"].input == 30
-    assert outcome_of(run).steps == 2
+    assert run.outcome.usage["model"].input == 30
+    assert run.outcome.steps == 2
 
 
 async def test_half_a_character_that_a_model_says_is_replaced(world: World, watcher: type[Watcher]) -> None:
@@ -133,7 +126,7 @@ async def test_a_reference_keeps_where_it_came_from(world: World) -> None:
         seen = await run.act("look", {"at": "inbox"})
         await run.act("post", {"text": seen})
         await run.act("post", {"text": "bare"})
-    calls = [fact["call"] for fact in world.facts(outcome_of(run), "action.proposed")]
+    calls = [fact["call"] for fact in world.facts(run.outcome, "action.proposed")]
     assert calls[0]["provenance"]["text"] == {"sources": ["history:@0"]}
     assert calls[2]["provenance"]["text"] == {"sources": ["action:1"], "tainted": True}
     assert calls[3]["provenance"]["text"] == {"sources": ["history:@3"], "tainted": True}
@@ -204,7 +197,7 @@ async def test_a_monitor_that_halts_ends_the_run(world: World, watcher: type[Wat
         for invoice in ("i1", "i2"):
             with pytest.raises(Stopped, match="enough"):
                 await run.act("pay", {"invoice": invoice})
-    assert outcome_of(run).status == "stopped"
+    assert run.outcome.status == "stopped"
     assert not world.done
 
 
@@ -222,7 +215,7 @@ async def test_what_goes_on_beside_a_halt_ends_with_it(world: World, watcher: ty
     with pytest.raises(RunEnding):
         async with gate_of(world, monitors=[watcher(says)]).run(TASK) as run:
             await asyncio.gather(run.act("pay", {"invoice": "slow"}), run.act("pay", {"invoice": "bad"}))
-    assert outcome_of(run).status == "stopped"
+    assert run.outcome.status == "stopped"
     assert not world.done
     assert verify_run(world.folder / "runs" / run.id).ok
 
@@ -301,7 +294,7 @@ async def test_seconds_are_counted(world: World, watcher: type[Watcher]) -> None
     with pytest.raises(BudgetSpent, match="seconds"):
         async with gate.run(Task(prompt="x", budget=Budget(seconds=0.05))) as run:
             await run.act("pay", {"invoice": "i1"})
-    assert outcome_of(run).status == "exhausted"
+    assert run.outcome.status == "exhausted"
     assert not world.done
 
 
@@ -311,9 +304,9 @@ async def test_a_run_whose_seconds_are_over_makes_no_further_move(world: World) 
         await asyncio.sleep(0.1)
         with pytest.raises(BudgetSpent, match="seconds"):
             await run.act("pay", {"invoice": "i1"})
-    assert outcome_of(run).status == "exhausted"
+    assert run.outcome.status == "exhausted"
     assert not world.done
-    assert "action.proposed" not in world.kinds(outcome_of(run))
+    assert "action.proposed" not in world.kinds(run.outcome)
 
 
 async def test_a_host_that_raises_has_failed(world: World) -> None:
@@ -328,8 +321,8 @@ async def test_a_host_that_raises_has_failed(world: World) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await host()
-    assert outcome_of(outcomes[0]).status == "failed"
-    assert "the host raised ZeroDivisionError" in outcome_of(outcomes[0]).reason
+    assert outcomes[0].outcome.status == "failed"
+    assert "the host raised ZeroDivisionError" in outcomes[0].outcome.reason
 
 
 async def test_a_cancelled_host_pauses_and_goes_on(world: World) -> None:
@@ -355,7 +348,7 @@ async def test_a_cancelled_host_pauses_and_goes_on(world: World) -> None:
         with pytest.raises(ActionRefused, match="done already"):
             await run.act("pay", {"invoice": "i1"})
     assert [done[1] for done in world.done] == ["i1", "i2"]
-    keys = [each.key for each in outcome_of(run).actions]
+    keys = [each.key for each in run.outcome.actions]
     assert keys == ["0", "1", "2"]
     with pytest.raises(BadInput, match="has ended"):
         async with gate.run("", resume=ids[0]):
@@ -368,14 +361,14 @@ async def test_an_action_waits_for_a_person_across_processes(world: World, watch
     with pytest.raises(Waits, match="scaffold approvals"):
         async with gate.run(TASK) as run:
             await run.act("pay", {"invoice": "i1"})
-    assert outcome_of(run).status == "waiting"
+    assert run.outcome.status == "waiting"
     assert not world.done
-    asked = list(world.facts(outcome_of(run), "approval.asked"))
+    asked = list(world.facts(run.outcome, "approval.asked"))
     await world.journal.post(run.id, _yes(asked[-1]))
     async with gate.run("", resume=run.id) as again:
         assert (await again.act("pay", {"invoice": "i1"})).value == "paid i1"
     assert len(world.done) == 1
-    assert len(list(world.facts(outcome_of(again), "approval.asked"))) == 1
+    assert len(list(world.facts(again.outcome, "approval.asked"))) == 1
 
 
 def _yes(asked: dict[str, Any]) -> Any:
@@ -406,15 +399,23 @@ def test_code_that_is_not_async_uses_it_too(world: World) -> None:
             run.act("pay", {"invoice": "i2", "cents": 900})
         run.note("done")
         run.answer("one paid")
-    assert run.outcome is not None
     assert (run.outcome.status, run.outcome.answer) == ("solved", "one paid")
+
+
+async def test_how_a_run_ended_is_told_once_it_has(world: World) -> None:
+    """Whoever asks before is told so, in words, and can see beforehand whether it is over."""
+    async with gate_of(world).run(TASK) as run:
+        assert not run.over
+        with pytest.raises(BadInput, match=f"the run {run.id} goes on"):
+            _ = run.outcome
+    assert run.over
+    assert run.outcome.status == "solved"
 
 
 def test_a_block_that_is_not_async_fails_with_its_error(world: World) -> None:
     """The error comes out as it is, and the run has failed."""
     with pytest.raises(KeyError), gate_of(world).run_sync(TASK) as run:
         raise KeyError("x")
-    assert run.outcome is not None
     assert run.outcome.status == "failed"
 
 
@@ -477,8 +478,8 @@ async def test_a_host_that_is_cancelled_again_and_again_still_pauses(world: Worl
     may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert outcome_of(asked[0]).status == "interrupted"
-    assert [each.status for each in outcome_of(asked[0]).actions] == ["performed"]
+    assert asked[0].outcome.status == "interrupted"
+    assert [each.status for each in asked[0].outcome.actions] == ["performed"]
 
     begun.clear()
     may_end.clear()
@@ -487,7 +488,7 @@ async def test_a_host_that_is_cancelled_again_and_again_still_pauses(world: Worl
         await begun.wait()
         asyncio.get_running_loop().call_later(0.05, may_end.set)
         group.cancel_scope.cancel()
-    assert outcome_of(asked[1]).status == "interrupted"
+    assert asked[1].outcome.status == "interrupted"
     assert verify_run(world.folder / "runs" / asked[1].id).ended
 
 
@@ -513,7 +514,7 @@ async def test_a_call_that_its_host_gave_up_waiting_for_is_not_made_again(world:
         assert (await run.act("slow", {"what": "a"})).value == "a done"
         assert (await run.act("slow", {"what": "a"})).value == "a done"
     assert done == ["a", "a"]  # the second time it was meant
-    assert [each.key for each in outcome_of(run).actions] == ["0", "1"]
+    assert [each.key for each in run.outcome.actions] == ["0", "1"]
 
 
 async def test_a_block_that_is_left_with_calls_under_way_waits_for_them(world: World) -> None:
@@ -535,7 +536,7 @@ async def test_a_block_that_is_left_with_calls_under_way_waits_for_them(world: W
     results = await asyncio.gather(*calls, run.act("slow", {"number": 9}), return_exceptions=True)
     assert all(isinstance(result, RunEnding) for result in results)
     assert sorted(done) == [0, 1, 2]
-    assert [each.status for each in outcome_of(run).actions] == ["performed"] * 3
+    assert [each.status for each in run.outcome.actions] == ["performed"] * 3
     assert verify_run(world.folder / "runs" / run.id).ended
 
 
@@ -562,10 +563,10 @@ async def test_a_block_in_a_generator_that_is_closed_pauses(world: World) -> Non
     generator = reading()
     run = await anext(generator)
     await generator.aclose()
-    assert outcome_of(run).status == "interrupted"
+    assert run.outcome.status == "interrupted"
     async with gate.run("", resume=run.id) as again:
         await again.act("pay", {"invoice": "i2"})
-    assert outcome_of(again).status == "solved"
+    assert again.outcome.status == "solved"
 
 
 def test_a_run_that_is_over_says_so_to_code_that_is_not_async(world: World) -> None:
@@ -598,7 +599,6 @@ def test_a_run_that_is_over_says_so_to_code_that_is_not_async(world: World) -> N
         host()
     run, beside = runs[0]
     beside.join()
-    assert run.outcome is not None
     assert run.outcome.status == "interrupted"
     assert [each.status for each in run.outcome.actions] == ["performed"]
     assert said == [f"the run {run.id} is over"]
@@ -620,7 +620,7 @@ async def test_in_another_event_loop_a_run_says_where_it_lives(world: World) -> 
             with pytest.raises(BadInput, match="another event loop"):
                 await asyncio.to_thread(asyncio.run, asked)
         assert (await run.act("look")).value == "seen"
-    assert [each.status for each in outcome_of(run).actions] == ["performed"]
+    assert [each.status for each in run.outcome.actions] == ["performed"]
     with pytest.raises(RunEnding, match="is over"):
         run.answer("too late")
 
@@ -661,5 +661,5 @@ async def test_a_host_s_slips_are_told_in_its_own_words(world: World) -> None:
         ):
             with pytest.raises(BadInput, match=said):
                 await slip
-    assert outcome_of(run).status == "solved"
+    assert run.outcome.status == "solved"
     assert not world.done
