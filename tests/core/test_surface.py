@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import pydoc
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 import scaffold
 from scaffold import Planning, Scaffold, Task, Verdict, note, think
 from scaffold.errors import BadInput, TaskError, UnknownRun
+from scaffold.interfaces import Surroundings
+from scaffold.machinery.state import ActionSummary, VerdictSummary
+from scaffold.streaming import Happened
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.moves import Move
 from scaffold.vocabulary.review import MonitorSpec
 
 if TYPE_CHECKING:
@@ -75,6 +80,14 @@ def test_the_public_names_are_these() -> None:
     assert set(scaffold.__all__) <= set(dir(scaffold))
     with pytest.raises(AttributeError, match="no attribute 'Scafold'"):
         _ = scaffold.Scafold
+
+
+def test_help_tells_of_every_public_name() -> None:
+    """`help(Outcome)` evaluates what its fields are annotated with, so none of that may be there for checking only."""
+    others = [Happened, Surroundings, ActionSummary, VerdictSummary, *get_args(Move)]
+    ours = [getattr(scaffold, name) for name in PUBLIC if name != "__version__"]
+    for each in [*ours, *others]:
+        assert pydoc.render_doc(each)
 
 
 def _modules_after(code: str) -> set[str]:

@@ -31,6 +31,7 @@ from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest, unwritable
 from scaffold.vocabulary.confidence import Calibration
+from scaffold.vocabulary.events import RunStatus
 from scaffold.vocabulary.models import Usage
 from scaffold.vocabulary.monitorability import Monitorability, Readable
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.interpreter import Pending
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer
-    from scaffold.vocabulary.events import Event, RunStatus
+    from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task

@@ -10,6 +10,7 @@ import msgspec
 
 from scaffold.machinery.ledger import Ledger
 from scaffold.vocabulary import events as ev
+from scaffold.vocabulary.actions import ActionStatus
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Usage
@@ -20,7 +21,7 @@ from scaffold.vocabulary.review import SEVERITY, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaffold.vocabulary.actions import ActionSpec, ActionStatus
+    from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.task import Task
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from scaffold.vocabulary.plan import Plan, Planned
 from scaffold.vocabulary.references import Provenance, Reference
 from scaffold.vocabulary.review import Objection
+from scaffold.vocabulary.sampling import Sampling
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.models import ReasoningVisibility
-    from scaffold.vocabulary.plan import Plan, Planned
-    from scaffold.vocabulary.sampling import Sampling
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
