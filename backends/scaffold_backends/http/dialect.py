@@ -94,7 +94,8 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Eve
     Half a character at an end of a text stays: its other half may be in another event.
 
     Raises:
-        BadResponse: it is no JSON, or not of the decoder's shape.
+        BadResponse: it is no JSON, or not of the decoder's shape; tells all of it, since a key that is cut could not be
+            found any more by who hides it.
     """
     try:
         return decoder.decode(data)
@@ -104,8 +105,8 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Eve
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadResponse(f"an event that is not JSON: {clean(text[:200])!r}") from None
+        raise BadResponse(f"an event that is not JSON: {clean(text)!r}") from None
     try:
         return msgspec.convert(cleaned(value, ends=True), decoder.type)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadResponse(f"not {what}: {error}: {clean(text[:200])!r}") from None
+        raise BadResponse(f"not {what}: {error}: {clean(text)!r}") from None

@@ -240,9 +240,9 @@ async def _check_status(response: httpx.Response, origin: Origin) -> None:
 
 
 async def _check_kind(response: httpx.Response, post: Post) -> None:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "text/event-stream":
-        hint = recognised(await _head(response), post.dialect.name) if "json" in kind else ""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip()
+    if kind.lower() != "text/event-stream":
+        hint = recognised(await _head(response), post.dialect.name) if "json" in kind.lower() else ""
         kind = post.origin.hide(kind) or "no content type"
         raise BadResponse(
             f"{post.origin.name} answered with {kind!r}, not with a stream of events"

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -39,6 +39,7 @@ _ENDPOINTS: dict[str, DialectName] = {
     "/messages": "messages",
 }
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # one that is not http is refused, not taken for a name
+_SHORTEST_SECRET = 8  # characters: what is shorter is a word, such as a version's
 _VENDORS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 
 
@@ -98,7 +99,7 @@ class Preset:
         dialect = _DIALECTS[read.dialect][1](model, read, official=official)
         if self.auth:
             dialect.auth = self.auth
-        origin = Origin(shown, key_env, key, dialect.name)
+        origin = Origin(shown, key_env, key, dialect.name, _secrets_in(where))
         is_known = bool(self.url_env or self.url) and (not self.needs_key or shown == shown_url(self.url or shown))
         backend = HttpBackend(self.name, model, where, dialect, read, origin, is_known=is_known)
         return backend if read.n else FanOut(backend)
@@ -153,6 +154,15 @@ def _endpoint(url: str) -> tuple[str, DialectName | None]:
             base = head.rstrip("/").removesuffix(path)
             return f"{base}?{query}" if query else base, dialect
     return url, None
+
+
+def _secrets_in(url: str) -> tuple[str, ...]:
+    """What of a URL may be secret, and come back in its server's words: a password, and values in its query."""
+    parts = urlsplit(url)
+    values = [value for _, value in parse_qsl(parts.query) if len(value) >= _SHORTEST_SECRET]
+    if parts.password:
+        values += [unquote(parts.password), unquote(parts.netloc.rpartition("@")[0])]  # a server is sent both as one
+    return tuple(values)
 
 
 def shown_url(url: str) -> str:

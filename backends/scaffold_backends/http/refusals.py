@@ -58,18 +58,21 @@ class Origin:
         key_env: the environment variable that holds the key; empty when none is sent.
         key: the key, only to keep it out of messages.
         dialect: what was spoken to it.
+        secrets: what else to keep out of them.
     """
 
     name: str
     key_env: str = ""
     key: str = field(default="", repr=False)
     dialect: str = "chat"
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def hide(self, text: str) -> str:
         """Take the key out of a server's words, and put them on one line, not too many of them."""
         text = _on_one_line(text)
-        for key in _written(self.key):
-            text = text.replace(key, "***")
+        for secret in (self.key, *self.secrets):
+            for written in _written(secret):
+                text = text.replace(written, "***")
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
