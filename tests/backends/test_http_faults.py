@@ -169,7 +169,7 @@ def test_a_key_is_hidden_however_a_server_writes_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_secrets_in_a_url_are_hidden_where_a_server_says_them() -> None:
-    """A page that repeats the address, a redirect and a login that is refused say neither the query nor the password."""
+    """A page that repeats the address, a redirect and a refused login say neither the query nor the password."""
     login = base64.b64encode(b"me:pass word").decode()
     answers = [
         answer("404 Not Found", b"Cannot POST /v1/chat/completions?key=S3CR3T%2BS3CR3T", "text/plain"),

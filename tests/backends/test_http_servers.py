@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,6 +148,46 @@ def test_a_variable_says_where_a_server_is(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     with pytest.raises(BackendUnavailable, match=r"http://127\.0\.0\.1:9/v1 could"):
         asyncio.run(gather(make_backend("ollama:qwen3", {"attempts": 1}), ask("hi")))
+
+
+@pytest.mark.parametrize(
+    ("spec", "variable", "told", "place"),
+    [
+        ("ollama:m", "OLLAMA_HOST", "127.0.0.1", "http://127.0.0.1:11434/v1"),
+        ("ollama:m", "OLLAMA_HOST", ":9", "http://localhost:9/v1"),
+        ("ollama:m", "OLLAMA_HOST", "[::1]", "http://[::1]:11434/v1"),
+        ("ollama:m", "OLLAMA_HOST", "http://localhost", "http://localhost/v1"),
+        ("ollama:m", "OLLAMA_HOST", "gpu/ollama/", "http://gpu:11434/ollama/v1"),
+        ("ollama:m", "OLLAMA_HOST", "me:pw@gpu:9", "http://gpu:9/v1"),
+        ("openai:m", "OPENAI_BASE_URL", "proxy.example/v1", "https://proxy.example/v1"),
+        ("openai:m", "OPENAI_BASE_URL", "localhost:4000/v1", "http://localhost:4000/v1"),
+        ("openai:m", "OPENAI_BASE_URL", "https://api.example/v1/chat/completions", "https://api.example/v1"),
+        ("azure:m", "AZURE_OPENAI_ENDPOINT", "a.example", "https://a.example/openai/v1"),
+        ("azure:m", "AZURE_OPENAI_ENDPOINT", "https://a.example/openai/v1/?v=2", "https://a.example/openai/v1"),
+        (
+            "azure:m",
+            "AZURE_OPENAI_ENDPOINT",
+            "https://a.example/openai/deployments/d/chat/completions?v=2",
+            "https://a.example/openai/deployments/d",
+        ),
+    ],
+)
+def test_a_variable_may_say_less_or_more_than_the_base(
+    spec: str, variable: str, told: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host alone is taken as its server takes it, and never with a key in the clear; an endpoint says its base."""
+    for name, value in (("OPENAI_API_KEY", KEY), ("AZURE_OPENAI_API_KEY", KEY), (variable, told)):
+        monkeypatch.setenv(name, value)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody
+    with pytest.raises(BackendUnavailable, match=f"^{re.escape(place)} could not be reached"):
+        asyncio.run(gather(make_backend(spec, {"attempts": 1}), ask("hi")))
+
+
+def test_the_address_of_an_endpoint_may_be_the_option() -> None:
+    """`base_url` takes what people paste, as a spec does."""
+    path, _, _ = asked("ollama:m", CHAT, {"base_url": "{url}/v1/chat/completions"})
+    assert path == "/v1/chat/completions"
 
 
 def test_azure_is_found_by_its_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scaffold.errors import BackendUnavailable, TaskError
+from scaffold.errors import BackendUnavailable, BadInput, TaskError
 from scaffold.registry import make_backend
+from scaffold_backends.http.proxies import proxy_of
 
 from .conftest import ask, gather, texts
 from .replay import Replay
@@ -124,6 +125,14 @@ def test_a_file_that_is_no_certificate_is_refused(tmp_path: Path) -> None:
             make_backend("https://127.0.0.1:1/v1#m", {"ca_file": str(tmp_path / name)})
 
 
+def test_a_certificate_file_of_the_environment_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSL_CERT_FILE is named, which another program may have set; nothing is needed of it without https."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/absent/cacert.pem")
+    with pytest.raises(BadInput, match=r"'/absent/cacert\.pem' holds no certificate.*SSL_CERT_FILE"):
+        make_backend("https://127.0.0.1:1/v1#m", {})
+    make_backend("http://127.0.0.1:1/v1#m", {})
+
+
 # --- proxies
 
 
@@ -216,6 +225,44 @@ def test_a_proxy_is_gone_through_to_a_secure_server(certified: Certified, monkey
     assert asked == [f"CONNECT 127.0.0.1:{port}"]
 
 
+@pytest.mark.parametrize(
+    ("url", "told", "proxy"),
+    [
+        ("http://a.example/v1", "", "http://p:1"),
+        ("https://a.example/v1", "", None),
+        ("http://a.example/v1", "example", None),
+        ("http://a.example/v1", "b.example, .a.example", None),
+        ("http://a.example/v1", "b.example,*", None),
+        ("http://ba.example/v1", "a.example", "http://p:1"),
+        ("http://a.example:8/v1", "a.example:8", None),
+        ("http://a.example:8/v1", "a.example:9,::1,[::1],fd00::/8,nonsense/8", "http://p:1"),
+        ("http://[fd00::7]:8/v1", "fd00::/8", None),
+        ("http://[::1]/v1", "::1", None),
+        ("http://[::1]:8/v1", "[::1]", None),
+        ("http://10.2.3.4:8/v1", "10.0.0.0/8", None),
+        ("http://11.2.3.4:8/v1", "10.0.0.0/8", "http://p:1"),
+    ],
+)
+def test_which_servers_are_asked_for_directly(
+    url: str, told: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NO_PROXY names hosts, with all that end in them, and ports, and addresses and networks of both kinds."""
+    monkeypatch.setenv("HTTP_PROXY", "p:1")
+    monkeypatch.setenv("NO_PROXY", told)
+    assert proxy_of(url) == proxy
+
+
+def test_an_address_in_no_proxy_keeps_nobody_from_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network or an address in brackets is read, which httpx refuses for every request."""
+    monkeypatch.setenv("NO_PROXY", "localhost,[::1],fd00::/8")
+
+    async def inner() -> list[str]:
+        async with Replay([CHAT.good()]) as server:
+            return await said(make_backend(f"{server.url}#m", {}))
+
+    assert asyncio.run(inner()) == ["hello"]
+
+
 def test_a_proxy_that_is_down_or_makes_no_sense_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the variables; a password in them is not shown."""
     for url in ("http://me:sekret@127.0.0.1:9", "nonsense://me:sekret@host", "socks5://me:sekret@127.0.0.1:9"):
@@ -224,7 +271,9 @@ def test_a_proxy_that_is_down_or_makes_no_sense_is_said(monkeypatch: pytest.Monk
         with pytest.raises(BackendUnavailable) as caught:
             asyncio.run(said(backend))
         assert "sekret" not in str(caught.value)
-        assert ("could not be reached" if url.startswith("http") else "PROXY") in str(caught.value)
+        assert ("through the proxy 127.0.0.1:9" if url.startswith("http") else "cannot be used") in str(caught.value)
+        assert "NO_PROXY" in str(caught.value)
+        assert not caught.value.reached  # so that nothing is charged
 
 
 # --- many at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import msgspec
 
-from scaffold.errors import TaskError
+from scaffold.errors import BadInput, TaskError
 from scaffold.vocabulary.models import Prices, Profile
 from scaffold_backends.http.exchange import Patience, Post, exchange
 from scaffold_backends.http.pools import ClientPool
@@ -52,7 +53,7 @@ class HttpBackend:
         self._origin = origin
         self._url = httpx.URL(_joined(url, dialect.path))
         timeout = httpx.Timeout(options.read_s, connect=options.connect_s, pool=None)
-        self._pool = ClientPool(timeout, _tls(url, options))
+        self._pool = ClientPool(str(self._url), timeout, _tls(url, options))
         self._prefixes = Prefixes() if getattr(options, "cache", False) else None
         self._patience = Patience(
             attempts=options.attempts,
@@ -151,17 +152,28 @@ def _tls(url: str, options: HttpOptions) -> ssl.SSLContext:
     """Trust what httpx trusts, or SSL_CERT_FILE, and what `ca_file` adds.
 
     Raises:
-        TaskError: it holds no certificate.
+        TaskError: `ca_file` holds no certificate.
+        BadInput: SSL_CERT_FILE holds none.
     """
     if urlsplit(url).scheme != "https":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and takes no time to load
-    context = httpx.create_ssl_context()
+    try:
+        context = httpx.create_ssl_context()
+    except (ssl.SSLError, OSError) as error:
+        file = os.environ.get("SSL_CERT_FILE", "")
+        raise BadInput(
+            f"{file!r} holds no certificate in PEM ({_fault(error)}): the environment variable SSL_CERT_FILE names it. "
+            "Let it name another file, or unset it."
+        ) from None
     if options.ca_file is not None:
         try:
             context.load_verify_locations(options.ca_file)
         except (ssl.SSLError, OSError) as error:
-            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
             raise TaskError(
-                f"{str(options.ca_file)!r} holds no certificate in PEM ({reason})", path=("ca_file",)
+                f"{str(options.ca_file)!r} holds no certificate in PEM ({_fault(error)})", path=("ca_file",)
             ) from None
     return context
+
+
+def _fault(error: ssl.SSLError | OSError) -> str | None:
+    return error.reason if isinstance(error, ssl.SSLError) else error.strerror

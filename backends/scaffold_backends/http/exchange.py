@@ -10,11 +10,13 @@ from collections import deque
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import tenacity
 
 from scaffold.errors import BackendError, BackendUnavailable, BadResponse
+from scaffold_backends.http.proxies import proxy_of
 from scaffold_backends.http.recognise import recognised
 from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, stream_refusal
 from scaffold_backends.http.sse import EventDecoder
@@ -108,7 +110,7 @@ async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, dea
         failed = _given_up(error, _tries(retrying))
     except (httpx.TransportError, TimeoutError) as error:
         reached = not met or not all(isinstance(each, httpx.ConnectError | httpx.ConnectTimeout) for each in met)
-        failed = _unreachable(error, post.origin, _tries(retrying), reached=reached)
+        failed = _unreachable(error, post, _tries(retrying), reached=reached)
     # Raised out here, since httpx's errors hold the request, and with it the key.
     raise failed
 
@@ -158,8 +160,8 @@ def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | Non
     return error
 
 
-def _unreachable(error: Exception, origin: Origin, tries: str, *, reached: bool) -> BackendUnavailable:
-    distrust = _distrust(error)
+def _unreachable(error: Exception, post: Post, tries: str, *, reached: bool) -> BackendUnavailable:
+    origin, distrust = post.origin, _distrust(error)
     if distrust is not None:
         return BackendUnavailable(
             f"the certificate of {origin.name} is not trusted ({distrust.verify_message}). If it is your own server's, "
@@ -168,8 +170,12 @@ def _unreachable(error: Exception, origin: Origin, tries: str, *, reached: bool)
             reached=reached,
         )
     cure = "Check the address, and that the server runs."
-    if isinstance(error, httpx.ProxyError):
-        cure = "Check the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the host in NO_PROXY."
+    if (proxy := proxy_of(str(post.url))) is not None:
+        shown = urlsplit(proxy).netloc.rpartition("@")[2]
+        cure = (
+            f"It was asked for through the proxy {shown}: check HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the "
+            "host in NO_PROXY."
+        )
     reason = _reason(error, origin).rstrip(".")
     return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}", reached=reached)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from scaffold.errors import BackendUnavailable
+from scaffold_backends.http.proxies import proxy_of
 
 if TYPE_CHECKING:
     import ssl
@@ -39,7 +40,9 @@ class ClientPool:
     close any more.
     """
 
-    def __init__(self, timeout: httpx.Timeout, tls: ssl.SSLContext) -> None:
+    def __init__(self, url: str, timeout: httpx.Timeout, tls: ssl.SSLContext) -> None:
+        """`url` is the one that all its clients are used for."""
+        self._url = url
         self._timeout = timeout
         self._tls = tls
         self._lock = threading.Lock()
@@ -87,12 +90,15 @@ class ClientPool:
     def _open(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_REQUESTS_EACH, keepalive_expiry=_KEPT_S)
         try:
-            return httpx.AsyncClient(timeout=self._timeout, verify=self._tls, limits=limits)
+            return httpx.AsyncClient(
+                timeout=self._timeout, verify=self._tls, limits=limits, proxy=proxy_of(self._url), trust_env=False
+            )
         except (ValueError, httpx.InvalidURL, ImportError) as error:
             reason = "it needs `pip install httpx[socks]`" if isinstance(error, ImportError) else "it is no proxy's URL"
         raise BackendUnavailable(
             f"the proxy that the environment names cannot be used: {reason}. "
-            "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."
+            "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
+            reached=False,
         )
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from scaffold_backends.http.dialects.gemini import Gemini, GeminiOptions
 from scaffold_backends.http.dialects.messages import Messages, MessagesOptions
 from scaffold_backends.http.dialects.responses import Responses, ResponsesOptions
 from scaffold_backends.http.options import DialectName, HttpOptions
+from scaffold_backends.http.pricing import is_private
 from scaffold_backends.http.refusals import Origin
 from scaffold_backends.options import read_options
 from scaffold_backends.wrappers.fan_out import FanOut
@@ -39,6 +40,7 @@ _ENDPOINTS: dict[str, DialectName] = {
     "/messages": "messages",
 }
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # one that is not http is refused, not taken for a name
+_BARE = re.compile(r"(?P<host>\[[^]]*\]|[^:/?@]*)(?P<port>:\d+)?(?P<rest>(?:[/?].*)?)")  # an address without a scheme
 _SHORTEST_SECRET = 8  # characters: what is shorter is a word, such as a version's
 _VENDORS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 
@@ -92,7 +94,7 @@ class Preset:
         model = model or self.model
         if not model:
             raise TaskError(f"{self.name} needs a model, as in '{self.name}:MODEL' or '{self.name}:URL#MODEL'")
-        where = base or read.base_url or self._usual_url()
+        where = base or (_endpoint(read.base_url)[0] if read.base_url else self._usual_url())
         shown = shown_url(where)
         key_env, key = self._key(read, shown, is_ours=not base)
         official = self.is_openais or urlsplit(where).hostname in _VENDORS
@@ -113,8 +115,23 @@ class Preset:
                     path=("base_url",),
                 )
             return self.url
-        told = told if "://" in told else f"http://{told}"
-        return told if told.rstrip("/").endswith(self.url_ends) else told.rstrip("/") + self.url_ends
+        url, spoken = _endpoint(told if "://" in told else self._with_scheme(told))
+        if spoken:
+            return url
+        head, mark, query = url.partition("?")
+        head = head.rstrip("/").removesuffix(self.url_ends)
+        return f"{head}{self.url_ends}{mark}{query}"
+
+    def _with_scheme(self, told: str) -> str:
+        """Give an address as a URL; what it leaves out is as where the server usually is: OLLAMA_HOST may be a host."""
+        usual = urlsplit(self.url or "https://")
+        found = _BARE.fullmatch(told)
+        if found is None:
+            return f"{usual.scheme}://{told}"
+        host = found["host"] or usual.hostname or ""
+        port = found["port"] or (f":{usual.port}" if usual.port else "")
+        scheme = "http" if is_private(f"//{host}") else usual.scheme  # no key leaves in the clear for want of a word
+        return f"{scheme}://{host}{port}{found['rest']}"
 
     def _key(self, options: HttpOptions, shown: str, *, is_ours: bool) -> tuple[str, str]:
         """The variable, and the key in it. A URL out of a spec is sent no key unless `key_env` names one.
