@@ -189,18 +189,29 @@ def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Ob
     Each action is cleared again, with its real arguments. What cannot be done does not stop what does not depend on
     it: every node has an observation, whose `status` says what became of it and whose value raises unless
     it was performed. Where the task says so, what was done before a failure is undone, the last of it first; `undone`
-    says what became of that.
+    says what became of that. What still stands, or may, keeps what it rests on, unless a person is asked about each.
     """
     parts = yield from together(
         *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())
     )
     merged = {node: observation for part in parts for node, observation in part.items()}
-    if any(observation.due for observation in merged.values()):
-        for node in reversed(plan.order):
-            if merged[node].undo:
-                undone = yield from _attempt(Act(Planned(merged[node].undo, {UNDOES: merged[node].key}, id=node)))
-                merged[node].undone = undone.status
+    due = {observation.due for observation in merged.values()}
+    if due != {""}:
+        yield from _undo_backwards(plan, merged, each_asked="ask" in due)
     return {planned.id: merged[planned.id] for planned in plan}
+
+
+def _undo_backwards(plan: Plan, done: dict[str, Observation[Any]], *, each_asked: bool) -> Planning[None]:
+    kept: set[str] = set()
+    for node in reversed(plan.order):
+        observation = done[node]
+        stands = observation.status in {"unknown", "withheld"}
+        if observation.undo and (each_asked or node not in kept):
+            undone = yield from _attempt(Act(Planned(observation.undo, {UNDOES: observation.key}, id=node)))
+            observation.undone = undone.status
+            stands = undone.status != "performed"
+        if stands or node in kept:
+            kept |= plan[node].needs()
 
 
 def _carry_out_part(plan: Plan, nodes: list[str], proposal: str) -> Planning[dict[str, Observation[Any]]]:
@@ -236,7 +247,7 @@ def _attempt(move: Act) -> Planning[Observation[Any]]:
             action=move.planned.action,
             status=status,
             reason=error.message,
-            due=error.data.get("due", False),
+            due=error.data.get("due", ""),
         )
     return cast("Observation[Any]", observation)
 

@@ -37,7 +37,7 @@ class Travel:
 
         @fly.undo(effect="irreversible")
         async def give_back(flight: str, gave: dict[str, str]) -> str:
-            if self.how == "not":
+            if self.how in {"not", f"not {flight}"}:
                 raise NotPerformed("the airline is closed")
             if self.how == "break":
                 raise OSError("the line broke")
@@ -121,13 +121,55 @@ def test_a_person_is_asked_about_each(
 def test_an_undo_that_fails_is_reported_as_such(
     world: World, watcher: type[Watcher], travel: Travel, how: str, status: str
 ) -> None:
-    """The observation, the outcome and the error say that what was done is not undone."""
+    """The observation, the outcome and the error say that it is not undone; what it rests on is left, too."""
     travel.how = how
     outcome = world.solve(trip, actions=travel.actions, monitors=[watcher()], task={"oversight": {"undo": "always"}})
-    assert outcome.answer["out"][1] == status
-    assert [each.undone for each in outcome.actions[:2]] == [status] * 2
+    assert [outcome.answer[name][1] for name in ("out", "back")] == ["", status]
+    assert [each.undone for each in outcome.actions[:2]] == ["", status]
     last = list(world.facts(outcome, "action.outcome"))[-1]
-    assert (last["status"], last["compensates"]) == (status, "1/0/0")
+    assert (last["status"], last["compensates"]) == (status, "1/0/1")
+    assert "1/0/0" in outcome.undoable  # which a person is told at the end
+
+
+def test_what_does_not_rest_on_it_is_undone_all_the_same(world: World, watcher: type[Watcher], travel: Travel) -> None:
+    """An undoing that fails keeps only what it rests on, however far down."""
+    travel.how = "not B"
+
+    def planner(_: Task) -> Planning[Any]:
+        plan = Plan(
+            [
+                Planned("fly", {"flight": "A"}, id="first"),
+                Planned("look", {"at": "the weather"}, id="look", after=["first"]),
+                Planned("fly", {"flight": "B"}, id="second", after=["look"]),
+                Planned("fly", {"flight": "C"}, id="aside"),
+                Planned("sleep", {"hotel": "Ritz"}, id="stay", after=["second", "aside"]),
+            ]
+        )
+        done = yield from carry_out(plan, (yield from propose(plan)))
+        return {name: each.undone for name, each in done.items()}
+
+    actions = [world.look, *travel.actions]
+    outcome = world.solve(planner, actions=actions, monitors=[watcher()], task={"oversight": {"undo": "always"}})
+    assert outcome.answer == {"first": "", "look": "", "second": "failed", "aside": "performed", "stay": ""}
+
+
+def test_what_may_have_happened_keeps_what_it_rests_on(world: World, watcher: type[Watcher], travel: Travel) -> None:
+    """An outcome that nobody knows is no failure: nothing is taken away below it by itself, and a person may do so."""
+
+    @action(effect="irreversible")
+    async def pay() -> str:
+        raise OSError("the line broke")
+
+    def planner(_: Task) -> Planning[Any]:
+        plan = Plan([Planned("fly", {"flight": "A"}, id="out"), Planned("pay", id="pay", after=["out"])])
+        done = yield from carry_out(plan, (yield from propose(plan)))
+        return {name: [each.status, each.undone] for name, each in done.items()}
+
+    outcome = world.solve(
+        planner, actions=[*travel.actions, pay], monitors=[watcher()], task={"oversight": {"undo": "always"}}
+    )
+    assert outcome.answer == {"out": ["performed", ""], "pay": ["unknown", ""]}
+    assert (travel.done, list(outcome.undoable)) == (["fly A 1"], ["1/0/0"])
 
 
 def undoing(*undone: Any) -> Any:

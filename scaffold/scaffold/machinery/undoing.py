@@ -23,7 +23,7 @@ class Undoing:
     """What of a run can be undone, and how."""
 
     def __init__(self, task: Task, actions: Mapping[str, Action], state: RunState) -> None:
-        self._due = task.oversight.undo != "offer"
+        self._due = "" if task.oversight.undo == "offer" else task.oversight.undo
         self._actions = actions
         self._state = state
 

@@ -102,7 +102,8 @@ class Observation(Reference[T_co]):
     Attributes:
         undo: name of the action that undoes it, where there is one and it was performed.
         undone: what became of undoing it, where `carry_out` did; empty when it did not.
-        due: it was not performed, and the task says that what its plan has done is to be undone.
+        due: it was not performed, and the task says that what its plan has done is to be undone: by itself (`always`),
+            or where a person says so (`ask`).
     """
 
     __slots__ = ("action", "due", "key", "reason", "status", "undo", "undone")
@@ -117,7 +118,7 @@ class Observation(Reference[T_co]):
         status: ActionStatus | Literal["withheld", "skipped"] = "performed",
         reason: str = "",
         undo: str = "",
-        due: bool = False,
+        due: Literal["", "ask", "always"] = "",
     ) -> None:
         super().__init__(value, provenance)
         self.undo = undo

@@ -155,7 +155,8 @@ class Oversight(_Strict):
         approvers: who may approve: names, or names with the verifier line of each one's key; anybody when empty.
         needs: how many of them have to.
         undo: when a step of a plan fails, what its plan has done before can be undone: `offer` it to the planner, `ask`
-            a person about each, or `always` do so; each undoing goes through the gate.
+            a person about each, or `always` do so, the last first, as far as nothing that rests on it still stands;
+            each undoing goes through the gate.
         unread: what hidden reasoning draws beyond higher stakes.
         monitorability: what has to be known of the reasoning for effects to be cleared.
         budget: what oversight itself may use; its own ledger.
