@@ -217,6 +217,17 @@ class FoldsBare(Protocol):
 
 
 @runtime_checkable
+class Recalls(Protocol):
+    """Somebody told each event as it happens who, when a run is resumed, has to know some of those before.
+
+    Attributes:
+        recalls: what takes in an event from before the resume, with its content's bytes, by the kinds it wants.
+    """
+
+    recalls: Mapping[type[Event], Callable[[Event, bytes], None]]
+
+
+@runtime_checkable
 class Describes(Protocol):
     """A monitor that knows better what an action is: all monitors of the run, and the stakes, read what it gives.
 

@@ -107,6 +107,16 @@ def test_without_a_terminal_the_run_waits_and_is_approved_elsewhere(here: Scaffo
     assert here("audit", "verify", run).status == 0
 
 
+def test_a_resumed_run_tells_earlier_calls_with_their_arguments(here: Scaffold) -> None:
+    """What was proposed and asked before the pause is named by the exact call afterwards too."""
+    run = here("solve", "people.yaml", "--json").json["run"]
+    for each in json.loads(here("approvals", "list", run, "--json").out):
+        here("approvals", "approve", run, each["id"], "--as", "ann")
+    told = here("resume", run).err
+    assert 'ann approved pay(cents=900, invoice="A-1")\n' in told
+    assert 'performed pay(cents=900, invoice="A-1")\n' in told
+
+
 def test_what_is_denied_is_refused(here: Scaffold, folder: Path) -> None:
     """A denial refuses the call."""
     here("solve", "people.yaml")

@@ -89,6 +89,9 @@ class LiveView:
         if told is not None and is_shown(event, told, verbose=self._verbose):
             self._print(Text(told.text, style=_STYLES[told.tone]))
 
+    def earlier(self, event: Event, body: bytes) -> None:
+        self._narrator.tell(event, body)
+
     def piece(self, piece: Piece) -> None:
         for text in self._overheard.lines(piece):
             self._print(Text(text, style=_STYLES["quiet"]))

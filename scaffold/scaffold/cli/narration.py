@@ -21,6 +21,10 @@ _WIDTH = 160
 _decode = msgspec.json.Decoder().decode
 
 
+REMEMBERED: tuple[type[Event], ...] = (ev.ActionProposed, ev.PlanProposed, ev.ApprovalAsked)
+"""The kinds of events that later ones refer to without repeating what they said, also after a resume."""
+
+
 class Told(NamedTuple):
     """One line. `quiet` ones are for those who ask for everything."""
 

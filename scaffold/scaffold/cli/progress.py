@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from scaffold.cli.narration import Narrator, is_shown
+from scaffold.cli.narration import REMEMBERED, Narrator, is_shown
 from scaffold.cli.overhearing import Overheard
 from scaffold.cli.speech import count, line
 from scaffold.vocabulary.events import StepAnswered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from scaffold.machinery.showing import Piece
     from scaffold.vocabulary.events import Event
@@ -28,6 +28,10 @@ class Display(Protocol):
 
     def event(self, event: Event, body: bytes) -> None:
         """Take in one event."""
+        ...
+
+    def earlier(self, event: Event, body: bytes) -> None:
+        """Take in one of before a resume, to which others refer: nothing is shown of it."""
         ...
 
     def piece(self, piece: Piece) -> None:
@@ -79,6 +83,9 @@ class Lines:
             if time.monotonic() - self._said >= self._silence_s:
                 self.say(f"thinking: {count(self._steps, 'step')} so far, {self._tokens:,} tokens")
 
+    def earlier(self, event: Event, body: bytes) -> None:
+        self._narrator.tell(event, body)
+
     def piece(self, piece: Piece) -> None:
         for text in self._overheard.lines(piece):
             self.say(text)
@@ -118,12 +125,20 @@ def guarded(shown: Display) -> _Guarded:
 class _Guarded:
     def __init__(self, shown: Display) -> None:
         self._shown: Display | None = shown
+        self.recalls = dict.fromkeys(REMEMBERED, self._earlier)
 
     def __call__(self, event: Event, body: bytes) -> None:
         if self._shown is not None:
-            try:
-                self._shown.event(event, body)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
-                self._shown = None
-                with contextlib.suppress(OSError, ValueError):
-                    sys.stderr.write(f"warning: progress is no longer shown: {type(error).__name__}: {error}\n")
+            self._take(self._shown.event, event, body)
+
+    def _earlier(self, event: Event, body: bytes) -> None:
+        if self._shown is not None:
+            self._take(self._shown.earlier, event, body)
+
+    def _take(self, show: Callable[[Event, bytes], None], event: Event, body: bytes) -> None:
+        try:
+            show(event, body)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+            self._shown = None
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"warning: progress is no longer shown: {type(error).__name__}: {error}\n")

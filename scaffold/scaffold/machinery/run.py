@@ -15,6 +15,7 @@ import msgspec
 
 from scaffold import errors
 from scaffold.credentials import Credentials
+from scaffold.interfaces import Recalls
 from scaffold.machinery.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.people import Parked, People
 from scaffold.machinery.permissions import HOST, Permissions
@@ -108,7 +109,7 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
         witnesses: keep signed heads elsewhere, too.
         sealer: encrypts content.
         followers: called with each event and its content's bytes, on resume from the first one on.
-        listeners: the same, but only for what happens now.
+        listeners: the same, but only for what happens now; what else each of them Recalls.
         on_piece: called with the words of the work's steps, for a person to see.
         seen: whether that is as they are generated, or once oversight has let a step out.
     """
@@ -270,7 +271,9 @@ class Run:
         """
         checked, recorder = Checked(), self.recorder
         opening: dict[type[Event], Any] = {ev.RunStarted: self._keep_to}
-        recorder.read_by(opening, takers)
+        listening: Sequence[object] = self.setting.listeners
+        recalling = [each.recalls for each in listening if isinstance(each, Recalls)]
+        recorder.read_by(opening, takers, *recalling)
         async with aclosing(checked.all_of(self._journal, self.claim.run)) as batches:
             async for batch in batches:
                 recorder.adopt(batch)
