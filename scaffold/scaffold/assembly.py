@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 import warnings
@@ -26,7 +25,7 @@ from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
 from scaffold.trace.places import journal_of, place_of
-from scaffold.vocabulary.canonical import adapter, canonical, digest, unwritable
+from scaffold.vocabulary.canonical import adapter, canonical, digest, recordable, unwritable
 from scaffold.vocabulary.review import SubjectKind
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
@@ -372,25 +371,11 @@ def _check_recordable(task: Task) -> None:
     inputs: list[tuple[tuple[str, ...], Any]] = [(("inputs", name), value) for name, value in task.inputs.items()]
     for path, value in [(("prompt",), task.prompt), *inputs]:
         try:
-            canonical(adapter(Any).dump_python(value, mode="json"))
+            recordable(value, canonical(adapter(Any).dump_python(value, mode="json")))
         except UnicodeEncodeError:
             raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TaskError(f"cannot be recorded: {unwritable(error)}", path=path) from None
-        if (number := _no_number(value)) is not None:  # it would be written as null, and be that when resumed
-            raise TaskError(f"{number} is no number that can be recorded", path=path)
-
-
-def _no_number(value: Any) -> float | None:
-    """An infinity or NaN that a value of JSON holds somewhere; None where there is none."""
-    match value:
-        case float():
-            return None if math.isfinite(value) else value
-        case dict() | list() | tuple():
-            inner = value.values() if isinstance(value, dict) else value
-            return next((found for each in inner if (found := _no_number(each)) is not None), None)
-        case _:
-            return None
 
 
 def _host_span() -> str:

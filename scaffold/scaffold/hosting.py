@@ -14,7 +14,7 @@ from scaffold.errors import BadInput, Unavailable
 from scaffold.machinery.hosted import Hosted, Said
 from scaffold.machinery.permissions import HOST
 from scaffold.streaming import Feed, Happened
-from scaffold.vocabulary.canonical import canonical, unwritable
+from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.plan import Planned
 from scaffold.vocabulary.task import Task
 
@@ -275,7 +275,7 @@ class GatedRun:
         if self.over:
             raise Unavailable(f"the run {self.id} is over")
         try:
-            canonical(answer)
+            recordable(answer)
         except (TypeError, ValueError, RecursionError) as error:
             raise BadInput(f"the answer cannot be recorded: {unwritable(error)}") from None
         self._answer = answer

@@ -85,6 +85,8 @@ def test_a_number_reads_as_itself(number: float) -> None:
         (Payment, '{"to": "bob", "cents": 5, "from": "me", "extra": 1}'),
         (list[int], "[1, 2,"),
         (list[float], "[1, NaN]"),
+        (Any, '{"mean": NaN}'),
+        (dict, '{"mean": 1e999, "of": null}'),
     ],
 )
 def test_prose_and_what_is_out_of_bounds_is_refused(returns: Any, text: str) -> None:

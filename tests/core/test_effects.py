@@ -231,6 +231,21 @@ def test_an_effect_whose_result_cannot_be_recorded_has_still_happened(
     assert happened == [1]
 
 
+def test_a_result_with_a_number_that_is_none_says_what_became_of_it(world: World) -> None:
+    """What an action gave back is kept, with null in its place and a word of it: it has happened."""
+
+    @action(effect="read")
+    async def measure() -> dict[str, float | None]:
+        return {"mean": float("nan"), "least": None, "most": 2.0}
+
+    def planner(_: Task) -> Planning[Any]:
+        seen: Observation[Any] = yield from act("measure")
+        return [seen.value, seen.reason]
+
+    said = "it gave back nan, which is recorded as null: JSON has no form for it"
+    assert world.solve(planner, actions=[measure]).answer == [{"mean": None, "least": None, "most": 2.0}, said]
+
+
 def test_a_plain_function_runs_in_a_thread(world: World) -> None:
     """An action that is not async does not hold up the event loop."""
     threads: list[str] = []

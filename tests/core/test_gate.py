@@ -134,6 +134,28 @@ def test_a_number_that_canonical_bytes_cannot_hold_is_refused(world: World, watc
     assert not world.done
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_no_number_is_not_taken_for_nothing(world: World, watcher: type[Watcher], number: float) -> None:
+    """What a planner gives an argument that may be left out is refused, as a plan and as a call: it would be null."""
+
+    @action(effect="irreversible")
+    async def withdraw(at_most: float | None = None) -> str:
+        world.done.append((at_most,))
+        return "withdrawn"
+
+    def planner(_: Task) -> Planning[str]:
+        review = yield from propose(Plan([Planned("withdraw", {"at_most": number})]))
+        try:
+            yield from act("withdraw", {"at_most": number})
+        except ActionRefused as refused:
+            return f"{review.objections[0].feedback}; {refused}"
+        return "done"
+
+    outcome = world.solve(planner, monitors=[watcher()], actions=[withdraw])
+    assert outcome.answer.count("do not fit: JSON has no form for a number that is not finite") == 2
+    assert not world.done
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "task", "said"),
     [

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from scaffold import Planning, Task, note, think, together
+from scaffold import Planning, Task, ask, note, think, together
 from scaffold.errors import PlannerError
 from scaffold.interfaces import Surroundings
 from scaffold.vocabulary.moves import Together
@@ -203,6 +204,31 @@ def test_what_cannot_be_written_down_is_told_with_its_place(world: World) -> Non
 
     said = "the planner raised TypeError: a object cannot be recorded: use JSON values, pydantic models or dataclasses"
     assert ended(world, planner) == ("failed", f"{said} (in its move at 1)")
+
+
+class Mean(BaseModel):
+    """What a planner computed."""
+
+    value: float
+    of: str | None = None
+
+
+@pytest.mark.parametrize("found", [{"mean": math.nan}, [None, math.inf], Mean(value=math.nan)])
+def test_a_number_that_is_none_is_not_written_down_as_nothing(world: World, found: Any) -> None:
+    """NaN would be null in a step, a question, a note and an answer: who computed it hears of it instead."""
+
+    def told_by(move: Any) -> str:
+        def planner(_: Task) -> Planning[Any]:
+            return (yield from move()) if move is not None else found
+            yield
+
+        return ended(world, planner)[1]
+
+    said = "cannot be recorded: JSON has no form for a number that is not finite"
+    assert f"{said} (in its move at 0)" in told_by(lambda: think("solve", found))
+    assert f"{said} (in its move at 0)" in told_by(lambda: ask("Is it so?", found))
+    assert f"{said} (in its move at 0)" in told_by(lambda: note("so far", partial=found))
+    assert told_by(None).startswith("the planner's answer cannot be recorded: ")
 
 
 def test_a_planner_that_fails_at_once_has_made_no_move(world: World) -> None:

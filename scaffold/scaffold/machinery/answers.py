@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from scaffold.vocabulary.canonical import adapter, canonical, schema_of
+from scaffold.vocabulary.canonical import adapter, canonical, recordable, schema_of
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,3})?", re.ASCII)
@@ -45,7 +45,9 @@ def recorded(returns: Any, value: Any) -> bytes:
     """Canonical bytes of a value that was read, from which its type reads it again."""
     if returns is str or _reader(returns) is not None:
         return canonical(value)
-    return canonical(adapter(returns).dump_python(value, mode="json", by_alias=True, round_trip=True))
+    return recordable(
+        value, canonical(adapter(returns).dump_python(value, mode="json", by_alias=True, round_trip=True))
+    )
 
 
 @lru_cache(maxsize=256)

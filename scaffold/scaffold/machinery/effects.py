@@ -24,7 +24,7 @@ from scaffold.machinery.undoing import offer_in
 from scaffold.machinery.within import leaving
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
-from scaffold.vocabulary.canonical import canonical, decode, unwritable
+from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable
 from scaffold.vocabulary.plan import is_pending
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject, reason_of
@@ -226,6 +226,8 @@ class Effects:
             try:
                 plain = canonical(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
+                if b"null" in plain and (number := not_finite(value)) is not None:
+                    content["reason"] = f"it gave back {number}, which is recorded as null: JSON has no form for it"
             except (TypeError, ValueError, RecursionError) as error:
                 said = f"it was performed; what it gave back cannot be recorded: {unwritable(error)}"
                 content |= {"value": None, "reason": said if told is None else told.hidden(said)}

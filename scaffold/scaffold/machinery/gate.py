@@ -8,7 +8,7 @@ Nothing else in the project makes a Clearance, and no action runs without one.
 from __future__ import annotations
 
 from functools import partial
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,15 +19,14 @@ from scaffold.machinery.identities import Identities
 from scaffold.machinery.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
-from scaffold.vocabulary.canonical import canonical, decode
+from scaffold.vocabulary.canonical import canonical, decode, not_finite
 from scaffold.vocabulary.clearance import Clearance, Mint
 from scaffold.vocabulary.moves import Review
 from scaffold.vocabulary.plan import ActionCall, is_pending
-from scaffold.vocabulary.references import BARE
 from scaffold.vocabulary.review import SEVERITY, Objection, Subject, Verdict, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from scaffold.credentials import Credentials
     from scaffold.errors import ActionError
@@ -42,6 +41,9 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Act, Propose
     from scaffold.vocabulary.review import Decision, Stakes
     from scaffold.vocabulary.task import Task
+
+
+_NOT_FINITE = "its arguments do not fit: JSON has no form for a number that is not finite"
 
 
 class PlanOnly(Exception):
@@ -126,8 +128,9 @@ class Gate:
                 event, {"asked": msgspec.Raw(what), "calls": calls, "reason": plan.reason}, asked=what
             )
             self._reach("plan.proposed:after")
+        lost = {call.id for call in calls if not_finite(call.arguments) is not None}
         calls = tuple(self._filled_in(call) for call in msgspec.json.decode(canonical(calls), type=list[ActionCall]))
-        checked = _said_before(progress) or await self._check_plan(key, calls)
+        checked = _said_before(progress) or await self._check_plan(key, calls, lost)
         previews = {} if checked else await self._effects.preview(key, calls)
         subject = Subject(kind="plan", key=key, plan=calls, reason=plan.reason, previews=previews)
         stakes = self._reviews.stakes(calls)
@@ -151,12 +154,18 @@ class Gate:
         _, arguments = self._fit(call)
         return call if arguments is None else msgspec.structs.replace(call, arguments=arguments)
 
-    async def _check_plan(self, key: str, calls: Sequence[ActionCall]) -> list[Verdict]:
-        """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room."""
+    async def _check_plan(self, key: str, calls: Sequence[ActionCall], lost: Collection[str]) -> list[Verdict]:
+        """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room.
+
+        Args:
+            key: where it stands.
+            calls: its calls, as they are recorded.
+            lost: those of which a number is not.
+        """
         problems = []
         seen: dict[str, str] = {}
         for call in calls:
-            problem, arguments = self._fit(call)
+            problem, arguments = (_NOT_FINITE, None) if call.id in lost else self._fit(call)
             if not problem and arguments is not None:
                 identity = self._identities.of(call)
                 if identity and identity in seen:
@@ -178,15 +187,15 @@ class Gate:
 
     def _fit(self, call: ActionCall) -> tuple[str, dict[str, Any] | None]:
         """Say what is wrong with a call, or give its arguments; None while some are not known yet."""
-        problem = self._unfit(call.action)
+        problem = self._unfit(call.action) or (_NOT_FINITE if not_finite(call.arguments) is not None else "")
         if problem or is_pending(call.arguments):
             return problem, None
         try:
             arguments = self._actions[call.action].validate(decode(canonical(call.arguments)))
         except ValueError as error:
             return f"its arguments do not fit: {error}", None
-        if not _is_finite(arguments):
-            return "its arguments do not fit: JSON has no form for a number that is not finite", None
+        if not_finite(arguments) is not None:  # it is not what the schema let through
+            return _NOT_FINITE, None
         return "", arguments
 
     def _unfit(self, name: str) -> str:
@@ -518,20 +527,6 @@ class Gate:
             )
         )
         return Clearance(self._mint, call.action, exact, told, observed=self._observe)
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether it holds no number that stands as null in canonical bytes: that is not what the schema let through."""
-    kind = type(value)
-    if kind is float:
-        return isfinite(value)
-    if kind in BARE:
-        return True
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return True
-    return all(map(_is_finite, value))
 
 
 def _blocked(problem: str) -> Verdict:

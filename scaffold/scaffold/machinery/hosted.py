@@ -19,7 +19,7 @@ from scaffold.machinery.recalling import Recalling, Told, retold, said_bytes
 from scaffold.machinery.replay import asked_by
 from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import canonical, unwritable
+from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
 from scaffold.vocabulary.moves import Act, Note, Options, Think, Together
@@ -427,7 +427,7 @@ def _recordable(pending: Pending) -> tuple[bytes, ActionCall | None]:
             call = as_call(move.planned, pending.history)
             return call_asked(call), call
         if isinstance(move, Note):
-            canonical(move.partial)
+            recordable(move.partial)
         return asked_by(pending), None
     except (TypeError, ValueError, RecursionError) as error:
         raise errors.BadInput(f"what was asked cannot be recorded: {unwritable(error)}") from None

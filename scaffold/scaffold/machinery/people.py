@@ -16,7 +16,7 @@ from scaffold.machinery.answers import read_answer, recorded
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.trace.answers import decided_by, why_not
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import adapter, canonical, decode
+from scaffold.vocabulary.canonical import adapter, canonical, decode, recordable
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def _comments(answers: list[Answer]) -> str:
 
 def question_asked(move: Ask) -> bytes:
     """Canonical bytes of what a question asks."""
-    return canonical([move.question, [unwrap(value) for value in move.about], str(move.returns)])
+    return recordable([move.question, [unwrap(value) for value in move.about], str(move.returns)])
 
 
 def answer_from(event: ev.QuestionAnswered, body: bytes, move: Ask) -> Reference[Any]:

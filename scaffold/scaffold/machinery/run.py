@@ -30,7 +30,7 @@ from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import adapter, canonical, digest, unwritable
+from scaffold.vocabulary.canonical import adapter, canonical, digest, recordable, unwritable
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.events import RunStatus
 from scaffold.vocabulary.models import Usage
@@ -351,6 +351,7 @@ class Run:
             case Ask():
                 return await self.people.ask(pending.key, move, pending.history)
             case Note():
+                recordable(move.partial)
                 self.recorder.record(ev.Noted(key=pending.key), {"text": move.text, "partial": move.partial})
                 return None
 
@@ -448,7 +449,7 @@ class Run:
     async def answered(self, answer: Any) -> Outcome:
         """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
         try:
-            plain = json.loads(canonical(answer))
+            plain = json.loads(recordable(answer))
         except (TypeError, ValueError) as problem:
             return await self.end("failed", reason=f"the planner's answer cannot be recorded: {unwritable(problem)}")
         problem_said = _misfit(self.task, plain)

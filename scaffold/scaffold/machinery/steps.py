@@ -30,7 +30,7 @@ from scaffold.machinery.drawing import NOT_COUNTED, Asking, draw, give_up, worst
 from scaffold.machinery.partials import Source
 from scaffold.machinery.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.canonical import adapter, canonical, decode, schema_of
+from scaffold.vocabulary.canonical import adapter, canonical, decode, recordable, schema_of
 from scaffold.vocabulary.composed import oversampled, voted
 from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
@@ -77,8 +77,9 @@ def asked(move: Think) -> bytes:
     schema = _schemas.get(move.returns)
     if schema is None:
         schema = _schemas[move.returns] = msgspec.Raw(canonical(schema_of(move.returns)))
-    return canonical(
-        [move.kind, move.prompt, move.instruction, [*map(unwrap, move.inputs)], schema, move.options.choices]
+    inputs = [*map(unwrap, move.inputs)]
+    return recordable(
+        inputs, canonical([move.kind, move.prompt, move.instruction, inputs, schema, move.options.choices])
     )
 
 

@@ -7,7 +7,10 @@ numbers are written as msgspec writes them (shortest round-trip form).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -29,6 +32,48 @@ def _plain(value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_plain, order="deterministic")
 canonical = _encoder.encode
 decode = msgspec.json.decode
+
+
+def recordable(value: Any, written: bytes | None = None) -> bytes:
+    """Canonical bytes of what somebody says, of which nothing may be lost: `canonical` writes NaN as null.
+
+    Args:
+        value: what is said.
+        written: canonical bytes that hold it, where these are not simply its own.
+
+    Raises:
+        ValueError: it holds an infinity or NaN, for which JSON has no form.
+        TypeError: it holds what no JSON stands for.
+    """
+    written = canonical(value) if written is None else written
+    if b"null" in written and (number := not_finite(value)) is not None:
+        raise ValueError(f"{number} cannot be recorded: JSON has no form for a number that is not finite")
+    return written
+
+
+def not_finite(value: Any) -> float | None:
+    """The first infinity or NaN in a value that would be written as null; None where there is none."""
+    inner: Iterable[Any]
+    match value:
+        case str() | int() | None:
+            return None
+        case float():
+            return None if isfinite(value) else value
+        case dict():
+            inner = value.values()
+        case list() | tuple() | set() | frozenset():
+            inner = value
+        case Reference():
+            inner = (value.value,)
+        case BaseModel() if value.model_config.get("ser_json_inf_nan") != "strings":
+            inner = (each for _, each in value)
+        case msgspec.Struct():
+            inner = msgspec.structs.astuple(value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            inner = (getattr(value, each.name) for each in fields(value))
+        case _:
+            return None
+    return next((found for found in map(not_finite, inner) if found is not None), None)
 
 
 def unwritable(error: Exception) -> str:
