@@ -10,7 +10,7 @@ from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolCallId, Tool, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -78,6 +78,45 @@ async def test_one_call_is_refused_and_another_allowed(front: Front) -> None:
     assert front.done == [("i1", 100)]
     assert sorted(front.statuses(run)) == [("pay", "performed"), ("pay", "refused")]  # LangGraph begins either first
     assert front.thoughts(run) == ["let me see", "done"]
+
+
+@pytest.mark.parametrize("by", ["a ToolNode", "another node", "another node, arguments alone"])
+async def test_a_model_does_not_give_what_the_graph_puts_in(front: Front, by: str) -> None:
+    """A ToolNode takes it out; where another node hands it on, unseen by any reviewer, the call is refused."""
+
+    @tool
+    async def pay(invoice: str, account: Annotated[str, InjectedToolArg] = "ours") -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, account))
+        return "paid"
+
+    given = {"invoice": "i1", "account": "theirs"}
+    async with front.gate(actions_of([pay])).run("pay what is due") as run:
+        (its,) = gated(run, [pay])
+        if by == "a ToolNode":
+            await create_agent(model(given), [its]).ainvoke(GO)
+        else:
+            whole = by == "another node"
+            said = await its.ainvoke({"name": "pay", "args": given, "id": "0", "type": "tool_call"} if whole else given)
+            assert "account: not the model's to give" in str(said)
+    assert front.done == ([("i1", "ours")] if by == "a ToolNode" else [])
+
+
+async def test_a_node_of_ones_own_puts_in_what_no_model_can_give(front: Front) -> None:
+    """An object goes past the gate to the tool, as one that a ToolNode puts in does."""
+    bank = object()
+
+    @tool
+    async def pay(invoice: str, bank: Annotated[Any, InjectedToolArg]) -> str:
+        """Pay an invoice."""
+        front.done.append((invoice, bank))
+        return "paid"
+
+    async with front.gate(actions_of([pay])).run("pay what is due") as run:
+        (its,) = gated(run, [pay])
+        assert await its.ainvoke({"invoice": "i1", "bank": bank}) == "paid"
+    assert front.done == [("i1", bank)]
+    assert [each.arguments for each in run.outcome.actions] == [{"invoice": "i1"}]
 
 
 def test_the_same_without_async(front: Front) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, get_type_hints
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
@@ -23,6 +23,7 @@ from scaffold.adapters.tools import (
     Declares,
     Reach,
     ToolAction,
+    alike,
     declared,
     fitting,
     must_be_gated,
@@ -43,7 +44,7 @@ try:
     from langchain_core.runnables import RunnableConfig
     from langchain_core.tools import BaseTool, Tool
     from langgraph.errors import GraphBubbleUp
-    from langgraph.prebuilt import ToolNode
+    from langgraph.prebuilt import ToolNode, ToolRuntime
     from langgraph.pregel import Pregel
     from langgraph.types import Command
 except ImportError:
@@ -61,6 +62,7 @@ class _OneText(BaseModel):
     tool_input: str
 
 
+_RUNTIME = "runtime"  # a ToolNode puts its own in under this name, whatever the annotation
 _COMMAND = {each.name for each in fields(Command)}
 
 
@@ -135,7 +137,15 @@ class _Front(NamedTuple):
         values = given["args"] if is_call else given
         if isinstance(values, str):
             values = {next(iter(_schema(self.tool)["properties"])): values}
-        beside = {name: value for name, value in values.items() if name in self.put_in}
+        by_node = any(isinstance(value, ToolRuntime) for value in values.values())
+        if by_node and _RUNTIME not in self.put_in:
+            values = {name: value for name, value in values.items() if name != _RUNTIME}
+        # A ToolNode takes out what the model gives under these names; other nodes hand it on.
+        beside = {
+            name: value
+            for name, value in values.items()
+            if name in self.put_in and (by_node or not alike(value, plain(value)))
+        }
         arguments = {name: plain(value) for name, value in values.items() if name not in beside}
         call = given["id"] if is_call else None
         return arguments, Carried(context=(config, call), beside=beside), call
@@ -163,9 +173,18 @@ class GatedTool(BaseTool):
 
     @property
     def func(self) -> Any:
-        """The original's function: a graph reads off its signature what it is to put in."""
+        """What has the signature of the original's function: a ToolNode reads off it what to put in.
+
+        Its runtime is asked for too, which no model can give: a call that has one comes from a ToolNode.
+        """
         original = self._front.tool
-        return getattr(original, "func", None) or getattr(original, "coroutine", None)
+        own = getattr(original, "func", None) or getattr(original, "coroutine", None)
+
+        def signed(**_: Any) -> None:
+            """Stands for a signature."""
+
+        signed.__annotations__ = {_RUNTIME: ToolRuntime, **(get_type_hints(own, include_extras=True) if own else {})}
+        return signed
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:  # noqa: A002 - the library's name
         """Have a call cleared, and the original tool called."""
@@ -305,6 +324,20 @@ def _injected(tool: BaseTool) -> frozenset[str]:
 
 
 def _fit(tool: BaseTool) -> Any:
+    """What checks the arguments that a model gave; one that is the graph's to put in is none of them."""
+    fit, put_in = _fit_own(tool), _injected(tool)
+
+    def fit_what_is_given(arguments: dict[str, Any], carried: Carried) -> dict[str, Any]:
+        for name in arguments:
+            if name in put_in:
+                raise ValueError(f"{name}: not the model's to give; it has to be put in by a ToolNode")
+        fitted: dict[str, Any] = fit(arguments, carried)
+        return fitted
+
+    return fit_what_is_given
+
+
+def _fit_own(tool: BaseTool) -> Any:
     schema = _read_by(tool)
     if isinstance(schema, dict) or not issubclass(schema, BaseModel):
         return fitting(_schema(tool), tool.name, "langgraph")
