@@ -95,15 +95,19 @@ class Step(BaseModel):
     each: str | None = None
     max_tokens: MaxTokens | None = None
 
-    @field_validator("returns")
+    @field_validator("returns", mode="before")
     @classmethod
-    def _is_a_form(cls, returns: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        if isinstance(returns, str) and returns not in _TYPES:
-            said = f"is none of {', '.join(_TYPES)}, and no list of choices{nearest(returns, _TYPES)}"
-            raise PydanticCustomError("returns", "{said}", {"said": said})
-        if returns == ():
-            raise PydanticCustomError("returns", "is a list of no choices: name at least one")
-        return returns
+    def _is_a_form(cls, returns: Any) -> Any:
+        if returns is None or returns in _TYPES:
+            return returns
+        if isinstance(returns, list | tuple):
+            if not returns:
+                raise ValueError("is a list of no choices: name at least one")
+            if no_text := [choice for choice in returns if not isinstance(choice, str)]:
+                raise ValueError(f"is a list of texts to choose from: put {no_text[0]!r} in quotes")
+            return returns
+        meant = nearest(str(returns), _TYPES)
+        raise ValueError(f"is none of {', '.join(_TYPES)}, and no list of choices: {returns!r}{meant}")
 
     @property
     def before(self) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaffold.errors import BadInput, TaskError, nearest
+from scaffold.errors import BadInput, TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 Place = tuple[str | int, ...]
@@ -19,12 +19,6 @@ _MOST_VALUES = 1_000_000
 _DEEPEST = 100
 _SHOWN_DEEP = 6  # keys of a place in the message that it is too deep
 _SHOWN = 60  # letters of a value in a message
-
-
-def unknown(key: str, known: Iterable[str]) -> str:
-    """Say that a key is not known, and which one may have been meant."""
-    known = list(dict.fromkeys(known))
-    return f"is not known{nearest(key, known) or '; known are ' + ', '.join(known)}"
 
 
 def show(value: Any) -> str:
@@ -204,6 +198,8 @@ class _Reader:
         if self._count > _MOST_VALUES or len(place) > _DEEPEST:
             raise self._fault("is too large, or refers to itself", place[:_SHOWN_DEEP], node)
         self.lines[place] = node.start_mark.line + 1 if line is None else line
+        if node.id != "scalar" and not node.tag.endswith((":map", ":seq")):
+            raise self._tagged(node, place)
         if node.id == "mapping":
             return self._mapping(node, place)
         if node.id == "sequence":
@@ -241,7 +237,10 @@ class _Reader:
                     raise self._fault(f"{node.value} is no number that can be recorded", place, node)
                 return number
             case _:
-                raise self._fault(f"the tag {node.tag!r} is not understood here", place, node)
+                raise self._tagged(node, place)
+
+    def _tagged(self, node: Any, place: Place) -> TaskError:
+        return self._fault(f"the tag {node.tag!r} is not understood here", place, node)
 
     def _fault(self, message: str, place: Place, node: Any) -> TaskError:
         return TaskError(message, path=place, where=f"{self._path}:{node.start_mark.line + 1}")

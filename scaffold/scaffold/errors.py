@@ -70,6 +70,12 @@ def nearest(name: str, known: Iterable[str], *, alike: float = 0.5) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def unknown(key: str, known: Iterable[str]) -> str:
+    """Say that a key is not known, and which one may have been meant."""
+    known = list(dict.fromkeys(known))
+    return f"is not known{nearest(key, known) or '; known are ' + ', '.join(known)}"
+
+
 # --- what the user gave
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from scaffold.errors import TaskError, nearest
+from scaffold.fitting import first_fault, in_words
 from scaffold.vocabulary.task import Goal, Limits
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def _declared(spec: ActionSpec) -> Limits:
     try:
         return Limits.model_validate(spec.limits)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
+        fault = first_fault(error)
         where = ".".join(str(part) for part in fault["loc"])
-        raise TaskError(f"the limits that {spec.name!r} declares do not fit: {where}: {fault['msg']}") from None
+        said = in_words(fault, Limits)
+        raise TaskError(f"the limits that {spec.name!r} declares do not fit: {where}: {said}") from None
 
 
 def _goals(spec: ActionSpec, limits: Limits, name: str) -> Iterator[Goal]:

@@ -21,6 +21,7 @@ from typing_extensions import Format, get_annotations
 
 from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
+from scaffold.fitting import first_fault, in_words
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
@@ -162,13 +163,15 @@ def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str
     try:
         return model.model_validate(dict(options), context={FIND: find})
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+        fault = first_fault(error)
+        said = in_words(fault, model)
         given = "" if fault["type"] in _SAY_IT_ALL else f", not {reprlib.repr(fault['input'])}"
         raise TaskError(said + given, path=(*path, *fault["loc"])) from None
 
 
-_SAY_IT_ALL = frozenset({"value_error", "missing", "code", "too_short", "too_long"})  # pydantic's kinds of fault
+_SAY_IT_ALL = frozenset(  # pydantic's kinds of fault
+    {"value_error", "extra_forbidden", "missing", "code", "too_short", "too_long"}
+)
 
 
 def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:

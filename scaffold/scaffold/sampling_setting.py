@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.document import show, unknown
-from scaffold.errors import TaskError
+from scaffold.document import show
+from scaffold.errors import TaskError, unknown
 from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.monitorability import Monitorability

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scaffold.document import show, unknown
+from scaffold.document import show
+from scaffold.errors import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

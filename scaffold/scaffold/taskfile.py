@@ -24,14 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import msgspec
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from scaffold import document as documents
 from scaffold import registry
 from scaffold.agent import Scaffold, planner_of
 from scaffold.credentials import Credentials
-from scaffold.document import Document, Faults, Place, show, unknown
-from scaffold.errors import BadInput, TaskError, nearest
+from scaffold.document import Document, Faults, Place, show
+from scaffold.errors import BadInput, TaskError, nearest, unknown
+from scaffold.fitting import fields_at, first_fault, in_words
 from scaffold.inputs import read_inputs
 from scaffold.interfaces import TakesCredentials
 from scaffold.sampling_setting import read_calibration, read_monitorability, read_sampling
@@ -46,7 +47,7 @@ from scaffold.settings import (
     read_prompts,
     read_texts,
 )
-from scaffold.vocabulary.task import Goal, Task
+from scaffold.vocabulary.task import Goal, GoalKind, Task
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, ActionSource, Backend, Monitor
@@ -466,9 +467,7 @@ def _task(document: Document, inputs: dict[str, Any], tainted: list[str], action
 
 def _fault(document: Document, error: ValidationError) -> TaskError:
     """The first fault that pydantic found, in words for who wrote the file."""
-    # A key that is not known comes first: what is missing is often what it was meant to be.
-    faults = error.errors(include_url=False)
-    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    fault = first_fault(error)
     place: Place = fault["loc"] or ("goals",)  # of the task as a whole only the goals' names are checked
     if fault["type"] == "extra_forbidden":
         return document.fault(unknown(str(place[-1]), _known_at(place[:-1])), place)
@@ -478,8 +477,7 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
                 "says nothing: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1]
             )
         return document.fault("is missing: say what is asked" if place == ("prompt",) else "is missing", place)
-    message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    message = _IN_YAML.get(fault["type"], message)
+    message = in_words(fault, Task)
     _, found = document.where(place)
     if found == ("answer",):
         message = "should be text, integer, number, boolean or a list of texts to choose from"
@@ -491,25 +489,7 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
     return document.fault(message + shown, found)
 
 
-# What pydantic calls its own types by is not what a file's author knows them by.
-_IN_YAML = {
-    "tuple_type": "is a list",
-    "model_type": "is a mapping",
-    "dict_type": "is a mapping",
-    "string_type": "is text",
-}
-
-
 def _known_at(place: Place) -> list[str]:
     """Keys that a part of a task may have."""
-    model: Any = Task
-    for part in place:
-        if isinstance(part, str) and part in model.model_fields:  # else it is a name, such as an action's
-            annotation = model.model_fields[part].annotation
-            model = next((each for each in (annotation, *get_args(annotation)) if _is_model(each)), Task)
-    kinds = ["objective", "constraint", "principle"] if model is Goal else []
-    return [*model.model_fields, *kinds]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    fields = fields_at(Task, place)
+    return [*fields, *get_args(GoalKind)] if fields == list(Goal.model_fields) else fields

@@ -68,6 +68,11 @@ FAULTS = {
     "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: is a number"),
     "more samples than memory": ("prompt: a\nsampling: {majority: 100000000000}\n", ":2: sampling.majority: is 10,000 at most"),
     "prompts": ("prompt: a\nprompts: here\n", ":2: prompts: there is no folder 'here'"),
+    "goal of two kinds": ("prompt: a\ngoals:\n  - principle: be kind\n    constraint: be quick\n", ":3: goals.0: has `constraint` and `principle`: a goal is one sentence, of one kind; make it two goals"),
+    "goal with a statement beside its kind": ("prompt: a\ngoals:\n  - objective: be kind\n    statement: be quick\n", ":3: goals.0: has `objective` and `statement`"),
+    "tag on a mapping": ("prompt: a\ninputs:\n  s: !vault {path: x}\n", ":3: inputs.s: the tag '!vault' is not understood here"),
+    "tag on a list": ("prompt: a\ninputs:\n  s: !!set [x]\n", ":3: inputs.s: the tag 'tag:yaml.org,2002:set' is not understood here"),
+    "step without what it is to do": ("prompt: a\nplanner:\n  use: workflow\n  options:\n    steps:\n      - id: a\n        instruktion: x\n", ":7: planner.options.steps.0.instruktion: is not known; did you mean 'instruction'?"),
     "judge without a model": ("prompt: a\nmonitors: [goals]\ngoals: [x]\n", "the monitor 'goals' needs a backend"),
 }  # fmt: skip
 

@@ -137,7 +137,7 @@ def test_a_critic_that_raises_ends_the_run(solve: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "critics: Field required"),
+        ({}, "critics: is missing"),
         ({"critics": []}, "critics: Tuple should have at least 1 item"),
         ({"critics": ["math:pi"]}, "critics.0: 'math:pi' is a float, which cannot be called"),
         ({"critics": [even], "rounds": 0}, "rounds: "),

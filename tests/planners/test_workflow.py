@@ -92,8 +92,28 @@ def test_outputs_keep_where_they_came_from() -> None:
             "steps.0.sampling: is either",
         ),
         ({"steps": [{"id": "a", "instruction": "x", "kind": "guess"}]}, "steps.0.kind: "),
-        ({"steps": [{"id": "a"}]}, "steps.0.instruction: Field required"),
-        ({"steps": [{"id": "a", "instruction": "x", "nedds": ["a"]}]}, "steps.0.nedds: "),
+        (
+            {"steps": [{"id": "a", "instruction": "x", "returns": "int"}]},
+            "integer, number, boolean, list, and no list of choices: 'int'; did you mean 'integer'?",
+        ),
+        (
+            {"steps": [{"id": "a", "instruction": "x", "returns": ["1", 2]}]},
+            "steps.0.returns: is a list of texts to choose from: put 2 in quotes",
+        ),
+        ({"steps": [{"id": "a"}]}, "steps.0.instruction: is missing"),
+        (
+            {"steps": [{"id": "a", "instruktion": "x"}]},
+            "steps.0.instruktion: is not known; did you mean 'instruction'?",
+        ),
+        (
+            {"steps": [{"id": "a", "instruction": "x", "nedds": ["a"]}]},
+            "steps.0.nedds: is not known; did you mean 'needs'?",
+        ),
+        ({"steps": [{"id": "a", "instruction": "x", "needs": "b"}]}, "steps.0.needs: is a list, not 'b'"),
+        (
+            {"steps": [{"id": "a", "instruction": "x", "sampling": {"majorty": 3}}]},
+            "steps.0.sampling.majorty: is not known; did you mean 'majority'?",
+        ),
         (
             {"steps": [{"id": "a", "instruction": "x", "each": "b"}]},
             "steps.0.each: step 'a' is for each of 'b'",

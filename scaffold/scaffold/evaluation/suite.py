@@ -24,8 +24,8 @@ from scaffold import document as documents
 from scaffold import registry, taskfile
 from scaffold.batch.items import Fault, Item, Line, line_of, made_of, read_lines
 from scaffold.batch.results import digest_of
-from scaffold.document import Document, show, unknown
-from scaffold.errors import BadInput, TaskError
+from scaffold.document import Document, show
+from scaffold.errors import BadInput, TaskError, unknown
 from scaffold.evaluation.scoring import NOTHING, Scorer, make_scorer
 
 if TYPE_CHECKING:

@@ -60,12 +60,16 @@ class Goal(_Strict):
     def _kind_as_key(cls, data: Any) -> Any:
         if isinstance(data, str):
             return {"statement": data}
-        if isinstance(data, dict) and "statement" not in data:
-            kinds = [kind for kind in _GOAL_KINDS if kind in data]
-            if len(kinds) == 1:
-                rest = {name: value for name, value in data.items() if name != kinds[0]}
-                return {"kind": kinds[0], "statement": data[kinds[0]], **rest}
-        return data
+        if not isinstance(data, dict):
+            return data
+        kinds = [kind for kind in _GOAL_KINDS if kind in data]
+        said = [*kinds, *(name for name in ("kind", "statement") if kinds and name in data)]
+        if len(said) > 1:
+            raise ValueError(f"has `{said[0]}` and `{said[1]}`: a goal is one sentence, of one kind; make it two goals")
+        if not kinds:
+            return data
+        rest = {name: value for name, value in data.items() if name != kinds[0]}
+        return {"kind": kinds[0], "statement": data[kinds[0]], **rest}
 
     @model_validator(mode="after")
     def _named(self) -> "Goal":

@@ -1,0 +1,52 @@
+"""What does not fit a pydantic model, in words for who wrote it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from scaffold.errors import unknown
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# What pydantic calls its own types by is not what a file's author knows them by.
+_IN_YAML = {
+    "tuple_type": "is a list",
+    "model_type": "is a mapping",
+    "dict_type": "is a mapping",
+    "string_type": "is text",
+    "missing": "is missing",
+}
+
+
+def first_fault(error: ValidationError) -> ErrorDetails:
+    """The fault to tell; a key that is not known comes first: what is missing is often what it was meant to be."""
+    faults = error.errors(include_url=False)
+    return next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+
+
+def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    """A fault of what was given for a model; the value that was given is not in it."""
+    if fault["type"] == "extra_forbidden":
+        return unknown(str(fault["loc"][-1]), fields_at(model, fault["loc"][:-1]))
+    said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return _IN_YAML.get(fault["type"], said)
+
+
+def fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """Keys that may stand at a place within a model."""
+    return list(_model_at(model, place).model_fields)
+
+
+def _model_at(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel]:
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:  # else it is a name, such as an action's
+            annotation = model.model_fields[part].annotation
+            model = next((each for each in (annotation, *get_args(annotation)) if _is_model(each)), model)
+    return model
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
