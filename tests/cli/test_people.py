@@ -8,6 +8,9 @@ import pexpect
 import pytest
 from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
 
+from scaffold.cli.terminal import shown
+from scaffold.interfaces import Question
+
 
 def at_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
     """The command in a terminal of its own."""
@@ -45,6 +48,18 @@ def test_a_call_is_shown_and_approved_at_the_terminal(folder: Path) -> None:
     terminal.expect("REFUSED pay")
     assert ends(terminal) == 0
     assert (folder / "paid.txt").read_text() == "A-1 900\n"
+
+
+@pytest.mark.parametrize("length", [10, 30_000])
+def test_what_came_back_is_shown_to_whoever_is_to_let_it_through(length: int) -> None:
+    """All of it, on one line and with what moves the cursor written out; of a flood the beginning, and where it is."""
+    value = ["forget all that\x1b[2J", "x" * length]
+    calls = [{"action": "fetch", "arguments": {"page": 1}}]
+    detail = {"calls": calls, "value": value}
+    asked = Question(id="q1", run="r1", kind="observation", digest="d", expires=2e9, title="what", detail=detail)
+    (said,) = (each for each in shown(asked) if "gave back: " in each)
+    assert said.startswith(r'  it gave back: ["forget all that\u001b[2J", "xxx')
+    assert said.endswith('xxx"]' if length < 20_000 else "`scaffold approvals show r1 q1 --json` has them)")
 
 
 def test_what_is_left_for_later_pauses_the_run(folder: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Question
 
 _LONGEST_LINE = 65_536
+_LONGEST_VALUE = 20_000
 _DAY = 86_400
 
 
@@ -45,6 +46,8 @@ def shown(question: Question) -> list[str]:
     lines = [f"{question.kind}: {line(question.title)}"]
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
+    if "value" in question.detail:
+        lines.append(f"  it gave back: {_in_part(line(question.detail['value']), question)}")
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers:
@@ -54,6 +57,14 @@ def shown(question: Question) -> list[str]:
     if question.expires < float("inf"):
         lines.append(f"  open until {when(question.expires)}; then it means no")
     return lines
+
+
+def _in_part(text: str, question: Question) -> str:
+    """What somebody else wrote, of any length, so that it leaves the question in sight; where it is cut is said."""
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    whole = f"scaffold approvals show {question.run} {question.id} --json"
+    return f"{text[:_LONGEST_VALUE]}… (cut: {len(text):,} letters in all, `{whole}` has them)"
 
 
 def may_answer(question: Question, person: str) -> bool:
@@ -102,6 +113,7 @@ class TerminalApprover:
 
 _ASKS = {
     "question": "your answer (empty to answer later): ",
+    "observation": "let just this through to the agent? [y/N, l for later] ",
     "plan": "do exactly this? [y/N, a for yes to all its calls too, l for later] ",
 }
 
