@@ -1,8 +1,9 @@
 """Chat-completion chunks, as OpenAI-compatible servers and llama.cpp stream them, folded into Deltas.
 
 The shape is that of https://platform.openai.com/docs/api-reference/chat-streaming with the widespread additions
-`reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (Ollama, vLLM, OpenRouter) and `reasoning_details`, which
-OpenRouter wants back as they came (https://openrouter.ai/docs/use-cases/reasoning-tokens).
+`reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (Ollama, vLLM, OpenRouter), `reasoning_details`, which
+OpenRouter wants back as they came (https://openrouter.ai/docs/use-cases/reasoning-tokens), and content in parts, of
+which some are thinking (Mistral, https://docs.mistral.ai/capabilities/reasoning).
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
 _FINISHES: dict[str, Finish] = {
     "stop": "stop",
     "eos": "stop",
+    "eos_token": "stop",  # text-generation-inference
     "end_turn": "stop",
     "stop_sequence": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",  # Mistral
     # The provider's filter took the rest of the sample away.
     "content_filter": "cut",
 }
 
 
 class _Piece(msgspec.Struct):
-    content: str | None = None
+    content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -92,6 +95,8 @@ class Chunk(msgspec.Struct):
     usage: _Usage | None = None
     timings: dict[str, Any] | None = None
     error: Any = None
+    object: Any = None
+    message: Any = None
 
 
 class ChunkReader:
@@ -125,25 +130,23 @@ class ChunkReader:
                 raise BadResponse(message) from error
         if chunk.usage is not None:
             self._count(chunk.usage.counted(), per_sample=chunk.timings is not None)
-        return [
-            delta
-            for choice in chunk.choices or ()
-            if self._samples.is_open(choice.index) and (delta := self._choice(choice)) is not None
-        ]
+        return [delta for choice in chunk.choices or () if (delta := self._choice(choice)) is not None]
 
     def _choice(self, choice: _Choice) -> Delta | None:
         piece = choice.delta or _Piece()
-        # Some servers say "" of a sample that goes on.
-        finish = _FINISHES.get(choice.finish_reason, "error") if choice.finish_reason else None
+        # Some servers say "" of a sample that goes on, and some "STOP" of one that does not.
+        finish = _FINISHES.get(choice.finish_reason.lower(), "error") if choice.finish_reason else None
         scored = choice.logprobs and choice.logprobs.content
         if piece.reasoning_details:
             _join(self._details.setdefault(choice.index, []), piece.reasoning_details)
         details = self._details.pop(choice.index, None) if finish is not None else None
-        text = piece.content or ""
+        text, thought = piece.content or "", piece.reasoning_content or piece.reasoning or ""
+        if not isinstance(text, str):
+            text, thought = _told(text, "text"), thought + _told(text, "thinking")
         return self._samples.piece(
             choice.index,
             text=text + piece.refusal if piece.refusal else text,
-            reasoning=piece.reasoning_content or piece.reasoning or "",
+            reasoning=thought,
             finish=finish,
             logprob=math.fsum(token.logprob or 0.0 for token in scored) if scored else None,
             block=_block(details) if details else None,
@@ -170,6 +173,14 @@ class ChunkReader:
             BadResponse: a sample has not ended, so the stream was cut.
         """
         return priced(self._samples.end(self._usage), self._prices)
+
+
+def _told(parts: Any, kind: str) -> str:
+    """What content in parts says of one kind; thinking has parts of its own."""
+    if isinstance(parts, str):
+        return parts
+    told = [part.get(kind) for part in parts if part.get("type") == kind] if isinstance(parts, list) else []
+    return "".join(each if kind == "text" and isinstance(each, str) else _told(each, "text") for each in told)
 
 
 def priced(last: Delta, prices: Prices | None, written: int = 0) -> Delta:

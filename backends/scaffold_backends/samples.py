@@ -61,7 +61,12 @@ class Samples:
         logprob: float | None = None,
         block: ReasoningBlock | None = None,
     ) -> Delta | None:
-        """Take a piece of an open sample; gives what may be passed on now."""
+        """Take a piece of a sample; gives what may be passed on now.
+
+        Raises:
+            BadResponse: nobody asked for the sample, or more of it comes than what was passed on as its end.
+        """
+        ended = not self.is_open(index)
         if self._halves or not (text.isascii() and reasoning.isascii()):
             text = self._joined(index, "text", text, last=finish is not None)
             reasoning = self._joined(index, "reasoning", reasoning, last=finish is not None)
@@ -76,6 +81,10 @@ class Samples:
             text, finish = self._stops[index].feed(text, finish)
         if not (text or reasoning or finish or block or logprob is not None):
             return None
+        if ended:
+            if text or reasoning:
+                self._go_on(index, text, reasoning, finish)
+            return None
         delta = Delta(index + self._first, text, reasoning, finish, None, logprob, block)
         if finish is None:
             return delta
@@ -84,6 +93,15 @@ class Samples:
             return delta
         self._held = delta
         return None
+
+    def _go_on(self, index: int, text: str, reasoning: str, finish: Finish | None) -> None:
+        """Take more of a sample whose end is held back: some servers say of each piece that it is the last."""
+        held = self._held
+        if held is None or held.index != index + self._first:
+            raise BadResponse(f"more of sample {index + self._first} was sent after its end")
+        self._held = msgspec.structs.replace(
+            held, text=held.text + text, reasoning=held.reasoning + reasoning, finish=finish or held.finish
+        )
 
     def _joined(self, index: int, which: str, piece: str, *, last: bool) -> str:
         """A piece that can be encoded: half a character waits for its other half."""
@@ -95,8 +113,8 @@ class Samples:
     def end(self, usage: Usage | None) -> Delta:
         """Give the last Delta, with the usage.
 
-        A server that does not count leaves us to guess, from the length of the texts and the number of pieces; such
-        a Usage says `guessed`, and does not know its price.
+        A server that does not count, or counts nothing, leaves us to guess, from the length of the texts and the number
+        of pieces; such a Usage says `guessed`, and does not know its price.
 
         Raises:
             BadResponse: a sample has not ended, so the stream was cut.
@@ -104,8 +122,9 @@ class Samples:
         if self._held is None:
             missing = ", ".join(str(index + self._first) for index in sorted(self._open))
             message = f"the stream ended before sample {missing} did, after {self._pieces} pieces of text"
-            raise BadResponse(message)
-        return msgspec.structs.replace(self._held, usage=usage or self._guess())
+            hint = ". A server that gives one sample at a time needs option 'n: false'"
+            raise BadResponse(message + hint if len(self._open) < self._request.n else message)
+        return msgspec.structs.replace(self._held, usage=usage if usage is not None and usage.tokens else self._guess())
 
     def _guess(self) -> Usage:
         prompt = sum(len(clean(message.content).encode()) for message in self._request.messages)

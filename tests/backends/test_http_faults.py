@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import socket
 import time
+import zlib
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -86,7 +88,7 @@ def test_a_server_that_is_down(wire: Wire) -> None:
 
 
 def test_waiting_for_a_server_that_is_down_costs_nothing(tmp_path: Path) -> None:
-    """However often a run is resumed: nothing was sent, and the budget stays whole; one that hangs up is paid."""
+    """However often a run is resumed: nothing was begun, so the budget is whole; one that hangs up is paid."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,6 +103,16 @@ def test_waiting_for_a_server_that_is_down_costs_nothing(tmp_path: Path) -> None
         for _ in range(3):
             assert (outcome.status, outcome.usage["model"].tokens) == ("unavailable", 0)
             outcome = agent(said).resume_sync(outcome.run)
+
+    async def refused(status: str) -> int:
+        async with Replay([CHAT.refused(status)]) as server:
+            outcome = await agent({**down, "use": f"{server.url}#m"}).solve(task)
+            assert outcome.status == "unavailable"
+            return outcome.usage["model"].tokens
+
+    for status in ("429 Too Many Requests", "401 Unauthorized", "402 Payment Required"):
+        assert asyncio.run(refused(status)) == 0
+    assert asyncio.run(refused("504 Gateway Timeout")) > 0  # who knows what stands behind it
     with socket.create_server(("127.0.0.1", 0)) as hasty:
         told: list[int] = []
 
@@ -252,6 +264,42 @@ def test_an_overload_inside_a_stream(wire: Wire) -> None:
     deltas, server = run(wire, [STREAM, *preamble, wire.busy, END], wire.good())
     assert (texts(deltas), len(server.requests)) == (["hello"], 2)
     fails(BadResponse, wire, [STREAM, *wire.begin, wire.piece("hel"), wire.busy, END], wire.good())
+
+
+@every
+def test_an_error_behind_a_status_of_success_is_an_error(wire: Wire) -> None:
+    """Gateways answer 200 before they know: what their error says of itself counts, whether it can pass included."""
+    for code, error in ((401, NotAuthorised), (400, BadRequest)):
+        body = json.dumps({"error": {"code": code, "message": "because of this"}}).encode()
+        assert "because of this" in fails(error, wire, answer("200 OK", body), wire.good())
+    busy = answer("200 OK", b'{"error": {"code": 429, "message": "slow down"}}')
+    deltas, server = run(wire, busy, wire.good())
+    assert (texts(deltas), len(server.requests)) == (["hello"], 2)
+
+
+@every
+@pytest.mark.parametrize(
+    "kind", ["", "Content-Type: application/json\r\n", "Content-Type: text/plain; charset=utf-8\r\n"]
+)
+def test_a_stream_is_known_by_its_look(wire: Wire, kind: str) -> None:
+    """Servers send streams as JSON, as plain text or as nothing at all; official clients read them all the same."""
+    head = f"HTTP/1.1 200 OK\r\n{kind}Content-Encoding: None\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    for before in (b"", b"\n\n", b": still here\n\n", b"\xef\xbb\xbf"):
+        first = [part(before)] if before else []
+        deltas, _ = run(wire, [head, *first, *wire.begin, wire.piece("hello"), *wire.end])
+        assert texts(deltas) == ["hello"]
+
+
+def test_a_compressed_refusal_is_read() -> None:
+    """A proxy that compresses all it passes on makes no riddle of an error; what only says that it is, is shown."""
+    said = json.dumps({"error": {"message": "prompt is too long"}}).encode()
+    for packed, packing in ((gzip.compress(said), "gzip"), (zlib.compress(said), "deflate"), (said, "gzip")):
+        fails(ContextOverflow, CHAT, answer("400 Bad Request", packed, Content_Encoding=packing))
+    bomb = gzip.compress(b"x" * 10_000_000)
+    assert len(fails(BadRequest, CHAT, answer("400 Bad Request", bomb, Content_Encoding="gzip"))) < 700
+    assert "compressed its stream ('br')" in fails(
+        BadResponse, CHAT, answer("200 OK", b"data: x", "text/event-stream", Content_Encoding="br")
+    )
 
 
 @every

@@ -119,6 +119,8 @@ def test_a_spent_quota_is_not_asked_again() -> None:
     """OpenAI sends 429 for an empty account too, which waiting does not fill."""
     message = fails(BackendUnavailable, refused("429 Too Many", "spent", "insufficient_quota"), good())
     assert "billing" in message
+    said = "Your credit balance is too low to access the API."  # Anthropic's words, with status 400
+    assert "billing" in fails(BackendUnavailable, refused("400 Bad Request", said, "invalid_request_error"), good())
 
 
 def test_refused_key_names_the_variable_and_not_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +152,13 @@ def test_missing_key_is_said_before_any_request(monkeypatch: pytest.MonkeyPatch)
         "This model's maximum context length is 8192 tokens.",
         "request (3031 tokens) exceeds the available context size (512 tokens), try increasing it",
         "prompt is too long: 210000 tokens > 200000 maximum",
+        "The decoder prompt (length 9000) is longer than the maximum model length of 4096",
+        "The input (9000 tokens) is longer than the model's context length (4096 tokens).",
+        "Input length (9000 tokens) exceeds the maximum allowed length (4096 tokens)",
+        "Input validation error: `inputs` must have less than 1024 tokens. Given: 2000",
+        "The prompt (total length 9000) is too long to fit into the model (context length 4096).",
+        "This model's maximum prompt length is 131072 but the request contains 200000 tokens",
+        "Trying to keep the first 6402 tokens, but the model is loaded with context length of only 4096 tokens",
     ],
 )
 def test_long_prompts_are_known_by_their_words(message: str) -> None:
@@ -160,6 +169,29 @@ def test_long_prompts_are_known_by_their_words(message: str) -> None:
 def test_long_prompts_are_known_by_their_code() -> None:
     """OpenAI's code for a prompt that is too long becomes a ContextOverflow."""
     fails(ContextOverflow, refused("400 Bad Request", "too much", "context_length_exceeded"))
+
+
+@pytest.mark.parametrize(
+    ("error", "option"),
+    [
+        ({"message": "Unsupported value: temperature", "param": "temperature"}, "omit: [temperature]"),
+        ({"message": "It is not supported.", "param": "response_format"}, "schema: false"),
+        ({"message": "n above 1 is not supported", "param": "n"}, "n: false"),
+        (
+            {"message": {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs"}]}},
+            "omit: [seed]",
+        ),
+        ({"message": "The model is not supported", "param": "model"}, ""),
+        ({"message": "It is below 0", "param": "temperature"}, ""),
+        ({"message": "It is not supported", "param": "messages.[0].content"}, ""),
+        ({"message": "It is not supported", "detail": [{"loc": ["body", 3]}], "param": ["seed"]}, ""),
+    ],
+)
+def test_a_field_that_a_server_does_not_take_is_told_with_its_option(error: dict[str, Any], option: str) -> None:
+    """Models refuse a temperature, a seed, a schema: the option that leaves the field out is named."""
+    body = json.dumps({"error": error}).encode()
+    message = fails(BadRequest, answer("400 Bad Request", body), good())
+    assert (f"Set option '{option}'" in message) if option else ("Set option" not in message)
 
 
 def test_a_stream_cut_in_the_middle_is_not_asked_again() -> None:
@@ -174,6 +206,51 @@ def test_a_stream_that_ends_early_is_no_answer() -> None:
     fails(BadResponse, [STREAM, said("hel"), END])
 
 
+def test_samples_that_never_come_are_told_with_the_option() -> None:
+    """A server that passes over `n` gives one sample where several were asked for."""
+    assert "'n: false'" in fails(BadResponse, good(), samples=3)
+    assert "'n: false'" not in fails(BadResponse, [STREAM, said("a"), DONE, END], samples=3)
+
+
+def test_a_server_that_calls_each_piece_the_last_is_read_to_its_end() -> None:
+    """What comes after a finish is part of the sample; where its end was passed on, the stream is no good."""
+    pieces = [said("a", finish="stop"), said("b", finish="stop"), said("", finish="stop")]
+    deltas, _ = run([STREAM, *pieces, USAGE, DONE, END])
+    assert texts(deltas) == ["ab"]
+    deltas, _ = run([STREAM, said("x", 1, "stop"), *pieces[:1], said("b", finish="length"), DONE, END], samples=2)
+    assert texts(deltas) == ["ab", "x"]
+    assert deltas[-1].finish == "length"
+    fails(BadResponse, [STREAM, *pieces, said("x", 1, "stop"), DONE, END], samples=2)
+
+
+@pytest.mark.parametrize(
+    ("said_so", "finish"),
+    [("eos_token", "stop"), ("STOP", "stop"), ("model_length", "length"), ("MAX_TOKENS", "length"), ("abort", "error")],
+)
+def test_servers_have_words_of_their_own_for_an_end(said_so: str, finish: str) -> None:
+    """Such as text-generation-inference, Mistral, and proxies in front of Gemini."""
+    deltas, _ = run([STREAM, said("a", finish=said_so), USAGE, DONE, END])
+    assert deltas[-1].finish == finish
+
+
+def test_content_in_parts_is_text_and_thinking() -> None:
+    """As Mistral's models that think send it."""
+    parts = [
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "let "}], "closed": False}],
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "me see"}, {"type": "reference"}]}],
+        [{"type": "text", "text": "4"}, {"type": "reference", "reference_ids": [1]}, {"type": "text"}],
+    ]
+    deltas, _ = run([STREAM, *(said(each) for each in parts), said("!", finish="stop"), USAGE, DONE, END])  # type: ignore[arg-type]
+    assert texts(deltas) == ["4!"]
+    assert "".join(delta.reasoning for delta in deltas) == "let me see"
+
+
+def test_the_end_of_a_stream_may_have_spaces() -> None:
+    """`[DONE]` is no JSON, however it is written out."""
+    deltas, _ = run([STREAM, said("a", finish="stop"), part(b"data: [DONE] \n\n"), END])
+    assert texts(deltas) == ["a"]
+
+
 def test_a_connection_lost_before_the_first_event_is_asked_again() -> None:
     """Nothing had been handed on, so asking again is safe."""
     deltas, server = run([STREAM], [b""], good())
@@ -185,6 +262,8 @@ def test_an_error_inside_a_stream_is_an_error() -> None:
     overflow = event(error={"code": 400, "message": "too long", "type": "exceed_context_size_error"})
     fails(ContextOverflow, [STREAM, overflow, END])
     busy = event(error={"code": 503, "message": "loading the model"})
+    plain = event(object="error", message="the engine is dead", type="InternalServerError", code=500)
+    assert "the engine is dead" in fails(BackendUnavailable, [STREAM, plain, DONE, END], attempts=2)
     deltas, server = run([STREAM, busy, END], good())
     assert (texts(deltas), len(server.requests)) == (["hello"], 2)
     fails(BadResponse, [STREAM, said("hel"), busy, END], good())
@@ -211,7 +290,9 @@ def test_a_web_page_is_no_answer() -> None:
     message = fails(BadResponse, answer("200 OK", b"<html>Welcome</html>", "text/html"))
     assert "text/html" in message
     assert "/v1" in message
-    assert "Welcome" in fails(BadRequest, answer("404 Not Found", b"<h1>Welcome</h1>", "text/html"))
+    page = b"<HTML><style>h1 {color: red}</STYLE><script>let x\n</script><h1>Welcome</h1>"
+    message = fails(BadRequest, answer("404 Not Found", page, "text/html"))
+    assert "answered 404: Welcome. Check" in message
 
 
 @pytest.mark.parametrize("data", [b"data: {not json\n\n", b"data: [1]\n\n", b'data: {"choices": 3}\n\n'])
@@ -237,8 +318,13 @@ def test_a_server_that_is_down() -> None:
 
 def test_a_silent_server_is_not_waited_for_for_ever() -> None:
     """Silence before an answer ends after `read_s`, and in the middle of one too."""
-    assert "attempt" in fails(BackendUnavailable, [10.0], read_s=0.2, attempts=2)
-    assert "cut" in fails(BadResponse, [STREAM, said("a"), 10.0], read_s=0.2)
+    message = fails(BackendUnavailable, [10.0], read_s=0.2, attempts=2)
+    assert "attempt" in message
+    assert "'read_s'" in message
+    assert "address" not in message
+    message = fails(BadResponse, [STREAM, said("a"), 10.0], read_s=0.2)
+    assert "cut" in message
+    assert "'read_s'" in message
 
 
 def test_an_answer_that_trickles_ends_at_the_total() -> None:
@@ -247,7 +333,7 @@ def test_an_answer_that_trickles_ends_at_the_total() -> None:
     trickle: list[Step] = [STREAM]
     for _ in range(2000):
         trickle += [said("a"), 0.05]
-    fails(BadResponse, trickle, total_s=0.5)
+    assert "'total_s'" in fails(BadResponse, trickle, total_s=0.5)
     assert 0.4 < time.monotonic() - begin < 60
 
 
@@ -326,6 +412,14 @@ def test_usage_that_is_not_told_is_a_guess_and_says_so() -> None:
     """Without a count from the server, tokens are guessed from the texts, and marked as guessed."""
     deltas, _ = run([STREAM, said("abcdefgh"), said("ijkl", finish="stop"), DONE, END])
     assert usage(deltas) == Usage(input=1, output=3, usd=0.0, guessed=True)
+
+
+@pytest.mark.parametrize("counts", [{}, {"total_tokens": 9}, {"prompt_tokens": 0, "completion_tokens": 0}])
+def test_a_count_of_nothing_is_none(counts: dict[str, int]) -> None:
+    """A budget is not kept by a server that says of every answer that it cost nothing."""
+    stream: list[Step] = [STREAM, said("abcdefgh", finish="stop"), event(choices=[], usage=counts), DONE, END]
+    deltas, _ = run(stream, prices={"input": 1_000_000, "output": 1_000_000})
+    assert usage(deltas) == Usage(input=1, output=2, usd=3.0, guessed=True)
 
 
 def test_usage_is_what_the_server_counted() -> None:

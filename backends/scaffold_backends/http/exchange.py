@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import json
+import re
 import ssl
+import zlib
 from collections import deque
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +32,15 @@ if TYPE_CHECKING:
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error's body that are read
 _DRAIN_S = 0.2  # a server that keeps its stream open after the end loses the connection, not our time
-_DONE = b"[DONE]"
+_DONE = b"[DONE]"  # what begins so is no JSON
+_EVENTS = re.compile(rb"\s*(\xef\xbb\xbf)?(:|data:|event:|id:|retry:)")
+_LONGEST_FIELD = 16  # bytes, that show whether a text begins as events do
+_ZIPPED = frozenset({"gzip", "x-gzip", "deflate"})
+_SILENCES: dict[type[BaseException], str] = {
+    httpx.ReadTimeout: "it sent nothing for as long as option 'read_s' lets it",
+    httpx.ConnectTimeout: "no connection within the time of option 'connect_s'",
+    TimeoutError: "no answer within the time of option 'total_s'",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +120,9 @@ async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, dea
     except Refused as error:
         failed = _given_up(error, _tries(retrying))
     except (httpx.TransportError, TimeoutError) as error:
-        reached = not met or not all(isinstance(each, httpx.ConnectError | httpx.ConnectTimeout) for each in met)
-        failed = _unreachable(error, post, _tries(retrying), reached=reached)
+        failed = _unreachable(error, post, _tries(retrying))
+    if isinstance(failed, BackendUnavailable):
+        failed.reached = not met or not all(map(_costs_nothing, met))
     # Raised out here, since httpx's errors hold the request, and with it the key.
     raise failed
 
@@ -147,6 +159,13 @@ def _attempts(client: httpx.AsyncClient, post: Post, met: list[BaseException]) -
     return attempt
 
 
+def _costs_nothing(error: BaseException) -> bool:
+    """Whether an attempt certainly had no work begun."""
+    return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) or (
+        isinstance(error, Refused) and error.at_the_door
+    )
+
+
 def _can_pass(error: BaseException) -> bool:
     if isinstance(error, Refused):
         return error.passing
@@ -160,14 +179,13 @@ def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | Non
     return error
 
 
-def _unreachable(error: Exception, post: Post, tries: str, *, reached: bool) -> BackendUnavailable:
+def _unreachable(error: Exception, post: Post, tries: str) -> BackendUnavailable:
     origin, distrust = post.origin, _distrust(error)
     if distrust is not None:
         return BackendUnavailable(
             f"the certificate of {origin.name} is not trusted ({distrust.verify_message}). If it is your own server's, "
             "name the file of its certificate, or of who signed it, in the option 'ca_file' or in the environment "
-            "variable SSL_CERT_FILE.",
-            reached=reached,
+            "variable SSL_CERT_FILE."
         )
     cure = "Check the address, and that the server runs."
     if (proxy := proxy_of(str(post.url))) is not None:
@@ -176,8 +194,10 @@ def _unreachable(error: Exception, post: Post, tries: str, *, reached: bool) -> 
             f"It was asked for through the proxy {shown}: check HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the "
             "host in NO_PROXY."
         )
+    if isinstance(error, httpx.ReadTimeout):
+        cure = "A model that is slow to begin needs a longer one."
     reason = _reason(error, origin).rstrip(".")
-    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}", reached=reached)
+    return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}")
 
 
 class _Pause(tenacity.wait.wait_base):
@@ -206,9 +226,7 @@ def _tries(retrying: tenacity.AsyncRetrying | None) -> str:
 
 
 def _reason(error: BaseException, origin: Origin) -> str:
-    if not str(error):
-        return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    return origin.hide(str(error))
+    return _SILENCES.get(type(error)) or origin.hide(str(error)) or type(error).__name__
 
 
 async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
@@ -217,8 +235,9 @@ async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
     response = await client.send(request, stream=True)
     try:
         await _check_status(response, post.origin)
-        await _check_kind(response, post)
-        answer = _Answer(response, post)
+        pieces = response.aiter_raw()
+        begun = await _check_kind(response, pieces, post)
+        answer = _Answer(response, pieces, begun, post)
         await answer.begin()
     except BaseException:
         await response.aclose()
@@ -226,52 +245,86 @@ async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
     return answer
 
 
-async def _head(response: httpx.Response) -> bytes:
-    body = b""
-    async for piece in response.aiter_raw():
+async def _head(pieces: AsyncIterator[bytes], packing: str, body: bytes = b"") -> bytes:
+    """Give the beginning of a body, unpacked where that is known how; what goes on may be large and is left."""
+    async for piece in pieces:
         body += piece
         if len(body) > _LONGEST_REFUSAL:
             break
+    if packing in _ZIPPED:
+        with contextlib.suppress(zlib.error):
+            body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _LONGEST_REFUSAL)
     return body
+
+
+def _packing(response: httpx.Response) -> str:
+    """How a body is packed; nothing where it is not: some servers say `none` lest a proxy packs it."""
+    packing = response.headers.get("content-encoding", "").strip().lower()
+    return "" if packing in {"identity", "none"} else packing
 
 
 async def _check_status(response: httpx.Response, origin: Origin) -> None:
     if response.is_success:
         return
-    body = await _head(response)
+    body = await _head(response.aiter_raw(), _packing(response))
     if response.has_redirect_location:
         body = f"it redirects to {response.headers['location']}: use that URL".encode()
     wait = asked_to_wait(response.headers, body, dt.datetime.now(dt.UTC))
     raise refusal(response.status_code, body, origin, wait=wait)
 
 
-async def _check_kind(response: httpx.Response, post: Post) -> None:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip()
+async def _check_kind(response: httpx.Response, pieces: AsyncIterator[bytes], post: Post) -> bytes:
+    """See that the answer is a stream of events, by its type or, where a server says another, by its look.
+
+    Returns:
+        What was read of it for that.
+
+    Raises:
+        Refused: it is an error, with a status that says otherwise.
+        BadResponse: it is no stream, or packed.
+    """
+    kind, packing, begun = response.headers.get("content-type", "").partition(";")[0].strip(), _packing(response), b""
     if kind.lower() != "text/event-stream":
-        hint = recognised(await _head(response), post.dialect.name) if "json" in kind.lower() else ""
-        kind = post.origin.hide(kind) or "no content type"
-        raise BadResponse(
-            f"{post.origin.name} answered with {kind!r}, not with a stream of events"
-            f"{hint or ': is it the URL of such an API? They usually end in /v1'}."
-        )
+        while len(begun) < _LONGEST_FIELD and (piece := await anext(pieces, None)) is not None:
+            begun += piece
+        if not _EVENTS.match(begun):
+            body = await _head(pieces, packing, begun)
+            if (error := _error_of(body)) is not None:
+                raise stream_refusal(error, post.origin)
+            hint = recognised(body, post.dialect.name) if "json" in kind.lower() else ""
+            kind = post.origin.hide(kind) or "no content type"
+            raise BadResponse(
+                f"{post.origin.name} answered with {kind!r}, not with a stream of events"
+                f"{hint or ': is it the URL of such an API? They usually end in /v1'}."
+            )
     # We asked for none. Unpacking what a server packed all the same could take any amount of memory.
-    packing = response.headers.get("content-encoding", "identity")
-    if packing != "identity":
+    if packing:
         packing = post.origin.hide(packing)
         raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), which it was asked not to")
+    return begun
+
+
+def _error_of(body: bytes) -> Any:
+    """The error that a whole body says; None where it says none."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value.get("error") or None if isinstance(value, dict) else None
 
 
 class _Answer:
     """An open answer, of which the first events have been read."""
 
-    def __init__(self, response: httpx.Response, post: Post) -> None:
+    def __init__(self, response: httpx.Response, pieces: AsyncIterator[bytes], begun: bytes, post: Post) -> None:
+        """`begun` is what was read of its pieces before."""
         self._response = response
         self._post = post
-        self._pieces = response.aiter_raw()
+        self._pieces = pieces
         self._decoder = EventDecoder()
-        self._ready: deque[bytes] = deque()
+        self._ready: deque[bytes] = deque(data for data in self._decoder.feed(begun) if data)
         self._begun: list[Any] = []
-        self._read = 0
+        self._read = len(begun)
         self._is_over = False
 
     async def begin(self) -> None:
@@ -285,7 +338,7 @@ class _Answer:
         is_first = True
         while await self._fill():
             data = self._ready.popleft()
-            if data == _DONE:
+            if data.startswith(_DONE):
                 self._ready.appendleft(data)
                 break
             if is_first:
@@ -314,7 +367,7 @@ class _Answer:
                 return
         while self._ready or await self._fill_before(deadline):
             data = self._ready.popleft()
-            if data == _DONE:
+            if data.startswith(_DONE):
                 break
             failed: BackendError | None = None
             try:

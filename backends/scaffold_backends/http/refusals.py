@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 
 _STATUSES = range(400, 600)  # of errors
+_AT_THE_DOOR = frozenset({401, 402, 403, 404, 407, 429})  # said before any work is begun
 
 # An error inside a stream often says by a word what would have been a status before it:
 # https://docs.claude.com/en/api/errors and https://platform.openai.com/docs/guides/error-codes.
@@ -41,9 +42,18 @@ _WORDS = {
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|available context size"
     r"|context window|exceed context limit|prompt is too long|input is too long|too many (input )?tokens"
-    r"|exceeds the maximum number of tokens",
+    r"|exceeds the maximum number of tokens|longer than the (model's context|maximum model) length"
+    r"|exceeds the maximum allowed length|too long to fit|maximum prompt length|model token limit"
+    r"|max_new_tokens` must be <=|`inputs` must have less than|context length of only|exceeds max length",
     re.IGNORECASE,
 )
+_UNPAID = re.compile(r"insufficient_quota|billing_not_active|billing_hard_limit|credit balance is too low")
+_NOT_TAKEN = re.compile(
+    r"unsupported|not support|not permitted|not allowed|un(known|recognized)|extra_forbidden", re.IGNORECASE
+)
+# Fields that a request can do without, and how it does.
+_SPARED = {"n": "n: false", "response_format": "schema: false", "text": "schema: false"}
+_NEEDED = frozenset({"model", "messages", "input", "stream"})
 _BAD_KEY = re.compile(r"API key not valid|API_KEY_INVALID")  # Gemini says 400
 
 _LONGEST = 500  # characters of a server's own words that go into a message
@@ -91,10 +101,14 @@ class Refused(Exception):
         error: what to raise when we give up.
         passing: asking again can help.
         retry_after: seconds that the server asks us to wait; None when it does not say.
+        at_the_door: no work was begun, so that nothing is to be paid.
     """
 
-    def __init__(self, error: BackendError, *, passing: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self, error: BackendError, *, passing: bool, retry_after: float | None = None, at_the_door: bool = False
+    ) -> None:
         super().__init__(str(error))
+        self.at_the_door = at_the_door
         self.error = error
         self.passing = passing
         self.retry_after = retry_after
@@ -147,15 +161,18 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
         origin: who answered.
         wait: seconds from a Retry-After header.
     """
-    said, code = _read(body)
+    said, code, param = _read(body)
     said = origin.hide(said)
     told = f"{origin.name} answered {status or 'with an error'}: {said or 'no reason given'}"
     kind, cure = _meaning(status, said, code, origin)
+    if kind is BadRequest and param and _NOT_TAKEN.search(f"{code} {said}"):
+        cure = _without(param)
     if kind is BadRequest and status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         hint = recognised(body, origin.dialect) if isinstance(body, bytes) else ""
         cure += hint.removeprefix(".") if "speaks" in hint else ""
     passing = kind is BackendUnavailable and not cure and (status in _PASSING or status == 0)
-    return Refused(kind(f"{told}. {cure}" if cure else told), passing=passing, retry_after=wait)
+    error = kind(f"{told.rstrip('.')}. {cure}" if cure else told)
+    return Refused(error, passing=passing, retry_after=wait, at_the_door=status in _AT_THE_DOOR)
 
 
 def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[BackendError], str]:
@@ -164,7 +181,7 @@ def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[Ba
         return NotAuthorised, _cure(origin)
     if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
         return ContextOverflow, "Shorten the prompt, or use a model with more context."
-    if "insufficient_quota" in code or status == HTTPStatus.PAYMENT_REQUIRED:
+    if status == HTTPStatus.PAYMENT_REQUIRED or _UNPAID.search(f"{code} {said}"):
         return BackendUnavailable, "Check the account's plan and billing."
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return BackendUnavailable, "The proxy wants a name and a password, in its URL in HTTPS_PROXY or HTTP_PROXY."
@@ -172,6 +189,12 @@ def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[Ba
         return BackendUnavailable, ""
     lost = status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
     return BadRequest, "Check the model's name and the URL, which usually ends in /v1." if lost else ""
+
+
+def _without(field: str) -> str:
+    """How a request is sent without a field that its server does not take."""
+    option = _SPARED.get(field, f"omit: [{field}]")
+    return f"Set option '{option}' to ask without it."
 
 
 def stream_refusal(error: Any, origin: Origin) -> Refused:
@@ -189,23 +212,35 @@ def _cure(origin: Origin) -> str:
     return "If it needs a key, name the environment variable that holds it in the option 'key_env'."
 
 
-def _read(body: Any) -> tuple[str, str]:
-    """Give a server's own words, and its code for the error."""
+def _read(body: Any) -> tuple[str, str, str]:
+    """Give a server's own words, its code for the error, and the field of the request that it is about."""
     if isinstance(body, bytes):
         text = body.decode("utf-8", "replace")
         try:
             body = json.loads(text)
         except (ValueError, RecursionError):
-            return re.sub(r"<[^>]*>", " ", text), ""
+            return re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE), "", ""
     if isinstance(body, list) and body:  # Gemini, where it was not asked for events
         body = body[0]
     if isinstance(body, dict):
         inner = body.get("error", body)
         if isinstance(inner, dict):
             said = inner.get("message") or inner.get("detail") or inner
-            return str(said), f"{inner.get('code') or ''} {inner.get('type') or ''}".strip()
-        return str(inner), str(body.get("code") or "")
-    return str(body), ""
+            code = f"{inner.get('code') or ''} {inner.get('type') or ''}".strip()
+            return str(said), code, _field(inner.get("param") or said)
+        return str(inner), str(body.get("code") or ""), ""
+    return str(body), "", ""
+
+
+def _field(told: Any) -> str:
+    """The field of a request that an error names: by itself, or as FastAPI and pydantic do, by its place."""
+    if isinstance(told, dict):
+        told = told.get("detail")
+    if isinstance(told, list) and told and isinstance(told[0], dict):
+        place = told[0].get("loc")
+        told = place[1] if isinstance(place, list) and len(place) > 1 else None
+    known = isinstance(told, str) and re.fullmatch(r"[a-z_]{1,40}", told) and told not in _NEEDED
+    return told if known else ""
 
 
 def _on_one_line(text: str) -> str:

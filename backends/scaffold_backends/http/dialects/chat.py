@@ -121,7 +121,7 @@ class Chat:
         return decoded(data, _decoder, "a chat completion chunk")
 
     def error_in(self, event: Chunk) -> Any:
-        return event.error or None
+        return event.error or (event.message if event.object == "error" else None) or None
 
     def is_preamble(self, event: Chunk) -> bool:
         return all(choice.is_empty() for choice in event.choices or ())

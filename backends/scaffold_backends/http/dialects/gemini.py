@@ -263,8 +263,7 @@ class GeminiReader:
         if event.usage_metadata is not None:
             self._usage = event.usage_metadata.counted()
         for candidate in event.candidates or ():
-            if self._samples.is_open(candidate.index):
-                yield from self._candidate(candidate)
+            yield from self._candidate(candidate)
         if not event.candidates and event.prompt_feedback and event.prompt_feedback.block_reason:
             for index in range(self._count):  # the prompt was blocked: there will be no answer
                 delta = self._samples.piece(index, finish="cut") if self._samples.is_open(index) else None
