@@ -262,6 +262,13 @@ def test_a_name_that_was_probably_misspelt_is_told(scaffold: Scaffold) -> None:
     )
 
 
+def test_warnings_are_one_line_of_any_command(scaffold: Scaffold) -> None:
+    """Also of those that solve nothing in the foreground."""
+    ran = scaffold("estimate", "think.yaml", "--backend", "defalt=scripted:x")
+    assert "warning: the file has no role 'defalt'; did you mean 'default'?\n" in ran.err
+    assert "UserWarning" not in ran.err
+
+
 def test_help_starts_at_once() -> None:
     """`--help` imports nothing heavy: no pydantic, no rich, no asyncio."""
     code = (

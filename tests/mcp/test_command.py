@@ -51,6 +51,17 @@ def test_tools_are_listed_with_what_is_made_of_them(task: Path, capsys: pytest.C
     assert (states["echo"], states["numbers"], states["error"]) == ("changed", "gone", "accepted")
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_tool_that_is_left_out_is_told_in_one_line(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever looks at a server's tools hears of one whose name cannot be used; the others are listed."""
+    (task.parent / "tools.json").write_text(json.dumps({"die": {"name": "two words"}}))
+    assert main(["mcp", "list", str(task)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("warning: the MCP server 'rogue' has a tool of the odd name 'two words', which is left")
+    assert shown.err.count("\n") == 1
+    assert "  echo  " in shown.out
+
+
 def test_nothing_is_accepted_unless_somebody_says_so(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Away from a terminal it takes --yes; the difference is shown, and the exit status says no."""
     assert main(["mcp", "pin", str(task)]) == 1

@@ -365,11 +365,15 @@ def test_nothing_is_sent_to_a_server_that_was_refused(world: Any, go: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["two words", "\x1b[2J", "x" * 129])
-def test_a_tool_of_an_odd_name_is_refused(world: Any, go: Any, name: str) -> None:
-    """Names stand in plans, prompts and on terminals: what the protocol does not advise is not taken."""
+def test_a_tool_of_an_odd_name_is_left_out(world: Any, go: Any, name: str) -> None:
+    """Names stand in plans, prompts and on terminals: what the protocol does not advise is told, and not offered."""
     (world.folder / "tools.json").write_text(json.dumps({"echo": {"name": name}}))
-    with pytest.raises(BadInput, match="has a tool of the odd name"):
-        go(world.accepted())
+    with pytest.warns(UserWarning, match="has a tool of the odd name .*, which is left out: ") as told:
+        server = go(world.accepted())
+    assert "\x1b" not in str(told[0].message)
+    names = [each.spec.name for each in server.actions()]
+    assert names
+    assert "rogue.echo" not in names
 
 
 def test_one_server_serves_one_event_loop_after_another(world: Any, go: Any) -> None:

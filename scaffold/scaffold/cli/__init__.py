@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -94,6 +95,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know few letters
+    with warnings.catch_warnings():
+        warnings.showwarning = _warner()
+        return _run(arguments)
+
+
+def _warner() -> Callable[..., None]:
+    """What prints Python's warnings as one line each, the same one once."""
+    said: set[str] = set()
+
+    def warn(message: Warning | str, *_: object, **__: object) -> None:
+        from scaffold.cli.speech import lines
+
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"warning: {lines(str(message))}", file=sys.stderr)  # noqa: T201 - the command speaks on stderr
+
+    return warn
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = cli.main(arguments if arguments is None else list(arguments), "scaffold", standalone_mode=False)
     except click.ClickException as error:

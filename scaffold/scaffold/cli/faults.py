@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-import warnings
 
 from scaffold.cli.ending import BAD_INPUT, FAILED, UNAVAILABLE
 from scaffold.cli.speech import lines, plain
@@ -47,15 +46,3 @@ def explain(error: Exception) -> int:
             said = f"{type(error).__name__}: {said} (a fault of scaffold's own; {DEBUG}=1 shows where)"
     print(f"error: {said}", file=sys.stderr)  # noqa: T201 - the command speaks on stderr
     return status
-
-
-def show_warnings() -> None:
-    """Have Python's warnings printed as one line each, the same one once."""
-    said: set[str] = set()
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in said:
-            said.add(str(message))
-            print(f"warning: {lines(str(message))}", file=sys.stderr)  # noqa: T201 - as above
-
-    warnings.showwarning = show

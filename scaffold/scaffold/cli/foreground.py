@@ -1,4 +1,4 @@
-"""What every command that runs in the foreground has: a display, warnings in one line each, and two signals."""
+"""What every command that runs in the foreground has: a display, and two signals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import asyncio
 import os
 import signal
 import sys
-import warnings
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from scaffold.cli import ending
-from scaffold.cli.faults import show_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,16 +53,12 @@ class Foreground(Generic[Shown]):
         self.shown = shown
         self.signals = 0
         self._hung_up = False
-        self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> Self:
-        self._warnings.__enter__()
-        show_warnings()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.shown.close()
-        self._warnings.__exit__(None, None, None)
 
     def on_signals(self, interrupt: Callable[[], None]) -> None:
         """Have `interrupt` called by the running event loop after the first signal, and leave at once at the second.

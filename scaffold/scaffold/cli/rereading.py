@@ -54,14 +54,9 @@ def review(
     verdict changes what the run did.
     """
     import asyncio
-    import warnings
-
-    from scaffold.cli.faults import show_warnings
 
     journal = journal_at(runs)
-    with warnings.catch_warnings():
-        show_warnings()
-        found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
+    found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
     if as_json:
         click.echo(json.dumps(_plain(found)))
         return

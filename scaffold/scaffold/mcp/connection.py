@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp.client.session import IncomingMessage
     from mcp_types import CallToolResult
 
+_SHOWN = 80
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}\Z")  # as the protocol's version of 2025-11-25 advises
 _MOST_PAGES = 100
 _MOST_TOOLS = 1000
@@ -43,11 +44,13 @@ class Connection:
     Attributes:
         stale: it says that its tools have changed since they were listed.
         listed: when they were, by the monotonic clock.
+        odd: names of tools that were left out then.
     """
 
     def __init__(self, server: str, streams: Callable[[], AbstractAsyncContextManager[Any]], ending: Ending) -> None:
         self.stale = False
         self.listed = 0.0
+        self.odd: set[str] = set()
         self.ending = ending
         self._server = server
         self._streams = streams
@@ -131,7 +134,7 @@ class Connection:
         self.stale = True
 
     async def tools(self, seconds: float) -> list[Tool]:
-        """What the server says of its tools now.
+        """What the server says of its tools now, of those whose names can be used.
 
         Raises:
             BadInput: it says nothing that can be used: too many of them, or two of one name.
@@ -139,6 +142,7 @@ class Connection:
         """
         from mcp_types import PaginatedRequestParams
 
+        self.odd.clear()
         self.stale = False  # first, so that a change while they are listed is not lost
         found: dict[str, Tool] = {}
         cursors: list[str | None] = [None]
@@ -147,7 +151,8 @@ class Connection:
                 page = await self._client.session.list_tools(params=PaginatedRequestParams(cursor=cursors[-1]))
                 for each in page.tools:
                     if not _NAME.match(each.name):
-                        raise BadInput(f"the MCP server {self._server!r} has a tool of the odd name {each.name[:80]!r}")
+                        self.odd.add(each.name[:_SHOWN])
+                        continue
                     tool = _described(each)
                     if found.setdefault(tool.name, tool) != tool:
                         raise BadInput(f"the MCP server {self._server!r} has two tools named {each.name!r}")

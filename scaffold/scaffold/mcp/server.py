@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.util import find_spec
@@ -183,14 +184,19 @@ class McpServer:
             await live.close()
 
     async def tools(self) -> list[Tool]:
-        """What it says of its tools now, accepted or not; starts it if need be.
+        """What it says of its tools now, accepted or not; starts it if need be. A tool of an odd name is left out.
 
         Raises:
             BadInput: it cannot be started, or lists no tools that can be used.
             Unavailable: it is not there.
         """
         async with self._opening:
-            return await self._list(await self._connected())
+            live = await self._connected()
+            found = await self._list(live)
+        for name in sorted(live.odd):
+            said = f"the MCP server {self.name!r} has a tool of the odd name {name!r}, which is left out"
+            warnings.warn(f"{said}: a name is made of letters, digits and _ . / -", stacklevel=2)
+        return found
 
     async def changes(self) -> list[Change]:
         """How its tools differ from what was accepted."""
