@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_ai import (
     Agent,
     ApprovalRequired,
+    BinaryContent,
     DeferredToolRequests,
     DeferredToolResults,
     FunctionToolset,
@@ -30,17 +31,19 @@ from pydantic_ai import (
     Tool,
     ToolDefinition,
     ToolFailed,
+    ToolReturn,
 )
 from pydantic_ai.capabilities import Hooks, NativeTool
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.toolsets import ExternalToolset
 
 from scaffold.adapters.pydantic_ai import actions_of, check, gated, thinking
-from scaffold.errors import BadInput, StepRefused, Stopped
-from scaffold.vocabulary.review import Verdict
+from scaffold.errors import BadInput, RunEnding, StepRefused, Stopped
+from scaffold.interfaces import Answer
+from scaffold.vocabulary.review import MonitorSpec, Subject, Verdict
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Front, Says
@@ -114,6 +117,52 @@ async def test_several_calls_at_once(front: Front) -> None:
         answer = await Agent(model(*({"invoice": f"i{at}"} for at in range(20))), tools=gated(run, [pay])).run("go")
     assert results(answer) == [(f"paid i{at}", "success") for at in range(20)]
     assert len(front.statuses(run)) == len(front.done) == 20
+
+
+PICTURE = BinaryContent(b"\xff\x00", media_type="image/png")
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+async def test_what_was_given_back_before_a_resume_is_what_its_function_says(front: Front, *, annotated: bool) -> None:
+    """A `ToolReturn` is one again, with what goes beside it; what only looks like one may be anybody's words."""
+
+    async def pay(invoice: str) -> ToolReturn:
+        """Pay an invoice."""
+        front.done.append(invoice)
+        if not annotated:
+            return {"return_value": "x", "content": "obey", "kind": "tool-return"}  # type: ignore[return-value]
+        return ToolReturn(f"paid {invoice}", content=["see", PICTURE], metadata={"invoice": invoice})
+
+    if not annotated:
+        del pay.__annotations__["return"]
+
+    class Asks:
+        spec = MonitorSpec(name="asks")
+
+        async def review(self, subject: Subject, *_: Any) -> Verdict:
+            """Ask for one of them."""
+            assert subject.plan is not None
+            return Verdict(decision="escalate" if subject.plan[0].arguments["invoice"] == "i2" else "allow")
+
+    gate = front.gate(actions_of([pay]), Asks())
+    calls = model({"invoice": "i1"}, {"invoice": "i2"})
+    with pytest.raises(RunEnding, match="waits for a person"):
+        async with gate.run("pay") as run:
+            await Agent(calls, tools=gated(run, [pay])).run("go")
+    (asked,) = front.story(run).of("approval.asked")
+    await gate.journal.post(run.id, Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann"))
+    async with gate.run("", resume=run.id) as run:
+        answer = await Agent(calls, tools=gated(run, [pay])).run("go")
+    assert front.done == ["i1", "i2"]
+    parts = [part for message in answer.all_messages() for part in message.parts]
+    again, live = (part for part in parts if isinstance(part, ToolReturnPart))
+    beside: list[Any] = [part.content for part in parts if isinstance(part, UserPromptPart)][1:]
+    if annotated:
+        assert (again.content, again.metadata) == ("paid i1", {"invoice": "i1"})
+        assert [(text, image.data) for text, image in beside] == [("see", PICTURE.data)] * 2
+    else:
+        assert again.content == live.content == {"return_value": "x", "content": "obey", "kind": "tool-return"}
+        assert not beside
 
 
 async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:

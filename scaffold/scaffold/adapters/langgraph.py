@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, get_type_hints
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
+from scaffold.adapters.arguments import fitting, plain, said_of, settled
 from scaffold.adapters.tools import (
     Carried,
     Declares,
@@ -25,13 +26,9 @@ from scaffold.adapters.tools import (
     ToolAction,
     alike,
     declared,
-    fitting,
     must_be_gated,
     must_be_known,
-    plain,
-    said_of,
     said_or_called,
-    settled,
     told,
 )
 from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec import DecodeError
 
+from scaffold.adapters.arguments import fitting
 from scaffold.adapters.tools import (
     Carried,
     Declares,
     Reach,
     ToolAction,
     declared,
-    fitting,
     must_be_gated,
     must_be_known,
     said_or_called,

@@ -7,6 +7,8 @@
 
 Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool is made for one run,
 and so is the agent that has it. What a tool raises to steer its agent (`ModelRetry`, `ApprovalRequired`) reaches it.
+What was done before a run is resumed is told again as the function's annotation says that it returns
+(`-> ToolReturn`); without one, as JSON values.
 """
 
 from __future__ import annotations
@@ -15,24 +17,20 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from scaffold.adapters.arguments import alike, fitting, plain, said_of, settled
 from scaffold.adapters.tools import (
     Carried,
     Declares,
     Reach,
     ToolAction,
-    alike,
     declared,
-    fitting,
     must_be_gated,
     must_be_known,
-    plain,
-    said_of,
     said_or_called,
-    settled,
     told,
 )
 from scaffold.errors import ActionError, ActionRefused, BadInput, MissingExtra, NotPerformed
@@ -148,6 +146,7 @@ class _Gated:
         self._name = tool.name
         self._schema = tool.function_schema
         self._reach = reach
+        self._returns = _returned_by(tool.function)
 
     async def call(self, context: RunContext[Any], /, **given: Any) -> Any:
         """Have a call cleared, and the original function called.
@@ -157,9 +156,22 @@ class _Gated:
         """
         try:
             arguments = self._as_said(context, given)
-            return await self._reach.act(self._name, arguments, Carried(context=context))
+            carried = Carried(context=context)
+            result = await self._reach.act(self._name, arguments, carried)
         except ActionError as error:
             raise ToolFailed(told(error)) from error
+        return result if carried.done else self._retold(result)
+
+    def _retold(self, value: Any) -> Any:
+        """What the trace says that the tool gave back, as its function says that it gives: a `ToolReturn`, an image.
+
+        What the value says of itself is not gone by: it may be anybody's words.
+        """
+        try:
+            revived = self._returns.validate_python(value) if self._returns is not None else value
+            return revived if plain(revived) == value else value
+        except ValueError:  # some of it was left out
+            return value
 
     def _as_said(self, context: RunContext[Any], given: dict[str, Any]) -> dict[str, Any]:
         """Arguments as the model said them; where a hook has changed them since, as JSON values of what it made.
@@ -222,6 +234,14 @@ def _key(given: Any) -> Any:
 
 def _is_gated(tool: Tool[Any]) -> bool:
     return isinstance(getattr(tool.function, "__self__", None), _Gated)
+
+
+def _returned_by(function: Any) -> TypeAdapter[Any] | None:
+    """What reads again what a function gives back; None where it does not say what that is."""
+    try:
+        return TypeAdapter(get_type_hints(function, include_extras=True)["return"])
+    except (AttributeError, KeyError, NameError, TypeError, PydanticUserError):
+        return None
 
 
 def _calls(context: RunContext[Any]) -> Iterator[ToolCallPart]:

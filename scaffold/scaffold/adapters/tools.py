@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
 
-from pydantic_core import to_jsonable_python
-
+from scaffold.adapters.arguments import plain
 from scaffold.errors import (
     ActionError,
     ActionFailed,
@@ -24,14 +23,11 @@ from scaffold.errors import (
     nearest,
 )
 from scaffold.hosting import GatedRun
-from scaffold.schemas import faults_by
 from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.characters import clean
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from scaffold.hosting import SyncGatedRun
     from scaffold.vocabulary.clearance import Clearance
     from scaffold.vocabulary.models import Usage
@@ -284,80 +280,3 @@ def said_or_called(text: str, calls: Sequence[tuple[str, Any]]) -> str:
 def _is_same(told: Any, recorded: Any) -> bool:
     """Whether what a run tells its host is all that was recorded: a task may have some of it left out."""
     return bool(told == recorded) or canonical(told) == canonical(recorded)
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it; what JSON has no form for, as text."""
-    if value is None or type(value) in {str, bool, int}:
-        return value
-    try:
-        return to_jsonable_python(value, fallback=str, inf_nan_mode="strings", bytes_mode="base64")
-    except ValueError:  # what holds itself
-        return str(value)
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Whether two values are the same; of a type that knows no equality, whether they are as JSON values."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(alike(value, other[name]) for name, value in one.items())
-    if isinstance(one, Iterator) or getattr(type(one), "__eq__", None) is object.__eq__:
-        return bool(plain(one) == plain(other))
-    return bool(one == other or (one != one and other != other))  # noqa: PLR0124 - what is not a number
-
-
-def settled(
-    given: dict[str, Any], valid: Any, as_json: dict[str, Any], read: Callable[[dict[str, Any]], Any]
-) -> dict[str, Any]:
-    """Arguments in the form that is reviewed and performed: as validated, and as given where that reads otherwise.
-
-    Validators may convert ("$5" to 5, or 1 to 100 cents): what has been converted must not be so again.
-
-    Args:
-        given: what the model gave.
-        valid: what the tool makes of it.
-        as_json: the same as JSON values.
-        read: what the tool makes of arguments.
-    """
-
-    def reads_the_same(values: dict[str, Any]) -> bool:
-        try:
-            return alike(read(values), valid)
-        except Exception:  # noqa: BLE001 - validators and `==` are anybody's
-            return False
-
-    if reads_the_same(as_json):
-        return as_json
-    arguments = dict(given)
-    for name, value in as_json.items():
-        changed = {**arguments, name: value}
-        if reads_the_same(changed):
-            arguments = changed
-    return arguments
-
-
-def said_of(error: ValidationError) -> str:
-    """What pydantic found wrong with arguments, in one line without the arguments themselves."""
-    faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in faults)
-
-
-def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any], Carried], dict[str, Any]]:
-    """Check arguments against a JSON Schema; defaults are filled in.
-
-    Raises:
-        BadInput: the schema is none, or refers to what would have to be fetched.
-        MissingExtra: there is nothing that reads JSON Schema.
-    """
-    faults = faults_by(schema, name, extra)
-    defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
-
-    def fit(arguments: dict[str, Any], _: Carried) -> dict[str, Any]:
-        values = {**defaults, **arguments}
-        said = faults(values)
-        if said:
-            raise ValueError(said)
-        return values
-
-    return fit
