@@ -10,6 +10,7 @@ FAITHFULNESS = MonitorCard(
     about="Asks a step's model again with its reasoning cut short, made wrong, emptied or reworded, and compares.",
     property="whether the readable reasoning carries the answer",
     watches=frozenset({"step"}),
+    probes=True,
     cost=_COST,
     blind=(
         "steps without readable reasoning; answers in free words, of which nobody can say whether they are the same.",
@@ -22,6 +23,7 @@ CONSISTENCY = MonitorCard(
     about="Holds what steps state against one another, and asks for a belief again in a context of its own.",
     property="whether beliefs hold within a run and elsewhere",
     watches=frozenset({"step"}),
+    probes=True,
     cost=f"the ledger: no model, microseconds; asking again: {_COST}",
     blind=(
         "contradictions in other words than its English forms, or that take an inference to see.",
@@ -34,6 +36,7 @@ OUT_OF_CONTEXT = MonitorCard(
     about="Asks a model what it would decide, and compares that with what it has decided.",
     property="whether it does what it says it would do",
     watches=frozenset({"step"}),
+    probes=True,
     cost=_COST,
     blind=(
         "decisions in free words.",

@@ -37,21 +37,35 @@ def installed(family: Family) -> dict[str, EntryPoint]:
 
 
 def _of(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in _entries(tuple(sys.path)) if entry.group == group}
+    return {name: found[0] for (of, name), found in _entries(tuple(sys.path)).items() if of == group}
 
 
 @cache
-def _entries(_path: tuple[str, ...]) -> list[EntryPoint]:
-    """Our entry points in the distributions on a path; where two bring the same, the first on the path wins.
+def _entries(_path: tuple[str, ...]) -> dict[tuple[str, str], list[EntryPoint]]:
+    """Our entry points in the distributions on a path, by group and name; of one distribution the first on it counts.
 
     `importlib.metadata.entry_points` would parse those of every distribution, at five times the cost.
     """
-    found: dict[tuple[str, str], EntryPoint] = {}
+    found: dict[tuple[str, str], list[EntryPoint]] = {}
+    seen = set()
     for distribution in distributions():
-        if _OURS in (distribution.read_text("entry_points.txt") or ""):
+        if _OURS in (distribution.read_text("entry_points.txt") or "") and distribution.name not in seen:
+            seen.add(distribution.name)
             for entry in distribution.entry_points:
-                found.setdefault((entry.group, entry.name), entry)
-    return list(found.values())
+                found.setdefault((entry.group, entry.name), []).append(entry)
+    return found
+
+
+def check_one(family: Family, name: str) -> None:
+    """See that one distribution alone brings a plug-in: which of two comes first hangs on how a disk lists its folders.
+
+    Raises:
+        BrokenPlugin: several do.
+    """
+    found = _entries(tuple(sys.path)).get((_GROUPS[family], name), [])
+    if len(found) > 1:
+        several = " and ".join(sorted(version_of(entry) for entry in found))
+        raise BrokenPlugin(f"the {family} {name!r} is brought by {several}: uninstall one")
 
 
 def version_of(entry: EntryPoint) -> str:
@@ -70,12 +84,13 @@ def load(family: Family, name: str) -> Any:
 
     Raises:
         UnknownPlugin: there is none of that name.
-        BrokenPlugin: it does not import.
+        BrokenPlugin: it does not import, or several distributions bring one of that name.
     """
     known = installed(family)
     entry = known.get(name)
     if entry is None:
         raise UnknownPlugin(family, name, known)
+    check_one(family, name)
     try:
         return entry.load()
     except MissingExtra:

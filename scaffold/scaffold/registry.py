@@ -42,6 +42,30 @@ def load_all(family: Family) -> dict[str, Any]:
     return loaded
 
 
+_METHODS: Mapping[Family, tuple[str, ...]] = {"monitor": ("review",), "backend": ("generate", "close")}
+
+
+def check_shape(family: Family, name: str) -> None:
+    """Import a plug-in, and see whether it has the shape of one, as far as that can be told without making any.
+
+    Raises:
+        BrokenPlugin: it does not import, or has not.
+        MissingExtra: it needs what is not installed.
+    """
+    found = load(family, name)
+    if family == "planner":
+        try:
+            _check_planner(found)
+        except TaskError as error:
+            raise BrokenPlugin(str(error.args[0])) from None
+    elif not callable(found) and family != "model":
+        raise BrokenPlugin(f"a {type(found).__name__} makes no {family}: it has to be a class or a function")
+    elif isinstance(found, type):
+        lacking = [method for method in _METHODS.get(family, ()) if not callable(getattr(found, method, None))]
+        if lacking:
+            raise BrokenPlugin(f"the class {found.__name__} has no `{lacking[0]}`")
+
+
 def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -> Any:
     """Give what `module:name` means, the module being a file or package beside the task file, else an installed one.
 
@@ -103,24 +127,33 @@ def planner(
     Raises:
         TaskError: the planner takes no options, or not these.
     """
-    if not inspect.isgeneratorfunction(function):
-        name = getattr(function, "__name__", type(function).__name__)
-        raise TaskError(
-            f"{name!r} is no planner: a planner is a generator function",
-            path=("planner",),
-        )
-    parameters = _given(function)
-    if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
+    model = _check_planner(function)
+    if model is None:
         if options:
             raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
         return function
+    checked = _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
+    return lambda task: function(task, checked)
+
+
+def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:
+    """See that something is a planner, and give the model of its options; None where it takes none.
+
+    Raises:
+        TaskError: it is no generator function, or asks for what no planner is given.
+    """
+    if not inspect.isgeneratorfunction(function):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TaskError(f"{name!r} is no planner: a planner is a generator function", path=("planner",))
+    parameters = _given(function)
+    if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
+        return None
     model = _annotation(function, parameters[1].name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise TaskError(
             f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options")
         )
-    checked = _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
-    return lambda task: function(task, checked)
+    return model
 
 
 def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -382,6 +415,7 @@ def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
 __all__ = [
     "backend_of",
     "by_role",
+    "check_shape",
     "default_monitors",
     "each_action",
     "from_file",

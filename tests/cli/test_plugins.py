@@ -179,6 +179,80 @@ def test_what_is_broken_is_shown_and_the_others_stand_beside_it(here: Scaffold) 
     assert "direct" in checked.out
 
 
+RIVAL = """
+def asks_more(task, options, more):
+    yield
+
+
+class Silent:
+    pass
+
+
+class Endless:
+    def generate(self, request):
+        pass
+
+
+NUMBERS = [1, 2]
+"""
+RIVAL_ENTRIES = """
+[scaffold.planners]
+numbers = rival:NUMBERS
+asks_more = rival:asks_more
+[scaffold.monitors]
+asker = rival:Silent
+silent = rival:Silent
+[scaffold.backends]
+endless = rival:Endless
+numbers = rival:NUMBERS
+"""
+
+
+@pytest.fixture
+def rival(folder: Path) -> None:
+    """Another stranger brings a monitor of a name that is taken, and what has not the shape of a plug-in."""
+    plugins = folder / "plugins"
+    (plugins / "rival.py").write_text(RIVAL)
+    (plugins / "rival-3.0.dist-info").mkdir()
+    (plugins / "rival-3.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 3.0\n")
+    (plugins / "rival-3.0.dist-info" / "entry_points.txt").write_text(RIVAL_ENTRIES)
+    entries._entries.cache_clear()  # noqa: SLF001 - it came after the path was first looked through
+
+
+@pytest.mark.usefixtures("rival")
+def test_a_name_that_two_distributions_bring_is_told_and_not_used(here: Scaffold, folder: Path) -> None:
+    """Which one is meant nobody can say: which comes first hangs on how a disk lists its folders."""
+    said = "the monitor 'asker' is brought by asker 1.0 and rival 3.0: uninstall one"
+    assert f"broken: {said}" in here("plugins").out
+    (folder / "task.yaml").write_text("prompt: a\nmonitors: [asker]\n")
+    ran = here("solve", "task.yaml")
+    assert (ran.status, f"task.yaml:2: monitors.0: {said}" in ran.err) == (2, True)
+
+
+@pytest.mark.usefixtures("rival")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "  numbers          broken: 'list' is no planner: a planner is a generator function",
+        "  asks_more        broken: 'asks_more' asks for 'more': a planner is given the task",
+        "  silent           broken: the class Silent has no `review`",
+        "  endless          broken: the class Endless has no `close`",
+        "  numbers          broken: a list makes no backend: it has to be a class or a function",
+    ],
+)
+def test_what_has_not_the_shape_of_a_plugin_is_told(here: Scaffold, said: str) -> None:
+    """With `--check`, as far as that can be seen without making any."""
+    assert said in here("plugins", "--check").out
+
+
+def test_nothing_of_ours_lacks_the_shape_of_a_plugin(here: Scaffold) -> None:
+    """A planner's options may be needed; they are not asked for here."""
+    told = here("plugins", "--check", "--json").json
+    ours = [each for family in told.values() for each in family if each["from"].startswith("system2-scaffold")]
+    assert [each for each in ours if each["broken"]] == []
+    assert len(ours) > 50
+
+
 CONNECTED = ["openai", "responses", "azure", "anthropic", "gemini", "openrouter", "ollama", "vllm", "sglang"]
 CONNECTED += ["lmstudio", "llama-server"]
 

@@ -11,6 +11,7 @@ import pytest
 from scaffold import entries, registry
 from scaffold.errors import BrokenPlugin
 from scaffold.vocabulary.cards import Card
+from scaffold_monitors import probing
 
 OURS = sorted(name for name, entry in entries.installed("monitor").items() if entry.module.startswith("scaffold"))
 SETTINGS: dict[str, dict[str, object]] = {"policy": {"file": ""}, "watch": {"phrases": ["nobody will notice"]}}
@@ -37,6 +38,7 @@ def test_a_card_says_what_its_monitor_declares(name: str) -> None:
     assert card is not None
     spec = registry.make_monitor(name, SETTINGS.get(name, {})).spec
     assert (card.watches, card.needs, card.default) == (spec.watches, spec.needs, spec.default)
+    assert card.probes == (name in probing.FAMILY)
     assert card.about
     assert card.property
     assert card.cost
@@ -50,7 +52,8 @@ def test_one_monitors_card_is_shown_whole() -> None:
     assert "property: reason in the request; reads plan, action; asks no model\n" in text
     assert "finds 99.5%, spares 96.3%: 568 plans of AgentDojo" in text
     assert "does not see: other languages than English" in text
-    assert "asks judge" in shown("--monitor", "goals")
+    assert "asks judge\n" in shown("--monitor", "goals")
+    assert "asks the model that answered\n" in shown("--monitor", "faithfulness")
     assert "how often it is right was not measured" in shown("--monitor", "loop")
     told = json.loads(shown("--monitor", "dataflow", "--json"))
     assert told["property"] == "origin of values"

@@ -19,7 +19,7 @@ _INDENT = " " * 19
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--check", is_flag=True, help="Import each plug-in, to see whether it can be.")
+@click.option("--check", is_flag=True, help="Import each plug-in, and see whether it has the shape of one.")
 @click.option("--monitor", "monitor", metavar="NAME", help="Show one monitor's card whole.")
 def plugins(as_json: bool, check: bool, monitor: str | None) -> None:
     """List what is installed, by family: name, where it comes from, and what it says of itself.
@@ -65,6 +65,7 @@ def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str
 
     told: dict[str, Any] = {"name": name, "from": entries.version_of(entry), "about": "", "broken": ""}
     try:
+        entries.check_one(family, name)
         if family == "backend":
             card = entries.card_of(name)
             if card is not None:
@@ -76,7 +77,9 @@ def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str
         if family == "model":
             told["about"] = str(getattr(entries.load(family, name), "description", ""))
         elif check:
-            entries.load(family, name)
+            from scaffold import registry
+
+            registry.check_shape(family, name)
         told["about"] = line(told["about"] or entries.first_line(entry))
     except (BrokenPlugin, MissingExtra) as error:
         told["broken"] = line(str(error))
@@ -136,6 +139,7 @@ def _of_monitor(card: MonitorCard) -> dict[str, Any]:
         "property": card.property,
         "watches": [kind for kind in _SUBJECTS if kind in card.watches],
         "needs": list(card.needs),
+        "probes": card.probes,
         "cost": card.cost,
         "rates": [_rate(rate) for rate in card.rates],
         "blind": list(card.blind),
@@ -166,7 +170,8 @@ def _show(told: dict[str, Any]) -> None:
     about = click.style(f"broken: {told['broken']}", fg="red") if told["broken"] else told["about"]
     click.echo(f"  {told['name']:<16} {about}  {click.style(told['from'], dim=True)}")
     if "property" in told:
-        asks = f"asks {', '.join(told['needs'])}" if told["needs"] else "asks no model"
+        asked = [*told["needs"], *(["the model that answered"] if told["probes"] else [])]
+        asks = f"asks {', '.join(asked) or 'no model'}"
         said = [told["example"], f"property: {told['property']}", f"reads {', '.join(told['watches'])}", asks]
         click.echo(_INDENT + "; ".join(each for each in said if each))
     if "ready" not in told:

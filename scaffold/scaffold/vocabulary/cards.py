@@ -75,7 +75,8 @@ class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         about: one sentence.
         property: what its verdicts are about, so that nobody takes one property for another.
         watches: the kinds of subject that it reads.
-        needs: roles of the backends it asks; empty for one that asks no model.
+        needs: roles of the backends it asks.
+        probes: whether it asks the model that answered a step about that step, whatever role that has.
         cost: what one review takes, in words: time, or questions to a model.
         rates: what was measured; empty when nothing was, which is then said.
         blind: what it cannot see, one sentence each.
@@ -90,6 +91,7 @@ class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     cost: str
     blind: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    probes: bool = False
     rates: tuple[BaseRate, ...] = ()
     example: str = ""
     default: bool = False
