@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pytest
 
 
 @contextmanager
@@ -18,3 +21,13 @@ def powerless() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+def without_powers(command: list[str]) -> list[str]:
+    """The command as it is for its user alone: the superuser may look only at what is theirs and open to them."""
+    if os.geteuid():
+        return command
+    program = shutil.which("setpriv")
+    if program is None:
+        pytest.skip("setpriv is not installed: apt-get install util-linux")
+    return [program, "--bounding-set=-all", "--inh-caps=-all", *command]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import tempfile
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from scaffold.cli import main
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, JournalFailed
 from scaffold.foreign.agents import stories
 from scaffold.foreign.inspect_logs import read_log
 from scaffold.foreign.spans import Span, read_spans
@@ -455,12 +458,20 @@ def test_an_import_that_was_killed_is_done_again(audit: Callable[..., tuple[int,
 
 
 def test_what_cannot_be_recorded_leaves_no_run_behind(tmp_path: Path) -> None:
-    """An argument that is no JSON is bad input, and the next import does not find half a run."""
+    """An argument that is no JSON is bad input, and the next import does not find half a run; nor is there one on a full disk."""
     journal = FileJournal(tmp_path / "runs")
     deeds = [Deed(at=1.0, until=2.0, name="pay", arguments={"cents": cents}) for cents in (1, object())]
     story = Story(source="x", id="1", at=1.0, until=2.0, items=list(deeds))
     with pytest.raises(BadInput, match="cannot be recorded"):
         asyncio.run(write(journal, story))
+    assert journal.runs() == []
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    story = msgspec.structs.replace(story, items=deeds[:1])
+    with pytest.raises(JournalFailed, match="No space left on device"):
+        asyncio.run(write(FileJournal(tmp_path / "runs", write=full), story))
     assert journal.runs() == []
 
 

@@ -188,6 +188,15 @@ def test_a_stopped_run_does_nothing_more(here: Scaffold, folder: Path) -> None:
     assert "run.ended" in events_of(only_run(folder))
 
 
+def test_a_run_whose_trace_cannot_be_followed_is_stopped_all_the_same(here: Scaffold, folder: Path) -> None:
+    """One that a newer version writes, or that was altered, is no less in need of it."""
+    here("solve", "people.yaml")
+    spine = only_run(folder) / "trace.jsonl"
+    spine.write_bytes(spine.read_bytes().replace(b"approval.asked", b"approval.asked.newly", 1))
+    ran = here("stop", "last")
+    assert (ran.status, ran.out) == (0, f"{only_run(folder).name} stops before its next action\n")
+
+
 @pytest.mark.parametrize("word", ["show", "deny", "approve"])
 def test_an_altered_trace_asks_nothing(here: Scaffold, folder: Path, word: str) -> None:
     """What an altered trace asks cannot be approved: nobody knows who wrote it."""

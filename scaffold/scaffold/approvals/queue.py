@@ -203,6 +203,8 @@ class Queue:
         except FileNotFoundError:  # removed while we looked
             self._known.pop(run, None)
             return None
+        except PermissionError as error:
+            return _Known((0, 0), None, f"it cannot be read: {error.strerror}")
         return known
 
     def _read(self, run: str, mark: tuple[int, int]) -> _Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,10 @@ for _command in (verify, key, sign):
 def list_(as_json: bool, runs: Path | None) -> None:
     """List runs, oldest first: id, how it stands, planner, events."""
     journal = journal_at(runs)
-    found = [_row(journal, run) for run in journal.runs()]
+    found = []
+    for run in journal.runs():
+        with contextlib.suppress(FileNotFoundError):  # removed while we looked
+            found.append(_row(journal, run))
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -53,12 +57,14 @@ def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
     from scaffold.trace.folders import first_event, last_event, status
 
     folder = journal.folder(run, brief=True)
-    last = last_event(folder)
-    planner = getattr(first_event(folder), "planner", "?")
+    stands = status(folder)
+    last = planner = None
+    if stands != "unreadable":
+        last, planner = last_event(folder), getattr(first_event(folder), "planner", None)
     return {
         "run": run,
-        "status": status(folder),
-        "planner": plain(planner),
+        "status": stands,
+        "planner": plain(planner or "?"),
         "events": last.seq if last else 0,
         "trace": journal.location(run),
     }

@@ -18,30 +18,36 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--all", "every", is_flag=True, help="Stop every run that has not ended.")
 @runs_option
-def stop(run: str | None, every: bool, runs: Path | None) -> None:
+def stop(run: str | None, every: bool, runs: Path | None) -> int:
     """Halt a run before its next action; it ends as stopped, and is not resumed.
 
-    A run that goes on notices before its next action; one that is paused, when it is resumed.
+    A run that goes on notices before its next action; one that is paused, when it is resumed. With --all, a run that
+    cannot be told is named, and the others are; the exit status is then 5.
     """
-    from scaffold.approvals.queue import standing
-    from scaffold.errors import BadInput
-    from scaffold.trace.folders import open_runs
+    from scaffold.cli.faults import explain
+    from scaffold.errors import BadInput, JournalFailed
+    from scaffold.trace.folders import how_it_ended, open_runs
 
     if every == (run is not None):
         raise click.UsageError("name one RUN, or say --all")
     journal = journal_at(runs)
     if run is not None:
         found = journal.find(run)
-        stands = standing(journal, found)
-        if stands.ended:
-            raise BadInput(f"run {found} has ended already ({stands.status})")
+        ended = how_it_ended(journal.folder(found))
+        if ended is not None:
+            raise BadInput(f"run {found} has ended already ({ended})")
         _post(journal, found)
-        return
+        return 0
+    status = 0
     found_open = open_runs(journal)
     for each in found_open:
-        _post(journal, each)
+        try:
+            _post(journal, each)
+        except JournalFailed as error:
+            status = explain(error)
     if not found_open:
         click.echo("no run is under way or paused")
+    return status
 
 
 def _post(journal: KeptRuns, run: str) -> None:

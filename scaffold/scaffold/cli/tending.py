@@ -95,14 +95,14 @@ def _pruned(
     from scaffold.vocabulary.events import Ended
 
     for run in found:
-        last = pruning.last(run)
-        ended = isinstance(last, Ended)
-        if until is not None and (last is None or last.at > until or not (ended or unfinished)):
-            continue
-        if not ended and not unfinished:
-            yield Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
-            continue
         try:
+            last = pruning.last(run)
+            ended = isinstance(last, Ended)
+            if until is not None and (last is None or last.at > until or not (ended or unfinished)):
+                continue
+            if not ended and not unfinished:
+                yield Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
+                continue
             if whole:
                 done = pruning.whole(run, dry=dry)
             elif words:
@@ -111,6 +111,10 @@ def _pruned(
                 done = pruning.content(run, dry=dry)
         except (BadInput, RunHeld, JournalFailed) as error:
             done = Pruned(run=run, passed_over=str(error))
+        except FileNotFoundError:  # somebody else has removed it
+            continue
+        except OSError as error:
+            done = Pruned(run=run, passed_over=f"{error.filename} cannot be used: {error.strerror}")
         if done.contents or done.answers or done.gone or done.passed_over:
             yield done
 
@@ -125,11 +129,12 @@ def _seconds(age: str) -> float:
 @click.command()
 @click.argument("named", metavar="[RUN...]", nargs=-1)
 @runs_option
-def compress(named: tuple[str, ...], runs: Path | None) -> None:
+def compress(named: tuple[str, ...], runs: Path | None) -> int:
     """Compress the content of runs that have ended: those named, or all.
 
     $SCAFFOLD_COMPRESS=1 has each run do so by itself when it ends. Everything that reads runs reads these too.
     """
+    from scaffold.cli.faults import explain
     from scaffold.errors import RunHeld
     from scaffold.trace.files import FileJournal
     from scaffold.trace.packing import pack_if_ended
@@ -138,15 +143,19 @@ def compress(named: tuple[str, ...], runs: Path | None) -> None:
     journal = journal_at(runs)
     if not isinstance(journal, FileJournal):
         click.echo(f"nothing to do: PostgreSQL compresses long content by itself, so {journal.name} is left as it is")
-        return
-    saved = packed = 0
+        return 0
+    saved = packed = status = 0
     for run in [journal.find(each) for each in named] or journal.runs():
         folder = journal.folder(run)
         try:
             with held(folder):
                 gained = pack_if_ended(folder)
-        except RunHeld:
+        except (RunHeld, FileNotFoundError):  # it goes on, or somebody has removed it
+            continue
+        except PermissionError as error:
+            status = explain(error)
             continue
         packed += bool(gained)
         saved += gained
     click.echo(f"compressed {count(packed, 'run')}, {saved / 1e6:.1f} MB less")
+    return status

@@ -6,6 +6,7 @@ told before it. Whatever a tool gave back is tainted; what a tool does to the wo
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -103,8 +104,9 @@ def is_cut_off(journal: KeptRuns, run: str) -> bool:
 
 
 def discard(journal: KeptRuns, run: str) -> None:
-    """Remove what was imported in part; its source has it all."""
-    pruning_of(journal).whole(run, dry=False)
+    """Remove what was imported in part, if anything was; its source has it all."""
+    with contextlib.suppress(FileNotFoundError):
+        pruning_of(journal).whole(run, dry=False)
 
 
 class _Telling:

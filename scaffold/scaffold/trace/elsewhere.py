@@ -24,6 +24,7 @@ from scaffold.interfaces import Elsewhere, Record
 from scaffold.trace.chain import Chain, body_of, withheld
 from scaffold.trace.files import SPINE, FileJournal
 from scaffold.trace.parts import content_lines
+from scaffold.trace.presence import may_be_run
 from scaffold.trace.sealing import VARIABLE, from_environment
 from scaffold.vocabulary import events as ev
 
@@ -110,6 +111,10 @@ def _follow_all(index: sqlite3.Connection, root: Path, since: float) -> None:
         try:
             stat = (root / run / SPINE).stat()
         except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            if may_be_run(root / run, SPINE):
+                raise
             continue
         if state is None and stat.st_mtime < since:
             continue  # nothing in it is as new

@@ -27,7 +27,7 @@ from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
-from scaffold.trace.presence import is_there
+from scaffold.trace.presence import is_there, may_be_run
 from scaffold.trace.records import read_files
 from scaffold.trace.syncing import Files, OneByOne, Syncing
 from scaffold.trace.writer import Writer, make_private
@@ -95,13 +95,13 @@ class FileJournal:
         return self.root / run
 
     def runs(self) -> list[str]:
-        """Ids of the runs kept here, oldest first."""
+        """Ids of the runs kept here, oldest first; those of others, which are not ours to look at, are among them."""
         with _reaching(self.root):
             try:
                 entries = list(self.root.iterdir())
             except (FileNotFoundError, NotADirectoryError):
                 return []
-            return sorted(entry.name for entry in entries if is_there(entry / SPINE))
+            return sorted(entry.name for entry in entries if may_be_run(entry, SPINE))
 
     def find(self, name: str) -> str:
         """Give the run meant by an id, a unique beginning or ending of one, or `last`.
@@ -111,7 +111,8 @@ class FileJournal:
         """
         known = self.runs()
         if name == "last" and known:
-            return max(known, key=lambda run: (self.root / run / SPINE).stat().st_mtime_ns)
+            with _reaching(self.root):
+                return max(known, key=lambda run: (self.root / run / SPINE).stat().st_mtime_ns)
         if name in known:
             return name
         fitting = [run for run in known if run.startswith(name) or run.endswith(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,9 +61,12 @@ def is_written(folder: Path) -> bool:
 
 
 def status(folder: Path) -> str:
-    """How a run stands: its end or pause, `running`, or `cut off`."""
-    last = last_event(folder)
-    if is_written(folder):
+    """How a run stands: its end or pause, `running`, `cut off`, or `unreadable`, as it is not ours."""
+    try:
+        last = last_event(folder)
+    except PermissionError:
+        return "unreadable"
+    if not isinstance(last, ev.Ended) and is_written(folder):
         return "running"
     return last.status if isinstance(last, ev.Ended | ev.Paused) else "cut off"
 
@@ -75,4 +79,18 @@ def has_ended(journal: Journal, run: str) -> bool:
 
 def open_runs(journal: KeptRuns) -> list[str]:
     """Runs that have not ended, oldest first; one that cannot be read is among them."""
-    return [run for run in journal.runs() if not isinstance(last_event(journal.folder(run)), ev.Ended)]
+    found = []
+    for run in journal.runs():
+        with contextlib.suppress(FileNotFoundError):  # removed while we looked
+            if how_it_ended(journal.folder(run)) is None:
+                found.append(run)
+    return found
+
+
+def how_it_ended(folder: Path) -> ev.RunStatus | None:
+    """The status that a run has ended with; None where it has not, or cannot be read."""
+    try:
+        last = last_event(folder)
+    except PermissionError:
+        return None
+    return last.status if isinstance(last, ev.Ended) else None

@@ -29,7 +29,7 @@ import msgspec
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Holder
 from scaffold.trace.chain import Sealed, read_content
-from scaffold.trace.presence import is_there
+from scaffold.trace.presence import is_there, may_be_run
 from scaffold.trace.sealing import VARIABLE
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Identities:
             if index.execute("SELECT 1 FROM machine WHERE boot = ?", (boot,)).fetchone():
                 return
             for folder in sorted(self._root.iterdir()):
-                if not is_there(folder / _SPINE) or b'"action.intent"' not in (folder / _SPINE).read_bytes():
+                if not may_be_run(folder, _SPINE) or b'"action.intent"' not in (folder / _SPINE).read_bytes():
                     continue
                 try:
                     acts = acts_in(self._read(folder))

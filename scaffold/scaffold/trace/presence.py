@@ -1,11 +1,13 @@
-"""Whether a file is there, where one that cannot be looked at is not taken for absent."""
+"""Whether a file or a run is there, where what cannot be looked at is not taken for absent."""
 
 from __future__ import annotations
 
 import errno
+import re
 import stat
 from pathlib import Path
 
+_NAMED = re.compile(r"\d{8}-\d{6}-\w+")  # as runs are
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -23,3 +25,19 @@ def is_there(path: Path) -> bool:
     except ValueError:  # no name that a file could have
         pass
     return False
+
+
+def may_be_run(folder: Path, spine: str) -> bool:
+    """Whether a folder is a run's, or may be: it is not ours to enter, and named like one, as `lost+found` is not.
+
+    Args:
+        folder: the folder.
+        spine: the name of the file that a run's folder has.
+
+    Raises:
+        OSError: nobody can tell.
+    """
+    try:
+        return is_there(folder / spine)
+    except PermissionError:
+        return _NAMED.fullmatch(folder.name) is not None
