@@ -458,7 +458,7 @@ def test_an_import_that_was_killed_is_done_again(audit: Callable[..., tuple[int,
 
 
 def test_what_cannot_be_recorded_leaves_no_run_behind(tmp_path: Path) -> None:
-    """An argument that is no JSON is bad input, and the next import does not find half a run; nor is there one on a full disk."""
+    """An argument that is no JSON is bad input, a full disk is told, and the next import does not find half a run."""
     journal = FileJournal(tmp_path / "runs")
     deeds = [Deed(at=1.0, until=2.0, name="pay", arguments={"cents": cents}) for cents in (1, object())]
     story = Story(source="x", id="1", at=1.0, until=2.0, items=list(deeds))
