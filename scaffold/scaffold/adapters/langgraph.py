@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, get_type_hints
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
-from scaffold.adapters.arguments import fitting, plain, said_of, settled
+from scaffold.adapters.arguments import alike, fitting, plain, said_of, settled
 from scaffold.adapters.tools import (
     Carried,
     Declares,
     Reach,
     ToolAction,
-    alike,
     declared,
     must_be_gated,
     must_be_known,
