@@ -53,7 +53,7 @@ class _Logprobs(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Piece | None = None
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
@@ -73,6 +73,8 @@ class _Details(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    input_tokens: int | None = None  # as mlx-vlm and others call them
+    output_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
@@ -81,8 +83,8 @@ class _Usage(msgspec.Struct):
         completion = self.completion_tokens_details or _Details()
         # Never negative: that would give a budget back what it never had.
         return Usage(
-            input=max(0, self.prompt_tokens or 0),
-            output=max(0, self.completion_tokens or 0),
+            input=max(0, self.prompt_tokens or self.input_tokens or 0),
+            output=max(0, self.completion_tokens or self.output_tokens or 0),
             reasoning=max(0, completion.reasoning_tokens or 0),
             cached=max(0, prompt.cached_tokens or 0),
         )
@@ -133,18 +135,18 @@ class ChunkReader:
         return [delta for choice in chunk.choices or () if (delta := self._choice(choice)) is not None]
 
     def _choice(self, choice: _Choice) -> Delta | None:
-        piece = choice.delta or _Piece()
+        piece, index = choice.delta or _Piece(), choice.index or 0
         # Some servers say "" of a sample that goes on, and some "STOP" of one that does not.
         finish = _FINISHES.get(choice.finish_reason.lower(), "error") if choice.finish_reason else None
         scored = choice.logprobs and choice.logprobs.content
         if piece.reasoning_details:
-            _join(self._details.setdefault(choice.index, []), piece.reasoning_details)
-        details = self._details.pop(choice.index, None) if finish is not None else None
+            _join(self._details.setdefault(index, []), piece.reasoning_details)
+        details = self._details.pop(index, None) if finish is not None else None
         text, thought = piece.content or "", piece.reasoning_content or piece.reasoning or ""
         if not isinstance(text, str):
             text, thought = _told(text, "text"), thought + _told(text, "thinking")
         return self._samples.piece(
-            choice.index,
+            index,
             text=text + piece.refusal if piece.refusal else text,
             reasoning=thought,
             finish=finish,
@@ -155,7 +157,7 @@ class ChunkReader:
     def _count(self, usage: Usage, *, per_sample: bool) -> None:
         # llama.cpp, known by its `timings`, sends one count per sample, each with the whole prompt. Everyone
         # else counts all samples together, and some do so again and again as they go on: the last count
-        # stands.
+        # of anything stands.
         if per_sample and self._usage is not None:
             self._usage = Usage(
                 input=max(self._usage.input, usage.input),
@@ -163,7 +165,7 @@ class ChunkReader:
                 reasoning=self._usage.reasoning + usage.reasoning,
                 cached=max(self._usage.cached, usage.cached),
             )
-        else:
+        elif usage.tokens:
             self._usage = usage
 
     def end(self) -> Delta:

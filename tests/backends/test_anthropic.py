@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scaffold.errors import TaskError
+from scaffold.errors import BadResponse, TaskError
 from scaffold.registry import make_backend
 from scaffold.vocabulary.models import Delta, Message, Prices, ReasoningBlock, Request, Usage
 from scaffold_backends.http.dialects.messages import Messages, MessagesOptions
@@ -267,6 +267,17 @@ def test_endings_are_told_apart(reason: str, finish: str) -> None:
     """Each reason to stop is one of ours."""
     deltas, _ = run([STREAM, MESSAGE_START, TEXT_START, text_delta("a"), message_delta(reason), MESSAGE_STOP, END])
     assert deltas[-1].finish == finish
+
+
+def test_a_message_may_end_without_its_last_event() -> None:
+    """Where the reason for the end was told and the stream ends in good order, proxies leave out `message_stop`."""
+    begun: list[Step] = [STREAM, MESSAGE_START, TEXT_START, text_delta("hello"), block_stop()]
+    deltas, _ = run([*begun, message_delta("max_tokens"), END])
+    assert (texts(deltas), deltas[-1].finish, usage(deltas).output) == (["hello"], "length", 2)
+    with pytest.raises(BadResponse):
+        run([*begun, END])
+    with pytest.raises(BadResponse):
+        run([*begun, message_delta()])
 
 
 def test_profiles_say_what_claude_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,56 @@ def test_a_reason_for_the_end_that_is_empty_is_none() -> None:
     assert [(delta.text, delta.finish) for delta in _folded(GEMINI, *parts)] == [("a", None), ("b", "stop")]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "events"),
+    [
+        (CHAT, [{"choices": [{"index": None, "delta": {"content": "a"}, "finish_reason": "stop", "logprobs": None}]}]),
+        (
+            GEMINI,
+            [
+                {
+                    "candidates": [
+                        {
+                            "index": None,
+                            "content": {"parts": [{"text": "a", "thought": None, "functionCall": None}]},
+                            "finishReason": "STOP",
+                            "logprobsResult": None,
+                        }
+                    ],
+                    "usageMetadata": None,
+                    "promptFeedback": None,
+                }
+            ],
+        ),
+        (
+            RESPONSES,
+            [
+                {"type": "response.reasoning_text.delta", "delta": "", "item_id": None, "summary_index": None},
+                {"type": "response.output_text.delta", "delta": "a", "item_id": None, "logprobs": None, "item": None},
+                {"type": "response.completed", "response": {"output": [{"type": None, "content": None}]}},
+            ],
+        ),
+        (
+            RESPONSES,
+            [{"type": "response.completed", "response": {"output": [{"type": "message", "content": "a"}]}}],
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_a_server_has_no_value_for_may_be_null(dialect: Any, events: list[Any]) -> None:
+    """Proxies write out every field that they know of."""
+    deltas = _folded(dialect, *events)
+    assert ("".join(delta.text for delta in deltas), deltas[-1].finish) == ("a", "stop")
+
+
+def test_a_response_that_is_called_completed_may_be_cut() -> None:
+    """VLLM says so only in the details."""
+    for reason, finish in (("max_output_tokens", "length"), ("content_filter", "cut"), (None, "stop")):
+        response = {"status": "incomplete", "incomplete_details": {"reason": reason}}
+        events = [{"type": "response.output_text.delta", "delta": "a"}, {"type": "response.completed"}]
+        assert _folded(RESPONSES, events[0], {**events[1], "response": response})[-1].finish == finish
+
+
 def test_redacted_thinking_without_data_is_sent_back_as_none() -> None:
     """Nothing is put in the place of what was not there."""
     begun = {"type": "content_block_start", "content_block": {"type": "redacted_thinking"}}

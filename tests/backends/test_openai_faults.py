@@ -422,6 +422,14 @@ def test_a_count_of_nothing_is_none(counts: dict[str, int]) -> None:
     assert usage(deltas) == Usage(input=1, output=2, usd=3.0, guessed=True)
 
 
+def test_a_count_under_other_names_stands_and_is_not_taken_back() -> None:
+    """Some servers count as Responses does, and some end with a count of nothing."""
+    counts = [{"input_tokens": 11, "output_tokens": 5}, {"prompt_tokens": 0}, {}]
+    events = [event(choices=[], usage=each) for each in counts]
+    deltas, _ = run([STREAM, said("a", finish="stop"), *events, DONE, END])
+    assert usage(deltas) == Usage(input=11, output=5)
+
+
 def test_usage_is_what_the_server_counted() -> None:
     """Reasoning and cached tokens are told apart, and the price is that of the profile."""
     counts = {

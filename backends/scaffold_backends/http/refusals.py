@@ -36,6 +36,8 @@ _WORDS = {
     "permission_error": 403,
     "not_found_error": 404,
     "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
     "invalid_prompt": 422,
 }
 

@@ -79,7 +79,7 @@ class GeminiOptions(HttpOptions):
 
 class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
-    thought: bool = False
+    thought: bool | None = None
     thought_signature: str | None = None
     function_call: Any = None
 
@@ -97,7 +97,7 @@ class _Logprobs(msgspec.Struct, rename="camel"):
 
 
 class _Candidate(msgspec.Struct, rename="camel"):
-    index: int = 0
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
     logprobs_result: _Logprobs | None = None
@@ -271,7 +271,7 @@ class GeminiReader:
                     yield delta
 
     def _candidate(self, candidate: _Candidate) -> Iterator[Delta]:
-        index, text, reasoning = candidate.index, "", ""
+        index, text, reasoning = candidate.index or 0, "", ""
         for part in (candidate.content and candidate.content.parts) or ():
             if part.thought:
                 reasoning += part.text or ""

@@ -343,5 +343,11 @@ class MessageReader:
         )
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs."""
+        """Give the last Delta, with the usage and what it costs.
+
+        Raises:
+            BadResponse: the message has not ended, so the stream was cut.
+        """
+        if self._finish is not None and self._samples.is_open(0):  # some proxies leave out `message_stop`
+            self._samples.piece(finish=self._finish)
         return priced(self._samples.end(self._usage), self._prices, self._written)

@@ -59,8 +59,8 @@ class _Logprob(msgspec.Struct):
 
 
 class _Item(msgspec.Struct):
-    type: str = ""
-    content: list[dict[str, Any]] | None = None
+    type: str | None = None
+    content: Any = None
 
 
 class _Details(msgspec.Struct):
@@ -85,7 +85,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Incomplete(msgspec.Struct):
-    reason: str = ""
+    reason: str | None = None
 
 
 class _Response(msgspec.Struct):
@@ -96,17 +96,17 @@ class _Response(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """One event, of which only what is read here is decoded."""
+    """One event, of which only what is read here is decoded; some servers send null where they have nothing to say."""
 
     type: str = ""
     delta: Any = None
-    summary_index: int = 0
-    item_id: str = ""
+    summary_index: int | None = None
+    item_id: str | None = None
     item: dict[str, Any] | None = None
     logprobs: list[_Logprob] | None = None
     response: _Response | None = None
     code: Any = None
-    message: str | None = None
+    message: Any = None
     error: Any = None
 
 
@@ -225,7 +225,7 @@ class ResponseReader:
         self._spent_at = spent_at
         self._usage: Usage | None = None
         self._has_text = False
-        self._thought = ("", -1)
+        self._thought: tuple[str | None, int | None] | None = None
         self._is_calling = False
 
     def read(self, event: Event) -> Iterator[Delta]:
@@ -239,7 +239,7 @@ class ResponseReader:
             delta = self._samples.piece(text=_text(event), logprob=logprob)
         elif event.type in _THOUGHTS:
             part = (event.item_id, event.summary_index)
-            apart = "\n\n" if self._thought[1] >= 0 and part != self._thought else ""
+            apart = "\n\n" if self._thought not in {None, part} else ""
             self._thought = part
             delta = self._samples.piece(reasoning=apart + _text(event))
         elif event.type == "response.output_item.done":
@@ -274,15 +274,13 @@ class ResponseReader:
             yield delta
 
     def _finish(self, kind: str, response: _Response) -> Finish:
-        if kind == "response.completed" and self._is_calling:
-            return "error"
-        if kind == "response.completed":
-            spent = self._spent_at and self._usage is not None and self._usage.output >= self._spent_at
-            return "length" if spent else "stop"  # llama.cpp says `completed` of an answer that it cut
-        reason = response.incomplete_details.reason if response.incomplete_details else ""
-        if kind == "response.incomplete":
+        reason = response.incomplete_details and response.incomplete_details.reason
+        if kind == "response.incomplete" or reason:  # vLLM calls it `completed` all the same
             return "cut" if reason == "content_filter" else "length"
-        return "error"
+        if kind == "response.failed" or self._is_calling:
+            return "error"
+        spent = self._spent_at and self._usage is not None and self._usage.output >= self._spent_at
+        return "length" if spent else "stop"  # llama.cpp says `completed` of an answer that it cut
 
     def end(self) -> Delta:
         """Give the last Delta, with the usage and what it costs."""
@@ -296,6 +294,8 @@ def _text(event: Event) -> str:
 
 
 def _joined(parts: Any, apart: str = "\n\n") -> str:
+    if isinstance(parts, str):
+        return parts
     if not isinstance(parts, list):
         return ""
     texts = [part.get("text") or part.get("refusal") for part in parts if isinstance(part, dict)]
