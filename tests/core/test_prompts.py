@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.powerless import powerless
 
 from scaffold import Options, Planning, Scaffold, Task, Way, act, in_rotation, majority, think
 from scaffold.errors import TaskError
@@ -129,6 +130,20 @@ def test_a_users_template_replaces_the_built_in_one(tmp_path: Path) -> None:
     )
     templates = Templates(tmp_path)
     assert templates.get("predict").sections == Templates().get("predict").sections
+
+
+def test_templates_that_may_not_be_looked_for_are_not_taken_for_absent(tmp_path: Path) -> None:
+    """Where the folder cannot be searched, nobody is asked in the built-in words instead of the user's own."""
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "solve.md").write_text("[user]\nMine: $inputs")
+    templates = Templates(folder)
+    folder.chmod(0)
+    try:
+        with powerless(), pytest.raises(TaskError, match=r"the template .*solve\.md cannot be read: Permission denied"):
+            templates.get("solve")
+    finally:
+        folder.chmod(0o700)
 
 
 def test_a_place_that_the_step_does_not_fill_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:

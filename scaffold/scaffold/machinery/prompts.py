@@ -167,10 +167,9 @@ class Templates:
         return template
 
     def _text(self, name: str) -> str:
-        if self._folder is not None:
-            own = self._folder / f"{name}.md"
-            if own.is_file():
-                return _read(own)
+        own = self._own(name)
+        if own is not None:
+            return own
         built_in = _built_in(name)
         if built_in is None:
             known = [each.stem for each in self._folder.glob("*.md")] if self._folder is not None else []
@@ -190,7 +189,10 @@ class Templates:
         return self.get(prompt or kind).given(dict(zip(_OF_STEP, (instruction, wanted(returns, choices)), strict=True)))
 
     def _has(self, name: str) -> bool:
-        return _built_in(name) is not None or (self._folder is not None and (self._folder / f"{name}.md").is_file())
+        return _built_in(name) is not None or self._own(name) is not None
+
+    def _own(self, name: str) -> str | None:
+        return None if self._folder is None else _read(self._folder / f"{name}.md")
 
     def render(self, move: Think, provenance: Sequence[Provenance], secret: str) -> tuple[Message, ...]:
         """Give the messages of a step.
@@ -235,9 +237,12 @@ def _with_note(messages: tuple[Message, ...], code: str) -> tuple[Message, ...]:
     return (Message("system", note), *messages)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> str | None:
+    """A template's text; None where there is no such file, which is only said where one may look."""
     try:
         return path.read_text(encoding="utf-8-sig")  # editors may begin it with a mark
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except UnicodeDecodeError as error:
         raise TaskError(f"the template {path} is not UTF-8 text (byte {error.start})", path=("prompts",)) from None
     except OSError as error:
