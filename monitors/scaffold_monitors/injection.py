@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.vocabulary import events
@@ -57,11 +59,20 @@ class Suspicions:
         if not isinstance(event, events.Reviewed):
             self.past.follow(event, content)
         elif event.subject == "observation":
-            said = [each for each in content.get("verdicts", ()) if each.get("monitor") == "injection"]
-            quotes = dict.fromkeys(each["quote"] for verdict in said for each in verdict.get("evidence", ()))
-            found = [suspect(f"action:{event.key}", quote) for quote in quotes]
+            verdicts = msgspec.convert(content.get("verdicts", ()), tuple[Verdict, ...])
+            said = [each for each in verdicts if each.monitor == "injection"]
+            found = _suspects(f"action:{event.key}", said)
             if found:
                 self.suspects[event.key] = tuple(found)
+
+
+def _suspects(source: str, verdicts: Sequence[Verdict]) -> list[Suspect]:
+    """The passages that were flagged in something; where there was more than is kept, all of it besides."""
+    quotes = dict.fromkeys(each.quote for verdict in verdicts for each in verdict.evidence)
+    found = [suspect(source, quote) for quote in quotes]
+    if any(verdict.status == "truncated" or len(verdict.evidence) >= _SHOWN for verdict in verdicts):
+        found.append(Suspect(source, "", "", hidden=True))
+    return found
 
 
 class Injection:
@@ -136,7 +147,13 @@ class Injection:
             return Verdict(decision="allow", status="abstain", rationale="this is no plan, action or observation")
         state = view.state if isinstance(view.state, Suspicions) else Suspicions()
         suspects = [each for found in state.suspects.values() for each in found]
-        suspects += await self._in_inputs(view.task, view.actions)
+        changing = any(call.action not in view.actions or view.actions[call.action].effect != "read" for call in calls)
+        for name in view.task.untrusted:  # read by signs each time, since nothing records what they hold
+            verdict = await self._read(view.task.inputs[name], view.actions)
+            if verdict.status != "ok" and changing:
+                said = f"input {name}: {verdict.rationale}"
+                return msgspec.structs.replace(verdict, decision=self._then, rationale=said, feedback=said)
+            suspects += _suspects(f"input:{name}", [verdict])
         if not suspects:
             return Verdict(decision="allow")
         return self._steered(calls, view, state.past, suspects)
@@ -152,8 +169,9 @@ class Injection:
         for piece in pieces(value):
             left -= len(piece.text)
             if left < 0:
-                said = f"more than {_MOST_READ:,} characters came back, and were not all read"
-                return Verdict(decision="flag", status="truncated", rationale=said)
+                said = f"it is longer than {_MOST_READ:,} characters, and was not all read"
+                kept = tuple(dict.fromkeys(evidence))[:_SHOWN]
+                return Verdict(decision="flag", status="truncated", rationale=said, evidence=kept)
             await asyncio.sleep(0)  # a long result holds up nobody else for long
             found = signs(piece.text, actions)
             told = score(found)
@@ -182,14 +200,6 @@ class Injection:
             evidence=tuple(dict.fromkeys(evidence))[:_SHOWN],
         )
 
-    async def _in_inputs(self, task: Task, actions: Mapping[str, ActionSpec]) -> list[Suspect]:
-        """What the task's untrusted inputs hold: read by signs each time, since nothing records it."""
-        found: list[Suspect] = []
-        for name in task.untrusted:
-            verdict = await self._read(task.inputs[name], actions)
-            found += [suspect(f"input:{name}", each.quote) for each in verdict.evidence]
-        return found
-
     # --- what would be done
 
     def _steered(
@@ -203,7 +213,7 @@ class Injection:
         if not found:
             return Verdict(decision="allow")
         lines = [
-            f"{node}: {followed.source} holds text that speaks to the machine, {followed.quote[:200]!r}; {why}"
+            f"{node}: {followed.source} holds text that speaks to the machine, {_shown(followed)}; {why}"
             for (node, _), (why, followed) in found.items()
         ]
         advice = "this would follow text from outside that speaks to whoever reads it by machine"
@@ -221,6 +231,10 @@ class Injection:
                 if (call.id, leaf.path) in found
             ),
         )
+
+
+def _shown(suspected: Suspect) -> str:
+    return "more of it than was kept" if suspected.whole else repr(suspected.quote[:200])
 
 
 def _classifier(said: str | Classifier | None, find: Find | None) -> Classifier | None:

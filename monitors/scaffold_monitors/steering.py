@@ -32,7 +32,7 @@ class Suspect:
 
     Attributes:
         source: where it came from, as provenance names it.
-        quote: the passage, as it stands there.
+        quote: the passage, as it stands there; empty when all of the source is suspect.
         readable: the passage, and what it holds in wrappings or unseen.
         hidden: something in it was not to be seen.
     """
@@ -41,6 +41,11 @@ class Suspect:
     quote: str
     readable: str
     hidden: bool
+
+    @property
+    def whole(self) -> bool:
+        """It is no passage but the whole source, in which there is more to suspect than was kept."""
+        return not self.quote
 
 
 def suspect(source: str, quote: str) -> Suspect:
@@ -81,7 +86,7 @@ def steered(
             if followed is not None:
                 found[call.id, leaf.path] = (f"{leaf.path} is taken from it", followed)
         if not explained(reading, call):
-            asked = next((each for each in suspects if asks_for(call.tool, each.readable)), None)
+            asked = next((each for each in suspects if each.whole or asks_for(call.tool, each.readable)), None)
             if asked is not None:
                 found.setdefault((call.id, ""), (f"it asks for {call.tool.name}, and the request does not", asked))
     return found
