@@ -325,7 +325,7 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Moni
             raise TaskError("one monitor at a time: `- name: {settings}`", path=("monitors",))
         name, settings = next(iter(said.items()))
         return registry.make_monitor(name, settings or {}, base)
-    if isinstance(said, Monitor):
+    if not isinstance(said, type) and isinstance(said, Monitor):
         return said
     raise TaskError(f"{registry.kind_of(said)} is no monitor", path=("monitors",))
 

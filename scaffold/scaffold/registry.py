@@ -306,7 +306,7 @@ def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
         if not isinstance(spec, str):
             raise TaskError("needs `use`: the backend's spec, such as `smollm2`", path=path)
         return make_backend(spec, options)
-    if isinstance(said, Backend):
+    if isinstance(said, Backend) and not isinstance(said, type):
         return said
     raise TaskError(f"{kind_of(said)} is no backend", path=path)
 

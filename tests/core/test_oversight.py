@@ -146,6 +146,20 @@ def test_rule_4_a_failed_check_is_never_a_pass(world: World, watcher: type[Watch
     assert (verdict.decision, verdict.status) == ("block", status)
 
 
+def test_a_review_that_is_not_async_is_told_to_be(world: World) -> None:
+    """The commonest slip of who writes a first monitor; it closes the gate like any other failure."""
+
+    class Plain:
+        spec = MonitorSpec(name="plain", watches=frozenset({"action"}))
+
+        def review(self, *_: object) -> Verdict:
+            return ALLOW
+
+    outcome = world.solve(paying, monitors=[Plain()])
+    assert outcome.answer == "ActionRefused"
+    assert outcome.verdicts[0].reason == "TypeError: `review` gave a Verdict: it has to be `async def`"
+
+
 @pytest.mark.parametrize(("says", "setting"), [(_raises, "on_error"), (_hangs, "on_timeout")])
 def test_what_a_failed_check_means_can_be_said_for_each_monitor(
     world: World, watcher: type[Watcher], says: Any, setting: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -204,7 +204,8 @@ def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendErro
     ("sent", "said"),
     [
         (KeyError("x"), "KeyError: 'x' (test_steps.py, in generate)"),
-        (5, "AttributeError: 'int' object"),
+        (5, "TypeError: a int was sent, no Delta"),
+        ("yes", "TypeError: a str was sent, no Delta"),
         (whole(b"yes"), "TypeError: "),  # type: ignore[arg-type] # as all below: what a plug-in may send
         (whole("yes", reasoning=b"so"), "TypeError: "),
         (whole("yes", usage=Usage(1.5, 1)), "ValidationError: Expected `int`, got `float` - at `$.input`"),  # type: ignore[arg-type]
@@ -220,6 +221,32 @@ def test_a_fault_in_a_backend_is_said_to_be_its_own(world: World, sent: Any, sai
     expected = f"StepFailed: plain cannot answer: it has a fault, of which its author should hear: {said}"
     assert outcome.answer.startswith(expected)
     assert list(world.facts(outcome, "run.ended"))  # its trace can be read
+
+
+class Returning:
+    """A backend whose author wrote `return` for `yield`."""
+
+    profile = PLAIN
+
+    async def generate(self, _: Request) -> str:
+        return "yes"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class Listing(Returning):
+    """A backend whose author forgot `async`."""
+
+    def generate(self, _: Request) -> Iterator[Delta]:  # type: ignore[override] # the point
+        yield whole("yes")
+
+
+@pytest.mark.parametrize(("backend", "gave"), [(Returning(), "coroutine"), (Listing(), "generator")])
+def test_a_backend_that_gives_no_stream_is_told_how_one_is_written(world: World, backend: Any, gave: str) -> None:
+    """The commonest slips of who writes a first backend; nothing is left that was never awaited."""
+    outcome = world.solve(thinking(), backend)
+    assert f"`generate` gave a {gave}, no stream: it is `async def`, with `yield`" in outcome.answer
 
 
 @pytest.mark.parametrize("usage", [Usage(-1, 1), Usage(1, -1), Usage(1, 1, usd=-0.1), Usage(1, 1, usd=math.nan)])

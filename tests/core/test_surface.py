@@ -20,6 +20,7 @@ from scaffold.machinery.state import ActionSummary, VerdictSummary
 from scaffold.streaming import Happened
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.models import Profile
 from scaffold.vocabulary.moves import Move
 from scaffold.vocabulary.review import MonitorSpec
 
@@ -213,6 +214,14 @@ class Watching:
         return Verdict(decision="block")
 
 
+class Shared:
+    """What has all that a backend and a monitor have, on its class."""
+
+    profile = Profile(backend="shared", model="shared")
+    spec = MonitorSpec(name="shared", watches=frozenset({"plan"}))
+    generate = close = review = Scripted.generate
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -224,6 +233,8 @@ class Watching:
         ({"monitors": [{"a": {}, "b": {}}]}, "one monitor at a time"),
         ({"planner": 7}, "a int is no planner: give the generator function itself"),
         ({"backends": {"default": Scripted}}, "the class Scripted itself, without brackets, is no backend"),
+        ({"backends": Shared}, "the class Shared itself, without brackets, is no backend"),
+        ({"monitors": [Shared]}, "the class Shared itself, without brackets, is no monitor"),
         ({"monitors": "rules"}, "monitors: is a list, not a str"),
         ({"monitors": [Watching()]}, "'watching' watches 'actoin', which nothing is; did you mean 'action'"),
         ({"monitors": [Scripted]}, "the class Scripted itself, without brackets, is no monitor"),

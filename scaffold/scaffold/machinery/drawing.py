@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,18 +15,17 @@ from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.checking import FAILED, flagged
 from scaffold.machinery.partials import Partial, Source
 from scaffold.vocabulary.confidence import confidence_field
-from scaffold.vocabulary.models import Origin, Sample, Usage
+from scaffold.vocabulary.models import Delta, Origin, Sample, Usage
 from scaffold.vocabulary.review import reason_of
 from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from scaffold.machinery.showing import Watched
     from scaffold.machinery.streams import Reading
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
-    from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.sampling import Sampling
 
@@ -216,7 +216,7 @@ async def _stream(asking: Asking, call: Call) -> None:
         seed = None if request.seed is None else request.seed + first
         request = msgspec.structs.replace(request, n=n, seed=seed)
     try:
-        stream = call.source.backend.generate(request)
+        stream = _checked(call.source.backend.generate(request))
         try:
             await _read(asking, call, stream)
         finally:
@@ -238,16 +238,32 @@ async def _stream(asking: Asking, call: Call) -> None:
         raise fault from error
 
 
+def _checked(stream: Any) -> AsyncGenerator[Delta]:
+    """What a backend gave as its stream, if it is one."""
+    if hasattr(stream, "aclose"):
+        return stream  # type: ignore[no-any-return]  # just looked at
+    if iscoroutine(stream):
+        stream.close()  # else Python warns that it was never awaited
+    raise TypeError(f"`generate` gave a {type(stream).__name__}, no stream: it is `async def`, with `yield`")
+
+
+def _meant(sent: Any, partials: Sequence[Partial]) -> Partial:
+    """The sample that a piece belongs to."""
+    if not isinstance(sent, Delta):
+        raise TypeError(f"a {type(sent).__name__} was sent, no Delta")
+    if not 0 <= sent.index < len(partials):
+        raise BadResponse(f"a sample number {sent.index} was sent; {len(partials)} were asked for")
+    return partials[sent.index]
+
+
 async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> None:
     partials, readings, indexes = call.partials, asking.readings, call.indexes
-    n, several = len(partials), len(asking.running) > 1
+    several = len(asking.running) > 1
     max_tokens = call.source.request.max_tokens
     most = 256 * max_tokens + 4096
     most = min(most, _LARGEST_ANSWER)
     async for sent in stream:
-        if not 0 <= sent.index < n:
-            raise BadResponse(f"a sample number {sent.index} was sent; {n} were asked for")
-        partial = partials[sent.index]
+        partial = _meant(sent, partials)
         if sent.usage is not None:
             call.source.charge(sent.usage)
             call.charged = True

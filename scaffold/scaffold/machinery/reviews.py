@@ -27,7 +27,7 @@ from scaffold.vocabulary.models import NO_USAGE
 from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
     from scaffold.machinery.recorder import Fold, Recorder
@@ -428,7 +428,7 @@ class Reviews:
             lacking = self._lacking(spec.needs) if spec.needs else ""
             if lacking:
                 return self._without(each, lacking)
-            review = each.monitor.review(_subjects.decode(wire), self._view(each), context)
+            review = _checked(each.monitor.review(_subjects.decode(wire), self._view(each), context))
             verdict = bounded(whole(await within(spec.timeout_s, review, waits or each.has_waited)))
         except TimeoutError:
             verdict = Verdict(
@@ -492,6 +492,13 @@ class Reviews:
             waives=waives,
         )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
+
+
+def _checked(review: Any) -> Coroutine[Any, Any, Any]:
+    """What a monitor's `review` gave, if it can be awaited here."""
+    if not hasattr(review, "send"):
+        raise TypeError(f"`review` gave a {type(review).__name__}: it has to be `async def`")
+    return review  # type: ignore[no-any-return]  # just looked at
 
 
 def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
