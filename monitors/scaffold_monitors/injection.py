@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Subject
-    from scaffold.vocabulary.task import Task
 
 Classifier = Callable[[str], "float | Awaitable[float]"]
 """Says how likely a text is an injection, from 0 to 1; may be a coroutine function."""
