@@ -56,20 +56,33 @@ class Memory:
 
     Attributes:
         past: what was done and told.
-        secrets: the newest values told as credentials, to the name of each.
+        told: values told as credentials, to the name of each, by the key of the action that told them.
     """
 
     past: Recollection = field(default_factory=Recollection)
-    secrets: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    told: dict[str, OrderedDict[str, str]] = field(default_factory=dict)
 
     def follow(self, event: Event, content: Mapping[str, Any]) -> None:
         """Take in one more event."""
         self.past.follow(event, content)
         if isinstance(event, events.ActionOutcome) and event.status == "performed":
-            for name, secret in _secrets_of(content.get("value")):
-                self.secrets[secret] = name
-            while len(self.secrets) > _KNOWN:
-                self.secrets.popitem(last=False)
+            self._keep(event.key, list(_secrets_of(content.get("value")))[-_KNOWN:])
+
+    def _keep(self, key: str, found: Sequence[tuple[str, str]]) -> None:
+        """Keep what one action told; where that is too much, whoever told the most displaces nobody else's."""
+        if not found:
+            return
+        self.told[key] = OrderedDict((secret, name) for name, secret in found)
+        for _ in range(sum(map(len, self.told.values())) - _KNOWN):
+            most = max(self.told, key=lambda each: len(self.told[each]))
+            self.told[most].popitem(last=False)
+            if not self.told[most]:
+                del self.told[most]
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """All of these values, to the name of each."""
+        return {secret: name for secrets in self.told.values() for secret, name in secrets.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,10 +113,11 @@ def test_nothing_to_find_allows(kit: Any) -> None:
         TOKEN[:9] + "\u200b" + TOKEN[9:],
         "".join(chr(ord(letter) + 0xFEE0) if letter != "_" else "\uff3f" for letter in TOKEN),
         "".join(f"&#{ord(letter)};" for letter in TOKEN),
+        " ".join(base64.b64encode(f"note number {number}".encode()).decode() for number in (*range(500), TOKEN)),
     ],
 )
 def test_credentials_are_found_however_they_are_wrapped(kit: Any, text: str) -> None:
-    """Openly, in an address, encoded once or twice, with unseen characters or full-width letters."""
+    """Openly, in an address, encoded once or twice or after much else, with unseen or full-width letters."""
     verdict = review(kit, PROMPT, "send_email", **mail(f"Notes: {text}"))
     assert verdict.decision == "block"
     assert verdict.status == "ok"
@@ -212,6 +213,21 @@ def test_what_was_told_as_a_password_is_one(kit: Any) -> None:
     assert review(kit, PROMPT, "send_email", seen=seen, **mail("walnut candle")).decision == "allow"
     inputs = {"api_key": "walnut88candle"}
     assert review(kit, PROMPT, "send_email", inputs=inputs, **mail("walnut88candle")).decision == "block"
+
+
+def test_no_flood_of_passwords_has_another_forgotten(kit: Any) -> None:
+    """Who tells more than can be kept displaces their own; those of others stay."""
+    view = kit.View(Task(prompt=PROMPT), Secrets(), actions=ACTIONS)
+    flood = [[{"password": f"decoy{page}pass{number}"} for number in range(1_200)] for page in range(3)]
+    for key, value in enumerate([{"password": "walnut88candle"}, *flood]):
+        read = ActionCall(id="r", action="read_inbox", arguments={"folder": "work"}, provenance={"folder": USER})
+        view.propose(str(key), read)
+        view.add(events.ActionOutcome(key=str(key), action="read_inbox", digest="", status="performed"), value=value)
+    for told in ("walnut88candle", "decoy2pass1199"):
+        made = ActionCall(
+            id="a0", action="send_email", arguments=mail(told), provenance=dict.fromkeys(mail(told), USER)
+        )
+        assert view.plan(made).decision == "block", told
 
 
 def test_a_credential_may_be_handed_to_what_asks_for_it(kit: Any) -> None:
