@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,9 @@ import pytest
 from tests.core.doing import doing, planning
 from tests.powerless import powerless
 
-from scaffold import Budget, Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action, together
+from scaffold import Budget, Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action, ask, together
+from scaffold.approvals.queue import waiting
+from scaffold.approvals.saying import answer_to
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer
 from scaffold.testing import Scripted
@@ -335,6 +338,36 @@ def test_the_index_follows_from_the_traces(folder: Folder) -> None:
     assert folder.paid == []
     assert folder.solve(doing("pay", invoice="i3")).actions[0].status == "performed"
     assert (folder.root / INDEX).stat().st_mode & 0o077 == 0
+
+
+def test_what_came_to_the_folder_without_the_index_counts(folder: Folder, tmp_path: Path) -> None:
+    """Runs that were copied from another folder; those of which an index from a backup knows nothing, or too little."""
+
+    def waits_and_pays(_: Task) -> Planning[str]:
+        yield from ask("now?", returns=str)
+        return str((yield from act("pay", {"invoice": "i1"})).value)
+
+    def moved(source: Path, target: Path) -> None:
+        for each in source.glob(f"{INDEX}*"):
+            each.rename(target / each.name)
+
+    first = folder.solve(waits_and_pays).run
+    folder.solve(doing("pay", invoice="i2"))
+    backup = tmp_path / "backup"
+    shutil.copytree(folder.root, backup)
+    folder.solve(doing("pay", invoice="i3"))
+    (question,) = waiting(folder.journal, first)
+    asyncio.run(folder.journal.post(first, answer_to(question, granted=True, value="yes", by="ann")))
+    assert folder.agent(waits_and_pays).resume_sync(first).status == "solved"
+    moved(folder.root, tmp_path)
+    moved(backup, folder.root)
+    elsewhere = Folder(tmp_path / "elsewhere")
+    there = elsewhere.solve(doing("pay", invoice="i4")).run
+    shutil.copytree(elsewhere.root / there, folder.root / there)
+    folder.paid.clear()
+    said = [folder.solve(doing("pay", invoice=name)).answer for name in ("i1", "i2", "i3", "i4")]
+    assert ["it was done already" in each for each in said] == [True] * 4
+    assert folder.paid == []
 
 
 def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:

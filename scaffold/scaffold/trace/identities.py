@@ -7,6 +7,8 @@ back once the action is known not to have happened. What became of whoever has i
 the only source of truth: who died before the intent has done nothing, who died after it may have. The index is safe
 from the death of a process. After the loss of a machine, which may lose its last lines, it is made whole again from
 the intents in the traces, which are on disk before their effects; so it is when it was deleted while no run was going.
+Each process that opens it also puts in what it lacks of runs that it has not seen as they are now: they were copied
+from elsewhere, or the index is of a backup.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import msgspec
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Holder
 from scaffold.trace.chain import Sealed, read_content
+from scaffold.trace.folders import is_written
 from scaffold.trace.presence import is_there, may_be_run
 from scaffold.trace.sealing import VARIABLE
 
@@ -41,6 +44,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS held (
     identity TEXT PRIMARY KEY, run TEXT NOT NULL, key TEXT NOT NULL, time INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS machine (boot TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS looked (run TEXT PRIMARY KEY, size INTEGER NOT NULL) WITHOUT ROWID;
 """
 _TAKE = "INSERT INTO held VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING"
 _RETAKE = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
@@ -48,6 +52,8 @@ _LOOK = "SELECT time, run, key FROM held WHERE identity = ?"
 _FREE = "DELETE FROM held WHERE identity = ? AND run = ? AND key = ?"
 _HELD_BY = "SELECT 1 FROM held WHERE run = ? AND key = ?"
 _LET_GO = "DELETE FROM held WHERE run = ? AND key = ?"
+_LOOKED = "INSERT OR REPLACE INTO looked VALUES (?, ?)"
+_OVER = -1  # in place of a size: the run has ended
 _MOMENT_MS, _PATIENCE_MS = 5, 10_000
 _FREED = frozenset({"", "refused", "failed", "undone"})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA})
@@ -308,28 +314,49 @@ class Identities:
         return index
 
     def _make_whole(self, index: sqlite3.Connection, boot: str) -> None:
-        """Put in what the traces say, once after the machine has started, or when the index is new."""
+        """Put in what the traces say and it lacks: of all, once after the machine has started, or when it is new.
+
+        Later a trace that cannot be read is left: if it was written here, what it holds is in the index already.
+        """
         with _transaction(index):
             for statement in _TABLES.split(";"):
                 index.execute(statement)
-            if index.execute("SELECT 1 FROM machine WHERE boot = ?", (boot,)).fetchone():
-                return
-            for folder in sorted(self._root.iterdir()):
-                if not may_be_run(folder, _SPINE) or b'"action.intent"' not in (folder / _SPINE).read_bytes():
+            kept = index.execute("SELECT 1 FROM machine WHERE boot = ?", (boot,)).fetchone() is not None
+            if not kept:
+                index.execute("DELETE FROM looked")
+            looked: dict[str, int] = dict(index.execute("SELECT run, size FROM looked").fetchall())
+            for run in sorted(os.listdir(self._root)):  # noqa: PTH208 - names alone, of perhaps very many runs
+                if looked.get(run) == _OVER:
                     continue
                 try:
-                    acts = acts_in(self._read(folder))
-                except msgspec.MsgspecError as error:
-                    said = f"what run {folder.name} did cannot be told: {error}; move {folder} away to go on without it"
-                    raise BadInput(said) from error
-                rows = [
-                    (act.identity, folder.name, key)
-                    for key, act in acts.items()
-                    if act.identity and act.status not in _FREED
-                ]
-                index.executemany(_TAKE, rows)
-            index.execute("DELETE FROM machine")
-            index.execute("INSERT INTO machine VALUES (?)", (boot,))
+                    self._look_into(index, self._root / run, looked.get(run), kept=kept)
+                except (OSError, BadInput):
+                    if not kept:
+                        raise
+            if not kept:
+                index.execute("DELETE FROM machine")
+                index.execute("INSERT INTO machine VALUES (?)", (boot,))
+
+    def _look_into(self, index: sqlite3.Connection, folder: Path, looked: int | None, *, kept: bool) -> None:
+        """Put in what one run holds, unless its trace is as long as it was, or it is written and the index was kept."""
+        spine = folder / _SPINE
+        if not may_be_run(folder, _SPINE) or spine.stat().st_size == looked or (kept and is_written(folder)):
+            return
+        trace = spine.read_bytes()
+        if b'"action.intent"' in trace:
+            try:
+                acts = acts_in(self._read(folder))
+            except msgspec.MsgspecError as error:
+                said = f"what run {folder.name} did cannot be told: {error}; move {folder} away to go on without it"
+                raise BadInput(said) from error
+            rows = [
+                (act.identity, folder.name, key)
+                for key, act in acts.items()
+                if act.identity and act.status not in _FREED
+            ]
+            index.executemany(_TAKE, rows)
+        ended = trace[trace.rfind(b"\n", 0, -1) + 1 :].startswith(b'{"kind":"run.ended"')
+        index.execute(_LOOKED, (folder.name, _OVER if ended else len(trace)))
 
 
 class _Busy(Exception):
