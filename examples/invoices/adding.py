@@ -21,9 +21,14 @@ MOST_ROUNDS = 4  # of two votes, one in each direction
 UPWARD = ("count_to_fifty", "count_by_one")
 DIGITS = tuple(range(10))
 
+Counted = tuple[list[int], list[Reference[str]]]
+"""Numbers, none if the model strayed, and the words of the model's that they rest on."""
+
 
 def add(amounts: Sequence[Reference[str]], *, ahead: int = AHEAD) -> Planning[Reference[str]]:
     """Add amounts that are written with the same number of decimals; the sum is written like them.
+
+    It rests on the amounts and on every word of the model's, which code that reads their values has to say itself.
 
     Args:
         amounts: what to add.
@@ -34,13 +39,15 @@ def add(amounts: Sequence[Reference[str]], *, ahead: int = AHEAD) -> Planning[Re
         raise GaveUp(f"amounts with different decimals: {', '.join(amount.value for amount in amounts)}")
     columns = columns_of([amount.value for amount in amounts])
     carry, digits = 0, ""
+    behind: list[Reference[str]] = [*amounts]
     for column in columns:
-        result = yield from add_column([*column, carry], ahead=ahead)
+        result, words = yield from add_column([*column, carry], ahead=ahead)
+        behind.extend(words)
         digits = str(result)[-1] + digits
         carry = int(str(result)[:-1] or "0")
     if carry:
         digits = f"{carry}{digits}"
-    return apply(lambda *_: with_point(digits, decimals.pop()), *amounts)
+    return apply(lambda *_: with_point(digits, decimals.pop()), *behind)
 
 
 def columns_of(amounts: Sequence[str]) -> list[list[int]]:
@@ -57,54 +64,60 @@ def with_point(digits: str, decimals: int) -> str:
     return f"{digits[:-decimals].lstrip('0') or '0'}.{digits[-decimals:]}"
 
 
-def add_column(digits: Sequence[int], *, ahead: int = AHEAD) -> Planning[int]:
-    """Have the model count through one column until its votes agree."""
+def add_column(digits: Sequence[int], *, ahead: int = AHEAD) -> Planning[tuple[int, list[Reference[str]]]]:
+    """Have the model count through one column until its votes agree; gives the result, and the words it rests on."""
     counted = sorted((digit for digit in digits if digit), reverse=True)
     if len(counted) <= 1:
-        return counted[0] if counted else 0
+        return (counted[0] if counted else 0), []
     there, back = counted, [counted[1], counted[0], *counted[2:]]
     votes: Counter[int] = Counter()
     directions: dict[int, set[int]] = {}
     beyond: dict[int, list[int]] = {}
+    behind: list[Reference[str]] = []
     for turn in range(MOST_ROUNDS):
         witnesses = [count_up(way, UPWARD[turn % len(UPWARD)]) for way in (there, back)]
-        for direction, said in enumerate((yield from together(*witnesses))):
+        for direction, (said, words) in enumerate((yield from together(*witnesses))):
+            behind.extend(words)
             if said:
                 votes[said[0]] += 1
                 directions.setdefault(said[0], set()).add(direction)
                 beyond[said[0]] = said
         leader, runner_up = (*votes.most_common(2), (None, 0), (None, 0))[:2]
         if leader[0] is not None and leader[1] - runner_up[1] >= ahead and directions[leader[0]] == {0, 1}:
-            if (yield from count_down(beyond[leader[0]], counted[1:])) != counted[0]:
+            said, words = yield from count_down(beyond[leader[0]], counted[1:])
+            if said[-1:] != counted[:1]:
                 raise GaveUp(f"counting back from {leader[0]} does not lead to {counted[0]}")
-            return leader[0]
+            return leader[0], [*behind, *words]
     raise GaveUp(f"no agreement on {' and '.join(map(str, digits))}: {dict(votes)}")
 
 
-def count_up(way: Sequence[int], prompt: str) -> Planning[list[int]]:
+def count_up(way: Sequence[int], prompt: str) -> Planning[Counted]:
     """Begin at the first digit and count on by each of the others, and two numbers more.
 
     Gives where the model lands and the two numbers beyond, which counting back begins with; nothing if it strays.
     """
-    said = list(DIGITS[max(0, way[0] - 2) : way[0] + 1])
+    said, behind = list(DIGITS[max(0, way[0] - 2) : way[0] + 1]), []
     for steps in way[1:-1]:
-        said = yield from recite(said, steps, prompt)
+        said, words = yield from recite(said, steps, prompt)
+        behind.extend(words)
         if not said:
-            return []
-    return (yield from recite(said, way[-1], prompt, further=2))
+            return [], behind
+    said, words = yield from recite(said, way[-1], prompt, further=2)
+    return said, [*behind, *words]
 
 
-def count_down(landed: Sequence[int], ways: Sequence[int]) -> Planning[int | None]:
+def count_down(landed: Sequence[int], ways: Sequence[int]) -> Planning[Counted]:
     """Count back from a result, given with the two numbers that the model said beyond it."""
-    said = list(reversed(landed))
+    said, behind = list(reversed(landed)), []
     for steps in reversed(ways):
-        said = yield from recite(said, steps, "count_down")
+        said, words = yield from recite(said, steps, "count_down")
+        behind.extend(words)
         if not said:
-            return None
-    return said[-1]
+            break
+    return said, behind
 
 
-def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) -> Planning[list[int]]:
+def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) -> Planning[Counted]:
     """Have the model say the next numbers, and `further` ones; gives the last three said, or nothing if it strays."""
     count = steps + further
 
@@ -121,8 +134,8 @@ def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) ->
             options=options,
         )
     except MoveError:
-        return []
-    return [*said, *numbers_in(thought.value, count)][-3:]
+        return [], []
+    return [*said, *numbers_in(thought.value, count)][-3:], [thought]
 
 
 def numbers_in(text: str, count: int) -> list[int]:

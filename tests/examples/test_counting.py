@@ -43,10 +43,11 @@ def counter(after: Callable[[int], int], before: Callable[[int], int]) -> Callab
 
 
 def added(amounts: list[str], answer: Callable[[str, Any], Any]) -> str:
-    """What the planner makes of some amounts."""
-    planning = add([Reference(amount, TAINTED) for amount in amounts])
-    total: Reference[str] = Driver(planning, tainted=True).run(answer)
-    assert total.provenance == TAINTED
+    """What the planner makes of some amounts, which rests on them and on all that it asked."""
+    driver = Driver(add([Reference(amount, TAINTED) for amount in amounts]), tainted=True)
+    total: Reference[str] = driver.run(answer)
+    assert set(total.provenance.sources) == {"action:0", *(f"step:{key}" for key, _ in driver.moves)}
+    assert total.provenance.tainted
     return total.value
 
 
@@ -82,7 +83,7 @@ def test_a_model_that_skips_seven_is_never_right_where_it_counts_past_seven(mode
             if not min(first, second) < 7 <= right or max(first, second) >= 7:
                 continue  # a way that does not come past seven on the last stretch
             try:
-                result = Driver(add_column([first, second])).run(model)
+                result, _ = Driver(add_column([first, second])).run(model)
             except GaveUp:
                 continue
             assert result != right, f"{first} + {second}"
