@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scaffold.cli.options import Place, journal_at, json_option, run_argument, runs_option
+from scaffold.cli.options import journal_at, json_option, place, run_argument, runs_option
 from scaffold.cli.speech import json_text, plain
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Kept(Place):
+def _kept(said: str) -> Path | str:
     """Where heads were kept, also in the words in which --heads-to was told."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        return super().convert(str(value).removeprefix("journal:").removeprefix("file:"), param, ctx)
+    return place(said.removeprefix("journal:").removeprefix("file:"))
 
 
 def evidence_options(command: Command) -> Command:
@@ -32,7 +30,7 @@ def evidence_options(command: Command) -> Command:
         "--against",
         metavar="HEADS",
         multiple=True,
-        type=_Kept(),
+        type=_kept,
         help="Signed heads that were kept elsewhere: a file, journal:PLACE (a folder or a database), - for stdin.",
     )
     key = click.option(

@@ -21,17 +21,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
 
 
-class Place(click.ParamType[Any]):
-    """A folder, or the address of a database, which is no path."""
+def place(said: str) -> Path | str:
+    """What click takes for a type: a folder, or the address of a database, which is no path."""
+    from scaffold.trace.places import place_of
 
-    name = "place"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        from scaffold.trace.places import place_of
-
-        if not str(value):  # as of a shell's variable that is not set: runs would be strewn over the current folder
-            self.fail("names no place; leave it out for the usual one", param, ctx)
-        return place_of(str(value))
+    if not said:  # as of a shell's variable that is not set: runs would be strewn over the current folder
+        raise click.BadParameter("names no place; leave it out for the usual one")
+    return place_of(said)
 
 
 def runs_option(command: Command) -> Command:
@@ -39,7 +35,7 @@ def runs_option(command: Command) -> Command:
     return click.option(
         "--runs",
         metavar="PLACE",
-        type=Place(),
+        type=place,
         help="Where runs are kept: a folder, or postgresql://... [$SCAFFOLD_RUNS, .scaffold/runs].",
     )(command)
 
