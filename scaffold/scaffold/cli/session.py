@@ -32,6 +32,8 @@ class Session(Foreground[Any]):
     def __init__(
         self, journal: KeptRuns, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
     ) -> None:
+        # Asked before the display begins: what rich 14 puts in place of stderr denies that it is a terminal.
+        self._somebody_is_there = somebody_is_there()
         super().__init__(display(verbose=verbose))
         self._journal = journal
         self._key = key
@@ -55,7 +57,7 @@ class Session(Foreground[Any]):
             from scaffold.approvals.webhook import from_environment
 
             found.append(from_environment())
-        if somebody_is_there():
+        if self._somebody_is_there:
             found.append(TerminalApprover(self.shown))
         if wait:
             from scaffold.approvals.reaching import Waits
