@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, 
 from scaffold.vocabulary.references import Provenance, Reference
 
 if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+
     from scaffold.vocabulary.actions import ActionSpec
 
 GoalKind = Literal["objective", "constraint", "principle"]
@@ -33,6 +35,11 @@ _NAMES_OR_KEYS = {
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+        cls.model_rebuild()  # a default is written by its model's serializer, which pydantic before 2.14 does not build
+        return handler(schema)
 
 
 class Examples(_Strict):
