@@ -7,8 +7,11 @@ import cProfile
 import ctypes
 import gc
 import sys
+import threading
 import time
+from collections.abc import Coroutine
 from fractions import Fraction
+from inspect import CORO_CLOSED, getcoroutinestate
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +470,39 @@ def test_what_is_awaited_keeps_to_the_limit_too() -> None:
 
     with pytest.raises(TimeoutError, match=r"never took longer than 0\.05 s"):
         asyncio.run(_checked(limited(never, seconds=0.05, name="never"), "x"))
+
+
+@pytest.mark.parametrize("when", ["late", "as the time is over"])
+def test_what_comes_too_late_to_be_awaited_is_closed(when: str) -> None:
+    """Python warns of a coroutine that nobody awaits."""
+    made: list[Coroutine[Any, Any, bool]] = []
+    may_go_on = threading.Event()
+
+    async def accept() -> bool:
+        return True
+
+    def critic(_value: Any) -> Any:
+        may_go_on.wait(30)
+        made.append(accept())
+        return made[0]
+
+    async def check() -> None:
+        checking = asyncio.create_task(_checked(limited(critic, seconds=0.05), "x"))
+        if when == "late":
+            await asyncio.wait([checking])
+            may_go_on.set()
+        else:
+            await asyncio.sleep(0)
+            may_go_on.set()
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is held up until both have come
+        with pytest.raises(TimeoutError, match="took longer than"):
+            await checking
+        until = time.monotonic() + 30
+        while not made or getcoroutinestate(made[0]) != CORO_CLOSED:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+
+    asyncio.run(check())
 
 
 def test_a_timeout_of_the_callables_own_is_its_own() -> None:

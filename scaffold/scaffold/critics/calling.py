@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any, Literal
 
 Said = Literal[True] | str
@@ -68,14 +68,18 @@ async def in_time(function: Callable[[Any], Any], value: Any, seconds: float, na
         TimeoutError: that took too long.
     """
     limit = asyncio.timeout(seconds)
+    asked = _in_a_thread(function, value, f"critic {name}")
     try:
         async with limit:
-            said = await _in_a_thread(function, value, f"critic {name}")
+            said = await asked
             return await said if isawaitable(said) else said
     except TimeoutError:
         if limit.expired():
             raise TimeoutError(f"{name} took longer than {seconds:g} s") from None
         raise
+    finally:
+        if not asked.cancelled() and asked.exception() is None:
+            _let_go(asked.result())  # the time may have been over before it was awaited
 
 
 def _in_a_thread(function: Callable[[Any], Any], value: Any, name: str) -> asyncio.Future[Any]:
@@ -91,7 +95,7 @@ def _in_a_thread(function: Callable[[Any], Any], value: Any, name: str) -> async
         try:
             loop.call_soon_threadsafe(_settle, done, result, error)
         except RuntimeError:
-            return  # the loop is closed: nobody waits any more
+            _let_go(result)  # the loop is closed: nobody waits any more
 
     # Not one of the loop's own threads, of which a few that hang would leave none.
     threading.Thread(target=work, name=name, daemon=True).start()
@@ -105,13 +109,19 @@ def called(function: Callable[[Any], Any]) -> str:
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if done.done():
-        return
-    if error is None:
+        _let_go(result)
+    elif error is None:
         done.set_result(result)
     elif isinstance(error, Exception) and not isinstance(error, StopIteration):
         done.set_exception(error)
     else:
         done.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _let_go(result: Any) -> None:
+    """Close what was to be awaited, or Python warns of it."""
+    if iscoroutine(result):
+        result.close()
 
 
 async def _asked(critic: Callable[[Any], Any], value: Any) -> Said:
