@@ -44,8 +44,9 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 _TICK_S = 0.1
-_IDLE = 0.15  # of a processor; who waits needs a hundredth
-_QUIET_TICKS = 2
+_LOOK_S = 0.05  # of this thread's CPU time
+_IDLE = 0.3  # of that; who computes gets as much as this thread, or more
+_QUIET_LOOKS = 2
 
 
 class BackendConformance(ABC):
@@ -369,17 +370,16 @@ class BackendConformance(ABC):
     async def _at_rest(self, backend: Backend, before: set[asyncio.Task[Any]]) -> None:
         """Wait until nothing is under way: no task, nothing that it knows of, and no thread that computes."""
         until = time.monotonic() + self.stops_within_s
-        quiet = 0  # ticks in a row: on a busy machine a thread that computes may not come to it for one
+        quiet = 0  # looks in a row
         while True:
-            began = _computed_elsewhere()
-            await asyncio.sleep(_TICK_S)
-            computed = _computed_elsewhere() - began
+            is_late = time.monotonic() > until
+            computed = await _computed_beside()
             tasks = asyncio.all_tasks() - before
-            is_quiet = not tasks and not self.at_work(backend) and computed < _TICK_S * _IDLE
+            is_quiet = not tasks and not self.at_work(backend) and computed < _LOOK_S * _IDLE
             quiet = quiet + 1 if is_quiet else 0
-            if quiet == _QUIET_TICKS:
+            if quiet == _QUIET_LOOKS:
                 return
-            if time.monotonic() > until:
+            if is_late and not is_quiet:
                 work = f"{len(tasks)} tasks, {self.at_work(backend)} inside, {computed:.2f} s of CPU in other threads"
                 raise AssertionError(f"{self.stops_within_s:g} s after closing it is still at work: {work}")
 
@@ -391,6 +391,17 @@ class BackendConformance(ABC):
         answers = await asyncio.gather(*others)
         await asyncio.wait([given_up])
         return [_in_order(answer) for answer in answers]
+
+
+async def _computed_beside() -> float:
+    """CPU seconds of all other threads while this one has `_LOOK_S` of them.
+
+    By the clock, a thread that computes may not come to it on a busy machine; beside one that computes too, it does.
+    """
+    began, until = _computed_elsewhere(), time.thread_time() + _LOOK_S
+    while time.thread_time() < until:  # noqa: ASYNC110 - nothing is waited for: it computes, and lets tasks go on
+        await asyncio.sleep(0)
+    return _computed_elsewhere() - began
 
 
 def _computed_elsewhere() -> float:
