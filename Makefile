@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BACKENDS_VENV ?= .venv-backends
+LOWEST_VENV ?= .venv-lowest
 UV ?= uv
 LOCK_FLAGS ?=
 
@@ -14,7 +15,7 @@ LOCK := $(UV) pip compile pyproject.toml --universal --generate-hashes --no-anno
         --no-emit-index-url --no-emit-find-links --quiet $(LOCK_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-thorough format lint types imports test test-hf test-durability test-nightly test-backends coverage check lock bench verifytypes clean
+.PHONY: help install install-thorough format lint types imports test test-hf test-durability test-nightly test-backends test-lowest coverage check lock bench verifytypes clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +59,11 @@ test-backends: ## our traces in Phoenix and in MLflow themselves, on loopback, i
 	test -d $(BACKENDS_VENV) || $(PYTHON) -m venv $(BACKENDS_VENV)
 	$(BACKENDS_VENV)/bin/python -m pip install -q 'arize-phoenix==20.26.*' 'mlflow==3.17.*'
 	SCAFFOLD_TRACING_BACKENDS=$(abspath $(BACKENDS_VENV)) $(BIN)/pytest tests/projections/test_backends.py
+
+test-lowest: ## the test suite with the oldest versions that pyproject.toml allows, in $(LOWEST_VENV) (needs uv)
+	test -d $(LOWEST_VENV) || $(PYTHON) -m venv $(LOWEST_VENV)
+	$(UV) pip install --quiet --python $(LOWEST_VENV)/bin/python --resolution lowest-direct -e '.[dev]'
+	$(LOWEST_VENV)/bin/pytest -n auto --dist loadfile
 
 coverage: ## the test suite, with branches measured
 	$(BIN)/coverage erase
