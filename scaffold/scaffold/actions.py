@@ -237,7 +237,9 @@ def action(  # noqa: PLR0913 - all that an action may declare
 
     Raises:
         TypeError: a parameter has no annotation, `identity` names no parameter, or calling it would do nothing yet.
+        ValueError: there is no such effect or idempotency, or the cost or the time is none.
     """
+    _check_places(function, identity)
 
     def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
@@ -264,6 +266,13 @@ def action(  # noqa: PLR0913 - all that an action may declare
         return FunctionAction(wrapped, spec, shape)
 
     return wrap if function is None else wrap(function)
+
+
+def _check_places(function: object, identity: object) -> None:
+    if function is not None and not callable(function):
+        raise TypeError(f"what an action declares is said by name, as in @action(effect='read'), not by {function!r}")
+    if isinstance(identity, str):
+        raise TypeError(f"identity is a tuple of names, such as ({identity!r},), not a text")
 
 
 class _Shape(NamedTuple):

@@ -97,7 +97,12 @@ def think(
 
     Raises:
         StepFailed: no acceptable answer within the sampling's cap.
+        TypeError: `sampling` or `options` is none.
     """
+    if sampling is not None and not hasattr(sampling, "decide"):
+        raise TypeError(f"`sampling` is a policy, such as majority(3), not {sampling!r}")
+    if not isinstance(options, Options):
+        raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
     thought = yield Think(
         kind=kind,
         inputs=inputs,

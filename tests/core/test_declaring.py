@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,28 @@ def test_a_word_misspelt_is_refused(said: dict[str, str]) -> None:
     (field, word), *_ = said.items()
     with pytest.raises(ValueError, match=f"pay: no {field} is called '{word}'; there are "):
         action(**said)(pay)  # type: ignore[call-overload]  # that is what is tried
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"cost": said} for said in (-1.0, float("nan"), float("inf"), "1")),
+        *({"timeout_s": said} for said in (0, -1.0, float("nan"), "5")),
+    ],
+)
+def test_a_cost_or_a_time_that_is_none_is_refused(said: dict[str, Any]) -> None:
+    """With a cost below nothing, or NaN, any budget does; with no time at all each effect is unknown."""
+    (field, _), *_ = said.items()
+    with pytest.raises(ValueError, match=rf"^pay: its {field} is a number of (dollars|seconds) "):
+        action(effect="reversible", **said)(pay)
+
+
+def test_what_is_declared_has_its_own_place() -> None:
+    """The commonest slips: a comma forgotten, which had each letter looked for; the effect without its name."""
+    with pytest.raises(TypeError, match=r"identity is a tuple of names, such as \('invoice',\), not a text"):
+        action(effect="read", identity=("invoice"))(pay)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"is said by name, as in @action\(effect='read'\), not by 'irreversible'"):
+        action("irreversible")(pay)  # type: ignore[call-overload]
 
 
 class Wire:

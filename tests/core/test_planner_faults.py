@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from scaffold import Planning, Task, ask, note, think, together
+from scaffold import Plan, Planned, Planning, Task, act, action, ask, note, propose, think, together
 from scaffold.errors import PlannerError
 from scaffold.interfaces import Surroundings
 from scaffold.vocabulary.moves import Together
@@ -229,6 +229,33 @@ def test_a_number_that_is_none_is_not_written_down_as_nothing(world: World, foun
     assert f"{said} (in its move at 0)" in told_by(lambda: ask("Is it so?", found))
     assert f"{said} (in its move at 0)" in told_by(lambda: note("so far", partial=found))
     assert told_by(None).startswith("the planner's answer cannot be recorded: ")
+
+
+@action(effect="read")
+def look() -> int:
+    """Look."""
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("move", "said"),
+    [
+        (lambda: think("solve", think("solve", "x")), "think(...) was made and not run: write `yield from` before it"),
+        (lambda: note("so far", partial=act("look")), "act(...) was made and not run: write `yield from` before it"),
+        (lambda: act(look), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
+        (lambda: propose(Plan([Planned(look)])), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
+        (lambda: think("solve", "x", sampling=3), "`sampling` is a policy, such as majority(3), not 3"),  # type: ignore[call-overload]
+        (lambda: think("solve", "x", options={"stop": "."}), "`options` is made by Options(...), such as "),  # type: ignore[call-overload]
+    ],
+)
+def test_a_slip_in_a_move_is_told_with_its_cure(world: World, move: Any, said: str) -> None:
+    """What is given for what it should be, or is made and never run, is named."""
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from move())
+
+    status, reason = ended(world, planner)
+    assert (status, said in reason) == ("failed", True)
 
 
 def test_a_planner_that_fails_at_once_has_made_no_move(world: World) -> None:

@@ -161,7 +161,7 @@ def specs_in(events: Iterable[tuple[Event, dict[str, Any] | None]]) -> dict[str,
     for event, content in events:
         match event:
             case ev.ActionProposed():
-                specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=event.cost)
+                specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=max(event.cost, 0.0))
                 calls = [content["call"]] if content and "call" in content else []
             case ev.PlanProposed():
                 calls = (content or {}).get("calls", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
@@ -37,7 +38,8 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         credentials: names of what it is told at the moment of the call, and nobody else ever is.
 
     Raises:
-        ValueError: no effect or no idempotency is called so: a word misspelt would pass for something milder.
+        ValueError: no effect or no idempotency is called so: a word misspelt would pass for something milder. Its cost
+            or its time is none: a cost below nothing, or NaN, would make any budget do.
     """
 
     name: str
@@ -59,6 +61,14 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         for field, said, known in (("effect", self.effect, _EFFECTS), ("idempotency", self.idempotency, _PROMISES)):
             if said not in known:
                 raise ValueError(f"{self.name}: no {field} is called {said!r}; there are {', '.join(known)}")
+        if not (_is_number(self.cost) and 0 <= self.cost < math.inf):
+            raise ValueError(f"{self.name}: its cost is a number of dollars from 0 up, not {self.cost!r}")
+        if not (_is_number(self.timeout_s) and self.timeout_s > 0):
+            raise ValueError(f"{self.name}: its timeout_s is a number of seconds above 0, not {self.timeout_s!r}")
+
+
+def _is_number(said: object) -> bool:
+    return isinstance(said, int | float) and not math.isnan(said)
 
 
 class Credential(msgspec.Struct, frozen=True):

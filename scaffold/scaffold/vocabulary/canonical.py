@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from inspect import isgenerator
 from math import isfinite
 from typing import Any
 
@@ -26,6 +27,8 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, type):
         return schema_of(value)
+    if isgenerator(value):
+        raise TypeError(f"{value.__name__}(...) was made and not run: write `yield from` before it")
     raise TypeError(f"a {type(value).__name__} cannot be recorded: use JSON values, pydantic models or dataclasses")
 
 

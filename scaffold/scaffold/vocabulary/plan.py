@@ -55,6 +55,9 @@ class Planned:
         id: the node's name within its plan; given by the plan when left empty.
         because: references to the thoughts this action rests on.
         predicted: the consequence expected, in words or as a value to compare with.
+
+    Raises:
+        PlanError: what stands for the action's name is none.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Planned:
         because: Sequence[Reference[Any]] = (),
         predicted: Any = None,
     ) -> None:
-        self.action = action
+        self.action = _named(action)
         self.arguments = dict(arguments or {})
         self.id = id
         self._after = tuple(after)
@@ -94,6 +97,13 @@ class Planned:
 
     def __repr__(self) -> str:
         return f"Planned({self.action!r}, {self.arguments!r}, id={self.id!r})"
+
+
+def _named(action: object) -> str:
+    if isinstance(action, str):
+        return action
+    name = getattr(getattr(action, "spec", None), "name", "")
+    raise PlanError(f"give the name of an action{name and f', {name!r}'}, not a {type(action).__name__}")
 
 
 def _id(node: str | Planned) -> str:
