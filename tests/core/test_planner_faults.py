@@ -206,6 +206,24 @@ def test_what_cannot_be_written_down_is_told_with_its_place(world: World) -> Non
     assert ended(world, planner) == ("failed", f"{said} (in its move at 1)")
 
 
+def test_what_is_nested_too_deeply_is_told_with_its_place(world: World) -> None:
+    """It is the value that is too deep, and not the planner's own calls; the reason says which move holds it."""
+    holds_itself: list[Any] = []
+    holds_itself.append(holds_itself)
+
+    def planner(_: Task) -> Planning[Any]:
+        yield from note("first")
+        yield from think("solve", holds_itself)
+
+    def answering(_: Task) -> Planning[Any]:
+        yield from note("first")
+        return holds_itself
+
+    assert ended(world, planner)[1].endswith(" (in its move at 1: it is nested too deeply, or holds itself)")
+    said = "the planner's answer cannot be recorded: it is nested too deeply, or holds itself"
+    assert ended(world, answering) == ("failed", said)
+
+
 class Mean(BaseModel):
     """What a planner computed."""
 

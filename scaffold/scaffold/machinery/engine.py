@@ -16,6 +16,7 @@ from scaffold.machinery.people import Parked
 from scaffold.machinery.replay import Replay, deliver
 from scaffold.machinery.run import Run
 from scaffold.machinery.watchdog import watching
+from scaffold.vocabulary.canonical import TOO_DEEP
 from scaffold.vocabulary.moves import Think
 
 if TYPE_CHECKING:
@@ -158,8 +159,9 @@ class Engine:
                     continue
                 except errors.ScaffoldError:
                     raise
-                except Exception:  # what was asked cannot be written down: unlike ours, it does not say where that was
-                    self._faulty_at = self._faulty_at or f" (in its move at {pending.key})"
+                except Exception as error:  # what was asked cannot be written down: unlike ours, it does not say where
+                    deep = f": {TOO_DEEP}" if isinstance(error, RecursionError) else ""
+                    self._faulty_at = self._faulty_at or f" (in its move at {pending.key}{deep})"
                     raise
                 except asyncio.CancelledError:
                     if is_from_within():

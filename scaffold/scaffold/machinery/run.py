@@ -450,7 +450,7 @@ class Run:
         """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
         try:
             plain = json.loads(recordable(answer))
-        except (TypeError, ValueError) as problem:
+        except (TypeError, ValueError, RecursionError) as problem:
             return await self.end("failed", reason=f"the planner's answer cannot be recorded: {unwritable(problem)}")
         problem_said = _misfit(self.task, plain)
         if problem_said:

@@ -37,6 +37,9 @@ canonical = _encoder.encode
 decode = msgspec.json.decode
 
 
+TOO_DEEP = "it is nested too deeply, or holds itself"
+
+
 def recordable(value: Any, written: bytes | None = None) -> bytes:
     """Canonical bytes of what somebody says, of which nothing may be lost: `canonical` writes NaN as null.
 
@@ -82,6 +85,8 @@ def not_finite(value: Any) -> float | None:
 def unwritable(error: Exception) -> str:
     """Why a value has no canonical form."""
     said = str(error)
+    if isinstance(error, RecursionError) or "serialization depth" in said:
+        return TOO_DEEP
     return "the keys of a dict have to be text" if "str keys" in said else said  # msgspec speaks of its own options
 
 
