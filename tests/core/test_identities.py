@@ -27,11 +27,16 @@ from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
 from scaffold.trace.identities import INDEX, settlement_id
 from scaffold.trace.verify import verify_run
+from scaffold.vocabulary.actions import ActionSpec
+from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.task import Oversight
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scaffold.interfaces import Claim, Holder
     from scaffold.machinery.run import Outcome
+    from scaffold.vocabulary.clearance import Clearance
 
 FREELY = Task(prompt="pay", oversight=Oversight(unmonitored=True))
 
@@ -123,6 +128,36 @@ def test_a_number_written_otherwise_is_the_same_and_so_are_the_parts_of_a_value(
     folder.solve(doing("pay", invoice=said), actions=[pay])
     assert "it was done already" in folder.solve(doing("pay", invoice=again), actions=[pay]).answer
     assert paid == [said]
+
+
+class Tool:
+    """A tool of somebody else's, which fills in by itself what is left out."""
+
+    def __init__(self) -> None:
+        currency = {"type": "string", "default": "EUR"}
+        parameters = {"type": "object", "properties": {"invoice": {"type": "string"}, "currency": currency}}
+        self.spec = ActionSpec(name="pay", parameters=parameters, identity=("invoice", "currency"))
+        self.paid: list[Any] = []
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Take them as they are."""
+        return dict(arguments)
+
+    async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> str:
+        """Pay."""
+        clearance.redeem("pay", canonical(arguments))
+        self.paid.append(arguments)
+        return "paid"
+
+
+def test_what_is_left_to_its_default_names_the_same_thing(folder: Folder) -> None:
+    """A tool of an MCP server does the same whether it is told the default or nothing."""
+    tool = Tool()
+    folder.solve(doing("pay", invoice="i1"), actions=[tool])
+    for left_out in ({}, {"currency": "EUR"}):
+        assert "it was done already" in folder.solve(doing("pay", invoice="i1", **left_out), actions=[tool]).answer
+    folder.solve(doing("pay", invoice="i1", currency="USD"), actions=[tool])
+    assert len(tool.paid) == 2
 
 
 def test_a_plan_is_told_which_of_its_calls_was_done_elsewhere(folder: Folder) -> None:

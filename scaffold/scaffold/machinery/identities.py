@@ -37,11 +37,10 @@ class Identities:
 
     def of(self, call: ActionCall) -> str:
         """What a call acts on; empty when its action does not say."""
-        fields = self._actions[call.action].spec.identity if call.action in self._actions else ()
-        if not fields:
+        if call.action not in self._actions:
             return ""
         if self._last[0] is not call:
-            self._last = (call, identity_of(call.action, call.arguments, fields))
+            self._last = (call, identity_of(self._actions[call.action].spec, call.arguments))
         return self._last[1]
 
     def beyond(self, call: ActionCall) -> str:

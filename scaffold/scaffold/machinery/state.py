@@ -150,9 +150,14 @@ def is_asked_in(body: bytes, what: bytes) -> bool:
     return in_front or asked_in(body) == what
 
 
-def identity_of(action: str, arguments: dict[str, Any], fields: tuple[str, ...]) -> str:
-    """Name the thing that an action acts on, by its identity fields, however they are spelled."""
-    return sha256(canonical([action, *(as_read(arguments.get(name)) for name in fields)])).hexdigest() if fields else ""
+def identity_of(spec: ActionSpec, arguments: dict[str, Any]) -> str:
+    """Name the thing that an action acts on, by its identity fields, however they are spelled or left to a default."""
+    if not spec.identity:
+        return ""
+    schemas = spec.parameters.get("properties", {})
+    defaults = {name: each["default"] for name, each in schemas.items() if isinstance(each, dict) and "default" in each}
+    values = [arguments.get(name, defaults.get(name)) for name in spec.identity]
+    return sha256(canonical([spec.name, *map(as_read, values)])).hexdigest()
 
 
 class RunState:
@@ -380,7 +385,7 @@ class RunState:
         spec = self._specs.get(summary.name)
         if spec is None or not spec.identity:
             return ""
-        return identity_of(summary.name, summary.arguments, spec.identity)
+        return identity_of(spec, summary.arguments)
 
     def _action_proposed(self, event: ev.ActionProposed, body: bytes) -> None:
         content = _proposed.decode(body)
