@@ -7,11 +7,37 @@ import contextlib
 import gc
 import os
 import sys
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import TYPE_CHECKING
 
 from scaffold.starting import starting
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 _INTERRUPTED = 130
 _TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
+
+
+class _Unheeded(FileIO):
+    """Standard error, where what it does not take is dropped.
+
+    Its terminal may be gone, its disk be full, or nobody read it any more: what is told there ends nothing.
+    """
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data) or len(memoryview(data))
+        except OSError:
+            return len(memoryview(data))
+
+
+def _speak_unheeded() -> None:
+    """Have what is told on standard error end nothing."""
+    now = sys.stderr
+    if isinstance(now, TextIOWrapper):
+        raw = BufferedWriter(_Unheeded(now.fileno(), "w", closefd=False))
+        sys.stderr = TextIOWrapper(raw, now.encoding, now.errors, line_buffering=True)
 
 
 def process() -> int:
@@ -33,6 +59,7 @@ def process() -> int:
                 sys.stderr.flush()
             os._exit(status)
 
+    _speak_unheeded()
     atexit.register(leave)  # the first that is registered is the last that is called
     gc.set_threshold(50_000)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from tests.cli.conftest import PAYING, THINKING, Scaffold, command, environment, lines_of, only_run
+from tests.cli.conftest import PAYING, THINKING, Scaffold, command, environment, events_of, lines_of, only_run
 
 
 def test_a_solved_task_prints_its_answer_alone(scaffold: Scaffold) -> None:
@@ -215,7 +215,8 @@ def test_an_unexpected_fault_is_one_line(here: Scaffold, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("redirection", "status"), [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 1)]
+    ("redirection", "status"),
+    [("<&-", 0), (">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), (">/dev/full", 1), ("2>/dev/full", 0)],
 )
 def test_closed_and_full_streams_are_no_fault_of_our_own(folder: Path, redirection: str, status: int) -> None:
     """Started without standard streams, as by a daemon, a task is solved; an answer that fits nowhere is said so."""
@@ -235,6 +236,20 @@ def test_closed_and_full_streams_are_no_fault_of_our_own(folder: Path, redirecti
     again = r"it is kept, and shown again by: scaffold resume \d{8}-\S+"
     assert status == 0 or re.fullmatch(f"{said}; {again}", done.stderr.splitlines()[-1])
     assert b'"status":"solved"' in lines_of(only_run(folder))[-1]
+
+
+@pytest.mark.parametrize("what", [("solve", "think.yaml"), ("batch", "think.yaml", "pay.yaml", "-j", "1")])
+def test_what_nobody_listens_to_any_more_ends_nothing(folder: Path, what: tuple[str, ...]) -> None:
+    """Where progress goes may break off, as a terminal does: what runs goes on, and its answer and status are told."""
+    listens, speaks = os.pipe()
+    os.close(listens)
+    done = subprocess.run(
+        command(*what), cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=speaks, check=False
+    )
+    os.close(speaks)
+    assert (done.returncode, done.stdout) == (0, b"Paris\n" if "solve" in what else b"")
+    runs = list((folder / ".scaffold/runs").glob("*/"))
+    assert [events_of(run)[-1] for run in runs] == ["run.ended"] * (1 if "solve" in what else 2)
 
 
 def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:

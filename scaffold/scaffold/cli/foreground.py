@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -78,5 +79,6 @@ class Foreground(Generic[Shown]):
         if self.signals > 1 + self._hung_up:
             self.shown.close()
             sys.stderr.flush()
-            os.write(sys.stderr.fileno(), _LEFT)  # the signal may have come within a write of Python's own
+            with contextlib.suppress(OSError):
+                os.write(sys.stderr.fileno(), _LEFT)  # the signal may have come within a write of Python's own
             os._exit(ending.INTERRUPTED)
