@@ -19,6 +19,8 @@ def check_gguf(path: Path) -> None:
         ModelFileError: there is no such file, or it is no GGUF.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise ModelFileError(f"{str(path)!r} is no file: a model is not read from a pipe or a device")
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
