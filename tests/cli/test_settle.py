@@ -53,6 +53,7 @@ def test_a_persons_word_settles_what_is_unknown(here: Any, lost: str, word: str,
     assert f"scaffold settle {lost} 0 --happened    (or --did-not-happen)\n" in here("resume", lost).err
     said = here("settle", lost, "0", word)
     assert (said.status, "by your word" in said.out) == (0, True)
+    assert "scaffold settle" not in here("resume", lost).err
     assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == status
     assert here("audit", "verify", lost).status == 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from scaffold.machinery.run import Outcome
     from scaffold.vocabulary.models import Usage
 
@@ -37,7 +39,9 @@ def answer_text(answer: Any, *, at_terminal: bool) -> str:
     return steady(answer) if at_terminal else answer
 
 
-def summary(outcome: Outcome, seconds: float, runs: str = "", again: str = "") -> list[str]:
+def summary(
+    outcome: Outcome, seconds: float, runs: str = "", again: str = "", settled: Collection[str] = ()
+) -> list[str]:
     """What stderr says at the end: how it ended, what it cost, what to do next.
 
     Args:
@@ -45,6 +49,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "", again: str = "") -
         seconds: how long it took here.
         runs: what to add to commands so that they find the run.
         again: what to add to a command that goes on with it, so that it does so as this one did.
+        settled: keys of actions of which somebody has said what became of them.
     """
     from scaffold.cli.speech import count, line
 
@@ -65,7 +70,7 @@ def summary(outcome: Outcome, seconds: float, runs: str = "", again: str = "") -
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
         told.append(f"mended on opening: {outcome.repaired}")
-    return told + _unsettled(outcome, runs) + _next(outcome, runs, again)
+    return told + _unsettled(outcome, runs, settled) + _next(outcome, runs, again)
 
 
 def _actions(outcome: Outcome) -> list[str]:
@@ -105,7 +110,7 @@ _WIDTH = 100
 _MOST_LINES = 10
 
 
-def _unsettled(outcome: Outcome, runs: str) -> list[str]:
+def _unsettled(outcome: Outcome, runs: str, settled: Collection[str]) -> list[str]:
     """What may have happened, and how to say whether it did: no other run does it before that."""
     from scaffold.cli.speech import call
 
@@ -113,7 +118,7 @@ def _unsettled(outcome: Outcome, runs: str) -> list[str]:
         f"find out whether this happened, and say so: {call(each.name, each.arguments, _WIDTH)}\n"
         f"  scaffold settle {outcome.run} {each.key} --happened{runs}    (or --did-not-happen)"
         for each in outcome.actions
-        if each.status == "unknown"
+        if each.status == "unknown" and each.key not in settled
     ][:_MOST_LINES]
 
 

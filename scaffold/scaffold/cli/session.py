@@ -124,9 +124,19 @@ class Session(Foreground[Any]):
             again = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
             said = f"the run ended as {outcome.status}, and its answer cannot be written to standard output"
             raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {again}") from full
-        lines = ending.summary(outcome, seconds, runs_said(self._journal), again)
+        lines = ending.summary(outcome, seconds, runs_said(self._journal), again, self._settled(outcome))
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands
 
             lines += commands(self._journal, outcome.run, again)
         sys.stderr.write("\n".join(lines) + "\n")
+
+    def _settled(self, outcome: Outcome) -> set[str]:
+        """Keys of actions whose outcome is unknown, and of which somebody has said it since."""
+        unknown = [each.key for each in outcome.actions if each.status == "unknown"]
+        if not unknown:
+            return set()
+        from scaffold.trace.identities import settlement_id
+
+        said = {each.id for each in self._journal.inbox(outcome.run)}
+        return {key for key in unknown if settlement_id(key) in said}
