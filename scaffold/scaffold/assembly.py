@@ -413,7 +413,7 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     from scaffold.errors import TraceDamaged
     from scaffold.trace.chain import Chain, body_of, withheld
 
-    why = "its first line is missing"
+    why = "it is empty, as of a process that died before the run began"
     records = journal.read(run)
     try:
         async for record in records:

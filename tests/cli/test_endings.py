@@ -110,7 +110,7 @@ def test_what_can_be_undone_is_told_at_the_end(here: Scaffold, folder: Path) -> 
     [
         (THINKING.replace("thinking", "failing"), 1, "failed: the planner raised ValueError: no idea"),
         (PAYING.replace("paying", "insisting"), 3, "stopped: "),
-        (THINKING + "budget: {steps: 1}\n", 4, "exhausted: "),
+        (THINKING + "budget: {steps: 1}\n", 4, "; only a new run may have a larger budget\n"),
         (
             THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"),
             5,

@@ -138,6 +138,6 @@ def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
                 f"when it is back, go on with: scaffold resume {run}{again}    (or with another: --backend [ROLE=]SPEC)"
             ]
         case "exhausted":
-            return [f"see what it went on: scaffold audit show {run}; the budget is the task's to raise"]
+            return [f"see what it went on: scaffold audit show {run}; only a new run may have a larger budget"]
         case _:
             return []
