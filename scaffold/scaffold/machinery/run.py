@@ -332,7 +332,8 @@ class Run:
         changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
         if changed:
             said = ", ".join(f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in changed)
-            raise errors.PlanChanged(f"the run was started with something else: {said}")
+            cure = "resume with what it was started with, or start a new run"
+            raise errors.PlanChanged(f"the run was started with something else: {said}; {cure}")
 
     # --- moves
 
