@@ -25,7 +25,7 @@ from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
 from scaffold.trace.places import journal_of, place_of
-from scaffold.vocabulary.canonical import adapter, canonical, digest, recordable, unwritable
+from scaffold.vocabulary.canonical import adapter, canonical, digest, not_finite, unwritable
 from scaffold.vocabulary.review import SubjectKind
 from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
@@ -371,11 +371,13 @@ def _check_recordable(task: Task) -> None:
     inputs: list[tuple[tuple[str, ...], Any]] = [(("inputs", name), value) for name, value in task.inputs.items()]
     for path, value in [(("prompt",), task.prompt), *inputs]:
         try:
-            recordable(value, canonical(adapter(Any).dump_python(value, mode="json")))
+            canonical(adapter(Any).dump_python(value, mode="json"))
         except UnicodeEncodeError:
             raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TaskError(f"cannot be recorded: {unwritable(error)}", path=path) from None
+        if (number := not_finite(value)) is not None:  # it would be written as null, and be that when resumed
+            raise TaskError(f"{number} is no number that can be recorded", path=path)
 
 
 def _host_span() -> str:

@@ -53,7 +53,7 @@ def recordable(value: Any, written: bytes | None = None) -> bytes:
     """
     written = canonical(value) if written is None else written
     if b"null" in written and (number := not_finite(value)) is not None:
-        raise ValueError(f"{number} cannot be recorded: JSON has no form for a number that is not finite")
+        raise ValueError(f"{number} is no number that can be recorded")
     return written
 
 
