@@ -135,7 +135,7 @@ def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
             return [f"paused; go on with: scaffold resume {run}{again}"]
         case "unavailable":
             return [
-                f"when it is back, go on with: scaffold resume {run}{again}    (or with another: --backend [ROLE=]SPEC)"
+                f"when it is back, go on with: scaffold resume {run}{again}    (with another backend: --backend [ROLE=]SPEC)"
             ]
         case "exhausted":
             return [f"see what it went on: scaffold audit show {run}; only a new run may have a larger budget"]
