@@ -134,9 +134,8 @@ def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
         case "interrupted":
             return [f"paused; go on with: scaffold resume {run}{again}"]
         case "unavailable":
-            return [
-                f"when it is back, go on with: scaffold resume {run}{again}    (with another backend: --backend [ROLE=]SPEC)"
-            ]
+            other = "(with another backend: --backend [ROLE=]SPEC)"
+            return [f"when it is back, go on with: scaffold resume {run}{again}    {other}"]
         case "exhausted":
             return [f"see what it went on: scaffold audit show {run}; only a new run may have a larger budget"]
         case _:
