@@ -10,6 +10,7 @@ Each gives what came of its move; `x = yield from think(..., returns=Model)` is 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from scaffold.errors import (
@@ -98,11 +99,12 @@ def think(
     Raises:
         StepFailed: no acceptable answer within the sampling's cap.
         TypeError: `sampling` or `options` is none.
+        ValueError: `options` asks for what no model can do.
     """
     if sampling is not None and not hasattr(sampling, "decide"):
         raise TypeError(f"`sampling` is a policy, such as majority(3), not {sampling!r}")
-    if not isinstance(options, Options):
-        raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
+    if options is not DEFAULT_OPTIONS:
+        _check(options)
     thought = yield Think(
         kind=kind,
         inputs=inputs,
@@ -114,6 +116,21 @@ def think(
         options=options,
     )
     return cast("Thought[Any]", thought)
+
+
+def _check(options: Any) -> None:
+    if not isinstance(options, Options):
+        raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
+    for name, texts in (("stop", options.stop), ("choices", options.choices)):
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"`{name}` of Options is a tuple of texts, such as ('END',), not {texts!r}")
+    if "" in options.stop:
+        raise ValueError("`stop` of Options holds an empty text, which every answer begins with")
+    if not isinstance(options.max_tokens, int) or options.max_tokens < 1:
+        raise ValueError(f"`max_tokens` of Options is a whole number from 1 on, not {options.max_tokens!r}")
+    warmth = 0 if options.temperature is None else options.temperature
+    if not isinstance(warmth, int | float) or not 0 <= warmth < math.inf:
+        raise ValueError(f"`temperature` of Options is a number from 0 on, not {warmth!r}")
 
 
 @overload

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from scaffold import Plan, Planned, Planning, Task, act, action, ask, note, propose, think, together
+from scaffold import Options, Plan, Planned, Planning, Task, act, action, ask, note, propose, think, together
 from scaffold.errors import PlannerError
 from scaffold.interfaces import Surroundings
 from scaffold.vocabulary.moves import Together
@@ -255,6 +255,11 @@ def look() -> int:
     return 1
 
 
+def asking(**options: Any) -> Planning[Any]:
+    """A step that is asked so."""
+    return think("solve", "x", options=Options(**options))
+
+
 @pytest.mark.parametrize(
     ("move", "said"),
     [
@@ -264,6 +269,15 @@ def look() -> int:
         (lambda: propose(Plan([Planned(look)])), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
         (lambda: think("solve", "x", sampling=3), "`sampling` is a policy, such as majority(3), not 3"),  # type: ignore[call-overload]
         (lambda: think("solve", "x", options={"stop": "."}), "`options` is made by Options(...), such as "),  # type: ignore[call-overload]
+        (lambda: asking(stop="END"), "`stop` of Options is a tuple of texts, such as ('END',), not 'END'"),
+        (lambda: asking(stop=(b"x",)), "`stop` of Options is a tuple of texts"),
+        (lambda: asking(stop=("",)), "`stop` of Options holds an empty text"),
+        (lambda: asking(choices="yes"), "`choices` of Options is a tuple of texts"),
+        (lambda: asking(max_tokens=0), "`max_tokens` of Options is a whole number from 1 on, not 0"),
+        (lambda: asking(max_tokens=1.5), "`max_tokens` of Options is a whole number from 1 on, not 1.5"),
+        (lambda: asking(temperature=-0.1), "`temperature` of Options is a number from 0 on, not -0.1"),
+        (lambda: asking(temperature=math.nan), "`temperature` of Options is a number from 0 on, not nan"),
+        (lambda: asking(temperature="hot"), "`temperature` of Options is a number from 0 on, not 'hot'"),
     ],
 )
 def test_a_slip_in_a_move_is_told_with_its_cure(world: World, move: Any, said: str) -> None:
