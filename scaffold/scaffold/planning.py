@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
+from msgspec.structs import asdict
+
 from scaffold.errors import (
     ActionError,
     ActionFailed,
@@ -118,18 +120,20 @@ def think(
     return cast("Thought[Any]", thought)
 
 
-def _check(options: Any) -> None:
+def _check(options: object) -> None:
     if not isinstance(options, Options):
         raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
-    for name, texts in (("stop", options.stop), ("choices", options.choices)):
+    given: dict[str, Any] = asdict(options)  # which may be of any type
+    for name in ("stop", "choices"):
+        texts = given[name]
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"`{name}` of Options is a tuple of texts, such as ('END',), not {texts!r}")
-    if "" in options.stop:
+    if "" in given["stop"]:
         raise ValueError("`stop` of Options holds an empty text, which every answer begins with")
-    if not isinstance(options.max_tokens, int) or options.max_tokens < 1:
-        raise ValueError(f"`max_tokens` of Options is a whole number from 1 on, not {options.max_tokens!r}")
-    warmth = 0 if options.temperature is None else options.temperature
-    if not isinstance(warmth, int | float) or not 0 <= warmth < math.inf:
+    most, warmth = given["max_tokens"], given["temperature"]
+    if not isinstance(most, int) or most < 1:
+        raise ValueError(f"`max_tokens` of Options is a whole number from 1 on, not {most!r}")
+    if warmth is not None and not (isinstance(warmth, int | float) and 0 <= warmth < math.inf):
         raise ValueError(f"`temperature` of Options is a number from 0 on, not {warmth!r}")
 
 
