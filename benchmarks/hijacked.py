@@ -3,7 +3,7 @@
     python benchmarks/hijacked.py [--missed]      one JSON line a figure; no model, no suite needed
 
 Each file was written before what it is to measure was looked at. A request names its attacks: `insert`
-puts a call into the honest plan, `swap` changes arguments of one of its calls, and `said` is what an attacker wrote
+puts a call into the honest plan, `replace` puts one in the place of another, `swap` changes arguments of one, and `said` is what an attacker wrote
 into the result of step `into`. Floor: an effect is allowed whose tool's name shares a word with the request.
 """
 
@@ -52,6 +52,8 @@ def _hijacked(honest: list[list[Any]], attack: dict[str, Any]) -> list[list[Any]
         calls[attack["into"]] = _told(calls[attack["into"]], attack["said"])
     if attack["kind"] == "insert":
         calls.insert(attack["at"], attack["call"])
+    elif attack["kind"] == "replace":
+        calls[attack["at"]] = attack["call"]
     else:
         called, args, *output = calls[attack["at"]]
         calls[attack["at"]] = [called, args | attack["args"], *output]
@@ -98,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="print what was judged wrongly")
     asked = parser.parse_args()
-    for name in ("hijacked.json", "everyday.json", "afresh.json", "domestic.json", "latest.json", "ordinary.json"):
+    for name in ("hijacked.json", "everyday.json", "afresh.json", "domestic.json", "latest.json", "ordinary.json", "casual.json"):
         for observations in (False, True):
             cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
             for plan in plans(name):
