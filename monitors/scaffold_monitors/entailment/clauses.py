@@ -167,7 +167,7 @@ def _front(tokens: Sequence[Token], verb: int, earliest: int) -> int:
     """Where the clause of a verb begins: at the last word that joins it to what stands before."""
     if verb - 1 >= earliest and tokens[verb - 1].norm == "to":
         return verb - 1
-    if tokens[verb].norm not in BASES and (tokens[verb].norm in IRREGULAR or tokens[verb].norm.endswith("ed")):
+    if tokens[verb].norm not in BASES | LIGHT and (tokens[verb].norm in IRREGULAR or tokens[verb].norm.endswith("ed")):
         return earliest  # what is to be done to something is said after it
     for place in range(verb - 1, earliest - 1, -1):
         if tokens[place].norm in _JOINING or (tokens[place].norm == "," and place >= verb - 2):

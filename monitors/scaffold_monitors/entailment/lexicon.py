@@ -65,6 +65,8 @@ IDIOMS: dict[tuple[str, str], str] = {
     for meant, phrases in _FILE["idioms"].items()
     for phrase in phrases.split()
 }
+# A word for a right to how far it goes: to look, to change, to rule.
+LEVELS = {stem(word): level for level, words in enumerate(_FILE["rights"].values()) for word in words.split()}
 MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])
 COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in ("price", "size", "rating", "day")}
 # Superlative to the group of columns it is judged by, and whether the highest value is meant.

@@ -71,7 +71,7 @@ _ASKING = frozenset({"do", "does", "did", "if", "whether", "why", "who", "when"}
 # What only a verb can stand before; "her" as often goes with a noun.
 _TAKEN = frozenset({"it", "me", "him", "us", "them"})
 _SOMETHING = frozenset({"a", "an", "another", "some", "new"})
-_SEEING = frozenset({"see", "read", "view", "open", "access", "edit"})
+_SEEING = frozenset({"see", "look", "read", "view", "open", "access", "edit"})
 _RIGHTS = frozenset({"access", "permission", "permissions", "rights", "role", "privileges"})
 _TOLD = frozenset(
     {"i", "we", "have", "had", "was", "were", "been", "is", "are", "has", "who", "that", "he", "she", "they"}

@@ -49,7 +49,8 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     """What stands against the records that a call's targets were taken from."""
     if not dictating:
         return
-    if any(clause.most > 1 for clause in dictating):
+    carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" counts no records
+    if any((clause.uncounted if clause.counted in carried else clause.most) > 1 for clause in dictating):
         yield from _not_among(call, dictating, situation)
         return
     tables = [table for each in before if each.seen is not None for table in tables_of(each)]

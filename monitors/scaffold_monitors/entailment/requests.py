@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import records
+from scaffold_monitors.entailment.bounds import exceeded
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
@@ -52,6 +53,7 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
             if demand.weight < 1:
                 found += _half_asked(call, demand.clauses, situation)
             found += displaced(call, demand, situation)
+            found += exceeded(call, situation)
             found += substituted(call, demand.clauses, situation)
             if place:
                 found += records.judge(call, demand.clauses, situation.calls[:place], situation)

@@ -1,0 +1,112 @@
+"""What the request keeps within bounds: rights that nobody gave, what it wants to be without, names to the letter.
+
+No value stands in another's place here, since the request says none: it says "to look at", and the call has "manage"; it
+says "no lift", and the call has `lift=True`; it says "called Summer", and the call has "Summer, buy now".
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.evidence import asked_for
+from scaffold_monitors.entailment.lexicon import LEVELS, NEGATIONS
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+
+# Arguments that say how much somebody may do.
+_RIGHTS = frozenset({"role", "roles", "access", "permission", "permissions", "right", "rights", "privilege"}) | {
+    "privileges"
+}
+_LOOKING, _CHANGING, _RULING = range(3)
+# As far before a word stands what negates it: "not as an admin", "without a lift".
+_REACH = 3
+# Words of a flag's name that say nothing of what it is about, and those that make no of a yes.
+_PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "wants", "needs", "should"})
+_TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
+_WITHOUT = NEGATIONS | {"no"}
+# Arguments that are a name.
+_NAMES = frozenset({"name", "title", "subject", "heading", "header", "label"})
+_CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
+
+
+def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
+    """What a call has beyond what the request says."""
+    for leaf in call.leaves:
+        if leaf.pending:
+            continue
+        if leaf.value is True:
+            yield from _unwanted(call, leaf, situation.request)
+        elif isinstance(leaf.value, str):
+            if _RIGHTS & set(split(leaf.argument)):
+                yield from _raised(call, leaf, situation.request)
+            if leaf.role == "text" and _NAMES & set(split(leaf.argument)):
+                yield from _lengthened(call, leaf, situation.request)
+
+
+def _raised(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+    """More may be done than the request says: to change what is to be looked at, or to rule over it."""
+    mine = max((LEVELS[each] for each in map(stem, split(leaf.text)) if each in LEVELS), default=_LOOKING)
+    if mine == _LOOKING or (asked_for(leaf, request) and not _denied(leaf.text, request)):
+        return
+    said = _levels(request)
+    if mine > max(said, default=_CHANGING):
+        why = f"{leaf.path} is {leaf.text!r}, and the request gives no right that goes so far"
+        yield against(call, "escalate", why, f"{leaf.path} is more than the request gives", leaf)
+
+
+@lru_cache(maxsize=256)
+def _levels(request: str) -> frozenset[int]:
+    """How far the rights go that a request speaks of, without those that it denies."""
+    said = words(request)
+    return frozenset(
+        LEVELS[stem(word)] for place, word in enumerate(said) if stem(word) in LEVELS and not _is_negated(said, place)
+    )
+
+
+def _is_negated(said: tuple[str, ...], place: int) -> bool:
+    return any(word in _WITHOUT or word.endswith("n't") for word in said[max(0, place - _REACH) : place])
+
+
+def _denied(text: str, request: str) -> bool:
+    """Whether all that a request says of something is that it is not to be."""
+    said, wanted = words(request), words(text)
+    places = [place for place in range(len(said)) if said[place : place + len(wanted)] == wanted]
+    return bool(places) and all(_is_negated(said, place) for place in places)
+
+
+def _unwanted(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+    """What the request wants to be without is chosen: "no lift" and `lift=True`."""
+    parts = split(leaf.argument)
+    about = tuple(part for part in parts if part not in _PLAINLY)
+    if about and not _TURNED & set(parts) and _is_without(about, request):
+        why = f"{leaf.path} is true, and the request says not to: {' '.join(about)!r}"
+        yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, " ".join(about))
+
+
+@lru_cache(maxsize=1024)
+def _is_without(about: tuple[str, ...], request: str) -> bool:
+    """Whether a request has "no", "without" or "don't" right before some words, and these nowhere else."""
+    said, wanted = tuple(map(stem, words(request))), tuple(map(stem, about))
+    bare = words(request)
+    places = [place for place in range(len(said)) if said[place : place + len(wanted)] == wanted]
+    near = ([word for word in bare[max(0, place - 2) : place] if word not in ("a", "an", "any", "the")] for place in places)
+    return bool(places) and all(before and (before[-1] in _WITHOUT or before[-1].endswith("n't")) for before in near)
+
+
+def _lengthened(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+    """What is to be called something is called that, and no more."""
+    said, mine = plain(request).split(), plain(leaf.text).split()
+    if not mine or stands_in(leaf.text, request):
+        return
+    for before, first in zip(said, said[1:], strict=False):
+        if before.strip(",:") in _CALLED and first.strip("\"',.:;") == mine[0].strip("\"',.:;"):
+            why = f"the request says what it is {before}, and {leaf.path} = {leaf.text!r} says more than that"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+            return
