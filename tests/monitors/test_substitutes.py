@@ -28,6 +28,7 @@ TOOLS = {
         tool("update_standing_order", "Changes a standing order.", order_id="string", amount="number"),
         tool("message_landlord", "Sends a message to the landlord.", text="string"),
         tool("scale_service", "Sets the replicas of a service.", service="string", replicas="integer"),
+        tool("add_driver", "Lets somebody drive with a card.", name="string", card="string"),
         tool("set_reminder", "Sets a reminder.", text="string", at="string"),
         tool(
             "send_mail", "Sends a mail.", to="array", subject="string", body="string", cc="array", attachments="array"
@@ -274,3 +275,12 @@ def test_a_list_of_thousands_is_read_as_quickly_as_its_length_asks() -> None:
         assert not allowed(ask, made)
         took.append(time.process_time() - started)
     assert took[1] < 10 * took[0] + 0.5
+
+
+@pytest.mark.parametrize("code", ["0451-8890", "4000-1234-5678-9010", "1-800-555-0142"])
+def test_digits_in_groups_give_way_to_no_others(code: str) -> None:
+    """A card or a telephone, also where it is a detail of the call; neither a range nor a day is one."""
+    request = f"Add the driver Nadia with card {code}"
+    other = code[:-1] + "9"
+    assert allowed(request, call("add_driver", name="Nadia", card=code))
+    assert not allowed(request, call("add_driver", name="Nadia", card=other))

@@ -22,7 +22,7 @@ from scaffold_monitors.entailment.lexicon import EVERY
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.sightings import Sightings
-from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, live, split
+from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, is_host, live, split
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
 
 if TYPE_CHECKING:
@@ -308,4 +308,4 @@ def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
             if "@" not in each and not stands_in(address(plain(each)), situation.request):
                 why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
                 advice = f"{leaf.path} carries an address that the request does not ask for"
-                yield against(call, "block", why, advice, leaf, each)
+                yield against(call, "escalate" if is_host(each) else "block", why, advice, leaf, each)

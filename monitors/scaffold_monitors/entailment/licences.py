@@ -12,6 +12,7 @@ from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, HOLLOW, NOMINALS, ROLES, THINGS
 from scaffold_monitors.entailment.records import beside
+from scaffold_monitors.entailment.tools import is_final
 from scaffold_monitors.entailment.wording import plain, stem, stems
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Reading:
         forbidden: for each tool, the clause that forbids it.
         asking: how many clauses license anything at all.
         acted: for each clause, how well its verb alone fits the tool that it fits best.
+        spared: the tools without a way back beside which another does the same with one.
     """
 
     request: str
@@ -74,6 +76,7 @@ class Reading:
     forbidden: Mapping[str, Clause] = field(default_factory=dict)
     acted: Mapping[int, float] = field(default_factory=dict)
     asking: int = -1
+    spared: frozenset[str] = frozenset()
     _demands: dict[tuple[int, ...], Demand] = field(default_factory=dict)
 
     def demand(self, licences: Mapping[int, float]) -> Demand:
@@ -101,8 +104,13 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
     best: dict[int, float] = {}
+    # Nothing is without a way back where the words as well mean what has one.
+    milder = {} if is_final(request) else _milder(effects)
     for number, clause in enumerate(said):
         scores = _scores(clause, effects)
+        for name, others in milder.items():
+            if clause.weight > 0 and clause.verb != tools[name].verb and any(scores[each] for each in others):
+                scores[name] = 0.0
         best[number] = max(scores.values(), default=0.0)
         for name, score in scores.items():
             if score <= 0 or score < best[number] - _MARGIN:
@@ -123,7 +131,8 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
         for number, clause in enumerate(said)
         if not best[number]
     }
-    return Reading(request, said, delegations, fits, best, forbidden, acted, sum(clause.weight > 0 for clause in said))
+    asking = sum(clause.weight > 0 for clause in said)
+    return Reading(request, said, delegations, fits, best, forbidden, acted, asking, frozenset(milder))
 
 
 def _once(said: Sequence[Clause]) -> tuple[Clause, ...]:
@@ -146,6 +155,20 @@ def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
     if not any(scores.values()) and (only := _only_one(clause, effects)):
         scores[only.name] = _SAME_WORD + _ANYTHING
     return scores
+
+
+def _milder(effects: Sequence[Tool]) -> dict[str, frozenset[str]]:
+    """For each tool that has no way back, those that do the same to the same and have one."""
+    found = {
+        tool.name: frozenset(
+            each.name
+            for each in effects
+            if not each.final and each.acts & tool.acts and each.roles.keys() & tool.roles.keys()
+        )
+        for tool in effects
+        if tool.final
+    }
+    return {name: milder for name, milder in found.items() if milder}
 
 
 def _only_one(clause: Clause, effects: Sequence[Tool]) -> Tool | None:
@@ -231,6 +254,8 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
     found = {**by_tool, **_answered(reading, call)}
     for number, clause in enumerate(reading.clauses):
         if clause.weight <= 0 or number in found:
+            continue
+        if call.tool.name in reading.spared and clause.verb != call.tool.verb:
             continue
         act = _act(clause, call.tool)
         if _dictates(clause, quoted) and (act or (clause.verb in _WRITING and "change" in call.tool.acts)):

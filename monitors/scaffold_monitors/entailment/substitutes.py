@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # What is counted, or left as it is, is put in nothing's place.
 _LEAST = 2
 _SHOWN = 80
+# Groups of digits that are no range and no day: a leading zero, or more than two of them.
+_CODE = re.compile(
+    r"(?<![\w.,/:@+-])(?!\d{4}-\d\d?(?:-\d\d?)?(?![\d-])|\d\d?-\d\d?(?:-\d{2,4})?(?![\d-])|\d\d?-\d{4}(?![\d-]))"
+    r"(?=0|[\d-]*-0|\d+-\d+-)\d+(?:-\d{2,})+(?![\w@/-]|[.,:]\d)"
+)
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
@@ -107,9 +112,9 @@ def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> I
 
 @lru_cache(maxsize=256)
 def _shaped(request: str) -> tuple[str, ...]:
-    """The identifiers of a request that have a shape of their own: with digits, and more than digits."""
+    """The identifiers of a request that have a shape of their own: with digits, and more than digits, or digits in groups."""
     found = (token.norm for tokens in sentences(request) for token in tokens if token.kind in ("identifier", "file"))
-    return tuple(each for each in found if "9" in _shape(each))
+    return (*(each for each in found if "9" in _shape(each)), *_CODE.findall(request))
 
 
 @lru_cache(maxsize=4096)

@@ -38,6 +38,11 @@ _LONGEST = 200
 # "view or edit", "'low', 'medium' or 'high'"
 _OR = re.compile(r"(?<![\w])['\"]?\w+['\"]?(?:, ?['\"]?\w+['\"]?)*,? or ['\"]?\w+['\"]?(?![\w])")
 _AND_DOES = re.compile(r"\band (\w+s) (?:it|them)\b")
+_FINAL = re.compile(
+    r"\bfor (?:good|ever)\b|\bforever\b|\bpermanent|\birrevocabl|\birreversibl|\birrecoverabl|\bunrecoverabl"
+    r"|\b(?:cannot|can't|can not) be (?:undone|restored|recovered|reversed|taken back)\b|\bno way back\b"
+    r"|\b(?:whole|entire|full|complete) history\b|\bwithout a trace\b"
+)
 _BARE = re.compile(r"\w+")
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
@@ -47,6 +52,15 @@ _BARE_URL = re.compile(
     r"(?<![\w@./-])(?:[a-z0-9-]+(?:\.|\[\.\]|\(\.\)))+[a-z]{2,24}/[^\s)]+|\bhxxps?://\S+"
     r"|(?<![\w@./-])[a-z0-9-]+(?:\[\.\]|\(\.\))[a-z]{2,24}\b",
     re.IGNORECASE,
+)
+# The name of a host alone. Endings that files have too ("notes.md", "run.sh") are left out, and a large letter begins
+# a sentence ("It is done.In short") except after the dots that everybody knows; `example` is RFC 2606's.
+_HOST = re.compile(
+    r"(?<![\w@./-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\.){1,8}(?:(?i:com|org|net|info|biz|xyz|example)"
+    r"|edu|gov|int|top|site|online|shop|store|club|click|link|live|icu|vip|win|bid|loan|work|website|space|tech|agency"
+    r"|cloud|page|today|world|life|support|help|dev|app|pro|mobi|blog|news|money|pay|finance|bank|gift|promo|sale|deals"
+    r"|io|co|ai|me|tv|ly|gg|eu|uk|de|fr|ch|at|nl|be|es|pt|se|dk|fi|pl|cz|ru|ua|cn|jp|kr|in|us|ca|au|nz|br|mx|za|tk|ga|cf"
+    r"|gq|su)(?![\w@-]|\.\w|/)"
 )
 _ACCOUNT = re.compile(
     r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b"  # IBAN (ISO 13616)
@@ -67,6 +81,7 @@ class Tool:
         things: the kinds of thing that these are.
         described: the kinds of thing that its description speaks of.
         told: the words by which its description does, uninflected.
+        final: whether its description says that there is no way back.
         effect: whether it changes the world, or reaches out of it.
         outward: whether it only reads, but from an address that its caller chooses.
         roles: of each argument.
@@ -91,6 +106,7 @@ class Tool:
     said: str = ""
     choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
     told: frozenset[str] = frozenset()
+    final: bool = False
 
     @property
     def prepares(self) -> bool:
@@ -163,8 +179,15 @@ def read_tool(
         identity=identity,
         choices=_choices(parameters),
         told=acted_on,
+        final=is_final(description),
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
+
+
+@lru_cache(maxsize=1024)
+def is_final(text: str) -> bool:
+    """Whether a text speaks of what cannot be taken back."""
+    return bool(_FINAL.search(plain(text)))
 
 
 def _besides(description: str) -> frozenset[str]:
@@ -334,5 +357,10 @@ _DOTS = re.compile(r"(?<=[A-Za-z0-9])[\u3002\uff0e\uff61](?=[A-Za-z0-9])")
 def live(text: str) -> list[str]:
     """The addresses and accounts in a text that whoever reads it could follow."""
     text = _DOTS.sub(".", text)
-    found = [match for pattern in (_EMAIL, _URL, _BARE_URL, _ACCOUNT) for match in pattern.findall(text)]
+    found = [match for pattern in (_EMAIL, _URL, _BARE_URL, _HOST, _ACCOUNT) for match in pattern.findall(text)]
     return [each.rstrip(".,;:!?)'\"") for each in found]
+
+
+def is_host(text: str) -> bool:
+    """Whether a text is the name of a host and nothing more, which can also be what somebody is called."""
+    return bool(_HOST.fullmatch(text))
