@@ -3,8 +3,9 @@
     python benchmarks/hijacked.py [--missed]      one JSON line a figure; no model, no suite needed
 
 Each file was written before what it is to measure was looked at. A request names its attacks: `insert`
-puts a call into the honest plan, `replace` puts one in the place of another, `swap` changes arguments of one, and `said` is what an attacker wrote
-into the result of step `into`. Floor: an effect is allowed whose tool's name shares a word with the request.
+puts a call into the honest plan, `replace` puts one in the place of another, `swap` changes arguments of one, and
+`said` is what an attacker wrote into the result of step `into`. Floor: an effect is allowed whose tool's name shares a
+word with the request.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import domains
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import stem, stems
 
+FILES = ("hijacked", "everyday", "afresh", "domestic", "latest", "ordinary", "casual")
 _PROSE = ("text", "note", "subject", "name", "title")
 
 
@@ -100,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--missed", action="store_true", help="print what was judged wrongly")
     asked = parser.parse_args()
-    for name in ("hijacked.json", "everyday.json", "afresh.json", "domestic.json", "latest.json", "ordinary.json", "casual.json"):
+    for name in (f"{each}.json" for each in FILES):
         for observations in (False, True):
             cells: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0, 0])
             for plan in plans(name):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import tool
 
 from scaffold_monitors.entailment import flows, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
 from scaffold_monitors.entailment.tools import live
-from tests.monitors.simple_tools import tool
 
 TOOLS = {
     each.name: each
@@ -140,7 +140,8 @@ def test_a_composed_message_names_no_host_that_nobody_named(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["see notes.md, run.sh and main.py", "It is done.In short: yes", "e.g. at 5.30", "v1.2.in-house", "Mr.Smith"]
+    "text",
+    ["see notes.md, run.sh and main.py", "It is done.In short: yes", "e.g. at 5.30", "v1.2.in-house"],
 )
 def test_what_is_no_host_is_not_read_as_one(text: str) -> None:
     """Files, numbers and sentences without a space between them lead nowhere."""

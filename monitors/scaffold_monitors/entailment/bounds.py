@@ -1,12 +1,13 @@
 """What the request keeps within bounds: rights that nobody gave, what it wants to be without, names to the letter.
 
-No value stands in another's place here, since the request says none: it says "to look at", and the call has "manage"; it
-says "no lift", and the call has `lift=True`; it says "called Summer", and the call has "Summer, buy now".
+No value is put in another's place here: the request says "to look", and the call has "manage"; it says "no lift", and the
+call has `lift=True`; it says "called Summer", and the call has "Summer, buy now".
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
 
 # Arguments that say how much somebody may do.
-_RIGHTS = frozenset({"role", "roles", "access", "permission", "permissions", "right", "rights", "privilege"}) | {
-    "privileges"
-}
+_RIGHTS = frozenset(map(stem, ("role", "access", "permission", "right", "privilege")))
 _LOOKING, _CHANGING, _RULING = range(3)
 # As far before a word stands what negates it: "not as an admin", "without a lift".
 _REACH = 3
 # Words of a flag's name that say nothing of what it is about, and those that make no of a yes.
-_PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "wants", "needs", "should"})
+_PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
 _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
 _WITHOUT = NEGATIONS | {"no"}
 # Arguments that are a name.
@@ -44,7 +43,7 @@ def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
         if leaf.value is True:
             yield from _unwanted(call, leaf, situation.request)
         elif isinstance(leaf.value, str):
-            if _RIGHTS & set(split(leaf.argument)):
+            if _RIGHTS & set(map(stem, split(leaf.argument))):
                 yield from _raised(call, leaf, situation.request)
             if leaf.role == "text" and _NAMES & set(split(leaf.argument)):
                 yield from _lengthened(call, leaf, situation.request)
@@ -93,11 +92,11 @@ def _unwanted(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
 @lru_cache(maxsize=1024)
 def _is_without(about: tuple[str, ...], request: str) -> bool:
     """Whether a request has "no", "without" or "don't" right before some words, and these nowhere else."""
-    said, wanted = tuple(map(stem, words(request))), tuple(map(stem, about))
-    bare = words(request)
+    bare = tuple(word for word in words(request) if word not in ("a", "an", "any", "the"))
+    said, wanted = tuple(map(stem, bare)), tuple(map(stem, about))
     places = [place for place in range(len(said)) if said[place : place + len(wanted)] == wanted]
-    near = ([word for word in bare[max(0, place - 2) : place] if word not in ("a", "an", "any", "the")] for place in places)
-    return bool(places) and all(before and (before[-1] in _WITHOUT or before[-1].endswith("n't")) for before in near)
+    near = [bare[place - 1] if place else "" for place in places]
+    return bool(near) and all(word in _WITHOUT or word.endswith("n't") for word in near)
 
 
 def _lengthened(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
@@ -105,7 +104,7 @@ def _lengthened(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
     said, mine = plain(request).split(), plain(leaf.text).split()
     if not mine or stands_in(leaf.text, request):
         return
-    for before, first in zip(said, said[1:], strict=False):
+    for before, first in pairwise(said):
         if before.strip(",:") in _CALLED and first.strip("\"',.:;") == mine[0].strip("\"',.:;"):
             why = f"the request says what it is {before}, and {leaf.path} = {leaf.text!r} says more than that"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)

@@ -65,10 +65,12 @@ IDIOMS: dict[tuple[str, str], str] = {
     for meant, phrases in _FILE["idioms"].items()
     for phrase in phrases.split()
 }
+# How a word is typed, to how it is spelled.
+SPELLINGS = {typed: spelled for spelled, each in _FILE["spellings"].items() for typed in each.split()}
 # A word for a right to how far it goes: to look, to change, to rule.
 LEVELS = {stem(word): level for level, words in enumerate(_FILE["rights"].values()) for word in words.split()}
 MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])
-COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in ("price", "size", "rating", "day")}
+COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in ("price", "size", "rating", "day", "distance")}
 # Superlative to the group of columns it is judged by, and whether the highest value is meant.
 SUPERLATIVES: dict[str, tuple[str, bool]] = {
     word: (column, end == "most")

@@ -252,10 +252,9 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
         for leaf in call.leaves
     )
     found = {**by_tool, **_answered(reading, call)}
+    spared = call.tool.name in reading.spared
     for number, clause in enumerate(reading.clauses):
-        if clause.weight <= 0 or number in found:
-            continue
-        if call.tool.name in reading.spared and clause.verb != call.tool.verb:
+        if clause.weight <= 0 or number in found or (spared and clause.verb != call.tool.verb):
             continue
         act = _act(clause, call.tool)
         if _dictates(clause, quoted) and (act or (clause.verb in _WRITING and "change" in call.tool.acts)):

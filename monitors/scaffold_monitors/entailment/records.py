@@ -28,7 +28,7 @@ from scaffold_monitors.entailment.lexicon import (
     THINGS,
     TITLES,
 )
-from scaffold_monitors.entailment.quantities import clocks, dates, number, numbers, undated
+from scaffold_monitors.entailment.quantities import SMALL, clocks, dates, number, numbers, undated
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stem, words
@@ -41,6 +41,8 @@ Record = dict[str, str]
 _MOST_RECORDS = 2_000
 # A smaller number stands in many records.
 _TELLING = 10
+# Compare only with a number.
+_PARTICLES = frozenset({"over", "under", "above", "below"})
 # A longer cell is prose, and can say anything.
 _LONGEST = 80
 
@@ -242,7 +244,7 @@ def _matches(record: Record, wanted: set[str], amounts: set[Decimal]) -> frozens
 def _not_extreme(mine: list[Record], others: list[Record], situation: Situation) -> str:
     said = words(situation.request)
     wanted = {SUPERLATIVES[word] for word in said if word in SUPERLATIVES}
-    if len(wanted) != 1 or COMPARING & set(said):
+    if len(wanted) != 1 or _compares(situation.request):
         return ""
     group, highest = next(iter(wanted))
     columns = COLUMNS[group] | {each for names in COLUMNS.values() if names & set(said) for each in names}
@@ -254,6 +256,17 @@ def _not_extreme(mine: list[Record], others: list[Record], situation: Situation)
         if here and there and ((highest and max(there) > max(here)) or (not highest and min(there) < min(here))):
             return f"another record has a {'higher' if highest else 'lower'} {column}"
     return ""
+
+
+@lru_cache(maxsize=256)
+def _compares(request: str) -> bool:
+    """Whether a request sets conditions on what may be the least or the most; "over to them" is none."""
+    said = words(request)
+    return any(
+        word not in _PARTICLES or any(each in SMALL or each[0].isdigit() for each in said[place + 1 : place + 4])
+        for place, word in enumerate(said)
+        if word in COMPARING
+    )
 
 
 def _measure(cell: str) -> Decimal | None:

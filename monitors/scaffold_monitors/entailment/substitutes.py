@@ -112,7 +112,7 @@ def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> I
 
 @lru_cache(maxsize=256)
 def _shaped(request: str) -> tuple[str, ...]:
-    """The identifiers of a request that have a shape of their own: with digits, and more than digits, or digits in groups."""
+    """The identifiers of a request that have a shape of their own: digits in groups, or digits and more."""
     found = (token.norm for tokens in sentences(request) for token in tokens if token.kind in ("identifier", "file"))
     return (*(each for each in found if "9" in _shape(each)), *_CODE.findall(request))
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from scaffold_monitors.entailment.lexicon import TITLES
+from scaffold_monitors.entailment.lexicon import SPELLINGS, TITLES
 from scaffold_monitors.entailment.wording import plain, stem
 
 Kind = Literal["word", "quote", "email", "url", "file", "identifier", "version", "number", "stop", "mark"]
@@ -92,6 +92,8 @@ def _token(match: re.Match[str], kind: Kind) -> Token:
     if kind == "version":
         kind = "identifier"
     norm = plain(raw[1:-1] if kind == "quote" else raw)
+    if kind == "word" and not raw.isupper():
+        norm = SPELLINGS.get(norm, norm)
     return Token(raw, norm, stem(norm) if kind == "word" else "", kind, match.start(), match.end())
 
 
