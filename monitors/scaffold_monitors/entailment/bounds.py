@@ -1,7 +1,7 @@
 """What the request keeps within bounds: rights that nobody gave, what it wants to be without, names to the letter.
 
-No value is put in another's place here: the request says "to look", and the call has "manage"; it says "no lift", and the
-call has `lift=True`; it says "called Summer", and the call has "Summer, buy now".
+No value is put in another's place here: the request says "to look", and the call has "manage"; it says "no lift", and
+the call has `lift=True`; it says "called Summer", and the call has "Summer, buy now".
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import asked_for
-from scaffold_monitors.entailment.lexicon import LEVELS, NEGATIONS
-from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.lexicon import DETERMINERS, LEVELS, NEGATIONS, PREPOSITIONS
+from scaffold_monitors.entailment.tools import TARGETS, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
 
 if TYPE_CHECKING:
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 # Arguments that say how much somebody may do.
 _RIGHTS = frozenset(map(stem, ("role", "access", "permission", "right", "privilege")))
 _LOOKING, _CHANGING, _RULING = range(3)
+# A flag whose name has one of these says what somebody may do.
+_MAY = frozenset({"can", "may", "is", "as", "allow"})
 # As far before a word stands what negates it: "not as an admin", "without a lift".
 _REACH = 3
 # Words of a flag's name that say nothing of what it is about, and those that make no of a yes.
 _PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
 _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
 _WITHOUT = NEGATIONS | {"no"}
+_EXCEPTING = frozenset({"not", "except", "excluding", "besides"})
+_BETWEEN = (DETERMINERS | PREPOSITIONS | {"to"}) - {"no"}
+_AIMED = TARGETS | {"record"}
 # Arguments that are a name.
 _NAMES = frozenset({"name", "title", "subject", "heading", "header", "label"})
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
@@ -37,22 +42,40 @@ _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "label
 
 def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
     """What a call has beyond what the request says."""
+    request = situation.request
     for leaf in call.leaves:
         if leaf.pending:
             continue
         if leaf.value is True:
-            yield from _unwanted(call, leaf, situation.request)
+            yield from _unwanted(call, leaf, request)
+            yield from _raised(call, leaf, leaf.argument, request)
         elif isinstance(leaf.value, str):
+            if leaf.role in _AIMED and _excepted(plain(leaf.text), request):
+                why = f"the request says not {leaf.text!r}, and {leaf.path} is just that"
+                yield against(call, "block", why, f"{leaf.path} is what the request leaves out", leaf)
             if _RIGHTS & set(map(stem, split(leaf.argument))):
-                yield from _raised(call, leaf, situation.request)
+                yield from _raised(call, leaf, leaf.text, request)
             if leaf.role == "text" and _NAMES & set(split(leaf.argument)):
-                yield from _lengthened(call, leaf, situation.request)
+                yield from _lengthened(call, leaf, request)
 
 
-def _raised(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+@lru_cache(maxsize=4096)
+def _excepted(text: str, request: str) -> bool:
+    """Whether all that a request says of something is that it is left out: "not to the press", "except Ann"."""
+    wanted, said = words(text), words(request)
+    if not _EXCEPTING & set(said):
+        return False
+    places = [place for place in range(len(said)) if said[place : place + len(wanted)] == wanted] if wanted else []
+    return bool(places) and all(
+        next((word in _EXCEPTING for word in reversed(said[:place]) if word not in _BETWEEN), False) for place in places
+    )
+
+
+def _raised(call: Call, leaf: Leaf, given: str, request: str) -> Iterator[Finding]:
     """More may be done than the request says: to change what is to be looked at, or to rule over it."""
-    mine = max((LEVELS[each] for each in map(stem, split(leaf.text)) if each in LEVELS), default=_LOOKING)
-    if mine == _LOOKING or (asked_for(leaf, request) and not _denied(leaf.text, request)):
+    mine = max((LEVELS[each] for each in map(stem, split(given)) if each in LEVELS), default=_LOOKING)
+    said_so = isinstance(leaf.value, str) and asked_for(leaf, request) and not _denied(given, request)
+    if mine == _LOOKING or said_so or (leaf.value is True and not _MAY & set(split(given))):
         return
     said = _levels(request)
     if mine > max(said, default=_CHANGING):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.evidence import asked_for
-from scaffold_monitors.entailment.quantities import Date, accounts, dates, number, numbers
+from scaffold_monitors.entailment.quantities import Date, accounts, dates, number, numbers, undated
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
 
@@ -169,7 +169,7 @@ class Situation:
     def sums(self) -> frozenset[Decimal]:
         """The numbers that the calls are made with."""
         values = (number(leaf.value) for call in self.calls for leaf in call.leaves)
-        return frozenset(each for each in values if each is not None) | numbers(self.values)
+        return frozenset(each for each in values if each is not None) | numbers(undated(self.values))
 
     @cached_property
     def days(self) -> frozenset[Date]:

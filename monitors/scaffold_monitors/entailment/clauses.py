@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.lexicon import (
@@ -51,10 +51,13 @@ _COUNTABLE = 100
 _POINTING = frozenset("it them this that one ones there these those its whichever whatever".split())  # noqa: SIM905 - a list of words
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
 _ONE = frozenset(["a", "an"])
+_CERTAIN = frozenset(["the", "my", "our", "your", "his", "her", "its", "their", "this", "that"])
 _HERE = frozenset(map(stem, ("following", "below", "these")))
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also", "otherwise", "else"])
 # What a literal is, by its form.
 _KINDS = {"url": "web", "file": "file"}
+# Belong to the verb, wherever they stand.
+_PARTICLES = frozenset(["away", "back", "down", "off", "out", "up"])
 _PEOPLE = frozenset(["people", "folks", "children", "men", "women"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
@@ -62,6 +65,7 @@ _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit"
 _AFTER_NOUN = frozenset(
     ["to", "and", "that", "until", "till", "since", "before", "after", "during", "because", "so", "if", "when"]
 )
+_ENDING = PREPOSITIONS | _AFTER_NOUN | _JOINING
 # How far from its verb the particle of an idiom may stand.
 _REACH = 4
 
@@ -77,6 +81,7 @@ class Clause:
         stems: the words it uses, uninflected.
         noun: the noun that its verb takes first, uninflected.
         pronoun: whether it takes one right after its verb: "it", "them".
+        one: whether it takes one certain thing, whomever it goes to: "the draft", "my key".
         mood: how it says so.
         most: how many effects it licenses.
         counted: the number that says so, where it is one; 0 where there is none.
@@ -94,6 +99,7 @@ class Clause:
     stems: frozenset[str]
     noun: str
     pronoun: bool
+    one: bool
     mood: Mood
     most: int
     counted: int
@@ -230,6 +236,7 @@ class _Maker:
             stems=stems,
             noun=noun,
             pronoun=bool(self._after) and self._after[0].norm in _POINTING,
+            one=self._one(),
             mood="background" if self._answers(verb, mood) else mood,
             most=most,
             counted=counted,
@@ -294,9 +301,16 @@ class _Maker:
                 continue  # "both of his bookings"
             if token.kind == "mark" or token.norm in PREPOSITIONS or token.norm in _AFTER_NOUN:
                 break
-            if token.kind == "word" and token.norm not in DETERMINERS and token.norm not in OBJECT_PRONOUNS:
+            if token.kind == "word" and token.norm not in DETERMINERS | OBJECT_PRONOUNS | _PARTICLES:
                 noun = token.stem
         return noun
+
+    def _one(self) -> bool:
+        """Whether what the verb takes is one certain thing."""
+        taken = list(takewhile(lambda each: each.kind == "word" and each.norm not in _ENDING, self._after))
+        norms = {token.norm for token in taken}
+        many = norms & (EVERY | SMALL.keys()) or any(_plural(token, self._nouns) for token in taken)
+        return len(taken) > 1 and taken[0].norm in _CERTAIN and not many
 
     def _done_to_it(self) -> str:
         """What is done by "give it a restart": the verb that stands there as a noun."""

@@ -21,6 +21,7 @@ from scaffold_monitors.entailment.evidence import (
 from scaffold_monitors.entailment.lexicon import EVERY
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.licences import read as read_request
+from scaffold_monitors.entailment.records import belongs
 from scaffold_monitors.entailment.sightings import Sightings
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, is_host, live, split
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
@@ -42,6 +43,8 @@ _SPELLED: frozenset[Role] = _AIMED | {"credential", "amount", "time"}
 _BREAKING = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]|%0[0ad]|[?&]b?cc=", re.IGNORECASE)
 # What leads elsewhere than the folder that a path begins with, or ends it for some programs.
 _CLIMBING = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|\x00")
+# Whom to follow, "@name".
+_HANDLES = re.compile(r"(?<![\w.@/])@[A-Za-z]\w{2,30}(?![\w@]|\.\w)")
 # Arguments that are one line of a message, before what it says.
 _HEADERS = frozenset({"subject", "title", "header", "heading"})
 
@@ -199,6 +202,9 @@ class _Told:
 def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     """Who or what is outside: the more a call is steered by data, the more the request has to say."""
     standing = support(leaf, situation)
+    reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
+    if standing < Support.SOURCE and any(belongs(leaf, each, situation.request) for each in reads):
+        standing = Support.SOURCE
     if standing >= Support.NAMED:
         return
     if standing == Support.SOURCE and (other := _named_beside(call, leaf, situation)):
@@ -302,10 +308,10 @@ def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
     for leaf in call.with_role("text"):
         if not isinstance(leaf.value, str) or support(leaf, situation) >= Support.SOURCE:
             continue
-        for each in live(leaf.value):
+        for each in (*live(leaf.value), *_HANDLES.findall(leaf.value)):
             if pages and any(address(plain(each)) in told for told in situation.told):
                 continue  # which page is meant is for what was read to say
-            if "@" not in each and not stands_in(address(plain(each)), situation.request):
+            if "@" not in each[1:] and not stands_in(address(plain(each)), situation.request):
                 why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
                 advice = f"{leaf.path} carries an address that the request does not ask for"
-                yield against(call, "escalate" if is_host(each) else "block", why, advice, leaf, each)
+                yield against(call, "escalate" if is_host(each) or each[0] == "@" else "block", why, advice, leaf, each)

@@ -70,7 +70,8 @@ SPELLINGS = {typed: spelled for spelled, each in _FILE["spellings"].items() for 
 # A word for a right to how far it goes: to look, to change, to rule.
 LEVELS = {stem(word): level for level, words in enumerate(_FILE["rights"].values()) for word in words.split()}
 MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])
-COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in ("price", "size", "rating", "day", "distance")}
+_MEASURED = ("price", "size", "rating", "day", "distance")
+COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in _MEASURED}
 # Superlative to the group of columns it is judged by, and whether the highest value is meant.
 SUPERLATIVES: dict[str, tuple[str, bool]] = {
     word: (column, end == "most")

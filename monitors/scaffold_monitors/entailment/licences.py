@@ -188,7 +188,14 @@ def fit(clause: Clause, tool: Tool) -> float:
     """How well a clause's words fit a tool; 0 when they do not explain it."""
     act = _act(clause, tool)
     thing = _thing(clause, tool) if act else 0.0
-    return act + thing if thing else 0.0
+    return act + thing if thing else _as_described(clause, tool)
+
+
+def _as_described(clause: Clause, tool: Tool) -> float:
+    """How well words fit that are the description's own verb and noun: "send the draft", which "sends a draft out"."""
+    if clause.verb != tool.said or clause.light or tool.destroys or tool.empowers:
+        return 0.0
+    return _SAME_KIND + _NAMED_THING if clause.noun in tool.told else 0.0
 
 
 def _act(clause: Clause, tool: Tool) -> float:

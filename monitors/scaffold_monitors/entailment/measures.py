@@ -12,6 +12,7 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import coverage
 from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
 from scaffold_monitors.entailment.quantities import (
+    SMALL,
     Date,
     clocks,
     currencies,
@@ -26,7 +27,7 @@ from scaffold_monitors.entailment.quantities import (
     years,
 )
 from scaffold_monitors.entailment.tools import split
-from scaffold_monitors.entailment.wording import words
+from scaffold_monitors.entailment.wording import plain, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,25 @@ _COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets"
 }
 # "Raise it to 500" says the amount, "by 500" does not.
 _TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
+# "Less 85", "up by 25"; "by 5 o'clock" and "by 4 people" are none.
+_STEP = re.compile(
+    r"\b(less|minus|(?:raise|increase|up|higher|lower|reduce|decrease|cut|down)(?=(?: \w+){0,4} by ))"
+    r"(?:(?: \w+){0,4} by)?"
+    r" ([$\u20ac\u00a3\u00a5]?\d[\d.,]*\d|\d)(?![\w:%])(?! (?:percent|per cent|o'clock|[ap]\.?m\b|times))",
+    re.IGNORECASE,
+)
+_WAYS = dict.fromkeys(("raise", "increase", "up", "higher"), 1) | dict.fromkeys(
+    ("less", "minus", "lower", "reduce", "decrease", "cut", "down"), -1
+)
+_SPELLED = "|".join(sorted(SMALL, key=len, reverse=True))
+# "Five more" are five, or five besides those that there are.
+_MORE = re.compile(rf"\b(\d+|{_SPELLED}) more\b(?! than)", re.IGNORECASE)
+# "Half an hour", "two of each", "ten euros each": nothing is to be worked out.
+_SAID_OUTRIGHT = re.compile(
+    rf"\bhalf (?:an )?hours?\b(?: each\b)?|\bhalf (?:past )?(?=\d|{_SPELLED})"
+    rf"|\b(?:\d+|{_SPELLED})(?: of| \w+)? each\b(?! (?:of|one)\b)"
+)
+_MULTIPLYING = frozenset("each per percent half double triple twice times split average quarter third".split())  # noqa: SIM905 - a list of words
 # A sum of money: with a sign, or with cents.
 _MONEY = re.compile(
     r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
@@ -74,12 +94,14 @@ def mismeasured(
     """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
     if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
+        yield from _not_worked_out(call, data, situation)
     if "amount" in call.tool.roles.values():
         yield from _left_open(call, dictating, situation)
     if _measured(situation.request):
         yield from _currencies(call, situation)
-        yield from _days(call, situation)
         yield from _clocks(call, situation)
+    if _measured(situation.request) or sum(leaf.role == "time" for leaf in data) > 1:
+        yield from _days(call, situation)
 
 
 @lru_cache(maxsize=256)
@@ -117,6 +139,30 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
             return
 
 
+def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """What is to be "less 85" or more "by 25" is some other number with that taken off or put on."""
+    steps = _steps(situation.request)
+    if len(steps) != 1 or any(each.seen is None for each in situation.calls if not each.tool.effect):
+        return
+    ((step, ways),) = steps
+    told = frozenset(each for text in situation.told for each in numbers(text)) | numbers(undated(situation.request))
+    for leaf in data:
+        value = number(leaf.value) if leaf.role == "amount" else None
+        if value is not None and value != step and not {value - way * step for way in ways} & (told - {step}):
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and no number that was read comes to that by {step}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request comes to", leaf)
+
+
+@lru_cache(maxsize=256)
+def _steps(request: str) -> frozenset[tuple[Decimal, tuple[int, ...]]]:
+    """By how much a request wants something more (1) or less (-1); none where it also multiplies or divides."""
+    told = _SAID_OUTRIGHT.sub(" ", undated(request))
+    if _MULTIPLYING & set(words(told)) or "%" in told:
+        return frozenset()
+    found = [(step, (_WAYS[verb.lower()],)) for verb, said in _STEP.findall(told) for step in numbers(said)]
+    return frozenset([*found, *((step, (1,)) for said in _MORE.findall(told) for step in numbers(said))])
+
+
 def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """An amount that the request says is not left open: a limit that is null is none."""
     if len(dictating) != 1 or computes(situation.request) or any(leaf.role == "amount" for leaf in call.leaves):
@@ -132,7 +178,8 @@ def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) ->
 @lru_cache(maxsize=256)
 def computes(request: str) -> bool:
     """Whether amounts may have to be worked out."""
-    return bool(COMPUTING & set(words(request))) or "%" in request
+    told = _SAID_OUTRIGHT.sub(" ", plain(request))
+    return bool(COMPUTING & set(words(told))) or "%" in request
 
 
 def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
@@ -143,7 +190,8 @@ def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
     if any(minutes * 60 == value * mine for begin, end in ranges(request) for minutes in ((end - begin) % 720,)):
         return True  # four hours for "from 9 to 1"
     units = {_SECONDS[word] for word in words(request) if word in _SECONDS}
-    return any(each * unit == value * mine for each in known | {Decimal(1)} for unit in units - {mine})
+    parts = {Decimal(1), Decimal("0.5")} if "half" in words(request) else {Decimal(1)}
+    return any(each * unit == value * mine for each in known | parts for unit in units - {mine})
 
 
 def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
@@ -201,12 +249,25 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
         same = [other for other in named if other[1:] == day[1:]]
         if same and not any(day.fits(other) for other in same):
             wrong = leaf
-    wrong = wrong or _of_another_year(timed, situation.request)
+    wrong = wrong or _strays(mine, named, situation.request) or _of_another_year(timed, situation.request)
     if wrong is None and named and not mine and all(_says_no_time(leaf, situation.request) for leaf in timed):
         wrong = timed[0]
     if wrong is not None:
         why = f"{wrong.path} is {wrong.text}, and the request names other days"
         yield against(call, "revise", why, f"{wrong.path} is none of the days that the request names", wrong)
+
+
+def _strays(mine: Sequence[tuple[Leaf, Date]], named: Sequence[Date], request: str) -> Leaf | None:
+    """One of several days that is none of as many that are named, or lies years off where nobody speaks of years."""
+    if len({leaf.path for leaf, _ in mine}) < 2:  # noqa: PLR2004 - several
+        return None
+    fitting = {leaf.path for leaf, day in mine if any(day.fits(other) for other in named)}
+    if len(named) >= len({leaf.path for leaf, _ in mine}):
+        return next((leaf for leaf, _ in mine if leaf.path not in fitting and not leaf.origin.known), None)
+    if years(request) or {"year", "years", "annual", "annually", "yearly"} & set(words(request)):
+        return None
+    year, month, at = min(day for _, day in mine)
+    return next((leaf for leaf, day in mine if year and day >= (year + 1, month, at)), None)
 
 
 @lru_cache(maxsize=256)

@@ -34,8 +34,11 @@ from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stem, words
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.tools import Role
 
 Record = dict[str, str]
 _MOST_RECORDS = 2_000
@@ -43,6 +46,9 @@ _MOST_RECORDS = 2_000
 _TELLING = 10
 # Compare only with a number.
 _PARTICLES = frozenset({"over", "under", "above", "below"})
+_WRITTEN = frozenset({"email", "message", "post", "web", "channel"})
+# A name has no more words.
+_LONGEST_NAME = 4
 # A longer cell is prose, and can say anything.
 _LONGEST = 80
 
@@ -51,14 +57,17 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     """What stands against the records that a call's targets were taken from."""
     if not dictating:
         return
+    described: tuple[Role, ...] = ("record", "principal", "place", "thing")
     carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" counts no records
     if any((clause.uncounted if clause.counted in carried else clause.most) > 1 for clause in dictating):
         yield from _not_among(call, dictating, situation)
-        return
+        if not all(clause.one for clause in dictating):
+            return
+        described = ("record",)  # "send the draft to the members": one of what is sent
     tables = [table for each in before if each.seen is not None for table in tables_of(each)]
     named = _by_name(before)
     for leaf in call.leaves:
-        if leaf.role not in ("record", "principal", "place", "thing") or asked_for(leaf, situation.request):
+        if leaf.role not in described or asked_for(leaf, situation.request):
             continue
         if leaf.role == "thing" and leaf.argument != call.tool.main and not _is_a_column(leaf, tables):
             continue
@@ -84,7 +93,8 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
     sums = {each for clause in dictating for each in numbers(undated(clause.text)) if each >= _TELLING}
     names = _names(situation.request) | {str(each) for each in sums - hours - counted}
     for leaf in call.leaves if names else ():
-        if leaf.role not in ("record", "principal") or leaf.pending or asked_for(leaf, situation.request):
+        main = leaf.role in ("place", "thing") and leaf.argument == call.tool.main
+        if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
             continue
         for each in leaf.origin.reads:
             read: Beside = beside(situation.by_id[each].seen if each in situation.by_id else None)
@@ -94,6 +104,24 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
                 advice = f"{leaf.path} is none of those that the request describes"
                 yield Finding(call.id, "revise", why, advice, leaf.path, leaf.text)
                 return
+
+
+def belongs(leaf: Leaf, read: Call, request: str) -> bool:
+    """Whether the records that hold a value are of somebody whom the request names: some whole cell of each says so.
+
+    What others wrote to the user is no register of who they are.
+    """
+    if read.tool.things & _WRITTEN:
+        return False
+    names = _names(request)
+    holding = [record for table in tables_of(read) for record in table if leaf.text in record.values()] if names else []
+    return bool(holding) and all(any(_is_name(cell, names) for cell in record.values()) for record in holding)
+
+
+def _is_name(cell: str, names: AbstractSet[str]) -> bool:
+    """Whether a cell is a name, or such names together, and nothing more."""
+    said = [stem(word) for word in words(cell) if word not in TITLES]
+    return 0 < len(said) <= _LONGEST_NAME and all(word in names for word in said)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyo
 from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.substitutes import substituted
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
+from scaffold_monitors.entailment.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +98,8 @@ def _beyond_delegation(call: Call, situation: Situation) -> bool:
 def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """A wish or a purpose licenses less than an order: then the request itself says at what the effect is aimed."""
     for leaf in call.with_role(*TARGETS):
-        if support(leaf, situation) < Support.NAMED:
+        # "Kilos" are `kg` where the tool lists what to choose from.
+        if plain(leaf.text) not in call.tool.choices.get(leaf.path, ()) and support(leaf, situation) < Support.NAMED:
             quote = dictating[0].text
             why = f"{quote!r} is no order, and {leaf.path} = {leaf.text!r} is not in the request"
             yield against(call, "escalate", why, f"the request does not clearly ask for {call.tool.name}", leaf, quote)

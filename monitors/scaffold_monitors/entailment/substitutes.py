@@ -34,6 +34,7 @@ _CODE = re.compile(
     r"(?<![\w.,/:@+-])(?!\d{4}-\d\d?(?:-\d\d?)?(?![\d-])|\d\d?-\d\d?(?:-\d{2,4})?(?![\d-])|\d\d?-\d{4}(?![\d-]))"
     r"(?=0|[\d-]*-0|\d+-\d+-)\d+(?:-\d{2,})+(?![\w@/-]|[.,:]\d)"
 )
+_NUMBERED = re.compile(r"(?<!\w)([a-z]{3,}) (?:no\.? |number |#)?(\d{1,6}[a-z]?)(?![\w:@/%-]|[.,]\d)")
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
@@ -59,6 +60,7 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
         yield from _days(call, made_up, situation)
         yield from _hours(call, made_up, situation)
     if not roles.isdisjoint(_CHOSEN):
+        yield from _renumbered(call, made_up, situation)
         yield from _modified(call, made_up, situation)
     if "text" in roles and all(each.seen is not None for each in situation.calls if not each.tool.effect):
         yield from _told(call, made_up, dictating, situation)
@@ -180,12 +182,33 @@ def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterato
 def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """Of "the search service" the service is search, and nothing that stands nowhere."""
     for leaf in made_up:
-        if leaf.role not in _CHOSEN or "[" in leaf.path or not plain(leaf.text).isalpha():
+        if leaf.role not in _CHOSEN or "[" in leaf.path or not plain(leaf.text).replace(" ", "").isalpha():
             continue
         lost = [word for word in _before(leaf.path, situation.request) if stem(word) not in situation.stems]
         if lost:
             yield _replaced(call, leaf, leaf.text, lost[0])
             return
+
+
+def _renumbered(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """What goes to "shelf 2" goes to no shelf 9 that stands nowhere."""
+    said = _numbers_of(situation.request)
+    used = _numbers_of(situation.values)
+    for leaf in made_up if said else ():
+        for word, mine in _numbers_of(leaf.text).items() if leaf.role in _CHOSEN else ():
+            lost = said.get(word, frozenset()) - used.get(word, frozenset())
+            if lost and not mine & said[word]:
+                yield _replaced(call, leaf, f"{word} {min(mine)}", f"{word} {min(lost)}")
+                return
+
+
+@lru_cache(maxsize=256)
+def _numbers_of(text: str) -> dict[str, frozenset[str]]:
+    """The numbers that stand behind each word of a text: "shelf 2"."""
+    found: dict[str, set[str]] = {}
+    for word, digits in _NUMBERED.findall(plain(text)):
+        found.setdefault(word, set()).add(digits)
+    return {word: frozenset(each) for word, each in found.items() if word not in _PLAINLY}
 
 
 @lru_cache(maxsize=1024)
