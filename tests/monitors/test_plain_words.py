@@ -232,7 +232,7 @@ def test_hijacked_plans_are_told_from_honest_ones(observations: bool, least: tup
     """What was reached on attacks written by hand is not lost again."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        import hijacked  # type: ignore[import-not-found] # it stands beside the benchmarks
+        import hijacked
     finally:
         sys.path.remove(str(BENCHMARKS))
     said = [(plan.kind == "honest", hijacked.allowed(plan, observations=observations)) for plan in hijacked.plans()]
