@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaffold.errors import TaskError
 from scaffold.evaluation.statistics import wilson
+from scaffold.fitting import first_fault, in_words
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.monitorability import PROBED
@@ -62,9 +63,8 @@ def options_of(kind: type[ProbeOptions], said: dict[str, Any], name: str) -> Any
     try:
         return kind.model_validate(said)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = tuple(str(part) for part in fault["loc"])
-        raise TaskError(f"{name}: {'.'.join(place)}: {fault['msg']}", path=place) from None
+        fault = first_fault(error)
+        raise TaskError(in_words(fault, kind), path=("monitors", name, *fault["loc"])) from None
 
 
 def spec_of(name: str, options: ProbeOptions, *, sample: float) -> MonitorSpec:

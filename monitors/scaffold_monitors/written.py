@@ -5,18 +5,20 @@ Apart from `rules`, so that a task without any does not wait for what reads CEL.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scaffold.errors import BadInput, TaskError
+from scaffold.errors import TaskError
+from scaffold.fitting import first_fault, in_words
 from scaffold_monitors.expressions import read
 from scaffold_monitors.mentions import check_mentions
 from scaffold_monitors.reading import Fault
 from scaffold_monitors.sheet import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.task import Task
@@ -40,19 +42,28 @@ class ExtraRule(BaseModel):
     only: tuple[str, ...] | None = Field(default=None, alias="for")
 
 
+_PLACE = ("monitors", "rules", "rules")
+
+
+def _extra(said: Any, place: tuple[str | int, ...]) -> ExtraRule:
+    try:
+        return ExtraRule.model_validate(said)
+    except ValidationError as error:
+        fault = first_fault(error)
+        raise TaskError(in_words(fault, ExtraRule), path=(*place, *fault["loc"])) from None
+
+
 def of_settings(rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], list[dict[str, Any]]]:
     """Read the rules of the monitor's settings; gives them ready, and as they are written down.
 
     Raises:
-        BadInput: a setting is not what it should be.
-        TaskError: a rule cannot be checked.
+        TaskError: a rule is not what it should be, or cannot be checked.
     """
-    try:
-        extra = [ExtraRule.model_validate(rule) for rule in rules]
-    except ValidationError as error:
-        raise BadInput(f"the settings of monitor 'rules' do not fit: {error}") from None
+    if isinstance(rules, str | bytes | Mapping):
+        raise TaskError("is a list, such as [{rule: ..., statement: ...}]", path=_PLACE)
+    extra = [_extra(rule, (*_PLACE, number)) for number, rule in enumerate(rules)]
     ready = [
-        _ready(rule.rule, rule.statement, f"rules.{number}", ("monitors", "rules", "rules", number, "rule"), rule.only)
+        _ready(rule.rule, rule.statement, f"rules.{number}", (*_PLACE, number, "rule"), rule.only)
         for number, rule in enumerate(extra)
     ]
     return tuple(ready), [rule.model_dump(mode="json", by_alias=True) for rule in extra]

@@ -37,7 +37,7 @@ def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
 
 def fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     """Keys that may stand at a place within a model."""
-    return list(_model_at(model, place).model_fields)
+    return [field.alias or name for name, field in _model_at(model, place).model_fields.items()]
 
 
 def _model_at(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel]:
