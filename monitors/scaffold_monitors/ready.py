@@ -42,7 +42,10 @@ class Ready(NamedTuple):
 
 _LIBRARY: dict[str, Ready] = {
     "only": Ready(("action", "argument", "allowed"), _UNLESS + "args[{argument}] in {allowed})"),
-    "only_each": Ready(("action", "argument", "allowed"), _UNLESS + "args[{argument}].all(item, item in {allowed}))"),
+    "only_each": Ready(  # of a map `all` reads the keys alone
+        ("action", "argument", "allowed"),
+        _UNLESS + "(type(args[{argument}]) == list && args[{argument}].all(item, item in {allowed})))",
+    ),
     "each_at_most": Ready(("action", "argument", "most"), _UNLESS + "args[{argument}] <= {most})"),
     "at_most": Ready(("action", "argument", "most"), "(total({action}, {argument}) <= {most})"),
     "at_most_times": Ready(("action", "times"), "(count({action}) <= {times})"),

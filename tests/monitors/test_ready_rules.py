@@ -110,8 +110,14 @@ def test_order_is_kept(kit: Any) -> None:
 
 
 def test_each_item_is_on_the_list(kit: Any) -> None:
-    """Of an argument with several values."""
-    for items, decision in ((["x", "y"], "allow"), (["x", "z"], "block"), ([], "allow")):
+    """Of an argument with several values; an object is no list, whatever its keys are."""
+    given: list[tuple[object, str]] = [
+        (["x", "y"], "allow"),
+        (["x", "z"], "block"),
+        ([], "allow"),
+        ({"x": "z"}, "block"),
+    ]
+    for items, decision in given:
         verdict = said(kit, "only_each('delete', 'paths', ['x', 'y'])", kit.call("delete", paths=items))
         assert verdict.decision == decision
 
