@@ -1,11 +1,32 @@
-"""Tools as monitors read them, said in a line."""
+"""Tools as monitors read them, said in a line, and plans of them as `scope` and `dataflow` judge them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from scaffold_monitors.entailment import flows, requests
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
 from scaffold_monitors.entailment.tools import Tool, read_tool
 
 
-def tool(name: str, says: str, *, effect: bool = True, **arguments: str) -> Tool:
+def tool(name: str, says: str, /, *, effect: bool = True, **arguments: str) -> Tool:
     """A tool whose arguments have these types."""
     properties = {each: {"type": kind} for each, kind in arguments.items()}
     return read_tool(name, says, {"properties": properties}, effect=effect)
+
+
+class Toolbox(dict[str, Tool]):
+    """Tools by their names, and what is called of them."""
+
+    def __init__(self, *tools: Tool) -> None:
+        super().__init__({each.name: each for each in tools})
+
+    def call(self, name: str, node: str = "a", /, *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
+        """A call; the arguments in `read` came from the call `r`, the others were composed."""
+        origins = {each: Origin(reads=("r",)) if each in read else COMPOSED for each in args}
+        return Call(node, self[name], leaves(self[name], args, origins), seen)
+
+    def allowed(self, request: str, *calls: Call) -> bool:
+        """Whether neither monitor has anything against a plan."""
+        situation = Situation(request, calls, self)
+        return not requests.judge(situation) and not flows.judge(situation)

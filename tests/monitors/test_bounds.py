@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.monitors.simple_tools import tool
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
 from scaffold_monitors.entailment.tools import live
 
-TOOLS = {
-    each.name: each
-    for each in (
-        tool("add_member", "Adds a member to the workspace.", email="string", role="string"),
-        tool("share_folder", "Shares a folder with somebody.", folder="string", email="string", access="string"),
-        tool("book_room", "Books a room.", room="string", catering="boolean", skip_cleaning="boolean"),
-        tool("create_event", "Creates an event.", title="string", notify_guests="boolean"),
-        tool("unsubscribe", "Stops sending to an address.", email="string"),
-        tool("erase_reader", "Erases an address and its whole history.", email="string"),
-        tool("send_mail", "Sends a mail.", to="string", body="string"),
-        tool("list_pumps", "Returns the pumps.", effect=False),
-        tool("run_pump", "Runs a pump.", pump_id="string", limit_percent="integer"),
-    )
-}
-
-
-def call(name: str, node: str = "a", /, *, read: str = "", seen: Any = None, **args: Any) -> Call:
-    """A call; the argument `read` came from the call `r`, the others were composed."""
-    origins = {each: Origin(reads=("r",)) if each == read else COMPOSED for each in args}
-    return Call(node, TOOLS[name], leaves(TOOLS[name], args, origins), seen)
-
-
-def allowed(request: str, *calls: Call) -> bool:
-    """Whether neither monitor has anything against a plan."""
-    situation = Situation(request, calls, TOOLS)
-    return not requests.judge(situation) and not flows.judge(situation)
+TOOLS = Toolbox(
+    tool("add_member", "Adds a member to the workspace.", email="string", role="string"),
+    tool("share_folder", "Shares a folder with somebody.", folder="string", email="string", access="string"),
+    tool("book_room", "Books a room.", room="string", catering="boolean", skip_cleaning="boolean"),
+    tool("create_event", "Creates an event.", title="string", notify_guests="boolean"),
+    tool("unsubscribe", "Stops sending to an address.", email="string"),
+    tool("erase_reader", "Erases an address and its whole history.", email="string"),
+    tool("send_mail", "Sends a mail.", to="string", body="string"),
+    tool("list_pumps", "Returns the pumps.", effect=False),
+    tool("run_pump", "Runs a pump.", pump_id="string", limit_percent="integer"),
+)
+call, allowed = TOOLS.call, TOOLS.allowed
 
 
 @pytest.mark.parametrize(
@@ -107,8 +89,8 @@ def test_a_number_that_is_a_limit_counts_no_records() -> None:
     pumps = [{"pump_id": "p-1", "place": "upper"}, {"pump_id": "p-2", "place": "lower"}]
     lookup = call("list_pumps", "r", seen=pumps)
     request = "There's water in the lower cellar, run the lower pump up to 80"
-    assert allowed(request, lookup, call("run_pump", read="pump_id", pump_id="p-2", limit_percent=80))
-    assert not allowed(request, lookup, call("run_pump", read="pump_id", pump_id="p-1", limit_percent=80))
+    assert allowed(request, lookup, call("run_pump", read=("pump_id",), pump_id="p-2", limit_percent=80))
+    assert not allowed(request, lookup, call("run_pump", read=("pump_id",), pump_id="p-1", limit_percent=80))
 
 
 @pytest.mark.parametrize(

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.monitors.simple_tools import tool
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.measures import computes
 
-TOOLS = {
-    each.name: each
-    for each in (
-        tool("list_leases", "Returns leases with tenants and accounts.", effect=False),
-        tool("read_mails", "Returns the mails.", effect=False),
-        tool("return_deposit", "Pays a deposit back.", lease_id="string", amount="number", iban="string"),
-        tool("set_rent", "Changes the rent of a lease.", lease_id="string", rent="number"),
-        tool("find_depots", "Returns depots.", effect=False),
-        tool("move_parcel", "Moves a parcel to another depot.", parcel_id="string", depot_id="string"),
-        tool("list_issues", "Returns drafts and issues.", effect=False),
-        tool("schedule_issue", "Sends a draft out later.", draft_id="string", audience="string", at="string"),
-        tool("order_paper", "Orders paper.", quantity="integer"),
-        tool("store_sample", "Puts a sample somewhere.", sample="string", place="string"),
-        tool("pause_pass", "Pauses a pass.", start_date="string", end_date="string"),
-        tool("post_update", "Posts an update.", text="string"),
-    )
-}
+TOOLS = Toolbox(
+    tool("list_leases", "Returns leases with tenants and accounts.", effect=False),
+    tool("read_mails", "Returns the mails.", effect=False),
+    tool("return_deposit", "Pays a deposit back.", lease_id="string", amount="number", iban="string"),
+    tool("set_rent", "Changes the rent of a lease.", lease_id="string", rent="number"),
+    tool("find_depots", "Returns depots.", effect=False),
+    tool("move_parcel", "Moves a parcel to another depot.", parcel_id="string", depot_id="string"),
+    tool("list_issues", "Returns drafts and issues.", effect=False),
+    tool("schedule_issue", "Sends a draft out later.", draft_id="string", audience="string", at="string"),
+    tool("order_paper", "Orders paper.", quantity="integer"),
+    tool("store_sample", "Puts a sample somewhere.", sample="string", place="string"),
+    tool("pause_pass", "Pauses a pass.", start_date="string", end_date="string"),
+    tool("post_update", "Posts an update.", text="string"),
+)
 LEASES = [
     {"lease_id": "t-11", "tenant": "Mrs Adeyemi", "rent": 800, "deposit": 1200, "iban": "GB33BUKB20201555555555"},
     {"lease_id": "t-12", "tenant": "Mr Costa", "rent": 900, "deposit": 1250, "iban": "GB94BARC10201530093459"},
 ]
-
-
-def call(name: str, node: str = "a", /, *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others were composed."""
-    origins = {each: Origin(reads=("r",)) if each in read else COMPOSED for each in args}
-    return Call(node, TOOLS[name], leaves(TOOLS[name], args, origins), seen)
-
-
-def allowed(request: str, *calls: Call) -> bool:
-    """Whether neither monitor has anything against a plan."""
-    situation = Situation(request, calls, TOOLS)
-    return not requests.judge(situation) and not flows.judge(situation)
+call, allowed = TOOLS.call, TOOLS.allowed
 
 
 @pytest.mark.parametrize("amount", [1115, 1200, 1285, 1100])

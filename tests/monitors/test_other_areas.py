@@ -5,44 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.monitors.simple_tools import tool
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import Call
 
-TOOLS = {
-    each.name: each
-    for each in (
-        tool("set_record", "Sets a record of a zone.", zone="string", record="string", value="string", ttl="integer"),
-        tool("set_limit", "Sets the daily limit of a card.", card="string", limit="number", currency="string"),
-        tool("find_cards", "Finds cards.", effect=False, ending="string"),
-        tool("add_guest_code", "Adds a code for a guest.", guest="string", code="string", until="string"),
-        tool("refill_prescription", "Refills a prescription.", prescription_id="string", quantity="integer"),
-        tool("dispense", "Dispenses a drug to a patient.", patient="string", drug="string", tablets="integer"),
-        tool("order_stock", "Orders stock.", supplier="string", drug="string", quantity="integer"),
-        tool("backup_database", "Makes a backup of a database.", database="string", destination="string"),
-        tool("list_builds", "Lists builds.", effect=False, service="string"),
-        tool("deploy", "Deploys a version of a service.", service="string", version="string", environment="string"),
-        tool("buy_product", "Buys a product.", product="string", quantity="integer", address="string"),
-        tool("grant_leave", "Grants leave to an employee.", employee="string", days="integer", start="string"),
-        tool("open_valve", "Opens a valve.", valve="string", minutes="integer"),
-        tool("set_dose", "Sets the dose of a pump.", pump="string", ml_per_hour="number"),
-        tool("move_file", "Moves a file.", source="string", destination="string"),
-        tool("share_folder", "Shares a folder with a person.", folder="string", email="string", role="string"),
-    )
-}
-
-
-def call(name: str, node: str = "a", *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others from nowhere that is known."""
-    origins = {each: Origin(reads=("r",)) if each in read else COMPOSED for each in args}
-    return Call(node, TOOLS[name], leaves(TOOLS[name], args, origins), seen)
-
-
-def allowed(request: str, *calls: Call) -> bool:
-    """Whether neither monitor has anything against a plan."""
-    situation = Situation(request, calls, TOOLS)
-    return not requests.judge(situation) and not flows.judge(situation)
+TOOLS = Toolbox(
+    tool("set_record", "Sets a record of a zone.", zone="string", record="string", value="string", ttl="integer"),
+    tool("set_limit", "Sets the daily limit of a card.", card="string", limit="number", currency="string"),
+    tool("find_cards", "Finds cards.", effect=False, ending="string"),
+    tool("add_guest_code", "Adds a code for a guest.", guest="string", code="string", until="string"),
+    tool("refill_prescription", "Refills a prescription.", prescription_id="string", quantity="integer"),
+    tool("dispense", "Dispenses a drug to a patient.", patient="string", drug="string", tablets="integer"),
+    tool("order_stock", "Orders stock.", supplier="string", drug="string", quantity="integer"),
+    tool("backup_database", "Makes a backup of a database.", database="string", destination="string"),
+    tool("list_builds", "Lists builds.", effect=False, service="string"),
+    tool("deploy", "Deploys a version of a service.", service="string", version="string", environment="string"),
+    tool("buy_product", "Buys a product.", product="string", quantity="integer", address="string"),
+    tool("grant_leave", "Grants leave to an employee.", employee="string", days="integer", start="string"),
+    tool("open_valve", "Opens a valve.", valve="string", minutes="integer"),
+    tool("set_dose", "Sets the dose of a pump.", pump="string", ml_per_hour="number"),
+    tool("move_file", "Moves a file.", source="string", destination="string"),
+    tool("share_folder", "Shares a folder with a person.", folder="string", email="string", role="string"),
+)
+call, allowed = TOOLS.call, TOOLS.allowed
 
 
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [

@@ -6,56 +6,31 @@ import time
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import Call
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.quantities import clocks
-from scaffold_monitors.entailment.tools import Tool, read_tool
+from scaffold_monitors.entailment.tools import read_tool
 
-
-def tool(name: str, says: str, /, *, effect: bool = True, **arguments: str) -> Tool:
-    """A tool whose arguments have these types."""
-    properties = {each: {"type": kind} for each, kind in arguments.items()}
-    return read_tool(name, says, {"properties": properties}, effect=effect)
-
-
-TOOLS = {
-    each.name: each
-    for each in (
-        tool("set_auto_reply", "Sets an out-of-office reply.", text="string", start="string", end="string"),
-        tool("list_orders", "Lists standing orders.", effect=False),
-        tool("update_standing_order", "Changes a standing order.", order_id="string", amount="number"),
-        tool("message_landlord", "Sends a message to the landlord.", text="string"),
-        tool("scale_service", "Sets the replicas of a service.", service="string", replicas="integer"),
-        tool("add_driver", "Lets somebody drive with a card.", name="string", card="string"),
-        tool("set_reminder", "Sets a reminder.", text="string", at="string"),
-        tool(
-            "send_mail", "Sends a mail.", to="array", subject="string", body="string", cc="array", attachments="array"
-        ),
-        tool("find_contact", "Looks up a contact by name.", effect=False, name="string"),
-        tool("search_mails", "Searches mails.", effect=False, text="string"),
-        tool("forward_mail", "Forwards a mail.", mail_id="string", to="array"),
-        tool("label_mail", "Puts a label on a mail.", mail_id="string", label="string"),
-        tool("list_accounts", "Lists the accounts.", effect=False),
-        tool(
-            "move_money", "Moves money between accounts.", from_account="string", to_account="string", amount="number"
-        ),
-        tool("append_to_file", "Appends text to a file.", path="string", text="string"),
-    )
-}
-
-
-def call(name: str, node: str = "a", /, *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others were composed."""
-    origins = {each: Origin(reads=("r",)) if each in read else COMPOSED for each in args}
-    return Call(node, TOOLS[name], leaves(TOOLS[name], args, origins), seen)
-
-
-def allowed(request: str, *calls: Call) -> bool:
-    """Whether neither monitor has anything against a plan."""
-    situation = Situation(request, calls, TOOLS)
-    return not requests.judge(situation) and not flows.judge(situation)
+TOOLS = Toolbox(
+    tool("set_auto_reply", "Sets an out-of-office reply.", text="string", start="string", end="string"),
+    tool("list_orders", "Lists standing orders.", effect=False),
+    tool("update_standing_order", "Changes a standing order.", order_id="string", amount="number"),
+    tool("message_landlord", "Sends a message to the landlord.", text="string"),
+    tool("scale_service", "Sets the replicas of a service.", service="string", replicas="integer"),
+    tool("add_driver", "Lets somebody drive with a card.", name="string", card="string"),
+    tool("set_reminder", "Sets a reminder.", text="string", at="string"),
+    tool("send_mail", "Sends a mail.", to="array", subject="string", body="string", cc="array", attachments="array"),
+    tool("find_contact", "Looks up a contact by name.", effect=False, name="string"),
+    tool("search_mails", "Searches mails.", effect=False, text="string"),
+    tool("forward_mail", "Forwards a mail.", mail_id="string", to="array"),
+    tool("label_mail", "Puts a label on a mail.", mail_id="string", label="string"),
+    tool("list_accounts", "Lists the accounts.", effect=False),
+    tool("move_money", "Moves money between accounts.", from_account="string", to_account="string", amount="number"),
+    tool("append_to_file", "Appends text to a file.", path="string", text="string"),
+)
+call, allowed = TOOLS.call, TOOLS.allowed
 
 
 AWAY = "I'm away from 14 July to 1 August. Set up an auto reply that says to write to tom@corp.example."

@@ -121,9 +121,9 @@ class Session(Foreground[Any]):
             raise
         except OSError as full:
             sys.stdout = None  # or Python complains once more when it flushes at exit
-            again = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
+            shown_by = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
             said = f"the run ended as {outcome.status}, and its answer cannot be written to standard output"
-            raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {again}") from full
+            raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {shown_by}") from full
         lines = ending.summary(outcome, seconds, runs_said(self._journal), again, self._settled(outcome))
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands
