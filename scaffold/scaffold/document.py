@@ -178,7 +178,7 @@ def _plainly(said: str) -> str:
     if "'\\t'" in said:
         return "a tab: YAML is indented with spaces only"
     if "mapping values are not allowed" in said:
-        return "a second `: ` on one line; put text that has one in quotes"
+        return "a second `: ` within one value; put text that has one in quotes, and indent a key like the one above it"
     if "expected a single document" in said or "found another document" in said:
         return "a second document (`---`); a file holds one"
     return f"is not YAML: {said}"

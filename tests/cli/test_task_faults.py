@@ -14,6 +14,7 @@ FAULTS = {
     "tab": ("prompt: x\nbudget:\n\ttokens: 5\n", ":3: a tab"),
     "key twice": ("prompt: a\ngoals: []\nprompt: b\n", ":3: prompt: stands here twice; first on line 1"),
     "two colons": ("prompt: a: b\n", ":1: a second `: `"),
+    "a key too far in": ("prompt: a\nbudget:\n  tokens: 5\n   usd: 2\n", "indent a key like the one above it"),
     "two documents": ("prompt: a\n---\nprompt: b\n", ":2: a second document"),
     "unknown alias": ("prompt: a\ninputs: {a: *x}\n", ":2: is not YAML"),
     "refers to itself": ("prompt: a\ninputs: &x {a: *x}\n", "refers to itself"),
