@@ -23,7 +23,7 @@ from scaffold.trace.parts import parts_of
 from scaffold.vocabulary import events as ev
 
 LONG, SHORT = 0, 1 << 40
-EVENTS = 1_500  # of about a kilobyte: more than a pipe and some batches hold
+EVENTS = 5_000  # of about a kilobyte: far more than a pipe of a megabyte and two batches hold
 HELD_S = 60
 
 
