@@ -19,23 +19,23 @@ from scaffold.starting import starting
 
 # Where each command is, and its line in the help: known without importing it.
 _COMMANDS = {
-    "solve": ("scaffold.cli.solving:solve", "Solve the task of a file."),
-    "resume": ("scaffold.cli.solving:resume", "Go on with a run that was paused or cut off."),
+    "solve": ("scaffold.cli.solve:solve", "Solve the task of a file."),
+    "resume": ("scaffold.cli.solve:resume", "Go on with a run that was paused or cut off."),
     "batch": ("scaffold.cli.batch:batch", "Solve many tasks, a few at once, and go on where it stopped."),
-    "worker": ("scaffold.cli.working:worker", "Go on with runs that an engine hands out, on any machine."),
-    "database": ("scaffold.cli.working:database", "The tables in PostgreSQL: make them, bring them up to date."),
-    "eval": ("scaffold.cli.evaluating:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
-    "estimate": ("scaffold.cli.estimating:estimate", "How likely a task comes out right, and what it will take."),
-    "stop": ("scaffold.cli.stopping:stop", "Halt a run before its next action."),
-    "settle": ("scaffold.cli.settling:settle", "Say what became of an action that may have happened."),
+    "worker": ("scaffold.cli.worker:worker", "Go on with runs that an engine hands out, on any machine."),
+    "database": ("scaffold.cli.database:database", "The tables in PostgreSQL: make them, bring them up to date."),
+    "eval": ("scaffold.cli.eval:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
+    "estimate": ("scaffold.cli.estimate:estimate", "How likely a task comes out right, and what it will take."),
+    "stop": ("scaffold.cli.stop:stop", "Halt a run before its next action."),
+    "settle": ("scaffold.cli.settle:settle", "Say what became of an action that may have happened."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: show, why, verify, report, export, import, review, prune."),
-    "policy": ("scaffold.cli.policies:policy", "Policy files: check, test, explain what they make of a call."),
+    "policy": ("scaffold.cli.policy:policy", "Policy files: check, test, explain what they make of a call."),
     "mcp": ("scaffold.cli.mcp:mcp", "Tools of MCP servers: list them, accept what they say of themselves."),
-    "plugins": ("scaffold.cli.installed:plugins", "The planners, monitors and backends that are installed."),
+    "plugins": ("scaffold.cli.plugins:plugins", "The planners, monitors and backends that are installed."),
     "models": ("scaffold.cli.models:models", "Local models: list, pull, path, verify, remove."),
     "schema": ("scaffold.cli.schema:schema", "JSON Schema of task files, for editors."),
-    "init": ("scaffold.cli.beginning:init", "Write a small task to start from."),
+    "init": ("scaffold.cli.init:init", "Write a small task to start from."),
 }
 
 

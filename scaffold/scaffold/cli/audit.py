@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaffold.cli.exporting import export
+from scaffold.cli.export import export
 from scaffold.cli.grouping import WholeSentences
-from scaffold.cli.importing import import_
+from scaffold.cli.import_ import import_
 from scaffold.cli.integrity import key, sign, verify
 from scaffold.cli.options import journal_at, json_option, runs_option
-from scaffold.cli.reporting import report
-from scaffold.cli.rereading import review
-from scaffold.cli.showing import show
-from scaffold.cli.tending import compress, prune
+from scaffold.cli.report import report
+from scaffold.cli.retention import compress, prune
+from scaffold.cli.review import review
+from scaffold.cli.show import show
 from scaffold.cli.why import why
 
 if TYPE_CHECKING:

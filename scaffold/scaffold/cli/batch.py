@@ -9,7 +9,7 @@ import click
 
 from scaffold.cli.many import outside_of
 from scaffold.cli.options import Signing, changes_options, journal_at, key_option, runs_option
-from scaffold.cli.working import engine_option
+from scaffold.cli.worker import engine_option
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

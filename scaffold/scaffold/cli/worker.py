@@ -1,4 +1,4 @@
-"""`scaffold worker`, and `scaffold database`."""
+"""`scaffold worker`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.foreground import ending_signals
-from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import key_option, runs_option
 
 if TYPE_CHECKING:
@@ -113,37 +112,3 @@ async def _work(
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-@click.group(cls=WholeSentences)
-def database() -> None:
-    """Where runs are kept in PostgreSQL."""
-
-
-@database.command()
-@click.argument("url", metavar="URL")
-def migrate(url: str) -> None:
-    """Make the tables in the database at URL, or bring them up to date; as a role that may."""
-    asyncio.run(_check(url, migrating=True))
-
-
-@database.command()
-@click.argument("url", metavar="URL")
-def check(url: str) -> None:
-    """Say whether the tables in the database at URL are those that this version wants."""
-    asyncio.run(_check(url, migrating=False))
-
-
-async def _check(url: str, *, migrating: bool) -> None:
-    from scaffold.errors import BadInput
-    from scaffold.trace.places import is_database
-
-    if not is_database(url):
-        raise BadInput(f"{url!r} is no address of a database: postgresql://USER@HOST/DATABASE")
-    from scaffold.trace.postgres import schema
-    from scaffold.trace.postgres.database import Postgres
-
-    there = Postgres(url)
-    async with there.alone() as connection:
-        await schema.check(connection, there.where, migrate=migrating)
-    click.echo(f"{there.where}: the tables are of version {schema.migrations()[-1].version}")

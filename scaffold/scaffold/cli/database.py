@@ -1,0 +1,43 @@
+"""`scaffold database`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from scaffold.cli.grouping import WholeSentences
+
+
+@click.group(cls=WholeSentences)
+def database() -> None:
+    """Where runs are kept in PostgreSQL."""
+
+
+@database.command()
+@click.argument("url", metavar="URL")
+def migrate(url: str) -> None:
+    """Make the tables in the database at URL, or bring them up to date; as a role that may."""
+    asyncio.run(_check(url, migrating=True))
+
+
+@database.command()
+@click.argument("url", metavar="URL")
+def check(url: str) -> None:
+    """Say whether the tables in the database at URL are those that this version wants."""
+    asyncio.run(_check(url, migrating=False))
+
+
+async def _check(url: str, *, migrating: bool) -> None:
+    from scaffold.errors import BadInput
+    from scaffold.trace.places import is_database
+
+    if not is_database(url):
+        raise BadInput(f"{url!r} is no address of a database: postgresql://USER@HOST/DATABASE")
+    from scaffold.trace.postgres import schema
+    from scaffold.trace.postgres.database import Postgres
+
+    there = Postgres(url)
+    async with there.alone() as connection:
+        await schema.check(connection, there.where, migrate=migrating)
+    click.echo(f"{there.where}: the tables are of version {schema.migrations()[-1].version}")
