@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import only_run
 
 LOSING = """
 prompt: Pay the invoice
@@ -88,3 +91,93 @@ def test_what_is_known_is_not_settled(folder: Path, here: Any) -> None:
     here("solve", "losing.yaml")
     said = here("settle", "last", "0", "--did-not-happen")
     assert (said.status, "is known: performed" in said.err) == (2, True)
+
+
+DYING = """
+prompt: Pay the invoice
+planner: dying:paying
+actions: [dying:pay]
+monitors: []
+oversight: {unmonitored: true}
+"""
+LAST_WORDS = """
+import os
+from pathlib import Path
+
+from scaffold import Planning, Task, act, action, ask
+from scaffold.errors import ActionFailed, OutcomeUnknown
+
+PAID = Path(__file__).with_name("paid.txt")
+
+
+@action(effect="irreversible", identity=("invoice",))
+def pay(invoice: str) -> str:
+    if not PAID.exists():
+        PAID.touch()
+        os._exit(9)
+    with PAID.open("a") as file:
+        file.write(invoice)
+    return "paid"
+
+
+def paying(task: Task) -> Planning[str]:
+    try:
+        paid = yield from act("pay", {"invoice": "A"})
+    except ActionFailed as error:
+        again = yield from act("pay", {"invoice": "A"})
+        return f"{error}; then {again.value}"
+    return f"{paid.value}: {paid.reason}"
+
+
+def asking(task: Task) -> Planning[str]:
+    try:
+        yield from act("pay", {"invoice": "A"})
+    except OutcomeUnknown:
+        yield from ask("Settle it, and say so")
+    return (yield from act("pay", {"invoice": "A"})).value
+"""
+
+
+@pytest.fixture
+def died(folder: Path, scaffold: Any) -> str:
+    """A run whose process died while it paid; gives its id."""
+    (folder / "dying.py").write_text(LAST_WORDS)
+    (folder / "dying.yaml").write_text(DYING)
+    assert scaffold("solve", "dying.yaml").status == 9
+    return only_run(folder).name
+
+
+@pytest.mark.parametrize(
+    ("word", "answer", "statuses"),
+    [
+        ("--happened", "None: it happened, as ME says; what it gave back is not known", ["performed"]),
+        ("--did-not-happen", "it did not happen, as ME says (at 0); then paid", ["failed", "performed"]),
+    ],
+)
+def test_the_run_itself_hears_what_was_settled_before_it_goes_on(
+    here: Any, died: str, word: str, answer: str, statuses: list[str]
+) -> None:
+    """It is written down as that person's word; what did not happen has failed, and may be tried again."""
+    assert here("settle", died, "0", word).status == 0
+    said = json.loads(here("resume", died, "--json").out)
+    assert [each["status"] for each in said["actions"]] == statuses
+    assert said["answer"] == answer.replace("ME", getpass.getuser())
+    assert here("audit", "verify", died).status == 0
+
+
+def test_what_did_not_happen_may_be_tried_again_by_a_run_that_was_told_it_may_have(
+    folder: Path, here: Any, scaffold: Any
+) -> None:
+    """The outcome stays on record as unknown; the word counts for the next try."""
+    (folder / "dying.py").write_text(LAST_WORDS)
+    (folder / "dying.yaml").write_text(DYING.replace("dying:paying", "dying:asking"))
+    assert scaffold("solve", "dying.yaml").status == 9
+    run = only_run(folder).name
+    waiting = json.loads(here("resume", run, "--json").out)
+    assert (waiting["status"], waiting["actions"][0]["status"]) == ("waiting", "unknown")
+    assert here("settle", run, "0", "--did-not-happen").status == 0
+    (question,) = json.loads(here("approvals", "list", "--json").out)
+    assert here("approvals", "approve", run, question["id"], "--answer", "done").status == 0
+    said = json.loads(here("resume", run, "--json").out)
+    assert (said["status"], said["answer"]) == ("solved", "paid")
+    assert here("audit", "verify", run).status == 0

@@ -23,7 +23,8 @@ from scaffold.cli.options import journal_at, run_argument, runs_option
 def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None:
     """Say what became of an action whose outcome is unknown, so that other runs know whether they may do it.
 
-    KEY is where the action stands in the run, as `scaffold audit show` says. The run's trace is not changed.
+    KEY is where the action stands in the run, as `scaffold audit show` says. The run's trace is not changed; the run
+    itself hears it when it goes on, and writes it down as your word.
     """
     from scaffold.cli.terminal import who
     from scaffold.errors import BadInput, UnknownRun

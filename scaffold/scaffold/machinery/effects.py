@@ -280,7 +280,11 @@ class Effects:
         return observation_from(event, body)
 
     async def recover(self, call: ActionCall, progress: Progress, key: str) -> Observation[Any] | ActionError | None:
-        """Deal with an intent that has no outcome; None means that the call is to be made again."""
+        """Deal with an intent that has no outcome; None means that the call is to be made again.
+
+        What a person has said of it counts where its target cannot say. It is never made again upon their word alone,
+        which would still lie there if that attempt were cut off too: the planner hears that it failed.
+        """
         action = self._actions[call.action]
         if action.spec.idempotency == "target_key":
             return None
@@ -294,11 +298,23 @@ class Effects:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, asking)
             except Exception as error:  # noqa: BLE001 - not knowing is an answer too
-                return await self.conclude(
-                    key, call, "unknown", reason=f"its target could not say: {type(error).__name__}: {error}", told=told
-                )
+                why = f"its target could not say: {type(error).__name__}: {error}"
+                return await self._conclude_by_word(key, call, progress, why, told)
             return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
-        return await self.conclude(key, call, "unknown", reason="the process died between intent and outcome")
+        return await self._conclude_by_word(key, call, progress, "the process died between intent and outcome")
+
+    async def _conclude_by_word(
+        self, key: str, call: ActionCall, progress: Progress, why: str, told: Revealed | None = None
+    ) -> Observation[Any] | ActionError:
+        """Write down what a person says became of a call, or that nobody knows."""
+        word = self._identities.word(key, progress.digest)
+        if word is None:
+            return await self.conclude(key, call, "unknown", reason=why, told=told)
+        by = word.by or "a person"
+        if word.granted:
+            said = f"it happened, as {by} says; what it gave back is not known"
+            return await self.conclude(key, call, "performed", reason=said, told=told)
+        return await self.conclude(key, call, "failed", reason=f"it did not happen, as {by} says", told=told)
 
 
 async def _performed(action: Action, clearance: Clearance) -> Any:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from scaffold.errors import BadInput, JournalFailed, Unavailable
 from scaffold.interfaces import HoldsIdentities
 from scaffold.machinery.state import identity_of
+from scaffold.trace.identities import word_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scaffold.interfaces import Action, Holder, Journal, Surroundings
+    from scaffold.interfaces import Action, Answer, Holder, Journal, Surroundings
     from scaffold.machinery.recorder import Recorder
     from scaffold.machinery.state import RunState
     from scaffold.vocabulary.plan import ActionCall
@@ -29,6 +30,7 @@ class Identities:
         surroundings: Surroundings,
     ) -> None:
         self._actions = actions
+        self._inbox = journal.inbox
         self._journal = journal if isinstance(journal, HoldsIdentities) else None
         self._recorder = recorder
         self._state = state
@@ -53,7 +55,16 @@ class Identities:
     def taken_here(self, call: ActionCall, key: str = "") -> str:
         """Say that another action of this run has done it, or may have; nothing when none has."""
         holder = self._state.taken.get(self.of(call), key)
-        return "" if holder == key else f"it was done already, or may have been, by this run at {holder}"
+        if holder == key:
+            return ""
+        word = self.word(holder, self._state.unknown[holder]) if holder in self._state.unknown else None
+        if word is not None and not word.granted:
+            return ""
+        return f"it was done already, or may have been, by this run at {holder}"
+
+    def word(self, key: str, digest: str) -> Answer | None:
+        """What a person says became of a call of this run whose outcome is unknown; None when nobody says anything."""
+        return word_on(key, digest, self._inbox(self._recorder.claim.run))
 
     async def taken(self, call: ActionCall, key: str) -> str:
         """Say that another run has done it, or may have; nothing when none has.

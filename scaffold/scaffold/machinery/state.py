@@ -171,6 +171,7 @@ class RunState:
         scopes: allowed proposals that a person approved with all their calls: the approval's id, and until when.
         callers: for each node of an allowed plan, the key of the first action that was proposed as it.
         taken: for each thing acted on, the key of the action that did, or may have.
+        unknown: actions whose outcome is unknown: for each key, the digest of the call.
         undoable: what was performed and can be undone, by key.
         refused: how often each proposal was refused, by fingerprint.
         insists: why the planner has had refusals enough, and the run ends; empty while it may still revise.
@@ -200,6 +201,7 @@ class RunState:
         self.scopes: dict[str, tuple[str, float]] = {}
         self.callers: dict[tuple[str, str], str] = {}
         self.taken: dict[str, str] = {}
+        self.unknown: dict[str, str] = {}
         self.undoable: dict[str, Undoable] = {}
         self._calls: dict[str, ActionCall] = {}  # of what can be undone, once it is performed
         self.refused: dict[str, int] = {}
@@ -434,6 +436,8 @@ class RunState:
             summary.status = event.status
             if event.status != "performed":
                 summary.reason = _json.decode(body).get("reason", "") if body else ""
+            if event.status == "unknown":
+                self.unknown[event.key] = event.digest
             if event.status == "failed":
                 identity = self._identity(summary)
                 self.taken.pop(identity, None)

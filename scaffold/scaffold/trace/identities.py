@@ -130,6 +130,12 @@ def settlement_id(key: str) -> str:
     return f"settled-{sha256(key.encode()).hexdigest()[:16]}"
 
 
+def word_on(key: str, digest: str, said: Sequence[Answer]) -> Answer | None:
+    """What a person says became of exactly the call at a key; of several words the graver counts."""
+    words = [each for each in said if each.id == settlement_id(key) and each.digest == digest]
+    return next((each for each in words if each.granted), words[0] if words else None)
+
+
 def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, lives: bool) -> Holder | None:
     """What became of whoever has an identity; None when they have done nothing with it, and do not go on.
 
@@ -144,13 +150,10 @@ def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, live
     if act is not None and status in {"intended", "unknown"}:
         if status == "intended" and lives:
             return Holder(run, key, "under way")
-        words = [each for each in said if each.id == settlement_id(key) and each.digest == act.digest]
-        happened = [each for each in words if each.granted]  # the graver word counts
-        if words and not happened:
-            return None
-        if happened:
-            return Holder(run, key, "performed", f"as {happened[0].by or 'a person'} says")
-        return Holder(run, key, "unknown")
+        word = word_on(key, act.digest, said)
+        if word is None:
+            return Holder(run, key, "unknown")
+        return Holder(run, key, "performed", f"as {word.by or 'a person'} says") if word.granted else None
     if status == "performed":
         return Holder(run, key, "performed")
     # One that was refused or has failed may be tried again elsewhere, whether its run goes on or not.
