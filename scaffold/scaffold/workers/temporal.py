@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -131,6 +132,10 @@ class Temporal:
             workflows=[CarryRun],
             activities=[carry_run],
             max_concurrent_activities=at_once,
+            # What a workflow is to do next is kept for the worker that did it last, be it dead: by default ten seconds.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=heartbeat / 3),
+            # `_beat` sees to how often; by default one sign in four fifths of a heartbeat leaves, and none may be late.
+            max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         await worker.run()
 
