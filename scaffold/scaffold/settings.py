@@ -33,9 +33,9 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
     if not isinstance(said, dict):
         raise document.fault("is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
     for key in said:
-        if key not in {"use", "name", "options"}:
+        if key not in {"use", "options"}:
             raise document.fault(_no_key_of_a_planner(key, said), ("planner", key))
-    name = said.get("use", said.get("name"))
+    name = said.get("use")
     if not isinstance(name, str):
         raise document.fault("needs `use`: the name of a planner, or MODULE:FUNCTION", ("planner",))
     return name, _mapping(document, said.get("options"), ("planner", "options"))

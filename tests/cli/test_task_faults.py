@@ -189,6 +189,17 @@ def test_the_schema_accepts_what_the_reader_accepts(here: Scaffold) -> None:
     assert made["additionalProperties"] is False
 
 
+def test_the_schema_says_what_each_key_is_for(here: Scaffold) -> None:
+    """An editor has something to show for every key, in one paragraph."""
+    made = here("schema").json
+    server = made["properties"]["actions"]["items"]["anyOf"][1]["properties"]["mcp"]["additionalProperties"]
+    goal = made["$defs"].pop("Goal")["anyOf"][-1]
+    for part in (made, goal, server, *made["$defs"].values()):
+        assert "Attributes:" not in part["description"]
+        unsaid = [name for name, said in part["properties"].items() if not said.get("description")]
+        assert not unsaid, part["title"]
+
+
 def test_what_init_writes_can_be_solved(here: Scaffold) -> None:
     """A new task runs as it stands; a second `init` overwrites nothing."""
     assert here("init", "new").status == 0

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_FIELD = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 def task_schema() -> dict[str, Any]:
     """JSON Schema of a task file: a task's fields, and those of the agent that solves it."""
-    from scaffold.vocabulary.task import Task
+    from scaffold.vocabulary import task
 
-    made = Task.model_json_schema()
+    made = task.Task.model_json_schema()
+    _describe(made, task.Task)
+    for name, schema in made["$defs"].items():
+        _describe(schema, getattr(task, name))
     made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     made["title"] = "Scaffold task"
     made["properties"] |= _agent()
     made["properties"]["inputs"] |= {"additionalProperties": {"anyOf": [_FILE, {}]}}
     made["$defs"]["Goal"] = _goal(made["$defs"]["Goal"])
     return made
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Have a model's schema say what the model's docstring does: of the whole, and of each field."""
+    about, _, fields = inspect.cleandoc(model.__doc__ or "").partition("\n\nAttributes:\n")
+    schema["description"] = " ".join(about.split())
+    for name, said in _FIELD.findall(fields):
+        schema["properties"][name]["description"] = " ".join(said.split())
 
 
 _FILE = {
@@ -47,8 +65,10 @@ def _sources() -> dict[str, Any]:
     from scaffold import entries
     from scaffold.mcp.settings import ServerSettings
 
+    server = ServerSettings.model_json_schema()
+    _describe(server, ServerSettings)
     kinds: dict[str, Any] = {kind: {} for kind in sorted(entries.installed("source"))}
-    kinds["mcp"] = {"type": "object", "additionalProperties": ServerSettings.model_json_schema()}
+    kinds["mcp"] = {"type": "object", "additionalProperties": server}
     return {
         "type": "object",
         "properties": kinds,
@@ -58,67 +78,62 @@ def _sources() -> dict[str, Any]:
     }
 
 
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 1}
+_SPEC = {"anyOf": [_TEXT, {"type": "object", "properties": {"use": _TEXT}, "required": ["use"]}]}
+_VOTE = {"once": {"type": "null"}, **dict.fromkeys(("majority", "ahead_by", "cap", "shorter_than", "batch"), _COUNT)}
+_WAY = {
+    "type": "object",
+    "properties": {"to": _TEXT, "prompt": _TEXT, "instruction": _TEXT, "temperature": {"type": "number"}},
+    "additionalProperties": False,
+}
+_STRONGER = {
+    "type": "object",
+    "properties": {"to": _TEXT, **_VOTE},
+    "required": ["to"],
+    "additionalProperties": False,
+}
+_SAMPLING = {
+    "type": "object",
+    "properties": {
+        **_VOTE,
+        "rotate": {"type": "array", "items": _WAY, "minItems": 2},
+        "cascade": {"anyOf": [_TEXT, _STRONGER]},
+        "sure": {"type": "number", "exclusiveMinimum": 0.5, "maximum": 1},
+        "calibration": _TEXT,
+    },
+    "additionalProperties": False,
+}
+_PLANNER = {
+    "type": "object",
+    "properties": {"use": _TEXT, "options": {"type": "object"}},
+    "required": ["use"],
+    "additionalProperties": False,
+}
+_MONITOR = {"anyOf": [_TEXT, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+_CREDENTIAL = {
+    "type": "object",
+    "properties": {"env": _TEXT, "file": _TEXT},
+    "additionalProperties": False,
+    "minProperties": 1,
+    "maxProperties": 1,
+}
+
+
 def _agent() -> dict[str, Any]:
     """The keys that say who solves the task, with the names that are installed here."""
     from scaffold import entries
 
-    spec = {
-        "anyOf": [
-            {"type": "string"},
-            {"type": "object", "properties": {"use": {"type": "string"}}, "required": ["use"]},
-        ]
-    }
-    number = {"type": "integer", "minimum": 1}
-    vote = {"once": {"type": "null"}, **dict.fromkeys(("majority", "ahead_by", "cap", "shorter_than", "batch"), number)}
-    text = {"type": "string"}
-    way = {"to": text, "prompt": text, "instruction": text, "temperature": {"type": "number"}}
-    policy = {
-        "type": "object",
-        "properties": {
-            **vote,
-            "rotate": {
-                "type": "array",
-                "items": {"type": "object", "properties": way, "additionalProperties": False},
-                "minItems": 2,
-            },
-            "cascade": {
-                "anyOf": [
-                    text,
-                    {
-                        "type": "object",
-                        "properties": {"to": text, **vote},
-                        "required": ["to"],
-                        "additionalProperties": False,
-                    },
-                ]
-            },
-            "sure": {"type": "number", "exclusiveMinimum": 0.5, "maximum": 1},
-            "calibration": text,
-        },
-        "additionalProperties": False,
-    }
-    planner = {
-        "type": "object",
-        "properties": {"use": {"type": "string"}, "options": {"type": "object"}},
-        "required": ["use"],
-        "additionalProperties": False,
-    }
-    names = sorted(entries.installed("planner"))
-    monitor = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
     return {
         "planner": {
             "description": "An installed planner, or MODULE:FUNCTION beside this file.",
-            "anyOf": [{"type": "string", "examples": names}, planner],
+            "anyOf": [{"type": "string", "examples": sorted(entries.installed("planner"))}, _PLANNER],
         },
         "backends": {
             "description": "Who answers, by role; one spec alone is the default's.",
-            "anyOf": [*spec["anyOf"], {"type": "object", "additionalProperties": spec}],
+            "anyOf": [*_SPEC["anyOf"], {"type": "object", "additionalProperties": _SPEC}],
         },
-        "monitors": {
-            "description": "Who reads plans, reasoning and actions.",
-            "type": "array",
-            "items": monitor,
-        },
+        "monitors": {"description": "Who reads plans, reasoning and actions.", "type": "array", "items": _MONITOR},
         "policy": {"description": "A file of rules for the actions, shared by tasks.", "type": "string"},
         "actions": {
             "description": "MODULE:NAME of each action allowed, beside this file; or MCP servers, by name.",
@@ -129,13 +144,7 @@ def _agent() -> dict[str, Any]:
         "credentials": {
             "description": "Where what actions are told is found, by name; else the environment variable of that name.",
             "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {"env": {"type": "string"}, "file": {"type": "string"}},
-                "additionalProperties": False,
-                "minProperties": 1,
-                "maxProperties": 1,
-            },
+            "additionalProperties": _CREDENTIAL,
         },
         "monitorability": {
             "description": "What probes found of the reasoning elsewhere: a file that `audit monitorability` wrote.",
@@ -143,6 +152,6 @@ def _agent() -> dict[str, Any]:
         },
         "sampling": {
             "description": "How samples become one answer, for steps that do not say.",
-            "anyOf": [{"const": "once"}, policy],
+            "anyOf": [{"const": "once"}, _SAMPLING],
         },
     }

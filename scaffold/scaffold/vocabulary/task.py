@@ -43,7 +43,12 @@ class _Strict(BaseModel):
 
 
 class Examples(_Strict):
-    """What a goal wants and does not want, by example."""
+    """What a goal wants and does not want, by example.
+
+    Attributes:
+        wanted: acts or answers that keep to it.
+        unwanted: some that do not.
+    """
 
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
@@ -53,12 +58,20 @@ class Goal(_Strict):
     """Something to achieve, never to break, or to honour.
 
     In a task file the kind may be the key: `constraint: pay each invoice once`.
+
+    Attributes:
+        kind: `objective` (to achieve), `constraint` (never to break) or `principle` (ethical).
+        statement: the goal, in a sentence.
+        name: what it is called in verdicts; made of the statement's first words when empty.
+        rule: a CEL expression that is true as long as the goal holds.
+        weight: how much an objective counts beside others where a planner weighs ways to act.
+        examples: what it wants and does not want.
     """
 
     kind: GoalKind = "objective"
     statement: str
     name: str = ""
-    rule: str | None = Field(default=None, description="CEL expression that is true as long as the goal holds")
+    rule: str | None = None
     weight: Annotated[float, Field(gt=0)] = 1.0
     examples: Examples = Examples.model_construct()
 
@@ -87,7 +100,15 @@ class Goal(_Strict):
 
 
 class Budget(_Strict):
-    """The most a run may use; None is no bound. Waiting for a person spends no seconds."""
+    """The most a run may use; None is no bound.
+
+    Attributes:
+        tokens: tokens read and written by models.
+        usd: US dollars, for models and by what actions declare to cost; needs backends whose prices are known.
+        seconds: how long it is active, over all its resumes; waiting for a person spends none.
+        steps: cognitive steps.
+        actions: actions begun.
+    """
 
     tokens: Positive | None = 1_000_000
     usd: Amount | None = None
@@ -97,7 +118,13 @@ class Budget(_Strict):
 
 
 class ArgumentLimits(_Strict):
-    """The most that a number among an action's arguments may be, or come to."""
+    """The most that a number among an action's arguments may be, or come to.
+
+    Attributes:
+        each: in one call.
+        run: over a run.
+        day: over the last 24 hours, in all runs of a folder.
+    """
 
     each: Amount | None = None
     run: Amount | None = None
