@@ -71,7 +71,12 @@ def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
 
 
 @audit.command()
-@click.option("--key", metavar="RUN", help="A run whose answers are taken for right; else what most samples agree on.")
+@click.option(
+    "--answer-key",
+    "key",
+    metavar="RUN",
+    help="A run whose answers are taken for right; else what most samples agree on.",
+)
 @click.option("--write", metavar="FILE", type=click.Path(path_type=Path), help="Write corrections, for `sampling`.")
 @click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw reliability diagrams (PNG, SVG).")
 @json_option

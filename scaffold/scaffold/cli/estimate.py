@@ -38,7 +38,7 @@ _INDENT = 4
     metavar="P",
     help="The success to find votes for.",
 )
-@click.option("--key", metavar="RUN", help="A run whose answers are taken for right.")
+@click.option("--answer-key", "key", metavar="RUN", help="A run whose answers are taken for right.")
 @click.option("--run", "against", metavar="RUN", help="A run to hold the estimate against; it is not measured.")
 @click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="As for solve.")
 @runs_option
@@ -57,7 +57,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
 
     What is known of its steps is read from the traces of earlier runs of the same file with the same backends. Where
     there is none, or with --tries, the task is tried first: every step is asked for several samples, and no action
-    that changes anything is run. Right is what the run of --key says; without one, what most samples agree on.
+    that changes anything is run. Right is what the run of --answer-key says; without one, what most samples agree on.
     """
     from scaffold import taskfile
     from scaffold.odds.estimate import estimate as estimated

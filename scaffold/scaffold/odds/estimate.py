@@ -21,7 +21,7 @@ from scaffold.odds.formulas import (
     majority_work,
     once_odds,
 )
-from scaffold.odds.measured import Group, Key, Measured, Name, Taken
+from scaffold.odds.measured import Group, Key, Measured, Name
 from scaffold.vocabulary.models import Prices
 
 MOST_LEAD = 30
@@ -152,7 +152,9 @@ def estimate(
         voted = _total(steps, beside, voted=True)
     said = ["a task counts as right when every step is; a planner that checks or revises can do better"]
     if any(step.measured == "agreement" for step in steps):
-        said.append("without a key, errors that all samples share cannot be seen: success is at most this (--key RUN)")
+        said.append(
+            "without a key, errors that all samples share cannot be seen: success is at most this (--answer-key RUN)"
+        )
     short = Counter(run.status for run in measured.runs if run.status != "solved")
     if short:
         ends = ", ".join(f"{number} {status}" for status, number in sorted(short.items()))
@@ -331,17 +333,4 @@ def _with_lead(step: StepOdds) -> Range:
     lead = step.lead or 1
     return Range(
         *(Spread(p, step.correlation).ahead_by(lead).right for p in (step.right.value, step.right.low, step.right.high))
-    )
-
-
-def mean_taken(runs: Sequence[Taken]) -> Total:
-    """What runs took on average."""
-    n = len(runs)
-    usd = None if any(run.usd is None for run in runs) else sum(run.usd or 0.0 for run in runs) / n
-    return Total(
-        success=None,
-        samples=sum(run.samples for run in runs) / n,
-        tokens=sum(run.tokens for run in runs) / n,
-        usd=usd,
-        seconds=sum(run.seconds for run in runs) / n,
     )

@@ -24,8 +24,8 @@ import msgspec
 
 from scaffold.errors import ScaffoldError
 from scaffold.machinery.drawing import NOT_COUNTED
-from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.records import read_files
+from scaffold.trace.chain import body_of
+from scaffold.trace.reading import links
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.confidence import stated_by
@@ -127,15 +127,15 @@ class Measured:
         """Take in the traces of runs; those that are damaged, or whose content is withheld, are named and left out."""
         for folder in folders:
             if _is_whole(folder):  # found first, so that half a run is never counted, and none is held in memory
-                self._take(folder.name, _links(folder))
+                self._take(folder.name, links(folder))
             else:
                 self.unreadable.append(folder.name)
         return self
 
-    def _take(self, run: str, links: Iterator[Link]) -> None:
+    def _take(self, run: str, lines: Iterator[Link]) -> None:
         taken = Taken(run)
         asked: dict[str, tuple[ev.StepAsked, dict[str, Any]]] = {}
-        for link in links:
+        for link in lines:
             event = link.event
             taken.seconds = event.t
             match event:
@@ -207,7 +207,7 @@ def key_of(folder: Path) -> Key:
     """
     asked: dict[str, list[Any]] = {}
     key: dict[bytes, str] = {}
-    for link in _links(folder):
+    for link in links(folder):
         event = link.event
         if isinstance(event, ev.StepAsked) and event.ledger == "model":
             asked[event.key] = body_of(link.content)["asked"]
@@ -249,16 +249,10 @@ def _is_whole(folder: Path) -> bool:
     """Whether a trace can be read to its end, with all content."""
     events = 0
     try:
-        for link in _links(folder):
+        for link in links(folder):
             if link.content is None and link.event.content:
                 return False
             events += 1
     except (ScaffoldError, OSError):
         return False
     return events > 0
-
-
-def _links(folder: Path) -> Iterator[Link]:
-    chain = Chain()
-    for record in read_files(folder):
-        yield chain.follow(record)
