@@ -1,10 +1,15 @@
-"""What holds for all tests."""
+"""What holds for all tests, and a PostgreSQL server of a session's own for those that want one."""
 
 from __future__ import annotations
 
+import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from scaffold.testing.cluster import Cluster, programs, temporary_cluster
 
 # How long an example takes says how busy the machine is; pytest's timeout ends what hangs.
 settings.register_profile("scaffold", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -12,3 +17,13 @@ settings.load_profile("scaffold")
 
 # Under `nohup` it is ignored, and so it would be in what tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A server with an empty database; without PostgreSQL's programs or psycopg the test is skipped."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
+    if programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
+    with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
+        yield running

@@ -7,32 +7,26 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from scaffold import Planning, Scaffold, Task, act, action
 from scaffold.cli import main
 from scaffold.errors import BadInput
-from scaffold.testing.cluster import programs, temporary_cluster
+from scaffold.testing.cluster import Cluster
 from scaffold.testing.tampering import made_up_key
 from scaffold.trace.elsewhere import elsewhere
 from scaffold.trace.sealing import VARIABLE
 from scaffold.trace.verify import verify_records, verify_run
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(cluster: Cluster) -> str:
     """The address of a database of its own, with its tables."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
-    if programs() is None:
-        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    with temporary_cluster() as running:
-        assert main(["database", "migrate", running.url]) == 0
-        yield running.url
+    made = cluster.fresh(f"audit_{os.getpid()}")
+    assert main(["database", "migrate", made]) == 0
+    return made
 
 
 @action(effect="irreversible", idempotency="target_key")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scaffold.testing.cluster import programs, temporary_cluster
+from scaffold.testing.cluster import Cluster
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 _TOOLS = """
@@ -45,13 +46,9 @@ _POLICY = """
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
+def database(cluster: Cluster) -> str:
     """The address of an empty database."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
-    if programs() is None:
-        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    with temporary_cluster() as running:
-        yield running.url
+    return cluster.fresh(f"command_{os.getpid()}")
 
 
 @pytest.fixture
@@ -97,7 +94,7 @@ def test_a_run_in_a_database_is_approved_resumed_shown_and_verified(command: Com
     assert f"it was done already, by run {run}" in second.stderr
 
 
-def test_what_is_wrong_with_a_database_is_one_line(command: Command, database: str) -> None:
+def test_what_is_wrong_with_a_database_is_one_line(command: Command, database: str, cluster: Cluster) -> None:
     """Nobody there (which may pass, and has a status of its own), no such run, tables not made; never a traceback."""
     nobody = command("audit", "list", "--runs", "postgresql:///none?host=/nowhere", runs=False)
     assert nobody.returncode == 5
@@ -109,7 +106,6 @@ def test_what_is_wrong_with_a_database_is_one_line(command: Command, database: s
     odd = command("worker", "--engine", "kafka://x", runs=False)
     assert odd.returncode == 2
     assert "Traceback" not in nobody.stderr + missing.stderr + odd.stderr
-    empty = database.replace("/scaffold?", "/postgres?")
-    checked = command("database", "check", empty, runs=False)
+    checked = command("database", "check", cluster.fresh(f"empty_{os.getpid()}"), runs=False)
     assert checked.returncode == 2
     assert "run `scaffold database migrate` as their owner" in checked.stderr

@@ -1,4 +1,4 @@
-"""One PostgreSQL server for all tests of a session that want it, of its own; and what they have shown, at the end.
+"""Processes that crash for all tests of a session that want them; and what the tests have shown, at the end.
 
 A test says with `record_property("shown", "...")` what it has counted, and with `record_property("crashes", [where,
 agent, {point: crashes}])` what stands in the crash matrix's table.
@@ -6,7 +6,6 @@ agent, {point: crashes}])` what stands in the crash matrix's table.
 
 from __future__ import annotations
 
-import os
 import sys
 import typing
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold.machinery.points import TRANSITIONS
-from scaffold.testing.cluster import Cluster, programs, temporary_cluster
 from scaffold.testing.crashes import CrashWorkers
 
 if TYPE_CHECKING:
@@ -28,16 +26,6 @@ if sys.version_info < (3, 12):
     # What a Protocol asks for is looked up anew at every `isinstance`; 3.12 remembers it. Simulations build agents by
     # the thousand, and a sixth of their time is that.
     typing._get_protocol_attrs = cache(typing._get_protocol_attrs)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A server with an empty database; without PostgreSQL's programs or psycopg the test is skipped."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
-    if programs() is None:
-        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

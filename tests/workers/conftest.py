@@ -1,4 +1,4 @@
-"""A PostgreSQL server, a Temporal server, and workers, for tests of runs that are handed out."""
+"""A Temporal server, and workers, for tests of runs that are handed out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scaffold.testing.cluster import Cluster, programs, temporary_cluster
+from scaffold.testing.cluster import Cluster
 from scaffold.testing.temporal_server import TemporalServer, program
 
 _TOOLS = '''
@@ -52,16 +52,6 @@ _TASK = """
     actions: [tools:pay]
     oversight: {unmonitored: true}
 """
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A server with an empty database; without PostgreSQL's programs or psycopg the test is skipped."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'system2-scaffold[postgres]'")
-    if programs() is None:
-        pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
-    with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
