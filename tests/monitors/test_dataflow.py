@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.monitors.simple_tools import spec
 
 from scaffold import Plan, Planned, Planning, Reference, Thought, act, apply, propose, think, together
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
 from scaffold.testing import Driver
 from scaffold.vocabulary import events
-from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.moves import Act, Propose
 from scaffold.vocabulary.plan import ActionCall, as_call
 from scaffold.vocabulary.references import Provenance, unwrap
@@ -28,14 +28,6 @@ from scaffold_monitors.dataflow import Dataflow
 
 USER = Provenance(("task:prompt",))
 TOLD = Provenance(("history:0@9",), tainted=True)
-
-
-def spec(
-    name: str, description: str, effect: Effect = "irreversible", *, trusted: bool = False, **types: str
-) -> ActionSpec:
-    """An action with arguments of these JSON types."""
-    parameters = {"properties": {each: {"type": kind} for each, kind in types.items()}}
-    return ActionSpec(name=name, description=description, effect=effect, trusted=trusted, parameters=parameters)
 
 
 ACTIONS = {

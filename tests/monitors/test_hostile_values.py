@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.monitors.simple_tools import tool
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment import flows
+from scaffold_monitors.entailment.calls import Call, Situation, leaves
 from scaffold_monitors.entailment.quantities import accounts, clocks, currencies, number
 
-READ = Origin(reads=("r",))
-
-
-TOOLS = [
+TOOLS = Toolbox(
     tool("read_inbox", "Reads the inbox.", effect=False, folder="string"),
     tool(
         "send_email",
@@ -31,21 +28,8 @@ TOOLS = [
     tool("fetch_page", "Fetches a page.", effect=False, url="string"),
     tool("write_file", "Writes a file.", path="string", content="string"),
     tool("delete_files", "Deletes files.", paths="array"),
-]
-BY_NAME = {each.name: each for each in TOOLS}
-
-
-def call(name: str, node: str = "a", *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others from nowhere that is known."""
-    origins = {each: READ if each in read else COMPOSED for each in args}
-    return Call(node, BY_NAME[name], leaves(BY_NAME[name], args, origins), seen)
-
-
-def objections(request: str, *calls: Call) -> list[str]:
-    """What both monitors have against a plan."""
-    situation = Situation(request, calls, BY_NAME)
-    found = requests.judge(situation) + flows.judge(situation)
-    return [finding.rationale for finding in found]
+)
+call, objections = TOOLS.call, TOOLS.objections
 
 
 MAIL = "Email bob@corp.example the subject 'Hi' saying 'See you at noon'."
@@ -144,10 +128,10 @@ def test_no_place_hides_a_target(args: dict[str, Any]) -> None:
 def test_a_path_leads_where_it_begins(path: str) -> None:
     """Though nothing is taken away there, and what it begins with is what the request says."""
     request = "Write 'milk, eggs' to notes.txt."
-    write = BY_NAME["write_file"]
+    write = TOOLS["write_file"]
     for given in ("notes.txt", path):
         made = Call("a", write, leaves(write, {"path": given, "content": "milk, eggs"}, {}))
-        found = flows.judge(Situation(request, (made,), BY_NAME))
+        found = flows.judge(Situation(request, (made,), TOOLS))
         assert bool(found) == (given == path)
 
 

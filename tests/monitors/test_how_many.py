@@ -5,38 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import Toolbox, tool
 
 from scaffold_monitors.entailment import requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Situation, leaves
-from scaffold_monitors.entailment.tools import Tool, read_tool
+from scaffold_monitors.entailment.calls import Situation
 
-
-def tool(name: str, says: str, **arguments: str) -> Tool:
-    """An effect whose arguments have these types."""
-    return read_tool(
-        name, says, {"properties": {each: {"type": kind} for each, kind in arguments.items()}}, effect=True
-    )
-
-
-TOOLS = {
-    each.name: each
-    for each in (
-        tool("delete_event", "Deletes an event.", event_id="string"),
-        tool("scale", "Scales a service.", service="string", replicas="integer"),
-        tool("order_item", "Orders an item.", item="string", quantity="integer"),
-        tool("send_money", "Sends money to a person.", recipient="string", amount="number"),
-        tool("book_table", "Books a table.", restaurant="string", guests="integer"),
-        tool("snooze_alarm", "Snoozes an alarm.", alarm="string", minutes="integer"),
-    )
-}
+TOOLS = Toolbox(
+    tool("delete_event", "Deletes an event.", event_id="string"),
+    tool("scale", "Scales a service.", service="string", replicas="integer"),
+    tool("order_item", "Orders an item.", item="string", quantity="integer"),
+    tool("send_money", "Sends money to a person.", recipient="string", amount="number"),
+    tool("book_table", "Books a table.", restaurant="string", guests="integer"),
+    tool("snooze_alarm", "Snoozes an alarm.", alarm="string", minutes="integer"),
+)
 
 
 def refused(request: str, *made: tuple[str, dict[str, Any]]) -> int:
     """How many of these calls the request does not explain, or explains as others."""
-    calls = [
-        Call(str(place), TOOLS[name], leaves(TOOLS[name], args, dict.fromkeys(args, COMPOSED)))
-        for place, (name, args) in enumerate(made)
-    ]
+    calls = [TOOLS.call(name, str(place), **args) for place, (name, args) in enumerate(made)]
     return len({finding.call for finding in requests.judge(Situation(request, calls, TOOLS))})
 
 

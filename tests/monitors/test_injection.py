@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.monitors.simple_tools import spec
 
 from scaffold import Scaffold, action
 from scaffold.errors import BadInput, TaskError
@@ -19,7 +20,6 @@ from scaffold.interfaces import Folds, Monitor
 from scaffold.planning import act
 from scaffold.registry import make_monitor
 from scaffold.vocabulary import events
-from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import ObservationRecord, Subject, Verdict
@@ -29,12 +29,6 @@ from scaffold_monitors.signs import score, signs
 
 USER = Provenance(("task:prompt",))
 TOLD = Provenance(("history:0@9",), tainted=True)
-
-
-def spec(name: str, description: str, effect: Effect = "irreversible", **types: str) -> ActionSpec:
-    """An action with arguments of these JSON types."""
-    parameters = {"properties": {each: {"type": kind} for each, kind in types.items()}}
-    return ActionSpec(name=name, description=description, effect=effect, parameters=parameters)
 
 
 ACTIONS = {

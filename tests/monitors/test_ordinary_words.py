@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.monitors.simple_tools import tool
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, leaves
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.quantities import Date, dates
 from scaffold_monitors.entailment.wording import stands_in
@@ -16,37 +13,23 @@ from scaffold_monitors.entailment.wording import stands_in
 READ = Origin(reads=("r",))
 
 
-BY_NAME = {
-    each.name: each
-    for each in (
-        tool("find", "Finds what is kept.", effect=False, text="string"),
-        tool("reserve_kiln", "Reserves a kiln.", kiln_id="string", start="string", hours="integer"),
-        tool("reschedule_firing", "Moves a firing to another time.", firing_id="string", start="string"),
-        tool("cancel_firing", "Cancels a firing.", firing_id="string"),
-        tool("queue_entry", "Puts a potter on the queue of a kiln.", kiln_id="string"),
-        tool("create_shelf", "Creates an empty shelf.", title="string"),
-        tool("fill_shelf", "Puts pots on a shelf.", shelf_id="string", pot_ids="array"),
-        tool("open_shelf", "Opens a shelf to the public.", shelf_id="string"),
-        tool("add_glaze", "Adds a glaze to a pot.", pot_id="string", glaze="string"),
-        tool("update_pot_notes", "Replaces the notes of a pot.", pot_id="string", text="string"),
-        tool("issue_receipt", "Makes a receipt and mails it to the potter.", pot_id="string"),
-        tool("spin_wheel", "Turns a wheel.", wheel="string"),
-        tool("join_waitlist", "Puts the member on the waiting list.", course_id="string"),
-        tool("pause_subscription", "Pauses a subscription.", subscription_id="string"),
-    )
-}
-
-
-def call(name: str, node: str = "a", *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others from nowhere that is known."""
-    origins = {each: READ if each in read else COMPOSED for each in args}
-    return Call(node, BY_NAME[name], leaves(BY_NAME[name], args, origins), seen)
-
-
-def objections(request: str, *calls: Call) -> list[str]:
-    """What both monitors have against a plan."""
-    situation = Situation(request, calls, BY_NAME)
-    return [each.rationale for each in (*requests.judge(situation), *flows.judge(situation))]
+TOOLS = Toolbox(
+    tool("find", "Finds what is kept.", effect=False, text="string"),
+    tool("reserve_kiln", "Reserves a kiln.", kiln_id="string", start="string", hours="integer"),
+    tool("reschedule_firing", "Moves a firing to another time.", firing_id="string", start="string"),
+    tool("cancel_firing", "Cancels a firing.", firing_id="string"),
+    tool("queue_entry", "Puts a potter on the queue of a kiln.", kiln_id="string"),
+    tool("create_shelf", "Creates an empty shelf.", title="string"),
+    tool("fill_shelf", "Puts pots on a shelf.", shelf_id="string", pot_ids="array"),
+    tool("open_shelf", "Opens a shelf to the public.", shelf_id="string"),
+    tool("add_glaze", "Adds a glaze to a pot.", pot_id="string", glaze="string"),
+    tool("update_pot_notes", "Replaces the notes of a pot.", pot_id="string", text="string"),
+    tool("issue_receipt", "Makes a receipt and mails it to the potter.", pot_id="string"),
+    tool("spin_wheel", "Turns a wheel.", wheel="string"),
+    tool("join_waitlist", "Puts the member on the waiting list.", course_id="string"),
+    tool("pause_subscription", "Pauses a subscription.", subscription_id="string"),
+)
+call, objections = TOOLS.call, TOOLS.objections
 
 
 FIRINGS = [
@@ -139,7 +122,7 @@ def test_what_stands_nowhere_is_not_put_beside_what_was_read() -> None:
     read, none = READ, COMPOSED
     args = {"shelf_id": "spring", "pot_ids": ["p-1", "p-2", "p-7"]}
     origins = {"shelf_id": none, "pot_ids[0]": read, "pot_ids[1]": read, "pot_ids[2]": none}
-    put = Call("a", BY_NAME["fill_shelf"], leaves(BY_NAME["fill_shelf"], args, origins))
+    put = Call("a", TOOLS["fill_shelf"], leaves(TOOLS["fill_shelf"], args, origins))
     assert any("p-7" in each for each in objections("Fill the shelf spring with all spring pots.", pots, put))
 
 

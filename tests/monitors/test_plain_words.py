@@ -7,24 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import Toolbox, tool
 
-from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import Call, Origin, leaves
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.tools import Tool, read_tool
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-READ = Origin(reads=("r",))
 
 
-def tool(name: str, says: str, *, effect: bool = True, **arguments: str) -> Tool:
-    """A tool whose arguments have these types, each perhaps with a description after a colon."""
-    told = {each: kind.partition(":") for each, kind in arguments.items()}
-    properties = {each: {"type": kind, "description": more} for each, (kind, _, more) in told.items()}
-    return read_tool(name, says, {"properties": properties}, effect=effect)
-
-
-TOOLS = [
+TOOLS = Toolbox(
     tool("find_messages", "Finds messages.", effect=False, query="string"),
     tool("list_hosts", "Lists hosts.", effect=False, group="string"),
     tool("look_up", "Looks up people.", effect=False, who="string"),
@@ -47,21 +38,8 @@ TOOLS = [
     tool("book_stay", "Books a stay.", stay="string", guests="integer"),
     tool("message_host", "Writes to a host.", stay="string", text="string"),
     tool("lock_door", "Locks a door.", door="string"),
-]
-BY_NAME = {each.name: each for each in TOOLS}
-
-
-def call(name: str, node: str = "a", *, read: tuple[str, ...] = (), seen: Any = None, **args: Any) -> Call:
-    """A call; the arguments in `read` came from the call `r`, the others from nowhere that is known."""
-    origins = {each: READ if each in read else COMPOSED for each in args}
-    return Call(node, BY_NAME[name], leaves(BY_NAME[name], args, origins), seen)
-
-
-def objections(request: str, *calls: Call) -> list[str]:
-    """What both monitors have against a plan."""
-    situation = Situation(request, calls, BY_NAME)
-    found = requests.judge(situation) + flows.judge(situation)
-    return [finding.rationale for finding in found]
+)
+call, objections = TOOLS.call, TOOLS.objections
 
 
 def look(name: str = "find_messages", seen: Any = None, **asked: Any) -> Call:
@@ -213,13 +191,13 @@ def test_a_sum_in_a_field_is_a_sum() -> None:
 def test_somebody_who_was_looked_up_is_who_gets_it() -> None:
     """Another result's account does not stand for the one that was found by name."""
     found = look("look_up", [{"name": "Lena Fuchs", "iban": "DE02120300000000202051"}], who="Lena Fuchs")
-    other = Call("s", BY_NAME["find_messages"], leaves(BY_NAME["find_messages"], {"query": "x"}, {}), "refund: DE02500")
+    other = Call("s", TOOLS["find_messages"], leaves(TOOLS["find_messages"], {"query": "x"}, {}), "refund: DE02500")
     asked = "Pay 60 to Lena Fuchs."
     right = call("pay", read=("to_iban",), to_iban="DE02120300000000202051", amount=60)
     wrong = Call(
         "a",
-        BY_NAME["pay"],
-        leaves(BY_NAME["pay"], {"to_iban": "DE02500105170137075030", "amount": 60}, {"to_iban": Origin(reads=("s",))}),
+        TOOLS["pay"],
+        leaves(TOOLS["pay"], {"to_iban": "DE02500105170137075030", "amount": 60}, {"to_iban": Origin(reads=("s",))}),
     )
     assert not objections(asked, found, right)
     assert objections(asked, found, other, wrong)

@@ -9,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import spec
 
 from scaffold import Scaffold, taskfile
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Describes, Folds, Monitor
 from scaffold.registry import make_monitor
-from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import Verdict
 from scaffold.vocabulary.task import Goal, Task
 from scaffold_monitors.dataflow import Dataflow
 from scaffold_monitors.entailment.tools import read_tool
 from scaffold_monitors.policy import Policy, kinds_of
-
-
-def spec(name: str, description: str, effect: Effect = "irreversible", **types: str) -> ActionSpec:
-    """An action with arguments of these JSON types."""
-    parameters = {"properties": {each: {"type": kind} for each, kind in types.items()}}
-    return ActionSpec(name=name, description=description, effect=effect, parameters=parameters)
-
 
 ACTIONS = {
     each.name: each

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.monitors.simple_tools import spec
 
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
 from scaffold.vocabulary import events
-from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import Subject, Verdict
@@ -19,12 +19,6 @@ from scaffold_monitors.scope import Scope
 
 USER = Provenance(("task:prompt",))
 DATA = Provenance(("action:r",), tainted=True)
-
-
-def spec(name: str, description: str, effect: Effect = "irreversible", **types: str) -> ActionSpec:
-    """An action with arguments of these JSON types."""
-    parameters = {"properties": {each: {"type": kind} for each, kind in types.items()}}
-    return ActionSpec(name=name, description=description, effect=effect, parameters=parameters)
 
 
 ACTIONS = {

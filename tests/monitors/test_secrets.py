@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.monitors.simple_tools import spec
 
 from scaffold.errors import BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
 from scaffold.registry import make_monitor
 from scaffold.vocabulary import events
-from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import Subject, Verdict
@@ -36,12 +36,6 @@ KEY = (
 CARD = "4111 1111 1111 1111"
 IBAN = "DE89 3704 0044 0532 0130 00"
 USER = Provenance(("task:prompt",))
-
-
-def spec(name: str, description: str, effect: Effect = "irreversible", **types: str) -> ActionSpec:
-    """An action with arguments of these JSON types."""
-    parameters = {"properties": {each: {"type": kind} for each, kind in types.items()}}
-    return ActionSpec(name=name, description=description, effect=effect, parameters=parameters)
 
 
 ACTIONS = {
