@@ -7,13 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from scaffold import (
     Call,
+    NotPerformed,
     Plan,
     Planned,
     Planning,
@@ -205,6 +206,37 @@ def make_refused(stage: Stage) -> Scaffold:
     return agent(stage, insisting, monitors=[Says(Verdict(decision="block", feedback="not that"), "action")])
 
 
+def undone(_task: Task) -> Planning[str]:
+    """Carry out a plan whose last part fails; says of each what became of it, and of undoing it."""
+    plan = Plan(
+        [
+            Planned("book", {"what": "flight"}, id="flight"),
+            Planned("book", {"what": "room"}, id="room", after=["flight"]),
+            Planned("dine", id="dinner", after=["room"]),
+        ]
+    )
+    done = yield from carry_out(plan, (yield from propose(plan)))
+    return ", ".join(f"{name} {each.status} {each.undone}".strip() for name, each in done.items())
+
+
+def make_undone(stage: Stage) -> Scaffold:
+    """Nothing reviews it; nobody can tell from outside what was done, and dining always fails."""
+
+    @action(effect="irreversible", identity=("what",))
+    async def book(what: str, *, call: Call) -> str:
+        return str(stage.effects.happen("book", call, {"what": what}, f"booked {what}"))
+
+    @book.undo(effect="irreversible")
+    async def give_back(what: str, gave: str, *, call: Call) -> str:
+        return str(stage.effects.happen("give_back", call, {"what": what, "gave": gave}, f"gave back {what}"))
+
+    @action(effect="irreversible")
+    async def dine() -> str:
+        raise NotPerformed("no table")
+
+    return Scaffold(undone, actions=[book, dine], journal=stage.journal, surroundings=stage.surroundings, monitors=[])
+
+
 AGENTS = [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
 
 
@@ -252,3 +284,38 @@ def test_what_was_not_granted_is_not_done_whenever_the_run_is_killed(
     )
     assert not [str(case) for case in cases if case.faults]
     assert {status for case in cases for status in case.actions.values()} == {"refused"}
+
+
+IN_PEACE = "flight performed performed, room performed performed, dinner failed"
+WITHOUT_A_BOOKING = "flight unknown, room skipped, dinner skipped"
+WITHOUT_GIVING_BACK = "flight performed unknown, room performed performed, dinner failed"
+TOLD = {
+    "always": {  # what may stand keeps what it rests on
+        "flight performed, room unknown, dinner skipped",
+        "flight performed, room performed, dinner unknown",
+        "flight performed, room performed unknown, dinner failed",
+    },
+    "ask": {  # a person says that it is to be undone all the same
+        "flight performed performed, room unknown, dinner skipped",
+        "flight performed performed, room performed performed, dinner unknown",
+        "flight performed performed, room performed unknown, dinner failed",
+    },
+}
+
+
+@pytest.mark.parametrize("undo", ["always", "ask"])
+def test_what_was_to_be_undone_is_undone_or_told_of_whenever_the_run_is_killed(
+    undo: Literal["always", "ask"],
+    tmp_path: Path,
+    crash_workers: CrashWorkers,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Once, the last first; where nobody can tell whether a part was done, or undone, the run says `unknown` of it."""
+    task = Task(prompt="do it", oversight=Oversight(unmonitored=True, undo=undo))
+    opaque = {"book", "give_back", "dine"}
+    visits = None if THOROUGH else 2
+    cases = crash_matrix(make_undone, task, tmp_path, opaque=opaque, visits=visits, workers=crash_workers)
+    assert not [str(case) for case in cases if case.faults]
+    first_and_last = {IN_PEACE, WITHOUT_A_BOOKING, WITHOUT_GIVING_BACK}
+    assert {case.answer for case in cases} == first_and_last | (TOLD[undo] if THOROUGH else set())
+    record_property("crashes", ["files", f"undone_{undo}", dict(Counter(case.point for case in cases))])

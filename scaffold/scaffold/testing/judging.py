@@ -142,7 +142,7 @@ def wrong_clearances(story: Story) -> Iterator[str]:
 
 
 def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[str] = ()) -> Iterator[str]:
-    """What happened outside is what the trace says, and happened once.
+    """What happened outside is what the trace says, happened once, and was undone once at most.
 
     Args:
         story: the trace.
@@ -164,6 +164,9 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
     yield from (
         f"the effect of {keys.get(name, name)} happened {count} times" for name, count in counts.items() if count > 1
     )
+    undoes = {event["key"]: event["compensates"] for event in story.of("action.proposed") if event.get("compensates")}
+    undone = Counter(undoes.get(keys.get(line.key, ""), "") for line in happened)
+    yield from (f"what was done at {of} was undone {count} times" for of, count in undone.items() if of and count > 1)
     intents = Counter(event["key"] for event in story.of("action.intent") if event["action"] in set(opaque))
     yield from (
         f"the opaque action at {key} was attempted {count} times" for key, count in intents.items() if count > 1
