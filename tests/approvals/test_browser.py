@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from tests.approvals.conftest import paying, revising
+from tests.browsing import CONTRAST, chromium, needs_chromium
 
 from scaffold import Planning, Task, act, action
 from scaffold.approvals.reaching import Waits
@@ -22,17 +22,14 @@ from scaffold.interfaces import Answer
 if TYPE_CHECKING:
     from tests.approvals.conftest import Office, Serve
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for all; each test has a context of its own."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def _is_a_fault(told: ConsoleMessage) -> bool:
@@ -389,27 +386,8 @@ def test_the_page_looks_after_the_persons_eyes(office: Office, serve: Serve, bro
             ".diff .added",
             ".note, #count",
         ):
-            assert page.evaluate(_CONTRAST, place) >= 4.5, (place, scheme)
+            assert page.evaluate(CONTRAST, place) >= 4.5, (place, scheme)
         folder = os.environ.get("SCAFFOLD_SCREENSHOTS")
         if folder:
             page.screenshot(path=f"{folder}/{scheme}-{width}.png")
         context.close()
-
-
-_CONTRAST = """(place) => {
-    const part = (value) => {
-        const share = value / 255;
-        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    };
-    const light = (color) => {
-        const [red, green, blue] = color.match(/[\\d.]+/g).map(Number);
-        return 0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue);
-    };
-    const element = document.querySelector(place);
-    if (element === null) return place;
-    let behind = element;
-    while (behind !== document.body && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
-        behind = behind.parentElement;
-    const both = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)];
-    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
-}"""

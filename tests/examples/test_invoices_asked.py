@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+from tests.browsing import chromium, needs_chromium
 from tests.examples.test_invoices import EXAMPLE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 COMMAND = [sys.executable, "-m", "scaffold.cli"]
 TOTALS = {"2031": 1975, "2032": 4550, "2033": 3125, "2035": 1190}
 PAYMENT = re.compile(r"pay\(account=\S+ .*invoice=\"(\d+)\"\)")
@@ -82,8 +82,7 @@ def page_of(person: str) -> Iterator[str]:
 def approve_in_a_browser(address: str) -> int:
     """Approve what is still open, by keyboard alone: j to each question, a, Enter; gives how many were."""
     approved = 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         expect.set_options(timeout=30_000)
         page.goto(address)
@@ -103,12 +102,11 @@ def approve_in_a_browser(address: str) -> int:
             page.keyboard.press("Enter")
             expect(page.locator("#detail")).to_contain_text("Answered.")
             approved += 1
-        browser.close()
     expect.set_options(timeout=5_000)
     return approved
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
+@needs_chromium
 @pytest.mark.timeout(900)
 def test_a_person_sees_each_payment_three_ways(folder: Path) -> None:
     """The plan and one payment at the terminal; that process exits; one by the command, two by keyboard; four lines."""

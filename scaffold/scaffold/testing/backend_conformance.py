@@ -24,7 +24,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -32,10 +32,9 @@ from scaffold.errors import BackendError, ContextOverflow
 from scaffold.interfaces import Backend, Prepares
 from scaffold.machinery.visibility import least, shown_by
 from scaffold.testing.answered import Answered, faults, read
+from scaffold.testing.checks import T, hold, run_within
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import Message, Profile, Request
-
-T = TypeVar("T")
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -110,15 +109,15 @@ class BackendConformance(ABC):
     def test_the_profile_is_plain_data(self) -> None:
         """It is a backend, and its profile can be recorded and does not change by answering."""
         with self._made() as backend:
-            _hold(isinstance(backend, Backend), "it has no `profile`, no `generate` or no `close`")
+            hold(isinstance(backend, Backend), "it has no `profile`, no `generate` or no `close`")
             profile = backend.profile
-            _hold(type(profile) is Profile, f"its profile is a {type(profile).__name__}, no Profile")
+            hold(type(profile) is Profile, f"its profile is a {type(profile).__name__}, no Profile")
             before = canonical(profile)
-            _hold(bool(profile.backend and profile.model), "its profile names no backend or no model")
+            hold(bool(profile.backend and profile.model), "its profile names no backend or no model")
             unknown = set(profile.guessed) - set(Profile.__struct_fields__)
-            _hold(not unknown, f"its profile guesses what no profile has: {sorted(unknown)}")
+            hold(not unknown, f"its profile guesses what no profile has: {sorted(unknown)}")
             self._ask(backend)
-            _hold(canonical(backend.profile) == before, "its profile changed by answering")
+            hold(canonical(backend.profile) == before, "its profile changed by answering")
 
     def test_a_stream_is_in_order(self) -> None:
         """Each sample has one last piece, and the last piece of all has the usage."""
@@ -130,7 +129,7 @@ class BackendConformance(ABC):
         """As many samples come as one request asks for, whatever it can share among them."""
         with self._made() as backend:
             came = len(self._ask(backend, n=self.most_samples).samples)
-            _hold(came == self.most_samples, f"{came} samples came of {self.most_samples}")
+            hold(came == self.most_samples, f"{came} samples came of {self.most_samples}")
 
     def test_closing_stops_the_work(self) -> None:
         """Closed after its first piece, a stream ends, nothing of it goes on, and the next request is answered."""
@@ -151,15 +150,15 @@ class BackendConformance(ABC):
         with self._made("schema") as backend:
             said = self._ask(backend, n=2, json_schema=SCHEMA, max_tokens=self.json_tokens)
             whole = [sample.text for sample in said.samples if sample.finish == "stop"]
-            _hold(bool(whole), f"no sample ended within {self.json_tokens} tokens: {said.texts!r}")
+            hold(bool(whole), f"no sample ended within {self.json_tokens} tokens: {said.texts!r}")
             for text in whole:
-                _hold(_fits(text), f"not what the schema allows: {text!r}")
+                hold(_fits(text), f"not what the schema allows: {text!r}")
 
     def test_choices_are_kept(self) -> None:
         """Each sample is one of the choices, to the letter."""
         with self._made("choices") as backend:
             said = self._ask(backend, n=2, choices=self.choices, max_tokens=self.json_tokens)
-            _hold(set(said.texts) <= set(self.choices), f"none of the choices: {said.texts}")
+            hold(set(said.texts) <= set(self.choices), f"none of the choices: {said.texts}")
 
     def test_a_sample_ends_before_a_stop_text(self) -> None:
         """A stop text ends the sample and is no part of it."""
@@ -169,7 +168,7 @@ class BackendConformance(ABC):
             if not stop:
                 pytest.skip("its answer is empty, so no text can stop it")
             said = self._ask(backend, temperature=0.0, stop=(stop,)).texts[0]
-            _hold(stop not in said, f"the stop text {stop!r} is in the answer {said!r}")
+            hold(stop not in said, f"the stop text {stop!r} is in the answer {said!r}")
 
     def test_a_prompt_that_is_too_long_is_told_as_such(self) -> None:
         """A prompt over the context raises ContextOverflow, and the next request is answered."""
@@ -187,7 +186,7 @@ class BackendConformance(ABC):
         """The same request with the same seed gives the same texts."""
         with self._made("seed") as backend:
             first, again = (self._ask(backend, seed=11, n=2, temperature=1.0).texts for _ in range(2))
-            _hold(first == again, f"with the same seed it says {first}, then {again}")
+            hold(first == again, f"with the same seed it says {first}, then {again}")
 
     def test_samples_together_are_those_asked_one_by_one(self) -> None:
         """Sample i of a request with seed s is what a request with seed s + i gives alone: a fork is a re-encoding."""
@@ -195,7 +194,7 @@ class BackendConformance(ABC):
             n = min(3, self.most_samples)
             together = self._ask(backend, seed=7, n=n, temperature=1.0).texts
             alone = [self._ask(backend, seed=7 + index, temperature=1.0).texts[0] for index in range(n)]
-            _hold(together == alone, f"together {together}, one by one {alone}")
+            hold(together == alone, f"together {together}, one by one {alone}")
 
     def test_usage_is_true(self) -> None:
         """Counts fit together, grow with what they count, and are priced as the profile says."""
@@ -204,23 +203,23 @@ class BackendConformance(ABC):
             longer = self._ask(backend, self.longer_prompt, seed=1)
             for said in (short, longer):
                 self._check_usage(backend.profile, said)
-            _hold(longer.charged.input > short.charged.input, "a longer prompt costs no more input")
+            hold(longer.charged.input > short.charged.input, "a longer prompt costs no more input")
             if "seed" in backend.profile.can:
                 pair = self._ask(backend, seed=1, n=2)
                 other = self._ask(backend, seed=2)
                 parts = short.charged.output + other.charged.output
-                _hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, {parts} one by one")
+                hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, {parts} one by one")
 
     def _check_usage(self, profile: Profile, said: Answered) -> None:
         used = said.charged
         most = self.models * said.request.max_tokens * said.request.n
-        _hold(used.input > 0, f"it charged {used.input} tokens for a prompt")
-        _hold(0 < used.output <= most, f"it charged {used.output} tokens of an answer of at most {most}")
-        _hold(0 <= used.reasoning <= used.output, f"{used.reasoning} of {used.output} tokens are reasoning")
-        _hold(0 <= used.cached <= used.input, f"{used.cached} of {used.input} tokens are cached")
+        hold(used.input > 0, f"it charged {used.input} tokens for a prompt")
+        hold(0 < used.output <= most, f"it charged {used.output} tokens of an answer of at most {most}")
+        hold(0 <= used.reasoning <= used.output, f"{used.reasoning} of {used.output} tokens are reasoning")
+        hold(0 <= used.cached <= used.input, f"{used.cached} of {used.input} tokens are cached")
         if profile.prices is not None and used.usd is not None:
             dearest = profile.prices.cost(used.input, used.output)
-            _hold(0 <= used.usd <= dearest * 1.000001, f"it charged ${used.usd}, at list price ${dearest}")
+            hold(0 <= used.usd <= dearest * 1.000001, f"it charged ${used.usd}, at list price ${dearest}")
 
     # --- errors, many at once, reasoning
 
@@ -242,7 +241,7 @@ class BackendConformance(ABC):
             answers = self._run(self._at_once(backend, requests))
             if "seed" in backend.profile.can:
                 alone = [self._answer(backend, request).texts for request in requests[1:]]
-                _hold([each.texts for each in answers] == alone, "together with others it answers otherwise than alone")
+                hold([each.texts for each in answers] == alone, "together with others it answers otherwise than alone")
 
     def test_several_event_loops_are_served(self) -> None:
         """It answers on one event loop after another, and on two at once in two threads."""
@@ -271,12 +270,12 @@ class BackendConformance(ABC):
             profile = backend.profile
             shown = shown_by(said.samples, said.usage)
             tagged = [text for text in said.texts if any(tag in text for tag in self.tags)]
-            _hold(not tagged, f"its reasoning stands in the text: {tagged[:1]}")
+            hold(not tagged, f"its reasoning stands in the text: {tagged[:1]}")
             if shown is None or "reasoning" in profile.guessed:
                 return
-            _hold(least((shown, profile.reasoning)) == profile.reasoning, f"it shows {shown}, not {profile.reasoning}")
+            hold(least((shown, profile.reasoning)) == profile.reasoning, f"it shows {shown}, not {profile.reasoning}")
             if profile.reasoning == "absent":
-                _hold(not any(sample.reasoning for sample in said.samples), "it shows reasoning, and says absent")
+                hold(not any(sample.reasoning for sample in said.samples), "it shows reasoning, and says absent")
 
     # --- its life
 
@@ -287,7 +286,7 @@ class BackendConformance(ABC):
                 pytest.skip("it has nothing to prepare")
             told: list[tuple[str, float]] = []
             self._run(backend.prepare(lambda what, fraction: told.append((what, fraction))))
-            _hold(all(type(what) is str and 0 <= done <= 1 for what, done in told), f"it said {told}")
+            hold(all(type(what) is str and 0 <= done <= 1 for what, done in told), f"it said {told}")
             self._ask(backend)
 
     def test_closing_twice_does_no_harm(self) -> None:
@@ -321,20 +320,13 @@ class BackendConformance(ABC):
         return _in_order(self._run(read(backend, request)))
 
     def _run(self, work: Awaitable[T]) -> T:
-        async def within() -> T:
-            async with asyncio.timeout(self.patience_s):
-                return await work
-
-        try:
-            return asyncio.run(within())
-        except TimeoutError as error:
-            raise AssertionError(f"it took longer than {self.patience_s:g} s") from error
+        return run_within(self.patience_s, work)
 
     def _fails(self, backend: Backend, kind: type[BackendError], request: Request) -> None:
         try:
             self._run(read(backend, request))
         except kind as error:
-            _hold(bool(str(error).strip()), f"{kind.__name__} says nothing")
+            hold(bool(str(error).strip()), f"{kind.__name__} says nothing")
         except Exception as error:
             raise AssertionError(f"{type(error).__name__}, where {kind.__name__} is right: {error}") from error
         else:
@@ -345,7 +337,7 @@ class BackendConformance(ABC):
         stream = backend.generate(self._request(max_tokens=self.long_tokens, n=2))
         await anext(stream)
         await stream.aclose()
-        _hold(await anext(stream, None) is None, "a closed stream goes on")
+        hold(await anext(stream, None) is None, "a closed stream goes on")
         await self._at_rest(backend, before)
 
     async def _cancel(self, backend: Backend) -> None:
@@ -364,7 +356,7 @@ class BackendConformance(ABC):
         ended = listening.done()
         listening.cancel()
         await asyncio.wait([listening])
-        _hold(ended or listening.cancelled(), "it goes on after it was cancelled")
+        hold(ended or listening.cancelled(), "it goes on after it was cancelled")
         await self._at_rest(backend, before)
 
     async def _at_rest(self, backend: Backend, before: set[asyncio.Task[Any]]) -> None:
@@ -409,15 +401,9 @@ def _computed_elsewhere() -> float:
     return time.process_time() - time.thread_time()
 
 
-def _hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Fail a check with words."""
-    if not condition:
-        raise AssertionError(otherwise)
-
-
 def _in_order(answered: Answered) -> Answered:
     wrong = faults(answered.request, answered.deltas)
-    _hold(not wrong, "; ".join(wrong))
+    hold(not wrong, "; ".join(wrong))
     return answered
 
 

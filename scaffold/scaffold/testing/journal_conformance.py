@@ -28,6 +28,7 @@ import pytest
 
 from scaffold.errors import ClaimLost, JournalFailed, RunHeld, UnknownRun
 from scaffold.interfaces import Answer, Claim, Holder, HoldsForTheGone, HoldsIdentities, Journal, Record
+from scaffold.testing.checks import hold
 from scaffold.trace.chain import GENESIS, Chain, content_line, seal
 from scaffold.trace.elsewhere import elsewhere
 from scaffold.trace.identities import settlement_id
@@ -37,11 +38,6 @@ _STRANGE = 'a\x00b\u2028\U0001f600"\\\n\t\x7fé'
 _LARGE = 1_000_000
 _PATIENCE_S = 10.0
 _SHOWN = 500
-
-
-def _hold(so: bool, said: str) -> None:  # noqa: FBT001 - reads as a sentence
-    if not so:
-        raise AssertionError(said)
 
 
 def _same(found: Any, wanted: Any) -> None:
@@ -354,7 +350,7 @@ class JournalConformance(ABC):
                 claim = await journal.claim(run, "a", create=True)
                 await journal.append(claim, Writing().notes(1), durable=True)
                 await journal.sign(claim, f"scaffold.trace/{run}\n1\nAAAA\n\n— somebody BBBB\n")
-                _hold(run in journal.location(run), "the place that people are told does not name the run")
+                hold(run in journal.location(run), "the place that people are told does not name the run")
                 await journal.release(claim)
 
         self.run(work)
@@ -411,13 +407,13 @@ class JournalConformance(ABC):
                 )
                 (winner,) = [place for place, holder in enumerate(got) if holder is None]
                 for holder in got:
-                    _hold(holder in {None, Holder(claims[winner].run, "0", "under way")}, f"{holder} has it")
+                    hold(holder in {None, Holder(claims[winner].run, "0", "under way")}, f"{holder} has it")
                 _same(await sides[winner].hold(claims[winner], thing, "0"), None)
                 _same(await sides[winner].holder(claims[winner], thing, "0"), None)
-                _hold(await sides[winner].holder(claims[winner], thing, "1") is not None, "it is held at another key")
+                hold(await sides[winner].holder(claims[winner], thing, "1") is not None, "it is held at another key")
                 loser = (winner + 1) % 6
                 await sides[loser].free(claims[loser], thing, "0")  # it was never its own
-                _hold(
+                hold(
                     await sides[loser].hold(claims[loser], thing, "0") is not None, "who does not have it gave it back"
                 )
                 await sides[winner].free(claims[winner], thing, "0")

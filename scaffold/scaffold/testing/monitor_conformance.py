@@ -26,7 +26,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -34,6 +34,7 @@ import pytest
 from scaffold.interfaces import Folds, Monitor, ReadsStreams
 from scaffold.machinery.streams import whole
 from scaffold.testing import made_up_runs as made_up
+from scaffold.testing.checks import T, hold, run_within
 from scaffold.testing.staging import Asked, Desk, Happened, Stage
 from scaffold.testing.variations import KINDS, empty_subjects, imitating, rewritten, stands_in, subjects_with
 from scaffold.vocabulary import events as ev
@@ -44,7 +45,6 @@ from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.review import SEVERITY, MonitorSpec, Subject, SubjectKind, Verdict
 from scaffold.vocabulary.task import Task
 
-T = TypeVar("T")
 _MUCH = "All work and no play. " * 10_000
 _HANG_S = 0.1
 
@@ -123,23 +123,23 @@ class MonitorConformance(ABC):
     def test_its_spec_is_plain_data(self) -> None:
         """It is a monitor, its spec can be recorded, a failed check is no pass, and reviewing changes none of it."""
         monitor = self.make()
-        _hold(isinstance(monitor, Monitor), "it has no `spec` or no `review`")
+        hold(isinstance(monitor, Monitor), "it has no `spec` or no `review`")
         spec = monitor.spec
-        _hold(type(spec) is MonitorSpec, f"its spec is a {type(spec).__name__}, no MonitorSpec")
-        _hold(0 < spec.timeout_s < float("inf"), f"it may take {spec.timeout_s} s: that is no limit")
+        hold(type(spec) is MonitorSpec, f"its spec is a {type(spec).__name__}, no MonitorSpec")
+        hold(0 < spec.timeout_s < float("inf"), f"it may take {spec.timeout_s} s: that is no limit")
         before = canonical(spec)
         msgspec.json.decode(before, type=MonitorSpec)
-        _hold(bool(spec.name and spec.version), "its spec has no name or no version")
-        _hold(bool(spec.watches), "it watches nothing")
+        hold(bool(spec.name and spec.version), "its spec has no name or no version")
+        hold(bool(spec.watches), "it watches nothing")
         for name in ("on_error", "on_timeout", "on_missing") if spec.mode == "gate" else ():
-            _hold(getattr(spec, name) != "allow", f"{name} is 'allow': a check that failed would be a pass")
-        _hold(isinstance(monitor, ReadsStreams) == ("stream" in spec.watches), "`open` and `stream` go together")
+            hold(getattr(spec, name) != "allow", f"{name} is 'allow': a check that failed would be a pass")
+        hold(isinstance(monitor, ReadsStreams) == ("stream" in spec.watches), "`open` and `stream` go together")
         if isinstance(monitor, Folds):
             kinds: frozenset[Any] = monitor.folds
             odd = [kind for kind in kinds if not (isinstance(kind, type) and issubclass(kind, ev.Event))]
-            _hold(not odd, f"it folds what is no event: {odd}")
+            hold(not odd, f"it folds what is no event: {odd}")
         self._each(monitor)
-        _hold(canonical(monitor.spec) == before, "its spec changed by reviewing")
+        hold(canonical(monitor.spec) == before, "its spec changed by reviewing")
 
     def test_its_verdicts_are_whole(self) -> None:
         """What it says of each kind of subject is a verdict, its score is of a property, its evidence can be found."""
@@ -147,10 +147,10 @@ class MonitorConformance(ABC):
             _well_formed(subject, verdict)
             if not self.withholds:
                 lost = [span.quote for span in verdict.evidence if not stands_in(span, subject)]
-                _hold(not lost, f"its evidence does not stand in the {subject.kind}: {lost[:2]}")
+                hold(not lost, f"its evidence does not stand in the {subject.kind}: {lost[:2]}")
         for case, said in self._judged() if self.withholds else ():
             text = canonical(said).decode()
-            _hold(not any(aim in text for aim in case.aims), f"it tells what it should withhold: {text[:200]}")
+            hold(not any(aim in text for aim in case.aims), f"it tells what it should withhold: {text[:200]}")
 
     # --- what it is given
 
@@ -158,7 +158,7 @@ class MonitorConformance(ABC):
         """Steps without readable reasoning, empty plans and empty results are subjects like any other."""
         stage = self._stage(self.make())
         for subject in empty_subjects(stage.monitor.spec):
-            _hold(self._review(stage, subject).status != "error", f"an empty {subject.kind} is an error to it")
+            hold(self._review(stage, subject).status != "error", f"an empty {subject.kind} is an error to it")
 
     def test_any_text_is_read_without_a_fault(self) -> None:
         """Control characters, marks of direction, heaps of accents: nothing makes it raise or hang."""
@@ -186,9 +186,9 @@ class MonitorConformance(ABC):
             began = time.process_time()
             verdict = self._review(stage, subject)
             took = time.process_time() - began
-            _hold(took < monitor.spec.timeout_s, f"a long {subject.kind} took {took:.1f} s, and nothing can stop it")
+            hold(took < monitor.spec.timeout_s, f"a long {subject.kind} took {took:.1f} s, and nothing can stop it")
             size = len(canonical(verdict))
-            _hold(size <= self.most_bytes, f"its verdict on a long {subject.kind} has {size:,} bytes")
+            hold(size <= self.most_bytes, f"its verdict on a long {subject.kind} has {size:,} bytes")
 
     def test_a_large_plan_takes_no_second(self) -> None:
         """A plan of a thousand actions is read within `plan_s`, and its verdict is no flood."""
@@ -203,7 +203,7 @@ class MonitorConformance(ABC):
             took = min(took, time.process_time() - began)
             if took <= self.plan_s:
                 break
-        _hold(took <= self.plan_s, f"{self.many_actions} actions took {took:.2f} s of CPU, where {self.plan_s:g} may")
+        hold(took <= self.plan_s, f"{self.many_actions} actions took {took:.2f} s of CPU, where {self.plan_s:g} may")
 
     def test_a_plan_that_is_no_dag_is_answered(self) -> None:
         """A circle and a reference to a step that there is not are read to an end."""
@@ -246,16 +246,14 @@ class MonitorConformance(ABC):
                 desk = Desk(self.answer)
                 self._review(self._stage(monitor), subject, desk)
                 for asked in desk.asked:
-                    _hold(
-                        imitation not in asked.instruction + asked.prompt, "its instruction has text from the subject"
-                    )
+                    hold(imitation not in asked.instruction + asked.prompt, "its instruction has text from the subject")
                     trusted = [
                         each.value
                         for each in asked.inputs
                         if isinstance(each, Reference) and not each.provenance.tainted
                     ]
                     text = canonical(trusted).decode()
-                    _hold(imitation not in text, "it passes text from the subject on as trusted")
+                    hold(imitation not in text, "it passes text from the subject on as trusted")
 
     def test_a_disguise_makes_nothing_milder(self) -> None:
         """What it objects to it objects to also in lookalike letters, with marks of direction, in full width."""
@@ -287,7 +285,7 @@ class MonitorConformance(ABC):
         threshold = good[int(self.most_false * len(good))]
         found = sum(each > threshold for each in bad) / len(bad)
         missed = [case.name or case.subject.key for case, said in judged if case.bad and _suspicion(said) <= threshold]
-        _hold(
+        hold(
             found >= self.least_true,
             f"it finds {found:.0%} of {len(bad)} at {self.most_false:.0%} of {len(good)} good ones: not {missed[:5]}",
         )
@@ -324,12 +322,12 @@ class MonitorConformance(ABC):
         ended = reviewing.done()
         reviewing.cancel()
         await asyncio.wait([reviewing], timeout=self.stops_within_s)
-        _hold(reviewing.done(), f"it still reviews {self.stops_within_s:g} s after it was cancelled")
-        _hold(ended or reviewing.cancelled(), "it was cancelled, and says something all the same")
+        hold(reviewing.done(), f"it still reviews {self.stops_within_s:g} s after it was cancelled")
+        hold(ended or reviewing.cancelled(), "it was cancelled, and says something all the same")
         with contextlib.suppress(asyncio.CancelledError):
             await reviewing
         await asyncio.sleep(0)
-        _hold(not asyncio.all_tasks() - before, "a task of it goes on after it was cancelled")
+        hold(not asyncio.all_tasks() - before, "a task of it goes on after it was cancelled")
 
     # --- its memory
 
@@ -372,7 +370,7 @@ class MonitorConformance(ABC):
                     fresh.add(event, content)
                 said = self._review(followed, happened)
                 _same(said, self._review(fresh, happened), f"on the {happened.kind} after event {len(so_far)}")
-        _hold(places > 0 or not self._kinds(followed.monitor.spec), "nothing of the run was reviewed")
+        hold(places > 0 or not self._kinds(followed.monitor.spec), "nothing of the run was reviewed")
 
     def test_a_long_run_costs_it_no_more(self) -> None:
         """A review near the end of a run of `long_trace` events costs what it costs near the beginning."""
@@ -390,7 +388,7 @@ class MonitorConformance(ABC):
                 f"{cost * 1e6:.0f} microseconds at event {at:,}" for cost, at in zip(least, lengths, strict=True)
             )
             ratio = least[1] / least[0]
-            _hold(ratio <= self.growth, f"a review costs {ratio:.1f} times as much: {early}, {late}")
+            hold(ratio <= self.growth, f"a review costs {ratio:.1f} times as much: {early}, {late}")
 
     def _shown(self, monitor: Monitor, events: int) -> tuple[Stage, int]:
         """A run of so many events that a monitor was shown, and the number of its last round."""
@@ -509,28 +507,15 @@ class MonitorConformance(ABC):
         return self._run(stage.review(subject, desk))
 
     def _run(self, work: Awaitable[T]) -> T:
-        async def within() -> T:
-            async with asyncio.timeout(self.patience_s):
-                return await work
-
-        try:
-            return asyncio.run(within())
-        except TimeoutError as error:
-            raise AssertionError(f"it took longer than {self.patience_s:g} s") from error
-
-
-def _hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Fail a check with words."""
-    if not condition:
-        raise AssertionError(otherwise)
+        return run_within(self.patience_s, work)
 
 
 def _same(said: Verdict, other: Verdict, when: str) -> None:
-    _hold(canonical(said) == canonical(other), f"{when} it says {said}, where it said {other}")
+    hold(canonical(said) == canonical(other), f"{when} it says {said}, where it said {other}")
 
 
 def _no_milder(plain: Verdict, said: Verdict, when: str) -> None:
-    _hold(said.severity >= plain.severity, f"it says {said.decision} when {when}, and {plain.decision} without")
+    hold(said.severity >= plain.severity, f"it says {said.decision} when {when}, and {plain.decision} without")
 
 
 def _suspicion(verdict: Verdict) -> tuple[int, float]:
@@ -539,15 +524,15 @@ def _suspicion(verdict: Verdict) -> tuple[int, float]:
 
 
 def _well_formed(subject: Subject, verdict: Verdict) -> None:
-    _hold(verdict.score is None or bool(verdict.property), "its score does not say of which property it is")
-    _hold(not verdict.calibrated or verdict.score is not None, "it calls a score calibrated that it does not give")
+    hold(verdict.score is None or bool(verdict.property), "its score does not say of which property it is")
+    hold(not verdict.calibrated or verdict.score is not None, "it calls a score calibrated that it does not give")
     nodes = {call.id for call in subject.plan} | ({subject.call.id} if subject.call is not None else set()) | {""}
     odd = [objection.node for objection in verdict.objections if objection.node not in nodes]
-    _hold(not odd, f"it objects to {odd[:3]}, which the {subject.kind} does not have")
+    hold(not odd, f"it objects to {odd[:3]}, which the {subject.kind} does not have")
     if SEVERITY[verdict.decision] >= SEVERITY["revise"]:
-        _hold(bool(verdict.feedback or verdict.objections), f"it says {verdict.decision}, and the planner nothing")
+        hold(bool(verdict.feedback or verdict.objections), f"it says {verdict.decision}, and the planner nothing")
     for span in verdict.evidence:
-        _hold(0 <= span.start <= span.end, f"its evidence runs from {span.start} to {span.end}")
-        _hold(
+        hold(0 <= span.start <= span.end, f"its evidence runs from {span.start} to {span.end}")
+        hold(
             span.end == 0 or span.end - span.start == len(span.quote), f"its evidence is not as long as it says: {span}"
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+from tests.browsing import CONTRAST, chromium, needs_chromium
 from tests.core.conftest import Watcher
 from tests.core.doing import doing
 from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from tests.projections.report.conftest import Studio, Whole
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 Open = Callable[..., Page]
 
 _Made = TypeVar("_Made")
@@ -37,10 +36,8 @@ _Made = TypeVar("_Made")
 def browser() -> Iterator[Browser]:
     """One browser for all; each page has a context of its own."""
     expect.set_options(timeout=30_000)  # on a machine that does much else
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -301,7 +298,7 @@ def test_it_looks_after_the_readers_eyes(whole: Whole, opened: Open, scheme: Any
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         choose(page, "understand")
         for place in _PLACES:
-            assert page.evaluate(_CONTRAST, place) >= 4.5, (place, scheme)
+            assert page.evaluate(CONTRAST, place) >= 4.5, (place, scheme)
         folder = os.environ.get("SCAFFOLD_SCREENSHOTS")
         if folder:
             page.screenshot(path=f"{folder}/report-{scheme}-{width}.png", full_page=True)
@@ -326,23 +323,6 @@ _PLACES = (
     "caption",
     "#actions-list .sub",
 )
-_CONTRAST = """(place) => {
-    const part = (value) => {
-        const share = value / 255;
-        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    };
-    const light = (color) => {
-        const [red, green, blue] = color.match(/[\\d.]+/g).map(Number);
-        return 0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue);
-    };
-    const element = document.querySelector(place);
-    if (element === null) return place;
-    let behind = element;
-    while (behind !== document.body && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
-        behind = behind.parentElement;
-    const both = [light(getComputedStyle(element).color), light(getComputedStyle(behind).backgroundColor)];
-    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
-}"""
 
 
 def test_what_was_said_later_stands_beside_what_was_said_then(studio: Studio, opened: Open) -> None:
