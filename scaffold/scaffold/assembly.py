@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 Say = Callable[[str, float], None]
 
 
+# What an action declares beside its schema and effect, and what was cleared and begun under it rests on.
+_PROMISED = ("identity", "idempotency", "cost", "limits", "trusted", "undo")
+
+
 def runs_folder() -> Path | str:
     """Where runs are kept: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs` in the current folder."""
     return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
@@ -314,7 +318,13 @@ class Assembly:
             pins[f"action:{name}"] = (
                 f"{each.spec.version}/{digest(canonical([each.spec.parameters, each.spec.effect]))[:12]}"
             )
+            promised = {field: getattr(each.spec, field) for field in _PROMISED}
+            pins |= {f"action:{name}.{field}": _word(said) for field, said in promised.items() if said}
         return pins
+
+
+def _word(said: Any) -> str:
+    return said if isinstance(said, str) else canonical(said).decode()
 
 
 def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Monitor:

@@ -159,6 +159,38 @@ def test_one_word_that_is_asked_otherwise_is_found(other: dict[str, Any], said: 
     assert agent_in(tmp_path / "cut", asking()).resume_sync(whole.run).answer == whole.answer
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"idempotency": "none"}, "action:put.idempotency was target_key, is none"),
+        ({"identity": ()}, r'action:put.identity was \["what"\], is absent'),
+        ({"cost": 0.1}, "action:put.cost was 0.5, is 0.1"),
+        ({"limits": {"run": 9}}, r'action:put.limits was absent, is \{"run":9\}'),
+        ({"trusted": True}, "action:put.trusted was absent, is true"),
+    ],
+)
+def test_an_action_that_declares_something_else_is_told_apart(other: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """What was begun under one promise is not gone on with under another, and the message names it."""
+    effects = EffectLedger(tmp_path / "effects")
+
+    def declaring(**more: Any) -> Scaffold:
+        declared: dict[str, Any] = {"idempotency": "target_key", "identity": ("what",), "cost": 0.5}
+
+        @action(effect="reversible", **{**declared, **more})
+        async def put(what: str, *, call: Call) -> str:
+            return str(effects.happen_once("put", call, {"what": what}, f"put {what}"))
+
+        return agent_in(tmp_path / "cut", asking(), actions=[put], monitors=["rules"])
+
+    run = declaring().solve_sync(TASK).run
+    cut_after(tmp_path / "cut", 6, tmp_path / "again")
+    shutil.rmtree(tmp_path / "cut")
+    (tmp_path / "again").rename(tmp_path / "cut")
+    with pytest.raises(PlanChanged, match=said):
+        declaring(**other).resume_sync(run)
+    assert declaring().resume_sync(run).status == "solved"
+
+
 def test_a_run_has_one_writer(tmp_path: Path) -> None:
     """While one process holds a run, another is refused."""
     whole = agent_in(tmp_path / "whole").solve_sync(TASK)
