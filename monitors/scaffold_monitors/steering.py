@@ -64,9 +64,10 @@ def span(text: str, path: str, start: int, end: int) -> Evidence:
     Without a place (`end` is 0), what was found was wrapped: the text as far as it fits.
     """
     if end:
-        bounds = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
+        least, most = max(0, start - _LONGEST // 2), min(len(text), start + _LONGEST)  # no further, however long it is
+        bounds = [least, *(match.end() for match in _SENTENCE.finditer(text, least, most)), most]
         first, last = bisect_right(bounds, start) - 2, bisect_left(bounds, end) + 1
-        start = max(bounds[max(0, first)], start - _LONGEST // 2)
+        start = bounds[max(0, first)]
         end = min(bounds[min(len(bounds) - 1, last)], start + _LONGEST)
     else:
         start, end = 0, min(len(text), _LONGEST)
