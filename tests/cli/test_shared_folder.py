@@ -38,6 +38,7 @@ def test_a_run_that_is_not_ours_keeps_nobody_from_the_others(folder: Path, other
     runs = folder / ".scaffold/runs"
     listed = ran(folder, "audit", "list").out
     assert (listed.count("waiting"), listed.count("unreadable")) == (3, 1)
+    assert ran(folder, "audit", "show", "last").status == 0
     waits = ran(folder, "approvals", "list")
     assert (waits.status, waits.err) == (0, f"warning: run {others.name}: it cannot be read: Permission denied\n")
     assert waits.out.count("pay(cents=900") == 3

@@ -199,7 +199,7 @@ def test_a_run_has_one_writer(tmp_path: Path) -> None:
     async def two_at_once() -> None:
         first, second = (FileJournal(tmp_path / "cut" / "runs") for _ in range(2))
         claim = await first.claim(whole.run, "first")
-        with pytest.raises(RunHeld):
+        with pytest.raises(RunHeld, match="written by this process"):
             await second.claim(whole.run, "second")
         with pytest.raises(RunHeld):
             await agent_in(tmp_path / "cut").resume(whole.run)

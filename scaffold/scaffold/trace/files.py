@@ -111,8 +111,14 @@ class FileJournal:
         """
         known = self.runs()
         if name == "last" and known:
+            written: dict[str, int] = {}
             with _reaching(self.root):
-                return max(known, key=lambda run: (self.root / run / SPINE).stat().st_mtime_ns)
+                for run in known:
+                    with contextlib.suppress(FileNotFoundError, PermissionError):  # removed meanwhile, or not ours
+                        written[run] = (self.root / run / SPINE).stat().st_mtime_ns
+            if not written:
+                raise UnknownRun(f"no run in {self.root} is ours to look at; there are {len(known)} of others")
+            return max(written, key=written.__getitem__)
         if name in known:
             return name
         fitting = [run for run in known if run.startswith(name) or run.endswith(name)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from scaffold.errors import RunHeld
 from scaffold.trace.mending import SPINE
 from scaffold.vocabulary import events as ev
 
@@ -52,12 +53,26 @@ def is_written(folder: Path) -> bool:
 
     Where the system does not tell (it is not Linux), nobody is taken to hold it.
     """
+    return _lock_of(folder) is not None
+
+
+def held_error(folder: Path) -> RunHeld:
+    """The error for a run whose lock is taken; it says by whom, where the system tells."""
+    process = _lock_of(folder) or 0
+    number = f" ({process})" if process > 0 else ""
+    who = "this process" if process == os.getpid() else f"another process{number}"
+    return RunHeld(f"run {folder.name} is being written by {who}")
+
+
+def _lock_of(folder: Path) -> int | None:
+    """Which process holds the run's lock: none above 0 where it is of another container; None where nobody does."""
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii")
         inode = (folder / SPINE).stat().st_ino
     except OSError:
-        return False
-    return any(f":{inode} " in line for line in locks.splitlines() if " FLOCK " in line)
+        return None
+    held = (line.split() for line in locks.splitlines() if " FLOCK " in line and f":{inode} " in line)
+    return next((int(fields[4]) for fields in held), None)
 
 
 def status(folder: Path) -> str:

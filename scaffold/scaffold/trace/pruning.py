@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 import msgspec
 
-from scaffold.errors import BadInput, JournalFailed, RunHeld
+from scaffold.errors import BadInput, JournalFailed
 from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
-from scaffold.trace.folders import last_event
+from scaffold.trace.folders import held_error, last_event
 from scaffold.trace.parts import is_plain, open_part, parts_of, remove_leftovers
 from scaffold.trace.sealing import NotOpened
 
@@ -125,7 +125,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunHeld(f"run {folder.name} is being written by another process") from None
+            raise held_error(folder) from None
         yield
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from scaffold.errors import JournalFailed, RunHeld
+from scaffold.errors import JournalFailed
+from scaffold.trace.folders import held_error
 from scaffold.trace.mending import SPINE, last_seq, mend
 from scaffold.trace.parts import CONTENT, compress_parts, is_plain, parts_of, set_aside, until
 from scaffold.trace.syncing import Files
@@ -77,7 +78,7 @@ class Writer(Files):
             self.content = os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
         except BlockingIOError:
             os.close(self.spine)
-            raise RunHeld(f"run {folder.name} is being written by another process") from None
+            raise held_error(folder) from None
         except OSError as error:
             os.close(self.spine)
             raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
