@@ -13,7 +13,8 @@ import pytest
 from pydantic import AfterValidator, Field
 from tests.core.doing import doing, planning
 
-from scaffold import Plan, Planned, Planning, Task, Verdict, act, action, carry_out, propose
+from scaffold import Plan, Planned, Planning, Task, Verdict, act, action, ask, carry_out, propose
+from scaffold.approvals import queue
 from scaffold.errors import ActionError, TaskError
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.answers import signed
@@ -152,6 +153,31 @@ def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher]
         assert agent.resume_sync(outcome.run).status == "waiting", what
     say(world, outcome, signed(outcome.run, plain, load_signer(tmp_path / "ann")))
     assert agent.resume_sync(outcome.run).answer == "paid i1"
+
+
+def test_where_approvers_have_keys_a_fact_is_told_by_one_of_them(
+    world: World, person: type[Person], tmp_path: Path
+) -> None:
+    """A file in the inbox is nobody's word then; whoever the process itself asks needs no key."""
+
+    def wondering(_: Task) -> Planning[str]:
+        return (yield from ask("To which account?")).value
+
+    key = new_key(tmp_path / "ann")
+    agent = world.agent(wondering)
+    task = Task.model_validate({"prompt": "x", "oversight": {"approvers": {"ann": key.verifier()}}})
+    outcome = agent.solve_sync(task)
+    (asked,) = world.facts(outcome, "question.asked")
+    said = Answer(id=asked["id"], digest=asked["digest"], value="DE02", by="ann")
+    stranger = Answer(id=asked["id"], digest=asked["digest"], value="DE66", by="")
+    for forged in (said, stranger, signed(outcome.run, stranger, new_key(tmp_path / "mallory"))):
+        say(world, outcome, forged)
+        assert agent.resume_sync(outcome.run).status == "waiting"
+    (waits,) = queue.waiting(world.journal, outcome.run)
+    assert (waits.settled, list(waits.question.approvers)) == (False, ["ann"])
+    say(world, outcome, signed(outcome.run, said, key))
+    assert agent.resume_sync(outcome.run).answer == "DE02"
+    assert world.agent(wondering, approvers=[person("DE07")]).solve_sync(task).answer == "DE07"
 
 
 def test_an_answer_that_was_spent_is_spent_for_good(world: World, watcher: type[Watcher]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.powerless import powerless
 
-from scaffold.errors import JournalFailed
+from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
@@ -148,3 +148,13 @@ def test_what_is_not_ours_to_use_is_said_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "runs").chmod(0o700)
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere", "..", ""])
+def test_an_answer_stays_in_its_inbox(tmp_path: Path, name: str) -> None:
+    """Whoever wrote into a trace names its questions; no name has a file written anywhere else."""
+    run = tmp_path / "runs" / "r"
+    run.mkdir(parents=True)
+    with pytest.raises(BadInput, match="is not to be believed"):
+        asyncio.run(FileJournal(tmp_path / "runs").post("r", Answer(id=name, digest="", granted=True)))
+    assert [*tmp_path.rglob("*.json")] == []

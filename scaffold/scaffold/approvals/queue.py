@@ -132,6 +132,7 @@ def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -
         expires=float("inf"),
         title=body.pop("title", WITHHELD),
         detail={"about": body.get("about"), "returns": (body.get("asked") or [None] * 3)[2]},
+        approvers=body.get("approvers", {}),
     )
 
 

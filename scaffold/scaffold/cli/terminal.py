@@ -50,7 +50,7 @@ def shown(question: Question) -> list[str]:
         lines.append(f"  it gave back: {_in_part(line(question.detail['value']), question)}")
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
-    if question.approvers:
+    if question.approvers and question.kind != "question":
         lines.append(f"  for {', '.join(line(name) for name in question.approvers)} to approve")
     if question.needs > 1:
         lines.append(f"  {question.needs} people have to approve")
@@ -69,7 +69,7 @@ def _in_part(text: str, question: Question) -> str:
 
 def may_answer(question: Question, person: str) -> bool:
     """Whether what somebody types here can count: it is theirs to say, and they do not have to sign it."""
-    return not question.approvers or question.approvers.get(person) == ""
+    return question.kind == "question" or not question.approvers or question.approvers.get(person) == ""
 
 
 class TerminalApprover:

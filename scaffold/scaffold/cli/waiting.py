@@ -16,10 +16,10 @@ def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
     lines, runs = [], runs_said(journal)
     for each in waiting(journal, run):
         asked = each.question
+        name = " --as NAME" if asked.approvers else ""
         if asked.kind == "question":
-            lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT{runs}")
+            lines.append(f"answer:  scaffold approvals approve {run} {asked.id} --answer TEXT{name}{runs}")
         else:
-            name = " --as NAME" if asked.approvers else ""
             other = "no: deny" if asked.kind != "plan" else "yes to all its calls too: --scope; no: deny"
             lines += [
                 f"look:    scaffold approvals show {run} {asked.id}{runs}",

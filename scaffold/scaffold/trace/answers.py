@@ -1,7 +1,8 @@
 """What people say to a run: which answers count, when enough have approved, and answers under a key.
 
 An answer is a file or a message that anybody who can reach the run's inbox could have written. It counts for one
-question and one digest, from somebody who may approve. Where an approver has a key, it counts only with a signature:
+question and one digest, from somebody who may approve. Where an approver has a key, it counts only with a signature,
+and then what answers a question for a fact has to come from an approver too:
 
     scaffold.approval/<run id>
     <the answer, as JSON>
@@ -49,11 +50,12 @@ def why_not(question: Question, answer: Answer) -> str:
     """Say why an answer does not count for a question; nothing when it does."""
     if answer.id != question.id or answer.digest != question.digest:
         return "it answers something else"
-    if question.kind == "question" or not question.approvers:
+    if not question.approvers:
         return ""
     if answer.by not in question.approvers:
         who = f"{answer.by!r} is" if answer.by else "whoever does not say who they are is"
-        return f"{who} none of those who may approve: {', '.join(question.approvers)}"
+        may = "answer" if question.kind == "question" else "approve"
+        return f"{who} none of those who may {may}: {', '.join(question.approvers)}"
     key = question.approvers[answer.by]
     if key and not _is_signed(question, answer, key):
         return f"it is not signed by the key of {answer.by}"

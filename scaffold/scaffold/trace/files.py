@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.errors import ClaimLost, JournalFailed, UnknownRun, nearest
+from scaffold.errors import BadInput, ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
@@ -322,7 +322,13 @@ class FileJournal:
         return Identities(self.root, read_files, self.inbox)
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into the run's inbox; the last one of each person for a question counts."""
+        """Put an answer into the run's inbox; the last one of each person for a question counts.
+
+        Raises:
+            BadInput: what it answers has a name that leads out of the inbox, as a trace that others wrote to may have.
+        """
+        if answer.id == ".." or Path(answer.id).name != answer.id or not answer.id:
+            raise BadInput(f"nothing that run {run} has asked is named {answer.id!r}: its trace is not to be believed")
         with _reaching(self.root / run):
             inbox = self.root / run / INBOX
             inbox.mkdir(mode=0o700, exist_ok=True)

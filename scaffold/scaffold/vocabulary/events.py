@@ -253,7 +253,7 @@ class ApprovalGiven(Event, tag="approval.given", kw_only=True):
 
 
 class QuestionAsked(Event, tag="question.asked", kw_only=True):
-    """The user is asked for a fact. Content: `asked`, `provenance`."""
+    """The user is asked for a fact. Content: `asked`, `provenance`; `approvers`, where those have keys."""
 
     id: str
     digest: str
