@@ -385,8 +385,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         title: one line.
         detail: the exact call, the reasons, as JSON values.
         needs: how many people have to approve.
-        approvers: who may, by name, each with the verifier line of their key, or nothing; nobody named: anybody may. For
-            a question, of those who answer through the inbox.
+        approvers: who may, by name, each with the verifier line of their key, or nothing; nobody named: anybody may.
+            Of a question, those who may answer it through the inbox.
     """
 
     id: str
