@@ -30,12 +30,14 @@ class Spent(msgspec.Struct):
         usd: settled cost of steps and actions, in US dollars.
         reserved: worst case of each step that is being asked, by key.
         proposed: declared cost of each action under way, by key.
+        raised: what a person has let the run use since it began.
     """
 
     actions: int = 0
     usd: float = 0.0
     reserved: dict[str, float] = msgspec.field(default_factory=dict)
     proposed: dict[str, float] = msgspec.field(default_factory=dict)
+    raised: dict[str, float] = msgspec.field(default_factory=dict)
 
     def follow(self, event: events.Event) -> None:
         """Take in one more event."""
@@ -56,6 +58,8 @@ class Spent(msgspec.Struct):
                 self.usd += 0.0 if event.status == "failed" else cost
             case events.ActionRefused():
                 self.proposed.pop(event.key, None)
+            case events.BudgetRaised():
+                self.raised |= event.bounds
             case _:
                 pass
 
@@ -70,6 +74,7 @@ class BudgetMonitor:
 
     folds = frozenset(
         {
+            events.BudgetRaised,
             events.StepAsked,
             events.StepReserved,
             events.StepAnswered,
@@ -94,13 +99,13 @@ class BudgetMonitor:
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Check that a plan, or one action on its way, fits into what is left."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
-        budget = view.task.budget
+        spent = view.state if isinstance(view.state, Spent) else Spent()
+        budget = view.task.budget.model_copy(update=spent.raised)
         if calls is None or (budget.actions is None and budget.usd is None):
             return Verdict(decision="allow", status="abstain", rationale="no budget bounds this")
         unknown = next((call for call in calls if call.action not in view.actions), None)
         if unknown is not None:
             return unread(unknown.id, f"there is no action {unknown.action!r}")
-        spent = view.state if isinstance(view.state, Spent) else Spent()
         cost = sum(view.actions[call.action].cost for call in calls)
         lacking = []
         if budget.actions is not None and spent.actions + len(calls) > budget.actions:

@@ -16,6 +16,7 @@ from scaffold import registry
 from scaffold.assembly import Assembly, owner, read_start
 from scaffold.errors import TaskError
 from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
+from scaffold.limits import raised_to
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome, Run
 from scaffold.machinery.showing import Piece, Seen
@@ -130,18 +131,30 @@ class Scaffold(Assembly):
         task, _, claim = await self.claimed(task)
         return await self._run(task, claim, config or {}, resume=False)
 
-    async def resume(self, run: str, *, unless: Callable[[], bool] | None = None) -> Outcome:
+    async def resume(
+        self,
+        run: str,
+        *,
+        budget: Mapping[str, float] | None = None,
+        by: str = "",
+        unless: Callable[[], bool] | None = None,
+    ) -> Outcome:
         """Go on with a run that was paused or cut off; one that has ended gives its outcome again.
 
         Args:
             run: its id.
+            budget: what it may use from here on, all in all, where that is to be more: `{"tokens": 200_000}`, and
+                oversight's own as `{"oversight.tokens": 50_000}`.
+            by: who says so, for the record.
             unless: asked, in a thread, once nobody else can write the run: whether to leave it as it is now.
 
         Raises:
             UnknownRun: there is none of that name.
             RunHeld: another process is at it.
             PlanChanged: the planner no longer fits what is recorded.
+            BadInput: the budget is none, or no more than it was.
         """
+        raised = raised_to(budget or {})
         task, config, claim = await self.claimed("", resume=run)
         if unless is not None:
             leave = True
@@ -152,7 +165,7 @@ class Scaffold(Assembly):
                     await self.journal.release(claim)
             if leave:
                 return await self.outcome_of(run)
-        return await self._run(task, claim, config, resume=True)
+        return await self._run(task, claim, config, resume=True, raised=(raised, by))
 
     async def submit(self, task: Task, *, config: Mapping[str, Any] | None = None) -> str:
         """Begin a run and leave it to whoever resumes it, such as a worker; gives its id, when it is on disk.
@@ -203,9 +216,9 @@ class Scaffold(Assembly):
         """Solve a task and close, from code that is not async; in a thread when a loop is running already."""
         return _wait_for(lambda: self._then_close(self.solve(task)))
 
-    def resume_sync(self, run: str) -> Outcome:
+    def resume_sync(self, run: str, *, budget: Mapping[str, float] | None = None, by: str = "") -> Outcome:
         """Resume a run and close, from code that is not async."""
-        return _wait_for(lambda: self._then_close(self.resume(run)))
+        return _wait_for(lambda: self._then_close(self.resume(run, budget=budget, by=by)))
 
     def interrupt(self) -> bool:
         """Pause every run under way, each of which gives an outcome that can be resumed; say whether there was any."""
@@ -229,10 +242,12 @@ class Scaffold(Assembly):
         *,
         resume: bool,
         listeners: Sequence[Callable[[Event, bytes], None]] = (),
+        raised: tuple[Mapping[str, float], str] = ({}, ""),
     ) -> Outcome:
         try:
             async with self.setting(task, self._planner_name, config, resumed=resume) as setting:
                 setting.listeners = (*setting.listeners, *listeners)
+                setting.raised, setting.raised_by = raised
                 engine = self._running[claim.run] = Engine(setting, claim, self._planner)
                 return await (engine.resume() if resume else engine.start())
         finally:

@@ -1,4 +1,4 @@
-"""Limits on actions, as goals with rules: there is one mechanism that counts, and one that refuses."""
+"""Limits on actions, as goals with rules: one mechanism counts, and one refuses; and limits on runs that are raised."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from scaffold.errors import TaskError, nearest
+from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.fitting import first_fault, in_words
-from scaffold.vocabulary.task import Goal, Limits
+from scaffold.vocabulary.task import Budget, Goal, Limits
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.actions import ActionSpec
@@ -34,6 +34,25 @@ def limited(task: Task, actions: Mapping[str, ActionSpec]) -> Task:
             goals += _goals(spec, _declared(spec), f"declared-limit-{name}")
     new = tuple(goal for goal in goals if goal.name not in there)
     return task.model_copy(update={"goals": (*task.goals, *new)}) if new else task
+
+
+def raised_to(bounds: Mapping[str, Any]) -> dict[str, float]:
+    """What a run may use from here on, where a person says more than before; `oversight.tokens` is oversight's own.
+
+    Raises:
+        BadInput: a budget has no such bound, or it is no such number.
+    """
+    raised: dict[str, float] = {}
+    for name, most in bounds.items():
+        field = name.removeprefix("oversight.")
+        try:
+            found = getattr(Budget.model_validate({field: most}), field)
+        except ValidationError as error:
+            raise BadInput(f"budget {name}: {in_words(first_fault(error), Budget)}") from None
+        if found is None:
+            raise BadInput(f"budget {name}: say how much; a bound that a run began with is not taken away")
+        raised[name] = found
+    return raised
 
 
 def _declared(spec: ActionSpec) -> Limits:

@@ -110,7 +110,7 @@ def test_what_can_be_undone_is_told_at_the_end(here: Scaffold, folder: Path) -> 
     [
         (THINKING.replace("thinking", "failing"), 1, "failed: the planner raised ValueError: no idea"),
         (PAYING.replace("paying", "insisting"), 3, "stopped: "),
-        (THINKING + "budget: {steps: 1}\n", 4, "; only a new run may have a larger budget\n"),
+        (THINKING + "budget: {steps: 1}\n", 4, " --budget NAME=AMOUNT\n"),
         (
             THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"),
             5,
@@ -127,6 +127,40 @@ def test_each_ending_has_its_status(here: Scaffold, folder: Path, task: str, sta
     assert ran.status == status
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_run_that_used_up_its_budget_is_given_more(here: Scaffold, folder: Path) -> None:
+    """It goes on with what it was given, which is written down as that person's word, and holds for later resumes."""
+    (folder / "task.yaml").write_text(THINKING + "budget: {steps: 1}\n")
+    run = here("solve", "task.yaml", "--json").json["run"]
+    assert here("resume", run).status == 4
+    given = here("resume", run, "--budget", "steps=2", "--json")
+    assert (given.status, given.json["answer"], given.json["steps"]) == (0, "Paris", 2)
+    shown = here("audit", "show", run).out
+    assert "raises the budget: steps up to 2" in shown
+    assert here("audit", "verify", run).status == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("steps=1", "the run may use 1 steps already: a run that goes on can be given more, not 1"),
+        ("step=5", "budget step: "),
+        ("steps=many", "budget steps: "),
+        ("steps=null", "budget steps: say how much"),
+        ("usd=3", "the run has no bound on 'usd'"),
+        ("oversight.tokens=5", "the run may use 1,000,000 oversight.tokens already"),
+        ("steps", "'steps' is not name=value"),
+    ],
+)
+def test_a_budget_that_raises_nothing_is_told(here: Scaffold, folder: Path, said: str, wrong: str) -> None:
+    """One line, and the run stays as it was."""
+    (folder / "task.yaml").write_text(THINKING + "budget: {steps: 1}\n")
+    run = here("solve", "task.yaml", "--json").json["run"]
+    before = (only_run(folder) / "trace.jsonl").read_bytes()
+    refused = here("resume", run, "--budget", said)
+    assert (refused.status, wrong in refused.err) == (2, True), refused.err
+    assert (only_run(folder) / "trace.jsonl").read_bytes() == before
 
 
 def test_plan_only_changes_nothing(here: Scaffold, folder: Path) -> None:

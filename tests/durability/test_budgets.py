@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from scaffold import Budget, Planning, Scaffold, Task, think, together
+from scaffold.errors import BadInput
 from scaffold.interfaces import Claim, Record
 from scaffold.testing import Scripted
 from scaffold.testing.judging import overspent, read_story
 from scaffold.trace.files import FileJournal
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Delta, Request, Usage
 from scaffold.vocabulary.moves import Options
+from scaffold.vocabulary.task import Oversight
 
 
 def hundred(_task: Task) -> Planning[int]:
@@ -106,3 +109,37 @@ def test_a_step_without_room_waits_for_those_under_way(tmp_path: Path) -> None:
     tokens = probe.usage["model"].tokens + 2 * worst
     outcome = agent.solve_sync(Task(prompt="x", budget=Budget(tokens=tokens), concurrency=100))
     assert (outcome.status, outcome.answer) == ("solved", 100)
+
+
+def test_what_is_raised_holds_over_later_resumes(tmp_path: Path) -> None:
+    """Oversight's own bound too; who said so is on record, and the check of budgets goes by it."""
+    agent = Scaffold(hundred, backends=Greedy(), monitors=[], journal=FileJournal(tmp_path / "runs"))
+    oversight = Oversight(budget=Budget(tokens=10))
+    outcome = agent.solve_sync(Task(prompt="x", budget=Budget(steps=30), oversight=oversight))
+    more = {"steps": 60, "oversight.tokens": 20}
+    assert agent.resume_sync(outcome.run, budget=more, by="ann").status == "exhausted"
+    with pytest.raises(BadInput, match="may use 60 steps already"):
+        agent.resume_sync(outcome.run, budget={"steps": 60})
+    assert agent.resume_sync(outcome.run, budget={"steps": 100}).status == "solved"
+    story = read_story(Path(outcome.trace).parent)
+    raised = [(event["bounds"], event.get("by", "")) for event in story.of("budget.raised")]
+    assert (raised, story.faults) == ([(more, "ann"), ({"steps": 100}, "")], [])
+    assert verify_run(Path(outcome.trace).parent).ok
+
+
+def test_seconds_are_raised_too(tmp_path: Path) -> None:
+    """A run whose time was over goes on until the time that it is given."""
+
+    def slow(_task: Task) -> Planning[str]:
+        return (yield from think("solve", "x", returns=str)).value
+
+    class Slow(Greedy):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+            await asyncio.sleep(0.5)
+            yield Delta(text="ok", finish="stop", usage=Usage(1, 1))
+
+    agent = Scaffold(slow, backends=Slow(), monitors=[], journal=FileJournal(tmp_path / "runs"))
+    outcome = agent.solve_sync(Task(prompt="x", budget=Budget(seconds=0.2)))
+    assert outcome.status == "exhausted"
+    assert agent.resume_sync(outcome.run).status == "exhausted"
+    assert agent.resume_sync(outcome.run, budget={"seconds": 60}).status == "solved"

@@ -47,6 +47,14 @@ def test_too_many_actions(kit: Any) -> None:
     assert verdict.feedback == "the plan needs 2 actions, and the budget has room for 1 more"
 
 
+def test_what_a_person_has_raised_counts(kit: Any) -> None:
+    """A bound that was raised since the run began is the one that plans are held against."""
+    under = view(kit, actions=1)
+    under.add(events.BudgetRaised(bounds={"actions": 2}, by="ann"))
+    assert under.plan(kit.call("read"), kit.call("read", "b")).decision == "allow"
+    assert under.plan(*(kit.call("read", each) for each in "abc")).decision == "block"
+
+
 def test_a_further_attempt_is_no_further_action(kit: Any) -> None:
     """What is tried again is counted once."""
     under = view(kit, actions=2)

@@ -12,7 +12,7 @@ from scaffold.vocabulary.monitorability import VISIBILITIES
 from scaffold.vocabulary.review import SEVERITY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scaffold.vocabulary.events import Event
 
@@ -74,6 +74,9 @@ class Narrator:
             ev.QuestionAsked: self._question_asked,
             ev.QuestionAnswered: self._question_answered,
             ev.Noted: lambda _, content: Told("quiet", f"note: {line(content.get('text', ''), self._width)}"),
+            ev.BudgetRaised: lambda event, _: Told(
+                "quiet", f"{plain(event.by) or 'somebody'} raises the budget: {_bounds(event.bounds)}"
+            ),
             ev.StopAsked: lambda event, _: Told("bad", f"{plain(event.by)} asks the run to stop"),
             ev.Paused: lambda event, content: Told(
                 "wait", f"paused, {event.status}: {line(content.get('reason', ''), self._width)}"
@@ -240,3 +243,7 @@ def what_is_asked(title: str, calls: Any, width: int) -> str:
 def _objection(objection: dict[str, Any]) -> str:
     node, feedback = objection.get("node", ""), objection.get("feedback", "")
     return f"{node}: {feedback}" if node else str(feedback)
+
+
+def _bounds(bounds: Mapping[str, float]) -> str:
+    return ", ".join(f"{plain(name)} up to {most:,.10g}" for name, most in bounds.items())

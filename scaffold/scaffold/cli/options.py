@@ -183,13 +183,13 @@ def by_role(specs: Sequence[str]) -> dict[str, str]:
     return roles
 
 
-def by_name(pairs: Sequence[str]) -> dict[str, Any]:
+def by_name(pairs: Sequence[str], option: str = "--input") -> dict[str, Any]:
     """`name=value`, by name; a value that is JSON is read as such, any other is text."""
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            raise click.BadParameter(f"{pair!r} is not name=value", param_hint="--input")
+            raise click.BadParameter(f"{pair!r} is not name=value", param_hint=option)
         try:
             values[name] = json.loads(text, parse_constant=_no_json)
         except (ValueError, RecursionError):

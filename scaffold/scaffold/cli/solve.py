@@ -12,6 +12,7 @@ from scaffold.cli.options import (
     Signing,
     backends_option,
     backends_said,
+    by_name,
     changes_options,
     journal_at,
     json_option,
@@ -22,6 +23,13 @@ from scaffold.cli.options import (
 from scaffold.starting import starting
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
+_budget = click.option(
+    "--budget",
+    "said_budget",
+    metavar="NAME=AMOUNT",
+    multiple=True,
+    help="Let it use more, all in all: tokens, usd, seconds, steps, actions, or oversight.tokens and so on.",
+)
 _words = click.option(
     "--words",
     "seen",
@@ -72,6 +80,7 @@ def solve(
 @run_argument
 @json_option
 @backends_option
+@_budget
 @runs_option
 @key_option
 @_wait
@@ -79,8 +88,10 @@ def solve(
 @_verbose
 def resume(
     run: str,
+    *,
     as_json: bool,
     backends: dict[str, str],
+    said_budget: tuple[str, ...],
     runs: Path | None,
     key: Signing | None,
     wait: bool,
@@ -91,10 +102,12 @@ def resume(
 
     RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
     again. All is as the run began, whatever its task file says now; only --backend has what is left asked of another
-    model, this time.
+    model, this time, and --budget raises what it may use, which is written down as your word.
     """
+    budget = by_name(said_budget, "--budget")
     with starting():
         from scaffold.cli.session import Session
+        from scaffold.cli.terminal import who
 
     journal = journal_at(runs)
     found = journal.find(run)
@@ -108,7 +121,10 @@ def resume(
             agent = taskfile.rebuild(config, backends, **session.outside(wait=wait))
             agent.check(task)
         return session.run(
-            agent, lambda: agent.resume(found), has_ended=has_ended(journal, found), again=backends_said(backends)
+            agent,
+            lambda: agent.resume(found, budget=budget, by=who()),
+            has_ended=has_ended(journal, found),
+            again=backends_said(backends),
         )
 
 

@@ -105,7 +105,7 @@ class Engine:
             self._interpreter.close()
 
     async def _drive(self) -> None:
-        seconds = self._task.budget.seconds
+        seconds = self._run.state.bounds.get("seconds")
         left = None if seconds is None else max(0.0, seconds - self._recorder.active())
         with watching(self._interpreter, left):
             await self._drive_within(seconds, left)
@@ -190,7 +190,7 @@ class Engine:
         finally:
             self._working += 1
             self._recorder.move_on()
-            seconds = self._task.budget.seconds
+            seconds = self._run.state.bounds.get("seconds")
             if self._deadline is not None and seconds is not None and not self._deadline.expired():
                 left = max(0.0, seconds - self._recorder.active())
                 self._deadline.reschedule(asyncio.get_running_loop().time() + left)

@@ -322,7 +322,7 @@ class Hosted:
 
     def _set_deadline(self) -> None:
         """Have what is under way cut off when the run's seconds are over."""
-        seconds = self._run.task.budget.seconds
+        seconds = self._run.state.bounds.get("seconds")
         if seconds is not None:
             left = max(0.0, seconds - self._run.recorder.active())
             self._deadline = asyncio.get_running_loop().call_later(left, self._run_out)
@@ -338,7 +338,7 @@ class Hosted:
             making.cut()
 
     def _time_is_up(self) -> errors.BudgetSpent:
-        limit, used = self._run.task.budget.seconds or 0.0, self._run.recorder.active()
+        limit, used = self._run.state.bounds.get("seconds", 0.0), self._run.recorder.active()
         return errors.BudgetSpent("seconds", limit=limit, spent=used, wanted=0.0)
 
     @contextlib.asynccontextmanager

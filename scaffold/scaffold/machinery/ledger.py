@@ -6,7 +6,7 @@ the trace: a reservation that was never settled, because the process died, stays
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -14,6 +14,8 @@ from scaffold.errors import BudgetSpent
 from scaffold.vocabulary.models import NO_USAGE, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scaffold.vocabulary.task import Budget
 
 
@@ -47,6 +49,11 @@ class Ledger:
         self.actions_usd = 0.0
         self._held = Reservation()
         self._open: dict[str, Reservation] = {}
+
+    def widen(self, bounds: Mapping[str, float]) -> None:
+        """Take new bounds for those of the old that are named."""
+        names = ("tokens", "usd", "steps", "actions")
+        self._most = cast("Any", tuple(bounds.get(name, most) for name, most in zip(names, self._most, strict=True)))
 
     def room(
         self,

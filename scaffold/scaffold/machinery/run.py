@@ -24,7 +24,7 @@ from scaffold.machinery.recorder import Fold, Recorder
 from scaffold.machinery.redacting import redaction_of
 from scaffold.machinery.reviews import Reviews
 from scaffold.machinery.showing import Piece, Seen, Showing
-from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary
+from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
 from scaffold.machinery.steps import Steps, signals_in, thought_from
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
@@ -105,6 +105,8 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
         calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
         monitorability: what probes in other runs found of the reasoning; likewise.
         config: what is needed to build this setting again; kept in the trace's content.
+        raised: for a run that goes on, what it may use from here on, of what its first event bounds.
+        raised_by: who says so.
         credentials: where what actions are told is found.
         witnesses: keep signed heads elsewhere, too.
         sealer: encrypts content.
@@ -140,6 +142,8 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
     calibration: Calibration | None = None
     monitorability: Monitorability | None = None
     credentials: Credentials = msgspec.field(default_factory=Credentials)
+    raised: Mapping[str, float] = {}
+    raised_by: str = ""
 
 
 class Run:
@@ -238,7 +242,7 @@ class Run:
                 planner=setting.name,
                 plugins=setting.plugins,
                 seed=setting.seed,
-                bounds=_bounds(setting.task),
+                bounds=bounds_of(setting.task),
                 unmonitored=setting.task.oversight.unmonitored,
             ),
             self._opening(),
@@ -268,6 +272,7 @@ class Run:
         Raises:
             PlanChanged: the run was started with something else.
             TraceDamaged: the trace was altered.
+            BadInput: what it may use is to be raised, and is not.
         """
         checked, recorder = Checked(), self.recorder
         opening: dict[type[Event], Any] = {ev.RunStarted: self._keep_to}
@@ -282,13 +287,32 @@ class Run:
         recorder.go_on(checked)
         if self.state.ended is not None:
             return self.outcome(self.state.ended[0].status, self.state.ended[1])
+        raised = self._raised()
         self._listen()
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._reach("run.resumed:before")
         self.recorder.record(ev.RunResumed(owner=owner, repaired=self.claim.repaired))
+        if raised:
+            self.recorder.record(ev.BudgetRaised(bounds=raised, by=self.setting.raised_by))
         self._name_key(self.state.key)
         self._reach("run.resumed:after")
         return None
+
+    def _raised(self) -> dict[str, float]:
+        """What a person lets the run use from here on.
+
+        Raises:
+            BadInput: it bounds no such thing, or not less than that.
+        """
+        known = self.state.bounds
+        for name, most in self.setting.raised.items():
+            if name not in known:
+                said = f"the run has no bound on {name!r}{errors.nearest(name, known)}"
+                raise errors.BadInput(f"{said}; it bounds {', '.join(known)}")
+            if most <= known[name]:
+                said = f"the run may use {known[name]:,.10g} {name} already"
+                raise errors.BadInput(f"{said}: a run that goes on can be given more, not {most:,.10g}")
+        return dict(self.setting.raised)
 
     def _keep_to(self, event: ev.RunStarted, body: bytes) -> None:
         """Go on with what the first event says."""
@@ -469,7 +493,7 @@ class Run:
         return await self.end("solved", answer=plain)
 
     def _seconds_left(self) -> float | None:
-        seconds = self.task.budget.seconds
+        seconds = self.state.bounds.get("seconds")
         return None if seconds is None else max(0.0, seconds - self.recorder.active())
 
     async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
@@ -555,13 +579,6 @@ class Run:
             undoable={key: done.undo for key, done in state.undoable.items()},
             overseers=state.overseers,
         )
-
-
-def _bounds(task: Task) -> dict[str, float]:
-    """What a run may use, as its first event says it."""
-    work = task.budget.model_dump(exclude_none=True)
-    oversight = task.oversight.budget.model_dump(exclude_none=True)
-    return work | {f"oversight.{name}": bound for name, bound in oversight.items()}
 
 
 class _Opening(msgspec.Struct):

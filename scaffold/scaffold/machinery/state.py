@@ -129,6 +129,7 @@ class _Gave(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
+OVERSIGHT = "oversight."  # before the names of its own bounds
 _ASKED = b'{"asked":'
 _AT = len(_ASKED)
 
@@ -160,10 +161,18 @@ def identity_of(spec: ActionSpec, arguments: dict[str, Any]) -> str:
     return sha256(canonical([spec.name, *map(as_read, values)])).hexdigest()
 
 
+def bounds_of(task: Task) -> dict[str, float]:
+    """What a run may use, as its first event says it."""
+    work = task.budget.model_dump(exclude_none=True)
+    oversight = task.oversight.budget.model_dump(exclude_none=True)
+    return work | {f"{OVERSIGHT}{name}": bound for name, bound in oversight.items()}
+
+
 class RunState:
     """What follows from the events so far, once each is handed to its taker.
 
     Attributes:
+        bounds: the most that the run may use, named as its first event names them.
         model: the work's ledger.
         oversight: oversight's own ledger.
         progress: what is under way, by key; forgotten once settled.
@@ -194,6 +203,7 @@ class RunState:
     """
 
     def __init__(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        self.bounds = bounds_of(task)
         self.model = Ledger(task.budget)
         self.oversight = Ledger(task.oversight.budget)
         self.progress: dict[str, Progress] = {}
@@ -227,6 +237,7 @@ class RunState:
         self._rounds = task.oversight.rounds
         self.takers: dict[type[Event], Any] = {
             ev.RunResumed: self._run_resumed,
+            ev.BudgetRaised: self._budget_raised,
             ev.KeyChanged: self._key_changed,
             ev.StepAsked: self._step_asked,
             ev.StepReserved: self._step_reserved,
@@ -269,6 +280,13 @@ class RunState:
         """What was under way when the last process died is charged at worst, whenever the trace is read."""
         self.model.forfeit()
         self.oversight.forfeit()
+
+    def _budget_raised(self, event: ev.BudgetRaised, _body: bytes) -> None:
+        self.bounds = self.bounds | event.bounds
+        self.model.widen(self.bounds)
+        self.oversight.widen(
+            {name.removeprefix(OVERSIGHT): most for name, most in self.bounds.items() if OVERSIGHT in name}
+        )
 
     def _key_changed(self, event: ev.KeyChanged, _body: bytes) -> None:
         self.key = event.verifier

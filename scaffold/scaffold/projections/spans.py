@@ -12,7 +12,7 @@ What becomes of a run's events:
       action {name}               a call on its way through the gate; `action refused` when it ended there
         guard ..., approval
         execute_tool {name}       the call itself, from intent to outcome
-      question, note, stop asked
+      question, note, stop asked, budget raised
 
 A verdict stands on its guard as attributes, and on the span that was evaluated as the event. A signed head stands as
 attributes on the irreversible calls and the session that it was signed for.
@@ -82,6 +82,7 @@ class Spans:
             happened.QuestionAnswered: self._question_answered,
             happened.Noted: self._noted,
             happened.StopAsked: self._stop_asked,
+            happened.BudgetRaised: self._budget_raised,
             happened.Paused: self._paused,
             happened.Ended: self._ended,
             **self._steps.reactions(),
@@ -223,6 +224,10 @@ class Spans:
 
     def _stop_asked(self, event: happened.StopAsked, _content: Content) -> None:
         self._open.end(self._open.begin(event, "stop asked", {"scaffold.stop.by": event.by}), event.at)
+
+    def _budget_raised(self, event: happened.BudgetRaised, _content: Content) -> None:
+        bounds = {f"scaffold.budget.{name}": most for name, most in event.bounds.items()}
+        self._open.end(self._open.begin(event, "budget raised", {"scaffold.budget.by": event.by, **bounds}), event.at)
 
 
 def _as_input(prompt: Any) -> str:

@@ -1,8 +1,9 @@
 """Checks a trace for what a budget promises: nothing begun for which there was no room.
 
-What a run may use stands in its first event. A step is asked, and its next samples are, with what they may cost at
-worst; that, with what was used and what else is under way, stays within the bound. What a process left under way when
-it died is charged at its worst. It follows the events alone; the engine's own ledger is written down elsewhere.
+What a run may use stands in its first event, and where a person has raised it since. A step is asked, and its next
+samples are, with what they may cost at worst; that, with what was used and what else is under way, stays within the
+bound. What a process left under way when it died is charged at its worst. It follows the events alone; the engine's own
+ledger is written down elsewhere.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Bounds:
         self.checks: dict[type[Event], Callable[..., str]] = {
             ev.RunStarted: self._started,
             ev.RunResumed: self._resumed,
+            ev.BudgetRaised: self._raised,
             ev.StepAsked: self._asked,
             ev.StepReserved: self._reserved,
             ev.StepAnswered: self._settled,
@@ -82,13 +84,20 @@ class Bounds:
         }
 
     def _started(self, event: ev.RunStarted) -> str:
-        part = "oversight."
-        self._work.bounds = event.bounds
-        self._oversight.bounds = {
-            name.removeprefix(part): bound for name, bound in event.bounds.items() if name.startswith(part)
-        }
-        self._seconds = event.bounds.get("seconds")
+        self._bind(event.bounds)
         return ""
+
+    def _raised(self, event: ev.BudgetRaised) -> str:
+        self._bind({**self._work.bounds, **event.bounds})
+        return ""
+
+    def _bind(self, bounds: Mapping[str, float]) -> None:
+        part = "oversight."
+        self._work.bounds = bounds
+        self._oversight.bounds = {
+            name.removeprefix(part): bound for name, bound in bounds.items() if name.startswith(part)
+        }
+        self._seconds = bounds.get("seconds")
 
     def _resumed(self, _event: ev.RunResumed) -> str:
         self._work.held.clear()  # it stays charged

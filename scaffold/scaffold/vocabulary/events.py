@@ -69,6 +69,16 @@ class RunResumed(Event, tag="run.resumed", kw_only=True):
     repaired: str = ""
 
 
+class BudgetRaised(Event, tag="budget.raised", kw_only=True):
+    """From here on the run may use more: a person has said so. Content: none.
+
+    `bounds` are the new ones, named as in the first event; those that are not named stay as they were.
+    """
+
+    bounds: dict[str, float]
+    by: str = ""
+
+
 class KeyChanged(Event, tag="key.changed", kw_only=True):
     """From here on heads are signed by this key, the first one or another than before. Content: none.
 
@@ -337,6 +347,7 @@ class Ended(Event, tag="run.ended", kw_only=True):
 AnyEvent = (
     RunStarted
     | RunResumed
+    | BudgetRaised
     | KeyChanged
     | StepAsked
     | StepReserved

@@ -124,6 +124,7 @@ _LABELS: dict[type[ev.Event], Callable[[Row], str]] = {
     ev.Noted: lambda row: f"note  {_snippet(row.told[0].content.get('text'))}",
     ev.Reviewed: lambda row: f"{cast('ev.Reviewed', row.told[0].event).subject} reviewed",
     ev.RunStarted: lambda row: f"run started  planner {cast('ev.RunStarted', row.told[0].event).planner}",
+    ev.BudgetRaised: lambda row: f"budget raised  by {cast('ev.BudgetRaised', row.told[0].event).by}",
     ev.StopAsked: lambda row: f"stop asked  by {cast('ev.StopAsked', row.told[0].event).by}",
     ev.Ended: lambda row: f"run ended  {cast('ev.Ended', row.told[0].event).status}",
     ev.Paused: lambda row: f"run paused  {cast('ev.Paused', row.told[0].event).status}",
