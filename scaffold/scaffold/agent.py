@@ -19,7 +19,7 @@ from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundi
 from scaffold.limits import raised_to
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome, Run
-from scaffold.machinery.showing import Piece, Seen
+from scaffold.machinery.showing import Piece, Words
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
@@ -63,7 +63,7 @@ class Scaffold(Assembly):
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
         on_piece: called with the model's words, for a person to see.
-        seen: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
+        words: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
         credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
             environment variable of that name.
         base: folder that `module:function` refers to.
@@ -92,7 +92,7 @@ class Scaffold(Assembly):
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
         on_piece: Callable[[Piece], None] | None = None,
-        seen: Seen = "cleared",
+        words: Words = "cleared",
         credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
@@ -115,7 +115,7 @@ class Scaffold(Assembly):
             surroundings=surroundings,
             on_event=on_event,
             on_piece=on_piece,
-            seen=seen,
+            words=words,
             credentials=credentials,
             base=base,
         )

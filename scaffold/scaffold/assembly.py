@@ -20,7 +20,7 @@ from scaffold.limits import limited
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.redacting import redacted
 from scaffold.machinery.run import Setting
-from scaffold.machinery.showing import Piece, Seen
+from scaffold.machinery.showing import Piece, Words
 from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
@@ -79,7 +79,7 @@ class Assembly:
         surroundings: Surroundings | None = None,
         on_event: Callable[[Event, bytes], None] | None = None,
         on_piece: Callable[[Piece], None] | None = None,
-        seen: Seen = "cleared",
+        words: Words = "cleared",
         credentials: Mapping[str, Any] | None = None,
         base: Path | None = None,
     ) -> None:
@@ -125,9 +125,9 @@ class Assembly:
         self._surroundings = surroundings or Surroundings()
         self._on_event = on_event
         self._on_piece = on_piece
-        if seen not in get_args(Seen):
-            raise TaskError(f"is {seen!r}; a person sees a model's words `live` or `cleared`", path=("seen",))
-        self._seen = seen
+        if words not in get_args(Words):
+            raise TaskError(f"is {words!r}; a person sees a model's words `live` or `cleared`", path=("words",))
+        self._words = words
         self._prepared = False
         self._credentials = Credentials(credentials, base)
 
@@ -302,7 +302,7 @@ class Assembly:
                     *(() if self._on_event is None else (self._on_event,)),
                 ),
                 on_piece=self._on_piece,
-                seen=self._seen,
+                words=self._words,
             )
         finally:
             if live is not None:

@@ -91,7 +91,7 @@ def thinking(task: Task) -> Planning[str]:
 def test_live_shows_each_piece_as_it_comes_and_the_planner_gets_one_thought(world: World) -> None:
     """A person sees four pieces; the planner is sent the whole, once."""
     seen: list[Piece] = []
-    outcome = world.solve(thinking, Pieces(GOOD), on_piece=seen.append, seen="live")
+    outcome = world.solve(thinking, Pieces(GOOD), on_piece=seen.append, words="live")
     assert [(each.reasoning, each.text, each.over) for each in seen] == [
         ("I add. ", "", False),
         ("2 and 2.", "", False),
@@ -128,7 +128,7 @@ def test_what_was_seen_live_is_taken_back_when_it_does_not_count(world: World, w
         return "not refused"
 
     monitors = [Cuts("plot"), watcher(Verdict(decision="block", feedback="no"), watches=frozenset({"step"}))]
-    outcome = world.solve(refused, Pieces(BAD, GOOD), monitors=monitors, on_piece=seen.append, seen="live")
+    outcome = world.solve(refused, Pieces(BAD, GOOD), monitors=monitors, on_piece=seen.append, words="live")
     assert outcome.answer == "refused"
     assert [(each.reasoning, each.withdrawn) for each in seen[:2]] == [
         ("I add. ", ""),
@@ -146,7 +146,7 @@ def test_whoever_looks_on_cannot_end_the_run(world: World) -> None:
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        outcome = world.solve(thinking, Pieces(GOOD), on_piece=breaks, seen="live")
+        outcome = world.solve(thinking, Pieces(GOOD), on_piece=breaks, words="live")
     assert outcome.status == "solved"
     assert sum("shows no more" in str(each.message) for each in said) == 1
 
@@ -154,7 +154,7 @@ def test_whoever_looks_on_cannot_end_the_run(world: World) -> None:
 def test_the_switch_has_two_positions(world: World) -> None:
     """Anything else is bad input."""
     with pytest.raises(TaskError, match="`live` or `cleared`"):
-        world.agent(thinking, seen="later")
+        world.agent(thinking, words="later")
 
 
 def test_a_cut_ends_that_sample_alone_and_keeps_what_came_of_it(world: World) -> None:

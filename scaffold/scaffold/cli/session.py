@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from scaffold.cli.options import Signing
     from scaffold.interfaces import Approver, KeptRuns
     from scaffold.machinery.run import Outcome
-    from scaffold.machinery.showing import Seen
+    from scaffold.machinery.showing import Words
 
 
 class Session(Foreground[Any]):
     """Solves or resumes in the foreground."""
 
     def __init__(
-        self, journal: KeptRuns, key: Signing | None, *, verbose: bool, as_json: bool, seen: Seen | None = None
+        self, journal: KeptRuns, key: Signing | None, *, verbose: bool, as_json: bool, words: Words | None = None
     ) -> None:
         # Asked before the display begins: what rich 14 puts in place of stderr denies that it is a terminal.
         self._somebody_is_there = somebody_is_there()
@@ -38,14 +38,14 @@ class Session(Foreground[Any]):
         self._journal = journal
         self._key = key
         self._as_json = as_json
-        self._seen = seen
+        self._words = words
 
     def outside(self, *, wait: bool = False) -> dict[str, Any]:
         """What an agent is given by the command rather than by a task file."""
         given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self.shown)}
         given["approvers"] = self._approvers(wait=wait)
-        if self._seen is not None:
-            given |= {"on_piece": self.shown.piece, "seen": self._seen}
+        if self._words is not None:
+            given |= {"on_piece": self.shown.piece, "words": self._words}
         if self._key is not None:
             given |= self._key.outside()
         return given

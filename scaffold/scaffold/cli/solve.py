@@ -32,7 +32,6 @@ _budget = click.option(
 )
 _words = click.option(
     "--words",
-    "seen",
     type=click.Choice(["live", "cleared"]),
     help="Show the model's words: as they are generated, or each step once oversight has let it out.",
 )
@@ -55,7 +54,7 @@ def solve(
     runs: Path | None,
     key: Signing | None,
     wait: bool,
-    seen: Any,
+    words: Any,
     verbose: bool,
 ) -> int:
     """Solve the task of a file: the answer goes to stdout, progress to stderr.
@@ -66,7 +65,7 @@ def solve(
     with starting():
         from scaffold.cli.session import Session
 
-    with Session(journal_at(runs), key, verbose=verbose, as_json=as_json, seen=seen) as session:
+    with Session(journal_at(runs), key, verbose=verbose, as_json=as_json, words=words) as session:
         with starting():
             from scaffold import taskfile
 
@@ -95,7 +94,7 @@ def resume(
     runs: Path | None,
     key: Signing | None,
     wait: bool,
-    seen: Any,
+    words: Any,
     verbose: bool,
 ) -> int:
     """Go on with a run that was paused or cut off, from its last recorded event.
@@ -111,7 +110,7 @@ def resume(
 
     journal = journal_at(runs)
     found = journal.find(run)
-    with Session(journal, key, verbose=verbose, as_json=as_json, seen=seen) as session:
+    with Session(journal, key, verbose=verbose, as_json=as_json, words=words) as session:
         with starting():
             from scaffold import taskfile
             from scaffold.assembly import read_start

@@ -23,7 +23,7 @@ from scaffold.machinery.prompts import Templates
 from scaffold.machinery.recorder import Fold, Recorder
 from scaffold.machinery.redacting import redaction_of
 from scaffold.machinery.reviews import Reviews
-from scaffold.machinery.showing import Piece, Seen, Showing
+from scaffold.machinery.showing import Piece, Showing, Words
 from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
 from scaffold.machinery.steps import Steps, signals_in, thought_from
 from scaffold.trace.chain import Chain
@@ -113,7 +113,7 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
         followers: called with each event and its content's bytes, on resume from the first one on.
         listeners: the same, but only for what happens now; what else each of them Recalls.
         on_piece: called with the words of the work's steps, for a person to see.
-        seen: whether that is as they are generated, or once oversight has let a step out.
+        words: whether that is as they are generated, or once oversight has let a step out.
     """
 
     task: Task
@@ -136,7 +136,7 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
     followers: Sequence[Callable[[Event, bytes], None]] = ()
     listeners: Sequence[Callable[[Event, bytes], None]] = ()
     on_piece: Callable[[Piece], None] | None = None
-    seen: Seen = "cleared"
+    words: Words = "cleared"
     seed: str = ""
     oversample: int = 0
     calibration: Calibration | None = None
@@ -221,7 +221,7 @@ class Run:
             plan_only=setting.plan_only,
         )
         self.act = self._gate.act
-        self._showing = Showing(claim.run, setting.seen, setting.on_piece) if setting.on_piece is not None else None
+        self._showing = Showing(claim.run, setting.words, setting.on_piece) if setting.on_piece is not None else None
         self.recorder.follow_kinds(self.state.takers)
         self.recorder.follow_kinds(self._reviews.folds)
         for follower in setting.followers:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.review import Verdict
 
-Seen = Literal["live", "cleared"]
+Words = Literal["live", "cleared"]
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,15 +50,15 @@ class Showing:
 
     Args:
         run: the run's id.
-        seen: `live` shows each piece as soon as the monitors of streams have read it; `cleared` shows a step whole,
+        words: `live` shows each piece as soon as the monitors of streams have read it; `cleared` shows a step whole,
             once every review has let it pass.
         show: called with each piece. If it raises, nothing more is shown, and the run goes on.
     """
 
-    def __init__(self, run: str, seen: Seen, show: Callable[[Piece], None]) -> None:
+    def __init__(self, run: str, words: Words, show: Callable[[Piece], None]) -> None:
         self._run = run
         self._show: Callable[[Piece], None] | None = show
-        self._live = seen == "live"
+        self._live = words == "live"
 
     def watch(self, key: str, step: str, readings: Sequence[Reading]) -> Sequence[Reading | Watched]:
         """What is to read the samples of a step, so that they are shown as they come, if they are."""
