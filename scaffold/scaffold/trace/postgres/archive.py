@@ -1,7 +1,7 @@
 """Runs in PostgreSQL as the command looks at them: by copies of their lines, in folders as the file journal has them.
 
 So whatever reads, checks or exports a run's folder does the same for runs of a database. The copies lie in a private
-temporary folder that goes with the process.
+temporary folder that goes with the process, the latest of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from scaffold.errors import BadInput, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Elsewhere
 from scaffold.trace.chain import read_content
 from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.postgres.copies import private_folder
 from scaffold.trace.postgres.database import extra, said_of
 from scaffold.trace.postgres.schema import refusal
 from scaffold.trace.sealing import VARIABLE
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _CONNECT_S = 10
 _SHOWN = 5
 _AT_ONCE = 500
+_KEPT = 100
 _TABLES_MISSING = "there are no tables of scaffold in it: `scaffold database migrate` makes them"
 
 
@@ -113,15 +114,23 @@ class Archive:
         folder = root / run
         folder.mkdir(parents=True, exist_ok=True)
         [(living, *mark)] = self._rows(_STANDS, (run,) * 3) or [(False, 0, 0)]
-        if self._copied.get(folder) != mark:
+        if self._copied.pop(folder, None) != mark:
             if brief:
                 lines = self._rows(_FIRST_AND_LAST, (run, run))
                 _write(folder / SPINE, (line for (line,) in lines))
             else:
                 self._copy(run, folder)
-            self._copied[folder] = mark
+        self._copied[folder] = mark
         self._mark(folder, living=bool(living))
+        self._make_room()
         return folder
+
+    def _make_room(self) -> None:
+        """Remove the copies that were looked at longest ago: who works, or serves, for months meets many runs."""
+        for folder in list(self._copied)[:-_KEPT]:
+            if self._copied.pop(folder, None) is not None:
+                self._mark(folder, living=False)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _copy(self, run: str, folder: Path) -> None:
         """Copy what the database holds at one moment, some lines at a time."""
@@ -158,8 +167,8 @@ class Archive:
 
     def _root(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="scaffold-"))
-            weakref.finalize(self, _remove, self._folder, self._locks, os.getpid())
+            self._folder, lock = private_folder()
+            weakref.finalize(self, _remove, self._folder, self._locks, lock, os.getpid())
         return self._folder
 
     @contextlib.contextmanager
@@ -230,11 +239,11 @@ def _close(connection: Connection[Any], process: int) -> None:
         connection.close()
 
 
-def _remove(folder: Path, locks: dict[str, int], process: int) -> None:
+def _remove(folder: Path, locks: dict[str, int], lock: int, process: int) -> None:
     if process == os.getpid():
-        for descriptor in locks.values():
-            os.close(descriptor)
         shutil.rmtree(folder, ignore_errors=True)
+        for descriptor in (*locks.values(), lock):
+            os.close(descriptor)
 
 
 # Each file of a run, and its lines. A head stands with the blank line that parts it from the next.

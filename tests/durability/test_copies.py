@@ -1,0 +1,74 @@
+"""Copies of runs in PostgreSQL, for whoever only looks: they fill no disk, whatever becomes of who made them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from scaffold.testing.cluster import Cluster
+from scaffold.testing.journal_conformance import Writing
+from scaffold.trace.folders import last_event
+from scaffold.trace.postgres import PostgresJournal
+
+LOOKS = """
+import sys
+from scaffold.trace.postgres import PostgresJournal
+journal = PostgresJournal(sys.argv[1])
+print(journal.folder("20300101-000000-000").parents[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def url(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with many short runs; temporary folders are made in the test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    made = cluster.fresh(f"copies_{os.getpid()}_{time.monotonic_ns()}")
+
+    async def begin() -> None:
+        async with PostgresJournal(made) as journal:
+            for number in range(250):
+                claim = await journal.claim(f"20300101-000000-{number:03}", "a", create=True)
+                await journal.append(claim, Writing().notes(1), durable=True)
+                await journal.release(claim)
+
+    asyncio.run(begin())
+    return made
+
+
+def looking(url: str) -> subprocess.Popen[str]:
+    """A process that has looked at a run, says where its copies lie, and ends when its input does."""
+    command = [sys.executable, "-c", LOOKS, url]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_what_a_killed_process_copied_goes_with_the_next_that_looks(url: str) -> None:
+    """And what one that lives has copied stays until its end."""
+    with looking(url) as first, looking(url) as second:
+        killed, living = (Path(each.stdout.readline().strip()) for each in (first, second) if each.stdout is not None)
+        first.kill()
+        first.wait()
+        assert killed.is_dir()
+        assert last_event(PostgresJournal(url).folder("20300101-000000-001")) is not None
+        assert not killed.exists()
+        assert living.is_dir()
+    assert not living.exists()
+
+
+@pytest.mark.parametrize("brief", [True, False])
+def test_of_many_runs_only_the_latest_copies_are_kept(url: str, *, brief: bool) -> None:
+    """Who works, or serves a page, for months looks at any number of them; each can be looked at again."""
+    journal = PostgresJournal(url)
+    runs = journal.runs()
+    for run in [*runs, runs[0]]:
+        assert last_event(journal.folder(run, brief=brief)) is not None
+    kept = list(journal.folder(runs[0], brief=brief).parent.iterdir())
+    assert len(kept) <= 100 < len(runs)
