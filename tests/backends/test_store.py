@@ -6,7 +6,9 @@ import hashlib
 import importlib.util
 import io
 import multiprocessing
+import os
 import shutil
+import signal
 import tarfile
 import zipfile
 from importlib.machinery import PathFinder
@@ -89,7 +91,9 @@ def test_a_damaged_file_is_seen_and_mended(index: Path) -> None:
         MODEL.verify()
 
 
-@pytest.mark.parametrize("content", [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT + b"x"])
+@pytest.mark.parametrize(
+    "content", [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT + b"x"], ids=["changed", "shorter", "longer"]
+)
 def test_another_file_is_not_kept(index: Path, content: bytes) -> None:
     """A package whose file has another hash, or another length, leaves the store as it was."""
     publish(index, content)
@@ -186,6 +190,23 @@ def test_of_two_processes_one_downloads(index: Path) -> None:
     downloads = sum(any("downloading tiny (" in message for message in each) for each in messages)
     assert downloads == 1
     MODEL.verify()
+
+
+def test_what_a_killed_pull_left_goes_with_the_next(index: Path) -> None:
+    """Half a download can be large; that of another model, which may be under way, is left alone."""
+
+    def killed(message: str, _fraction: float) -> None:
+        if message.startswith("unpacking"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    publish(index)
+    process = multiprocessing.get_context("fork").Process(target=MODEL.pull, args=(killed,))
+    process.start()
+    process.join()
+    (left,) = left_behind()
+    (models_folder() / left.replace("tiny", "tiny-2")).mkdir()
+    MODEL.pull()
+    assert left_behind() == [left.replace("tiny", "tiny-2"), "tiny.gguf"]
 
 
 def test_smollm2_is_there_and_right() -> None:
