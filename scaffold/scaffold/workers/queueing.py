@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from scaffold.errors import MissingExtra, Unavailable
-from scaffold.trace.postgres.database import said_of
+from scaffold.errors import JournalFailed, MissingExtra, Unavailable
+from scaffold.trace.postgres.database import Postgres, said_of
 
 if TYPE_CHECKING:
     from scaffold.workers.carrying import Carry
 
 try:
     import procrastinate
+    import psycopg
     from procrastinate import exceptions
+    from psycopg_pool import AsyncConnectionPool
 except ImportError:
     raise MissingExtra("the engine procrastinate", "procrastinate") from None
 
@@ -24,6 +26,14 @@ _TASK = "scaffold.run"
 _QUEUE = "scaffold"
 _MOST_AT_ONCE = 500
 _POLL_S = 1.0
+_CONNECT_S = 10
+_PATIENCE_S = 30.0
+_AGAIN_S = 0.5
+# Workers that have given no sign for so long are forgotten. Until then one may come back, whose row has to be there.
+_FORGOTTEN_S = 7 * 86_400.0
+_BROKEN = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+
+T = TypeVar("T")
 
 
 class _Later(Exception):
@@ -37,6 +47,67 @@ class _Later(Exception):
 def _said(error: Exception) -> str:
     """What the database said, in one line."""
     return " ".join(str(error.__cause__ or error).split())
+
+
+class _Patient(procrastinate.PsycopgConnector):
+    """Asks again where the database was away; what is asked of it may be done twice.
+
+    Attributes:
+        working: the worker's task, which waits until it is cancelled; whoever else asks waits half a minute.
+    """
+
+    working: asyncio.Task[Any] | None = None
+
+    def _leaving(self) -> bool:
+        return self.working is not None and self.working.cancelling() > 0
+
+    async def execute_query_async(self, query: Any, **arguments: Any) -> None:
+        """Have a job ended, put off, or a sign of life written down.
+
+        A job that is no longer its worker's, or was ended when it was first asked, need not be; nor those of a worker
+        that leaves, which gives no more signs of life, so that others are handed them.
+        """
+        ask = super().execute_query_async
+        try:
+            await self._ask(lambda: ask(query, **arguments))
+        except exceptions.ConnectorException as error:
+            if not self._leaving() and not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
+
+    async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
+        """As above."""
+        ask = super().execute_query_one_async
+        return await self._ask(lambda: ask(query, **arguments))
+
+    async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
+        """As above."""
+        ask = super().execute_query_all_async
+        return await self._ask(lambda: ask(query, **arguments))
+
+    async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
+        """Listen until cancelled."""
+        listen = super().listen_notify
+        await self._ask(lambda: listen(on_notification, channels))
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                return await ask()
+            except exceptions.ConnectorException as error:
+                waits = self.working is not None or loop.time() < until
+                if self._leaving() or not waits or not isinstance(error.__cause__, _BROKEN):
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+
+def _unchecked(**said: Any) -> AsyncConnectionPool:
+    """A pool that gives a connection as it is: one that is broken shows when it is used.
+
+    Checked, as procrastinate has it, each that was broken makes the wait for the next one twice as long.
+    """
+    return AsyncConnectionPool(**{**said, "check": None})
 
 
 class _PutOff(procrastinate.BaseRetryStrategy):
@@ -56,19 +127,26 @@ class Queueing:
     """
 
     def __init__(self, address: str) -> None:
-        self._where = said_of(address)
-        self._app = procrastinate.App(
-            connector=procrastinate.PsycopgConnector(conninfo=address, kwargs={"connect_timeout": 10})
+        self._where, self._address = said_of(address), address
+        self._connector = _Patient(
+            conninfo=address, pool_factory=_unchecked, timeout=_CONNECT_S, kwargs={"connect_timeout": _CONNECT_S}
         )
+        self._app = procrastinate.App(connector=self._connector)
         self._carry: Carry | None = None
+        self._worker: int | None = None  # which we are to the queue, once it has given us a job
+        self._jobs: set[int] = set()  # under way here
         self._task = self._app.task(name=_TASK, queue=_QUEUE, retry=_PutOff(), pass_context=True)(self._run)
 
     async def __aenter__(self) -> Self:
         try:
+            async with Postgres(self._address).alone():
+                pass  # says at once what a pool, which goes on asking, does not
             await self._app.open_async()
             await self._make_tables()
+        except (JournalFailed, psycopg.OperationalError) as error:
+            raise Unavailable(f"the queue cannot be used: {error}") from None
         except exceptions.ConnectorException as error:
-            raise Unavailable(f"the queue in {self._where} cannot be used: {_said(error)}") from None
+            raise self._unavailable(error) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -100,19 +178,31 @@ class Queueing:
             try:
                 await self._task.batch_defer_async(*jobs)
             except exceptions.ConnectorException as error:
-                raise Unavailable(f"the queue in {self._where} cannot be used: {_said(error)}") from None
+                raise self._unavailable(error) from None
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(f"the queue in {self._where} cannot be used: {_said(error)}")
 
     async def _run(self, context: Any, run: str) -> None:
         carry = self._carry
         if carry is None:
             raise _Later(1.0)
-        again = await carry(run, context.job.attempts)
+        self._worker = context.job.worker_id
+        self._jobs.add(context.job.id)
+        try:
+            again = await carry(run, context.job.attempts)
+        finally:
+            self._jobs.discard(context.job.id)
         if again is not None:
             raise _Later(again)
 
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
-        """Take jobs, and hand out again those of workers that have given no sign of life."""
-        self._carry = carry
+        """Take jobs, and hand out again those of workers that have given no sign of life.
+
+        Raises:
+            Unavailable: the database is away, and it was asked to end.
+        """
+        self._carry, self._connector.working = carry, asyncio.current_task()
         minding = asyncio.ensure_future(self._mind(heartbeat))
         try:
             await self._app.run_worker_async(
@@ -123,19 +213,32 @@ class Queueing:
                 listen_notify=not drain,
                 fetch_job_polling_interval=_POLL_S,
                 update_heartbeat_interval=heartbeat / 3,
-                stalled_worker_timeout=heartbeat,
+                stalled_worker_timeout=_FORGOTTEN_S,
                 delete_jobs="successful",
             )
+        except exceptions.ConnectorException as error:
+            raise self._unavailable(error) from None
         finally:
             minding.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await minding
-            self._carry = None
+            self._carry = self._connector.working = self._worker = None
 
     async def _mind(self, heartbeat: float) -> None:
-        manager = self._app.job_manager
+        manager, before = self._app.job_manager, set[int | None]()
         while True:
             with contextlib.suppress(exceptions.ConnectorException):
                 for job in await manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=heartbeat):
                     await manager.retry_job(job)
+                # What we were given and never heard of, as the connection broke, nobody goes on with.
+                ours = [] if self._worker is None else await self._given(self._worker)
+                for job in ours:
+                    if job.id in before:
+                        await manager.retry_job(job)
+                before = {job.id for job in ours}
             await asyncio.sleep(heartbeat / 4)
+
+    async def _given(self, worker: int) -> list[Any]:
+        """Jobs that the queue believes a worker, which we are, to do, and that are not under way."""
+        jobs = await self._app.job_manager.list_jobs_async(queue=_QUEUE, status="doing", worker_id=worker)
+        return [job for job in jobs if job.id not in self._jobs]

@@ -1,0 +1,167 @@
+"""A queue whose database breaks off: no worker dies of it, and no run that was handed out is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from scaffold.workers.engines import engine_of
+
+if TYPE_CHECKING:
+    from tests.workers.conftest import Office
+
+_PATIENCE_S = 60.0
+# The first that is asked for is broken off, and rolled back; the sequence remembers, as no transaction undoes it.
+_BREAKS_ONCE = """
+CREATE SEQUENCE asked;
+CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('asked') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); END IF;
+    RETURN coalesce(NEW, OLD);
+END $$;
+"""
+
+
+class Told:
+    """What a worker was handed, and what it says to that: the first time that it be handed out again, then nothing."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+    async def carry(self, run: str, _attempt: int) -> float | None:
+        """Say it."""
+        self.runs.append(run)
+        return 0.0 if self.runs.count(run) == 1 else None
+
+
+def worked(office: Office, before: Callable[[Any], None], told: Told, *, until: Callable[[], bool]) -> None:
+    """Have a queue's worker do what it is handed, until so.
+
+    Args:
+        office: whose database it is.
+        before: what is done to the database once its tables are there.
+        told: carries.
+        until: when it is over.
+    """
+
+    async def go() -> None:
+        async with engine_of(office.runs) as engine:
+            with psycopg.connect(office.runs, autocommit=True) as owner:
+                before(owner)
+            working = asyncio.ensure_future(engine.work(told.carry, at_once=2, heartbeat=1.0, drain=False))
+            try:
+                await engine.deliver(["one", "two"])
+                async with asyncio.timeout(_PATIENCE_S):
+                    while not (until() or working.done()):  # noqa: ASYNC110 - nobody tells us
+                        await asyncio.sleep(0.02)
+            finally:
+                working.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await working
+
+    asyncio.run(go())
+
+
+def _left(office: Office) -> int:
+    with psycopg.connect(office.runs) as reader:
+        ((number,),) = reader.execute("SELECT count(*) FROM procrastinate_jobs").fetchall()
+    return int(number)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "INSERT ON procrastinate_jobs",  # they are handed over
+        "UPDATE ON procrastinate_jobs",  # one is taken, or given back
+        "DELETE ON procrastinate_jobs",  # one is done
+        "UPDATE ON procrastinate_workers",  # a sign of life
+        "INSERT ON procrastinate_workers",
+    ],
+)
+def test_a_connection_that_breaks_is_asked_again(what: str, office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever was being asked: each run is done, and the worker goes on, without a word but of the connection."""
+
+    def break_off(owner: Any) -> None:
+        owner.execute(_BREAKS_ONCE)
+        owner.execute(f"CREATE TRIGGER breaks BEFORE {what} FOR EACH ROW EXECUTE FUNCTION break_off()")
+
+    def broken() -> bool:
+        with psycopg.connect(office.runs) as reader:
+            ((called,),) = reader.execute("SELECT last_value > 1 FROM asked").fetchall()
+        return bool(called)
+
+    told = Told()
+    worked(office, break_off, told, until=lambda: {"one", "two"} <= set(told.runs) and not _left(office) and broken())
+    assert not caplog.records or {record.name for record in caplog.records} <= {"psycopg.pool", "psycopg"}
+
+
+def test_what_a_worker_was_given_and_never_heard_of_is_handed_out_again(office: Office) -> None:
+    """The database gave it away, and the connection broke before it was told: nobody else would ask for it."""
+    told = Told()
+
+    def given() -> bool:
+        if not _left(office) and "three" not in told.runs:
+            with psycopg.connect(office.runs, autocommit=True) as owner:
+                owner.execute(
+                    "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)"
+                    """ SELECT 'scaffold', 'scaffold.run', '{"run": "three"}', 'doing', id FROM procrastinate_workers"""
+                )
+        return told.runs.count("three") == 2 and not _left(office)  # put off once
+
+    worked(office, lambda _: None, told, until=given)
+
+
+def test_a_worker_that_ends_a_job_which_is_another_s_by_now_goes_on(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a pause that was longer than its heartbeat: that the run is over, or put off, is nobody's fault."""
+    told = Told()
+
+    async def carry(run: str, _attempt: int) -> float | None:
+        with psycopg.connect(office.runs, autocommit=True) as owner:
+            owner.execute("DELETE FROM procrastinate_jobs WHERE args->>'run' = %s", (run,))
+        told.runs.append(run)
+        return 1.0 if run == "one" else None
+
+    told.carry = carry  # type: ignore[method-assign]  # it is the same to who calls it
+    worked(office, lambda _: None, told, until=lambda: set(told.runs) == {"one", "two"})
+    assert not caplog.records
+
+
+def test_a_queue_that_is_not_there_is_told_of_at_once(office: Office, tmp_path: Path) -> None:
+    """A line, with the status of what is away, however long one might wait for it."""
+    worker = office.worker(f"postgresql:///none?host={tmp_path}")
+    assert worker.wait(_PATIENCE_S) == 5, office.logs()
+    (_, *said) = office.logs().split("working for")[1].splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"error: the queue cannot be used: PostgreSQL at postgresql://{tmp_path}/none cannot be")
+
+
+def test_a_worker_that_gave_no_sign_for_long_is_not_put_out_by_a_new_one(office: Office) -> None:
+    """As after hours without a database: the first worker that is started does not have the others die."""
+    first = office.worker(office.runs, heartbeat="60")
+    over = time.monotonic() + _PATIENCE_S
+    with psycopg.connect(office.runs, autocommit=True) as owner:
+
+        def signs(told: str) -> int:
+            return owner.execute(told.encode()).rowcount
+
+        while not _is_there(owner) or not signs("SELECT FROM procrastinate_workers"):
+            assert time.monotonic() < over, office.logs()
+            time.sleep(0.05)
+        signs("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '3 hours'")
+    assert office.worker(office.runs, "--drain").wait(_PATIENCE_S) == 0, office.logs()
+    assert office.batch(office.runs, office.invoices(2)).wait(_PATIENCE_S) == 0, office.logs()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0, office.logs()
+
+
+def _is_there(owner: Any) -> bool:
+    return bool(owner.execute("SELECT to_regclass('procrastinate_workers') IS NOT NULL").fetchone()[0])
