@@ -6,7 +6,7 @@ import json
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from click.testing import CliRunner
@@ -48,6 +48,20 @@ def test_the_readme_lists_every_planner() -> None:
         re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8").split("## Code")[0], re.MULTILINE)
     )
     assert all((EXAMPLES / name / "task.yaml").is_file() for name in ours)
+
+
+_TABLE = README.read_text(encoding="utf-8").partition("| options of |")[2].partition("\n\n")[0]
+OPTIONS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", _TABLE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_readme_lists_every_option(name: str) -> None:
+    """Those of each planner beside `max_tokens`; a number behind one is its default."""
+    kind = get_type_hints(registry.load("planner", name))["options"]
+    options = {option: info.default for option, info in kind.model_fields.items() if option != "max_tokens"}
+    assert set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", OPTIONS[name]))) == set(options)
+    for option, number in re.findall(r"`(\w+)` \((\d+)\b", OPTIONS[name]):
+        assert options[option] == int(number), option
 
 
 @pytest.mark.parametrize(
