@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,9 +16,11 @@ from scaffold.interfaces import Answer, Backend, Question, ReviewContext, Surrou
 from scaffold.machinery.run import Outcome
 from scaffold.testing import ManualClock, Scripted
 from scaffold.testing.judging import Story, read_story
+from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.review import MonitorSpec, Subject
 
+T = TypeVar("T")
 Says = Verdict | Exception | Callable[..., Any] | None
 
 
@@ -64,6 +67,10 @@ class Person:
         if said is None or isinstance(said, Answer):
             return said
         return Answer(id=question.id, digest=question.digest, granted=said == "yes", value=said, by="a person")
+
+
+async def _unsynced(_descriptor: int) -> None:
+    """Threads would wake nobody there."""
 
 
 class World:
@@ -129,6 +136,17 @@ class World:
     def solve(self, planner: Any, script: Any = "ok", *, task: Mapping[str, Any] | None = None, **more: Any) -> Outcome:
         """Solve a task; `task` holds what it has beyond its prompt."""
         return self.agent(planner, script, **more).solve_sync(Task(**{"prompt": "do it", **(task or {})}))
+
+    def in_its_own_time(self, work: Callable[[FileJournal], Coroutine[Any, Any, T]]) -> tuple[T, float]:
+        """Do it in a loop whose time passes only where everything waits; gives what came of it, and how long it took.
+
+        Runs go into the journal that it is given, which leaves out what needs a thread.
+        """
+        loop = SeededLoop(random.Random(3))
+        done = loop.run_until_complete(work(FileJournal(self.folder / "runs", apart=True, fsync=_unsynced)))
+        took = loop.elapsed
+        loop.drain()
+        return done, took
 
     def story(self, outcome: Outcome) -> Story:
         """What the trace of a run says, read without the core's own reader."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from scaffold import Planning, Task, Verdict, act, think, together
 from scaffold.odds.monitorability import gather, reading_of
 from scaffold.testing import Scripted
-from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.chain import Chain
 from scaffold.trace.files import FileJournal
 from scaffold.trace.records import read_files
@@ -53,25 +51,17 @@ def chain(_: Task) -> Planning[str]:
     return "done"
 
 
-async def unsynced(_descriptor: int) -> None:
-    """Threads would wake nobody there."""
-
-
 def in_its_own_time(world: World, planner: Any, monitors: list[Any], **more: Any) -> tuple[Outcome, float]:
     """A run in a loop whose time passes only where everything waits; gives the outcome and the seconds it took."""
-    loop = SeededLoop(random.Random(3))
-    thinker, judge = (Scripted(lambda _: Sample(0, "7", reasoning="it is 7"), delay=1.0) for _ in range(2))
-    agent = world.agent(
-        planner,
-        None,
-        backends={"default": thinker, "judge": judge},
-        monitors=monitors,
-        journal=FileJournal(world.folder / "runs", apart=True, fsync=unsynced),
-    )
-    outcome = loop.run_until_complete(agent.solve(Task.model_validate({"prompt": "do it", **more})))
-    took = loop.elapsed
-    loop.drain()
-    return outcome, took
+    backends = {
+        name: Scripted(lambda _: Sample(0, "7", reasoning="it is 7"), delay=1.0) for name in ("default", "judge")
+    }
+
+    async def solve(journal: FileJournal) -> Outcome:
+        agent = world.agent(planner, None, backends=backends, monitors=monitors, journal=journal)
+        return await agent.solve(Task.model_validate({"prompt": "do it", **more}))
+
+    return world.in_its_own_time(solve)
 
 
 def test_a_chain_does_not_wait_for_what_only_observes(world: World) -> None:

@@ -31,6 +31,9 @@ from scaffold.vocabulary.models import Prices, Profile, Request, Usage
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
 
+    from scaffold.machinery.run import Outcome
+    from scaffold.trace.files import FileJournal
+
 PRICED = Profile(backend="p", model="m", context=1000, prices=Prices(0.0, 1_000_000.0), can=frozenset({"n"}))
 UNPRICED = Profile(backend="p", model="m-1", context=1000, prices=None)
 
@@ -159,20 +162,20 @@ def test_seconds_end_the_run_but_never_an_action(world: World, watcher: type[Wat
 
     @action(effect="irreversible")
     async def slow() -> str:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(20)
         finished.append("done")
         return "done"
 
     def planner(_: Task) -> Planning[None]:
         yield from together(act("slow", {}), think("solve", "x"))
 
-    outcome = world.solve(
-        planner,
-        Scripted("x", delay=30.0),
-        monitors=[watcher(Verdict(decision="allow"))],
-        actions=[slow],
-        task={"budget": {"seconds": 0.1}},
-    )
+    async def solve(journal: FileJournal) -> Outcome:
+        allowing = [watcher(Verdict(decision="allow"))]
+        agent = world.agent(planner, Scripted("x", delay=30.0), monitors=allowing, actions=[slow], journal=journal)
+        return await agent.solve(Task(prompt="x", budget=Budget(seconds=10)))
+
+    outcome, took = world.in_its_own_time(solve)
+    assert 20 <= took < 21
     assert (outcome.status, finished) == ("exhausted", ["done"])
     assert "seconds" in outcome.reason
     assert [each.status for each in outcome.actions] == ["performed"]
