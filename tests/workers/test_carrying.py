@@ -169,6 +169,29 @@ def test_a_worker_that_lacks_what_a_run_needs_leaves_it_to_others(
     assert len(EffectLedger(office.folder / "effects").lines()) == 1
 
 
+@pytest.mark.parametrize(
+    "fault", [OSError(24, "Too many open files", "a/b"), MemoryError(), ZeroDivisionError("a fault of somebody's")]
+)
+def test_whatever_befalls_one_worker_leaves_the_run_to_others(
+    fault: Exception, office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told of and put off: an engine that met the fault itself would never hand the run out again."""
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        def fails(*_: object, **__: object) -> None:
+            raise fault
+
+        with monkeypatch.context() as here:
+            here.setattr(journal, "folder", fails)
+            assert (await carrier.carry(run) or 0.0) > 0.0
+        assert await carrier.carry(run) is None
+
+    carried(office, work)
+    assert f"cannot go on here: {type(fault).__name__}" in caplog.text
+    assert ("Traceback" in caplog.text) == isinstance(fault, ZeroDivisionError)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
 def test_a_worker_with_a_changed_planner_leaves_a_run_to_one_with_the_old(office: Office) -> None:
     """As while workers are replaced one after another: the new one says what differs, and does nothing."""
     planner = office.folder / "planner.py"

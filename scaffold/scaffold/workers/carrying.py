@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold import taskfile
 from scaffold.assembly import read_start
-from scaffold.errors import BadInput, JournalFailed, PlannerError, RunHeld, TraceError, UnknownRun
+from scaffold.errors import JournalFailed, RunHeld, ScaffoldError, UnknownRun
 from scaffold.trace.folders import last_event
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
@@ -112,9 +112,10 @@ class Carrier:
         except JournalFailed as error:
             _log.warning("run %s: %s", run, error)
             return pause
-        except (BadInput, PlannerError, TraceError) as error:
-            # It may be this worker: other plug-ins, another version, a folder that is not there.
-            _log.error("run %s cannot go on here: %s: %s", run, type(error).__name__, error)
+        except Exception as error:  # noqa: BLE001 - an engine that met it would never hand the run out again
+            # It may be this worker: other plug-ins, another version, a folder that is not there, a disk that is full.
+            ours = not isinstance(error, (ScaffoldError, OSError, MemoryError))
+            _log.error("run %s cannot go on here: %s: %s", run, type(error).__name__, error, exc_info=ours)
             return max(pause, _ELSEWHERE_S)
 
     def _last(self, run: str) -> ev.Event | None:
