@@ -1,8 +1,8 @@
 """Baselines of models' inner signals, learned from the traces of other runs; `latent` holds answers against them.
 
-    python -m scaffold_monitors.baselines --write baseline.json --answer-key RUN
+    python -m scaffold_monitors.baselines --write baseline.json --answers RUN
 
-Where it is known which answers were right (`--answer-key` names a run whose answers are taken for right), a logistic
+Where it is known which answers were right (`--answers` names a run whose answers are taken for right), a logistic
 regression on the standardised signals, and on their products where there are errors enough to learn those from, tells
 wrong from right ones; its threshold is set so that a wanted share of right answers lies above. Without a key it is only
 told how far an answer's signals lie from those that were seen.
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m scaffold_monitors.baselines", description=__doc__.split("\n\n")[0]
     )
     options.add_argument("--runs", type=Path, default=Path(".scaffold/runs"), help="folder of the runs")
-    options.add_argument("--answer-key", default="", help="a run whose answers are taken for right")
+    options.add_argument("--answers", default="", help="a run whose answers are taken for right")
     options.add_argument(
         "--false-positives", type=float, default=FALSE_POSITIVES, help="share of right answers flagged"
     )
@@ -232,8 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from scaffold.odds.measured import key_of
 
-        key = key_of(said.runs / said.key) if said.key else None
-        folders = [each for each in sorted(said.runs.iterdir()) if each.is_dir() and each.name != said.key]
+        key = key_of(said.runs / said.answers) if said.answers else None
+        folders = [each for each in sorted(said.runs.iterdir()) if each.is_dir() and each.name != said.answers]
         found = rows_of(folders, key)
         made = [fit(whose, rows, false_positives=said.false_positives) for whose, rows in sorted(found.items())]
         if not made:

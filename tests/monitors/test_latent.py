@@ -116,7 +116,7 @@ def test_from_runs_to_a_file_to_flags(tmp_path: Path, capsys: pytest.CaptureFixt
     for seed in range(2, 8):
         solve(runs, Inner(0.35, seed), [])
     file = tmp_path / "baseline.json"
-    assert main(["--runs", str(runs), "--answer-key", key, "--write", str(file)]) == 0
+    assert main(["--runs", str(runs), "--answers", key, "--write", str(file)]) == 0
     assert "solve by inner:m: 900 answers" in capsys.readouterr().err
     (known,) = msgspec.json.decode(file.read_bytes(), type=Baselines).baselines
     assert 200 < known.wrong < 400

@@ -13,7 +13,7 @@ from scaffold.cli.export import export
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.import_ import import_
 from scaffold.cli.integrity import key, sign, verify
-from scaffold.cli.options import journal_at, json_option, runs_option
+from scaffold.cli.options import answers_option, journal_at, json_option, right_answers, runs_option
 from scaffold.cli.report import report
 from scaffold.cli.retention import compress, prune
 from scaffold.cli.review import review
@@ -71,27 +71,22 @@ def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
 
 
 @audit.command()
-@click.option(
-    "--answer-key",
-    "key",
-    metavar="RUN",
-    help="A run whose answers are taken for right; else what most samples agree on.",
-)
+@answers_option
 @click.option("--write", metavar="FILE", type=click.Path(path_type=Path), help="Write corrections, for `sampling`.")
 @click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw reliability diagrams (PNG, SVG).")
 @json_option
 @runs_option
-def calibration(key: str | None, write: Path | None, plot: Path | None, as_json: bool, runs: Path | None) -> None:
+def calibration(answers: str | None, write: Path | None, plot: Path | None, as_json: bool, runs: Path | None) -> None:
     """Say how well the confidence that steps stated has fitted what was seen, per backend and kind of step.
 
     All runs are read. Brier is 0 where every statement was so, 0.25 for a coin; the error is how far what was stated
     lies from what was seen. `corrected` is what remains after correction, learned from other statements.
     """
     from scaffold.odds import calibration as odds
-    from scaffold.odds.measured import Measured, key_of
+    from scaffold.odds.measured import Measured
 
     journal = journal_at(runs)
-    known = key_of(journal.folder(journal.find(key))) if key else None
+    known = right_answers(journal, answers)
     found = odds.statements(Measured().read(journal.folder(run) for run in journal.runs()), known)
     told = odds.scores(found, by_key=known is not None)
     if as_json:

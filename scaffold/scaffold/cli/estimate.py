@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaffold.cli.options import by_role, journal_at, json_option, runs_option
+from scaffold.cli.options import answers_option, by_role, journal_at, json_option, right_answers, runs_option
 from scaffold.cli.speech import count, plain
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _INDENT = 4
     metavar="P",
     help="The success to find votes for.",
 )
-@click.option("--answer-key", "key", metavar="RUN", help="A run whose answers are taken for right.")
+@answers_option
 @click.option("--run", "against", metavar="RUN", help="A run to hold the estimate against; it is not measured.")
 @click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="As for solve.")
 @runs_option
@@ -48,7 +48,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     tries: int | None,
     samples: int,
     wanted: float,
-    key: str | None,
+    answers: str | None,
     against: str | None,
     backends: tuple[str, ...],
     runs: Path | None,
@@ -57,15 +57,15 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
 
     What is known of its steps is read from the traces of earlier runs of the same file with the same backends. Where
     there is none, or with --tries, the task is tried first: every step is asked for several samples, and no action
-    that changes anything is run. Right is what the run of --answer-key says; without one, what most samples agree on.
+    that changes anything is run. Right is what the run of --answers says; without one, what most samples agree on.
     """
     from scaffold import taskfile
     from scaffold.odds.estimate import estimate as estimated
-    from scaffold.odds.measured import Measured, key_of
+    from scaffold.odds.measured import Measured
 
     journal = journal_at(runs)
     left_out = {journal.find(name) for name in (against,) if name}
-    right = key_of(journal.folder(journal.find(key))) if key else None
+    right = right_answers(journal, answers)
     built = taskfile.build(
         task,
         taskfile.Changes(backends=by_role(backends), plan_only=True),

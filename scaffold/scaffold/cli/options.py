@@ -15,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
+    from scaffold.odds.measured import Key
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -131,6 +132,28 @@ _CHANGES = (
     click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text."),
     click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can."),
 )
+
+
+def answers_option(command: Command) -> Command:
+    """`--answers RUN`: the run whose answers are right; `right_answers` reads them."""
+    return click.option(
+        "--answers",
+        metavar="RUN",
+        help="A run whose answers are taken for right; else what most samples of a step agree on.",
+    )(command)
+
+
+def right_answers(journal: KeptRuns, run: str | None) -> Key | None:
+    """The answers of a run that are taken for right; None where no run was named.
+
+    Raises:
+        UnknownRun: there is no such run.
+    """
+    if run is None:
+        return None
+    from scaffold.odds.measured import key_of
+
+    return key_of(journal.folder(journal.find(run)))
 
 
 def json_option(command: Command) -> Command:

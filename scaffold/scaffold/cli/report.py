@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from scaffold.cli.integrity import evidence_options, verified
-from scaffold.cli.options import journal_at, run_argument, runs_option
-
-if TYPE_CHECKING:
-    from scaffold.interfaces import KeptRuns
-    from scaffold.odds.measured import Key
+from scaffold.cli.options import answers_option, journal_at, right_answers, run_argument, runs_option
 
 _MEGA = 1e6
 
@@ -27,9 +22,7 @@ _MEGA = 1e6
     help="Where to write, - for stdout [RUN.html].",
 )
 @click.option("--no-content", is_flag=True, help="Leave out prompts, reasoning, arguments and outputs.")
-@click.option(
-    "--answers", metavar="RUN", help="A run whose answers are taken for right, to hold stated confidence against."
-)
+@answers_option
 @click.option(
     "--reviews",
     metavar="DIR",
@@ -56,21 +49,17 @@ def report(
     stands beside what was said then. It holds what the trace holds, so only its owner may read the file;
     `--no-content` writes one that can be shown to others.
     """
-    from scaffold.odds.within import Within
+    from scaffold.odds.run_calibration import RunCalibration
     from scaffold.projections.report.page import write_report
 
     journal = journal_at(runs)
     folder = journal.folder(journal.find(run))
     target = output or Path(f"{folder.name}.html")
     found = verified(folder, against, key)
-    right = _right(journal, answers) if answers else None
-    written = write_report(folder, target, found, confidences=Within(right), content=not no_content, reviews=reviews)
+    right = right_answers(journal, answers)
+    written = write_report(
+        folder, target, found, confidences=RunCalibration(right), content=not no_content, reviews=reviews
+    )
     size = f", {written.bytes / _MEGA:.1f} MB" if written.bytes else ""
     click.echo(f"wrote {target}: {written.events:,} events{size}", err=not target.is_file())
     click.echo(click.style(found.sentence(), fg="green" if found.ok else "yellow"), err=True)
-
-
-def _right(journal: KeptRuns, run: str) -> Key:
-    from scaffold.odds.measured import key_of
-
-    return key_of(journal.folder(journal.find(run)))

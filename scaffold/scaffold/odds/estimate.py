@@ -153,7 +153,7 @@ def estimate(
     said = ["a task counts as right when every step is; a planner that checks or revises can do better"]
     if any(step.measured == "agreement" for step in steps):
         said.append(
-            "without a key, errors that all samples share cannot be seen: success is at most this (--answer-key RUN)"
+            "without a key, errors that all samples share cannot be seen: success is at most this (--answers RUN)"
         )
     short = Counter(run.status for run in measured.runs if run.status != "solved")
     if short:

@@ -38,7 +38,7 @@ from scaffold.errors import ActionError
 from scaffold.interfaces import Answer, Surroundings
 from scaffold.machinery.rereading import reread
 from scaffold.machinery.run import Outcome
-from scaffold.odds.within import Within
+from scaffold.odds.run_calibration import RunCalibration
 from scaffold.projections.report.page import Written, write_report
 from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.files import FileJournal
@@ -172,7 +172,7 @@ class Studio:
         """Write the report of a run, and take it apart."""
         folder, output = self.runs / run, self.folder / name
         found = verify_run(folder)
-        written = write_report(folder, output, found, confidences=Within(), **more)
+        written = write_report(folder, output, found, confidences=RunCalibration(), **more)
         return Report(output, written)
 
 

@@ -16,7 +16,7 @@ from tests.projections.report.conftest import HOSTILE, ODD, QUOTE, rewrite
 
 from scaffold import Planning, Task, Verdict, act, think
 from scaffold.errors import BadInput
-from scaffold.odds.within import Within
+from scaffold.odds.run_calibration import RunCalibration
 from scaffold.projections.report.page import write_report
 from scaffold.projections.report.reading import Told
 from scaffold.projections.report.rows import Rows
@@ -392,6 +392,6 @@ def test_a_link_stays_a_link_and_a_pipe_is_written_to(studio: Studio) -> None:
     os.mkfifo(pipe)
     with ThreadPoolExecutor() as executor:
         read = executor.submit(pipe.read_text)
-        write_report(studio.runs / run, pipe, verify_run(studio.runs / run), confidences=Within())
+        write_report(studio.runs / run, pipe, verify_run(studio.runs / run), confidences=RunCalibration())
         assert read.result() == text
     assert pipe.is_fifo()

@@ -9,7 +9,7 @@ from tests.core.conftest import World
 from scaffold import Confidence, Planning, Task, several, think
 from scaffold.odds.calibration import scores, statements
 from scaffold.odds.measured import Measured, key_of
-from scaffold.odds.within import Within
+from scaffold.odds.run_calibration import RunCalibration
 from scaffold.trace.chain import Chain, body_of
 from scaffold.trace.records import read_files
 from scaffold.vocabulary import events as ev
@@ -30,7 +30,7 @@ def unsure(_: Task) -> Planning[int]:
     return 1
 
 
-def _followed(folder: Path, within: Within) -> list[dict[str, object]]:
+def _followed(folder: Path, within: RunCalibration) -> list[dict[str, object]]:
     asked = {}
     chain = Chain()
     for record in read_files(folder):
@@ -52,10 +52,10 @@ def test_it_says_of_one_run_what_is_said_of_many(tmp_path: Path) -> None:
     script = {"puzzle": [Sure(answer=answer, sure=sure).model_dump_json() for answer, sure in said * 5], "words": "yes"}
     folder = world.folder / "runs" / world.solve(unsure, script).run
     found = Measured().read([folder])
-    assert _followed(folder, Within()) == msgspec.to_builtins(scores(statements(found), by_key=False))
+    assert _followed(folder, RunCalibration()) == msgspec.to_builtins(scores(statements(found), by_key=False))
     key = key_of(folder)
     by_key = msgspec.to_builtins(scores(statements(found, key), by_key=True))
-    assert _followed(folder, Within(key)) == by_key
+    assert _followed(folder, RunCalibration(key)) == by_key
     (score,) = by_key
     assert (score["count"], score["right"], score["measured"]) == (20, 0.75, "key")
 
@@ -63,7 +63,7 @@ def test_it_says_of_one_run_what_is_said_of_many(tmp_path: Path) -> None:
 def test_a_trace_of_any_shape_is_no_statement() -> None:
     """Whoever wrote the trace may not be us: what has not the shape of a statement is none."""
     opening = ev.StepAsked(step="solve")
-    within = Within()
+    within = RunCalibration()
     for asked in (None, 5, [], [1, 2, 3, 4, "text"], ["a", "b", "c", [], Sure.model_json_schema()]):
         for content in ({}, {"samples": 5}, {"samples": [1, {"text": 5}, {"text": "[1"}]}):
             within.take(opening, asked, content)

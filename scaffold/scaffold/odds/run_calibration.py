@@ -23,7 +23,7 @@ _PLACES = 3  # decimals of a stated confidence that are told apart, so that what
 _SCHEMA = 4  # where in what was asked
 
 
-class Within:
+class RunCalibration:
     """Follows the answered steps of one run.
 
     Args:
