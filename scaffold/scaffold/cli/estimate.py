@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scaffold.cli.options import answers_option, by_role, journal_at, json_option, right_answers, runs_option
+from scaffold.cli.options import answers_option, backends_option, journal_at, json_option, right_answers, runs_option
 from scaffold.cli.speech import count, plain
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _INDENT = 4
 )
 @answers_option
 @click.option("--run", "against", metavar="RUN", help="A run to hold the estimate against; it is not measured.")
-@click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="As for solve.")
+@backends_option
 @runs_option
 def estimate(  # noqa: PLR0917 - click passes each by its name
     task: Path,
@@ -50,7 +50,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     wanted: float,
     answers: str | None,
     against: str | None,
-    backends: tuple[str, ...],
+    backends: dict[str, str],
     runs: Path | None,
 ) -> None:
     """Say how likely a task comes out right, and what it will take.
@@ -68,7 +68,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     right = right_answers(journal, answers)
     built = taskfile.build(
         task,
-        taskfile.Changes(backends=by_role(backends), plan_only=True),
+        taskfile.Changes(backends=backends, plan_only=True),
         journal=journal,
         oversample=samples,
     )
