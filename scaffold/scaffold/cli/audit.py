@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from scaffold.cli.report import report
 from scaffold.cli.retention import compress, prune
 from scaffold.cli.review import review
 from scaffold.cli.show import show
+from scaffold.cli.speech import json_text, plain
 from scaffold.cli.why import why
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_(as_json: bool, runs: Path | None) -> None:
         with contextlib.suppress(FileNotFoundError):  # removed while we looked
             found.append(_row(journal, run))
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_text(found))
         return
     if not found:
         click.echo(f"no runs in {journal.name}")
@@ -53,7 +53,6 @@ def list_(as_json: bool, runs: Path | None) -> None:
 
 
 def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
-    from scaffold.cli.speech import plain
     from scaffold.trace.folders import first_event, last_event, status
 
     folder = journal.folder(run, brief=True)
@@ -92,7 +91,7 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
     if as_json:
         import msgspec
 
-        click.echo(json.dumps(msgspec.to_builtins(told)))
+        click.echo(json_text(msgspec.to_builtins(told)))
     elif not told:
         click.echo(f"no step in {journal.name} has stated a confidence that can be held against anything")
     for score in () if as_json else told:
@@ -123,7 +122,6 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
     All runs are read. A share of 1 means that no probe found anything wrong; what permissions go by is the interval's
     lower end, so that a few probes permit little.
     """
-    from scaffold.cli.speech import plain
     from scaffold.odds.monitorability import gather, save
 
     journal = journal_at(runs)
@@ -132,7 +130,7 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
     if as_json:
         import msgspec
 
-        click.echo(json.dumps(msgspec.to_builtins(known)))
+        click.echo(json_text(msgspec.to_builtins(known)))
     elif not known.figures:
         click.echo(f"no step in {journal.name} was probed: name `faithfulness` or `consistency` among the monitors")
     for figure in () if as_json else known.figures:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import answers_option, backends_option, journal_at, json_option, right_answers, runs_option
-from scaffold.cli.speech import count, plain
+from scaffold.cli.speech import count, json_text, plain
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
@@ -90,7 +89,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
         import msgspec
 
         said = msgspec.to_builtins(found) | {"taken": [_facts(run) for run in taken]}
-        click.echo(json.dumps(_plain(said)))
+        click.echo(json_text(_plain(said)))
     else:
         click.echo("\n".join(_text(found, taken[0] if taken else None)))
 

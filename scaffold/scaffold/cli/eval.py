@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -134,15 +134,12 @@ def _show(path: Path, order: list[Cell], plots: Path | None, *, as_json: bool) -
     cells = by_cell(scored_rows(path), [cell.name for cell in order])
     axes = by_axis(scored_rows(path), [cell.labels for cell in order])
     if as_json:
-        _print_json(
-            {
-                "cells": {name: each.plain() for name, each in cells.items()},
-                "axes": {
-                    axis: {label: each.plain() for label, each in labels.items()} for axis, labels in axes.items()
-                },
-                "results": str(path),
-            }
-        )
+        told = {
+            "cells": {name: each.plain() for name, each in cells.items()},
+            "axes": {axis: {label: each.plain() for label, each in labels.items()} for axis, labels in axes.items()},
+            "results": str(path),
+        }
+        click.echo(json_text(told))
     elif cells:
         click.echo("\n".join(table(cells)))
         for axis, labels in axes.items():
@@ -153,10 +150,6 @@ def _show(path: Path, order: list[Cell], plots: Path | None, *, as_json: bool) -
 
         for drawn in draw(cells, plots):
             click.echo(f"drawn: {drawn}", err=True)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json_text(value))
 
 
 @evaluate.command()
@@ -174,6 +167,6 @@ def compare(first: Path, second: Path, cell: str, other: str, as_json: bool) -> 
 
     made = comparing(first, second, (cell, other))
     if as_json:
-        _print_json([each.plain() for each in made])
+        click.echo(json_text([each.plain() for each in made]))
         return
     click.echo("\n\n".join("\n".join(each.lines()) for each in made))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from scaffold.cli.options import journal_at, json_option, runs_option
-from scaffold.cli.speech import count, plain
+from scaffold.cli.speech import count, json_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,7 @@ def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
     faults: list[str] = []
     rows = [row for file in files for row in asyncio.run(_import(journal, file, faults))]
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json_text(rows))
     for row in () if as_json else rows:
         what = f"{count(row['steps'], 'step')}, {count(row['actions'], 'action')}"
         known = " (imported already)" if row["known"] else ""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from scaffold.cli.speech import json_text, line
+
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
@@ -39,9 +41,7 @@ def plugins(as_json: bool, check: bool, monitor: str | None) -> None:
         for family in get_args(entries.Family)
     }
     if as_json:
-        import json
-
-        click.echo(json.dumps(told))
+        click.echo(json_text(told))
         return
     for family, plugins_ in told.items():
         click.secho(family, bold=True)
@@ -60,7 +60,6 @@ def _installed(family: Any) -> dict[str, EntryPoint]:
 def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str, Any]:
     """What is told of one plug-in, as JSON values."""
     from scaffold import entries
-    from scaffold.cli.speech import line
     from scaffold.errors import BrokenPlugin, MissingExtra
 
     told: dict[str, Any] = {"name": name, "from": entries.version_of(entry), "about": "", "broken": ""}
@@ -112,9 +111,7 @@ def _one_monitor(name: str, *, as_json: bool, check: bool) -> None:
         raise UnknownPlugin("monitor", name, known)
     told = _told("monitor", name, known[name], check=check)
     if as_json:
-        import json
-
-        click.echo(json.dumps(told))
+        click.echo(json_text(told))
         return
     _show(told)
     if "property" not in told:

@@ -12,6 +12,7 @@ import click
 
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import by_name, json_option
+from scaffold.cli.speech import json_text, line, lines, plain
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, ActionSource
@@ -110,9 +111,8 @@ def explain(
     if as_json:
         reasons = [{"decision": each.decision, "where": each.where, "why": each.why} for each in said.reasons]
         told = {"call": name, "decision": said.decision, "kinds": said.kinds, "roles": said.roles, "reasons": reasons}
-        click.echo(json.dumps(told))
+        click.echo(json_text(told))
         return
-    from scaffold.cli.speech import line, plain
 
     click.echo(f"{said.decision}: {plain(name)} is {', '.join(said.kinds)}")
     for each in said.reasons:
@@ -147,7 +147,6 @@ def _inputs_of(task: Path | None) -> dict[str, Any]:
 
 
 def _say(faults: Sequence[Exception]) -> None:
-    from scaffold.cli.speech import lines
 
     for fault in faults:
         click.echo(lines(str(fault)), err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.options import journal_at, json_option, runs_option
-from scaffold.cli.speech import count
+from scaffold.cli.speech import count, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +64,7 @@ def prune(
     if as_json:
         import msgspec
 
-        click.echo(json.dumps([msgspec.to_builtins(each) for each in pruned]))
+        click.echo(json_text([msgspec.to_builtins(each) for each in pruned]))
     for each in () if as_json else pruned:
         if each.passed_over:
             click.echo(f"{each.run}: passed over: {each.passed_over}")

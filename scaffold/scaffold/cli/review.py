@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import by_role, journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import count, line, plain
+from scaffold.cli.speech import count, json_text, line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,9 @@ def review(
     journal = journal_at(runs)
     found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
     if as_json:
-        click.echo(json.dumps(_plain(found)))
+        import msgspec
+
+        click.echo(json_text(msgspec.to_builtins(found)))
         return
     for text in _told(found):
         click.echo(text)
@@ -115,13 +117,6 @@ def _monitors(said: Sequence[str]) -> list[Monitor]:
         twice = max(names, key=names.count)
         raise click.BadParameter(f"{twice!r} is named twice: give it all its settings once", param_hint="--monitor")
     return made
-
-
-def _plain(found: Rereading) -> dict[str, Any]:
-    import msgspec
-
-    told: dict[str, Any] = msgspec.to_builtins(found)
-    return told
 
 
 def _told(found: Rereading) -> Iterator[str]:

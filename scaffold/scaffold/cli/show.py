@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, run_argument, runs_option
-from scaffold.cli.speech import plain
+from scaffold.cli.speech import json_text, plain
 
 if TYPE_CHECKING:
     from scaffold.cli.narration import Told
@@ -155,7 +155,7 @@ def _show_json(links: Iterator[Link]) -> None:
     for link in links:
         event = json.loads(encode(link.event))
         # Letters that a terminal might obey stay escaped.
-        click.echo(json.dumps({**event, "content": body_of(link.content)}))
+        click.echo(json_text({**event, "content": body_of(link.content)}))
 
 
 def _links(journal: KeptRuns, run: str, *, follow: bool) -> Iterator[Link]:

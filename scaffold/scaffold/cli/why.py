@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import line, plain, sentence
+from scaffold.cli.speech import json_text, line, plain, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def why(run: str, action: str, as_json: bool, most: int, runs: Path | None) -> N
     folder = journal.folder(journal.find(run))
     found = reasons(lambda: links(folder), action, most=most)
     if as_json:
-        click.echo(json.dumps(described(found)))
+        click.echo(json_text(described(found)))
         return
     for text in _told(found):
         click.echo(plain(text))
