@@ -62,7 +62,7 @@ def test_a_trace_is_shown_in_part(audit: Command) -> None:
 def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: Evidence, tmp_path: Path) -> None:
     """A kind that there is none of, a damaged trace, content that is no file: each is named."""
     status, _, err = audit("show", "last", "--kind", "bogus")
-    assert (status, "no kind of event begins with 'bogus': run, key, step" in err) == (2, True), err
+    assert (status, "no kind of event begins with 'bogus': run, budget, key, step" in err) == (2, True), err
     evidence.write("trace.jsonl", [b"nonsense\n", *evidence.spine[1:]])
     status, _, err = audit("show", "last")
     assert (status, "`scaffold audit verify` says what can still be believed" in err) == (2, True), err
