@@ -22,7 +22,7 @@ from scaffold import (
     together,
 )
 from scaffold.errors import ActionRefused
-from scaffold.interfaces import Answer, Surroundings
+from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.vocabulary.review import Objection, Subject
 
 if TYPE_CHECKING:
@@ -187,6 +187,66 @@ def test_the_cores_own_rules_come_before_any_monitor(
     assert monitor.seen == []
     assert world.done == []
     assert outcome.actions[0].status == "refused"
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ({"actions": 1}, "budget of 1 actions has no room for 2 more"),
+        ({"usd": 3.5}, "budget of 3.5 usd has no room for 4"),
+    ],
+)
+def test_a_plan_that_costs_more_than_the_budget_is_refused_unread(
+    world: World, watcher: type[Watcher], budget: dict[str, Any], said: str
+) -> None:
+    """All its actions together have to fit: nothing of it is begun, and a part that fits may be proposed again."""
+    monitor = watcher()
+
+    def planner(_: Task) -> Planning[Any]:
+        calls = [Planned("pay", {"invoice": name}) for name in ("i1", "i2")]
+        whole = yield from propose(Plan(calls))
+        part = yield from propose(Plan(calls[:1]))
+        return [each.feedback for each in whole.objections], whole.allowed, part.allowed
+
+    outcome = world.solve(planner, monitors=[monitor], task={"budget": budget})
+    (feedback,), whole, part = outcome.answer
+    assert said in feedback
+    assert (whole, part) == (False, True)
+    assert [len(subject.plan) for subject in monitor.seen] == [1]
+
+
+class Together:
+    """An approver who says yes to all once so many were asked about."""
+
+    def __init__(self, number: int) -> None:
+        self._all = asyncio.Barrier(number)
+
+    async def ask(self, question: Question) -> Answer:
+        """Wait for the others."""
+        await self._all.wait()
+        return Answer(id=question.id, digest=question.digest, granted=True, by="ann")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "task", "said"),
+    [
+        ("pay", {"invoice": "i1"}, {}, "it was done already, or may have been, by this run"),
+        ("post", {"text": "hello"}, {"budget": {"actions": 1}}, "budget of 1 actions has no room"),
+    ],
+)
+def test_what_another_branch_did_while_a_call_waited_for_a_person_counts(
+    world: World, watcher: type[Watcher], name: str, arguments: dict[str, Any], task: dict[str, Any], said: str
+) -> None:
+    """Two calls are approved at once, and there is room for one: it is done once, and the other is refused."""
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from together(doing(name, **arguments)(_), doing(name, **arguments)(_)))
+
+    monitors = [watcher(Verdict(decision="escalate"))]
+    outcome = world.solve(planner, monitors=monitors, approvers=[Together(2)], task=task)
+    assert len(world.done) == 1
+    (refused,) = (each for each in outcome.answer if each.startswith("ActionRefused"))
+    assert said in refused
 
 
 def _bare(name: str) -> Any:
@@ -458,3 +518,34 @@ def test_a_call_that_is_changed_while_it_waits_for_a_person_is_not_performed(
     outcome = world.solve(planner, monitors=[watcher(review)], actions=[world.pay, look], approvers=[away])
     assert world.done == []
     assert "was changed while it waited" in outcome.reason
+
+
+def test_a_plan_that_is_changed_while_it_waits_for_a_person_is_not_allowed(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """A plan is approved as it was shown: what is written into its arguments meanwhile was not."""
+    away = person(None)
+    mine: dict[str, Any] = {"invoice": "i1", "cents": 5}
+
+    @action(effect="read")
+    async def look() -> str:
+        while not away.asked:  # noqa: ASYNC110 - it is another's doing
+            await asyncio.sleep(0.01)
+        mine["cents"] = 666
+        await asyncio.sleep(0.02)
+        (run,) = world.journal.runs()
+        said = Answer(id=away.asked[0].id, digest=away.asked[0].digest, granted=True, by="ann")
+        await world.journal.post(run, said)
+        return "seen"
+
+    def review(subject: Subject) -> Any:
+        return Verdict(decision="escalate" if subject.plan[0].action == "pay" else "allow")
+
+    def planner(_: Task) -> Planning[None]:
+        planned = Planned("pay", {})
+        planned.arguments = mine
+        yield from together(propose(Plan([planned])), act("look", {}))
+
+    outcome = world.solve(planner, monitors=[watcher(review)], actions=[world.pay, look], approvers=[away])
+    assert "was changed while it waited" in outcome.reason
+    assert "plan.decided" not in world.kinds(outcome)

@@ -11,7 +11,21 @@ from typing import Any
 
 import pytest
 
-from scaffold import Call, Planning, Scaffold, Task, Verdict, act, action, think, together
+from scaffold import (
+    Call,
+    Plan,
+    Planned,
+    Planning,
+    Scaffold,
+    Task,
+    Verdict,
+    act,
+    action,
+    note,
+    propose,
+    think,
+    together,
+)
 from scaffold.errors import PlanChanged, RunHeld, StepFailed
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.testing import Scripted
@@ -131,12 +145,15 @@ def test_a_changed_planner_is_told_apart(tmp_path: Path) -> None:
     assert trace.read_bytes() == before
 
 
-def asking(word: str = "it", returns: Any = str, put: str = "it") -> Callable[[Task], Planning[str]]:
-    """A planner that thinks once and acts once."""
+def asking(
+    word: str = "it", returns: Any = str, put: str = "it", name: str = "put", noted: str = "done"
+) -> Callable[[Task], Planning[str]]:
+    """A planner that thinks once, acts once and notes it."""
 
     def planner(_task: Task) -> Planning[str]:
         yield from think("understand", word, returns=returns)
-        done = yield from act("put", {"what": put})
+        done = yield from act(name, {"what": put})
+        yield from note(noted)
         return str(done.value)
 
     return planner
@@ -148,6 +165,8 @@ def asking(word: str = "it", returns: Any = str, put: str = "it") -> Callable[[T
         ({"word": "It"}, "at 0 .* step.asked"),
         ({"returns": int}, "at 0 .* step.asked"),
         ({"put": "It"}, "at 1 .* action"),
+        ({"name": "take"}, "at 1 .* action"),
+        ({"noted": "Done"}, "at 2 .* noted"),
     ],
 )
 def test_one_word_that_is_asked_otherwise_is_found(other: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -189,6 +208,37 @@ def test_an_action_that_declares_something_else_is_told_apart(other: dict[str, A
     with pytest.raises(PlanChanged, match=said):
         declaring(**other).resume_sync(run)
     assert declaring().resume_sync(run).status == "solved"
+
+
+def proposing(*planned: Planned) -> Callable[[Task], Planning[str]]:
+    """A planner that has a plan read."""
+
+    def planner(_task: Task) -> Planning[str]:
+        review = yield from propose(Plan(planned))
+        return str(review.allowed)
+
+    return planner
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Planned("put", {"what": "b"}, id="last", after=("first",)),
+        Planned("take", {"what": "b"}, id="second", after=("first",)),
+        Planned("put", {"what": "c"}, id="second", after=("first",)),
+        Planned("put", {"what": "b"}, id="second"),
+    ],
+    ids=["name", "action", "arguments", "order"],
+)
+def test_a_plan_that_is_proposed_otherwise_is_found(other: Planned, tmp_path: Path) -> None:
+    """Names, actions, arguments and order: a resumed planner that changes one gets no recorded review of its plan."""
+    first = Planned("put", {"what": "a"}, id="first")
+    second = Planned("put", {"what": "b"}, id="second", after=("first",))
+    whole = agent_in(tmp_path / "whole", proposing(first, second)).solve_sync(TASK)
+    cut_after(tmp_path / "whole", len(read_story(Path(whole.trace).parent).events) - 1, tmp_path / "cut")
+    with pytest.raises(PlanChanged, match=r"at 0 .* plan\.proposed"):
+        agent_in(tmp_path / "cut", proposing(first, other)).resume_sync(whole.run)
+    assert agent_in(tmp_path / "cut", proposing(first, second)).resume_sync(whole.run).answer == "True"
 
 
 def test_a_run_has_one_writer(tmp_path: Path) -> None:
