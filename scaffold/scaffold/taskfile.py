@@ -48,6 +48,7 @@ from scaffold.settings import (
     read_texts,
 )
 from scaffold.vocabulary.task import Goal, GoalKind, Task
+from scaffold.wrapping.scrubbing import holds_secret
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Action, ActionSource, Backend, Monitor
@@ -309,6 +310,7 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
         monitors = [*named, {"policy": {"file": policy}}]
     backends = read_backends(document)
     _warn_of_names("role", changes.backends, backends or {"default": ""})
+    _warn_of_passwords({**backends, **changes.backends})
     return {
         "file": document.path.name,
         "base": str(document.path.resolve().parent),
@@ -335,6 +337,15 @@ def _warn_of_names(what: str, given: Iterable[str], there: Collection[str], *, o
         close = "" if name in there else nearest(name, there, alike=_MISSPELT)
         if close:
             warnings.warn(f"the {of} has no {what} {name!r}{close}", stacklevel=2)
+
+
+def _warn_of_passwords(backends: Mapping[str, Any]) -> None:
+    """Say which backend is named by a URL that holds a password or a key: a resume builds it from the trace."""
+    for role, spec in backends.items():
+        for said in spec.values() if isinstance(spec, Mapping) else (spec,):
+            if isinstance(said, str) and holds_secret(said):
+                told = f"the URL of the backend {role!r} holds a password or a key, which the trace will hold too"
+                warnings.warn(f"{told}: name the variable of a key with `key_env`", stacklevel=2)
 
 
 def _made(

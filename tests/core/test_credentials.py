@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -85,8 +87,10 @@ def test_what_an_action_says_of_it_is_hidden(
         lambda token: json.dumps([token], ensure_ascii=False),
         lambda token: urlencode({"token": token}),
         lambda token: token.strip(),
+        lambda token: f'<input value="{html.escape(token)}">',
+        lambda token: f"Authorization: Basic {base64.b64encode(f'bob:{token}'.encode()).decode()}",
     ],
-    ids=["header", "repr", "ascii JSON", "JSON", "form", "stripped"],
+    ids=["header", "repr", "ascii JSON", "JSON", "form", "stripped", "HTML", "Basic"],
 )
 def test_it_is_hidden_however_it_is_written(world: World, monkeypatch: pytest.MonkeyPatch, said: Any) -> None:
     """With the line break that a mounted secret ends with, with marks that are escaped, as a form's field."""

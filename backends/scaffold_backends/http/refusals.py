@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import email.utils
 import json
@@ -11,10 +10,10 @@ import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from scaffold.errors import BackendError, BackendUnavailable, BadRequest, ContextOverflow, NotAuthorised
 from scaffold.vocabulary.characters import clean
+from scaffold.wrapping.scrubbing import hiding
 from scaffold_backends.http.recognise import recognised
 
 if TYPE_CHECKING:
@@ -81,19 +80,8 @@ class Origin:
 
     def hide(self, text: str) -> str:
         """Take the key out of a server's words, and put them on one line, not too many of them."""
-        text = _on_one_line(text)
-        for secret in (self.key, *self.secrets):
-            for written in _written(secret):
-                text = text.replace(written, "***")
+        text = hiding(dict.fromkeys((self.key, *self.secrets), "***"))(_on_one_line(text))
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-
-
-def _written(key: str) -> tuple[str, ...]:
-    """The ways in which a server may write a key: as it is, in a URL, in JSON, and in base 64."""
-    if not key:
-        return ()
-    told = base64.b64encode(key.encode("utf-8", "replace")).decode().rstrip("=")
-    return tuple(dict.fromkeys((key, quote(key, safe=""), quote(key), json.dumps(key)[1:-1], told)))
 
 
 class Refused(Exception):

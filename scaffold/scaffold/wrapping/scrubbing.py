@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from urllib.parse import quote, quote_plus
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import parse_qsl, quote, quote_plus
 
 REMOVED = "[secret removed]"
 
@@ -25,6 +27,7 @@ _SHAPES = re.compile(
     r"|(?<=://)[^/\s:@]+:[^/\s:@]+(?=@)",
     re.DOTALL,
 )
+_URL = re.compile(r"://(?:(?P<user>[^/?#]*)@)?[^?#]*(?:\?(?P<query>[^#]*))?")
 
 
 def hiding(secrets: Mapping[str, str]) -> Callable[[str], str]:
@@ -45,7 +48,7 @@ def hiding(secrets: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def _as_written(secret: str) -> set[str]:
-    """A secret as it is, in URLs and their forms, in JSON, as Python prints it.
+    """A secret as it is, in URLs and their forms, in JSON, as Python prints it, in HTML, and in Base64.
 
     White space around it, such as the line break at the end of a file, is often gone, or written out.
     """
@@ -53,7 +56,31 @@ def _as_written(secret: str) -> set[str]:
     for text in (secret, secret.strip()):
         quoted = json.dumps(text), json.dumps(text, ensure_ascii=False), repr(text)
         forms |= {text, quote(text, safe=""), quote(text), quote_plus(text), *(form[1:-1] for form in quoted)}
+        escaped = html.escape(text)  # of which there are several ways
+        forms |= {escaped, html.escape(text, quote=False), escaped.replace("&#x27;", "&#39;")}
+        forms |= {escaped.replace("&#x27;", "&apos;"), escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")}
+        forms |= set(_in_base64(text.encode("utf-8", "surrogatepass")))
     return forms - {""}
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """A secret within whatever is in Base64, such as `user:password` in a header: without letters that others share."""
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + secret).decode()
+        # Three bytes are four letters; the first and last are made of their neighbours too.
+        own = whole[(8 * before + 5) // 6 : 8 * (before + len(secret)) // 6]
+        if len(own) >= _SHORTEST:
+            yield own
+            yield own.replace("+", "-").replace("/", "_")
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text holds a URL with a password, or with something that is named like a secret."""
+    found = _URL.search(text)
+    if found is None:
+        return False
+    query = parse_qsl(found["query"] or "")
+    return ":" in (found["user"] or "") or any(_NAMES.search(name.replace("-", "_")) for name, _ in query)
 
 
 def scrubbed(text: str) -> str:
