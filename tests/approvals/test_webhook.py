@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -20,6 +21,7 @@ from scaffold.approvals.reaching import Waits
 from scaffold.approvals.webhook import Secret, Untrusted, Webhook, from_environment
 from scaffold.errors import BadInput
 from scaffold.interfaces import Answer
+from scaffold.trace.witnesses import WebhookWitness
 
 if TYPE_CHECKING:
     from tests.approvals.conftest import Office
@@ -107,6 +109,18 @@ def test_the_question_goes_out_signed(office: Office, receiver: Receiver) -> Non
     }
     assert message["answer"]["page"] == "http://127.0.0.1:1/"
     assert message["answer"]["command"] == f"scaffold approvals approve {outcome.run} {asked['id']}"
+
+
+def test_no_proxy_may_name_networks(office: Office, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook and a witness go round the proxy for the same servers as backends do."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "10.0.0.0/8,127.0.0.0/8")
+    assert solve(office, Webhook(receiver.url, SECRET)).status == "waiting"
+    assert len(receiver.got) == 1
+    asyncio.run(WebhookWitness(receiver.url).keep("run", 1, "{}"))
+    assert receiver.got[1][1] == b"{}"
 
 
 def test_a_signed_reply_is_the_answer(office: Office, receiver: Receiver) -> None:

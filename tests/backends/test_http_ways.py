@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from scaffold.errors import BackendUnavailable, BadInput, TaskError
+from scaffold.proxies import proxy_of
 from scaffold.registry import make_backend
-from scaffold_backends.http.proxies import proxy_of
 
 from .conftest import ask, gather, texts
 from .replay import Replay

@@ -19,7 +19,7 @@ import httpx
 import tenacity
 
 from scaffold.errors import BackendError, BackendUnavailable, BadResponse
-from scaffold_backends.http.proxies import proxy_of
+from scaffold.proxies import proxy_of
 from scaffold_backends.http.recognise import recognised
 from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, stream_refusal
 from scaffold_backends.http.sse import EventDecoder

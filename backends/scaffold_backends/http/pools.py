@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from scaffold.errors import BackendUnavailable
-from scaffold_backends.http.proxies import proxy_of
+from scaffold.proxies import proxy_of
 
 if TYPE_CHECKING:
     import ssl

@@ -20,6 +20,7 @@ import msgspec
 
 from scaffold.errors import BadInput
 from scaffold.interfaces import Answer
+from scaffold.proxies import proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,7 +119,8 @@ class Webhook:
             return None
         body = msgspec.json.encode(self._message(question))
         try:
-            async with httpx.AsyncClient(timeout=self._seconds) as client:
+            way = httpx.AsyncHTTPTransport(proxy=proxy_of(self._url))
+            async with httpx.AsyncClient(timeout=self._seconds, transport=way) as client:
                 status, headers, reply = await self._send(client, question.id, body)
         except (httpx.HTTPError, TimeoutError) as error:
             _log.warning("the webhook was not reached (%s): %s waits on", type(error).__name__, question.id)

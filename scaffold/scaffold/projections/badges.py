@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from scaffold.projections import environment
 from scaffold.projections.overlays import kind_of
+from scaffold.proxies import proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -233,7 +234,8 @@ class Badges:
         base = environment.traces_endpoint()
         for path in _OTLP_PATHS:
             base = base.removesuffix(path)
-        return httpx.Client(base_url=base, headers=headers(), timeout=_SECONDS)
+        way = httpx.HTTPTransport(proxy=proxy_of(base))
+        return httpx.Client(base_url=base, headers=headers(), timeout=_SECONDS, transport=way)
 
     def _send(self, client: httpx.Client) -> None:
         """Send what comes, until there is no more, or it was refused several times in a row."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scaffold.errors import BadInput
 from scaffold.interfaces import Claim
+from scaffold.proxies import proxy_of
 from scaffold.trace.files import FileJournal
 from scaffold.trace.places import is_database
 
@@ -70,7 +71,8 @@ class WebhookWitness:
         import httpx  # takes long, and most runs need none of it
 
         named = {"content-type": "text/plain; charset=utf-8", "x-scaffold-run": run, "x-scaffold-seq": str(seq)}
-        async with httpx.AsyncClient(timeout=_WEBHOOK_S) as client:
+        way = httpx.AsyncHTTPTransport(proxy=proxy_of(self._url))
+        async with httpx.AsyncClient(timeout=_WEBHOOK_S, transport=way) as client:
             reply = await client.post(self._url, content=note.encode(), headers=named)
             reply.raise_for_status()
 
