@@ -9,9 +9,10 @@ from typing import Annotated, Any, NoReturn, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from scaffold.errors import nearest
+from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once, shorter_than
+from scaffold.vocabulary.task import Task
 from scaffold_planners.answering import MaxTokens, PlannerOptions
 from scaffold_planners.levels import Circle, levels
 
@@ -140,6 +141,22 @@ class WorkflowOptions(PlannerOptions):
     def levels(self) -> list[list[str]]:
         """Ids in the order they are done, those that can be done at the same time together."""
         return levels({step.id: step.before for step in self.steps})
+
+    def check_task(self, task: Task) -> None:
+        """See that the inputs are there that steps name.
+
+        Raises:
+            TaskError: one is not, or is no list and a step is for each item of it.
+        """
+        names = [*task.inputs, PROMPT]
+        for place, step in enumerate(self.steps):
+            for number, name in enumerate(step.inputs):
+                if name not in names:
+                    said = f"step {step.id!r} sees {name!r}, which is no input of the task{nearest(name, names)}"
+                    raise TaskError(said, path=("planner", "options", "steps", place, "inputs", number))
+            if step.each in step.inputs and not isinstance(task.inputs.get(step.each or ""), list | tuple):
+                said = f"step {step.id!r} is for each of {step.each!r}, which is no list"
+                raise TaskError(said, path=("planner", "options", "steps", place, "each"))
 
     @model_validator(mode="after")
     def _is_a_dag(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scaffold.errors import GaveUp, StepFailed, StepRefused, TaskError, nearest
+from scaffold.errors import GaveUp, StepFailed, StepRefused
 from scaffold.planning import think, together
 from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
@@ -26,7 +26,7 @@ def workflow(task: Task, options: WorkflowOptions) -> Planning[Any]:
         GaveUp: a step has no acceptable answer; says which.
         StepRefused: oversight withheld what a step gave.
     """
-    _check_inputs(task, options)
+    options.check_task(task)
     known: dict[str, Reference[Any]] = {name: task.input(name) for name in task.inputs}
     known.setdefault(PROMPT, task.request)
     outputs: dict[str, Reference[Any]] = {}
@@ -70,15 +70,3 @@ def _do(
     except StepFailed as error:
         raise GaveUp(f"step {step.id!r}: {error}") from error
     return apply(lambda _items, *values: list(values), items, *thoughts)
-
-
-def _check_inputs(task: Task, options: WorkflowOptions) -> None:
-    names = [*task.inputs, PROMPT]
-    for place, step in enumerate(options.steps):
-        for number, name in enumerate(step.inputs):
-            if name not in names:
-                said = f"step {step.id!r} sees {name!r}, which is no input of the task{nearest(name, names)}"
-                raise TaskError(said, path=("planner", "options", "steps", place, "inputs", number))
-        if step.each in step.inputs and not isinstance(task.inputs.get(step.each or ""), list | tuple):
-            said = f"step {step.id!r} is for each of {step.each!r}, which is no list"
-            raise TaskError(said, path=("planner", "options", "steps", place, "each"))

@@ -122,6 +122,16 @@ class Scaffold(Assembly):
         self._planner, self._planner_name = planner_of(planner, options or {}, base or Path.cwd())
         self._running: dict[str, Engine] = {}
 
+    def check(self, task: Task) -> None:
+        """Find what cannot work before anything begins; `solve` and `resume` do so by themselves.
+
+        Raises:
+            BadInput: the task does not fit this agent.
+        """
+        super().check(task)
+        if isinstance(self._planner, registry.Bound):
+            self._planner.check(task)
+
     async def solve(self, task: Task | str, *, config: Mapping[str, Any] | None = None) -> Outcome:
         """Solve a task, of which a text is one without goals; gives an outcome however it ends.
 

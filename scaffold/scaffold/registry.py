@@ -132,8 +132,31 @@ def planner(
         if options:
             raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
         return function
-    checked = _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
-    return lambda task: function(task, checked)
+    return Bound(
+        function, _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
+    )
+
+
+class Bound:
+    """A planner with its options."""
+
+    def __init__(self, function: Callable[..., Planning[Any]], options: BaseModel) -> None:
+        self._function = function
+        self._options = options
+
+    def __call__(self, task: Task) -> Planning[Any]:
+        """The planner's generator for a task."""
+        return self._function(task, self._options)
+
+    def check(self, task: Task) -> None:
+        """Have the options checked against the task, where their model has a method `check_task`.
+
+        Raises:
+            TaskError: they do not go together.
+        """
+        check = getattr(type(self._options), "check_task", None)
+        if callable(check):
+            check(self._options, task)
 
 
 def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:

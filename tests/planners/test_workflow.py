@@ -145,11 +145,13 @@ def test_the_circle_names_its_steps() -> None:
 
 
 def test_an_input_that_the_task_has_not_is_named(solve: Any) -> None:
-    """Inputs are known only with the task: the run fails before any step, and says which step and input."""
+    """Inputs are known only with the task: no run is begun, and it is said which step and input."""
     options = {"steps": [{"id": "a", "instruction": "x", "inputs": ["mial"]}]}
-    outcome = solve("workflow", Task(prompt="?", inputs={"mail": "x"}), Scripted(), options=options)
-    assert (outcome.status, outcome.steps) == ("failed", 0)
-    assert "step 'a' sees 'mial', which is no input of the task; did you mean 'mail'?" in outcome.reason
+    said = "step 'a' sees 'mial', which is no input of the task; did you mean 'mail'"
+    with pytest.raises(TaskError, match=said):
+        solve("workflow", Task(prompt="?", inputs={"mail": "x"}), Scripted(), options=options)
+    with pytest.raises(TaskError, match=said):
+        next(workflow(Task(prompt="?", inputs={"mail": "x"}), WorkflowOptions.model_validate(options)))
 
 
 def test_each_does_a_step_for_every_item(solve: Any) -> None:
