@@ -20,6 +20,7 @@ from scaffold.limits import raised_to
 from scaffold.machinery.engine import Engine
 from scaffold.machinery.run import Outcome, Run
 from scaffold.machinery.showing import Piece, Words
+from scaffold.planning import unasked
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
@@ -285,7 +286,11 @@ def planner_of(
     else:
         name, function = said, registry.load("planner", said)
     pinned = f"{name} {digest(canonical(_plain(options)))[:12]}" if options else name
-    return registry.planner(function, options, base), pinned
+    bound = registry.planner(function, options, base)
+    is_installed = isinstance(said, str) and ":" not in said  # which takes as long to read, and is tested
+    if not is_installed and (wrong := unasked(function)):
+        raise TaskError(wrong, path=("planner",))
+    return bound, pinned
 
 
 def _plain(option: Any) -> Any:

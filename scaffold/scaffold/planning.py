@@ -10,8 +10,13 @@ Each gives what came of its move; `x = yield from think(..., returns=Model)` is 
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
+import textwrap
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import asdict
 
@@ -32,7 +37,7 @@ from scaffold.vocabulary.references import NOWHERE, union
 from scaffold.vocabulary.sampling import several
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from scaffold.vocabulary.moves import Planning, Review, StepKind
     from scaffold.vocabulary.references import Reference
@@ -378,3 +383,55 @@ def _mark(
     except StepFailed:
         return None
     return mark
+
+
+def unasked(planner: Callable[..., Any]) -> str:
+    """Say where a planner, or a generator that it calls, makes a move and does not yield it; nothing where none does.
+
+    Such a call does nothing at all, and nothing else would tell of it. Code whose source is not at hand is passed over.
+    """
+    code = getattr(planner, "__code__", None)
+    if code is None:
+        return ""
+    if code not in _LOOKED_AT:
+        _LOOKED_AT[code] = _unasked(planner)
+    return _LOOKED_AT[code]
+
+
+_LOOKED_AT: WeakKeyDictionary[CodeType, str] = WeakKeyDictionary()  # an agent may be made for each task
+
+
+def _unasked(planner: Callable[..., Any]) -> str:
+    ahead: list[Any] = [planner]
+    seen: set[Any] = set()
+    while ahead:
+        function = ahead.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        try:
+            lines, first = inspect.getsourcelines(function)
+            tree = ast.parse(textwrap.dedent("".join(lines)))
+        except (OSError, TypeError, SyntaxError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                called = _meant(node.value.func, function)
+                if called is not None and called.__module__ == __name__:
+                    where = f"{function.__code__.co_filename}:{first + node.lineno - 1}"
+                    name = ast.unparse(node.value.func)
+                    return f"{where}: {name}(...) alone does nothing: write `yield from {name}(...)`"
+            elif isinstance(node, ast.Call):
+                called = _meant(node.func, function)
+                if called is not None and called.__module__ == function.__module__:
+                    ahead.append(called)
+    return ""
+
+
+def _meant(said: ast.expr, within: Any) -> Any:
+    """The generator function that a name, or a module's name and its own, stands for; None where it is none."""
+    first, *rest = ast.unparse(said).split(".")
+    found = within.__globals__.get(first)
+    for name in rest:
+        found = getattr(found, name, None) if inspect.ismodule(found) else None
+    return found if inspect.isgeneratorfunction(found) else None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+import scaffold
 from scaffold import Options, Plan, Planned, Planning, Task, act, action, ask, note, propose, think, together
-from scaffold.errors import PlannerError
+from scaffold.errors import PlannerError, TaskError
 from scaffold.interfaces import Surroundings
 from scaffold.vocabulary.moves import Together
 
@@ -193,6 +194,41 @@ def test_a_step_that_is_only_called_is_told_how_to_ask_it(world: World) -> None:
     status, reason = ended(world, planner)
     assert status == "failed"
     assert reason.endswith("(before its first move); a step is asked by `yield from think(...)`, not by calling alone")
+
+
+def forgetful(_: Task) -> Planning[str]:
+    """Take a note in a part of its own, and forget to ask for it there."""
+    yield from partly()
+    return "done"
+
+
+def partly() -> Planning[None]:
+    """Ask, and only call."""
+    yield from note("begun")
+    scaffold.act("pay", {"invoice": "i1"})
+
+
+def test_a_move_that_is_made_and_not_yielded_is_told_before_the_run_begins(world: World) -> None:
+    """An action that is only called would never be done, and nothing else would say so; in the parts it calls too."""
+
+    def planner(_: Task) -> Planning[str]:
+        act("pay", {"invoice": "i1"})
+        return (yield from think("solve", "x")).value
+
+    with pytest.raises(TaskError, match=r"_faults.py:\d+: act\(...\) alone does nothing: write `yield from act"):
+        world.agent(planner)
+    with pytest.raises(TaskError, match=r": scaffold.act\(...\) alone does nothing"):
+        world.agent(forgetful)
+
+
+def test_a_kind_of_step_that_does_not_exist_is_named(world: World) -> None:
+    """A word misspelt would be answered all the same, by a template for any step."""
+
+    def planner(_: Task) -> Planning[str]:
+        return (yield from think("slove", "x")).value  # type: ignore[call-overload]  # that is the point
+
+    status, reason = ended(world, planner)
+    assert (status, "there is no kind of step 'slove'; did you mean 'solve'?" in reason) == ("failed", True)
 
 
 def test_what_cannot_be_written_down_is_told_with_its_place(world: World) -> None:

@@ -28,17 +28,19 @@ import msgspec
 from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.canonical import canonical, schema_of
 from scaffold.vocabulary.models import Message
+from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.references import unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scaffold.vocabulary.models import Role
-    from scaffold.vocabulary.moves import StepKind, Think
+    from scaffold.vocabulary.moves import Think
     from scaffold.vocabulary.references import Provenance
 
 _SECTION = re.compile(r"^\[(system|user|assistant)\][ \t]*\n?", re.MULTILINE)
 _PLACE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})")
+_KINDS: tuple[str, ...] = get_args(StepKind)
 _OF_STEP = ("instruction", "wanted")  # what a template is told that a step's inputs have no part in
 _READY = 256  # templates
 # Control tokens of chat templates: ChatML's and its like (Qwen, Llama 3, Phi, DeepSeek), SentencePiece's, Gemma's,
@@ -191,8 +193,15 @@ class Templates:
         """The template that a step names, or that of its kind, with all that does not depend on its inputs.
 
         A kind without a template of its own uses `step`.
+
+        Raises:
+            TaskError: there is no such kind.
         """
         if not prompt and kind not in self._parsed and not self._has(kind):
+            if kind not in _KINDS:
+                where = "`prompts` names no folder" if self._folder is None else f"{self._folder} has no {kind}.md"
+                said = f"there is no kind of step {kind!r}{nearest(kind, _KINDS)}; there are {', '.join(_KINDS)}"
+                raise TaskError(f"{said}, and {where}", path=("prompts",))
             self._parsed[kind] = self.get("step")
         return self.get(prompt or kind).given(dict(zip(_OF_STEP, (instruction, wanted(returns, choices)), strict=True)))
 
