@@ -300,6 +300,22 @@ def test_a_second_interrupt_leaves_at_once(lines: Callable[..., Path], folder: P
     assert time.monotonic() - before < 10
 
 
+@pytest.mark.parametrize("how", ["lines", "files"])
+def test_a_batch_goes_on_with_another_backend(
+    here: Scaffold, lines: Callable[..., Path], folder: Path, how: str
+) -> None:
+    """What was left when a backend went away is asked of the one that the command names, into the same results."""
+    task = "prompt: What is the capital of France?\nplanner: direct\n"
+    (folder / "gone.yaml").write_text(task + "backends: {default: {use: 'http://127.0.0.1:9/v1#m', attempts: 1}}\n")
+    lines({"country": "France"})
+    command = ("gone.yaml", *(("--inputs", "in.jsonl") if how == "lines" else ()), "--results", "r.jsonl")
+    assert here("batch", *command).status == 5
+    ran = here("batch", *command, "--backend", "scripted:Paris")
+    assert ran.status == 0, ran.err
+    first, second = map(json.loads, (folder / "r.jsonl").read_text().splitlines())
+    assert (first["status"], second["status"], first["run"]) == ("unavailable", "solved", second["run"])
+
+
 def test_two_batches_on_one_file(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
     """While one batch writes the results, a second one is refused."""
     lines({"invoice": "A"})

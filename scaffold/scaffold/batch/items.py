@@ -240,7 +240,7 @@ def items_of_files(
             yield Fault(str(error) if isinstance(error, TaskError) else f"{path}: {error}")
             continue
         ready = Ready(agent, task, config)
-        asked = digest_of(_portable(config), task.model_dump(mode="json"))
+        asked = digest_of(_portable(config), document.value.get("backends"), task.model_dump(mode="json"))
         yield Item(str(path), name, asked, {"input": {"file": name}}, partial(_itself, ready))
 
 
@@ -255,9 +255,12 @@ def batch_of_template(template: Template) -> str:
 
 def batch_of_files(changes: Changes) -> str:
     """Digest of what all tasks have in common that come from files of their own."""
-    return digest_of("files", msgspec.structs.asdict(changes))
+    return digest_of("files", {**msgspec.structs.asdict(changes), "backends": {}})
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """What an agent is made of, wherever its folder stands."""
-    return {name: value for name, value in config.items() if name not in {"file", "base"}}
+    """What an agent is made of, wherever its folder stands, and whichever backends the command has put in its place.
+
+    A batch goes on with another backend as a run does; the file's own backends stand in its document.
+    """
+    return {name: value for name, value in config.items() if name not in {"file", "base", "backends"}}
