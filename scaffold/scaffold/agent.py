@@ -50,7 +50,7 @@ class Scaffold(Assembly):
         actions: what the planner may propose; a source of actions, such as an MCP server, brings all of its own.
         options: the planner's options.
         prompts: a folder of templates that replace the built-in ones.
-        journal: where runs are kept; files below `runs_folder()` if None.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; `runs_folder()` if None.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
@@ -79,7 +79,7 @@ class Scaffold(Assembly):
         actions: Sequence[Action | ActionSource] = (),
         options: Mapping[str, Any] | None = None,
         prompts: Path | str | None = None,
-        journal: Journal | None = None,
+        journal: Journal | Path | str | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
         witnesses: Sequence[Witness] = (),

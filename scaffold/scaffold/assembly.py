@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from scaffold import registry
 from scaffold.credentials import Credentials
 from scaffold.errors import BadInput, TaskError, nearest
-from scaffold.interfaces import ActionSource, Backend, ChecksTask, Monitor, Prepares, Surroundings, TakesCredentials
+from scaffold.interfaces import (
+    ActionSource,
+    Backend,
+    ChecksTask,
+    Journal,
+    Monitor,
+    Prepares,
+    Surroundings,
+    TakesCredentials,
+)
 from scaffold.limits import limited
 from scaffold.machinery.prompts import Templates
 from scaffold.machinery.redacting import redacted
@@ -31,7 +40,7 @@ from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Claim, Journal, Witness
+    from scaffold.interfaces import Action, Approver, Claim, Witness
     from scaffold.projections.otlp import LiveExport
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
@@ -65,7 +74,7 @@ class Assembly:
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
         actions: Sequence[Action | ActionSource] = (),
         prompts: Path | str | None = None,
-        journal: Journal | None = None,
+        journal: Journal | Path | str | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
         witnesses: Sequence[Witness] = (),
@@ -84,7 +93,12 @@ class Assembly:
         base: Path | None = None,
     ) -> None:
         base = base or Path.cwd()
-        self.journal: Journal = journal if journal is not None else journal_of(runs_folder())
+        if journal is None or isinstance(journal, str | Path):
+            journal = journal_of(runs_folder() if journal is None else place_of(str(journal)))
+        elif isinstance(journal, type) or not isinstance(journal, Journal):
+            said = f"{registry.kind_of(journal)} keeps no runs: give a folder, `postgresql://...`, or a Journal"
+            raise TaskError(said, path=("journal",))
+        self.journal: Journal = journal
         self._backends = {
             role: registry.backend_of(said, path=("backends", role))
             for role, said in registry.by_role(backends).items()

@@ -50,7 +50,7 @@ class Gate(Assembly):
         monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
         backends: for each role of monitors (`judge`) a spec, a table with `use` and options, or a Backend.
         model: what the trace calls the host's own model.
-        journal: where runs are kept; files below `runs_folder()` if None.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; `runs_folder()` if None.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
@@ -70,7 +70,7 @@ class Gate(Assembly):
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
         backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
         model: str = "host",
-        journal: Journal | None = None,
+        journal: Journal | Path | str | None = None,
         approvers: Sequence[Approver] = (),
         signer: Signer | None = None,
         witnesses: Sequence[Witness] = (),

@@ -467,6 +467,7 @@ class Claim(msgspec.Struct, frozen=True):
     repaired: str = ""
 
 
+@runtime_checkable
 class Journal(Protocol):
     """Where a run's events are stored. One writer at a time; readers at any time.
 

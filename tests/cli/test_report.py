@@ -1,8 +1,10 @@
 """`scaffold audit report`: one file of one run, by the command."""
 
+import os
+import subprocess
 from pathlib import Path
 
-from tests.cli.conftest import Scaffold, only_run
+from tests.cli.conftest import Scaffold, command, environment, only_run
 
 
 def test_a_report_is_written_beside_one_by_default(here: Scaffold, folder: Path) -> None:
@@ -22,6 +24,19 @@ def test_it_can_be_piped(here: Scaffold, folder: Path) -> None:
     ran = here("audit", "report", "last", "-o", "-")
     assert (ran.status, ran.out) == (0, (folder / "run.html").read_text())
     assert "events" in ran.err
+
+
+def test_whoever_reads_it_may_have_had_enough(here: Scaffold, folder: Path) -> None:
+    """As with `| head`: it ends in silence, as other commands do."""
+    assert here("solve", "pay.yaml").status == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    line = command("audit", "report", "last", "-o", "-")
+    done = subprocess.run(
+        line, cwd=folder, env=environment(folder), stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_it_is_held_against_a_key(here: Scaffold, folder: Path) -> None:

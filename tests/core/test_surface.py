@@ -145,6 +145,16 @@ def test_solve_sync_works_with_and_without_a_running_loop(world: World) -> None:
         asyncio.run(refused())
 
 
+def test_a_journal_may_be_named_by_its_folder(tmp_path: Path) -> None:
+    """As on the command line; what keeps no runs is told in a line."""
+    for place in (tmp_path / "a", str(tmp_path / "b")):
+        outcome = Scaffold(backends="scripted:Paris", journal=place).solve_sync("The capital of France?")
+        assert Path(outcome.trace).is_relative_to(place)
+    for wrong in (3, FileJournal):
+        with pytest.raises(BadInput, match="keeps no runs: give a folder"):
+            Scaffold(journal=wrong)  # type: ignore[arg-type]  # that is the point
+
+
 def test_several_agents_and_runs_share_a_process(world: World) -> None:
     """Agents keep nothing global: many runs of several agents at once do not touch one another."""
 

@@ -376,6 +376,16 @@ def test_a_tool_of_an_odd_name_is_left_out(world: Any, go: Any, name: str) -> No
     assert "rogue.echo" not in names
 
 
+def test_tools_of_one_name_are_left_out(world: Any, go: Any) -> None:
+    """Nobody could say which a call is for; the server's others are offered."""
+    (world.folder / "tools.json").write_text(json.dumps({"echo": {"name": "numbers"}}))
+    with pytest.warns(UserWarning, match="has two tools named 'numbers', which are left out"):
+        server = go(world.accepted())
+    names = [each.spec.name for each in server.actions()]
+    assert names
+    assert "rogue.numbers" not in names
+
+
 def test_one_server_serves_one_event_loop_after_another(world: Any, go: Any) -> None:
     """A program that is not async solves twice: the server is started anew for each."""
     server = go(world.accepted())

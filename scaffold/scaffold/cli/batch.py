@@ -61,7 +61,8 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     """Solve many tasks: several task files, or one for each line of inputs.
 
     Each run that ends adds a line to the results. Run the same command again to go on: what has ended is passed over,
-    what was interrupted or waits is resumed; with --backend what is left is asked of another model. Nobody is asked at the terminal: see `scaffold approvals`.
+    what was interrupted or waits is resumed; with --backend what is left is asked of another model. Nobody is asked at
+    the terminal: see `scaffold approvals`.
 
     With --engine, workers solve them (see `scaffold worker`), of which -j says how many are begun ahead; runs are then
     kept in PostgreSQL.

@@ -45,12 +45,14 @@ class Connection:
         stale: it says that its tools have changed since they were listed.
         listed: when they were, by the monotonic clock.
         odd: names of tools that were left out then.
+        doubled: names that several tools have, which were left out then too.
     """
 
     def __init__(self, server: str, streams: Callable[[], AbstractAsyncContextManager[Any]], ending: Ending) -> None:
         self.stale = False
         self.listed = 0.0
         self.odd: set[str] = set()
+        self.doubled: set[str] = set()
         self.ending = ending
         self._server = server
         self._streams = streams
@@ -137,12 +139,13 @@ class Connection:
         """What the server says of its tools now, of those whose names can be used.
 
         Raises:
-            BadInput: it says nothing that can be used: too many of them, or two of one name.
+            BadInput: it says nothing that can be used: too many of them.
             Exception: it could not be asked.
         """
         from mcp_types import PaginatedRequestParams
 
         self.odd.clear()
+        self.doubled.clear()
         self.stale = False  # first, so that a change while they are listed is not lost
         found: dict[str, Tool] = {}
         cursors: list[str | None] = [None]
@@ -155,7 +158,7 @@ class Connection:
                         continue
                     tool = _described(each)
                     if found.setdefault(tool.name, tool) != tool:
-                        raise BadInput(f"the MCP server {self._server!r} has two tools named {each.name!r}")
+                        self.doubled.add(tool.name)
                 if page.next_cursor in cursors:  # none; or where it was before, as of servers that always name one
                     break
                 cursors.append(page.next_cursor)
@@ -164,7 +167,7 @@ class Connection:
                 f"the MCP server {self._server!r} lists more than {_MOST_TOOLS:,} tools, or never ends listing"
             )
         self.listed = time.monotonic()
-        return list(found.values())
+        return [tool for name, tool in found.items() if name not in self.doubled]
 
     async def call(self, tool: str, arguments: dict[str, Any], seconds: float) -> CallToolResult:
         """Call a tool, once.

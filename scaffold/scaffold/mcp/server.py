@@ -196,6 +196,9 @@ class McpServer:
         for name in sorted(live.odd):
             said = f"the MCP server {self.name!r} has a tool of the odd name {name!r}, which is left out"
             warnings.warn(f"{said}: a name is made of letters, digits and _ . / -", stacklevel=2)
+        for name in sorted(live.doubled):
+            said = f"the MCP server {self.name!r} has two tools named {name!r}, which are left out"
+            warnings.warn(f"{said}: which of them a call would be for, nobody could say", stacklevel=2)
         return found
 
     async def changes(self) -> list[Change]:

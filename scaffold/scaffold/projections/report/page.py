@@ -336,6 +336,8 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 Path(name).unlink()
             raise
+    except BrokenPipeError:
+        raise  # whoever reads it has had enough
     except OSError as error:
         if isinstance(error.filename, str) and Path(error.filename).parent not in {output.parent, target.parent}:
             raise  # what cannot be read, rather
