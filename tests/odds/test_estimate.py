@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from scaffold import Options, Planning, Scaffold, Task, Thought, ahead_by, majority, think, together
 from scaffold.cli import cli
+from scaffold.errors import BackendUnavailable
 from scaffold.odds.estimate import estimate
 from scaffold.odds.measured import Measured, key_of
 from scaffold.testing import Scripted
@@ -83,9 +84,10 @@ def test_the_share_of_right_samples_is_found_by_a_key(tmp_path: Path) -> None:
     assert step.correlation < 0.1
 
 
-def test_samples_that_a_backend_never_gave_fail_no_step_and_count_for_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_samples_that_a_backend_never_gave_fail_no_step_and_count_for_nothing(tmp_path: Path, *, gone: bool) -> None:
     """What was to be drawn for measuring alone may break off: the vote stands, and nobody takes it for a refusal."""
-    script = Scripted(["yes", "no", "yes"])
+    script = Scripted(["yes", "no", "yes", *([BackendUnavailable("gone")] * 5 if gone else [])])
 
     def planner(task: Task) -> Planning[str]:
         return (yield from think("solve", task.request, sampling=majority(3))).value

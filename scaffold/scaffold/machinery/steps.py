@@ -408,10 +408,13 @@ class Steps:
                 await give_up(asking, str(error))
                 return PromptTooLong(str(error), asking.key)
             except BackendUnavailable as error:
-                raise Unavailable(str(error)) from error
-            except BackendError as error:
+                asking.charge_uncharged()
                 await give_up(asking, str(error))
                 if not isinstance(asking.decision, Won):  # what was drawn for measuring alone was not needed
+                    raise Unavailable(str(error)) from error
+            except BackendError as error:
+                await give_up(asking, str(error))
+                if not isinstance(asking.decision, Won):  # as above
                     return StepFailed(f"{_asked_of(calls)} cannot answer: {error}", asking.key)
             finally:
                 self._drawing -= 1
