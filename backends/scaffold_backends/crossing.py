@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Say = Callable[[str, float], None]
+
+
+async def in_a_thread(work: Callable[[Say], object], say: Say) -> None:
+    """Wait for work in a thread that tells how far it is; what it tells is said on this event loop."""
+    loop = asyncio.get_running_loop()
+
+    def say_there(message: str, fraction: float) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody listens any more: the loop is closed
+            loop.call_soon_threadsafe(say, message, fraction)
+
+    await asyncio.to_thread(work, say_there)
 
 
 class Crossing(Generic[Item]):

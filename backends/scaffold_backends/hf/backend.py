@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import importlib.util
 import random
@@ -17,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from scaffold.errors import BackendError, BackendUnavailable, BadInput, BadResponse, ContextOverflow
 from scaffold.vocabulary.models import FREE, Profile, ReasoningVisibility
-from scaffold_backends.crossing import Crossing
+from scaffold_backends.crossing import Crossing, in_a_thread
 from scaffold_backends.hf import loading
 from scaffold_backends.hf.decoding import Decoding, Sample, Wanted
 from scaffold_backends.hf.prompts import Prompt, render
@@ -116,13 +115,7 @@ class HuggingFace:
         Raises:
             ModelFileError: it cannot be loaded, or is of a kind that cannot be used.
         """
-        loop = asyncio.get_running_loop()
-
-        def say_there(message: str, fraction: float) -> None:
-            with contextlib.suppress(RuntimeError):  # nobody listens any more: the loop is closed
-                loop.call_soon_threadsafe(say, message, fraction)
-
-        await asyncio.to_thread(self._load, say_there)
+        await in_a_thread(self._load, say)
 
     def _load(self, say: Callable[[str, float], None]) -> tuple[Model, ThreadPoolExecutor]:
         options = self._options

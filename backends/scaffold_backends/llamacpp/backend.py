@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import threading
 import warnings
@@ -19,6 +18,7 @@ from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility, Usage
 from scaffold_backends.chunks import ChunkReader
 from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, choice_grammar
+from scaffold_backends.crossing import in_a_thread
 from scaffold_backends.gguf import check_gguf
 from scaffold_backends.http.refusals import stream_refusal
 from scaffold_backends.llamacpp.engine import ORIGIN, Engine, Result
@@ -135,13 +135,7 @@ class LlamaCpp:
         Raises:
             ModelFileError: the file cannot be had, or is not a model that llama.cpp can load.
         """
-        loop = asyncio.get_running_loop()
-
-        def say_there(message: str, fraction: float) -> None:
-            with contextlib.suppress(RuntimeError):  # nobody listens any more: the loop is closed
-                loop.call_soon_threadsafe(say, message, fraction)
-
-        await asyncio.to_thread(self._load, say_there)
+        await in_a_thread(self._load, say)
 
     def _load(self, say: Callable[[str, float], None]) -> Engine:
         options = self._options
