@@ -67,7 +67,7 @@ class Scaffold(Assembly):
         words: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
         credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
             environment variable of that name.
-        base: folder that `module:function` refers to.
+        base: folder that `module:function` and paths in settings refer to; the current one if None.
     """
 
     def __init__(  # noqa: PLR0913 - all that an agent may be made of

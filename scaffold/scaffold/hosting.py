@@ -58,9 +58,9 @@ class Gate(Assembly):
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
-        credentials: where each credential that an action names is found: `{env: VARIABLE}` or `{file: PATH}`; by
-            default in the environment variable of its own name.
-        base: folder that `module:function` and paths refer to.
+        credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
+            environment variable of that name.
+        base: folder that `module:Class` and paths in settings refer to; the current one if None.
     """
 
     def __init__(  # noqa: PLR0913 - all that a gate may be made of

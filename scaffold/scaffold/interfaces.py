@@ -1,4 +1,8 @@
-"""The five Protocols that everything pluggable keeps to, and what the engine is given from outside."""
+"""The five Protocols that everything pluggable keeps to, and what the engine is given from outside.
+
+They are Backend, Monitor, Action, Approver and Journal. Beside each stand smaller Protocols, which one of its kind may
+keep to as well: a backend that `Prepares`, a monitor that `Folds`, a journal that `Leases`. `isinstance` finds them.
+"""
 
 from __future__ import annotations
 
@@ -94,12 +98,12 @@ class TraceView(Protocol):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """An action that some run of the same journal has performed, or may perform or have performed.
+    """An action of any run of the same journal that was performed, may have been, or may yet be.
 
     Attributes:
         run: which run.
         key: where in that run.
-        at: when it was begun, or proposed as long as it was not, in seconds since the epoch.
+        at: when it was begun, or proposed if it was not begun yet, in seconds since the epoch.
         action: its name.
         arguments: its arguments; None when they are withheld.
     """
@@ -218,10 +222,10 @@ class FoldsBare(Protocol):
 
 @runtime_checkable
 class Recalls(Protocol):
-    """Somebody told each event as it happens who, when a run is resumed, has to know some of those before.
+    """A listener to events that, when a run is resumed, has to hear some of those from before.
 
     Attributes:
-        recalls: what takes in an event from before the resume, with its content's bytes, by the kinds it wants.
+        recalls: for each kind of event it wants, what takes in one from before, with its content's bytes.
     """
 
     recalls: Mapping[type[Event], Callable[[Event, bytes], None]]
@@ -229,9 +233,9 @@ class Recalls(Protocol):
 
 @runtime_checkable
 class Describes(Protocol):
-    """A monitor that knows better what an action is: all monitors of the run, and the stakes, read what it gives.
+    """A monitor that knows better than its specification what an action is; all monitors of the run then read that.
 
-    What the action itself promises (its schema, its effect in the trace) stays as it declares.
+    The stakes follow it too. What the action itself promises (its schema, its effect in the trace) stays as declared.
     """
 
     def describe(self, spec: ActionSpec) -> ActionSpec:
@@ -301,7 +305,7 @@ class Reconciles(Protocol):
 
 @runtime_checkable
 class Previews(Protocol):
-    """An action that can say what a call would do, without doing it; it does where `spec.preview` is set."""
+    """An action that can say what a call would do, without doing it; it is asked to where `spec.preview` is set."""
 
     async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
         """Say what would happen, as a JSON value for reviewers and people."""
@@ -435,7 +439,7 @@ class Approver(Protocol):
 
 @runtime_checkable
 class AsksBeside(Protocol):
-    """An approver that the others need not wait for: while it is at it, whoever comes after it is asked too."""
+    """An approver that the others need not wait for: the next one is asked at the same time."""
 
     beside: bool
 
@@ -612,7 +616,7 @@ class HoldsIdentities(Protocol):
 
 @runtime_checkable
 class HoldsForTheGone(Protocol):
-    """A journal that goes on knowing what a run acted on whose trace is gone."""
+    """A journal that still knows what a run acted on once the run's trace is gone."""
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
         """Take a person's word on the action at a key of such a run; gives whether it held anything.
@@ -625,15 +629,6 @@ class HoldsForTheGone(Protocol):
 
 
 @runtime_checkable
-class KeepsHeads(Protocol):
-    """A journal that gives back the signed heads which `sign` was given."""
-
-    async def heads(self, run: str) -> str:
-        """The signed heads of a run, one after another, as they were signed; empty when there are none."""
-        ...
-
-
-@runtime_checkable
 class Witness(Protocol):
     """Keeps signed heads where whoever can write to the run's folder cannot, so that a rollback shows.
 
@@ -641,7 +636,7 @@ class Witness(Protocol):
     """
 
     async def keep(self, run: str, seq: int, note: str) -> None:
-        """Keep the signed note of a run's head after its event `seq`; if it raises, the run goes on, and says so."""
+        """Keep the signed note of a run's head after its event `seq`. If it raises, the run warns, and goes on."""
         ...
 
 
