@@ -1,11 +1,24 @@
-"""Reasoning that a model writes into its text, between `<think>` tags, taken apart from it while both stream."""
+"""Reasoning that a model writes into its text, between tags, taken apart from it while both stream.
+
+The tags are those that models are taught, and that their servers pass on where they do not know them.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Literal
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_USUAL = "<think>"
+_CLOSES = {
+    _USUAL: "</think>",  # DeepSeek, Qwen, GLM and most others
+    "[THINK]": "[/THINK]",  # Magistral
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi
+    "<|channel>": "<channel|>",  # Gemma 4
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",  # gpt-oss
+}
+_NO_REASONING = "<|channel|>final<|message|>"  # gpt-oss, which names the channel of an answer too
+_BEGINNINGS = (*_CLOSES, _NO_REASONING)
 
 ThinkTags = Literal["none", "tags", "open"]
 
@@ -29,6 +42,7 @@ class ThinkSplitter:
         """`open` is for prompts that end in an opening tag, so that the text begins inside it."""
         self._where = _Where.START
         self._without_tag = _Where.INSIDE if tags == "open" else _Where.OUTSIDE
+        self._close = _CLOSES[_USUAL]
         self._waiting = ""
         self._blank = True  # no reasoning but white space so far
 
@@ -43,41 +57,47 @@ class ThinkSplitter:
             return "", text
         text = self._waiting + text
         self._waiting = ""
-        if self._where is _Where.START and not self._begin(text, last=last):
-            return "", ""
+        if self._where is _Where.START:
+            bare = text.lstrip()
+            opened = next((each for each in _BEGINNINGS if bare.startswith(each)), "")
+            if not opened and not last and any(each.startswith(bare) for each in _BEGINNINGS):
+                self._waiting = text
+                return "", ""
+            if opened:
+                text = bare.removeprefix(opened)
+            self._begin(opened)
         reasoning = ""
         if self._where is _Where.INSIDE:
-            begun = text.lstrip().removeprefix(_OPEN) if text.lstrip().startswith(_OPEN) and self._blank else text
-            reasoning, text = self._inside(begun, last=last)
+            reasoning, text = self._inside(text, last=last)
         if self._where is _Where.AFTER:
             text = text.lstrip()
             if text:
                 self._where = _Where.OUTSIDE
         return reasoning, text
 
-    def _begin(self, text: str, *, last: bool) -> bool:
-        """Say whether it is known how the text begins."""
-        bare = text.lstrip()
-        if len(bare) < len(_OPEN) and _OPEN.startswith(bare) and not last:
-            self._waiting = text
-            return False
-        self._where = _Where.INSIDE if bare.startswith(_OPEN) else self._without_tag
-        return True
+    def _begin(self, opened: str) -> None:
+        """Go on behind the tag that the text begins with, if any."""
+        if opened == _NO_REASONING:
+            self._where = _Where.AFTER
+        elif opened:
+            self._where, self._close = _Where.INSIDE, _CLOSES[opened]
+        else:
+            self._where = self._without_tag
 
     def _inside(self, text: str, *, last: bool) -> tuple[str, str]:
         if self._blank:
             text = text.lstrip()
-        place = text.find(_CLOSE)
+        place = text.find(self._close)
         if place >= 0:
             self._where = _Where.AFTER
-            return text[:place], text[place + len(_CLOSE) :]
-        ready = len(text) if last else len(text) - _half_a_tag(text)
+            return text[:place], text[place + len(self._close) :]
+        ready = len(text) if last else len(text) - _half_a_tag(text, self._close)
         self._waiting = text[ready:]
         self._blank = self._blank and not text[:ready]
         return text[:ready], ""
 
 
-def _half_a_tag(text: str) -> int:
+def _half_a_tag(text: str, tag: str) -> int:
     """How many of the last characters may be the beginning of a closing tag."""
-    longest = min(len(text), len(_CLOSE) - 1)
-    return next((length for length in range(longest, 0, -1) if _CLOSE.startswith(text[-length:])), 0)
+    longest = min(len(text), len(tag) - 1)
+    return next((length for length in range(longest, 0, -1) if tag.startswith(text[-length:])), 0)

@@ -79,6 +79,23 @@ THINKING = [
     ("tags", "  plain", ("", "  plain")),
     ("tags", "<thi", ("", "<thi")),
     ("tags", "", ("", "")),
+    ("tags", "[THINK]Let me see.[/THINK]4", ("Let me see.", "4")),
+    ("tags", "[1, 2]", ("", "[1, 2]")),
+    ("tags", "<seed:think>so</think> </seed:think>4", ("so</think> ", "4")),
+    ("tags", "\u25c1think\u25b7so\u25c1/think\u25b7 4", ("so", "4")),
+    ("tags", "<|channel>thought\nso<channel|>4", ("thought\nso", "4")),
+    (
+        "tags",
+        "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>4 <|end|>",
+        ("so", "4 <|end|>"),
+    ),
+    ("tags", "<|channel|>final<|message|>4", ("", "4")),
+    ("tags", "<|channel|>final", ("", "<|channel|>final")),
+    (
+        "tags",
+        "<reasoning>a planner may ask for that</reasoning>",
+        ("", "<reasoning>a planner may ask for that</reasoning>"),
+    ),
     ("open", "Let me see.\n</think>\n\n4", ("Let me see.\n", "4")),
     ("open", "<think>\nLet me see.</think>4", ("Let me see.", "4")),
     ("open", "it never ends", ("it never ends", "")),
@@ -87,7 +104,7 @@ THINKING = [
 
 
 @pytest.mark.parametrize(("tags", "whole", "expected"), THINKING)
-@given(places=st.lists(st.integers(0, 40), max_size=6))
+@given(places=st.lists(st.integers(0, 100), max_size=6))
 def test_think_tags_do_not_depend_on_how_text_is_cut(
     tags: ThinkTags, whole: str, expected: tuple[str, str], places: list[int]
 ) -> None:

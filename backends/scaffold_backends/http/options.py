@@ -32,8 +32,9 @@ class HttpOptions(Options):
         constrain: `schema` in the task: the server can hold an answer to a JSON Schema.
         n: the server gives n samples for one prompt; if not, each is asked for by itself.
         reasoning: how much of the model's reasoning the server shows.
-        think_tags: take reasoning between `<think>` tags out of the text: `tags` where a sample may begin with one,
-            `open` where the prompt ends in one, so that the sample begins inside it.
+        think_tags: take reasoning between tags (`<think>`, `[THINK]`, gpt-oss's channels and others that models are
+            taught) out of the text: `tags` where a sample may begin with one, `open` where the prompt ends in
+            `<think>`, so that the sample begins inside it.
         trust: whether its answers may steer irreversible actions unseen.
         prices: for models that are not in the price table.
         context: most tokens of prompt and answer, for models that are not in the table.
