@@ -60,7 +60,7 @@ def test_an_example_runs_as_it_stands(example: str, said: str, tmp_path: Path) -
 def serving(script: Scripted, folder: Path) -> Iterator[str]:
     """The example's app on a port of its own, until the block ends."""
     app = app_of(Scaffold(asking, backends={"default": script}, monitors=[], journal=FileJournal(folder)))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
+from packaging.version import Version
 
 from scaffold.projections.messages import encode
 from scaffold.projections.otlp import export
@@ -20,8 +22,11 @@ from scaffold.projections.otlp import export
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=20)
-ALIKE = st.sampled_from([0, 0.0, -0.0, False, "", None, 1, 1.0, True, "1"])
+OPENTELEMETRY = Version(version("opentelemetry-exporter-otlp-proto-http"))
+WRITES_NONE = Version("1.43") <= OPENTELEMETRY  # older ones leave the attribute out, and say so in the log
+NONE: st.SearchStrategy[None] = st.none() if WRITES_NONE else st.nothing()
+PLAIN = NONE | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=20)
+ALIKE = NONE | st.sampled_from([0, 0.0, -0.0, False, "", 1, 1.0, True, "1"])
 VALUES = st.recursive(
     PLAIN | ALIKE | st.binary(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -58,7 +63,7 @@ def test_any_span_is_written_as_opentelemetry_writes_it(spans: list[ReadableSpan
 def test_what_is_alike_is_not_taken_for_the_same() -> None:
     """Attributes of one name whose values Python finds equal are told apart by their kind and sign."""
     context = SpanContext(1, 1, is_remote=False)
-    values: list[Any] = [1, True, 1.0, 0, False, 0.0, -0.0, "", None, (1,), (True,), [1.0], "1"]
+    values: list[Any] = [1, True, 1.0, 0, False, 0.0, -0.0, "", *([None] * WRITES_NONE), (1,), (True,), [1.0], "1"]
     spans = [
         ReadableSpan("alike", context, resource=Resource({}), attributes={"a": value}, start_time=1, end_time=2)
         for value in values
@@ -75,6 +80,7 @@ def test_the_spans_of_a_run_are_written_as_opentelemetry_writes_them(
     assert encode(spans) == encode_spans(spans).SerializeToString()
 
 
+@pytest.mark.skipif(Version("1.45") > OPENTELEMETRY, reason="older exporters send no ready bytes: they make them all")
 def test_what_cannot_be_written_so_is_left_to_opentelemetry(
     invoices: Any, desk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ class _Exporter(OTLPSpanExporter):
     """The same, with its messages made by `messages.py` in two fifths of the time.
 
     It makes them itself when it is asked to count what it sends, when it has no client of the kind that is known since
-    its version 1.44, and when a span holds what cannot be written here.
+    its version 1.45, and when a span holds what cannot be written here.
     """
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
