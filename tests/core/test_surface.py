@@ -104,16 +104,15 @@ def test_importing_scaffold_imports_nothing_heavy() -> None:
     assert not heavy & {name.partition(".")[0] for name in _modules_after("import scaffold")}
 
 
-def test_rule_5_the_core_imports_no_plugin_and_little_else() -> None:
+def test_rule_5_the_core_imports_no_plugin_and_little_else(tmp_path: Path) -> None:
     """A whole run without plug-ins imports none of them, and no tracing, drawing, graph or signing library."""
     modules = _modules_after(
-        "import tempfile\n"
         "from scaffold import Scaffold, Task, think\n"
         "from scaffold.testing import Scripted\n"
         "from scaffold.trace.files import FileJournal\n"
         "def planner(task):\n"
         "    return (yield from think('solve', task.prompt)).value\n"
-        "journal = FileJournal(tempfile.mkdtemp())\n"
+        f"journal = FileJournal({str(tmp_path)!r})\n"
         "agent = Scaffold(planner, backends={'default': Scripted('x')}, monitors=[], journal=journal)\n"
         "assert agent.solve_sync(Task(prompt='x')).answer == 'x'\n"
     )
