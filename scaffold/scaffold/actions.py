@@ -20,6 +20,7 @@ import msgspec
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from scaffold.errors import NotPerformed
+from scaffold.fitting import places_in
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import adapter, canonical
 from scaffold.vocabulary.plain_types import is_plain
@@ -295,10 +296,7 @@ class _Shape(NamedTuple):
 
 def _faults_of(error: ValidationError) -> str:
     """What does not fit, argument by argument, without what was given for it."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_input=False)
-    )
+    return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
 def _in_order(plain: Any, value: Any) -> Any:

@@ -11,6 +11,7 @@ from scaffold.errors import unknown
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_MOST = 1000
 # What pydantic calls its own types by is not what a file's author knows them by.
 _IN_YAML = {
     "tuple_type": "is a list",
@@ -25,6 +26,18 @@ def first_fault(error: ValidationError) -> ErrorDetails:
     """The fault to tell; a key that is not known comes first: what is missing is often what it was meant to be."""
     faults = error.errors(include_url=False)
     return next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+
+
+def places_in(error: ValidationError) -> list[tuple[str, str]]:
+    """What does not fit, without what was given: for each fault its place, empty for the whole, and what is wrong.
+
+    Of a flood, such as a long list of what is no text, their number: pydantic takes seconds to list a million.
+    """
+    count = error.error_count()
+    if count > _MOST:
+        return [("", f"{count:,} of its parts do not fit")]
+    faults = error.errors(include_url=False, include_input=False)
+    return [(".".join(str(part) for part in each["loc"]), each["msg"]) for each in faults]
 
 
 def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:

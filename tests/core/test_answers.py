@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,6 +116,17 @@ def test_prose_and_what_is_out_of_bounds_is_refused(returns: Any, text: str) -> 
 def test_what_states_a_value_is_read(returns: Any, text: str, value: Any) -> None:
     """Numbers, truth values, choices, models and containers are read from their plain forms."""
     assert read_answer(returns, text) == value
+
+
+def test_a_flood_of_what_does_not_fit_is_counted() -> None:
+    """A model that goes on for ever holds up nobody while each of a million faults is written out."""
+    text = f"[{'1,' * 300_000}1]"
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"^300,001 of its parts do not fit$"):
+        read_answer(list[str], text)
+    assert time.process_time() - started < 1.5
+    with pytest.raises(ValueError, match=r"^1: Input should be a valid string$"):
+        read_answer(list[str], '["a", 1]')
 
 
 def test_choices_bind_whatever_the_type() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
+from scaffold.fitting import places_in
 from scaffold.schemas import faults_by
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ def settled(
 
 def said_of(error: ValidationError) -> str:
     """What pydantic found wrong with arguments, in one line without the arguments themselves."""
-    faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in faults)
+    return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
 def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any], object], dict[str, Any]]:

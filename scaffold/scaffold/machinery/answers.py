@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
+from scaffold.fitting import places_in
 from scaffold.vocabulary.canonical import adapter, canonical, recordable, schema_of
 
 _INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
@@ -35,9 +36,8 @@ def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
         value = adapter(returns).validate_json(stripped)
         adapter(returns).validate_json(recorded(returns, value))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        place, said = places_in(error)[0]
+        raise ValueError(f"{place}: {said}" if place else said) from None
     return value
 
 
