@@ -28,6 +28,7 @@ from scaffold.testing.tampering import (
     signed_anew,
 )
 from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
+from scaffold.trace.heads import read_heads
 from scaffold.trace.verify import verify_records, verify_run
 from scaffold.vocabulary import events as ev
 
@@ -183,9 +184,8 @@ def test_a_rollback_to_any_line_shows_against_a_head_kept_elsewhere(evidence: Ev
         return
     evidence.write(SPINE, spine[:lines])
     (evidence.folder / CONTENT).unlink()
-    shown = (evidence.folder / HEADS).read_text()
-    kept = [part for part in shown.split("\n\n\n") if part]
-    (evidence.folder / HEADS).write_text("\n\n\n".join(part for part in kept if int(part.split("\n")[1]) <= lines))
+    notes = read_heads((evidence.folder / HEADS).read_text())
+    evidence.write(HEADS, [f"{note}\n".encode() for head, note in notes if head.seq <= lines])
     found = checked(evidence, BOTH)
     assert not found.ok
     assert found.state in {"rolled back", "torn tail"}
@@ -240,6 +240,39 @@ def test_a_review_in_which_nobody_said_anything_clears_nothing(evidence: Evidenc
     (evidence.folder / CONTENT).unlink()
     found = checked(evidence, frozenset())
     assert (found.state, "no monitor said anything" in found.sentence()) == ("misconduct", True)
+
+
+def test_heads_out_of_order_are_altered(evidence: Evidence) -> None:
+    """Each is signed for its place; exchanged, all of them still are, and the file is not as it was written."""
+    first, second, *rest = [f"{note}\n".encode() for _, note in read_heads((evidence.folder / HEADS).read_text())]
+    evidence.write(HEADS, [second, first, *rest])
+    found = checked(evidence, KEY)
+    assert (found.ok, found.state) == (False, "altered")
+    assert "its signed heads stand out of order" in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "state", "said"),
+    [
+        ("run.started", {"format": 999}, "newer format", "it is of format 999"),
+        ("run.started", {"run": "another"}, "altered", "it is the trace of run another"),
+        ("key.changed", {"before": "another"}, "altered", "it names another key before than there was"),
+    ],
+)
+def test_a_first_event_or_a_key_that_says_otherwise_is_told(
+    evidence: Evidence, kind: str, change: dict[str, Any], state: str, said: str
+) -> None:
+    """A format of another version, the name of another run, a key that never was: whole lines, and no word to go by."""
+
+    def changed(events: list[Any]) -> list[Any]:
+        return [{**event, **change} if event["kind"] == kind else event for event in events]
+
+    evidence.write(SPINE, sealed_anew(evidence.spine, changed))
+    (evidence.folder / HEADS).unlink()
+    (evidence.folder / CONTENT).unlink()
+    found = checked(evidence, frozenset())
+    assert (found.ok, found.state) == (False, state)
+    assert said in found.sentence()
 
 
 def test_a_forged_budget_of_oversight_and_time_is_found(evidence: Evidence) -> None:

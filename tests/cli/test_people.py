@@ -188,6 +188,22 @@ def test_a_stopped_run_does_nothing_more(here: Scaffold, folder: Path) -> None:
     assert "run.ended" in events_of(only_run(folder))
 
 
+def test_what_a_run_asked_before_its_end_is_asked_no_more(here: Scaffold, folder: Path) -> None:
+    """A yes, a no or a fact that comes after the end is refused in words, and lies in no inbox."""
+    here("solve", "people.yaml")
+    name = waiting_id(here)
+    here("stop", "last")
+    assert here("resume", "last").status == 3
+    said = sorted(path.name for path in (only_run(folder) / "inbox").iterdir())
+    for word in (("approve",), ("deny",), ("approve", "--answer", "yes")):
+        late = here("approvals", word[0], "last", name, *word[1:])
+        assert late.status == 2
+        assert "has ended (stopped): nothing waits there" in late.err
+    assert here("approvals", "list", "--json").json == []
+    assert sorted(path.name for path in (only_run(folder) / "inbox").iterdir()) == said
+    assert not (folder / "paid.txt").exists()
+
+
 def test_a_run_whose_trace_cannot_be_followed_is_stopped_all_the_same(here: Scaffold, folder: Path) -> None:
     """One that a newer version writes, or that was altered, is no less in need of it."""
     here("solve", "people.yaml")

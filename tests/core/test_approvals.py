@@ -114,6 +114,38 @@ def test_what_is_made_otherwise_after_a_resume_is_not_performed(
     assert ("is not what was reviewed" in again.reason) == (change == "validator")
 
 
+def cut_after(world: World, outcome: Outcome, kind: str) -> None:
+    """Leave a run as a kill right after its first event of a kind would have."""
+    spine = world.folder / "runs" / outcome.run / "trace.jsonl"
+    lines = spine.read_bytes().splitlines(keepends=True)
+    place = next(place for place, line in enumerate(lines) if f'"kind":"{kind}"'.encode() in line)
+    spine.write_bytes(b"".join(lines[: place + 1]))
+    world.done.clear()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "seconds", "said"),
+    [
+        ("yes", "no", 0, "paid i1"),
+        ("yes", "yes", 61, "nobody answered in time"),
+        ("no", "yes", 0, "a person said no"),
+        ("no", "yes", 61, "a person said no"),
+    ],
+)
+def test_what_a_person_said_before_a_crash_counts_until_it_expires(
+    world: World, watcher: type[Watcher], person: type[Person], first: str, then: str, seconds: float, said: str
+) -> None:
+    """A recorded yes clears the call as long as it holds, a recorded no for good: nobody is asked about it again."""
+    monitors, again = [watcher(ESCALATE)], person(then)
+    task = {"oversight": {"approval_seconds": 60}}
+    outcome = world.solve(doing(), monitors=monitors, approvers=[person(first)], task=task)
+    cut_after(world, outcome, "approval.given")
+    world.clock.advance(seconds)
+    resumed = world.agent(doing(), monitors=monitors, approvers=[again]).resume_sync(outcome.run)
+    assert resumed.answer.endswith(said)
+    assert (len(world.done), again.asked) == (int(said.startswith("paid")), [])
+
+
 def test_one_no_is_a_no_whoever_says_yes(world: World, watcher: type[Watcher]) -> None:
     """Where two people answer at once and disagree, nothing is done."""
     agent, outcome = waiting(world, watcher, approvers=["ann", "ben"])
@@ -139,6 +171,8 @@ def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher]
     agent, outcome = waiting(world, watcher, approvers={"ann": key.verifier()})
     plain = answer_to(world, outcome, "ann")
     no = signed(outcome.run, msgspec.structs.replace(plain, granted=False), key)
+    whole = signed(outcome.run, plain, key)
+    text = whole.signature[: whole.signature.index("\n\N{EM DASH}")]
     forged = {
         "unsigned": plain,
         "another key": signed(outcome.run, plain, other),
@@ -146,6 +180,7 @@ def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher]
         "a no made a yes": msgspec.structs.replace(no, granted=True),
         "a plan's scope added": msgspec.structs.replace(signed(outcome.run, plain, key), scope=True),
         "rubbish": msgspec.structs.replace(plain, signature="\n\n\N{EM DASH} scaffold ???"),
+        "a signature that is none": msgspec.structs.replace(whole, signature=f"{text}\n\N{EM DASH} scaffold ???\n"),
     }
     for what, answer in forged.items():
         say(world, outcome, answer)

@@ -118,6 +118,16 @@ def test_a_sealed_line_that_is_no_event_is_of_a_newer_version_or_damaged() -> No
         Chain().follow(Record(1, line))
 
 
+def test_a_line_that_counts_itself_wrong_is_found_in_a_whole_chain() -> None:
+    """Whoever seals lines anew has to number them as they stand: what points at a number would point elsewhere."""
+    chain = Chain()
+    line, last = seal(GENESIS, b'{"kind":"noted","seq":1,"at":0.0,"t":0.0,"key":"0"}')
+    chain.follow(Record(1, line))
+    line, _ = seal(last, b'{"kind":"noted","seq":3,"at":0.0,"t":0.0,"key":"1"}')
+    with pytest.raises(TraceDamaged, match="line 2 of the trace says that it is number 3"):
+        chain.follow(Record(2, line))
+
+
 def test_contents_can_be_deleted_and_the_spine_stays_whole() -> None:
     """Withheld content is None, and nothing else changes; content where none was is damage."""
     records = lines(3)

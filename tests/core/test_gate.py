@@ -324,6 +324,17 @@ def test_what_a_person_might_lift_is_no_objection(world: World, watcher: type[Wa
     assert [len(asked.detail["calls"]) for asked in boss.asked] == [1]
 
 
+def test_a_plan_is_read_as_it_would_be_done(world: World, watcher: type[Watcher]) -> None:
+    """Reviewers see what its actions would fill in, which the planner left out."""
+    monitor = watcher()
+
+    def planner(_: Task) -> Planning[bool]:
+        return (yield from propose(Plan([Planned("pay", {"invoice": "i1"})]))).allowed
+
+    assert world.solve(planner, monitors=[monitor]).answer is True
+    assert [call.arguments for call in monitor.seen[0].plan] == [{"invoice": "i1", "cents": 100}]
+
+
 def test_a_plan_refused_twice_unchanged_ends_the_run(world: World, watcher: type[Watcher]) -> None:
     """Insisting is no revision: the second time the run is stopped, other reasons or not."""
 

@@ -17,11 +17,26 @@ import pytest
 from tests.core.doing import doing, planning
 from tests.powerless import powerless
 
-from scaffold import Budget, Call, NotPerformed, Planned, Planning, Scaffold, Task, act, action, ask, together
+from scaffold import (
+    Budget,
+    Call,
+    NotPerformed,
+    Plan,
+    Planned,
+    Planning,
+    Scaffold,
+    Task,
+    act,
+    action,
+    ask,
+    propose,
+    together,
+)
 from scaffold.approvals.queue import waiting
 from scaffold.approvals.saying import answer_to
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer
+from scaffold.planning import undo
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
@@ -158,6 +173,49 @@ def test_what_is_left_to_its_default_names_the_same_thing(folder: Folder) -> Non
         assert "it was done already" in folder.solve(doing("pay", invoice="i1", **left_out), actions=[tool]).answer
     folder.solve(doing("pay", invoice="i1", currency="USD"), actions=[tool])
     assert len(tool.paid) == 2
+
+
+def test_what_another_run_is_doing_is_not_done_beside_it(folder: Folder) -> None:
+    """While one pays, another is told so and refused; when the first has failed for certain, a third may."""
+
+    async def both(*, fails: bool) -> tuple[str, str]:
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        @action(effect="irreversible", identity=("invoice",))
+        async def pay(invoice: str) -> str:
+            begun.set()
+            await over.wait()
+            if fails:
+                raise NotPerformed("closed")
+            folder.paid.append(invoice)
+            return "paid"
+
+        first = asyncio.ensure_future(folder.agent(actions=[pay]).solve(FREELY))
+        await begun.wait()
+        second = await folder.agent().solve(FREELY)
+        over.set()
+        return (await first).run, str(second.answer)
+
+    run, said = asyncio.run(both(fails=True))
+    assert f"run {run} at 0 is about to do it, or is doing it" in said
+    assert folder.paid == []
+    run, said = asyncio.run(both(fails=False))
+    assert f"run {run} at 0 is about to do it, or is doing it" in said
+    assert f"it was done already, by run {run} at 0" in folder.solve().answer
+    assert folder.paid == ["i1"]
+
+
+def test_a_plan_is_told_which_of_its_calls_its_own_run_has_done(folder: Folder) -> None:
+    """The objection says where, before any of the plan is begun."""
+
+    def planner(_: Task) -> Planning[list[str]]:
+        yield from act("pay", {"invoice": "i1"})
+        review = yield from propose(Plan([Planned("pay", {"invoice": name}, id=name) for name in ("i1", "i2")]))
+        return [f"{each.node}: {each.feedback}" for each in review.objections]
+
+    (said,) = folder.solve(planner).answer
+    assert said == "i1: it was done already, or may have been, by this run at 0"
+    assert folder.paid == ["i1"]
 
 
 def test_a_plan_is_told_which_of_its_calls_was_done_elsewhere(folder: Folder) -> None:
@@ -373,6 +431,37 @@ def test_the_index_follows_from_the_traces(folder: Folder) -> None:
     assert folder.paid == []
     assert folder.solve(doing("pay", invoice="i3")).actions[0].status == "performed"
     assert (folder.root / INDEX).stat().st_mode & 0o077 == 0
+
+
+def test_what_was_undone_is_free_also_by_the_traces(folder: Folder) -> None:
+    """Another run may do it, whether the index knows of the undoing or is made again from what was recorded."""
+    done: list[str] = []
+
+    @action(effect="irreversible", identity=("flight",))
+    async def fly(flight: str) -> str:
+        done.append(f"fly {flight}")
+        return f"T-{flight}"
+
+    @fly.undo(effect="irreversible")
+    async def give_back(flight: str) -> None:
+        done.append(f"give back {flight}")
+
+    def there_and_back(_: Task) -> Planning[str]:
+        first = yield from act("fly", {"flight": "A"})
+        yield from act("fly", {"flight": "B"})
+        back = yield from undo(first)
+        return str(back.status)
+
+    def flying(flight: str) -> str:
+        return str(folder.solve(doing("fly", flight=flight), actions=[fly]).answer)
+
+    assert folder.solve(there_and_back, actions=[fly]).answer == "performed"
+    for each in folder.root.glob(f"{INDEX}*"):
+        each.unlink()
+    assert "it was done already" in flying("B")
+    assert flying("A") == "T-A"
+    assert "it was done already" in flying("A")
+    assert done == ["fly A", "fly B", "give back A", "fly A"]
 
 
 def test_what_came_to_the_folder_without_the_index_counts(folder: Folder, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from scaffold import Planning, Task, Verdict, act, ask, together
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer, Question
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.review import Subject
 
 if TYPE_CHECKING:
@@ -146,6 +147,31 @@ def test_an_approval_is_spent_once(world: World, watcher: type[Watcher], person:
     assert len(boss.asked) == 2
     assert len({question.id for question in boss.asked}) == 2
     assert len(world.done) == 2
+
+
+def asking(_: Task) -> Planning[str]:
+    """Ask the user for a fact, and do something with it."""
+    invoice = yield from ask("Which one?")
+    observation = yield from act("pay", {"invoice": invoice.value})
+    return str(observation.value)
+
+
+@pytest.mark.parametrize("planner", [paying, asking])
+def test_an_answer_that_comes_after_the_end_changes_nothing(world: World, watcher: type[Watcher], planner: Any) -> None:
+    """A run that ended while somebody was asked stays as it ended: what is said later is in no trace."""
+    agent = world.agent(planner, monitors=[watcher(ESCALATE)])
+    waiting = agent.solve_sync(Task(prompt="x"))
+    (asked,) = (each for each in world.story(waiting).events if each["kind"] in {"approval.asked", "question.asked"})
+    asyncio.run(world.journal.post(waiting.run, Answer(id="stop", digest="", by="ann")))
+    assert agent.resume_sync(waiting.run).status == "stopped"
+    spine = world.folder / "runs" / waiting.run / "trace.jsonl"
+    before = spine.read_bytes()
+    said = Answer(id=asked["id"], digest=asked["digest"], granted=True, value="i1", by="ben")
+    asyncio.run(world.journal.post(waiting.run, said))
+    late = agent.resume_sync(waiting.run)
+    assert (late.status, late.reason, world.done) == ("stopped", "stopped by ann", [])
+    assert spine.read_bytes() == before
+    assert verify_run(spine.parent).ok
 
 
 def test_approving_an_action_does_not_approve_what_it_gives_back(

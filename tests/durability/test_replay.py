@@ -13,6 +13,7 @@ import pytest
 
 from scaffold import (
     Call,
+    MoveError,
     Plan,
     Planned,
     Planning,
@@ -33,7 +34,7 @@ from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request
-from scaffold.vocabulary.review import Decision, MonitorSpec, Subject
+from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind
 from scaffold.vocabulary.task import Oversight
 
 TASK = Task(prompt="do it", oversight=Oversight(unmonitored=True))
@@ -278,8 +279,8 @@ def test_a_torn_last_line_is_repaired_and_reported(tmp_path: Path) -> None:
 class Fickle:
     """Says one thing in its first life, and another in the next."""
 
-    def __init__(self, decision: Decision) -> None:
-        self.spec = MonitorSpec(name="fickle", watches=frozenset({"action"}))
+    def __init__(self, decision: Decision, *watches: SubjectKind) -> None:
+        self.spec = MonitorSpec(name="fickle", watches=frozenset(watches or {"action"}))
         self._decision = decision
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
@@ -290,6 +291,31 @@ def one_action(_task: Task) -> Planning[str]:
     """Act once."""
     done = yield from act("put", {"what": "it"})
     return str(done.value)
+
+
+def test_what_was_withheld_is_withheld_wherever_the_run_goes_on(tmp_path: Path) -> None:
+    """A planner that was refused a thought and what came back of an action is told neither when its run is resumed."""
+
+    def curious(_task: Task) -> Planning[list[str]]:
+        told = []
+        for move in (think("solve", "a secret", returns=str), act("put", {"what": "it"})):
+            try:
+                told.append(str((yield from move).value))
+            except MoveError as error:
+                told.append(type(error).__name__)
+            yield from note(f"{len(told)} said")
+        return told
+
+    watches: tuple[SubjectKind, ...] = ("step", "observation")
+    whole = agent_in(tmp_path / "whole", curious, monitors=[Fickle("block", *watches)]).solve_sync(TASK)
+    assert whole.answer == ["StepRefused", "ObservationWithheld"]
+    kinds = [event["kind"] for event in read_story(Path(whole.trace).parent).events]
+    reviews = [place for place, kind in enumerate(kinds, start=1) if kind == "reviewed"]
+    assert len(reviews) == 2
+    for events in range(reviews[-1], len(kinds)):
+        cut_after(tmp_path / "whole", events, tmp_path / str(events))
+        again = agent_in(tmp_path / str(events), curious, monitors=[Fickle("allow", *watches)]).resume_sync(whole.run)
+        assert again.answer == whole.answer
 
 
 def test_a_recorded_block_still_blocks_after_a_crash(tmp_path: Path) -> None:

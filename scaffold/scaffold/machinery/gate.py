@@ -166,7 +166,7 @@ class Gate:
         seen: dict[str, str] = {}
         for call in calls:
             problem, arguments = (_NOT_FINITE, None) if call.id in lost else self._fit(call)
-            if not problem and arguments is not None:
+            if arguments is not None:
                 identity = self._identities.of(call)
                 if identity and identity in seen:
                     problem = f"it does the same as {seen[identity]}"
@@ -203,8 +203,6 @@ class Gate:
         action = self._actions.get(name)
         if action is None:
             return f"there is no action {name!r}{nearest(name, self._actions)}"
-        if self._task.actions is not None and name not in self._task.actions:
-            return f"the task does not allow the action {name!r}"
         spec, known = action.spec, self._specs[name]
         if (spec is not known and spec != known) or canonical(spec.parameters) != self._schemas[name]:
             return f"{name!r} is not what it was when the run began: what it declares has changed"
@@ -296,11 +294,6 @@ class Gate:
         except ValueError:
             return False
         return canonical(known) == canonical(call.arguments)
-
-    def _check_stop(self) -> None:
-        by = self._people.stop_asked()
-        if by:
-            raise Stopped(f"stopped by {by}")
 
     async def _clear(
         self, key: str, call: ActionCall, progress: Progress, problem: str, *, plan: str
@@ -405,7 +398,7 @@ class Gate:
             decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
             if refusal is not None:
                 return decision, refusal
-            self._check_stop()
+            self._people.check_stop()
             spec = self._actions[call.action].spec
             if self._plan_only and spec.effect != "read":
                 raise PlanOnly

@@ -70,6 +70,16 @@ class People:
                     self._recorder.record(ev.StopAsked(by=answer.by or "someone"))
         return self._state.stop
 
+    def check_stop(self) -> None:
+        """See that nobody asked the run to stop.
+
+        Raises:
+            Stopped: somebody did.
+        """
+        by = self.stop_asked()
+        if by:
+            raise Stopped(f"stopped by {by}")
+
     def heard(self) -> int:
         """How many answers lie in the inbox: more than before means that what is parked may go on."""
         return len(self._journal.inbox(self._recorder.claim.run))
@@ -189,10 +199,14 @@ class People:
         """Look into the inbox, then ask whoever can be reached; gives the answers that settle it, or none.
 
         An answer to something else, or from somebody who may not give it, counts for nothing.
+
+        Raises:
+            Stopped: somebody has stopped the run: nobody is asked in vain, and it waits no more.
         """
         settling = self._lying(question, fits)
         if settling:
             return settling
+        self.check_stop()
         turn = [number for number in range(len(self._approvers)) if (question.id, number) not in self._posted]
         if not turn:
             return []
@@ -229,9 +243,8 @@ class People:
                 settling = self._lying(question, fits)
                 if settling:
                     return settling
-                by = self.stop_asked() if asking else ""
-                if by:
-                    raise Stopped(f"stopped by {by}")
+                if asking:
+                    self.check_stop()
         finally:
             for each in asking:
                 each.cancel()
