@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.batch import at_once_option
+from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.many import outside_of
 from scaffold.cli.options import Signing, journal_at, json_option, key_option, runs_option
 from scaffold.cli.speech import json_text
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scaffold.evaluation.suite import Cell
 
 
-class _SuiteOrCommand(click.Group):
+class _SuiteOrCommand(WholeSentences):
     """`scaffold eval SUITE` is short for `scaffold eval run SUITE`."""
 
     def resolve_command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from scaffold.cli.options import json_option
 from scaffold.cli.speech import json_text, line
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _INDENT = " " * 19
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--check", is_flag=True, help="Import each plug-in, and see whether it has the shape of one.")
 @click.option("--monitor", "monitor", metavar="NAME", help="Show one monitor's card whole.")
 def plugins(as_json: bool, check: bool, monitor: str | None) -> None:
