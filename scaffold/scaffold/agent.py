@@ -50,7 +50,8 @@ class Scaffold(Assembly):
         actions: what the planner may propose; a source of actions, such as an MCP server, brings all of its own.
         options: the planner's options.
         prompts: a folder of templates that replace the built-in ones.
-        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; `runs_folder()` if None.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; if None, where `$SCAFFOLD_RUNS` says,
+            else `.scaffold/runs`.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.

@@ -33,7 +33,7 @@ from scaffold.machinery.showing import Piece, Words
 from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
-from scaffold.trace.places import journal_of, place_of
+from scaffold.trace.places import journal_of, place_of, runs_folder
 from scaffold.vocabulary.canonical import adapter, canonical, digest, not_finite, unwritable
 from scaffold.vocabulary.review import SubjectKind
 from scaffold.vocabulary.sampling import ways_of
@@ -54,11 +54,6 @@ Say = Callable[[str, float], None]
 
 # What an action declares beside its schema and effect, and what was cleared and begun under it rests on.
 _PROMISED = ("identity", "idempotency", "cost", "limits", "trusted", "undo")
-
-
-def runs_folder() -> Path | str:
-    """Where runs are kept: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs` in the current folder."""
-    return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 
 class Assembly:

@@ -50,7 +50,8 @@ class Gate(Assembly):
         monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
         backends: for each role of monitors (`judge`) a spec, a table with `use` and options, or a Backend.
         model: what the trace calls the host's own model.
-        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; `runs_folder()` if None.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; if None, where `$SCAFFOLD_RUNS` says,
+            else `.scaffold/runs`.
         approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -168,23 +167,16 @@ def run_argument(command: Command) -> Command:
 
 def journal_at(runs: Path | str | None, *, apart: bool = False) -> KeptRuns:
     """The journal of a place, or of the usual one; `apart` for trials that may do the same thing many times."""
-    from scaffold.trace.places import journal_of
+    from scaffold.trace.places import journal_of, runs_folder
 
-    return journal_of(runs or _usual(), apart=apart)
-
-
-def _usual() -> Path | str:
-    # As scaffold.assembly.runs_folder says; importing that takes longer than most commands.
-    from scaffold.trace.places import place_of
-
-    return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+    return journal_of(runs or runs_folder(), apart=apart)
 
 
 def runs_said(journal: KeptRuns) -> str:
     """` --runs PLACE` to add to a command, when this journal is not where runs usually are."""
-    from scaffold.trace.places import is_database
+    from scaffold.trace.places import is_database, runs_folder
 
-    usual = _usual()
+    usual = runs_folder()
     if is_database(usual) or journal.name == str(usual):
         return ""
     return f" --runs {shlex.quote(journal.name)}"

@@ -73,12 +73,9 @@ def worker(
 def _usual(engine: str) -> Path | str:
     import os
 
-    from scaffold.trace.places import is_database, place_of
+    from scaffold.trace.places import is_database, runs_folder
 
-    said = os.environ.get("SCAFFOLD_RUNS", "")
-    if said:
-        return place_of(said)
-    return engine if is_database(engine) else Path(".scaffold/runs")
+    return engine if is_database(engine) and not os.environ.get("SCAFFOLD_RUNS") else runs_folder()
 
 
 async def _work(

@@ -25,6 +25,11 @@ def place_of(said: str) -> Path | str:
     return said if is_database(said) else Path(said)
 
 
+def runs_folder() -> Path | str:
+    """Where runs are kept: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs` in the current folder."""
+    return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
+
+
 def journal_of(said: Path | str, *, apart: bool = False) -> KeptRuns:
     """The journal that keeps its runs there.
 
