@@ -20,7 +20,7 @@ import msgspec
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from scaffold.errors import NotPerformed
-from scaffold.fitting import places_in
+from scaffold.fitting import arguments_in_words
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import adapter, canonical
 from scaffold.vocabulary.plain_types import is_plain
@@ -65,7 +65,7 @@ class FunctionAction:
         try:
             plain = self._plain(self._check(dict(arguments), strict=False))
         except ValidationError as error:
-            raise ValueError(_faults_of(error)) from None
+            raise ValueError(arguments_in_words(error)) from None
         if not self._stays:
             self._must_stay(plain)
         return plain
@@ -178,7 +178,7 @@ class FunctionAction:
         try:
             plain = self._plain(self._check(dict(arguments), strict=False))
         except ValidationError as error:
-            raise ValueError(f"what they are made into does not fit itself: {_faults_of(error)}") from None
+            raise ValueError(f"what they are made into does not fit itself: {arguments_in_words(error)}") from None
         if canonical(plain) != canonical(arguments):
             names = {**arguments, **plain}
             changed = [name for name in names if canonical(plain.get(name)) != canonical(arguments.get(name))]
@@ -292,11 +292,6 @@ class _Shape(NamedTuple):
     stays: bool
     told: bool
     credentials: dict[str, str]
-
-
-def _faults_of(error: ValidationError) -> str:
-    """What does not fit, argument by argument, without what was given for it."""
-    return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
 def _in_order(plain: Any, value: Any) -> Any:

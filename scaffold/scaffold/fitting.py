@@ -40,6 +40,11 @@ def places_in(error: ValidationError) -> list[tuple[str, str]]:
     return [(".".join(str(part) for part in each["loc"]), each["msg"]) for each in faults]
 
 
+def arguments_in_words(error: ValidationError) -> str:
+    """What does not fit of an action's arguments, in one line, without the arguments themselves."""
+    return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
+
+
 def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """A fault of what was given for a model; the value that was given is not in it."""
     if fault["type"] == "extra_forbidden":

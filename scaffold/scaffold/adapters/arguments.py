@@ -7,15 +7,11 @@ that what the tool reads of the reviewed values is what it would have read of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from scaffold.fitting import places_in
 from scaffold.schemas import faults_by
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 
 def plain(value: Any) -> Any:
@@ -67,11 +63,6 @@ def settled(
         if reads_the_same(changed):
             arguments = changed
     return arguments
-
-
-def said_of(error: ValidationError) -> str:
-    """What pydantic found wrong with arguments, in one line without the arguments themselves."""
-    return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
 def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any], object], dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, get_type_hints
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
 
-from scaffold.adapters.arguments import alike, fitting, plain, said_of, settled
+from scaffold.adapters.arguments import alike, fitting, plain, settled
 from scaffold.adapters.tools import (
     Carried,
     Declares,
@@ -31,6 +31,7 @@ from scaffold.adapters.tools import (
     told,
 )
 from scaffold.errors import ActionError, BadInput, MissingExtra, RunEnding
+from scaffold.fitting import arguments_in_words
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.models import Usage
 
@@ -349,7 +350,7 @@ def _fit_own(tool: BaseTool) -> Any:
         try:
             valid = read(arguments)
         except ValidationError as error:
-            raise ValueError(said_of(error)) from None
+            raise ValueError(arguments_in_words(error)) from None
         return settled(arguments, valid, as_json(valid, mode="json", by_alias=True, exclude=set(configs)), read)
 
     return fit

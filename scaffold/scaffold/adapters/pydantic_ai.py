@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from scaffold.adapters.arguments import alike, fitting, plain, said_of, settled
+from scaffold.adapters.arguments import alike, fitting, plain, settled
 from scaffold.adapters.tools import (
     Carried,
     Declares,
@@ -34,6 +34,7 @@ from scaffold.adapters.tools import (
     told,
 )
 from scaffold.errors import ActionError, ActionRefused, BadInput, MissingExtra, NotPerformed
+from scaffold.fitting import arguments_in_words
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.models import Usage
 
@@ -273,7 +274,7 @@ def _fit(tool: Tool[Any]) -> Callable[[dict[str, Any], Carried], dict[str, Any]]
         try:
             valid = read(arguments)
         except ValidationError as error:
-            raise ValueError(said_of(error)) from None
+            raise ValueError(arguments_in_words(error)) from None
         return settled(arguments, valid, _unwrapped(schema, valid), read)
 
     return fit
