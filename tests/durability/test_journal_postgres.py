@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from scaffold.errors import ClaimLost, JournalFailed
-from scaffold.interfaces import Answer, Journal, Record
+from scaffold.interfaces import Answer, Claim, Journal, Record
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.trace.postgres.appending import Part
-from scaffold.trace.postgres.database import Postgres
+from scaffold.trace.postgres.database import _WHO, Postgres
 from scaffold.trace.postgres.journal import _clocks
 from scaffold.trace.postgres.shared_minute import SharedMinute
 from scaffold.trace.records import read_files
@@ -228,3 +229,26 @@ def test_who_has_slept_asks_before_it_acts(cluster: Cluster, monkeypatch: pytest
         await journal.release(claim)
 
     asyncio.run(work())
+
+
+def test_a_run_that_is_given_back_while_it_is_asked_for_is_had(cluster: Cluster) -> None:
+    """Nobody is told that a run is written by nobody, and free in 0 seconds."""
+    url = cluster.fresh(f"given_back_{os.getpid()}")
+    first = PostgresJournal(url)
+
+    class Late(Postgres):
+        """Finds who has a run after they have given it back."""
+
+        async def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            if statement == _WHO:
+                await first.release(held)
+            return await super()._rows(statement, values)
+
+    async def go() -> None:
+        nonlocal held
+        held = await first.claim("20300101-000000-run", "first", create=True)
+        second = PostgresJournal(url, database=Late(url))
+        await second.release(await second.claim("20300101-000000-run", "second"))
+
+    held = Claim("", "", 0)
+    asyncio.run(go())

@@ -196,6 +196,8 @@ class PostgresJournal:
             raise JournalFailed(f"there is a run {run} already in {self.name}")
         if not got.epoch and got.owner is None:
             raise UnknownRun(f"no run {run!r} in {self.name}")
+        if not got.epoch and got.left <= 0:  # it was given back, or ran out, after it was refused
+            got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=False))
         if not got.epoch:
             who = (got.owner or "").partition("#")[0]
             raise RunHeld(
