@@ -235,20 +235,19 @@ def test_a_run_that_is_given_back_while_it_is_asked_for_is_had(cluster: Cluster)
     """Nobody is told that a run is written by nobody, and free in 0 seconds."""
     url = cluster.fresh(f"given_back_{os.getpid()}")
     first = PostgresJournal(url)
+    held: list[Claim] = []
 
     class Late(Postgres):
         """Finds who has a run after they have given it back."""
 
         async def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
             if statement == _WHO:
-                await first.release(held)
+                await first.release(held[0])
             return await super()._rows(statement, values)
 
     async def go() -> None:
-        nonlocal held
-        held = await first.claim("20300101-000000-run", "first", create=True)
+        held.append(await first.claim("20300101-000000-run", "first", create=True))
         second = PostgresJournal(url, database=Late(url))
         await second.release(await second.claim("20300101-000000-run", "second"))
 
-    held = Claim("", "", 0)
     asyncio.run(go())

@@ -11,13 +11,14 @@ way, so that none of them does again what it has done. It goes once none is open
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, JournalFailed
 from scaffold.vocabulary.canonical import canonical, digest
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class Results:
     def close(self) -> None:
         """Give the file back; runs that are still open stay noted for the next time."""
         if self._open >= 0 and not any(each.status == "" for each in self._known.values()):
-            self._open_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is not on disk is noted there alone
+                os.fsync(self._file)
+                self._open_path.unlink(missing_ok=True)
         self._shut()
 
     def known(self, name: str) -> Known | None:
@@ -96,22 +99,28 @@ class Results:
         return (each.status for each in self._known.values())
 
     def begin(self, name: str, run: str, asked: str) -> None:
-        """Note that a run has begun; it is on disk before the run does anything."""
+        """Note that a run has begun; it is on disk before the run does anything.
+
+        Raises:
+            JournalFailed: there is no room for it.
+        """
         self._known[name] = Known(run, "", asked)
-        _write(self._open, {"batch": self.batch, "id": name, "run": run, "asked": asked}, self._open_path)
-        os.fsync(self._open)
+        row = {"batch": self.batch, "id": name, "run": run, "asked": asked}
+        _write(self._open, row, self._open_path, durable=True)
 
     def end(self, row: dict[str, Any]) -> None:
         """Write down how a run ended, or why it stands still; what would only say the same again is left out.
 
         Args:
             row: the line, with `id`, `run`, `status` and `asked`.
+
+        Raises:
+            JournalFailed: there is no room for it.
         """
         now = Known(row["run"], row["status"], row["asked"])
-        before = self._known.get(row["id"])
-        self._known[row["id"]] = now
-        if before != now:
+        if self._known.get(row["id"]) != now:
             _write(self._file, row, self.path)
+        self._known[row["id"]] = now  # no earlier: a run whose end is not written down stays open
 
     def _lock(self) -> None:
         try:
@@ -203,13 +212,15 @@ def _row(line: bytes, needed: tuple[str, ...] = _NEEDED) -> dict[str, Any] | Non
     return row if whole else None
 
 
-def _write(descriptor: int, row: dict[str, Any], path: Path) -> None:
+def _write(descriptor: int, row: dict[str, Any], path: Path, *, durable: bool = False) -> None:
     data = memoryview(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
     try:
         while data:
             data = data[os.write(descriptor, data) :]
+        if durable:
+            os.fsync(descriptor)
     except OSError as error:
-        raise BadInput(f"cannot write to {path}: {error.strerror}; run again to go on") from error
+        raise JournalFailed(f"cannot write to {path}: {error.strerror}; run again to go on") from error
 
 
 def _torn_line(descriptor: int) -> bytes:

@@ -144,7 +144,8 @@ class Runner:
             results: where the ends are written down, and what is done already.
 
         Raises:
-            BadInput: the inputs cannot be read or the results not be written.
+            BadInput: the inputs cannot be read.
+            JournalFailed: the results cannot be written.
             ScaffoldError: what concerns all runs alike, such as a model that cannot be loaded.
         """
         self._results = results
