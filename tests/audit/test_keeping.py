@@ -161,6 +161,19 @@ def test_a_sealed_content_cannot_be_moved_to_another_event(
         assert verify_run(folder).state == "content altered"
 
 
+@pytest.mark.parametrize("line", [b'{"seq":%d,"sealed":"%s","x":1}', b'{"seq":%d,"sealed":"%s" }'])
+def test_a_sealed_line_is_written_in_one_way(
+    journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch, line: bytes
+) -> None:
+    """What else is written into it would be read by nobody, and be covered by nothing: it is altered."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay")).run)
+    first, *rest = (folder / CONTENT).read_bytes().splitlines(keepends=True)
+    told = json.loads(first)
+    (folder / CONTENT).write_bytes(b"".join([line % (told["seq"], told["sealed"].encode()), b"\n", *rest]))
+    assert verify_run(folder).state == "content altered"
+
+
 # --- compression
 
 

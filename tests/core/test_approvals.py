@@ -180,7 +180,7 @@ def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher]
         "a no made a yes": msgspec.structs.replace(no, granted=True),
         "a plan's scope added": msgspec.structs.replace(signed(outcome.run, plain, key), scope=True),
         "rubbish": msgspec.structs.replace(plain, signature="\n\n\N{EM DASH} scaffold ???"),
-        "a signature that is none": msgspec.structs.replace(whole, signature=f"{text}\n\N{EM DASH} scaffold ???\n"),
+        "a signature that is none": msgspec.structs.replace(whole, signature=f"{text}\n\N{EM DASH} scaffold A\n"),
     }
     for what, answer in forged.items():
         say(world, outcome, answer)

@@ -495,8 +495,9 @@ def test_a_call_that_only_python_takes_for_the_planned_one_is_reviewed_on_its_ow
     assert [repr(subject.plan[0].arguments["it"]) for subject in reads.seen] == [repr(planned), repr(made)]
 
 
+@pytest.mark.parametrize("what", ["its arguments", "its action"])
 def test_a_call_that_is_changed_while_it_waits_for_a_person_is_not_performed(
-    world: World, watcher: type[Watcher], person: type[Person]
+    world: World, watcher: type[Watcher], person: type[Person], what: str
 ) -> None:
     """What was approved is what was asked about: a planner that changes it meanwhile is told so, loudly."""
     away = person(None)
@@ -507,7 +508,10 @@ def test_a_call_that_is_changed_while_it_waits_for_a_person_is_not_performed(
 
     def meddler() -> Planning[None]:
         yield from act("look", {"at": "x"})
-        mine["cents"] = 666
+        if what == "its action":
+            planned.action = "give"
+        else:
+            mine["cents"] = 666
         yield from act("look", {"at": "y"})
 
     @action(effect="read")
@@ -521,12 +525,17 @@ def test_a_call_that_is_changed_while_it_waits_for_a_person_is_not_performed(
             await world.journal.post(run, said)
         return "seen"
 
+    @action(effect="irreversible", identity=("invoice",))
+    async def give(invoice: str, cents: int = 100) -> None:
+        world.done.append(("give", invoice, cents))
+
+    planned = Planned("pay", {})
+    planned.arguments = mine
+
     def planner(_: Task) -> Planning[None]:
-        planned = Planned("pay", {})
-        planned.arguments = mine
         yield from together(act(planned), meddler())
 
-    outcome = world.solve(planner, monitors=[watcher(review)], actions=[world.pay, look], approvers=[away])
+    outcome = world.solve(planner, monitors=[watcher(review)], actions=[world.pay, give, look], approvers=[away])
     assert world.done == []
     assert "was changed while it waited" in outcome.reason
 

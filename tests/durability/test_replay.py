@@ -33,6 +33,7 @@ from scaffold.testing import Scripted
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.actions import Effect
 from scaffold.vocabulary.models import Request
 from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind
 from scaffold.vocabulary.task import Oversight
@@ -316,6 +317,33 @@ def test_what_was_withheld_is_withheld_wherever_the_run_goes_on(tmp_path: Path) 
         cut_after(tmp_path / "whole", events, tmp_path / str(events))
         again = agent_in(tmp_path / str(events), curious, monitors=[Fickle("allow", *watches)]).resume_sync(whole.run)
         assert again.answer == whole.answer
+        assert len(list(read_story(Path(again.trace).parent).of("action.intent"))) == 1
+
+
+@pytest.mark.parametrize(("effect", "status", "times"), [("read", "performed", 2), ("irreversible", "unknown", 1)])
+def test_a_read_that_was_interrupted_is_read_again_and_nothing_else(
+    tmp_path: Path, effect: Effect, status: str, times: int
+) -> None:
+    """Whether it was read cannot matter; whether anything else happened nobody knows, and it is not repeated."""
+    done: list[str] = []
+
+    @action(effect=effect)
+    async def look(what: str) -> str:
+        done.append(what)
+        return "seen"
+
+    def planner(_task: Task) -> Planning[str]:
+        try:
+            return str((yield from act("look", {"what": "it"})).status)
+        except MoveError:
+            return "unknown"
+
+    whole = agent_in(tmp_path / "whole", planner, actions=[look]).solve_sync(TASK)
+    kinds = [event["kind"] for event in read_story(Path(whole.trace).parent).events]
+    cut_after(tmp_path / "whole", kinds.index("action.intent") + 1, tmp_path / "cut")
+    again = agent_in(tmp_path / "cut", planner, actions=[look]).resume_sync(whole.run)
+    assert [each.status for each in again.actions] == [status]
+    assert (again.answer, len(done)) == (status, times)
 
 
 def test_a_recorded_block_still_blocks_after_a_crash(tmp_path: Path) -> None:
