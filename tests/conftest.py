@@ -27,3 +27,9 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip("PostgreSQL's programs are not installed: apt-get install postgresql")
     with temporary_cluster(durable=bool(os.environ.get("SCAFFOLD_THOROUGH"))) as running:
         yield running
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"

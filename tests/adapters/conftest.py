@@ -87,9 +87,3 @@ def _a_loop() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """What runs the tests that are coroutines."""
-    return "asyncio"

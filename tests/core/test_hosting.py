@@ -53,12 +53,6 @@ def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """What runs the tests that are coroutines."""
-    return "asyncio"
-
-
 async def test_an_allowed_call_is_performed_and_a_refused_one_is_not(world: World) -> None:
     """The host gets the value of the one and a reason for the other; the trace verifies, and has ended."""
     async with gate_of(world).run(TASK) as run:

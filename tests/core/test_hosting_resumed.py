@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """What runs the tests that are coroutines."""
-    return "asyncio"
-
-
 def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
     """A gate around the world's actions."""
     return Gate(

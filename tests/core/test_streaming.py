@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """What runs the tests that are coroutines."""
-    return "asyncio"
-
-
 def paying(task: Task) -> Planning[str]:
     """A planner of one thought and one action."""
     thought = yield from think("solve", task.prompt)
