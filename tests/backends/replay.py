@@ -24,6 +24,7 @@ def answer(status: str, body: bytes, kind: str = "application/json", **headers: 
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
+_TURNS = 10  # of the loop: more than a connection that is accepted takes until it is served
 
 
 def part(data: bytes) -> bytes:
@@ -49,6 +50,18 @@ DONE = part(b"data: [DONE]\n\n")
 def good(text: str = "hello") -> list[Step]:
     """Write a whole, well-formed stream."""
     return [STREAM, said(text), said("", finish="stop"), USAGE, DONE, END]
+
+
+async def close(server: asyncio.Server) -> None:
+    """Close a server, once each connection that it has accepted has the task that serves it, and will close it.
+
+    Before Python 3.12 asyncio leaves open what was accepted, and not begun to serve, when a server is closed.
+    """
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 @dataclass
@@ -84,7 +97,7 @@ class Replay:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
+        await close(self._server)
         for task in list(self._serving):
             task.cancel()
         await self._server.wait_closed()

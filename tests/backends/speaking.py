@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from .replay import DONE, END, STREAM, answer, part
+from .replay import DONE, END, STREAM, answer, close, part
 from .wire import (
     CREATED,
     IN_PROGRESS,
@@ -154,7 +154,7 @@ class Speaker:
         self._loop.close()
 
     async def _stop(self) -> None:
-        self._server.close()
+        await close(self._server)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -172,7 +172,7 @@ class Speaker:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            writer.close()
+            writer.transport.abort()  # `close` would wait for whoever does not read on
 
     async def _answer(
         self, line: str, headers: dict[str, str], body: dict[str, Any], writer: asyncio.StreamWriter
