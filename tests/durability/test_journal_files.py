@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from tests.powerless import powerless
 
+from scaffold.batch.results import Results
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
 from scaffold.trace.mending import CUT
+from scaffold.trace.pruning import prune_run
 from scaffold.vocabulary import events as ev
 
 
@@ -103,6 +105,33 @@ def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(JournalFailed, match="No space left on device"):
         asyncio.run(begin(fsync=lambda descriptor: full(descriptor, b"")))  # of the names in folders
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_place_where_files_cannot_be_locked_is_named_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network file systems: no run begins there, goes on or is pruned, and no batch writes its results."""
+    journal, says = FileJournal(tmp_path / "runs"), "cannot lock .*{}: No locks available: keep it on a local disk, or"
+
+    async def begin(run: str) -> None:
+        claim = await journal.claim(run, "a", create=True)
+        await journal.append(claim, thought(Writing(), 1), durable=False)
+        await journal.release(claim)
+
+    def unable(_descriptor: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    asyncio.run(begin("r"))
+    monkeypatch.setattr("fcntl.flock", unable)
+    with pytest.raises(JournalFailed, match=says.format("trace.jsonl")):
+        asyncio.run(begin("another"))
+    assert [each.name for each in (tmp_path / "runs").iterdir()] == ["r"]
+    with pytest.raises(JournalFailed, match=says.format("trace.jsonl")):
+        asyncio.run(journal.claim("r", "b"))
+    with pytest.raises(JournalFailed, match=says.format("trace.jsonl")):
+        prune_run(journal.folder("r"))
+    with pytest.raises(JournalFailed, match=says.format("results.jsonl")):
+        Results(tmp_path / "results.jsonl", "b")
 
 
 def test_a_run_that_has_begun_stays_where_no_more_of_it_can_be_written(tmp_path: Path) -> None:

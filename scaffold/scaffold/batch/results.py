@@ -12,13 +12,13 @@ way, so that none of them does again what it has done. It goes once none is open
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from scaffold.errors import BadInput, JournalFailed
+from scaffold.trace.folders import lock
 from scaffold.vocabulary.canonical import canonical, digest
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Results:
 
     Raises:
         BadInput: another batch writes it, it belongs to another batch, or it holds something else.
+        JournalFailed: files cannot be locked there.
     """
 
     def __init__(self, path: Path, batch: str) -> None:
@@ -124,7 +125,7 @@ class Results:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file, self.path)
         except BlockingIOError:
             raise BadInput(
                 f"{self.path} is being written by another batch: wait for it, or name other results"

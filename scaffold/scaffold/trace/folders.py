@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.errors import RunHeld
+from scaffold.errors import JournalFailed, RunHeld
 from scaffold.trace.mending import SPINE
 from scaffold.vocabulary import events as ev
 
@@ -54,6 +55,23 @@ def is_written(folder: Path) -> bool:
     Where the system does not tell (it is not Linux), nobody is taken to hold it.
     """
     return _lock_of(folder) is not None
+
+
+def lock(descriptor: int, path: Path) -> None:
+    """Lock an open file for this process alone.
+
+    Raises:
+        BlockingIOError: another process has it.
+        JournalFailed: files cannot be locked there, as on some network file systems.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise JournalFailed(
+            f"cannot lock {path}: {error.strerror}: keep it on a local disk, or runs in PostgreSQL (--runs)"
+        ) from error
 
 
 def held_error(folder: Path) -> RunHeld:

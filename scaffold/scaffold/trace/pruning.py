@@ -6,7 +6,6 @@ What is left is written beside the old file and put in its place, so that a proc
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import zlib
@@ -20,7 +19,7 @@ from scaffold.errors import BadInput, JournalFailed
 from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
-from scaffold.trace.folders import held_error, last_event
+from scaffold.trace.folders import held_error, last_event, lock
 from scaffold.trace.parts import is_plain, open_part, parts_of, remove_leftovers
 from scaffold.trace.sealing import NotOpened
 
@@ -120,10 +119,11 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         RunHeld: somebody does.
+        JournalFailed: files cannot be locked there.
     """
     with (folder / SPINE).open("rb") as spine:
         try:
-            fcntl.flock(spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(spine.fileno(), folder / SPINE)
         except BlockingIOError:
             raise held_error(folder) from None
         yield

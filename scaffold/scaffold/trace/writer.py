@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from scaffold.errors import JournalFailed
-from scaffold.trace.folders import held_error
+from scaffold.trace.folders import held_error, lock
 from scaffold.trace.mending import SPINE, last_seq, mend
 from scaffold.trace.parts import CONTENT, compress_parts, is_plain, parts_of, set_aside, until
 from scaffold.trace.syncing import Files
@@ -74,11 +73,14 @@ class Writer(Files):
         except OSError as error:
             raise JournalFailed(f"cannot open {folder / SPINE}: {error.strerror}") from error
         try:
-            fcntl.flock(self.spine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self.spine, folder / SPINE)
             self.content = os.open(folder / CONTENT, flags | os.O_CREAT, 0o600)
         except BlockingIOError:
             os.close(self.spine)
             raise held_error(folder) from None
+        except JournalFailed:
+            os.close(self.spine)
+            raise
         except OSError as error:
             os.close(self.spine)
             raise JournalFailed(f"cannot open {folder / CONTENT}: {error.strerror}") from error
