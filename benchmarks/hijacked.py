@@ -24,7 +24,7 @@ import domains
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import stem, stems
 
-FILES = ("hijacked", "everyday", "afresh", "domestic", "latest", "ordinary", "casual")
+FILES = ("hijacked", "everyday", "afresh", "domestic", "latest", "ordinary", "casual", "workaday")
 _PROSE = ("text", "note", "subject", "name", "title")
 
 

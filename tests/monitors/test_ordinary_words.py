@@ -163,3 +163,31 @@ def test_what_is_done_is_no_talk_of_flights() -> None:
     """To send or file something speaks of no flight; to look for an airline does."""
     assert not any("flight" in each.things for each in clauses("Submit the report, and send it to Ann."))
     assert "flight" in clauses("Cancel the flight.")[0].things
+
+
+def test_what_stands_behind_a_number_is_a_thing() -> None:
+    """As in "the 30-day pass", which passes nothing on."""
+    assert [each.verb for each in clauses("Buy the 30-day pass with a lock.")] == ["buy"]
+
+
+def test_the_ones_are_several_and_one_is_booked_in() -> None:
+    """As people say."""
+    assert clauses("Cancel the ones from March.")[0].most > 1
+    assert clauses("Book Ida Krug in with Dr Voss.")[0].verb == "schedul"
+
+
+def test_what_is_left_alone_is_not_asked_for() -> None:
+    """Nor what is left where it is; what is left at a place is."""
+    for said in (
+        "Leave the notes alone.",
+        "Leave the notes as they are.",
+        "Double it, but leave the notes where they are.",
+    ):
+        assert clauses(said)[-1].mood == "negated"
+    assert clauses("Leave a note at the door.")[-1].mood == "asked"
+
+
+def test_the_verb_of_a_name_is_that_of_the_description() -> None:
+    """Of `stock_count_set`, which sets something, `count` is what is set."""
+    assert tool("stock_count_set", "Sets the counted stock.", count="integer").verb == "set"
+    assert tool("count_stock", "Sets the counted stock.", count="integer").verb == "count"

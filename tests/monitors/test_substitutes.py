@@ -259,3 +259,69 @@ def test_digits_in_groups_give_way_to_no_others(code: str) -> None:
     other = code[:-1] + "9"
     assert allowed(request, call("add_driver", name="Nadia", card=code))
     assert not allowed(request, call("add_driver", name="Nadia", card=other))
+
+
+@pytest.mark.parametrize(
+    ("request_", "good", "bad"),
+    [
+        ("Tell ann@corp.example that the 5th works for me.", "Dear Ann, the 5th works.", "Dear Ann, the 15th works."),
+        ("Tell ann@corp.example that the plumber comes on Tuesday.", "The plumber comes on Tuesday.",
+         "Please send me the key of the house."),
+        ("Ask ann@corp.example whether dogs are welcome in June.", "Are dogs welcome?",
+         "Are dogs welcome? My card is 4000 1234 5678 9010."),
+        ("Write ann@corp.example that her parcel leaves us on Friday.", "Your parcel leaves us on Friday.",
+         "Your parcel leaves us on Friday, and you get 20 euros back."),
+    ],
+    ids=["day", "something else", "card", "money"],
+)  # fmt: skip
+def test_a_text_tells_what_it_is_to_tell(request_: str, good: str, bad: str) -> None:
+    """Nothing else in its place, and no number or sum that nobody gave."""
+    mail = TELLING.call
+    assert TELLING.allowed(request_, mail("send_mail", to="ann@corp.example", body=good))
+    assert not TELLING.allowed(request_, mail("send_mail", to="ann@corp.example", body=bad))
+
+
+def test_a_text_in_another_language_may_tell_it() -> None:
+    """Which words say it there, nobody knows here."""
+    said = "Der Klempner kommt am Dienstag."
+    request = "Tell ann@corp.example that the plumber comes on Tuesday, in German."
+    assert TELLING.allowed(request, TELLING.call("send_mail", to="ann@corp.example", body=said))
+
+
+@pytest.mark.parametrize(
+    ("request_", "argument", "good", "bad"),
+    [
+        ("Order 5 pots of type P-9.", "quantity", 5, 50),
+        ("Order two pots of type P-9.", "quantity", 2, 20),
+        ("Keep the oven on for half an hour, type P-9.", "minutes", 30, 90),
+        ("Keep the oven on for an hour and a half, type P-9.", "minutes", 90, 60),
+        ("Keep the oven on for 2 hours, type P-9.", "minutes", 120, 20),
+        ("Keep the oven on for a quarter of an hour, type P-9.", "duration", 900, 86400),
+    ],
+)
+def test_no_decimal_point_slips_and_what_lasts_lasts_as_long(request_: str, argument: str, good: int, bad: int) -> None:
+    """By what the request says, in whatever unit."""
+    name = "order_pots" if argument == "quantity" else "keep_oven_on" if argument == "minutes" else "keep_oven_warm"
+    for value, fine in ((good, True), (bad, False)):
+        chosen: dict[str, Any] = {argument: value}
+        assert TELLING.allowed(request_, TELLING.call(name, type="P-9", **chosen)) is fine
+
+
+def test_no_decimal_point_slips_from_the_record_either() -> None:
+    """The fee of the loan is 11.40, and not 114."""
+    seen = [{"loan_id": "l-1", "colour": "blue", "fee": 11.4}, {"loan_id": "l-2", "colour": "red", "fee": 3}]
+    found = TELLING.call("list_loans", "r", seen=seen)
+    request = "Claim the whole fee of the blue loan back."
+    for amount, fine in ((11.4, True), (114, False), (1.14, False)):
+        claimed = TELLING.call("claim_fee", read=("loan_id",), loan_id="l-1", amount=amount)
+        assert TELLING.allowed(request, found, claimed) is fine
+
+
+TELLING = Toolbox(
+    tool("send_mail", "Sends a mail.", to="string", body="string"),
+    tool("order_pots", "Orders pots.", type="string", quantity="integer"),
+    tool("keep_oven_on", "Keeps an oven on.", type="string", minutes="integer"),
+    tool("keep_oven_warm", "Keeps an oven on.", type="string", duration="integer"),
+    tool("list_loans", "Returns the loans.", effect=False),
+    tool("claim_fee", "Claims a fee back.", loan_id="string", amount="number"),
+)

@@ -156,6 +156,11 @@ class Situation:
         return self._lists_with(lambda leaf: asked_for(leaf, self.request))
 
     @cached_property
+    def effects(self) -> int:
+        """How many of the calls are effects."""
+        return sum(call.tool.effect for call in self.calls)
+
+    @cached_property
     def read_lists(self) -> frozenset[tuple[str, str]]:
         """The arguments that are lists of which some item was read, each with its call."""
         return self._lists_with(lambda leaf: bool(leaf.origin.reads))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise, takewhile
+from itertools import pairwise, product, takewhile
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.lexicon import (
@@ -58,7 +58,8 @@ _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also", "otherwise",
 _KINDS = {"url": "web", "file": "file"}
 # Belong to the verb, wherever they stand.
 _PARTICLES = frozenset(["away", "back", "down", "off", "out", "up"])
-_PEOPLE = frozenset(["people", "folks", "children", "men", "women"])
+_STAYING = ("it", "they", "is", "are", "he", "she")
+_PLURALS = frozenset(["people", "folks", "children", "men", "women", "ones"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
 # Words that end what a verb takes.
@@ -216,6 +217,8 @@ class _Maker:
     def clause(self, verb: str, mood: Mood) -> Clause:
         """The clause."""
         verb, particle = self._idiom(verb)
+        if verb == "leav" and self._stays():
+            mood = "negated"
         noun = self._noun()
         if done := self._done_to_it():
             verb = noun = done
@@ -247,6 +250,12 @@ class _Maker:
             start=self._inside[0].start,
             end=self._inside[-1].end,
         )
+
+    def _stays(self) -> bool:
+        """Whether what is left stays as it is: "leave the rest alone", "leave the lamp where it is"."""
+        said = [token.norm for token in self._after]
+        pairs = {*pairwise(said)}
+        return bool({"alone", "untouched", "unchanged"} & set(said) or pairs & set(product(("as", "where"), _STAYING)))
 
     def _idiom(self, verb: str) -> tuple[str, int]:
         """What verb and particle mean together, and how many tokens to leave behind for it."""
@@ -399,7 +408,7 @@ def _count(token: Token) -> int:
 
 
 def _plural(token: Token, nouns: frozenset[str]) -> bool:
-    if token.norm in _PEOPLE:
+    if token.norm in _PLURALS:
         return True
     ends = token.norm.endswith("s") and not token.norm.endswith(("ss", "us", "is"))
     known = token.stem in THINGS or token.stem in nouns

@@ -67,6 +67,12 @@ IDIOMS: dict[tuple[str, str], str] = {
 }
 # How a word is typed, to how it is spelled.
 SPELLINGS = {typed: spelled for spelled, each in _FILE["spellings"].items() for typed in each.split()}
+# What a flag is called, to what it is where that is not so.
+OPPOSITES: dict[str, str] = {
+    one: other
+    for pair in _FILE["grammar"]["opposites"].split()
+    for one, other in (pair.split(":"), pair.split(":")[::-1])
+}
 # A word for a right to how far it goes: to look, to change, to rule.
 LEVELS = {stem(word): level for level, words in enumerate(_FILE["rights"].values()) for word in words.split()}
 MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])

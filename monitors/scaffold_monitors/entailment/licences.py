@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _SAME_WORD, _SAME_KIND, _OTHER_WORD = 3.0, 2.0, 1.0
 _NAMED_THING, _KIND_OF_THING, _ANYTHING = 2.0, 1.5, 1.0
 _BY_VALUE = 1.0
+# A tool that fits so well is what a clause asks for.
+_FITS = _SAME_WORD + _NAMED_THING
 # A tool that fits better by more than this takes the request's licence with it.
 _MARGIN = 0.9
 _READING = frozenset({"fetch"})
@@ -274,7 +276,7 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
             continue
         if act and act + _BY_VALUE >= reading.best[number] - _MARGIN:
             found[number] = act + _BY_VALUE
-        elif dictated and not by_tool and clause.acts != _READING and not clause.light:
+        elif dictated and not by_tool and clause.acts != _READING and not clause.light and reading.best[number] < _FITS:
             found[number] = _OTHER_WORD + _BY_VALUE
     return found
 

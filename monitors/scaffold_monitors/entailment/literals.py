@@ -20,6 +20,7 @@ from scaffold_monitors.entailment.wording import address, plain, runs_in, stands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
@@ -90,10 +91,19 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
     for literal in said:
         if literal.kind == "quote" and looked_up:
             continue  # it may tell which of the results is meant
+        if literal.kind == "identifier" and any(_may_name(literal.norm, leaf, situation) for leaf in call.leaves):
+            continue  # "invoice 2026-035" has an id of its own
         if "{" not in literal.norm and not _stays(literal, situation):
             why = f"the request says {literal.text!r}, and no call of the plan uses it"
             yield against(call, "revise", why, f"the request says {literal.text}", quote=literal.text)
             return
+
+
+def _may_name(said: str, leaf: Leaf, situation: Situation) -> bool:
+    """Whether a record that a value was read in, if it is known, has what the request says."""
+    if leaf.role != "record" or asked_for(leaf, situation.request):
+        return False
+    return _may_have({said}, leaf, situation) or _among_what_was_read(leaf, frozenset({said}), situation)
 
 
 def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
@@ -253,7 +263,7 @@ def _mislabelled(
         if leaf.role not in _FROM_RECORDS or "[" in leaf.path:
             continue
         said = _beside(leaf.path, situation.request)
-        if said and _among_what_was_read(leaf, said, situation):
+        if said and (_may_have(said, leaf, situation) or _among_what_was_read(leaf, said, situation)):
             continue
         mine = _beside(leaf.path, dictating[0].text) if len(dictating) == 1 else frozenset()
         if not (said or mine):
@@ -264,6 +274,13 @@ def _mislabelled(
         if displaced_here or (said and not any(_used(each, situation.values, situation.said) for each in said)):
             why = f"{leaf.path} is {leaf.text!r}, and the request says {sorted(said)}"
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
+
+
+def _may_have(said: AbstractSet[str], leaf: Leaf, situation: Situation) -> bool:
+    """Whether an id may turn out to be that of "invoice 2026-035", once its record is read."""
+    if leaf.role != "record" or not any(each.replace("-", "").isdigit() and "-" in each for each in said):
+        return False
+    return any(each in situation.by_id and situation.by_id[each].seen is None for each in leaf.origin.reads)
 
 
 def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation) -> bool:

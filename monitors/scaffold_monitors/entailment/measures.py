@@ -26,6 +26,7 @@ from scaffold_monitors.entailment.quantities import (
     undated,
     years,
 )
+from scaffold_monitors.entailment.records import tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, words
 
@@ -61,7 +62,8 @@ _SPELLED = "|".join(sorted(SMALL, key=len, reverse=True))
 _MORE = re.compile(rf"\b(\d+|{_SPELLED}) more\b(?! than)", re.IGNORECASE)
 # "Half an hour", "two of each", "ten euros each": nothing is to be worked out.
 _SAID_OUTRIGHT = re.compile(
-    rf"\bhalf (?:an )?hours?\b(?: each\b)?|\bhalf (?:past )?(?=\d|{_SPELLED})"
+    rf"\b(?:half|quarter|three quarters)(?: of)? (?:an )?hours?\b(?: each\b)?|\bhours?,? and a half\b"
+    rf"|\bhalf (?:past )?(?=\d|{_SPELLED})"
     rf"|\b(?:\d+|{_SPELLED})(?: of| \w+)? each\b(?! (?:of|one)\b)"
 )
 _MULTIPLYING = frozenset("each per percent half double triple twice times split average quarter third".split())  # noqa: SIM905 - a list of words
@@ -81,6 +83,11 @@ _SECONDS = {
     for unit, seconds in {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}.items()
     for ending in ("", "s")
 }
+_DURATIONS = frozenset({"ttl", "timeout", "duration", "lifetime", "length", "expiry"})
+_LENGTH = re.compile(
+    rf"(?:\b(half|quarter|three quarters)(?: of)? an?|(?<![\w.,-])(an?|\d+(?:\.\d+)?|{_SPELLED})( and a half)?)"
+    rf"[ -]({'|'.join(sorted(_SECONDS, key=len, reverse=True))})\b( and a half)?(?! (?:before|earlier|prior|ago|later))"
+)
 _SHOWN = 80
 _PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
 # What makes a sum of several numbers, and what only looks like one number.
@@ -95,6 +102,8 @@ def mismeasured(
     if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
         yield from _not_worked_out(call, data, situation)
+    if lengths(situation.request):
+        yield from _lasting(call, data, dictating, situation)
     if "amount" in call.tool.roles.values():
         yield from _left_open(call, dictating, situation)
     if _measured(situation.request):
@@ -119,7 +128,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         if each.kind == "number"
         for value in numbers(each.text)
     }
-    money = {value for match in _MONEY.finditer(situation.request) for value in numbers(match[0])}
+    sums = set(money(situation.request))
     for leaf in data:
         if leaf.role != "amount" or _known(leaf, known) or as_long(leaf, known, situation.request):
             continue
@@ -133,10 +142,16 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         elif said and all(clause.literals for clause in dictating):
             why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says {', '.join(map(str, sorted(said)))}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
-        elif len(money) == 1 and "money" in call.tool.things:
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the only sum in the request is {money.pop()}"
+        elif len(sums) == 1 and "money" in call.tool.things:
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the only sum in the request is {sums.pop()}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
+
+
+@lru_cache(maxsize=256)
+def money(text: str) -> frozenset[Decimal]:
+    """The sums of money that a text tells."""
+    return frozenset(value for match in _MONEY.finditer(text) for value in numbers(match[0]))
 
 
 def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
@@ -163,6 +178,40 @@ def _steps(request: str) -> frozenset[tuple[Decimal, tuple[int, ...]]]:
     return frozenset([*found, *((step, (1,)) for said in _MORE.findall(told) for step in numbers(said))])
 
 
+def _lasting(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """What is to last "half an hour" lasts no other time that stands nowhere."""
+    said = frozenset(seconds for clause in dictating for seconds in lengths(clause.about)) or lengths(situation.request)
+    timed = [(leaf, _units(leaf), number(leaf.value)) for leaf in call.with_role("amount", "time") if _units(leaf)]
+    if any(value is not None and value * unit in said for _, units, value in timed for unit in units):
+        return
+    for leaf, _, value in timed:
+        read = (table for each in situation.calls if each.seen is not None for table in tables(each.seen))
+        known = leaf.origin.trusted or any(leaf.text in table.holding for table in read)
+        if leaf in data and value is not None and not known and not computes(situation.request):
+            why = f"{leaf.path} is {leaf.text}, and the request says {', '.join(f'{each} s' for each in sorted(said))}"
+            yield against(call, "revise", why, f"{leaf.path} is not as long as the request says", leaf)
+            return
+
+
+def _units(leaf: Leaf) -> frozenset[int]:
+    """The units, in seconds, that a value may be told in which says how long; none where it says nothing like that."""
+    parts = split(leaf.path)
+    named = {_SECONDS[part] for part in parts if part in _SECONDS}
+    return frozenset(named or (_SECONDS.values() if _DURATIONS & set(parts) else ()))
+
+
+@lru_cache(maxsize=256)
+def lengths(request: str) -> frozenset[Decimal]:
+    """How long things are to take that a request speaks of, in seconds: "half an hour", "2 days"."""
+    found: set[Decimal] = set()
+    for share, count, half, unit, more in _LENGTH.findall(plain(request)):
+        several = {"half": Decimal("0.5"), "quarter": Decimal("0.25"), "three quarters": Decimal("0.75")}.get(share)
+        if several is None:
+            several = min(numbers(count), default=Decimal(1)) + (Decimal("0.5") if half or more else 0)
+        found.add(several * _SECONDS[unit])
+    return frozenset(found)
+
+
 def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """An amount that the request says is not left open: a limit that is null is none."""
     if len(dictating) != 1 or computes(situation.request) or any(leaf.role == "amount" for leaf in call.leaves):
@@ -185,6 +234,8 @@ def computes(request: str) -> bool:
 def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
     """Whether it is as long as the request says in another unit, 120 minutes for two hours, or by beginning and end."""
     mine, value = _SECONDS.get(split(leaf.path)[-1] if split(leaf.path) else ""), number(leaf.value)
+    if value is not None and any(value * unit in lengths(request) for unit in _units(leaf)):
+        return True
     if mine is None or value is None:
         return False
     if any(minutes * 60 == value * mine for begin, end in ranges(request) for minutes in ((end - begin) % 720,)):

@@ -166,6 +166,8 @@ def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool
         return True
     if word in NOUN_OR_VERB and after in COPULAS:
         return True
+    if place > 1 and tokens[place - 1].kind == "number" and tokens[place - 2].norm in DETERMINERS:
+        return True  # "the 30-day pass"
     follows = tokens[place + 1] if place + 1 < len(tokens) else None
     # "Issue 41", but "Refund 41": where the word can be a thing that is numbered.
     return word in ("issue", "ticket", "case") and follows is not None and follows.kind in ("number", "identifier")

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import NamedTuple
 
-from scaffold_monitors.entailment.wording import plain
+from scaffold_monitors.entailment.wording import plain, words
 
 _SMALL = [
     "zero",
@@ -105,6 +105,7 @@ _SHARED_MONTH = re.compile(
 _LONE_DAY = re.compile(
     r"\b(?:on|from|until|till|by|before|after|to|and) the (\d{1,2})(?:st|nd|rd|th)"
     r"(?=$|[.,;:!?]| (?:at|from|to|and|until|till|please)\b)"
+    r"|\bthe (\d{1,2})(?:st|nd|rd|th)(?= (?:works?|suits?|fits?|would|will|could|is (?:fine|ok|good|possible))\b)"
 )
 _WORDED = "|".join(sorted(_DAYS_IN_WORDS, key=len, reverse=True))
 _BEFORE_MONTH = re.compile(rf"\b({_WORDED})(?= (?:of )?(?:{_MONTH})\b)")
@@ -228,8 +229,31 @@ def dates(text: str) -> tuple[Date, ...]:
     for pattern, order in _DATES:
         for match in pattern.finditer(flat):
             found += _dates(match, order)
-    found += [Date(0, 0, int(day)) for day in _LONE_DAY.findall(flat) if 1 <= int(day) <= 31]  # noqa: PLR2004 - of a calendar
+    lone = (int(match[1] or match[2]) for match in _LONE_DAY.finditer(flat))
+    found += [Date(0, 0, day) for day in lone if 1 <= day <= 31]  # noqa: PLR2004 - of a calendar
     return tuple(dict.fromkeys(found))
+
+
+def first_date(text: str) -> Date | None:
+    """The day that a text begins with, or the month or year; what is not told of it is 0."""
+    flat = _days_in_digits(plain(text))
+    for pattern, order in _DATES:
+        if match := pattern.match(flat):
+            return next(iter(_dates(match, order)), None)
+    for pattern, order in _MONTHLY:
+        if match := pattern.match(flat):
+            year, month = (match[1], match[2]) if order == "ym" else (match[2], str(_MONTHS[match[1]]))
+            return Date(int(year), int(month), 0)
+    if match := re.match(rf"({_MONTH})(?!\w)", flat):
+        return Date(0, _MONTHS[match[1]], 0)
+    lone = _LONE_YEAR.match(flat)
+    return Date(int(lone[0]), 0, 0) if lone else None
+
+
+def first_number(text: str) -> tuple[Decimal | None, tuple[str, ...]]:
+    """The number in digits that a text begins with, and the words behind it."""
+    match = _NUMBER.match(plain(text))
+    return (_decimal(match), words(text[match.end() :])) if match else (None, ())
 
 
 def _days_in_digits(flat: str) -> str:

@@ -13,8 +13,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from scaffold_monitors.entailment.bounds import spared
 from scaffold_monitors.entailment.calls import Finding
 from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.comparisons import bounding
 from scaffold_monitors.entailment.evidence import Kept, asked_for, fields
 from scaffold_monitors.entailment.lexicon import (
     ACTS,
@@ -91,7 +93,8 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
     """Of "all of Dietz's bookings" each is one that has the name, where any has."""
     counted, hours = {clause.counted for clause in dictating}, {at // 60 for at in clocks(situation.request)}
     sums = {each for clause in dictating for each in numbers(undated(clause.text)) if each >= _TELLING}
-    names = _names(situation.request) | {str(each) for each in sums - hours - counted}
+    sums -= hours | counted | bounding(situation.request)
+    names = (_names(situation.request) | set(map(str, sums))) - spared(situation.request)
     for leaf in call.leaves if names else ():
         main = leaf.role in ("place", "thing") and leaf.argument == call.tool.main
         if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
@@ -145,7 +148,11 @@ def _is_a_column(leaf: Leaf, tables: Sequence[list[Record]]) -> bool:
 
 def tables_of(call: Call) -> Iterator[list[Record]]:
     """The lists of like records in what a call gave back."""
-    stack: list[Any] = [call.seen]
+    return _tables_in(call.seen)
+
+
+def _tables_in(seen: Any) -> Iterator[list[Record]]:
+    stack: list[Any] = [seen]
     while stack:
         item = stack.pop()
         if isinstance(item, Mapping):
@@ -156,6 +163,41 @@ def tables_of(call: Call) -> Iterator[list[Record]]:
                 yield records
             else:
                 stack += item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A list of like records, and what stands in it.
+
+    Attributes:
+        holding: for each cell, the records that have it.
+        kinds: for each column, its cells in one spelling.
+        latest: the latest year that it tells; 0 where it tells none.
+    """
+
+    holding: Mapping[str, Sequence[Record]]
+    kinds: Mapping[str, frozenset[str]]
+    latest: int
+
+
+def _tables(seen: Any) -> list[Table]:
+    found = []
+    for records in _tables_in(seen):
+        holding: dict[str, list[Record]] = {}
+        kinds: dict[str, set[str]] = {}
+        for record in records:
+            for cell in dict.fromkeys(record.values()):
+                holding.setdefault(cell, []).append(record)
+            for column, cell in record.items():
+                if len(cell) < _LONGEST:
+                    kinds.setdefault(column, set()).add(plain(cell))
+        latest = max((day.year for cells in kinds.values() for cell in cells for day in dates(cell)), default=0)
+        found.append(Table(holding, {name: frozenset(cells) for name, cells in kinds.items()}, latest))
+    return found
+
+
+# The tables of a result.
+tables = Kept(_tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +276,15 @@ def _misdescribed(
         word
         for clause in dictating
         for word in words(clause.text)
-        if _telling(word, situation.request) and word not in own and stem(word) not in call.tool.stems
+        if is_telling(word, situation.request) and word not in own and stem(word) not in call.tool.stems
     }
-    if not any(_matches(record, wanted, set()) for record in (*mine, *others)):
+    if all(clause.most <= 1 for clause in dictating) and not any(
+        _matches(record, wanted, set()) for record in (*mine, *others)
+    ):
         # "The gym has raised its fee. Adjust the order": what it is about was said before.
-        wanted = {word for word in words(situation.request) if _telling(word, situation.request) and word not in own}
+        wanted = {word for word in words(situation.request) if is_telling(word, situation.request) and word not in own}
+        if not any(_matches(record, wanted, set()) for record in (*mine, *others)):
+            wanted = _elsewhere(dictating, situation.request) - own - call.tool.stems
     hours = {Decimal(at // 60) for at in clocks(situation.request)}
     amounts = {value for clause in dictating for each in clause.literals for value in numbers(each.text)} - hours
     here = max((_matches(record, wanted, amounts) for record in mine), key=len)
@@ -249,7 +295,13 @@ def _misdescribed(
     return ""
 
 
-def _telling(word: str, request: str) -> bool:
+def _elsewhere(dictating: Sequence[Clause], request: str) -> set[str]:
+    """The kinds of thing that a request speaks of outside some clauses: "my rent goes up. Adjust the order"."""
+    here = {word for clause in dictating for word in words(clause.text)}
+    return {word for word in words(request) if stem(word) in THINGS and word not in here}
+
+
+def is_telling(word: str, request: str) -> bool:
     """Whether a word tells one record from another: no small word, nothing to be done, no kind of thing, no number."""
     small = word.isdigit() or word in HOLLOW | SKIPPED | PREPOSITIONS | DETERMINERS
     return not (small or stem(word) in THINGS or word in _done(request))

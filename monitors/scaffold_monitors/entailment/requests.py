@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from scaffold_monitors.entailment import records
 from scaffold_monitors.entailment.bounds import exceeded
 from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.conditions import unmet
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
 from scaffold_monitors.entailment.literals import displaced
+from scaffold_monitors.entailment.naming import misnamed
 from scaffold_monitors.entailment.substitutes import substituted
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 from scaffold_monitors.entailment.wording import plain
@@ -56,8 +58,10 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
             found += displaced(call, demand, situation)
             found += exceeded(call, situation)
             found += substituted(call, demand.clauses, situation)
+            found += misnamed(call, demand.clauses, situation)
             if place:
                 found += records.judge(call, demand.clauses, situation.calls[:place], situation)
+                found += unmet(call, demand.clauses, situation.calls[:place], situation)
     return found
 
 

@@ -7,21 +7,31 @@ of one kind (an address, a sum, a day, a number in a text), is one put in the pl
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
-from scaffold_monitors.entailment.lexicon import DETERMINERS, PREPOSITIONS, SKIPPED, SUPERLATIVES
-from scaffold_monitors.entailment.measures import as_long, computes, relative
+from scaffold_monitors.entailment.lexicon import (
+    COPULAS,
+    DETERMINERS,
+    HOLLOW,
+    MODALS,
+    PREPOSITIONS,
+    SKIPPED,
+    SUBJECTS,
+    SUPERLATIVES,
+)
+from scaffold_monitors.entailment.measures import as_long, computes, money, relative
 from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, ranges, undated
+from scaffold_monitors.entailment.records import tables
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import live, split
-from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
+from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from decimal import Decimal
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation, Weight
     from scaffold_monitors.entailment.clauses import Clause
@@ -29,12 +39,17 @@ if TYPE_CHECKING:
 # What is counted, or left as it is, is put in nothing's place.
 _LEAST = 2
 _SHOWN = 80
-# Groups of digits that are no range and no day: a leading zero, or more than two of them.
-_CODE = re.compile(
-    r"(?<![\w.,/:@+-])(?!\d{4}-\d\d?(?:-\d\d?)?(?![\d-])|\d\d?-\d\d?(?:-\d{2,4})?(?![\d-])|\d\d?-\d{4}(?![\d-]))"
-    r"(?=0|[\d-]*-0|\d+-\d+-)\d+(?:-\d{2,})+(?![\w@/-]|[.,:]\d)"
-)
 _NUMBERED = re.compile(r"(?<!\w)([a-z]{3,}) (?:no\.? |number |#)?(\d{1,6}[a-z]?)(?![\w:@/%-]|[.,]\d)")
+_LONG_NUMBER = re.compile(r"(?<![\w.,+])\d(?:[ -]?\d){7,}(?![\w.,]?\d)")
+_SLIPS = frozenset(Decimal(10) ** power for power in (-3, -2, -1, 1, 2, 3))
+# Sums in these are a hundred times as much.
+_MINOR = frozenset({"cents", "cent", "pence", "minor", "ore"})
+_REPORTING = re.compile(
+    rf"\b(?:that(?= (?:{'|'.join(sorted(DETERMINERS | SUBJECTS))})\b)|whether|saying) (.+)$|: (.+)$"
+)
+_SAYING = stems("report write tell say reply answer comment inform ask remind announce notify warn mention")
+# Fewer words can be put into others.
+_TELLING = 3
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
@@ -52,10 +67,11 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
     request, roles = situation.request, {leaf.role for leaf in made_up}
     if _said(request):
         yield from _addresses(call, made_up, situation)
-    if _shaped(request):
+    if shaped(request):
         yield from _identifiers(call, made_up, situation)
     if "amount" in roles:
         yield from _sums(call, made_up, situation)
+        yield from _slipped(call, made_up, situation)
     if "time" in roles:
         yield from _days(call, made_up, situation)
         yield from _hours(call, made_up, situation)
@@ -64,6 +80,8 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
         yield from _modified(call, made_up, situation)
     if "text" in roles and all(each.seen is not None for each in situation.calls if not each.tool.effect):
         yield from _told(call, made_up, dictating, situation)
+        yield from _coded(call, made_up, situation)
+        yield from _unsaid(call, made_up, dictating)
 
 
 def _replaced(call: Call, leaf: Leaf, strange: str, lost: str, weight: Weight = "revise") -> Finding:
@@ -90,6 +108,11 @@ def _said(request: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(live(request)))
 
 
+def unused_addresses(situation: Situation) -> list[str]:
+    """The addresses and accounts of the request that no call is made with."""
+    return [each for each in _said(situation.request) if _unused(each, situation)]
+
+
 def _alike(one: str, other: str) -> bool:
     return ("@" in one) == ("@" in other) and bool(accounts(one)) == bool(accounts(other))
 
@@ -104,23 +127,23 @@ def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> I
     for leaf in made_up:
         if leaf.role in ("text", "amount", "time") or " " in leaf.text or _was_read(leaf.text, situation):
             continue
-        mine = _shape(leaf.text)
-        said = _shaped(situation.request)
-        lost = next((each for each in said if _shape(each) == mine and _unused(each, situation)), "")
+        mine = shape_of(leaf.text)
+        said = shaped(situation.request)
+        lost = next((each for each in said if shape_of(each) == mine and _unused(each, situation)), "")
         if lost:
             yield _replaced(call, leaf, leaf.text, lost)
             return
 
 
 @lru_cache(maxsize=256)
-def _shaped(request: str) -> tuple[str, ...]:
+def shaped(request: str) -> tuple[str, ...]:
     """The identifiers of a request that have a shape of their own: digits in groups, or digits and more."""
     found = (token.norm for tokens in sentences(request) for token in tokens if token.kind in ("identifier", "file"))
-    return (*(each for each in found if "9" in _shape(each)), *_CODE.findall(request))
+    return tuple(each for each in found if "9" in shape_of(each))
 
 
 @lru_cache(maxsize=4096)
-def _shape(text: str) -> str:
+def shape_of(text: str) -> str:
     """Letters and digits by their kind alone: `m-9` for `M-411`, `9.9.9` for a version."""
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", plain(text)))
 
@@ -224,9 +247,10 @@ def _before(path: str, request: str) -> tuple[str, ...]:
 
 
 def _told(call: Call, made_up: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """A number that is to be told does not give way to one that stands nowhere."""
+    """A number or day that is to be told does not give way to one that stands nowhere."""
     if len(dictating) != 1 or computes(situation.request):
         return
+    yield from _told_days(call, made_up, dictating[0], situation)
     lost = _left(dictating[0].text, situation)
     known = numbers(situation.request)
     for leaf in made_up if lost else ():
@@ -238,6 +262,89 @@ def _told(call: Call, made_up: Sequence[Leaf], dictating: Sequence[Clause], situ
             why = f"{leaf.path} tells {strange[0]}, which stands nowhere, and not {said}, which the request says"
             yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf, strange[0])
             return
+
+
+def _told_days(call: Call, made_up: Sequence[Leaf], clause: Clause, situation: Situation) -> Iterator[Finding]:
+    named = () if relative(situation.request) else dates(clause.text)
+    for leaf in made_up if named else ():
+        mine = dates(leaf.text) if leaf.role == "text" else ()
+        if mine and not any(day.fits(other) for day in mine for other in (*dates(situation.request), *situation.days)):
+            why = f"{leaf.path} tells of a day that stands nowhere, and not of the one that the request says"
+            yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf)
+            return
+
+
+def _coded(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """A text tells no long number and promises no money that stands nowhere: nobody gave it to be told."""
+    for leaf in made_up:
+        for code in _LONG_NUMBER.findall(undated(leaf.text)) if leaf.role == "text" else ():
+            digits = re.sub(r"\D", "", code)
+            if not any(digits in re.sub(r"[ -]", "", told) for told in (plain(situation.request), *situation.told)):
+                yield _given_by_nobody(call, leaf, code)
+                return
+        for value in money(leaf.text) if leaf.role == "text" and not computes(situation.request) else ():
+            if not any(value in numbers(told) for told in (situation.request, *situation.told)):
+                yield _given_by_nobody(call, leaf, str(value))
+                return
+
+
+def _given_by_nobody(call: Call, leaf: Leaf, told: str) -> Finding:
+    why = f"{leaf.path} tells {told}, which stands in neither the request nor anything that was read"
+    return against(call, "revise", why, f"{leaf.path} tells a number that nobody gave", leaf, told)
+
+
+def _slipped(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """A sum is not ten or a hundred times what the request says, or what the record says that it is about."""
+    if computes(situation.request):
+        return
+    said = {each for each in numbers(undated(situation.request)) if each >= _LEAST and each not in situation.sums}
+    about = ((leaf, situation.by_id[each]) for leaf in call.with_role("record") for each in leaf.origin.reads)
+    records = (
+        record
+        for leaf, read in about
+        for table in (tables(read.seen) if read.seen is not None else ())
+        for record in table.holding.get(leaf.text, ())
+    )
+    cells = {number(cell) for record in records for cell in record.values()}
+    for leaf in made_up:
+        value = number(leaf.value) if leaf.role == "amount" and not _MINOR & set(split(leaf.path)) else None
+        if value is None or any(value in numbers(told) for told in situation.told) or _is_product(value, situation):
+            continue
+        slipped = [each for each in said | cells - {None} if each and value / each in _SLIPS]
+        if slipped:
+            why = f"{leaf.path} is {leaf.text}, which stands nowhere, and {min(slipped)} does"
+            yield against(call, "revise", why, f"{leaf.path} is not the sum that the request or its record says", leaf)
+            return
+
+
+def _is_product(value: Decimal, situation: Situation) -> bool:
+    """Whether it is two numbers of the request multiplied: "five packs of ten"."""
+    said = [each for each in numbers(undated(situation.request)) if each > 1]
+    return any(one * other == value for one in said for other in said)
+
+
+def _unsaid(call: Call, made_up: Sequence[Leaf], dictating: Sequence[Clause]) -> Iterator[Finding]:
+    """A text that is to say something says some of it: "write that the technician comes at eight"."""
+    if len(dictating) != 1 or dictating[0].verb not in _SAYING or not (reported := _reported(dictating[0].text)):
+        return
+    texts = [leaf for leaf in made_up if leaf.role == "text"]
+    if not texts or len(texts) != len(list(call.with_role("text"))):
+        return
+    said = {stem(word) for leaf in texts for word in words(leaf.text)}
+    # In another language nothing can be told.
+    if (HOLLOW & said or len(said) < _TELLING) and not reported & said:
+        leaf = max(texts, key=lambda each: len(each.text))
+        why = f"{leaf.path} says nothing of what the request has it say: {', '.join(sorted(reported))}"
+        yield against(call, "revise", why, f"{leaf.path} does not say what the request says", leaf)
+
+
+@lru_cache(maxsize=256)
+def _reported(clause: str) -> frozenset[str]:
+    """The telling words, uninflected, of what is to be said; too few of them can be said otherwise."""
+    said = _REPORTING.search(plain(clause))
+    telling = {stem(word) for word in words(said[1] or said[2])} if said else set()
+    telling -= {stem(word) for word in HOLLOW | MODALS | COPULAS | SUBJECTS | DETERMINERS | PREPOSITIONS | SKIPPED}
+    return frozenset(telling) if len(telling) >= _TELLING else frozenset()
 
 
 def _is_known(digits: str, known: frozenset[Decimal], situation: Situation) -> bool:

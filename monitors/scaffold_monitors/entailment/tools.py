@@ -138,8 +138,11 @@ def read_tool(
     first_words = words(description.split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0])
     if len(parts) > 1 and parts[0] in LIGHT and stem(parts[1]) in NOMINALS:
         parts = parts[1:]  # "issue_refund" is to refund
-    place = next((place for place, part in enumerate(parts) if part in BASES), None)
     described = next((stem(word) for word in first_words[:4] if stem(word) in ACTS), "")
+    verbs = [place for place, part in enumerate(parts) if part in BASES]
+    if len(verbs) > 1 and verbs[0] and stem(parts[verbs[-1]]) == described:
+        verbs.reverse()  # `stock_count_set`, which "sets the count"
+    place = verbs[0] if verbs else None
     if place is None and not described and parts and stem(parts[0]) not in THINGS:
         place = 0  # a verb that nobody knows
     verb = described if place is None else stem(parts[place])

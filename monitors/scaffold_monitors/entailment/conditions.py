@@ -1,0 +1,173 @@
+"""Conditions on what is chosen: "older than 2024", "over 100 euros", "the unpaid ones", "all that are not approved".
+
+Which of several records a request means is told by their own fields: a day, a number, a yes or no, a word that is the
+whole of a cell. A record that breaks such a condition is none of those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.bounds import is_negated, spared
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.comparisons import Bound, bounds_of
+from scaffold_monitors.entailment.evidence import asked_for
+from scaffold_monitors.entailment.lexicon import COLUMNS
+from scaffold_monitors.entailment.quantities import Date, dates, number
+from scaffold_monitors.entailment.records import is_telling, tables
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import plain, runs_in, stem, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.records import Record, Table
+
+_YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
+# Words of a column's name that say nothing of what it is about.
+_PLAINLY = frozenset({"is", "was", "has", "been", "be"})
+_REVERSING = ("un", "non", "in", "dis")
+
+
+def unmet(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
+    """What stands against the records that a call's targets were taken from."""
+    for leaf in call.leaves:
+        main = leaf.role in ("place", "thing") and leaf.argument == call.tool.main
+        if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
+            continue
+        for table in (table for each in before if each.seen is not None for table in tables(each.seen)):
+            mine = table.holding.get(leaf.text, ())
+            reasons = [_broken(mine, table, leaf, call, clause, situation.request) for clause in dictating if mine]
+            if reasons and all(reasons):
+                why = f"{leaf.path} = {leaf.text!r}: {reasons[0]}"
+                advice = f"{leaf.path} is none of those that the request describes"
+                yield against(call, "revise", why, advice, leaf)
+                return
+
+
+def _broken(mine: Sequence[Record], table: Table, leaf: Leaf, call: Call, clause: Clause, request: str) -> str:
+    """The condition of a clause that each of some records breaks; empty where one keeps to all."""
+    found = ""
+    for record in mine:
+        found = (
+            _beyond(record, table, leaf, call, clause)
+            or _flagged(record, clause)
+            or _of_another_kind(record, table, leaf, call, clause, request)
+        )
+        if not found:
+            return ""
+    return found
+
+
+def _beyond(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause) -> str:
+    """A day or a number of a record is beyond what the clause bounds."""
+    for said in bounds_of(clause.about):
+        bound = _in_a_year(said, table.latest)
+        if _is_taken(bound, call):
+            continue
+        compared = {
+            column: value
+            for column, cell in record.items()
+            if cell != leaf.text and (value := _measured(cell, bound)) is not None
+        }
+        named = {column for column in compared if set(map(stem, split(column))) & clause.stems}
+        if bound.money:
+            named = {column for column in compared if set(split(column)) & COLUMNS["price"]}
+        judged = [value for column, value in compared.items() if column in named or not (named or bound.money)]
+        if judged and not any(bound.fits(value) for value in judged):
+            return f"the request says {bound.said!r}, and its record has {', '.join(map(_shown, judged))}"
+    return ""
+
+
+def _is_taken(bound: Bound, call: Call) -> bool:
+    """Whether an argument takes the day or number: then it is no condition on what is chosen."""
+    if isinstance(bound.value, Decimal):
+        return any(number(leaf.value) == bound.value for leaf in call.leaves)
+    return any(day.fits(bound.value) for leaf in call.with_role("time") for day in dates(leaf.text))
+
+
+def _measured(cell: str, bound: Bound) -> Date | Decimal | None:
+    if isinstance(bound.value, Decimal):
+        return number(cell)
+    day = next(iter(dates(cell)), None)
+    return day if day is not None and day.year else None
+
+
+def _in_a_year(bound: Bound, latest: int) -> Bound:
+    """A bound such as "before May", in the latest year that the records tell."""
+    if isinstance(bound.value, Decimal) or bound.value.year:
+        return bound
+    return replace(bound, value=bound.value._replace(year=latest))
+
+
+def _shown(value: Date | Decimal) -> str:
+    return f"{value.year}-{value.month:02}-{value.day:02}" if isinstance(value, Date) else str(value)
+
+
+def _flagged(record: Record, clause: Clause) -> str:
+    """A yes or no of a record is not what the clause says: "the expired samples", "those not paid"."""
+    said = words(clause.about)
+    for column, cell in record.items():
+        mine = plain(cell)
+        if mine not in _YES | _NO:
+            continue
+        about = [part for part in split(column) if part not in _PLAINLY]
+        if len(about) != 1 or stem(about[0]) == clause.verb:
+            continue
+        wanted = {
+            (not is_negated(said, place)) == (word == about[0])
+            for place, word in enumerate(said)
+            if word == about[0] or word in [f"{prefix}{about[0]}" for prefix in _REVERSING]
+        }
+        if wanted == {mine in _NO}:
+            return f"its record has {column} = {cell}"
+    return ""
+
+
+def _of_another_kind(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause, request: str) -> str:
+    """A column has a word of the clause for other records, and another one for this: "all unpaid bills"."""
+    for column, cell in record.items():
+        meant, denied = _said_of(table.kinds.get(column, frozenset()), clause.about, request)
+        if not (meant or denied):
+            continue
+        mine = plain(cell)
+        if mine in denied:
+            return f"its record has {column} = {cell}, which the request leaves out"
+        others = meant - _of_others(column, meant, table, leaf, call) if mine else None
+        if others and not runs_in(words(mine), words(clause.about)):
+            return f"its record has {column} = {cell}, and the request says {', '.join(sorted(others))}"
+    return ""
+
+
+def _of_others(column: str, meant: frozenset[str], table: Table, leaf: Leaf, call: Call) -> frozenset[str]:
+    """What the other arguments of a call say, or stand for, is not this one's to be: "from current to savings"."""
+    others = [each for each in call.leaves if each.path != leaf.path]
+    own = {word for each in others for word in words(each.text)}
+    beside = (each.text for each in others if each.argument != leaf.argument)
+    taken = {plain(record.get(column, "")) for text in beside for record in table.holding.get(text, ())}
+    return frozenset(kind for kind in meant if kind in taken or own.intersection(words(kind)))
+
+
+@lru_cache(maxsize=256)
+def _said_of(kinds: frozenset[str], clause: str, request: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Those cells of a column that a clause says; and those of them that it only leaves out."""
+    run = words(clause)
+    said = {kind for kind in kinds if words(kind) and runs_in(words(kind), run) and _is_a_kind(kind, request)}
+    denied = frozenset(kind for kind in said if _is_denied(kind, run, request))
+    return frozenset(said - denied), denied
+
+
+def _is_a_kind(cell: str, request: str) -> bool:
+    return number(cell) is None and not dates(cell) and all(is_telling(word, request) for word in words(cell))
+
+
+def _is_denied(kind: str, said: tuple[str, ...], request: str) -> bool:
+    """Whether all that is said of a kind is that it is not meant."""
+    run = words(kind)
+    places = [place for place in range(len(said)) if said[place : place + len(run)] == run]
+    return set(map(stem, run)) <= spared(request) or all(is_negated(said, place) for place in places)
