@@ -88,37 +88,15 @@ class Assembly:
         base: Path | None = None,
     ) -> None:
         base = base or Path.cwd()
-        if journal is None or isinstance(journal, str | Path):
-            journal = journal_of(runs_folder() if journal is None else place_of(str(journal)))
-        elif isinstance(journal, type) or not isinstance(journal, Journal):
-            said = f"{registry.kind_of(journal)} keeps no runs: give a folder, `postgresql://...`, or a Journal"
-            raise TaskError(said, path=("journal",))
-        self.journal: Journal = journal
+        self.journal: Journal = _journal(journal)
         self._backends = {
             role: registry.backend_of(said, path=("backends", role))
             for role, said in registry.by_role(backends).items()
         }
-        self._monitors = (
-            registry.default_monitors()
-            if monitors is None
-            else [_monitor(said, base) for said in registry.listed(monitors, "monitors")]
-        )
-        for each in self._monitors:
-            _check_watches(each)
-        named = [each.spec.name for each in self._monitors]
-        if len(set(named)) != len(named):
-            raise TaskError(
-                f"{max(named, key=named.count)!r} is named twice: give it all its settings once", path=("monitors",)
-            )
+        self._monitors = _monitors(monitors, base)
         actions = registry.listed(actions, "actions")
         self._sources = [each for each in actions if isinstance(each, ActionSource)]
-        performed = registry.each_action(actions)
-        self._actions = {each.spec.name: each for each in performed}
-        if len(self._actions) != len(performed):
-            names = [each.spec.name for each in performed]
-            raise TaskError(
-                f"two actions are named {next(name for name in names if names.count(name) > 1)!r}", path=("actions",)
-            )
+        self._actions = _by_name(registry.each_action(actions))
         self._templates = Templates(prompts)
         self._approvers = tuple(approvers)
         self._signer = signer
@@ -336,7 +314,40 @@ def _word(said: Any) -> str:
     return said if isinstance(said, str) else canonical(said).decode()
 
 
-def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path | None) -> Monitor:
+def _journal(said: Journal | Path | str | None) -> Journal:
+    if said is None or isinstance(said, str | Path):
+        return journal_of(runs_folder() if said is None else place_of(str(said)))
+    if isinstance(said, type) or not isinstance(said, Journal):
+        wrong = f"{registry.kind_of(said)} keeps no runs: give a folder, `postgresql://...`, or a Journal"
+        raise TaskError(wrong, path=("journal",))
+    return said
+
+
+def _monitors(said: Sequence[str | Mapping[str, Any] | Monitor] | None, base: Path) -> list[Monitor]:
+    """The monitors that were named, each once; those that are on by default where nothing is said."""
+    if said is None:
+        made = registry.default_monitors()
+    else:
+        made = [_monitor(each, base) for each in registry.listed(said, "monitors")]
+    for each in made:
+        _check_watches(each)
+    names = [each.spec.name for each in made]
+    if len(set(names)) != len(names):
+        twice = max(names, key=names.count)
+        raise TaskError(f"{twice!r} is named twice: give it all its settings once", path=("monitors",))
+    return made
+
+
+def _by_name(actions: Sequence[Action]) -> dict[str, Action]:
+    found = {each.spec.name: each for each in actions}
+    if len(found) != len(actions):
+        names = [each.spec.name for each in actions]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TaskError(f"two actions are named {twice!r}", path=("actions",))
+    return found
+
+
+def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path) -> Monitor:
     if isinstance(said, str):
         return registry.make_monitor(said, {}, base)
     if isinstance(said, Mapping):
