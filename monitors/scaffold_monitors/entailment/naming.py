@@ -34,6 +34,8 @@ _LEAST_NAME = 2
 
 def misnamed(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """What a call has in the place of something that the request names."""
+    if not _names(situation.request):
+        return
     yield from _mispaired(call, situation)
     yield from _readdressed(call, situation)
     text = " ; ".join(clause.text for clause in dictating)
@@ -48,6 +50,12 @@ def misnamed(call: Call, dictating: Sequence[Clause], situation: Situation) -> I
             why = f"{leaf.path} is {leaf.text!r}, and the request says {said!r}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
+
+
+@lru_cache(maxsize=256)
+def _names(request: str) -> bool:
+    """Whether a request names anything by an identifier, an address, a full name or in a list, or tells numbers."""
+    return bool(shaped(request) or live(request) or _full_names(request) or "," in request or numbers(request))
 
 
 def _of_its_shape(leaf: Leaf, text: str, situation: Situation) -> str:
