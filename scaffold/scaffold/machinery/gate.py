@@ -19,7 +19,7 @@ from scaffold.machinery.identities import Identities
 from scaffold.machinery.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
-from scaffold.vocabulary.canonical import canonical, decode, not_finite
+from scaffold.vocabulary.canonical import canonical, decode, not_finite, recordable
 from scaffold.vocabulary.clearance import Clearance, Mint
 from scaffold.vocabulary.moves import Review
 from scaffold.vocabulary.plan import ActionCall, is_pending
@@ -187,11 +187,16 @@ class Gate:
 
     def _fit(self, call: ActionCall) -> tuple[str, dict[str, Any] | None]:
         """Say what is wrong with a call, or give its arguments; None while some are not known yet."""
-        problem = self._unfit(call.action) or (_NOT_FINITE if not_finite(call.arguments) is not None else "")
-        if problem or is_pending(call.arguments):
+        if problem := self._unfit(call.action):
             return problem, None
         try:
-            arguments = self._actions[call.action].validate(decode(canonical(call.arguments)))
+            written = recordable(call.arguments)
+        except ValueError:
+            return _NOT_FINITE, None
+        if is_pending(call.arguments):
+            return "", None
+        try:
+            arguments = self._actions[call.action].validate(decode(written))
         except ValueError as error:
             return f"its arguments do not fit: {error}", None
         if not_finite(arguments) is not None:  # it is not what the schema let through
