@@ -264,7 +264,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
-    """Exit status 0 when all is right, 1 when a line of the table is not, 2 for bad input; never a traceback."""
+    """Exit status 0 when all is right, 1 when a line of the table is not."""
     policy(tmp_path)
     done = command(tmp_path, "check", "policy.yaml")
     assert (done.returncode, done.stdout) == (0, "policy.yaml: 3 rules, 5 tests: all right\n"), done.stderr
@@ -285,7 +285,11 @@ def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
         done = command(tmp_path, name, "policy.yaml")
         assert done.returncode == 1
         assert "policy.yaml:15" in done.stderr
-    for bad, problem in (
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
         (("check", "absent.yaml"), "there is no such file"),
         (("explain", "pay("), "is no call"),
         (("explain", "pay(5)"), "is no argument"),
@@ -293,11 +297,15 @@ def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
         (("explain", '{"pay": 3}'), "is no call"),
         (("explain", "pay(a=1)", "--at", "noon"), "is no time"),
         (("test", "policy.yaml", "--action", "nowhere:pay"), "no module 'nowhere'"),
-    ):
-        done = command(tmp_path, *bad)
-        assert done.returncode == 2, (bad, done)
-        assert problem in done.stderr
-        assert "Traceback" not in done.stderr
+    ],
+)
+def test_the_command_tells_what_it_cannot_read(bad: tuple[str, ...], problem: str, tmp_path: Path) -> None:
+    """Exit status 2, and the problem in words; never a traceback."""
+    policy(tmp_path)
+    done = command(tmp_path, *bad)
+    assert done.returncode == 2, done
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 TASK = """\
