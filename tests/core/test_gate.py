@@ -382,6 +382,23 @@ def test_halt_stops_the_run_wherever_it_is_said(world: World, watcher: type[Watc
     assert ("post", "x") not in world.done
 
 
+@pytest.mark.parametrize(
+    ("decision", "answer"),
+    [
+        ("flag", "seen x"),
+        ("revise", "ObservationWithheld: not that"),
+        ("resample", "ObservationWithheld: not that"),
+        ("block", "ObservationWithheld: not that"),
+    ],
+)
+def test_what_came_back_is_withheld_by_any_objection(
+    world: World, watcher: type[Watcher], decision: Any, answer: str
+) -> None:
+    """A planner is told no value that a monitor objects to, however mildly; a flag objects to nothing."""
+    monitor = watcher(Verdict(decision=decision, feedback="not that"), watches=frozenset({"observation"}))
+    assert world.solve(doing("look", at="x"), monitors=[monitor]).answer == answer
+
+
 def test_a_run_is_stopped_before_its_next_action(world: World, watcher: type[Watcher]) -> None:
     """Whoever stops a run from outside stops it before the next action, also one that is under review."""
 

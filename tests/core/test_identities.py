@@ -244,6 +244,15 @@ def test_what_has_failed_is_free_and_what_may_have_happened_is_not(folder: Folde
     assert f"scaffold settle {lost.run} 0" in held.answer
 
 
+@pytest.mark.parametrize(("how", "paid"), [("break", []), ("not", ["i1"])], ids=["in doubt", "failed"])
+def test_runs_of_one_journal_hold_what_may_have_happened(folder: Folder, how: str, paid: list[str]) -> None:
+    """As in a batch: what a run of the same process left in doubt is held, and what is known to have failed is free."""
+    journal = FileJournal(folder.root)
+    folder.solve(how=how, journal=journal)
+    assert ("it may have been done already" in folder.solve(journal=journal).answer) == (how == "break")
+    assert folder.paid == paid
+
+
 @pytest.mark.parametrize("paid", [[], ["i1"]], ids=["it happened", "it did not"])
 def test_a_person_settles_what_is_unknown(folder: Folder, paid: list[str]) -> None:
     """Their word on exactly that action counts; of two that differ, the graver one."""

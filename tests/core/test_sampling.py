@@ -69,6 +69,31 @@ def test_majority_takes_what_has_more_than_half_of_n(n: int, votes: list[bytes])
         assert all(votes.count(vote) * 2 <= n for vote in votes)
 
 
+@pytest.mark.parametrize(
+    ("policy", "votes", "more"),
+    [
+        (majority(5), "", 3),
+        (majority(5), "aa", 1),
+        (majority(5), "ab", 2),
+        (majority(5), "abb", 1),
+        (majority(5, batch=4), "aab", 2),
+        (majority(3, cap=4, batch=3), "--", 2),
+        (majority(4), "abc", None),
+        (majority(3, cap=4), "---", None),
+        (ahead_by(3), "", 3),
+        (ahead_by(3), "aa", 1),
+        (ahead_by(3), "aab", 2),
+        (ahead_by(3, cap=4), "aab", None),
+        (ahead_by(2, cap=4, batch=3), "ab", 2),
+    ],
+)
+def test_as_many_are_drawn_as_could_decide_it_and_no_more(policy: Sampling, votes: str, more: int | None) -> None:
+    """Samples are paid for: none is drawn beyond the cap, nor where no answer can win any more; `-` was no answer."""
+    said = policy.decide([None if each == "-" else Vote(each.encode()) for each in votes])
+    assert (said.n if isinstance(said, Draw) else None) == more
+    assert not isinstance(said, Won)
+
+
 @pytest.mark.parametrize("make", [lambda: once(tries=0), lambda: majority(0), lambda: ahead_by(0)])
 def test_a_policy_of_nothing_is_refused(make: Callable[[], Sampling]) -> None:
     """At least one sample has to be drawn, and the message says so."""

@@ -7,12 +7,13 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 from scaffold import (
     Call,
+    Credential,
     MoveError,
     Plan,
     Planned,
@@ -344,6 +345,52 @@ def test_a_read_that_was_interrupted_is_read_again_and_nothing_else(
     again = agent_in(tmp_path / "cut", planner, actions=[look]).resume_sync(whole.run)
     assert [each.status for each in again.actions] == [status]
     assert (again.answer, len(done)) == (status, times)
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "times"),
+    [
+        ("has it", "performed: it is there", 1),
+        ("has it not", "performed: done", 2),
+        ("fails", "OutcomeUnknown: its target could not say: OSError: refused: [TOKEN]", 1),
+        ("hangs", "OutcomeUnknown: its target could not say: TimeoutError: ", 1),
+    ],
+)
+def test_what_a_target_says_of_an_interrupted_action_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, answer: str, times: int
+) -> None:
+    """It is done again only where its target says that it did not happen: one that cannot say has not said so."""
+    done: list[str] = []
+    monkeypatch.setenv("TOKEN", "s3cret-t0ken")
+
+    async def put(what: str, *, token: str) -> str:
+        done.append(f"{what} by {token}")
+        return "done"
+
+    put.__annotations__["token"] = Annotated[str, Credential("TOKEN")]
+    kept = action(effect="irreversible", idempotency="reconcile", timeout_s=0.2)(put)
+
+    @kept.reconciler
+    async def look(what: str, *, token: str) -> str | None:
+        match target:
+            case "fails":
+                raise OSError(f"refused: {token}")
+            case "hangs":
+                await asyncio.sleep(60)
+        return f"{what} is there" if target == "has it" else None
+
+    def planner(_task: Task) -> Planning[str]:
+        try:
+            observation = yield from act("put", {"what": "it"})
+        except MoveError as error:
+            return f"{type(error).__name__}: {error.message}"
+        return f"{observation.status}: {observation.value}"
+
+    whole = agent_in(tmp_path / "whole", planner, actions=[kept]).solve_sync(TASK)
+    kinds = [event["kind"] for event in read_story(Path(whole.trace).parent).events]
+    cut_after(tmp_path / "whole", kinds.index("action.intent") + 1, tmp_path / "cut")
+    again = agent_in(tmp_path / "cut", planner, actions=[kept]).resume_sync(whole.run)
+    assert (again.answer, len(done)) == (answer, times)
 
 
 def test_a_recorded_block_still_blocks_after_a_crash(tmp_path: Path) -> None:
