@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scaffold import entries
 from scaffold_monitors.expressions import read
+from scaffold_monitors.faithfulness import FaithfulnessOptions
 from scaffold_monitors.policy import Policy
+from scaffold_monitors.probing import ProbeOptions
 from scaffold_monitors.reading import READY
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +26,32 @@ def test_every_monitor_is_listed() -> None:
     """No more and no fewer than are installed."""
     table = README.partition("| monitor | asks |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == OURS
+
+
+SETTINGS = dict(
+    re.findall(r"^\| `(\w+)` \| (.*) \|$", README.partition("| settings of |")[2].partition("\n\n")[0], re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_every_setting_is_listed(name: str) -> None:
+    """Those of each monitor; a number or a decision right behind one is its default."""
+    settings = settings_of(name)
+    told = SETTINGS.get(name, "")
+    assert set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)|;.*", "", told))) == set(settings)
+    for setting, default in re.findall(r"`(\w+)` \(([a-z]+|[0-9.]+)[):;,]", told):
+        if settings[setting]:
+            assert str(settings[setting]) in {default, f"{default}.0"}, setting
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """What a task may set of a monitor, and what holds without it."""
+    made = entries.load("monitor", name)
+    own = {each.name: each.default for each in signature(made).parameters.values() if each.name not in {"base", "find"}}
+    if "options" not in own:
+        return own
+    kind = FaithfulnessOptions if name == "faithfulness" else ProbeOptions
+    return {option: info.default for option, info in kind.model_fields.items()}
 
 
 def test_every_ready_rule_is_listed() -> None:
