@@ -39,7 +39,7 @@ def test_every_setting_is_listed(name: str) -> None:
     settings = settings_of(name)
     told = SETTINGS.get(name, "")
     assert set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)|;.*", "", told))) == set(settings)
-    for setting, default in re.findall(r"`(\w+)` \(([a-z]+|[0-9.]+)[):;,]", told):
+    for setting, default in re.findall(r"`(\w+)` \(([a-z]+|[0-9.]+)[):;]", told):
         if settings[setting]:
             assert str(settings[setting]) in {default, f"{default}.0"}, setting
 
