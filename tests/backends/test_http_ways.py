@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+import os
+import resource
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -97,6 +99,28 @@ def test_a_certificate_nobody_signed_is_said_with_its_cure(wire: Wire, certified
                 BackendUnavailable, match=r"not trusted \(self.signed certificate\).*'ca_file'.*SSL_CERT"
             ):
                 await asyncio.wait_for(said(backend), 60)
+
+    asyncio.run(inner())
+
+
+def test_too_many_open_files_are_told_as_such() -> None:
+    """Not as a server that does not run: the message names `ulimit -n` and what has fewer connections."""
+
+    async def inner() -> None:
+        backend = make_backend("http://127.0.0.1:9#m", {"dialect": CHAT.name, "backoff_s": 0})
+        with pytest.raises(BackendUnavailable, match="Check the address"):
+            await said(backend)  # and all is imported that has to be
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            with pytest.raises(
+                BackendUnavailable, match=r"Too many open files.*`ulimit -n`, or lower `concurrency` or"
+            ):
+                await said(backend)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     asyncio.run(inner())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import json
 import re
 import ssl
@@ -25,7 +26,7 @@ from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, str
 from scaffold_backends.http.sse import EventDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
     from scaffold_backends.http.dialect import Dialect
     from scaffold_backends.http.refusals import Origin
@@ -172,11 +173,22 @@ def _can_pass(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError) and _distrust(error) is None
 
 
-def _distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came of; of several at one time, the first."""
+    while error is not None:
+        yield error
+        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+
+
+def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
     """Find the refusal of a certificate among an error's causes."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((each for each in _causes(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+
+
+def _no_more_files(error: BaseException) -> OSError | None:
+    """Find that there may be no more connections, since no more files may be open, among an error's causes."""
+    crowded = (errno.EMFILE, errno.ENFILE)
+    return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in crowded), None)
 
 
 def _unreachable(error: Exception, post: Post, tries: str) -> BackendUnavailable:
@@ -186,6 +198,11 @@ def _unreachable(error: Exception, post: Post, tries: str) -> BackendUnavailable
             f"the certificate of {origin.name} is not trusted ({distrust.verify_message}). If it is your own server's, "
             "name the file of its certificate, or of who signed it, in the option 'ca_file' or in the environment "
             "variable SSL_CERT_FILE."
+        )
+    if (crowded := _no_more_files(error)) is not None:
+        return BackendUnavailable(
+            f"{origin.name} could not be reached in {tries}: {crowded.strerror}. This process may open no more: raise "
+            "`ulimit -n`, or lower `concurrency` or -j."
         )
     cure = "Check the address, and that the server runs."
     if (proxy := proxy_of(str(post.url))) is not None:
