@@ -337,6 +337,48 @@ def test_a_plan_approved_with_its_scope_is_asked_about_once(
     assert asyncio.run(conduct(world, outcome)) == []
 
 
+@pytest.mark.parametrize("beside", ["revise", "resample"])
+def test_a_scope_lifts_an_escalation_and_nothing_else(
+    world: World, watcher: type[Watcher], person: type[Person], beside: Any
+) -> None:
+    """What a monitor of actions objects to in a call is refused, though a person has approved the whole plan."""
+    boss = person(lambda question: Answer(id=question.id, digest=question.digest, granted=True, by="ann", scope=True))
+    strict = watcher(Verdict(decision=beside, feedback="not this"), name="strict", watches=frozenset({"action"}))
+    monitors = [
+        watcher(ESCALATE, watches=frozenset({"plan", "action"})),
+        watcher(ESCALATE, name="b", watches=frozenset({"action"})),
+        strict,
+    ]
+
+    def planner(_: Task) -> Planning[list[str]]:
+        plan = Plan([Planned("pay", {"invoice": "i1"})])
+        review = yield from propose(plan)
+        return [each.status for each in (yield from carry_out(plan, review)).values()]
+
+    outcome = world.solve(planner, monitors=monitors, approvers=[boss])
+    assert (outcome.answer, world.done) == (["refused"], [])
+    assert [question.kind for question in boss.asked] == ["plan"]
+
+
+@pytest.mark.parametrize(("scopes", "asked"), [((True, True), 2), ((True, False), 4), ((False, True), 4)])
+def test_a_plans_calls_are_approved_with_it_by_all_who_have_to(
+    world: World, watcher: type[Watcher], scopes: tuple[bool, bool], asked: int
+) -> None:
+    """Where one of two approves the plan alone, both are asked about each of its calls."""
+    agent = world.agent(paying_two, monitors=[watcher(ESCALATE)])
+    oversight = {"approvers": ["ann", "ben"], "needs": 2}
+    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": oversight}))
+    for _ in ("the plan", "its calls", "what it does not say"):
+        for question in list(world.facts(outcome, "approval.asked")):
+            for by, scope in zip(("ann", "ben"), scopes, strict=True):
+                whole = scope and question["subject"] == "plan"
+                answer = Answer(id=question["id"], digest=question["digest"], granted=True, by=by, scope=whole)
+                say(world, outcome, answer)
+        outcome = agent.resume_sync(outcome.run)
+    assert (outcome.status, len(world.done)) == ("solved", 3)
+    assert len(list(world.facts(outcome, "approval.asked"))) == asked
+
+
 def test_an_approval_that_runs_out_while_it_is_kept_is_no_approval(
     world: World, watcher: type[Watcher], person: type[Person]
 ) -> None:

@@ -304,6 +304,18 @@ def test_the_planner_is_told_the_feedback_and_never_the_rationale(world: World, 
     assert any("SECRET" in repr(each) for each in world.facts(outcome, "reviewed"))
 
 
+@pytest.mark.parametrize(("decision", "status"), [("revise", "solved"), ("escalate", "waiting"), ("block", "solved")])
+@pytest.mark.parametrize("strict", ["plan", "action"])
+def test_who_reads_the_call_lifts_nothing_that_a_reader_of_plans_said(
+    world: World, watcher: type[Watcher], decision: Any, status: str, strict: Any
+) -> None:
+    """The strictest of all who read a call counts, whichever of them reads it as a plan and which as an action."""
+    says = {strict: Verdict(decision=decision, feedback="not this")}
+    monitors = [watcher(says.get(kind, ALLOW), name=kind, watches=frozenset({kind})) for kind in ("plan", "action")]
+    outcome = world.solve(doing(), monitors=monitors)
+    assert (outcome.status, world.done) == (status, [])
+
+
 def test_what_a_person_might_lift_is_no_objection(world: World, watcher: type[Watcher], person: type[Person]) -> None:
     """One call is refused, both would be put to a person: the planner hears of the one, and they see what is left."""
 

@@ -187,6 +187,19 @@ def test_approving_an_action_does_not_approve_what_it_gives_back(
     assert len(world.done) == 1
 
 
+def test_an_answer_that_lies_in_the_inbox_is_of_one_question(world: World, watcher: type[Watcher]) -> None:
+    """The yes to a call lies there still when what it gave back is asked about: that waits for a yes of its own."""
+    agent = world.agent(paying, monitors=[watcher(ESCALATE, watches=frozenset({"plan", "observation"}))])
+    waiting = agent.solve_sync(Task(prompt="x"))
+    world.answer(waiting)
+    again = agent.resume_sync(waiting.run)
+    assert (again.status, len(world.done)) == ("waiting", 1)
+    assert [asked["subject"] for asked in world.facts(again, "approval.asked")] == ["action", "observation"]
+    world.answer(again)
+    assert agent.resume_sync(waiting.run).answer == "paid i1"
+    assert len(world.done) == 1
+
+
 @pytest.mark.parametrize("beside", ["revise", "block", "halt"])
 def test_an_approval_lifts_an_escalation_and_nothing_else(
     world: World, watcher: type[Watcher], person: type[Person], beside: Any
@@ -301,5 +314,12 @@ def test_a_fact_that_does_not_fit_is_not_taken(world: World, person: type[Person
         number = yield from ask("How many?", returns=int)
         return number.value
 
+    agent = world.agent(planner)
+    waiting = agent.solve_sync(Task(prompt="x"))
+    (asked,) = world.facts(waiting, "question.asked")
+    for said, status in (("a few", "waiting"), ("3", "solved")):
+        answer = Answer(id=asked["id"], digest=asked["digest"], granted=True, value=said, by=said)
+        asyncio.run(world.journal.post(waiting.run, answer))
+        assert agent.resume_sync(waiting.run).status == status
     assert world.solve(planner, approvers=[person("a few")]).status == "waiting"
     assert world.solve(planner, approvers=[person("a few"), person("3")]).answer == 3
