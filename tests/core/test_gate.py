@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from scaffold import (
@@ -522,6 +523,46 @@ def test_a_call_that_only_python_takes_for_the_planned_one_is_reviewed_on_its_ow
     reads = watcher(watches=frozenset({"plan"}))
     world.solve(planner, monitors=[reads], actions=[put])
     assert [repr(subject.plan[0].arguments["it"]) for subject in reads.seen] == [repr(planned), repr(made)]
+
+
+def test_an_action_that_changes_after_its_plan_was_allowed_is_refused(world: World, watcher: type[Watcher]) -> None:
+    """The plan was allowed with what the action declared then; what it declares now nobody has read."""
+
+    @action(effect="reversible")
+    async def put(what: str) -> None:
+        world.done.append((what,))
+
+    def planner(_: Task) -> Planning[list[str]]:
+        plan = Plan([Planned("put", {"what": "it"})])
+        review = yield from propose(plan)
+        put.spec = msgspec.structs.replace(put.spec, effect="irreversible")
+        return [each.reason for each in (yield from carry_out(plan, review)).values()]
+
+    reads = watcher(watches=frozenset({"plan"}))
+    (reason,) = world.solve(planner, monitors=[reads], actions=[put]).answer
+    assert "is not what it was when the run began" in reason
+    assert world.done == []
+
+
+def test_another_action_than_the_planned_one_is_reviewed_on_its_own(world: World, watcher: type[Watcher]) -> None:
+    """A plan was allowed with an action and its arguments: the same arguments for another were read by nobody."""
+
+    @action(effect="irreversible")
+    async def refund(invoice: str, cents: int = 100) -> None:
+        world.done.append(("refund", invoice, cents))
+
+    def review(subject: Subject) -> Verdict:
+        return BLOCK if subject.plan[0].action == "refund" else ALLOW
+
+    def planner(_: Task) -> Planning[list[str]]:
+        plan = Plan([Planned("pay", {"invoice": "i1"}, id="a")])
+        allowed = yield from propose(plan)
+        plan["a"].action = "refund"
+        return [each.status for each in (yield from carry_out(plan, allowed)).values()]
+
+    reads = watcher(review, watches=frozenset({"plan"}))
+    outcome = world.solve(planner, monitors=[reads], actions=[world.pay, refund])
+    assert (outcome.answer, world.done) == (["refused"], [])
 
 
 @pytest.mark.parametrize("what", ["its arguments", "its action"])
