@@ -10,6 +10,7 @@ import pytest
 
 from scaffold import (
     GaveUp,
+    NotPerformed,
     Plan,
     Planned,
     Planning,
@@ -22,7 +23,7 @@ from scaffold import (
     think,
     together,
 )
-from scaffold.errors import ActionRefused
+from scaffold.errors import ActionError, ActionRefused
 from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.vocabulary.review import Objection, Subject
 
@@ -465,6 +466,38 @@ def test_plan_only_ends_before_anything_changes_the_world(world: World, watcher:
     assert outcome.status == "solved"
     assert [each["name"] for each in outcome.answer["planned"]] == ["pay"]
     assert world.done == [("look", "x")]
+
+
+@pytest.mark.parametrize(
+    ("error", "answer", "times"),
+    [
+        (OSError("the line broke"), "it was done already, or may have been, by this run at 0", 1),
+        (NotPerformed("the line was busy"), "done", 2),
+    ],
+)
+def test_a_run_does_not_try_again_what_may_have_happened(
+    world: World, watcher: type[Watcher], error: Exception, answer: str, times: int
+) -> None:
+    """A planner that is told so little may insist; only what is known to have failed is done again."""
+
+    @action(effect="irreversible", identity=("invoice",))
+    async def pay(invoice: str) -> str:
+        world.done.append((invoice,))
+        if len(world.done) == 1:
+            raise error
+        return "done"
+
+    def planner(_: Task) -> Planning[str]:
+        said = ""
+        for _attempt in range(2):
+            try:
+                said = str((yield from act("pay", {"invoice": "i1"})).value)
+            except ActionError as failed:
+                said = failed.message
+        return said
+
+    outcome = world.solve(planner, monitors=[watcher()], actions=[pay])
+    assert (outcome.answer, len(world.done)) == (answer, times)
 
 
 # --- nobody changes what was reviewed

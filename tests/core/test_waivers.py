@@ -75,6 +75,18 @@ def test_anything_but_allow_means_to_ask(world: World, watcher: type[Watcher], p
     assert (outcome.answer, len(boss.asked)) == ("paid i1", 1)
 
 
+@pytest.mark.parametrize(("waiving", "run"), [({"mode": "observe"}, {}), ({}, {"observe": True})])
+def test_what_only_observes_spares_nobody_a_question(
+    world: World, watcher: type[Watcher], person: type[Person], waiving: dict[str, Any], run: dict[str, Any]
+) -> None:
+    """Neither a waiver that is to be watched at first, nor any in a run whose monitors are: what escalates is asked."""
+    boss = person("yes")
+    strict = watcher(ESCALATE, tier=0)  # which binds also in a run that observes
+    monitors = [strict, waiver(watcher, **waiving)]
+    assert world.solve(paying, monitors=monitors, approvers=[boss], **run).answer == "paid i1"
+    assert len(boss.asked) == 1
+
+
 def test_all_who_may_waive_have_to(world: World, watcher: type[Watcher], person: type[Person]) -> None:
     """One that does not spare the question is enough to ask."""
     boss = person("no")

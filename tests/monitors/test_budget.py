@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,15 @@ def test_too_dear(kit: Any) -> None:
     assert verdict.feedback == "the plan needs 1.00 USD of actions, and the budget has 0.50 USD left"
     under.add(events.StepAnswered(key="s", usage=Usage(usd=0.0)))
     assert under.plan(*four).decision == "allow"
+
+
+@pytest.mark.parametrize(("status", "decision"), [("performed", "block"), ("unknown", "block"), ("failed", "allow")])
+def test_what_was_done_and_what_may_have_been_is_spent(kit: Any, status: Any, decision: str) -> None:
+    """Its cost is gone from the money that is left; what failed for certain has cost nothing."""
+    under = view(kit, usd=0.25)
+    begin(under, "1", kit.call("pay"))
+    under.outcome("1", "pay", status)
+    assert under.plan(kit.call("pay", "b")).decision == decision
 
 
 def test_oversight_has_its_own_budget(kit: Any) -> None:
