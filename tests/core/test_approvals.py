@@ -189,8 +189,9 @@ def test_an_approver_with_a_key_has_to_sign(world: World, watcher: type[Watcher]
     assert agent.resume_sync(outcome.run).answer == "paid i1"
 
 
+@pytest.mark.parametrize("others", [{}, {"ben": ""}], ids=["all have", "one has"])
 def test_where_approvers_have_keys_a_fact_is_told_by_one_of_them(
-    world: World, person: type[Person], tmp_path: Path
+    world: World, person: type[Person], tmp_path: Path, others: dict[str, str]
 ) -> None:
     """A file in the inbox is nobody's word then; whoever the process itself asks needs no key."""
 
@@ -199,7 +200,7 @@ def test_where_approvers_have_keys_a_fact_is_told_by_one_of_them(
 
     key = new_key(tmp_path / "ann")
     agent = world.agent(wondering)
-    task = Task.model_validate({"prompt": "x", "oversight": {"approvers": {"ann": key.verifier()}}})
+    task = Task.model_validate({"prompt": "x", "oversight": {"approvers": {"ann": key.verifier(), **others}}})
     outcome = agent.solve_sync(task)
     (asked,) = world.facts(outcome, "question.asked")
     said = Answer(id=asked["id"], digest=asked["digest"], value="DE02", by="ann")
@@ -208,7 +209,7 @@ def test_where_approvers_have_keys_a_fact_is_told_by_one_of_them(
         say(world, outcome, forged)
         assert agent.resume_sync(outcome.run).status == "waiting"
     (waits,) = queue.waiting(world.journal, outcome.run)
-    assert (waits.settled, list(waits.question.approvers)) == (False, ["ann"])
+    assert (waits.settled, list(waits.question.approvers)) == (False, ["ann", *others])
     say(world, outcome, signed(outcome.run, said, key))
     assert agent.resume_sync(outcome.run).answer == "DE02"
     assert world.agent(wondering, approvers=[person("DE07")]).solve_sync(task).answer == "DE07"
