@@ -1,0 +1,75 @@
+"""Who is asked, and what is asked and answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from typing_extensions import Protocol, runtime_checkable
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person is asked: to approve an exact call, or for a fact.
+
+    Attributes:
+        id: names it in `scaffold approvals`.
+        run: the run that asks.
+        kind: an approval of a plan or an action, or a question.
+        digest: of what exactly is asked; an answer for another digest counts for nothing.
+        expires: seconds since the epoch, after which an approval means no.
+        title: one line.
+        detail: the exact call, the reasons, as JSON values.
+        needs: how many people have to approve.
+        approvers: who may, by name, each with the verifier line of their key, or nothing; nobody named: anybody may.
+            Of a question, those who may answer it through the inbox.
+    """
+
+    id: str
+    run: str
+    kind: str
+    digest: str
+    expires: float
+    title: str
+    detail: dict[str, Any] = {}
+    needs: int = 1
+    approvers: dict[str, str] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person says.
+
+    Attributes:
+        id: the question's id.
+        digest: the question's digest.
+        granted: for an approval.
+        value: for a question, as text.
+        by: who.
+        comment: kept in the trace.
+        scope: for a plan: its calls are approved with it, each as long as it is exactly as shown.
+        signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
+    """
+
+    id: str
+    digest: str
+    granted: bool = False
+    value: str = ""
+    by: str = ""
+    comment: str = ""
+    scope: bool = False
+    signature: str = ""
+
+
+@runtime_checkable
+class Approver(Protocol):
+    """A way to reach a person."""
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Ask; None means that nobody can be reached now, and the run goes on without or pauses."""
+        ...
+
+
+@runtime_checkable
+class AsksBeside(Protocol):
+    """An approver that the others need not wait for: the next one is asked at the same time."""
+
+    beside: bool

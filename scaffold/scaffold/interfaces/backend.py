@@ -1,0 +1,48 @@
+"""What answers steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from typing_extensions import Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from scaffold.vocabulary.models import Delta, Profile, Request
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Something that answers a request with samples.
+
+    `generate` is always a stream. Each of the request's n samples has its own `index`, 0 to n-1, and ends with a
+    Delta that has `finish`; the last Delta of all has `usage`. Closing the iterator stops the work. A backend
+    retries what is worth retrying by itself, and raises a `BackendError` leaf for the rest:
+    `BackendUnavailable` ends the run, the others fail the step. It is used by many tasks at once.
+    `close` frees what it holds; it may be called twice.
+    """
+
+    profile: Profile
+
+    def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Answer with a stream of pieces of samples."""
+        ...
+
+    async def close(self) -> None:
+        """Free connections, threads, memory."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A backend that has to fetch or load something before it can answer."""
+
+    async def prepare(self, say: Callable[[str, float], None]) -> None:
+        """Get ready; `say` is told what is going on and which fraction of it is done, 0 to 1.
+
+        Raises:
+            BadInput: it cannot be made ready; the message names the cure.
+        """
+        ...

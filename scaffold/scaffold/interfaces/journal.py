@@ -1,0 +1,208 @@
+"""Where runs are kept, and who may write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from typing_extensions import Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from scaffold.interfaces.approver import Answer
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One event as it is stored: the spine's line and the content's line, without their newlines."""
+
+    seq: int
+    line: bytes
+    content: bytes = b""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to write one run.
+
+    Attributes:
+        run: the run.
+        owner: who holds it.
+        epoch: counts claims; a journal refuses an older one.
+        repaired: what was mended on opening, in words; empty when nothing was.
+    """
+
+    run: str
+    owner: str
+    epoch: int = 0
+    repaired: str = ""
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """Where a run's events are stored. One writer at a time; readers at any time.
+
+    `append` stores records in the order of its calls, of which one may come before an earlier one has returned; when
+    it returns, all that was handed over before is stored too. With `durable` it survives a loss of power. `read` gives
+    what was stored, in order, and changes nothing. The inbox holds
+    what people say to a run from outside; the holder of the claim turns it into events.
+    """
+
+    async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
+        """Take the right to write; mend a torn tail.
+
+        Raises:
+            RunHeld: another process has it.
+            UnknownRun: there is no such run, and `create` is False.
+        """
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Give it back."""
+        ...
+
+    async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
+        """Store records.
+
+        Raises:
+            JournalFailed: they are not stored; the run must end.
+            ClaimLost: another process has taken over.
+        """
+        ...
+
+    def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
+        """Give the records after a sequence number."""
+        ...
+
+    async def sign(self, claim: Claim, note: str) -> None:
+        """Keep a signed head beside the trace."""
+        ...
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put an answer into a run's inbox, in place of what the same person said to the same question."""
+        ...
+
+    def inbox(self, run: str) -> Sequence[Answer]:
+        """What lies in a run's inbox."""
+        ...
+
+    def location(self, run: str) -> str:
+        """Where people find the trace: a path or an address."""
+        ...
+
+
+class KeptRuns(Journal, Protocol):
+    """A journal whose runs can be looked at, by the command and by reports."""
+
+    @property
+    def name(self) -> str:
+        """Where the runs are, for people; nothing in it is secret."""
+        ...
+
+    def runs(self) -> list[str]:
+        """Ids of the runs kept here, oldest first."""
+        ...
+
+    def find(self, name: str) -> str:
+        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+
+        Raises:
+            UnknownRun: none, or more than one, is meant.
+        """
+        ...
+
+    def folder(self, run: str, *, brief: bool = False) -> Path:
+        """A folder with the run's files, or with copies of them as they are now.
+
+        Args:
+            run: its id.
+            brief: the first and the last event are enough.
+        """
+        ...
+
+
+@runtime_checkable
+class Leases(Protocol):
+    """A journal whose claims run out unless they are renewed, so that one can be lost while its owner lives."""
+
+    def when_lost(self, claim: Claim, tell: Callable[[], None]) -> None:
+        """Have a function called once somebody else has taken over."""
+        ...
+
+    async def confirm(self, claim: Claim) -> None:
+        """See that the claim has not been lost, at least not a moment ago: asked right before every effect.
+
+        Raises:
+            ClaimLost: it has.
+            JournalFailed: nobody can tell.
+        """
+        ...
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who acts on a thing, or has acted on it.
+
+    Attributes:
+        run: the run.
+        key: where in that run.
+        how: it was `performed`, nobody can tell (`unknown`), or the run is at it (`under way`).
+        because: what else is known, in words.
+    """
+
+    run: str
+    key: str
+    how: Literal["performed", "unknown", "under way"]
+    because: str = ""
+
+
+@runtime_checkable
+class HoldsIdentities(Protocol):
+    """A journal that knows what its runs act on, so that no two of them act on the same thing.
+
+    `hold` is one step between all processes, and what it gives outlives the process. What is held stays held until it
+    is given back, or its holder is seen to have done nothing: an action that may have happened keeps it.
+    """
+
+    async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Who else holds it; None when nobody does.
+
+        Raises:
+            BadInput: that cannot be told, and will not be by waiting: the action is refused.
+            JournalFailed: it cannot be told now: the run is paused, to be resumed.
+        """
+        ...
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Hold it for the action at a key; gives who does already, and then it is not ours. It raises as `holder`."""
+        ...
+
+    async def free(self, claim: Claim, identity: str, key: str) -> None:
+        """Give it back: the action is known not to have happened, or was undone."""
+        ...
+
+
+@runtime_checkable
+class HoldsForTheGone(Protocol):
+    """A journal that still knows what a run acted on once the run's trace is gone."""
+
+    def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
+        """Take a person's word on the action at a key of such a run; gives whether it held anything.
+
+        Raises:
+            BadInput: that cannot be told, and will not be by waiting.
+            JournalFailed: it cannot be told now.
+        """
+        ...
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """Keeps signed heads where whoever can write to the run's folder cannot, so that a rollback shows.
+
+    A head is kept before what it stands for goes on: an irreversible action, a pause, the end.
+    """
+
+    async def keep(self, run: str, seq: int, note: str) -> None:
+        """Keep the signed note of a run's head after its event `seq`. If it raises, the run warns, and goes on."""
+        ...

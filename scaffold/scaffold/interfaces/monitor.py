@@ -1,0 +1,218 @@
+"""What reads the trace and reviews plans, and what it is handed to do so."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from scaffold.vocabulary.actions import ActionSpec
+    from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.models import Delta
+    from scaffold.vocabulary.moves import Options, StepKind, Thought
+    from scaffold.vocabulary.review import MonitorSpec, Stakes, Subject, Verdict
+    from scaffold.vocabulary.task import Task
+
+
+class TraceView(Protocol):
+    """What a monitor may read of the run so far; reading never changes it."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        ...
+
+    @property
+    def state(self) -> Any:
+        """This monitor's own fold over the trace, when it has one; else None."""
+        ...
+
+    @property
+    def actions(self) -> Mapping[str, ActionSpec]:
+        """The actions that exist, by name."""
+        ...
+
+    def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
+        """Events with their content, in order, from the one after `after`."""
+        ...
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """An action of any run of the same journal that was performed, may have been, or may yet be.
+
+    Attributes:
+        run: which run.
+        key: where in that run.
+        at: when it was begun, or proposed if it was not begun yet, in seconds since the epoch.
+        action: its name.
+        arguments: its arguments; None when they are withheld.
+    """
+
+    run: str
+    key: str
+    at: float
+    action: str
+    arguments: dict[str, Any] | None
+
+
+@runtime_checkable
+class LooksAround(Protocol):
+    """A view that can tell the time, and what other runs did. A verdict that rests on either says what it was.
+
+    A recorded verdict is final across resumes, so a run that is resumed decides the same whatever has changed since.
+    """
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the run's clock."""
+        ...
+
+    async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
+        """What all runs did, this one included, from a time on.
+
+        Raises:
+            BadInput: the journal cannot be looked through, or a run in it is damaged.
+        """
+        ...
+
+
+class ReviewContext(Protocol):
+    """What a monitor may use while it reviews."""
+
+    @property
+    def stakes(self) -> Stakes:
+        """How much depends on it."""
+        ...
+
+    @property
+    def random(self) -> random.Random:
+        """Seeded by run and key, so that what was sampled is sampled again on resume."""
+        ...
+
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: Any = str,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[Any]:
+        """Ask a model: an ordinary step, recorded, in oversight's own ledger.
+
+        Raises:
+            StepFailed: there is no acceptable answer. Letting it through is right: it becomes status `error`.
+        """
+        ...
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Reads one subject, with a view of the trace, and says a Verdict.
+
+    `review` may be cancelled at `spec.timeout_s`. It says what it found; it never acts. Raising, taking too
+    long or returning something else is recorded as such and never counts as a pass. One instance serves many runs:
+    what it must remember of a run is a fold (`Folds`), never an attribute.
+    """
+
+    spec: MonitorSpec
+
+    async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+        """Read one subject."""
+        ...
+
+
+@runtime_checkable
+class ChecksTask(Protocol):
+    """A monitor that can tell before the run that a task does not fit it."""
+
+    def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
+        """Raise TaskError, with the path of the fault, when the task cannot be monitored as it says."""
+        ...
+
+
+@runtime_checkable
+class Folds(Protocol):
+    """A monitor whose state is a fold over the trace, rebuilt on resume.
+
+    Reviewing does not change the state. Where several monitors have one plain function as their `fold` (a static
+    method), and want the same events, the run is followed once for all of them, and they are given one state.
+
+    Attributes:
+        folds: the kinds of event it wants; others are not decoded for it.
+    """
+
+    folds: frozenset[type[Event]]
+
+    def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
+        """Give the state after one more event; state is None before the first."""
+        ...
+
+
+@runtime_checkable
+class FoldsBare(Protocol):
+    """A monitor that folds some kinds of event by their facts alone: it is given them without their content.
+
+    Attributes:
+        bare: these kinds. What prompts and answers hold need then not be decoded at every step.
+    """
+
+    bare: frozenset[type[Event]]
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A listener to events that, when a run is resumed, has to hear some of those from before.
+
+    Attributes:
+        recalls: for each kind of event it wants, what takes in one from before, with its content's bytes.
+    """
+
+    recalls: Mapping[type[Event], Callable[[Event, bytes], None]]
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A monitor that knows better than its specification what an action is; all monitors of the run then read that.
+
+    The stakes follow it too. What the action itself promises (its schema, its effect in the trace) stays as declared.
+    """
+
+    def describe(self, spec: ActionSpec) -> ActionSpec:
+        """Give what monitors are to read of an action; `x-role` in an argument's schema says its role."""
+        ...
+
+
+class StreamSession(Protocol):
+    """Reads one step's samples while they are generated."""
+
+    def feed(self, delta: Delta) -> Verdict | None:
+        """Read a piece; a verdict of `resample` or worse ends that sample at once."""
+        ...
+
+    def close(self, sample: int) -> Verdict | None:
+        """The sample is over."""
+        ...
+
+
+@runtime_checkable
+class ReadsStreams(Protocol):
+    """A monitor that reads reasoning and answers while they are generated."""
+
+    def open(self, step: Subject, view: TraceView, context: ReviewContext) -> StreamSession:
+        """Begin with a step: `step.step` says what is asked, and of whom; there is no answer yet.
+
+        A step that is drawn again is opened anew.
+        """
+        ...

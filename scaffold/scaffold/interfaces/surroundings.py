@@ -1,0 +1,46 @@
+"""What a run takes from outside itself."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+from typing_extensions import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+
+class HostClock:
+    """The host's own clock."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+
+class Surroundings(msgspec.Struct, frozen=True, eq=False):
+    """What a run takes from outside itself, so that tests can hand it something else.
+
+    Attributes:
+        clock: tells the time.
+        random: for run ids and salts; unpredictable unless a test says otherwise.
+        reach: called at each named point of a transition, such as `action.intent:after`.
+        look_seconds: how often whoever waits for a person looks into the run's inbox.
+    """
+
+    clock: Clock = msgspec.field(default_factory=HostClock)
+    random: random.Random = msgspec.field(default_factory=random.SystemRandom)
+    reach: Callable[[str], None] = deque[str](maxlen=0).append  # in C: a step comes by four points, an action by many
+    look_seconds: float = 0.05
