@@ -34,7 +34,7 @@ from typing import Any
 
 from scaffold import Budget, Gate, Goal, Task, action
 from scaffold.interfaces import Claim, Record, Surroundings
-from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.recording.recorder import Recorder
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary import events
 from scaffold.vocabulary.canonical import canonical

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.recording.recorder import Recorder
 from scaffold.testing.tampering import made_up_key
 from scaffold.trace.files import SPINE, FileJournal
 from scaffold.trace.parts import content_lines

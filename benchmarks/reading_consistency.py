@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaffold import Planning, Scaffold, Task, act, action, think
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request, Sample

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scaffold.errors import NotPerformed as NotPerformed
     from scaffold.errors import ScaffoldError as ScaffoldError
     from scaffold.hosting import Gate as Gate
-    from scaffold.machinery.run import Outcome as Outcome
+    from scaffold.machinery.driving.run import Outcome as Outcome
     from scaffold.planning import act as act
     from scaffold.planning import ask as ask
     from scaffold.planning import best_of as best_of
@@ -65,7 +65,7 @@ _HOMES = {
     "NotPerformed": "errors",
     "ScaffoldError": "errors",
     "Gate": "hosting",
-    "Outcome": "machinery.run",
+    "Outcome": "machinery.driving.run",
     "act": "planning",
     "ask": "planning",
     "best_of": "planning",

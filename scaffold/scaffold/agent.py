@@ -17,9 +17,9 @@ from scaffold.assembly import Assembly, owner, read_start
 from scaffold.errors import TaskError
 from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
 from scaffold.limits import raised_to
-from scaffold.machinery.engine import Engine
-from scaffold.machinery.run import Outcome, Run
-from scaffold.machinery.showing import Piece, Words
+from scaffold.machinery.asking.showing import Piece, Words
+from scaffold.machinery.driving.engine import Engine
+from scaffold.machinery.driving.run import Outcome, Run
 from scaffold.planning import unasked
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.vocabulary.canonical import canonical, digest

@@ -26,10 +26,10 @@ from scaffold.interfaces import (
     TakesCredentials,
 )
 from scaffold.limits import limited
-from scaffold.machinery.prompts import Templates
-from scaffold.machinery.redacting import redacted
-from scaffold.machinery.run import Setting
-from scaffold.machinery.showing import Piece, Words
+from scaffold.machinery.asking.prompts import Templates
+from scaffold.machinery.asking.showing import Piece, Words
+from scaffold.machinery.driving.run import Setting
+from scaffold.machinery.recording.redacting import redacted
 from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaffold import planning
 from scaffold.assembly import Assembly
 from scaffold.errors import BadInput, Unavailable
-from scaffold.machinery.hosted import Hosted, Said
-from scaffold.machinery.permissions import HOST
+from scaffold.machinery.driving.hosted import Hosted, Said
+from scaffold.machinery.gating.permissions import HOST
 from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.plan import Planned
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings, Witness
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.actions import Observation
     from scaffold.vocabulary.events import Event

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scaffold.machinery.asking.showing import Piece
 from scaffold.machinery.cancelling import to_its_end
-from scaffold.machinery.showing import Piece
 from scaffold.trace.chain import Chain, body_of
 from scaffold.vocabulary.canonical import decode
 from scaffold.vocabulary.events import Event
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from scaffold.interfaces import Journal
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
 
 _MOST = 1_000
 _MOST_BYTES = 4_000_000

@@ -15,8 +15,8 @@ from scaffold import Plan, Planned, Planning, Scaffold, Task, Verdict, act, acti
 from scaffold.cli import main
 from scaffold.errors import BadInput, TraceDamaged
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.past import Retelling
-from scaffold.machinery.rereading import Rereading, reread
+from scaffold.machinery.reviewing.past import Retelling
+from scaffold.machinery.reviewing.rereading import Rereading, reread
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
@@ -256,7 +256,7 @@ def test_a_foreign_run_is_marked_as_one(tmp_path: Path) -> None:
 
 async def _imported(journal: FileJournal, more: dict[str, Any] | None = None) -> str:
     """A run of somebody else's agent: one step, nothing before; after it another, if told."""
-    from scaffold.machinery.recorder import Recorder
+    from scaffold.machinery.recording.recorder import Recorder
 
     claim = await journal.claim("imported-1", "test", create=True)
     recorder = Recorder(journal, claim, Surroundings())

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.recording.recorder import Recorder
 from scaffold.testing.tampering import (
     ROWS,
     Evidence,

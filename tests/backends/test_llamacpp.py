@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scaffold.errors import BackendUnavailable, BadRequest, ContextOverflow, ModelFileError, TaskError
-from scaffold.machinery.prompts import Templates
+from scaffold.machinery.asking.prompts import Templates
 from scaffold.vocabulary.models import FREE, Delta, Message, Request
 from scaffold.vocabulary.moves import Think
 from scaffold.vocabulary.references import Provenance

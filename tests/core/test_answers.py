@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from scaffold import Planning, Task, Thought, once, think
-from scaffold.machinery.answers import choices_of, object_schema, read_answer
+from scaffold.machinery.asking.answers import choices_of, object_schema, read_answer
 
 if TYPE_CHECKING:
     from tests.core.conftest import World

@@ -29,7 +29,7 @@ from scaffold import (
     unless_sure,
 )
 from scaffold.errors import BackendError, TaskError
-from scaffold.machinery.drawing import NOT_COUNTED
+from scaffold.machinery.asking.drawing import NOT_COUNTED
 from scaffold.sampling_setting import read_sampling
 from scaffold.testing import Driver, Scripted
 from scaffold.vocabulary.composed import oversampled

@@ -11,7 +11,7 @@ import pytest
 
 from scaffold import Options, Planning, Task, Thought, ahead_by, majority, think
 from scaffold.errors import BackendError
-from scaffold.machinery.drawing import NOT_COUNTED
+from scaffold.machinery.asking.drawing import NOT_COUNTED
 from scaffold.vocabulary.models import Delta, Prices, Profile, Request, Usage
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from scaffold.errors import (
     TaskError,
 )
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.hosted import Waits
+from scaffold.machinery.driving.hosted import Waits
 from scaffold.testing import Scripted
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Usage

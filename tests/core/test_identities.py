@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaffold.interfaces import Claim, Holder
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.vocabulary.clearance import Clearance
 
 FREELY = Task(prompt="pay", oversight=Oversight(unmonitored=True))

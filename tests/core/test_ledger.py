@@ -24,14 +24,14 @@ from scaffold import (
     together,
 )
 from scaffold.errors import TaskError
-from scaffold.machinery.ledger import Ledger
+from scaffold.machinery.recording.ledger import Ledger
 from scaffold.testing import Scripted
 from scaffold.vocabulary.models import Prices, Profile, Request, Usage
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
 
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.trace.files import FileJournal
 
 PRICED = Profile(backend="p", model="m", context=1000, prices=Prices(0.0, 1_000_000.0), can=frozenset({"n"}))

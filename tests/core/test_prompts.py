@@ -14,7 +14,7 @@ from tests.powerless import powerless
 
 from scaffold import Options, Planning, Scaffold, Task, Way, act, in_rotation, majority, think
 from scaffold.errors import TaskError
-from scaffold.machinery.prompts import Template, Templates
+from scaffold.machinery.asking.prompts import Template, Templates
 from scaffold.testing import Scripted
 from scaffold.vocabulary.models import Message
 from scaffold.vocabulary.moves import Think

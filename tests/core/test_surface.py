@@ -16,7 +16,7 @@ import scaffold
 from scaffold import Planning, Scaffold, Task, Verdict, note, think
 from scaffold.errors import BadInput, TaskError, UnknownRun
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.state import ActionSummary, VerdictSummary
+from scaffold.machinery.recording.state import ActionSummary, VerdictSummary
 from scaffold.streaming import Happened
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal

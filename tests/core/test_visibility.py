@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scaffold import Planning, Task, act, action, ask, think, together
 from scaffold.interfaces import Action, Answer
-from scaffold.machinery.visibility import corrected, least, shown_by
+from scaffold.machinery.asking.visibility import corrected, least, shown_by
 from scaffold.vocabulary.models import (
     FREE,
     Delta,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold.machinery.points import TRANSITIONS
+from scaffold.machinery.recording.points import TRANSITIONS
 from scaffold.testing.crashes import CrashWorkers
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import scaffold
-from scaffold.machinery.points import POINTS
+from scaffold.machinery.recording.points import POINTS
 
 CORE = Path(scaffold.__file__).parent
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from tests.durability.test_crash_matrix import AGENTS, in_table, make_every_kind
 
 from scaffold import Call, Planning, Scaffold, Task, action
-from scaffold.machinery.points import POINTS
+from scaffold.machinery.recording.points import POINTS
 from scaffold.testing import Scripted
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.crashes import CrashWorkers, Stage, crash_matrix, kill_loops

@@ -7,8 +7,8 @@ import pytest
 
 from scaffold.errors import BadInput
 from scaffold.evaluation.scoring import NOTHING, make_scorer
-from scaffold.machinery.run import Outcome
-from scaffold.machinery.state import ActionSummary
+from scaffold.machinery.driving.run import Outcome
+from scaffold.machinery.recording.state import ActionSummary
 from scaffold.vocabulary.events import RunStatus
 from scaffold.vocabulary.models import NO_USAGE
 

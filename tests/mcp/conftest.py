@@ -12,7 +12,7 @@ import pytest
 
 from scaffold import Planning, Scaffold, Task, act
 from scaffold.errors import ActionError
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
 from scaffold.mcp import McpServer, ServerSettings
 from scaffold.trace.files import FileJournal
 

@@ -14,7 +14,7 @@ from scaffold import Planning, Scaffold, Task, act, action, think, together
 from scaffold.actions import FunctionAction
 from scaffold.errors import TaskError
 from scaffold.interfaces import Monitor
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
 from scaffold.odds.monitorability import Probed, gather
 from scaffold.registry import make_monitor
 from scaffold.testing import Scripted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import Planning, Scaffold, Task, think
-from scaffold.machinery.streams import Reading
+from scaffold.machinery.asking.streams import Reading
 from scaffold.testing import Scripted
 from scaffold.testing.made_up_runs import subject
 from scaffold.testing.seeded_loop import SeededLoop

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scaffold.agent import Scaffold
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.task import Task

@@ -19,7 +19,7 @@ from scaffold.errors import (
     TaskError,
 )
 from scaffold.interfaces import Prepares
-from scaffold.machinery.visibility import least
+from scaffold.machinery.asking.visibility import least
 from scaffold.vocabulary.models import Origin, Prices, Profile
 from scaffold.wrapping import Around
 from scaffold_backends.options import Options, read_options

@@ -16,7 +16,7 @@ import msgspec
 from pydantic import Field, PositiveInt
 
 from scaffold.errors import BackendError, BackendUnavailable, BadResponse, TaskError
-from scaffold.machinery.visibility import least
+from scaffold.machinery.asking.visibility import least
 from scaffold.vocabulary.models import NO_USAGE, Delta, Message, Prices, Request, Usage
 from scaffold.wrapping import Around
 from scaffold_backends.options import read_options

@@ -10,7 +10,7 @@ import msgspec
 from scaffold.approvals.queue import standing, waiting
 from scaffold.errors import AnswerRefused, nearest
 from scaffold.interfaces import Answer
-from scaffold.machinery.answers import read_answer
+from scaffold.machinery.asking.answers import read_answer
 from scaffold.trace.answers import signed, why_not
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from scaffold.vocabulary.canonical import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.taskfile import Changes, Template
     from scaffold.vocabulary.task import Task
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scaffold.batch.items import Solver
     from scaffold.batch.results import Results
     from scaffold.interfaces import Journal
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.vocabulary.events import Event
 
 _KEY = "batch"

@@ -22,7 +22,7 @@ from scaffold.vocabulary.models import NO_USAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold.machinery.showing import Piece
+    from scaffold.machinery.asking.showing import Piece
     from scaffold.vocabulary.events import Event
 
 _STYLES = {"plain": "", "good": "green", "bad": "bold red", "wait": "yellow", "quiet": "dim"}

@@ -9,7 +9,7 @@ from scaffold.cli.speech import line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold.machinery.showing import Piece
+    from scaffold.machinery.asking.showing import Piece
 
 _LONGEST = 2_000
 

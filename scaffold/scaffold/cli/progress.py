@@ -17,7 +17,7 @@ from scaffold.vocabulary.events import StepAnswered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scaffold.machinery.showing import Piece
+    from scaffold.machinery.asking.showing import Piece
     from scaffold.vocabulary.events import Event
 
 _SILENCE_S = 15.0

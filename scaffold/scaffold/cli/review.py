@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scaffold.interfaces import KeptRuns, Monitor
-    from scaffold.machinery.rereading import Reread, Rereading
+    from scaffold.machinery.reviewing.rereading import Reread, Rereading
 
 _WIDTH = 160
 
@@ -70,7 +70,7 @@ async def _reread(
     journal: KeptRuns, run: str, monitors: Sequence[str], backends: Sequence[str], out: Path | None
 ) -> Rereading:
     from scaffold.interfaces import Surroundings
-    from scaffold.machinery.rereading import reread
+    from scaffold.machinery.reviewing.rereading import reread
     from scaffold.registry import backend_of
     from scaffold.trace.files import FileJournal
 

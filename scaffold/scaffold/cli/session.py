@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from scaffold.agent import Scaffold
     from scaffold.cli.options import Signing
     from scaffold.interfaces import Approver, KeptRuns
-    from scaffold.machinery.run import Outcome
-    from scaffold.machinery.showing import Words
+    from scaffold.machinery.asking.showing import Words
+    from scaffold.machinery.driving.run import Outcome
 
 
 class Session(Foreground[Any]):

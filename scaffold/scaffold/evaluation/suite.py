@@ -31,7 +31,7 @@ from scaffold.evaluation.scoring import NOTHING, Scorer, make_scorer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.taskfile import Shared, Template
 
 AXES = ("planner", "backends", "monitors")

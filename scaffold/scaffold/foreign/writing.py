@@ -18,7 +18,7 @@ import msgspec
 from scaffold.errors import BadInput
 from scaffold.foreign.told import Deed, Turn
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.recorder import Recorder
+from scaffold.machinery.recording.recorder import Recorder
 from scaffold.trace.folders import first_event, last_event
 from scaffold.trace.pruning import pruning_of
 from scaffold.trace.sealing import from_environment

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import ScaffoldError
-from scaffold.machinery.drawing import NOT_COUNTED
+from scaffold.machinery.asking.drawing import NOT_COUNTED
 from scaffold.trace.chain import body_of
 from scaffold.trace.reading import links
 from scaffold.vocabulary import events as ev

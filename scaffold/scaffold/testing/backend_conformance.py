@@ -30,7 +30,7 @@ import pytest
 
 from scaffold.errors import BackendError, ContextOverflow
 from scaffold.interfaces import Backend, Prepares
-from scaffold.machinery.visibility import least, shown_by
+from scaffold.machinery.asking.visibility import least, shown_by
 from scaffold.testing.answered import Answered, faults, read
 from scaffold.testing.checks import T, hold, run_within
 from scaffold.vocabulary.canonical import canonical

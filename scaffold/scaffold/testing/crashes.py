@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.machinery.points import POINTS
+from scaffold.machinery.recording.points import POINTS
 from scaffold.testing.crash_worker import Order, Ran, Stage, journal_at
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import Story, read_story, wrong_clearances, wrong_effects, wrong_end

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scaffold.machinery.driving.replay import deliver
 from scaffold.machinery.interpreter import Interpreter, Pending
-from scaffold.machinery.replay import deliver
 from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Review, Think, Thought
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of

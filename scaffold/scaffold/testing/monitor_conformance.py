@@ -32,7 +32,7 @@ import msgspec
 import pytest
 
 from scaffold.interfaces import Folds, Monitor, ReadsStreams
-from scaffold.machinery.streams import whole
+from scaffold.machinery.asking.streams import whole
 from scaffold.testing import made_up_runs as made_up
 from scaffold.testing.checks import T, hold, run_within
 from scaffold.testing.staging import Asked, Desk, Happened, Stage

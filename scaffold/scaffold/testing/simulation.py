@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from scaffold.interfaces import Journal
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.testing.simulated_database import SimulatedDatabase
 
 _LIVES = 6

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.interfaces import Folds, FoldsBare
-from scaffold.machinery.streams import whole
+from scaffold.machinery.asking.streams import whole
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.moves import Thought
 from scaffold.vocabulary.references import NOWHERE

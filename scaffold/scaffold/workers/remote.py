@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadInput, JournalFailed
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE

@@ -33,7 +33,7 @@ from scaffold.workers.remote import Delivery, Remote
 
 if TYPE_CHECKING:
     from scaffold.agent import Scaffold
-    from scaffold.machinery.run import Outcome
+    from scaffold.machinery.driving.run import Outcome
     from scaffold.testing.simulated_world import World
     from scaffold.workers.carrying import Carry
 

@@ -36,8 +36,8 @@ from scaffold import (
 )
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer, Surroundings
-from scaffold.machinery.rereading import reread
-from scaffold.machinery.run import Outcome
+from scaffold.machinery.driving.run import Outcome
+from scaffold.machinery.reviewing.rereading import reread
 from scaffold.odds.run_calibration import RunCalibration
 from scaffold.projections.report.page import Written, write_report
 from scaffold.trace.chain import GENESIS, seal

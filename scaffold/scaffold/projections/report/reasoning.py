@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.machinery.visibility import shown_by
+from scaffold.machinery.asking.visibility import shown_by
 from scaffold.projections.report.reading import dig
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import Sample

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import errors
 from scaffold.machinery.cancelling import Cuttable, to_its_end
-from scaffold.machinery.gate import PlanOnly, call_asked
+from scaffold.machinery.driving.recalling import Recalling, Told, retold, said_bytes
+from scaffold.machinery.driving.replay import asked_by
+from scaffold.machinery.driving.run import Run
+from scaffold.machinery.gating.gate import PlanOnly, call_asked
+from scaffold.machinery.gating.people import Parked
+from scaffold.machinery.gating.permissions import HOST
 from scaffold.machinery.interpreter import Frame, Pending
-from scaffold.machinery.people import Parked
-from scaffold.machinery.permissions import HOST
-from scaffold.machinery.recalling import Recalling, Told, retold, said_bytes
-from scaffold.machinery.replay import asked_by
-from scaffold.machinery.run import Run
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.characters import clean
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from scaffold.interfaces import Claim
-    from scaffold.machinery.run import Outcome, Setting
+    from scaffold.machinery.driving.run import Outcome, Setting
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Request
     from scaffold.vocabulary.moves import Move, Planning, StepKind, Thought

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import MoveError, ObservationWithheld, PlanChanged, StepRefused
-from scaffold.machinery.effects import observation_from
-from scaffold.machinery.gate import call_asked, plan_asked, refusal_from, review_from
-from scaffold.machinery.people import answer_from, question_asked
-from scaffold.machinery.state import asked_in, is_asked_in
-from scaffold.machinery.steps import asked, thought_from
+from scaffold.machinery.asking.steps import asked, thought_from
+from scaffold.machinery.gating.effects import observation_from
+from scaffold.machinery.gating.gate import call_asked, plan_asked, refusal_from, review_from
+from scaffold.machinery.gating.people import answer_from, question_asked
+from scaffold.machinery.recording.state import asked_in, is_asked_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scaffold.machinery.interpreter import Interpreter, Pending
-    from scaffold.machinery.state import RunState
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.events import Event
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from scaffold.errors import Stopped
 from scaffold.interfaces import Answer, AsksBeside, Question
-from scaffold.machinery.answers import read_answer, recorded
+from scaffold.machinery.asking.answers import read_answer, recorded
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.trace.answers import decided_by, why_not
 from scaffold.vocabulary import events as ev
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from scaffold.interfaces import Approver, Journal, Surroundings
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.state import RunState
+    from scaffold.machinery.recording.recorder import Recorder
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.moves import Ask
     from scaffold.vocabulary.review import SubjectKind
     from scaffold.vocabulary.task import Oversight

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
-from scaffold.machinery.effects import NOT_CLEARED, Effects, idempotency_key, objections_of
-from scaffold.machinery.identities import Identities
-from scaffold.machinery.undoing import Undoing, offer_in
+from scaffold.machinery.gating.effects import NOT_CLEARED, Effects, idempotency_key, objections_of
+from scaffold.machinery.gating.identities import Identities
+from scaffold.machinery.gating.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
 from scaffold.vocabulary.canonical import canonical, decode, not_finite, recordable
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from scaffold.credentials import Credentials
     from scaffold.errors import ActionError
     from scaffold.interfaces import Action, Journal, Surroundings
+    from scaffold.machinery.gating.people import People
+    from scaffold.machinery.gating.permissions import Permissions
     from scaffold.machinery.interpreter import Pending
-    from scaffold.machinery.people import People
-    from scaffold.machinery.permissions import Permissions
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.reviews import Reviews
-    from scaffold.machinery.state import Progress, RunState
+    from scaffold.machinery.recording.recorder import Recorder
+    from scaffold.machinery.recording.state import Progress, RunState
+    from scaffold.machinery.reviewing.reviews import Reviews
     from scaffold.vocabulary.actions import Observation
     from scaffold.vocabulary.moves import Act, Propose
     from scaffold.vocabulary.review import Decision, Stakes

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from scaffold.errors import BadInput
-from scaffold.machinery.past import Retelling, Told, specs_in
-from scaffold.machinery.prompts import Templates
-from scaffold.machinery.recorder import Recorder
-from scaffold.machinery.reviews import Reviews
-from scaffold.machinery.state import RunState
-from scaffold.machinery.steps import Steps
+from scaffold.machinery.asking.prompts import Templates
+from scaffold.machinery.asking.steps import Steps
+from scaffold.machinery.recording.recorder import Recorder
+from scaffold.machinery.recording.state import RunState
+from scaffold.machinery.reviewing.past import Retelling, Told, specs_in
+from scaffold.machinery.reviewing.reviews import Reviews
 from scaffold.trace.chain import Chain, body_of
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from scaffold.interfaces import Backend, Claim, Elsewhere, Journal, Monitor, Surroundings
-    from scaffold.machinery.reviews import Watching
-    from scaffold.machinery.views import View
+    from scaffold.machinery.reviewing.reviews import Watching
+    from scaffold.machinery.reviewing.views import View
     from scaffold.trace.chain import Link
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event, VerdictFact

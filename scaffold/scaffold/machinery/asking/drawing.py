@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BackendError, BackendUnavailable, BadResponse, ScaffoldError, Stopped
-from scaffold.machinery.answers import read_answer, recorded
+from scaffold.machinery.asking.answers import read_answer, recorded
+from scaffold.machinery.asking.checking import FAILED, flagged
+from scaffold.machinery.asking.partials import Partial, Source
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.checking import FAILED, flagged
-from scaffold.machinery.partials import Partial, Source
 from scaffold.vocabulary.confidence import confidence_field
 from scaffold.vocabulary.models import Delta, Origin, Sample, Usage
 from scaffold.vocabulary.review import reason_of
@@ -22,8 +22,8 @@ from scaffold.vocabulary.sampling import Draw, Lost, Vote, Way, Won
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from scaffold.machinery.showing import Watched
-    from scaffold.machinery.streams import Reading
+    from scaffold.machinery.asking.showing import Watched
+    from scaffold.machinery.asking.streams import Reading
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.moves import Think

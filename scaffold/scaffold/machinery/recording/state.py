@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.machinery.ledger import Ledger
+from scaffold.machinery.recording.ledger import Ledger
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import ActionStatus
 from scaffold.vocabulary.canonical import canonical

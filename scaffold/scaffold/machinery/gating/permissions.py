@@ -14,8 +14,8 @@ from scaffold.vocabulary.review import SEVERITY, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scaffold.machinery.state import RunState
-    from scaffold.machinery.steps import Steps
+    from scaffold.machinery.asking.steps import Steps
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.models import ReasoningVisibility
     from scaffold.vocabulary.review import Decision

@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from scaffold.machinery.streams import Reading
+    from scaffold.machinery.asking.streams import Reading
     from scaffold.vocabulary.models import Delta
     from scaffold.vocabulary.moves import Thought
     from scaffold.vocabulary.review import Verdict

@@ -16,16 +16,16 @@ import msgspec
 from scaffold import errors
 from scaffold.credentials import Credentials
 from scaffold.interfaces import Recalls
-from scaffold.machinery.gate import Gate, PlanOnly, call_asked
-from scaffold.machinery.people import Parked, People
-from scaffold.machinery.permissions import HOST, Permissions
-from scaffold.machinery.prompts import Templates
-from scaffold.machinery.recorder import Fold, Recorder
-from scaffold.machinery.redacting import redaction_of
-from scaffold.machinery.reviews import Reviews
-from scaffold.machinery.showing import Piece, Showing, Words
-from scaffold.machinery.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
-from scaffold.machinery.steps import Steps, signals_in, thought_from
+from scaffold.machinery.asking.prompts import Templates
+from scaffold.machinery.asking.showing import Piece, Showing, Words
+from scaffold.machinery.asking.steps import Steps, signals_in, thought_from
+from scaffold.machinery.gating.gate import Gate, PlanOnly, call_asked
+from scaffold.machinery.gating.people import Parked, People
+from scaffold.machinery.gating.permissions import HOST, Permissions
+from scaffold.machinery.recording.recorder import Fold, Recorder
+from scaffold.machinery.recording.redacting import redaction_of
+from scaffold.machinery.recording.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
+from scaffold.machinery.reviewing.reviews import Reviews
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
 from scaffold.version import VERSION

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from scaffold.errors import BadInput, JournalFailed, Unavailable
 from scaffold.interfaces import HoldsIdentities
-from scaffold.machinery.state import identity_of
+from scaffold.machinery.recording.state import identity_of
 from scaffold.trace.identities import word_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaffold.interfaces import Action, Answer, Holder, Journal, Surroundings
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.state import RunState
+    from scaffold.machinery.recording.recorder import Recorder
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.plan import ActionCall
 
 

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import MoveError
-from scaffold.machinery.steps import thought_from
+from scaffold.machinery.asking.steps import thought_from
 from scaffold.trace.chain import body_of, read_content
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from scaffold.interfaces import Elsewhere, Journal
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.steps import Steps
+    from scaffold.machinery.asking.steps import Steps
+    from scaffold.machinery.recording.recorder import Recorder
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.moves import StepKind, Thought

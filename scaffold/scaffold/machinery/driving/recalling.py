@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import ObservationWithheld, StepRefused
-from scaffold.machinery.effects import observation_from
-from scaffold.machinery.gate import refusal_from, review_from
-from scaffold.machinery.people import answer_from
-from scaffold.machinery.state import asked_in
-from scaffold.machinery.steps import thought_from
+from scaffold.machinery.asking.steps import thought_from
+from scaffold.machinery.gating.effects import observation_from
+from scaffold.machinery.gating.gate import refusal_from, review_from
+from scaffold.machinery.gating.people import answer_from
+from scaffold.machinery.recording.state import asked_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, decode
 

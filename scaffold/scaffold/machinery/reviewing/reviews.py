@@ -14,12 +14,12 @@ import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Describes, Folds, FoldsBare, ReadsStreams
+from scaffold.machinery.asking.streams import Reading, whole
 from scaffold.machinery.at_once import at_once
-from scaffold.machinery.beside import Beside
-from scaffold.machinery.bounds import bounded
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.machinery.streams import Reading, whole
-from scaffold.machinery.views import Context, View
+from scaffold.machinery.recording.bounds import bounded
+from scaffold.machinery.reviewing.beside import Beside
+from scaffold.machinery.reviewing.views import Context, View
 from scaffold.machinery.within import within
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Journal, Monitor, StreamSession
-    from scaffold.machinery.recorder import Fold, Recorder
-    from scaffold.machinery.state import RunState
-    from scaffold.machinery.steps import Steps
+    from scaffold.machinery.asking.steps import Steps
+    from scaffold.machinery.recording.recorder import Fold, Recorder
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import ReasoningVisibility

@@ -24,11 +24,11 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
-from scaffold.machinery.answers import choices_of, object_schema, read_answer, recorded
-from scaffold.machinery.checking import FAILED
-from scaffold.machinery.drawing import NOT_COUNTED, Asking, draw, give_up, worst_of
-from scaffold.machinery.partials import Source
-from scaffold.machinery.visibility import corrected, least, shown_by, told
+from scaffold.machinery.asking.answers import choices_of, object_schema, read_answer, recorded
+from scaffold.machinery.asking.checking import FAILED
+from scaffold.machinery.asking.drawing import NOT_COUNTED, Asking, draw, give_up, worst_of
+from scaffold.machinery.asking.partials import Source
+from scaffold.machinery.asking.visibility import corrected, least, shown_by, told
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, recordable, schema_of
 from scaffold.vocabulary.composed import oversampled, voted
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from scaffold.interfaces import Backend, Surroundings
-    from scaffold.machinery.drawing import Call
-    from scaffold.machinery.prompts import Templates
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.showing import Watched
-    from scaffold.machinery.state import RunState
-    from scaffold.machinery.streams import Reading
+    from scaffold.machinery.asking.drawing import Call
+    from scaffold.machinery.asking.prompts import Templates
+    from scaffold.machinery.asking.showing import Watched
+    from scaffold.machinery.asking.streams import Reading
+    from scaffold.machinery.recording.recorder import Recorder
+    from scaffold.machinery.recording.state import RunState
     from scaffold.vocabulary.confidence import Curve
     from scaffold.vocabulary.events import Ledger
     from scaffold.vocabulary.moves import Think

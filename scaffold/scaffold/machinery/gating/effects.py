@@ -19,8 +19,8 @@ from scaffold.errors import (
     TraceError,
 )
 from scaffold.interfaces import Reconciles
-from scaffold.machinery.credentials import Revealed
-from scaffold.machinery.undoing import offer_in
+from scaffold.machinery.gating.credentials import Revealed
+from scaffold.machinery.gating.undoing import offer_in
 from scaffold.machinery.within import leaving
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from scaffold.credentials import Credentials
     from scaffold.interfaces import Action, Previews, Surroundings
-    from scaffold.machinery.identities import Identities
-    from scaffold.machinery.recorder import Recorder
-    from scaffold.machinery.reviews import Reviews
-    from scaffold.machinery.state import Progress, RunState
-    from scaffold.machinery.undoing import Undoing
+    from scaffold.machinery.gating.identities import Identities
+    from scaffold.machinery.gating.undoing import Undoing
+    from scaffold.machinery.recording.recorder import Recorder
+    from scaffold.machinery.recording.state import Progress, RunState
+    from scaffold.machinery.reviewing.reviews import Reviews
     from scaffold.vocabulary.clearance import Clearance
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Decision, Verdict

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from scaffold.interfaces import Claim, Journal, Surroundings, Witness
-    from scaffold.machinery.redacting import Redaction
+    from scaffold.machinery.recording.redacting import Redaction
     from scaffold.trace.checked import Checked, Told
     from scaffold.trace.heads import Signer
     from scaffold.trace.sealing import Sealer

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaffold.interfaces import Action
-    from scaffold.machinery.state import Progress, RunState
+    from scaffold.machinery.recording.state import Progress, RunState
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.task import Task
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold import errors
 from scaffold.machinery.cancelling import is_from_within, to_its_end
-from scaffold.machinery.gate import PlanOnly
+from scaffold.machinery.driving.replay import Replay, deliver
+from scaffold.machinery.driving.run import Run
+from scaffold.machinery.gating.gate import PlanOnly
+from scaffold.machinery.gating.people import Parked
 from scaffold.machinery.interpreter import Interpreter
-from scaffold.machinery.people import Parked
-from scaffold.machinery.replay import Replay, deliver
-from scaffold.machinery.run import Run
 from scaffold.machinery.watchdog import watching
 from scaffold.vocabulary.canonical import TOO_DEEP
 from scaffold.vocabulary.moves import Think
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim
+    from scaffold.machinery.driving.run import Outcome, Setting
     from scaffold.machinery.interpreter import Pending
-    from scaffold.machinery.run import Outcome, Setting
     from scaffold.vocabulary.moves import Planning
     from scaffold.vocabulary.task import Task
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.machinery.bounds import bounded
+from scaffold.machinery.recording.bounds import bounded
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import ALLOW, Verdict
 

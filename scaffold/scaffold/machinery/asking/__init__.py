@@ -1,0 +1,1 @@
+"""Asking one step: rendered, drawn, read, voted on."""

@@ -1,0 +1,1 @@
+"""Clearing calls and performing them: nothing acts but by these."""

@@ -1,0 +1,1 @@
+"""The one writer of the trace, and what is remembered of it."""

@@ -1,0 +1,1 @@
+"""Having monitors read: plans, actions, steps, streams, and stored runs."""
