@@ -38,7 +38,7 @@ from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Sample, Usage
 from scaffold_monitors.legibility import Legibility
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 from scaffold_monitors.watch import Watch
 
 DELTAS = 20_000

@@ -30,7 +30,7 @@ from scaffold.vocabulary.models import FREE, Profile, Request, Sample
 from scaffold.vocabulary.sampling import once
 from scaffold_monitors.goals import Goals
 from scaffold_monitors.legibility import Legibility
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 
 CLEAN = json.dumps({"findings": [], "score": 0})
 JUDGE = Profile(backend="scripted", model="judge", prices=FREE, reasoning="full", can=frozenset({"n"}))

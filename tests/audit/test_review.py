@@ -26,7 +26,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import Delta, Profile, Sample
 from scaffold.vocabulary.review import MonitorSpec, Subject
 from scaffold_monitors.goals import Goals
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 from scaffold_monitors.watch import Watch
 
 if TYPE_CHECKING:

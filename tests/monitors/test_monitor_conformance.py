@@ -40,7 +40,7 @@ from scaffold_monitors.rules import Rules
 from scaffold_monitors.scope import Scope
 from scaffold_monitors.secrets import Secrets
 from scaffold_monitors.selfmodel import SelfModel
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 from scaffold_monitors.watch import Watch
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Delta, Profile, Sample
 from scaffold_monitors.legibility import Legibility
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 from scaffold_monitors.watch import Watch
 
 if TYPE_CHECKING:

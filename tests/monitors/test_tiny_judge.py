@@ -18,7 +18,7 @@ from tests.backends import tiny_gguf
 from scaffold_backends.llamacpp.backend import load
 from scaffold_monitors.goals import Goals
 from scaffold_monitors.legibility import Legibility
-from scaffold_monitors.suspicion import Trace
+from scaffold_monitors.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
