@@ -20,6 +20,7 @@ from scaffold.interfaces import Answer
 from scaffold.odds.measured import Measured
 from scaffold.testing import Scripted
 from scaffold.testing.tampering import made_up_key
+from scaffold.trace import sealing
 from scaffold.trace.elsewhere import elsewhere
 from scaffold.trace.files import CONTENT, FileJournal
 from scaffold.trace.identities import acts_in
@@ -175,6 +176,17 @@ def test_a_sealed_line_is_written_in_one_way(
 
 
 # --- compression
+
+
+def test_a_derived_key_is_used_no_more_often_than_its_nonces_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then another is derived, and all that was sealed by either is opened."""
+    monkeypatch.setattr(sealing, "_USES", 3)
+    sealer = sealing.Sealer((bytes(32),))
+    sealed = [sealer.seal(b"plain", b"%d" % seq) for seq in range(7)]
+    salts, nonces = [each[:16] for each in sealed], [each[16:28] for each in sealed]
+    assert [salts.index(each) for each in salts] == [0, 0, 0, 3, 3, 3, 6]
+    assert len(set(nonces)) == len(sealed)
+    assert {sealer.open(each, b"%d" % seq) for seq, each in enumerate(sealed)} == {b"plain"}
 
 
 def test_an_ended_run_is_compressed_and_everything_reads_it(tmp_path: Path, agent: Callable[..., Scaffold]) -> None:

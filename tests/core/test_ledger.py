@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -25,8 +25,11 @@ from scaffold import (
 )
 from scaffold.errors import TaskError
 from scaffold.machinery.recording.ledger import Ledger
+from scaffold.machinery.recording.state import RunState
 from scaffold.testing import Scripted
+from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import Prices, Profile, Request, Usage
+from scaffold.vocabulary.task import Oversight
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
@@ -55,6 +58,17 @@ def test_what_is_used_and_held_never_exceeds_the_budget(tokens: int, calls: list
         assert ledger.used.tokens + sum(under_way.values()) <= tokens
     ledger.forfeit()
     assert ledger.used.tokens <= tokens
+
+
+@pytest.mark.parametrize("of", ["model", "oversight"])
+def test_what_a_dead_process_had_asked_is_charged_at_its_worst(of: Literal["model", "oversight"]) -> None:
+    """Whether the work's step or a judge's: nobody knows what it has cost."""
+    state = RunState(Task(prompt="p", budget=Budget(tokens=100), oversight=Oversight(budget=Budget(tokens=100))), {})
+    asked = ev.StepAsked(key="0", step="solve", ledger=of, tokens=60)
+    for event in (asked, ev.RunResumed()):
+        state.takers[type(event)](event, b"{}")
+    assert state.ledger(of).used.tokens == 60
+    assert state.ledger(of).room(tokens=41) is not None
 
 
 def test_what_a_step_has_spent_itself_is_told_as_spent() -> None:
