@@ -62,7 +62,7 @@ class ScaffoldError(Exception):
     """Any error of this project."""
 
 
-def nearest(name: str, known: Iterable[str], *, alike: float = 0.5) -> str:
+def nearest(name: str, known: Iterable[str], *, alike: float = 0.55) -> str:
     """Say which known name is closest, as a clause to end an error message with; from so much likeness on, of 1."""
     import difflib  # for messages only
 
