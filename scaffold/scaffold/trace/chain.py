@@ -98,7 +98,10 @@ def read_content(line: bytes) -> Content:
 def _opened(line: bytes) -> Content:
     import base64  # most runs encrypt nothing
 
-    told = _sealed_line.decode(line)
+    try:
+        told = _sealed_line.decode(line)
+    except msgspec.MsgspecError as error:  # msgspec 0.20's are no ValueErrors
+        raise ValueError("not written as sealed content is") from error
     sealer = from_environment()
     if sealer is None:
         raise Sealed(told.seq)
