@@ -23,8 +23,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from scaffold_monitors.entailment import flows, licences, records, requests
+from scaffold_monitors.entailment import flows, licences, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
+from scaffold_monitors.entailment.tables import tables
 from scaffold_monitors.entailment.tools import Tool, read_tool
 
 _TOOLS: dict[int, tuple[Any, dict[str, Tool]]] = {}
@@ -102,9 +103,9 @@ def alternatives(situation: Situation, place: int, leaf: Leaf) -> set[Any]:
     """What other records, read before a call, have in the column that a value of it was taken from."""
     found: set[Any] = set()
     for call in situation.calls[:place]:
-        for table in records.tables_of(call) if call.seen is not None else ():
-            columns = {name for record in table for name, cell in record.items() if cell == str(leaf.value)}
-            found |= {record[name] for record in table for name in columns if name in record}
+        for table in tables(call.seen):
+            columns = {name for record in table.records for name, cell in record.items() if cell == str(leaf.value)}
+            found |= {record[name] for record in table.records for name in columns if name in record}
     return {type(leaf.value)(each) for each in found if each not in ("", "None") and each != str(leaf.value)}
 
 

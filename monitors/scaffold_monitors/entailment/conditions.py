@@ -17,7 +17,8 @@ from scaffold_monitors.entailment.comparisons import Bound, bounds_of
 from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import COLUMNS
 from scaffold_monitors.entailment.quantities import Date, dates, number
-from scaffold_monitors.entailment.records import is_telling, tables
+from scaffold_monitors.entailment.records import is_telling
+from scaffold_monitors.entailment.tables import tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, runs_in, stem, words
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
-    from scaffold_monitors.entailment.records import Record, Table
-
+    from scaffold_monitors.entailment.tables import Record, Table
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 # Words of a column's name that say nothing of what it is about.
 _PLAINLY = frozenset({"is", "was", "has", "been", "be"})
@@ -40,7 +40,7 @@ def unmet(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
         main = leaf.role in ("place", "thing") and leaf.argument == call.tool.main
         if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
             continue
-        for table in (table for each in before if each.seen is not None for table in tables(each.seen)):
+        for table in (table for each in before for table in tables(each.seen)):
             mine = table.holding.get(leaf.text, ())
             reasons = [_broken(mine, table, leaf, call, clause, situation.request) for clause in dictating if mine]
             if reasons and all(reasons):

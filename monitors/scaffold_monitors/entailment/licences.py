@@ -11,7 +11,7 @@ from scaffold_monitors.entailment import quantities
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
 from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, HOLLOW, NOMINALS, ROLES, THINGS
-from scaffold_monitors.entailment.records import beside
+from scaffold_monitors.entailment.tables import beside
 from scaffold_monitors.entailment.tools import is_final
 from scaffold_monitors.entailment.wording import plain, stem, stems
 

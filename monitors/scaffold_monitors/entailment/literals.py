@@ -13,7 +13,7 @@ from scaffold_monitors.entailment.evidence import Support, asked_for, directory,
 from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS, TITLES
 from scaffold_monitors.entailment.measures import mismeasured
 from scaffold_monitors.entailment.quantities import accounts, currencies, dates
-from scaffold_monitors.entailment.records import tables_of
+from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, live, split
 from scaffold_monitors.entailment.wording import address, plain, runs_in, stands_in, stem, stems, words
@@ -143,12 +143,8 @@ def _reversed(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
 
 def _names_of(leaf: Leaf, situation: Situation) -> frozenset[str]:
     """A value, and what else the record says that it is an identifier of: "savings" for an account's number."""
-    found = {plain(leaf.text)}
-    for each in leaf.origin.reads:
-        for table in tables_of(situation.by_id[each]) if each in situation.by_id else ():
-            mine = (record for record in table if leaf.text in record.values())
-            found.update(plain(cell) for record in mine for cell in record.values() if cell.isalpha())
-    return frozenset(found)
+    cells = (cell for record in records_of(leaf, situation) for cell in record.values())
+    return frozenset({plain(leaf.text), *(plain(cell) for cell in cells if cell.isalpha())})
 
 
 @lru_cache(maxsize=256)
@@ -288,15 +284,13 @@ def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation)
 
     Or was found by asking for that.
     """
-    for each in leaf.origin.reads:
-        asked = situation.by_id[each].leaves if each in situation.by_id else ()
-        if any(runs_in(words(name), words(inner.text)) for inner in asked for name in said):
-            return True
-        for record in tables_of(situation.by_id[each]) if each in situation.by_id else ():
-            own = [plain(cell) for row in record if leaf.text in row.values() for cell in row.values()]
-            if any(each in cell for each in said for cell in own):
-                return True
-    return False
+    reads = (situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id)
+    asked = (inner.text for read in reads for inner in read.leaves)
+    if any(runs_in(words(name), words(text)) for text in asked for name in said):
+        return True
+    return any(
+        name in plain(cell) for record in records_of(leaf, situation) for cell in record.values() for name in said
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -26,7 +26,7 @@ from scaffold_monitors.entailment.quantities import (
     undated,
     years,
 )
-from scaffold_monitors.entailment.records import tables
+from scaffold_monitors.entailment.tables import tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, words
 
@@ -185,7 +185,7 @@ def _lasting(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
     if any(value is not None and value * unit in said for _, units, value in timed for unit in units):
         return
     for leaf, _, value in timed:
-        read = (table for each in situation.calls if each.seen is not None for table in tables(each.seen))
+        read = (table for each in situation.calls for table in tables(each.seen))
         known = leaf.origin.trusted or any(leaf.text in table.holding for table in read)
         if leaf in data and value is not None and not known and not computes(situation.request):
             why = f"{leaf.path} is {leaf.text}, and the request says {', '.join(f'{each} s' for each in sorted(said))}"

@@ -13,8 +13,8 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import SUPERLATIVES, THINGS
 from scaffold_monitors.entailment.quantities import number, numbers, undated
-from scaffold_monitors.entailment.records import tables
 from scaffold_monitors.entailment.substitutes import shape_of, shaped, unused_addresses
+from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import live, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
@@ -82,8 +82,7 @@ def _belongs(leaf: Leaf, said: str, situation: Situation) -> bool:
     reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
     if any(each.seen is None for each in reads):
         return True  # nobody knows yet
-    records = (record for each in reads for table in tables(each.seen) for record in table.holding.get(leaf.text, ()))
-    return any(said in map(plain, record.values()) for record in records)
+    return any(said in map(plain, record.values()) for record in records_of(leaf, situation))
 
 
 def _told_beside(leaf: Leaf, call: Call, situation: Situation) -> str:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.bounds import spared
 from scaffold_monitors.entailment.calls import Finding
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.comparisons import bounding
-from scaffold_monitors.entailment.evidence import Kept, asked_for, fields
+from scaffold_monitors.entailment.evidence import asked_for, fields
 from scaffold_monitors.entailment.lexicon import (
     ACTS,
     COLUMNS,
@@ -31,6 +30,7 @@ from scaffold_monitors.entailment.lexicon import (
     TITLES,
 )
 from scaffold_monitors.entailment.quantities import SMALL, clocks, dates, number, numbers, undated
+from scaffold_monitors.entailment.tables import LONGEST, beside, tables
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, stem, words
@@ -40,10 +40,9 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.tables import Beside, Record
     from scaffold_monitors.entailment.tools import Role
 
-Record = dict[str, str]
-_MOST_RECORDS = 2_000
 # A smaller number stands in many records.
 _TELLING = 10
 # Compare only with a number.
@@ -51,8 +50,6 @@ _PARTICLES = frozenset({"over", "under", "above", "below"})
 _WRITTEN = frozenset({"email", "message", "post", "web", "channel"})
 # A name has no more words.
 _LONGEST_NAME = 4
-# A longer cell is prose, and can say anything.
-_LONGEST = 80
 
 
 def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
@@ -66,15 +63,15 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
         if not all(clause.one for clause in dictating):
             return
         described = ("record",)  # "send the draft to the members": one of what is sent
-    tables = [table for each in before if each.seen is not None for table in tables_of(each)]
+    read = [table.records for each in before for table in tables(each.seen)]
     named = _by_name(before)
     for leaf in call.leaves:
         if leaf.role not in described or asked_for(leaf, situation.request):
             continue
-        if leaf.role == "thing" and leaf.argument != call.tool.main and not _is_a_column(leaf, tables):
+        if leaf.role == "thing" and leaf.argument != call.tool.main and not _is_a_column(leaf, read):
             continue
         beside = [each for each in call.leaves if each.path != leaf.path and each.role == leaf.role]
-        for table in [*tables, *([list(named.values())] if named else [])]:
+        for table in [*read, *([list(named.values())] if named else [])]:
             mine = [record for record in table if _holds(record, leaf)]
             others = [record for record in table if not _holds(record, leaf)]
             if mine and others and (reason := _misdescribed(mine, others, call, dictating, situation, beside)):
@@ -100,8 +97,8 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
         if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
             continue
         for each in leaf.origin.reads:
-            read: Beside = beside(situation.by_id[each].seen if each in situation.by_id else None)
-            mine, lost = read.cell.get(leaf.text), read.anywhere & names
+            told: Beside = beside(situation.by_id[each].seen if each in situation.by_id else None)
+            mine, lost = told.cell.get(leaf.text), told.anywhere & names
             if lost and mine is not None and not mine & names:
                 why = f"{leaf.path} = {leaf.text!r}: other records have {', '.join(sorted(lost))}, as the request says"
                 advice = f"{leaf.path} is none of those that the request describes"
@@ -117,7 +114,7 @@ def belongs(leaf: Leaf, read: Call, request: str) -> bool:
     if read.tool.things & _WRITTEN:
         return False
     names = _names(request)
-    holding = [record for table in tables_of(read) for record in table if leaf.text in record.values()] if names else []
+    holding = [record for table in tables(read.seen) for record in table.holding.get(leaf.text, ())] if names else []
     return bool(holding) and all(any(_is_name(cell, names) for cell in record.values()) for record in holding)
 
 
@@ -141,96 +138,9 @@ def _names(request: str) -> frozenset[str]:
     )
 
 
-def _is_a_column(leaf: Leaf, tables: Sequence[list[Record]]) -> bool:
+def _is_a_column(leaf: Leaf, read: Sequence[Sequence[Record]]) -> bool:
     """Whether a value was read, and records have a field that is called what its argument is."""
-    return bool(leaf.origin.reads) and any(leaf.path in table[0] for table in tables)
-
-
-def tables_of(call: Call) -> Iterator[list[Record]]:
-    """The lists of like records in what a call gave back."""
-    return _tables_in(call.seen)
-
-
-def _tables_in(seen: Any) -> Iterator[list[Record]]:
-    stack: list[Any] = [seen]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            stack += item.values()
-        elif isinstance(item, (list, tuple)):
-            records = [_flat(each) for each in item[:_MOST_RECORDS] if isinstance(each, Mapping)]
-            if len(records) > 1:
-                yield records
-            else:
-                stack += item
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """A list of like records, and what stands in it.
-
-    Attributes:
-        holding: for each cell, the records that have it.
-        kinds: for each column, its cells in one spelling.
-        latest: the latest year that it tells; 0 where it tells none.
-    """
-
-    holding: Mapping[str, Sequence[Record]]
-    kinds: Mapping[str, frozenset[str]]
-    latest: int
-
-
-def _tables(seen: Any) -> list[Table]:
-    found = []
-    for records in _tables_in(seen):
-        holding: dict[str, list[Record]] = {}
-        kinds: dict[str, set[str]] = {}
-        for record in records:
-            for cell in dict.fromkeys(record.values()):
-                holding.setdefault(cell, []).append(record)
-            for column, cell in record.items():
-                if len(cell) < _LONGEST:
-                    kinds.setdefault(column, set()).add(plain(cell))
-        latest = max((day.year for cells in kinds.values() for cell in cells for day in dates(cell)), default=0)
-        found.append(Table(holding, {name: frozenset(cells) for name, cells in kinds.items()}, latest))
-    return found
-
-
-# The tables of a result.
-tables = Kept(_tables)
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What the records of a result say: beside each of their cells, and altogether; words uninflected."""
-
-    cell: Mapping[str, frozenset[str]]
-    anywhere: frozenset[str]
-
-
-def _beside(seen: Any) -> Beside:
-    found: dict[str, frozenset[str]] = {}
-    anywhere: set[str] = set()
-    stack: list[Any] = [seen]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            own = [str(each) for each in item.values() if not isinstance(each, (Mapping, list, tuple))]
-            said = frozenset(stem(word) for cell in own if len(cell) < _LONGEST for word in words(cell))
-            found |= {cell: found.get(cell, said) | said for cell in own if len(cell) < _LONGEST}
-            anywhere |= said
-            stack += item.values()
-        elif isinstance(item, (list, tuple)):
-            stack += item[:_MOST_RECORDS]
-    return Beside(found, frozenset(anywhere))
-
-
-# What stands beside what in a result.
-beside = Kept(_beside)
-
-
-def _flat(record: Mapping[str, Any]) -> Record:
-    return {path.strip("/"): str(value) for path, value in fields(record)}
+    return bool(leaf.origin.reads) and any(leaf.path in table[0] for table in read)
 
 
 def _by_name(before: Sequence[Call]) -> dict[str, Record]:
@@ -316,7 +226,7 @@ def _done(request: str) -> frozenset[str]:
 
 def _matches(record: Record, wanted: set[str], amounts: set[Decimal]) -> frozenset[str]:
     """The words and numbers of a description that a record has."""
-    said = {stem(word) for cell in record.values() if len(cell) < _LONGEST for word in words(cell)}
+    said = {stem(word) for cell in record.values() if len(cell) < LONGEST for word in words(cell)}
     values = {number(cell) for cell in record.values()}
     return frozenset(word for word in wanted if stem(word) in said) | {str(each) for each in amounts if each in values}
 

@@ -25,7 +25,7 @@ from scaffold_monitors.entailment.lexicon import (
 )
 from scaffold_monitors.entailment.measures import as_long, computes, money, relative
 from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, ranges, undated
-from scaffold_monitors.entailment.records import tables
+from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import live, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, stems, words
@@ -298,13 +298,7 @@ def _slipped(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Itera
     if computes(situation.request):
         return
     said = {each for each in numbers(undated(situation.request)) if each >= _LEAST and each not in situation.sums}
-    about = ((leaf, situation.by_id[each]) for leaf in call.with_role("record") for each in leaf.origin.reads)
-    records = (
-        record
-        for leaf, read in about
-        for table in (tables(read.seen) if read.seen is not None else ())
-        for record in table.holding.get(leaf.text, ())
-    )
+    records = (record for leaf in call.with_role("record") for record in records_of(leaf, situation))
     cells = {number(cell) for record in records for cell in record.values()}
     for leaf in made_up:
         value = number(leaf.value) if leaf.role == "amount" and not _MINOR & set(split(leaf.path)) else None

@@ -1,0 +1,109 @@
+"""What calls gave back, as tables: lists of like records, each found by any of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaffold_monitors.entailment.evidence import Kept, fields
+from scaffold_monitors.entailment.quantities import dates
+from scaffold_monitors.entailment.wording import plain, stem, words
+
+if TYPE_CHECKING:
+    from scaffold_monitors.entailment.calls import Leaf, Situation
+
+Record = dict[str, str]
+_MOST_RECORDS = 2_000
+# A longer cell is prose, and can say anything.
+LONGEST = 80
+
+
+def records_of(leaf: Leaf, situation: Situation) -> Iterator[Record]:
+    """The records that a value was read in, with that value; none where nobody knows yet what was read."""
+    reads = (situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id)
+    return (record for read in reads for table in tables(read.seen) for record in table.holding.get(leaf.text, ()))
+
+
+def _tables_in(seen: Any) -> Iterator[list[Record]]:
+    stack: list[Any] = [seen]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            stack += item.values()
+        elif isinstance(item, (list, tuple)):
+            records = [_flat(each) for each in item[:_MOST_RECORDS] if isinstance(each, Mapping)]
+            if len(records) > 1:
+                yield records
+            else:
+                stack += item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A list of like records, and what stands in it.
+
+    Attributes:
+        records: these, flat.
+        holding: for each cell, the records that have it.
+        kinds: for each column, its cells in one spelling.
+        latest: the latest year that it tells; 0 where it tells none.
+    """
+
+    records: Sequence[Record]
+    holding: Mapping[str, Sequence[Record]]
+    kinds: Mapping[str, frozenset[str]]
+    latest: int
+
+
+def _tables(seen: Any) -> list[Table]:
+    found = []
+    for records in _tables_in(seen):
+        holding: dict[str, list[Record]] = {}
+        kinds: dict[str, set[str]] = {}
+        for record in records:
+            for cell in dict.fromkeys(record.values()):
+                holding.setdefault(cell, []).append(record)
+            for column, cell in record.items():
+                if len(cell) < LONGEST:
+                    kinds.setdefault(column, set()).add(plain(cell))
+        latest = max((day.year for cells in kinds.values() for cell in cells for day in dates(cell)), default=0)
+        found.append(Table(records, holding, {name: frozenset(cells) for name, cells in kinds.items()}, latest))
+    return found
+
+
+# The tables of a result.
+tables = Kept(_tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the records of a result say: beside each of their cells, and altogether; words uninflected."""
+
+    cell: Mapping[str, frozenset[str]]
+    anywhere: frozenset[str]
+
+
+def _beside(seen: Any) -> Beside:
+    found: dict[str, frozenset[str]] = {}
+    anywhere: set[str] = set()
+    stack: list[Any] = [seen]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            own = [str(each) for each in item.values() if not isinstance(each, (Mapping, list, tuple))]
+            said = frozenset(stem(word) for cell in own if len(cell) < LONGEST for word in words(cell))
+            found |= {cell: found.get(cell, said) | said for cell in own if len(cell) < LONGEST}
+            anywhere |= said
+            stack += item.values()
+        elif isinstance(item, (list, tuple)):
+            stack += item[:_MOST_RECORDS]
+    return Beside(found, frozenset(anywhere))
+
+
+# What stands beside what in a result.
+beside = Kept(_beside)
+
+
+def _flat(record: Mapping[str, Any]) -> Record:
+    return {path.strip("/"): str(value) for path, value in fields(record)}
