@@ -281,6 +281,15 @@ def test_a_text_tells_what_it_is_to_tell(request_: str, good: str, bad: str) -> 
     assert not TELLING.allowed(request_, mail("send_mail", to="ann@corp.example", body=bad))
 
 
+def test_a_day_that_was_read_may_be_told() -> None:
+    """That of which the request says only what becomes of it need not."""
+    found = TELLING.call("list_loans", "r", seen=[{"loan_id": "l-1", "due": "2025-05-19"}, {"loan_id": "l-2"}])
+    request = "Tell ann@corp.example that the return on 12 May is moved."
+    for day, fine in (("19 May", True), ("22 May", False)):
+        told = TELLING.call("send_mail", to="ann@corp.example", body=f"The return is moved to {day}.")
+        assert TELLING.allowed(request, found, told) is fine
+
+
 def test_a_text_in_another_language_may_tell_it() -> None:
     """Which words say it there, nobody knows here."""
     said = "Der Klempner kommt am Dienstag."

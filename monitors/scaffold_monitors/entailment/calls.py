@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # How a finding is to be taken: certain, for a person to say, or for the planner to do better.
 Weight = Literal["block", "escalate", "revise"]
 _DEEPEST = 40
+# What is counted, or left as it is, is put in nothing's place.
+LEAST_SUM = 2
 _PLAIN = frozenset({int, float, bool})
 
 
@@ -175,6 +177,14 @@ class Situation:
         """The numbers that the calls are made with."""
         values = (number(leaf.value) for call in self.calls for leaf in call.leaves)
         return frozenset(each for each in values if each is not None) | numbers(undated(self.values))
+
+    def unused_sums(self, text: str) -> frozenset[Decimal]:
+        """The sums of a text that no call uses; none that is counted, or left as it is."""
+        return frozenset(each for each in numbers(undated(text)) if each >= LEAST_SUM and each not in self.sums)
+
+    def was_read(self, text: str) -> bool:
+        """Whether some call gave a text back, or a trusted fact holds it."""
+        return any(plain(text) in told for told in self.told)
 
     @cached_property
     def days(self) -> frozenset[Date]:

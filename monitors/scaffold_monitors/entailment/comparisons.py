@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from scaffold_monitors.entailment.bounds import is_negated
 from scaffold_monitors.entailment.lexicon import MEASURES
+from scaffold_monitors.entailment.negation import is_negated
 from scaffold_monitors.entailment.quantities import Date, currencies, first_date, first_number
 from scaffold_monitors.entailment.wording import plain, words
 

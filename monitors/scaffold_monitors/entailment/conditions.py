@@ -11,11 +11,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from scaffold_monitors.entailment.bounds import is_negated, spared
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.comparisons import Bound, bounds_of
 from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import COLUMNS
+from scaffold_monitors.entailment.negation import is_denied, is_negated, spared
 from scaffold_monitors.entailment.quantities import Date, dates, number
 from scaffold_monitors.entailment.records import is_telling
 from scaffold_monitors.entailment.tables import tables
@@ -168,6 +168,4 @@ def _is_a_kind(cell: str, request: str) -> bool:
 
 def _is_denied(kind: str, said: tuple[str, ...], request: str) -> bool:
     """Whether all that is said of a kind is that it is not meant."""
-    run = words(kind)
-    places = [place for place in range(len(said)) if said[place : place + len(run)] == run]
-    return set(map(stem, run)) <= spared(request) or all(is_negated(said, place) for place in places)
+    return set(map(stem, words(kind))) <= spared(request) or is_denied(kind, said)

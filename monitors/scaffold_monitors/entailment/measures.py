@@ -130,7 +130,7 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
     }
     sums = set(money(situation.request))
     for leaf in data:
-        if leaf.role != "amount" or _known(leaf, known) or as_long(leaf, known, situation.request):
+        if leaf.role != "amount" or _known(leaf, known) or as_long(leaf, situation.request):
             continue
         if computes(situation.request) and not _TO.search(situation.request):
             continue
@@ -231,18 +231,13 @@ def computes(request: str) -> bool:
     return bool(COMPUTING & set(words(told))) or "%" in request
 
 
-def as_long(leaf: Leaf, known: frozenset[Decimal], request: str) -> bool:
-    """Whether it is as long as the request says in another unit, 120 minutes for two hours, or by beginning and end."""
-    mine, value = _SECONDS.get(split(leaf.path)[-1] if split(leaf.path) else ""), number(leaf.value)
-    if value is not None and any(value * unit in lengths(request) for unit in _units(leaf)):
-        return True
-    if mine is None or value is None:
+def as_long(leaf: Leaf, request: str) -> bool:
+    """Whether it is as long as the request says in any unit, 120 minutes for two hours, or by beginning and end."""
+    value = number(leaf.value)
+    if value is None:
         return False
-    if any(minutes * 60 == value * mine for begin, end in ranges(request) for minutes in ((end - begin) % 720,)):
-        return True  # four hours for "from 9 to 1"
-    units = {_SECONDS[word] for word in words(request) if word in _SECONDS}
-    parts = {Decimal(1), Decimal("0.5")} if "half" in words(request) else {Decimal(1)}
-    return any(each * unit == value * mine for each in known | parts for unit in units - {mine})
+    said = lengths(request) | {Decimal((end - begin) % 720 * 60) for begin, end in ranges(request)}
+    return any(value * unit in said for unit in _units(leaf))
 
 
 def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:

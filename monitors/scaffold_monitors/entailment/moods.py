@@ -26,6 +26,7 @@ from scaffold_monitors.entailment.lexicon import (
     THINGS,
     WISHING,
 )
+from scaffold_monitors.entailment.negation import negates
 from scaffold_monitors.entailment.quantities import SMALL
 from scaffold_monitors.entailment.wording import plain, stem
 
@@ -144,7 +145,7 @@ def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> He
 def _is_negated(tokens: Sequence[Token], place: int) -> bool:
     """Whether a negation stands right before a word: "nobody needs", "I don't want"."""
     near = [token.norm for token in tokens[max(0, place - 3) : place]]
-    return any(word in NEGATIONS or word.endswith("n't") or word in ("nobody", "none") for word in near)
+    return any(negates(word) or word in ("nobody", "none") for word in near)
 
 
 def _is_to_be_able(tokens: Sequence[Token], place: int) -> bool:
@@ -217,7 +218,7 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
         return "asked"
     near = [token.norm for token in tokens[max(0, back - 3) : back + 1]]
     last = near[-1]
-    if any(word in NEGATIONS or word.endswith("n't") for word in near[-2:]) and "forget" not in near:
+    if any(map(negates, near[-2:])) and "forget" not in near:
         return "negated"
     if last == "to":
         return _governed(tokens, back)

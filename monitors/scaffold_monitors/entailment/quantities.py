@@ -242,8 +242,7 @@ def first_date(text: str) -> Date | None:
             return next(iter(_dates(match, order)), None)
     for pattern, order in _MONTHLY:
         if match := pattern.match(flat):
-            year, month = (match[1], match[2]) if order == "ym" else (match[2], str(_MONTHS[match[1]]))
-            return Date(int(year), int(month), 0)
+            return Date(*_monthly(match, order), 0)
     if match := re.match(rf"({_MONTH})(?!\w)", flat):
         return Date(0, _MONTHS[match[1]], 0)
     lone = _LONE_YEAR.match(flat)
@@ -290,9 +289,13 @@ def months(text: str) -> frozenset[tuple[int, int]]:
     found = {(day.year, day.month) for day in dates(text) if day.year}
     for pattern, order in _MONTHLY:
         for match in pattern.finditer(flat):
-            year, month = (match[1], match[2]) if order == "ym" else (match[2], str(_MONTHS[match[1]]))
-            found |= {(int(year), int(month))} if 1 <= int(month) <= 12 else set()  # noqa: PLR2004 - of a calendar
+            year, month = _monthly(match, order)
+            found |= {(year, month)} if 1 <= month <= 12 else set()  # noqa: PLR2004 - of a calendar
     return frozenset(found)
+
+
+def _monthly(match: re.Match[str], order: str) -> tuple[int, int]:
+    return (int(match[1]), int(match[2])) if order == "ym" else (int(match[2]), _MONTHS[match[1]])
 
 
 _LONE_YEAR = re.compile(r"(?<![\w.,/:@#$€£¥+-])(?:19|20)\d\d(?![\w/@%-]|[.,:]\d)")

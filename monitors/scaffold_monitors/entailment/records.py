@@ -12,7 +12,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from scaffold_monitors.entailment.bounds import spared
 from scaffold_monitors.entailment.calls import Finding
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.comparisons import bounding
@@ -29,6 +28,7 @@ from scaffold_monitors.entailment.lexicon import (
     THINGS,
     TITLES,
 )
+from scaffold_monitors.entailment.negation import spared
 from scaffold_monitors.entailment.quantities import SMALL, clocks, dates, number, numbers, undated
 from scaffold_monitors.entailment.tables import LONGEST, beside, tables
 from scaffold_monitors.entailment.tokens import sentences

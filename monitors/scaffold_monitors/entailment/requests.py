@@ -9,6 +9,7 @@ from scaffold_monitors.entailment.bounds import exceeded
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.conditions import unmet
 from scaffold_monitors.entailment.evidence import Support, support
+from scaffold_monitors.entailment.flags import turned_round
 from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
 from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.naming import misnamed
@@ -57,6 +58,7 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
                 found += _half_asked(call, demand.clauses, situation)
             found += displaced(call, demand, situation)
             found += exceeded(call, situation)
+            found += turned_round(call, situation)
             found += substituted(call, demand.clauses, situation)
             found += misnamed(call, demand.clauses, situation)
             if place:

@@ -15,7 +15,7 @@ _TAIL = r"""[^\s,;"'<>()]*[^\s,;"'<>().!?:]"""
 # The dot of "Dr. Haas" ends no sentence.
 _NO_TITLE = "".join(rf"(?<!\b{title.capitalize()})" for title in sorted(TITLES))
 # Groups of digits that are no range and no day: a leading zero, or more than two of them.
-CODE = (
+_CODE = (
     r"(?<![\w.,/:@+-])(?!\d{4}-\d\d?(?:-\d\d?)?(?![\d-])|\d\d?-\d\d?(?:-\d{2,4})?(?![\d-])|\d\d?-\d{4}(?![\d-]))"
     r"(?=0|[\d-]*-0|\d+-\d+-)\d+(?:-\d{2,})+(?![\w@/-]|[.,:]\d)"
 )
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
         |(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)+
         |(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{{8,}}
         |[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+
-        |{CODE}
+        |{_CODE}
         |(?<![\w.@])(?:[a-z0-9-]+\.)+[a-z]{{6,24}}(?!\w|\.\w))  # a host, a module
   | (?P<version>(?<![\w.])v?
         (?!\d{{1,2}}\.\d{{1,2}}\.\d{{2,4}}(?![\w.]))(?!\d+(?:\.\d{{3}})+(?![\w.]))  # neither a day nor thousands

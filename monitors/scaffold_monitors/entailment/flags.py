@@ -1,0 +1,87 @@
+"""Flags as the request has them: `lift=True` is not "no lift", nor `private=False` "a private room"."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.lexicon import ACTS, OPPOSITES
+from scaffold_monitors.entailment.negation import denies
+from scaffold_monitors.entailment.tools import split
+from scaffold_monitors.entailment.wording import stem, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+
+# So many words a flag's name may be told in, and so far before them stands what leaves it open.
+_SPAN = 6
+_BEFORE = 5
+# Words of a flag's name that say nothing of what it is about, and those that make no of a yes.
+_PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
+_TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
+_CONDITIONAL = frozenset({"if", "whether", "unless", "when", "case", "or"})
+
+
+def turned_round(call: Call, situation: Situation) -> Iterator[Finding]:
+    """The flags of a call that are not what the request says."""
+    for leaf in call.leaves:
+        if isinstance(leaf.value, bool):
+            yield from _turned_round(call, leaf, situation.request)
+
+
+def _turned_round(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+    parts = split(leaf.argument)
+    about = tuple(part for part in parts if part not in _PLAINLY | _TURNED)
+    if not about or stem(about[0]) == call.tool.verb:
+        return
+    chosen = leaf.value is not bool(_TURNED & set(parts))
+    opposite = OPPOSITES.get(about[0], "") if len(about) == 1 else ""
+    wanted = False if _is_ruled_out(about, request) else _wanted(about, request)
+    if wanted is None and opposite and (other := _wanted((opposite,), request)) is not None:
+        wanted = not other
+    if wanted is not None and wanted is not chosen:
+        why = f"{leaf.path} is {str(leaf.value).lower()}, and the request says otherwise: {' '.join(about)!r}"
+        yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, " ".join(about))
+
+
+@lru_cache(maxsize=1024)
+def _is_ruled_out(about: tuple[str, ...], request: str) -> bool:
+    """Whether a request says not to do what a flag's name says, in other words: "don't mail the customers"."""
+    acts, nouns = ACTS.get(stem(about[0]), frozenset()), set(map(stem, about[1:]))
+    return bool(nouns) and any(
+        clause.weight < 0 and clause.acts & acts and nouns <= clause.stems for clause in clauses(request)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _wanted(about: tuple[str, ...], request: str) -> bool | None:
+    """Whether a request wants what some words name: not where "no" or "without" is right before them.
+
+    None where it does not speak of it, or says both.
+    """
+    bare = tuple(word for word in words(request) if word not in ("a", "an", "any", "the"))
+    said, wanted = tuple(map(stem, bare)), tuple(map(stem, about))
+    places = [place for place in range(len(said)) if _runs_loosely(wanted, said[place : place + _SPAN])]
+    denied = [(bool(place) and denies(bare[place - 1])) or _is_off(wanted, said[place:]) for place in places]
+    if all(denied):
+        return False if denied else None
+    # "Don't make it public", "ask whether it is public" say nothing so plainly.
+    open_ = any(
+        denies(word) or word in _CONDITIONAL for place in places for word in bare[max(0, place - _BEFORE) : place]
+    )
+    return None if open_ else True
+
+
+def _is_off(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
+    """Whether "off" stands right behind some words: "with renewal off"."""
+    return said[: len(wanted)] == wanted and said[len(wanted) : len(wanted) + 1] in (("off",), ("disabl",))
+
+
+def _runs_loosely(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
+    """Whether some words stand in a row, perhaps with others between: "charge the late fee"."""
+    rest = iter(said)
+    return said[:1] == wanted[:1] and all(word in rest for word in wanted)

@@ -1,0 +1,113 @@
+"""Whether a text that nobody wrote down before tells what it is to tell, and nothing that nobody gave.
+
+What the request has it say may be put into other words; its numbers and days may not, and no code and no sum of money
+comes from nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.lexicon import COPULAS, DETERMINERS, HOLLOW, MODALS, PREPOSITIONS, SKIPPED, SUBJECTS
+from scaffold_monitors.entailment.measures import computes, money, relative
+from scaffold_monitors.entailment.quantities import dates, number, numbers, undated
+from scaffold_monitors.entailment.wording import plain, stem, stems, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.clauses import Clause
+
+_LONG_NUMBER = re.compile(r"(?<![\w.,+])\d(?:[ -]?\d){7,}(?![\w.,]?\d)")
+_REPORTING = re.compile(
+    rf"\b(?:that(?= (?:{'|'.join(sorted(DETERMINERS | SUBJECTS))})\b)|whether|saying) (.+)$|: (.+)$"
+)
+_SAYING = stems("report write tell say reply answer comment inform ask remind announce notify warn mention")
+# Fewer words can be put into others.
+_TELLING = 3
+
+
+def mistold(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """What stands against the texts of a call that stand nowhere."""
+    yield from _told(call, texts, dictating, situation)
+    yield from _coded(call, texts, situation)
+    yield from _unsaid(call, texts, dictating)
+
+
+def _told(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """A number or day that is to be told does not give way to one that stands nowhere."""
+    if len(dictating) != 1 or computes(situation.request):
+        return
+    yield from _told_days(call, texts, dictating[0], situation)
+    lost = situation.unused_sums(dictating[0].text)
+    known = numbers(situation.request)
+    for leaf in texts if lost else ():
+        strange = [each for each in re.findall(r"\d+(?:[.,]\d+)*", leaf.text) if not _is_known(each, known, situation)]
+        if strange and not dates(leaf.text):
+            said = ", ".join(map(str, sorted(lost)))
+            why = f"{leaf.path} tells {strange[0]}, which stands nowhere, and not {said}, which the request says"
+            yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf, strange[0])
+            return
+
+
+def _told_days(call: Call, texts: Sequence[Leaf], clause: Clause, situation: Situation) -> Iterator[Finding]:
+    if relative(situation.request) or not dates(clause.text):
+        return
+    known = [*situation.days, *(day for told in (situation.request, *situation.told) for day in dates(told))]
+    for leaf in texts:
+        mine = dates(leaf.text)
+        if mine and not any(day.fits(other) for day in mine for other in known):
+            why = f"{leaf.path} tells of a day that stands nowhere, and not of the one that the request says"
+            yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf)
+            return
+
+
+def _coded(call: Call, texts: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
+    """A text tells no long number and promises no money that stands nowhere: nobody gave it to be told."""
+    for leaf in texts:
+        for code in _LONG_NUMBER.findall(undated(leaf.text)):
+            digits = re.sub(r"\D", "", code)
+            if not any(digits in re.sub(r"[ -]", "", told) for told in (plain(situation.request), *situation.told)):
+                yield _given_by_nobody(call, leaf, code)
+                return
+        for value in money(leaf.text) if not computes(situation.request) else ():
+            if not any(value in numbers(told) for told in (situation.request, *situation.told)):
+                yield _given_by_nobody(call, leaf, str(value))
+                return
+
+
+def _given_by_nobody(call: Call, leaf: Leaf, told: str) -> Finding:
+    why = f"{leaf.path} tells {told}, which stands in neither the request nor anything that was read"
+    return against(call, "revise", why, f"{leaf.path} tells a number that nobody gave", leaf, told)
+
+
+def _unsaid(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause]) -> Iterator[Finding]:
+    """A text that is to say something says some of it: "write that the technician comes at eight"."""
+    if len(dictating) != 1 or dictating[0].verb not in _SAYING or not (reported := _reported(dictating[0].text)):
+        return
+    if not texts or len(texts) != len(list(call.with_role("text"))):
+        return
+    said = {stem(word) for leaf in texts for word in words(leaf.text)}
+    # In another language nothing can be told.
+    if (HOLLOW & said or len(said) < _TELLING) and not reported & said:
+        leaf = max(texts, key=lambda each: len(each.text))
+        why = f"{leaf.path} says nothing of what the request has it say: {', '.join(sorted(reported))}"
+        yield against(call, "revise", why, f"{leaf.path} does not say what the request says", leaf)
+
+
+@lru_cache(maxsize=256)
+def _reported(clause: str) -> frozenset[str]:
+    """The telling words, uninflected, of what is to be said; too few of them can be said otherwise."""
+    said = _REPORTING.search(plain(clause))
+    telling = {stem(word) for word in words(said[1] or said[2])} if said else set()
+    telling -= {stem(word) for word in HOLLOW | MODALS | COPULAS | SUBJECTS | DETERMINERS | PREPOSITIONS | SKIPPED}
+    return frozenset(telling) if len(telling) >= _TELLING else frozenset()
+
+
+def _is_known(digits: str, known: frozenset[Decimal], situation: Situation) -> bool:
+    return number(digits) in known or digits in words(situation.request) or situation.was_read(digits)
