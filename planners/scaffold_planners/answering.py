@@ -11,7 +11,7 @@ from scaffold.vocabulary.sampling import Sampling, majority
 
 Wanted = str | tuple[str, ...]
 Votes = Annotated[int, Field(ge=1, le=101, description="samples of which more than half have to agree, word for word")]
-CriticSeconds = Annotated[float, Field(gt=0, description="seconds after which a critic in code has failed")]
+CriticTimeout = Annotated[float, Field(gt=0, description="seconds after which a critic in code has failed")]
 MaxTokens = Annotated[int, Field(ge=1, description="most tokens of one sample, reasoning included")]
 
 _TYPES: dict[str, Any] = {"text": str, "integer": int, "number": float, "boolean": bool, "list": list[str]}

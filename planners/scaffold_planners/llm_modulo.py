@@ -16,7 +16,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import Check, once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import CriticSeconds, PlannerOptions, form_of
+from scaffold_planners.answering import CriticTimeout, PlannerOptions, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.weighing import attempt
 
@@ -59,7 +59,7 @@ class LLMModuloOptions(PlannerOptions):
     critics: Annotated[tuple[Critic, ...], Field(min_length=1)]
     advisers: tuple[Adviser, ...] = ()
     rounds: Annotated[int, Field(ge=1, le=100, description="proposals at most")] = 8
-    critic_seconds: CriticSeconds = 30.0
+    critic_timeout_s: CriticTimeout = 30.0
     remembers: Annotated[int, Field(ge=1, le=20, description="criticised proposals that the next one is shown")] = 3
 
 
@@ -78,7 +78,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
         StepRefused: oversight withheld a proposal.
     """
     form = form_of(task.answer, options.max_tokens)
-    critics = all_limited(options.critics, seconds=options.critic_seconds)
+    critics = all_limited(options.critics, timeout_s=options.critic_timeout_s)
     accepted: Thought[Any] | None = None
     criticised: list[tuple[Reference[str], ...]] = []
     why = key = ""

@@ -18,7 +18,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import CriticSeconds, PlannerOptions, Votes, agreed, form_of
+from scaffold_planners.answering import CriticTimeout, PlannerOptions, Votes, agreed, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.weighing import attempt
 
@@ -51,7 +51,7 @@ class TreeOptions(PlannerOptions):
     tries: Annotated[int, Field(ge=1, description="most samples drawn for one thought, or for the answer")] = 3
     prunes: tuple[Critic, ...] = ()
     accepts: tuple[Critic, ...] = ()
-    critic_seconds: CriticSeconds = 30.0
+    critic_timeout_s: CriticTimeout = 30.0
     step: Annotated[str, Field(min_length=1)] = "Propose one next step towards the solution, in a sentence."
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ def grow(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Thought[Any]]
 def _propose(task: Task, path: Path, options: TreeOptions) -> Planning[Path]:
     """Have one thought proposed that goes on from a path."""
     before = [thought.value for thought in path]
-    critics = all_limited(options.prunes, seconds=options.critic_seconds)
+    critics = all_limited(options.prunes, timeout_s=options.critic_timeout_s)
     thought = yield from think(
         "propose",
         *_shown(task, path),
@@ -177,7 +177,7 @@ def _ballots(task: Task, paths: list[Path], options: TreeOptions) -> Planning[li
 def _answer(task: Task, paths: list[Path], options: TreeOptions) -> Planning[Thought[Any]]:
     """Answer from the best path; from the next best when every critic's word stands against that."""
     form = form_of(task.answer, options.max_tokens)
-    critics = all_limited(options.accepts, seconds=options.critic_seconds)
+    critics = all_limited(options.accepts, timeout_s=options.critic_timeout_s)
     last: StepFailed | None = None
     for path in paths:
         try:

@@ -327,7 +327,7 @@ def test_two_people_at_once_are_told_of_each_other(office: Office, serve: Serve,
 
 def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, page: Page) -> None:
     """Seconds pass on the page, and in the end nothing can be approved there."""
-    office.wait(approval_seconds=300)
+    office.wait(approval_timeout_s=300)
     page.clock.install()
     page.goto(serve("ann").addresses["ann"])
     page.locator("#list button").first.wait_for()

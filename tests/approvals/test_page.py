@@ -114,7 +114,7 @@ def test_the_page_and_the_command_show_the_same_queue(
 ) -> None:
     """Over many runs, in the same order, with the same states."""
     for seconds in (300, 100, 200):
-        office.wait(approval_seconds=seconds)
+        office.wait(approval_timeout_s=seconds)
     with serve("ann").client("ann") as client:
         shown = client.get("/api/queue").json()["items"]
     capsys.readouterr()
@@ -188,7 +188,7 @@ def test_an_answer_that_cannot_count_is_refused_in_words(office: Office, serve: 
 
 def test_what_expires_while_it_is_looked_at_is_a_no(office: Office, serve: Serve) -> None:
     """An answer after the time is refused, and so is one after the run has ended."""
-    outcome, ended = office.wait(approval_seconds=1.0), office.wait()
+    outcome, ended = office.wait(approval_timeout_s=1.0), office.wait()
     name = office.asked(ended)
     with serve("ann").client("ann") as client:
         time.sleep(1.05)

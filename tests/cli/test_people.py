@@ -162,7 +162,7 @@ def test_an_answer_counts_once_and_only_while_it_is_asked(here: Scaffold, folder
 def test_an_expired_question_cannot_be_approved(here: Scaffold, folder: Path) -> None:
     """Expiry means no."""
     text = (folder / "people.yaml").read_text()
-    (folder / "people.yaml").write_text(text + "oversight: {approval_seconds: 0.05}\n")
+    (folder / "people.yaml").write_text(text + "oversight: {approval_timeout_s: 0.05}\n")
     here("solve", "people.yaml", "--input", 'invoices=[{"invoice": "B", "cents": 1}]')
     if here("approvals", "list", "--json").json:
         time.sleep(0.1)

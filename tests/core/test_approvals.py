@@ -137,7 +137,7 @@ def test_what_a_person_said_before_a_crash_counts_until_it_expires(
 ) -> None:
     """A recorded yes clears the call as long as it holds, a recorded no for good: nobody is asked about it again."""
     monitors, again = [watcher(ESCALATE)], person(then)
-    task = {"oversight": {"approval_seconds": 60}}
+    task = {"oversight": {"approval_timeout_s": 60}}
     outcome = world.solve(doing(), monitors=monitors, approvers=[person(first)], task=task)
     cut_after(world, outcome, "approval.given")
     world.clock.advance(seconds)
@@ -393,7 +393,7 @@ def test_an_approval_that_runs_out_while_it_is_kept_is_no_approval(
 
     boss = person(lambda question: Answer(id=question.id, digest=question.digest, granted=True, by="ann"))
     agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[boss], journal=Slow(world.folder / "slow"))
-    task = Task.model_validate({"prompt": "x", "oversight": {"approval_seconds": 60}})
+    task = Task.model_validate({"prompt": "x", "oversight": {"approval_timeout_s": 60}})
     outcome = agent.solve_sync(task)
     assert [action.status for action in outcome.actions] == ["refused"]
     assert world.done == []
@@ -419,7 +419,7 @@ def test_an_approval_that_runs_out_while_the_call_is_reserved_is_no_approval(
     journal = Slow(world.folder / "slow")
     planner = planning(Planned("pay", {"invoice": "i1"})) if scope else doing()
     agent = world.agent(planner, monitors=[reads], approvers=[boss], journal=journal)
-    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": {"approval_seconds": 60}}))
+    outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": {"approval_timeout_s": 60}}))
     assert [question.kind for question in boss.asked] == (["plan", "action"] if scope else ["action"])
     assert [action.status for action in outcome.actions] == ["planned" if scope else "refused"]
     assert world.done == []
@@ -442,7 +442,7 @@ def test_a_scope_expires_with_its_approval(world: World, watcher: type[Watcher],
         return {node: each.status for node, each in (yield from carry_out(plan, review)).items()}
 
     boss = person(says)
-    world.solve(planner, monitors=[watcher(ESCALATE)], approvers=[boss], task={"oversight": {"approval_seconds": 60}})
+    world.solve(planner, monitors=[watcher(ESCALATE)], approvers=[boss], task={"oversight": {"approval_timeout_s": 60}})
     assert [question.kind for question in boss.asked] == ["plan", "action"]
     assert world.done == []
 

@@ -52,7 +52,7 @@ def _raises(_value: Any) -> Any:
         (_raises, "ZeroDivisionError: oh"),
         (limited(_raises), "ZeroDivisionError: oh"),
         (every(_raises), "ZeroDivisionError: oh"),
-        (limited(lambda _: time.sleep(1), seconds=0.05, name="slow"), "TimeoutError: slow took longer than 0.05 s"),
+        (limited(lambda _: time.sleep(1), timeout_s=0.05, name="slow"), "TimeoutError: slow took longer than 0.05 s"),
     ],
 )
 @pytest.mark.parametrize("how", ["verified", "flags"])
@@ -76,7 +76,7 @@ def test_a_critic_that_never_ends_is_ended_by_verified(world: World) -> None:
     def stuck(_value: Any) -> Any:
         hanging.wait(60)
 
-    outcome = world.solve(step(sampling=verified(stuck, tries=1, seconds=0.05)), "x")
+    outcome = world.solve(step(sampling=verified(stuck, tries=1, timeout_s=0.05)), "x")
     hanging.set()
     assert "check failed: TimeoutError: " in outcome.answer
     assert "stuck took longer than 0.05 s" in outcome.answer

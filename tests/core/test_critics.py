@@ -469,7 +469,7 @@ def test_what_is_awaited_keeps_to_the_limit_too() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError, match=r"never took longer than 0\.05 s"):
-        asyncio.run(_checked(limited(never, seconds=0.05, name="never"), "x"))
+        asyncio.run(_checked(limited(never, timeout_s=0.05, name="never"), "x"))
 
 
 @pytest.mark.parametrize("when", ["late", "as the time is over"])
@@ -487,7 +487,7 @@ def test_what_comes_too_late_to_be_awaited_is_closed(when: str) -> None:
         return made[0]
 
     async def check() -> None:
-        checking = asyncio.create_task(_checked(limited(critic, seconds=0.05), "x"))
+        checking = asyncio.create_task(_checked(limited(critic, timeout_s=0.05), "x"))
         if when == "late":
             await asyncio.wait([checking])
             may_go_on.set()
@@ -517,7 +517,7 @@ def test_a_timeout_of_the_callables_own_is_its_own() -> None:
 
 def test_a_limit_of_ones_own_is_kept() -> None:
     """Of several critics each gets the limit, but for those that have one."""
-    own = limited(len, seconds=1)
-    first, second = all_limited([own, len], seconds=5)
+    own = limited(len, timeout_s=1)
+    first, second = all_limited([own, len], timeout_s=5)
     assert first is own
     assert asyncio.run(_checked(second, "")) == "refused by len"

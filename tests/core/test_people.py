@@ -107,7 +107,7 @@ def test_what_lies_in_an_inbox_and_is_no_answer_is_passed_over(world: World, wat
 def test_what_has_expired_means_no(world: World, watcher: type[Watcher], when: str) -> None:
     """After its time a question is answered no, even if a person had said yes to it."""
     agent = world.agent(paying, monitors=[watcher(ESCALATE)])
-    waiting = agent.solve_sync(Task(prompt="x", oversight={"approval_seconds": 60}))  # type: ignore[arg-type]  # pydantic reads it
+    waiting = agent.solve_sync(Task(prompt="x", oversight={"approval_timeout_s": 60}))  # type: ignore[arg-type]  # pydantic reads it
     if when.startswith("after"):
         world.answer(waiting)
     world.clock.advance(61)
@@ -129,7 +129,7 @@ def test_a_yes_that_comes_too_late_is_a_no(world: World, watcher: type[Watcher],
         paying,
         monitors=[watcher(ESCALATE)],
         approvers=[person(late)],
-        task={"oversight": {"approval_seconds": 60}},
+        task={"oversight": {"approval_timeout_s": 60}},
     )
     assert outcome.answer.endswith("nobody answered in time")
     assert world.done == []

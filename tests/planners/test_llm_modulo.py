@@ -117,7 +117,7 @@ def test_a_critic_that_hangs_ends_the_run(solve: Any) -> None:
     def stuck(_: int) -> bool:
         return hanging.wait(60)
 
-    outcome = solve("llm_modulo", TASK, Scripted("2"), options={"critics": [even, stuck], "critic_seconds": 0.05})
+    outcome = solve("llm_modulo", TASK, Scripted("2"), options={"critics": [even, stuck], "critic_timeout_s": 0.05})
     hanging.set()
     assert outcome.status == "failed"
     assert "stuck took longer than 0.05 s (at 0)" in outcome.reason

@@ -164,7 +164,7 @@ def test_a_critic_that_hangs_ends_the_search(solve: Any) -> None:
     def stuck(_path: list[str]) -> bool:
         return hanging.wait(60)
 
-    options = {"prunes": [stuck], "critic_seconds": 0.05, "proposals": 1, "tries": 1}
+    options = {"prunes": [stuck], "critic_timeout_s": 0.05, "proposals": 1, "tries": 1}
     outcome = solve("tree", TASK, Scripted("a"), options=options)
     hanging.set()
     assert outcome.status == "failed"

@@ -26,30 +26,30 @@ def every(*critics: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Said]]:
     return check
 
 
-def limited(function: Callable[[Any], Any], *, seconds: float = 5.0, name: str = "") -> Limited:
+def limited(function: Callable[[Any], Any], *, timeout_s: float = 5.0, name: str = "") -> Limited:
     """Make a critic of any callable, in a thread of its own and within a time limit.
 
     Args:
         function: given the value; True, or anything that is true and no text, accepts; a text says what is wrong;
             whatever else there is refuses. What has to be awaited is awaited, within the same time.
-        seconds: after which it has failed. Python cannot end a thread: a function that never ends goes on in the
+        timeout_s: after which it has failed. Python cannot end a thread: a function that never ends goes on in the
             background until the process does. What may hang for long belongs into a process, as `passes_tests` does.
         name: what messages call it.
     """
-    return Limited(function, seconds, name or called(function))
+    return Limited(function, timeout_s, name or called(function))
 
 
-def all_limited(critics: Iterable[Callable[[Any], Any]], *, seconds: float) -> tuple[Limited, ...]:
+def all_limited(critics: Iterable[Callable[[Any], Any]], *, timeout_s: float) -> tuple[Limited, ...]:
     """Have each of several critics keep to a time limit; one that has its own keeps that."""
-    return tuple(each if isinstance(each, Limited) else limited(each, seconds=seconds) for each in critics)
+    return tuple(each if isinstance(each, Limited) else limited(each, timeout_s=timeout_s) for each in critics)
 
 
 class Limited:
     """A callable as a critic; see `limited`."""
 
-    def __init__(self, function: Callable[[Any], Any], seconds: float, name: str) -> None:
+    def __init__(self, function: Callable[[Any], Any], timeout_s: float, name: str) -> None:
         self._function = function
-        self._seconds = seconds
+        self._timeout_s = timeout_s
         self.__qualname__ = name
 
     async def __call__(self, value: Any) -> Said:
@@ -58,16 +58,16 @@ class Limited:
         Raises:
             TimeoutError: it took too long.
         """
-        return _judged(await in_time(self._function, value, self._seconds, self.__qualname__), self.__qualname__)
+        return _judged(await in_time(self._function, value, self._timeout_s, self.__qualname__), self.__qualname__)
 
 
-async def in_time(function: Callable[[Any], Any], value: Any, seconds: float, name: str) -> Any:
+async def in_time(function: Callable[[Any], Any], value: Any, timeout_s: float, name: str) -> Any:
     """Give what a function says of a value; it is called in a thread of its own, and what it gives may be awaited here.
 
     Raises:
         TimeoutError: that took too long.
     """
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout(timeout_s)
     asked = _in_a_thread(function, value, f"critic {name}")
     try:
         async with limit:
@@ -75,7 +75,7 @@ async def in_time(function: Callable[[Any], Any], value: Any, seconds: float, na
             return await said if isawaitable(said) else said
     except TimeoutError:
         if limit.expired():
-            raise TimeoutError(f"{name} took longer than {seconds:g} s") from None
+            raise TimeoutError(f"{name} took longer than {timeout_s:g} s") from None
         raise
     finally:
         if not asked.cancelled() and asked.exception() is None:

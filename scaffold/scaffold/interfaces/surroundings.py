@@ -37,10 +37,10 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
         clock: tells the time.
         random: for run ids and salts; unpredictable unless a test says otherwise.
         reach: called at each named point of a transition, such as `action.intent:after`.
-        look_seconds: how often whoever waits for a person looks into the run's inbox.
+        look_s: how often whoever waits for a person looks into the run's inbox.
     """
 
     clock: Clock = msgspec.field(default_factory=HostClock)
     random: random.Random = msgspec.field(default_factory=random.SystemRandom)
     reach: Callable[[str], None] = deque[str](maxlen=0).append  # in C: a step comes by four points, an action by many
-    look_seconds: float = 0.05
+    look_s: float = 0.05

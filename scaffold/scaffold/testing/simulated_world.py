@@ -95,7 +95,7 @@ class World:
 
     def surroundings(self) -> Surroundings:
         """What the run under test is given."""
-        return Surroundings(clock=self.clock, random=self.source, reach=self.reach, look_seconds=3600.0)
+        return Surroundings(clock=self.clock, random=self.source, reach=self.reach, look_s=3600.0)
 
     def reach(self, point: str) -> None:
         """Die here, perhaps."""

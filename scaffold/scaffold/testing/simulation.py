@@ -259,7 +259,7 @@ def _draw_task(source: random.Random) -> Task:
         unmonitored=source.random() < 0.8,  # noqa: PLR2004 - mostly
         rounds=source.choice((2, 5, 20)),
         resamples=source.choice((0, 2)),
-        approval_seconds=source.choice((100.0, 86_400.0)),
+        approval_timeout_s=source.choice((100.0, 86_400.0)),
     )
     inputs = {"paper": "read me"} if source.random() < 0.5 else {}  # noqa: PLR2004 - either
     untrusted = ("paper",) if inputs and source.random() < 0.5 else ()  # noqa: PLR2004 - either

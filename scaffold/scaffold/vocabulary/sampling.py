@@ -267,22 +267,22 @@ class _Verified(msgspec.Struct, frozen=True):
     """A sound critic as a check, which is called beside the run, and for no longer than so many seconds."""
 
     critic: Callable[[Any], Any]
-    seconds: float
+    timeout_s: float
 
     def __call__(self, value: Any) -> str | bool | Awaitable[str | bool]:
         said = self.critic(value)
         return _later(said) if isawaitable(said) else _accepted(said)
 
 
-def verified(critic: Callable[[Any], Any], *, tries: int = 8, seconds: float = 30.0) -> Sampling:
+def verified(critic: Callable[[Any], Any], *, tries: int = 8, timeout_s: float = 30.0) -> Sampling:
     """The first sample of which a sound critic in code says something true; a text says why not.
 
     Args:
         critic: is given a sample's value; it is called in a thread of its own.
         tries: most samples.
-        seconds: after which the critic has failed.
+        timeout_s: after which the critic has failed.
     """
-    return _First(cap=at_least_one(tries, "tries"), flags=(_Verified(critic, seconds),))
+    return _First(cap=at_least_one(tries, "tries"), flags=(_Verified(critic, timeout_s),))
 
 
 def _accepted(said: Any) -> str | bool:

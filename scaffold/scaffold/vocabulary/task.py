@@ -189,7 +189,7 @@ class Oversight(_Strict):
         unmonitored: lets actions run that no monitor has read; reads always may.
         rounds: how often plans or actions may be refused before the run is stopped.
         resamples: how often a step may be drawn again on suspicion.
-        approval_seconds: how long a question to a person stays open; then it means no.
+        approval_timeout_s: how long a question to a person stays open; then it means no.
         approvers: who may approve: names, or names with the verifier line of each one's key; anybody when empty.
         needs: how many of them have to.
         undo: when a step of a plan fails, what its plan has done before can be undone: `offer` it to the planner, `ask`
@@ -203,7 +203,7 @@ class Oversight(_Strict):
     unmonitored: bool = False
     rounds: Positive = 5
     resamples: Count = 2
-    approval_seconds: Seconds = 86_400.0
+    approval_timeout_s: Seconds = 86_400.0
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Positive = 1
     undo: Literal["offer", "ask", "always"] = "offer"

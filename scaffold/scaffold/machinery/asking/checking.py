@@ -27,8 +27,8 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
     """
     for check in checks:
         try:
-            seconds = getattr(check, "seconds", None)
-            said: Any = _called(check, value) if seconds is None else _beside(check, value, seconds)
+            timeout_s = getattr(check, "timeout_s", None)
+            said: Any = _called(check, value) if timeout_s is None else _beside(check, value, timeout_s)
             if isawaitable(said):
                 said = await said
         except asyncio.CancelledError:
@@ -66,8 +66,8 @@ def _name_of(check: Any) -> str:
     return called(getattr(check, "critic", check))
 
 
-async def _beside(check: Any, value: Any, seconds: float) -> Any:
-    """What a check says that may take so many seconds: the run goes on meanwhile."""
+async def _beside(check: Any, value: Any, timeout_s: float) -> Any:
+    """What a check says that has a time limit of its own: the run goes on meanwhile."""
     from scaffold.critics.calling import in_time
 
-    return await in_time(check, value, seconds, _name_of(check))
+    return await in_time(check, value, timeout_s, _name_of(check))

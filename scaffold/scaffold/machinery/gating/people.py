@@ -57,7 +57,7 @@ class People:
         self._state = state
         self._clock = surroundings.clock
         self._reach = surroundings.reach
-        self._look_seconds = surroundings.look_seconds
+        self._look_s = surroundings.look_s
         self._oversight = oversight
         self._posted: set[tuple[str, int]] = set()  # questions, with approvers who have said what did not settle them
         self._aside = aside
@@ -96,7 +96,7 @@ class People:
         progress = self._state.at(key)
         asked = progress.approval
         if asked is None or (asked.subject, asked.digest) != (subject, digest):
-            expires = round(self._clock.now() + self._oversight.approval_seconds, 3)
+            expires = round(self._clock.now() + self._oversight.approval_timeout_s, 3)
             asked = ev.ApprovalAsked(
                 key=key,
                 id=_name(self._recorder.claim.run, key, f"{subject} {digest}"),
@@ -234,7 +234,7 @@ class People:
                     waited_for = self._ask_next(coming, asking, question)
                 if not asking:
                     return []
-                done, _ = await asyncio.wait(asking, timeout=self._look_seconds, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(asking, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
                 for each in done:
                     number = asking.pop(each)
                     settling = await self._take(number, each.result(), question, fits)
