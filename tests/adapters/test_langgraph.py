@@ -214,6 +214,19 @@ async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says:
     assert not front.done
 
 
+async def test_reasoning_is_read_whole_where_it_is_shown_whole(front: Front) -> None:
+    """As OpenAI's API tells it: models that one serves oneself show all of it, and OpenAI's own a summary."""
+    whole: Any = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "all of it"}]}
+    summary: Any = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "in short"}]}
+    said = AIMessage([whole, summary, {"type": "text", "text": "done"}], response_metadata={"model_provider": "openai"})
+    async with front.gate([]).run(front.task) as run:
+        agent = create_agent(Script(responses=[said]), [])
+        await agent.ainvoke(GO, {"callbacks": [thinking(run)]})
+    story = front.story(run)
+    (samples,) = (story.contents[event["seq"]]["samples"] for event in story.of("step.answered"))
+    assert [sample["reasoning"] for sample in samples] == ["all of it\nin short"]
+
+
 async def test_what_the_graph_puts_in_is_no_argument(front: Front) -> None:
     """State, call id and runtime reach the tool, and neither the gate nor the trace."""
 

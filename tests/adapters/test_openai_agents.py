@@ -10,6 +10,8 @@ import pytest
 from agents import Agent, FunctionTool, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 from agents.tracing import set_tracing_disabled
+from openai.types.responses import ResponseReasoningItem
+from openai.types.responses.response_reasoning_item import Content, Summary
 
 from scaffold.adapters.openai_agents import actions_of, check, gated, thinking
 from scaffold.errors import BadInput, RunEnding, StepRefused, Stopped
@@ -139,6 +141,20 @@ async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says:
         with pytest.raises(StepRefused, match="think again"):
             await Runner.run(agent, "go", hooks=thinking(run))
     assert not front.done
+
+
+async def test_reasoning_is_read_whole_where_it_is_shown_whole(front: Front) -> None:
+    """Models served by vLLM, or through LiteLLM, show all of it, and OpenAI's own a summary."""
+    whole = ResponseReasoningItem(
+        id="1", type="reasoning", summary=[], content=[Content(text="all of it", type="reasoning_text")]
+    )
+    summary = ResponseReasoningItem(id="2", type="reasoning", summary=[Summary(text="in short", type="summary_text")])
+    scripted = ScriptedModel([[whole, summary, assistant_message("done")]])
+    async with front.gate([]).run(front.task) as run:
+        await Runner.run(Agent(name="clerk", model=scripted), "go", hooks=thinking(run))
+    story = front.story(run)
+    (said,) = (story.contents[event["seq"]]["samples"] for event in story.of("step.answered"))
+    assert [sample["reasoning"] for sample in said] == ["all of it\nin short"]
 
 
 async def test_a_tool_that_raises_is_unknown_and_its_context_reaches_it(front: Front) -> None:

@@ -248,7 +248,13 @@ class _Thinking(BaseCallbackHandler):
         counted = message.usage_metadata
         usage = Usage(counted["input_tokens"], counted["output_tokens"]) if counted else None
         said = said_or_called(str(message.text), [(call["name"], call["args"]) for call in message.tool_calls])
-        self._reach.think_sync(said, "\n".join(str(part.get("reasoning", "")) for part in parts), usage)
+        self._reach.think_sync(said, "\n".join(map(_reasoned, parts)), usage)
+
+
+def _reasoned(part: Any) -> str:
+    """What a block of reasoning says: all of it, which the library leaves where OpenAI's API has it, or a summary."""
+    whole = part.get("extras", {}).get("content")
+    return "".join(each["text"] for each in whole) if whole else str(part.get("reasoning", ""))
 
 
 def _retold(value: Any, call: str | None) -> Any:

@@ -150,7 +150,7 @@ class _Thinking(RunHooks[Any]):
         said = "".join(ItemHelpers.extract_text(item) or "" for item in response.output if item.type == "message")
         calls = [(item.name, item.arguments) for item in response.output if isinstance(item, ResponseFunctionToolCall)]
         thoughts = [item for item in response.output if isinstance(item, ResponseReasoningItem)]
-        reasoning = "\n".join(part.text for item in thoughts for part in item.summary)
+        reasoning = "\n".join(part.text for item in thoughts for part in item.content or item.summary)
         counted = response.usage
         usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
         try:
