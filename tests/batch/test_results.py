@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scaffold.batch.results import Results
+from scaffold.batch.results import Known, Results
 from scaffold.errors import JournalFailed
 
 
@@ -54,3 +54,20 @@ def test_a_run_that_cannot_be_noted_is_told_of_as_what_may_pass(tmp_path: Path) 
     """It is no fault of the input."""
     with Results(tmp_path / "results.jsonl", "b") as results, no_room(), pytest.raises(JournalFailed):
         results.begin("1", "r", "a")
+
+
+def test_what_half_a_line_was_written_of_is_not_run_into_by_the_next(tmp_path: Path) -> None:
+    """Other runs of the batch end too, and by then there may be room: a line in two pieces would be nobody's result."""
+    path = tmp_path / "results.jsonl"
+    with Results(path, "b") as results:
+        with no_room(10), pytest.raises(JournalFailed):
+            results.end(row("solved"))
+        with no_room(10), pytest.raises(JournalFailed):
+            results.begin("2", "r2", "a")
+        results.end({**row("solved"), "id": "3", "run": "r3"})
+        results.begin("4", "r4", "a")
+    with Results(path, "b") as again:
+        assert [(name, again.known(name)) for name in ("3", "4")] == [
+            ("3", Known("r3", "solved", "a")),
+            ("4", Known("r4", "", "a")),
+        ]

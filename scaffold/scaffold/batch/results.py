@@ -221,6 +221,8 @@ def _write(descriptor: int, row: dict[str, Any], path: Path, *, durable: bool = 
         if durable:
             os.fsync(descriptor)
     except OSError as error:
+        with contextlib.suppress(OSError):  # what another run writes next is no part of half a line
+            _cut_torn_line(descriptor)
         raise JournalFailed(f"cannot write to {path}: {error.strerror}; run again to go on") from error
 
 
