@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,14 @@ class Told:
         return 0.0 if self.runs.count(run) == 1 else None
 
 
-def worked(office: Office, before: Callable[[Any], None], told: Told, *, until: Callable[[], bool]) -> None:
+def worked(
+    office: Office,
+    before: Callable[[Any], None],
+    told: Told,
+    *,
+    until: Callable[[], bool],
+    runs: Sequence[str] = ("one", "two"),
+) -> None:
     """Have a queue's worker do what it is handed, until so.
 
     Args:
@@ -49,6 +56,7 @@ def worked(office: Office, before: Callable[[Any], None], told: Told, *, until: 
         before: what is done to the database once its tables are there.
         told: carries.
         until: when it is over.
+        runs: what is put into the queue.
     """
 
     async def go() -> None:
@@ -57,7 +65,7 @@ def worked(office: Office, before: Callable[[Any], None], told: Told, *, until: 
                 before(owner)
             working = asyncio.ensure_future(engine.work(told.carry, at_once=2, heartbeat=1.0, drain=False))
             try:
-                await engine.deliver(["one", "two"])
+                await engine.deliver(runs)
                 async with asyncio.timeout(_PATIENCE_S):
                     while not (until() or working.done()):  # noqa: ASYNC110 - nobody tells us
                         await asyncio.sleep(0.02)
@@ -116,6 +124,21 @@ def test_what_a_worker_was_given_and_never_heard_of_is_handed_out_again(office: 
         return told.runs.count("three") == 2 and not _left(office)  # put off once
 
     worked(office, lambda _: None, told, until=given)
+
+
+def test_nor_is_the_first_one_forgotten(office: Office) -> None:
+    """The worker was given no other yet."""
+    told = Told()
+
+    def given(owner: Any) -> None:
+        owner.execute(
+            "CREATE FUNCTION gives() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)"
+            """ VALUES ('scaffold', 'scaffold.run', '{"run": "one"}', 'doing', NEW.id); RETURN NEW; END $$;"""
+            "CREATE TRIGGER gives AFTER INSERT ON procrastinate_workers FOR EACH ROW EXECUTE FUNCTION gives()"
+        )
+
+    worked(office, given, told, runs=(), until=lambda: told.runs.count("one") == 2 and not _left(office))
 
 
 def test_a_worker_that_ends_a_job_which_is_another_s_by_now_goes_on(

@@ -54,9 +54,11 @@ class _Patient(procrastinate.PsycopgConnector):
 
     Attributes:
         working: the worker's task, which waits until it is cancelled; whoever else asks waits half a minute.
+        worker: which worker we are to the queue, once we have asked it for a job.
     """
 
     working: asyncio.Task[Any] | None = None
+    worker: int | None = None
 
     def _leaving(self) -> bool:
         return self.working is not None and self.working.cancelling() > 0
@@ -76,6 +78,7 @@ class _Patient(procrastinate.PsycopgConnector):
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
         """As above."""
+        self.worker = arguments.get("worker_id", self.worker)
         ask = super().execute_query_one_async
         return await self._ask(lambda: ask(query, **arguments))
 
@@ -133,7 +136,6 @@ class Queueing:
         )
         self._app = procrastinate.App(connector=self._connector)
         self._carry: Carry | None = None
-        self._worker: int | None = None  # which we are to the queue, once it has given us a job
         self._jobs: set[int] = set()  # under way here
         self._task = self._app.task(name=_TASK, queue=_QUEUE, retry=_PutOff(), pass_context=True)(self._run)
 
@@ -187,7 +189,6 @@ class Queueing:
         carry = self._carry
         if carry is None:
             raise _Later(1.0)
-        self._worker = context.job.worker_id
         self._jobs.add(context.job.id)
         try:
             again = await carry(run, context.job.attempts)
@@ -222,7 +223,7 @@ class Queueing:
             minding.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await minding
-            self._carry = self._connector.working = self._worker = None
+            self._carry = self._connector.working = self._connector.worker = None
 
     async def _mind(self, heartbeat: float) -> None:
         manager, before = self._app.job_manager, set[int | None]()
@@ -231,7 +232,8 @@ class Queueing:
                 for job in await manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=heartbeat):
                     await manager.retry_job(job)
                 # What we were given and never heard of, as the connection broke, nobody goes on with.
-                ours = [] if self._worker is None else await self._given(self._worker)
+                worker = self._connector.worker
+                ours = [] if worker is None else await self._given(worker)
                 for job in ours:
                     if job.id in before:
                         await manager.retry_job(job)
