@@ -50,6 +50,18 @@ def test_a_call_is_shown_and_approved_at_the_terminal(folder: Path) -> None:
     assert (folder / "paid.txt").read_text() == "A-1 900\n"
 
 
+def test_whoever_says_no_at_the_terminal_may_say_why(folder: Path) -> None:
+    """What is typed in place of a `y` or an `n` is a no, and the reason that the agent is told."""
+    terminal = at_terminal(folder, "solve", "people.yaml")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("ask Ann first")
+    terminal.expect_exact("[y/N, l for later] ")
+    terminal.sendline("n")
+    terminal.expect(r"REFUSED pay.* said no: ask Ann first")
+    assert ends(terminal) == 0
+    assert not (folder / "paid.txt").exists()
+
+
 @pytest.mark.parametrize("length", [10, 30_000])
 def test_what_came_back_is_shown_to_whoever_is_to_let_it_through(length: int) -> None:
     """All of it, on one line and with what moves the cursor written out; of a flood the beginning, and where it is."""

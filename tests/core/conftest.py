@@ -174,6 +174,14 @@ class World:
         said = {"id": asked["id"], "digest": asked["digest"], "granted": granted, "by": "a person", **more}
         asyncio.run(self.journal.post(outcome.run, Answer(**said)))
 
+    def cut_after(self, outcome: Outcome, kind: str) -> None:
+        """Leave a run as a kill right after its first event of a kind would have."""
+        spine = self.folder / "runs" / outcome.run / "trace.jsonl"
+        lines = spine.read_bytes().splitlines(keepends=True)
+        place = next(place for place, line in enumerate(lines) if f'"kind":"{kind}"'.encode() in line)
+        spine.write_bytes(b"".join(lines[: place + 1]))
+        self.done.clear()
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:

@@ -103,19 +103,49 @@ def test_what_lies_in_an_inbox_and_is_no_answer_is_passed_over(world: World, wat
     assert agent.resume_sync(waiting.run).answer == "paid i1"
 
 
-@pytest.mark.parametrize("when", ["before it is answered", "after it is granted"])
+@pytest.mark.parametrize("comment", ["", "half of it is enough"])
+def test_why_a_person_says_no_is_told_to_the_planner(world: World, watcher: type[Watcher], comment: str) -> None:
+    """What a person objects reaches whoever proposed it; after a crash too it is the same."""
+    agent = world.agent(paying, monitors=[watcher(ESCALATE)])
+    waiting = agent.solve_sync(Task(prompt="x"))
+    world.answer(waiting, granted=False, comment=comment)
+    said = f"a person said no: {comment}" if comment else "a person said no"
+    assert agent.resume_sync(waiting.run).answer.endswith(said)
+    world.cut_after(waiting, "approval.given")
+    assert agent.resume_sync(waiting.run).answer.endswith(said)
+
+
+EXPIRED = {
+    "before it is answered": "nobody answered in time",
+    "after it is granted": "a person said yes, which had expired before it could be used",
+}
+
+
+@pytest.mark.parametrize("when", EXPIRED)
 def test_what_has_expired_means_no(world: World, watcher: type[Watcher], when: str) -> None:
-    """After its time a question is answered no, even if a person had said yes to it."""
+    """After its time a question is answered no, even if a person had said yes to it, and says which of the two."""
     agent = world.agent(paying, monitors=[watcher(ESCALATE)])
     waiting = agent.solve_sync(Task(prompt="x", oversight={"approval_timeout_s": 60}))  # type: ignore[arg-type]  # pydantic reads it
     if when.startswith("after"):
         world.answer(waiting)
     world.clock.advance(61)
     outcome = agent.resume_sync(waiting.run)
-    assert outcome.answer.endswith("nobody answered in time")
+    assert outcome.answer.endswith(EXPIRED[when])
     assert world.done == []
     (given,) = world.facts(outcome, "approval.given")
     assert (given["granted"], given["by"]) == (False, "expiry")
+
+
+def test_a_no_that_is_read_late_is_that_persons_no(world: World, watcher: type[Watcher]) -> None:
+    """Who said no, and why, is not lost because the run went on only after the question had expired."""
+    agent = world.agent(paying, monitors=[watcher(ESCALATE)])
+    waiting = agent.solve_sync(Task(prompt="x", oversight={"approval_timeout_s": 60}))  # type: ignore[arg-type]  # pydantic reads it
+    world.answer(waiting, granted=False, comment="wrong account")
+    world.clock.advance(61)
+    outcome = agent.resume_sync(waiting.run)
+    assert outcome.answer.endswith("a person said no: wrong account")
+    (given,) = world.facts(outcome, "approval.given")
+    assert given["by"] == "a person"
 
 
 def test_a_yes_that_comes_too_late_is_a_no(world: World, watcher: type[Watcher], person: type[Person]) -> None:
@@ -131,7 +161,7 @@ def test_a_yes_that_comes_too_late_is_a_no(world: World, watcher: type[Watcher],
         approvers=[person(late)],
         task={"oversight": {"approval_timeout_s": 60}},
     )
-    assert outcome.answer.endswith("nobody answered in time")
+    assert outcome.answer.endswith(EXPIRED["after it is granted"])
     assert world.done == []
 
 

@@ -80,7 +80,9 @@ def _person_options(command: Command) -> Command:
             help="Your private key, where the task names one for you [$SCAFFOLD_APPROVAL_KEY].",
         ),
         click.option("--as", "person", metavar="NAME", help="Who you are [your login name]."),
-        click.option("--comment", metavar="TEXT", default="", help="Kept in the trace."),
+        click.option(
+            "--comment", metavar="TEXT", default="", help="Kept in the trace; of a no, told to the agent too."
+        ),
     ):
         command = option(command)
     return command

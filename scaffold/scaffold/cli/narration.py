@@ -221,7 +221,7 @@ class Narrator:
         title = self._asked.pop(event.id, event.id)
         comment = f": {line(content['comment'], self._width)}" if content.get("comment") else ""
         if event.by == "expiry":
-            return Told("bad", f"nobody approved {title} in time")
+            return Told("bad", f"nobody approved {title} in time{comment}")
         verb = "approved" if event.granted else "denied"
         who = " and ".join(plain(name) for name in (event.by, *event.beside) if name) or "a person"
         return Told("good" if event.granted else "bad", f"{who} {verb} {title}{comment}")

@@ -91,7 +91,7 @@ class TerminalApprover:
     async def _put(self, question: Question, left: float | None) -> Answer | None:
         sys.stderr.write("\n" + "\n".join(shown(question)) + "\n")
         is_question = question.kind == "question"
-        sys.stderr.write(_ASKS.get(question.kind, "do exactly this? [y/N, l for later] "))
+        sys.stderr.write(_ASKS.get(question.kind, "do exactly this, or why not? [y/N, l for later] "))
         sys.stderr.flush()
         _forget_what_was_typed()
         try:
@@ -108,13 +108,14 @@ class TerminalApprover:
             return None
         scope = question.kind == "plan" and said.lower() in {"a", "all"}
         granted = scope or said.lower() in {"y", "yes"}
-        return Answer(id=question.id, digest=question.digest, granted=granted, by=who(), scope=scope)
+        comment = "" if granted or said.lower() in {"", "n", "no"} else said
+        return Answer(id=question.id, digest=question.digest, granted=granted, by=who(), scope=scope, comment=comment)
 
 
 _ASKS = {
     "question": "your answer (empty to answer later): ",
-    "observation": "let just this through to the agent? [y/N, l for later] ",
-    "plan": "do exactly this? [y/N, a for yes to all its calls too, l for later] ",
+    "observation": "let just this through to the agent, or why not? [y/N, l for later] ",
+    "plan": "do exactly this, or why not? [y/N, a for yes to all its calls too, l for later] ",
 }
 
 

@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         granted: for an approval.
         value: for a question, as text.
         by: who.
-        comment: kept in the trace.
+        comment: kept in the trace; of a no, told to the planner too, as what it was refused for.
         scope: for a plan: its calls are approved with it, each as long as it is exactly as shown.
         signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
     """

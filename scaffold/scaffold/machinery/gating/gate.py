@@ -16,6 +16,7 @@ import msgspec
 from scaffold.errors import ActionRefused, PlanChanged, Stopped, nearest
 from scaffold.machinery.gating.effects import NOT_CLEARED, Effects, idempotency_key, objections_of
 from scaffold.machinery.gating.identities import Identities
+from scaffold.machinery.gating.people import EXPIRY
 from scaffold.machinery.gating.undoing import Undoing, offer_in
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call
@@ -479,7 +480,11 @@ class Gate:
         given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)
         if given.granted:
             return "allow", list(verdicts)
-        said = "nobody answered in time" if given.by == "expiry" else f"{given.by or 'a person'} said no"
+        comment = self._state.at(subject.key).comment
+        if given.by == EXPIRY:
+            said = comment or "nobody answered in time"
+        else:
+            said = f"{given.by or 'a person'} said no{comment and f': {comment}'}"
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
 
     async def _is_waived(self, subject: Subject, subject_digest: str) -> bool:

@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Oversight
 
 STOP = "stop"
+EXPIRY = "expiry"  # who says no where nobody has said yes in time
 _log = logging.getLogger(__name__)
 
 
 class Parked(Exception):
     """A move waits for a person whom nobody can reach now."""
+
+
+def _any(_: Answer) -> bool:
+    return True
 
 
 class People:
@@ -114,28 +119,25 @@ class People:
         given = progress.approved
         if given is not None and (not given.granted or self._clock.now() < asked.expires):
             return given
-        answers: list[Answer] = []
-        if self._clock.now() < asked.expires:
-            answers = await self._put(
-                Question(
-                    id=asked.id,
-                    run=self._recorder.claim.run,
-                    kind=subject,
-                    digest=digest,
-                    expires=asked.expires,
-                    title=title,
-                    detail=detail,
-                    needs=asked.needs,
-                    approvers={name: self._oversight.approvers.get(name, "") for name in asked.approvers},
-                )
-            )
-            if not answers and self._clock.now() < asked.expires:
-                raise Parked
-        if not answers or self._clock.now() >= asked.expires:
-            answers = [Answer(id=asked.id, digest=digest, granted=False, by="expiry")]
+        question = Question(
+            id=asked.id,
+            run=self._recorder.claim.run,
+            kind=subject,
+            digest=digest,
+            expires=asked.expires,
+            title=title,
+            detail=detail,
+            needs=asked.needs,
+            approvers={name: self._oversight.approvers.get(name, "") for name in asked.approvers},
+        )
+        answers = await self._put(question) if self._clock.now() < asked.expires else self._lying(question, _any)
+        if self._clock.now() >= asked.expires:
+            answers = _expired(question, answers, given)
+        elif not answers:
+            raise Parked
         event = await self._keep(key, answers)
         if event.granted and self._clock.now() >= asked.expires:  # keeping it took until then
-            event = await self._keep(key, [Answer(id=asked.id, digest=digest, granted=False, by="expiry")])
+            event = await self._keep(key, _expired(question, answers, event))
         return event
 
     async def _keep(self, key: str, answers: list[Answer]) -> ev.ApprovalGiven:
@@ -195,7 +197,7 @@ class People:
         self._reach("question.answered:after")
         return answer_from(event, body, move)
 
-    async def _put(self, question: Question, fits: Callable[[Answer], bool] = lambda _: True) -> list[Answer]:
+    async def _put(self, question: Question, fits: Callable[[Answer], bool] = _any) -> list[Answer]:
         """Look into the inbox, then ask whoever can be reached; gives the answers that settle it, or none.
 
         An answer to something else, or from somebody who may not give it, counts for nothing.
@@ -292,6 +294,16 @@ class People:
         except Exception:  # noqa: BLE001 - whatever it is, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
+
+
+def _expired(question: Question, answers: list[Answer], given: ev.ApprovalGiven | None) -> list[Answer]:
+    """What holds once a question has expired: a no stays one, and a yes, taken in already or not, is one by nobody."""
+    if answers and not answers[0].granted:
+        return answers
+    approved = [answer.by for answer in answers] if given is None else [given.by, *given.beside]
+    names = " and ".join(name or "a person" for name in approved)
+    comment = f"{names} said yes, which had expired before it could be used" if names else ""
+    return [Answer(id=question.id, digest=question.digest, granted=False, by=EXPIRY, comment=comment)]
 
 
 def _given(key: str, answers: list[Answer]) -> ev.ApprovalGiven:

@@ -95,6 +95,7 @@ class Progress(msgspec.Struct, eq=False):
     verdicts: dict[tuple[str, str, str, str], Verdict] = {}
     approval: ev.ApprovalAsked | None = None
     approved: ev.ApprovalGiven | None = None
+    comment: str = ""
     covered: str = ""
     question: ev.QuestionAsked | None = None
     action: ActionSummary | None = None
@@ -538,8 +539,10 @@ class RunState:
         progress.approval = event
         progress.approved = None
 
-    def _approval_given(self, event: ev.ApprovalGiven, _body: bytes) -> None:
-        self.at(event.key).approved = event
+    def _approval_given(self, event: ev.ApprovalGiven, body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.approved = event
+        progress.comment = _json.decode(body).get("comment", "") if body else ""
 
     def _question_asked(self, event: ev.QuestionAsked, body: bytes) -> None:
         progress = self.at(event.key)
