@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaffold import planning
 from scaffold.assembly import Assembly
 from scaffold.errors import BadInput, Unavailable
+from scaffold.limits import raised_to
 from scaffold.machinery.driving.hosted import Hosted, Said
 from scaffold.machinery.gating.permissions import HOST
 from scaffold.streaming import Feed, Happened
@@ -102,7 +103,15 @@ class Gate(Assembly):
         self._model = model
 
     @asynccontextmanager
-    async def run(self, task: Task | str, *, resume: str = "", anew: bool = False) -> AsyncIterator[GatedRun]:
+    async def run(
+        self,
+        task: Task | str,
+        *,
+        resume: str = "",
+        anew: bool = False,
+        budget: Mapping[str, float] | None = None,
+        by: str = "",
+    ) -> AsyncIterator[GatedRun]:
         """One run, for as long as the block goes on; `outcome` says afterwards how it ended.
 
         The run ends as solved with what `answer` was given; as failed when the block raises. A block that is cancelled
@@ -116,15 +125,21 @@ class Gate(Assembly):
             resume: a run that was paused or cut off, to go on with; its own task counts.
             anew: the agent remembers nothing and begins anew: whatever it asks for that the trace has an outcome of, it
                 is given that outcome, once for each time that it is recorded. What the trace does not have is done.
+            budget: what a resumed run may use from here on, where that is to be more; see `Scaffold.resume`.
+            by: who says so, for the record.
 
         Raises:
-            BadInput: the task does not fit; nothing was begun.
+            BadInput: the task does not fit, or the budget is no more than it was; nothing was begun.
             RunHeld: another process is at it.
         """
+        raised = raised_to(budget or {})
+        if raised and not resume:
+            raise BadInput("`budget` raises that of a run that is resumed: one that begins has its task's own")
         task, config, claim = await self.claimed(task, resume=resume)
         try:
             async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
                 setting.backends = {**setting.backends, HOST: Said(self._model)}
+                setting.raised, setting.raised_by = raised, by
                 feeds: list[Feed] = []
                 hosted = Hosted(setting, claim)
                 await (hosted.resume(anew=anew) if resume else hosted.start())
@@ -143,13 +158,21 @@ class Gate(Assembly):
             await self.journal.release(claim)
 
     @contextmanager
-    def run_sync(self, task: Task | str, *, resume: str = "", anew: bool = False) -> Iterator[SyncGatedRun]:
+    def run_sync(
+        self,
+        task: Task | str,
+        *,
+        resume: str = "",
+        anew: bool = False,
+        budget: Mapping[str, float] | None = None,
+        by: str = "",
+    ) -> Iterator[SyncGatedRun]:
         """The same for code that is not async: an event loop in a thread of its own carries the calls out."""
         from anyio.from_thread import start_blocking_portal
 
         with (
             start_blocking_portal(name="scaffold gate") as portal,
-            portal.wrap_async_context_manager(self.run(task, resume=resume, anew=anew)) as run,
+            portal.wrap_async_context_manager(self.run(task, resume=resume, anew=anew, budget=budget, by=by)) as run,
         ):
             yield SyncGatedRun(run, portal)
 

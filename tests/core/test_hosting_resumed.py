@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from scaffold import Credential, Gate, Plan, Planned, Task, Verdict, action
-from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, RunEnding, StepRefused
+from scaffold import Budget, Credential, Gate, Plan, Planned, Task, Verdict, action
+from scaffold.errors import ActionFailed, ActionRefused, BadInput, ObservationWithheld, RunEnding, StepRefused
 from scaffold.interfaces import Surroundings
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
@@ -36,6 +36,31 @@ def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
         surroundings=Surroundings(clock=world.clock),
         **more,
     )
+
+
+async def test_an_exhausted_run_takes_a_larger_budget(world: World) -> None:
+    """A host goes on with a run that has used up its budget, once somebody allows it more, and the trace says who."""
+    gate = gate_of(world)
+    async with gate.run(Task(prompt="x", budget=Budget(steps=1))) as run:
+        await run.think("one")
+        with pytest.raises(RunEnding):
+            await run.think("two")
+    assert run.outcome.status == "exhausted"
+    with pytest.raises(BadInput, match="the run may use 1 steps already"):
+        async with gate.run("", resume=run.id, budget={"steps": 1}):
+            raise AssertionError
+    async with gate.run("", resume=run.id, budget={"steps": 2}, by="ann") as again:
+        await again.think("two")
+    assert (again.outcome.status, again.outcome.steps) == ("solved", 2)
+    (raised,) = world.facts(again.outcome, "budget.raised")
+    assert (raised["bounds"], raised["by"]) == ({"steps": 2}, "ann")
+
+
+async def test_only_a_run_that_goes_on_takes_a_larger_budget(world: World) -> None:
+    """One that begins has its task's own."""
+    with pytest.raises(BadInput, match="one that begins has its task's own"):
+        async with gate_of(world).run("x", budget={"actions": 2}):
+            raise AssertionError
 
 
 async def cut_off(gate: Gate, host: Callable[[GatedRun], Awaitable[Any]]) -> str:
