@@ -4,7 +4,7 @@
     async def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
         '''Pay an invoice.'''
 
-Such an action is proposed by a planner, with `act("pay", {...})` or in a plan; it cannot be called.
+A planner proposes such an action with `act("pay", {...})` or in a plan. It cannot be called directly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CALL = "call"
 
 
 class FunctionAction:
-    """A function as an action: calling it is not possible, only proposing it."""
+    """A function as an action: it can be proposed, but not called."""
 
     def __init__(self, function: Callable[..., Any], spec: ActionSpec, shape: _Shape) -> None:
         self.spec = spec
@@ -57,10 +57,10 @@ class FunctionAction:
         raise TypeError(f"{self.spec.name} is an action: propose it from a planner with act({self.spec.name!r}, ...)")
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Check arguments against the function's annotations, and give them as JSON values with defaults filled in.
+        """Check arguments against the function's annotations; return them as JSON values with defaults filled in.
 
         Raises:
-            ValueError: they do not fit, or what is made of them is not read again as just that.
+            ValueError: they do not fit, or the values made from them would not validate to the same values again.
         """
         try:
             plain = self._plain(self._check(dict(arguments), strict=False))
@@ -71,10 +71,10 @@ class FunctionAction:
         return plain
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
-        """Redeem the clearance on exactly these arguments, then do it.
+        """Redeem the clearance on exactly these arguments, then call the function.
 
         Raises:
-            NotPerformed: its annotations no longer take what they have let through, or make something else of it.
+            NotPerformed: the annotations no longer accept the reviewed arguments, or make something else of them.
         """
         call = clearance.redeem(self.spec.name, canonical(arguments))
         try:
@@ -86,9 +86,9 @@ class FunctionAction:
         return await asyncio.to_thread(self._function, **values)
 
     def reconciler(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Name the function that asks the target whether a call had its effect.
+        """Register the function that asks the target whether a call had its effect; use as a decorator.
 
-        It takes the action's own arguments, and gives what the call gave back, or None when it did not happen.
+        It takes the action's own arguments, and returns the call's result, or None if the call did not happen.
         """
         self._reconcile = function
         return function
@@ -105,9 +105,9 @@ class FunctionAction:
         return found is not None, found
 
     def previewer(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Name the function that says what a call would do, without doing it: a dry run, for reviewers and people.
+        """Register a dry run that shows reviewers and people what a call would do; use as a decorator.
 
-        It takes the action's own arguments, and credentials and `call` as it does.
+        It takes the action's own arguments, and credentials and `call` as the action does.
         """
         self._preview = function
         self.spec = msgspec.structs.replace(self.spec, preview=True)
@@ -129,13 +129,13 @@ class FunctionAction:
     def undo(
         self, function: Callable[..., Any] | None = None, /, **declared: Any
     ) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
-        """Name the function that undoes a call: an action too, which goes through the gate like any other.
+        """Register the function that undoes a call: an action too, which goes through the gate; use as a decorator.
 
-        It takes some of the action's own arguments by their names, and `gave`: what the call gave back. Where it undoes
-        a call, they are that call's. It comes with the action, and need not be named to an agent.
+        Its parameters are any of the action's own, by name, and `gave`: the call's result. They are filled in from the
+        call that it undoes. It comes with the action, and need not be listed for an agent.
 
         Args:
-            function: the function, when used without brackets.
+            function: the function, when used without parentheses.
             declared: what `action` takes.
 
         Raises:
@@ -221,24 +221,25 @@ def action(  # noqa: PLR0913 - all that an action may declare
 ) -> FunctionAction | Callable[[Callable[..., Any]], FunctionAction]:
     """Make a function an action; its schema comes from its annotations.
 
-    A plain function runs in a thread. A keyword parameter named `call`, of type Call, is told the idempotency key; one
-    of type `Annotated[str, Credential("BANK_TOKEN")]` is told that credential. Neither is an argument.
+    A plain function runs in a thread. A keyword parameter named `call`, of type Call, receives the idempotency key; one
+    of type `Annotated[str, Credential("BANK_TOKEN")]` receives that credential. Neither is an argument.
 
     Args:
-        function: the function, when used without brackets.
-        effect: what it does to the world; a function that says nothing is taken to be irreversible.
-        name: what plans call it; the function's name if empty.
-        version: to be changed when what it does changes.
+        function: the function, when used without parentheses.
+        effect: what it does to the world; irreversible unless declared otherwise.
+        name: its name in plans; the function's name if empty.
+        version: change it when what the action does changes.
         cost: what one call costs, in US dollars.
-        trusted: whether what it gives back is inside our trust.
+        trusted: whether its result is trusted; otherwise it is tainted.
         identity: arguments that say which thing is acted on; the same thing is not acted on twice.
         idempotency: what its target promises about repeated calls.
-        timeout_s: seconds after which its outcome is called unknown.
+        timeout_s: seconds after which its outcome counts as unknown.
         limits: the most that it may be done, such as `{"run": 5, "day": 20}`; see `Limits`.
 
     Raises:
-        TypeError: a parameter has no annotation, `identity` names no parameter, or calling it would do nothing yet.
-        ValueError: there is no such effect or idempotency, or the cost or the time is none.
+        TypeError: a parameter has no annotation, `identity` names no parameter, or the function is a generator, so
+            that calling it would do nothing yet.
+        ValueError: there is no such effect or idempotency, or the cost or the timeout is not a valid number.
     """
     _check_places(function, identity)
 

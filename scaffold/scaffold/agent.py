@@ -37,38 +37,41 @@ if TYPE_CHECKING:
 
 
 class Scaffold(Assembly):
-    """An agent: a planner, the backends that think for it, the monitors that read it, the actions it may propose.
+    """An agent: a planner, the backends that answer it, the monitors that read it, the actions it may propose.
 
-    It can solve many tasks at once and keeps nothing global. Close it, or use it as an async context manager.
+        agent = Scaffold("direct", backends="smollm2")
+        outcome = agent.solve_sync("What is 2 + 2?")
+
+    It can solve many tasks at once and has no global state. Close it, or use it as an async context manager.
 
     Args:
         planner: the name of an installed planner, `module:function`, or a generator function.
-        backends: for each role a spec (`smollm2`, `openai:MODEL`), a table with `use` and options, or a Backend; one
-            spec or Backend alone has the role `default`, which also answers for roles that are not named.
-        monitors: names, `module:Class`, either with settings (`{name: settings}`), or Monitors; None for those that are
-            on by default.
-        actions: what the planner may propose; a source of actions, such as an MCP server, brings all of its own.
+        backends: for each role a spec (`smollm2`, `openai:MODEL`), a table with `use` and options, or a Backend. A
+            single one has the role `default`, which also answers for roles that are not named.
+        monitors: names or `module:Class`, with settings as `{name: settings}`, or Monitors; None for those that are on
+            by default.
+        actions: what the planner may propose. A source of actions, such as an MCP server, adds all of its own.
         options: the planner's options.
         prompts: a folder of templates that replace the built-in ones.
-        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; if None, where `$SCAFFOLD_RUNS` says,
-            else `.scaffold/runs`.
-        approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal. None means `$SCAFFOLD_RUNS`, else
+            `.scaffold/runs`.
+        approvers: ways to reach a person, tried in turn; if none succeeds, answers come through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
-        sampling: how steps are sampled that do not say so themselves.
-        oversample: draw so many samples of each step at least, for measuring how they agree; it decides nothing.
+        sampling: the default for steps that do not set their own.
+        oversample: least samples to draw of each step, for measuring agreement; does not change the result.
         calibration: how the confidence that steps state is corrected, for `unless_sure`.
-        monitorability: what probes in other runs found of the backends' reasoning, for `oversight.monitorability`.
-        seed: makes samples repeatable, for backends that can; each run has its own when None.
-        observe: record what monitors say without enforcing it; schema, rules and budget always bind.
+        monitorability: what probes in other runs measured of the backends' reasoning, for `oversight.monitorability`.
+        seed: makes samples repeatable, for backends that can; if None, each run has its own.
+        observe: record verdicts without enforcing them; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
         on_piece: called with the model's words, for a person to see.
-        words: what they see: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
-        credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
-            environment variable of that name.
-        base: folder that `module:function` and paths in settings refer to; the current one if None.
+        words: which words: `live`, each piece as it is generated, or `cleared`, each step once oversight let it out.
+        credentials: where each credential of an action is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else
+            the environment variable of that name.
+        base: folder for `module:function` and paths in settings; None means the current one.
     """
 
     def __init__(  # noqa: PLR0913 - all that an agent may be made of
@@ -125,7 +128,7 @@ class Scaffold(Assembly):
         self._running: dict[str, Engine] = {}
 
     def check(self, task: Task) -> None:
-        """Find what cannot work before anything begins; `solve` and `resume` do so by themselves.
+        """Check before anything begins that the task can be run; `solve` and `resume` do so by themselves.
 
         Raises:
             BadInput: the task does not fit this agent.
@@ -135,7 +138,7 @@ class Scaffold(Assembly):
             self._planner.check(task)
 
     async def solve(self, task: Task | str, *, config: Mapping[str, Any] | None = None) -> Outcome:
-        """Solve a task, of which a text is one without goals; gives an outcome however it ends.
+        """Solve a task and return its outcome, however it ends; a text is a task without goals.
 
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
@@ -151,20 +154,20 @@ class Scaffold(Assembly):
         by: str = "",
         unless: Callable[[], bool] | None = None,
     ) -> Outcome:
-        """Go on with a run that was paused or cut off; one that has ended gives its outcome again.
+        """Continue a run that was paused or cut off; one that has ended returns its outcome again.
 
         Args:
             run: its id.
-            budget: what it may use from here on, all in all, where that is to be more: `{"tokens": 200_000}`, and
-                oversight's own as `{"oversight.tokens": 50_000}`.
-            by: who says so, for the record.
-            unless: asked, in a thread, once nobody else can write the run: whether to leave it as it is now.
+            budget: raised limits, as totals for the whole run: `{"tokens": 200_000}`, and oversight's own as
+                `{"oversight.tokens": 50_000}`.
+            by: who raised them, for the record.
+            unless: called in a thread once nobody else can write the run; if it returns True, the run is left as it is.
 
         Raises:
-            UnknownRun: there is none of that name.
-            RunHeld: another process is at it.
+            UnknownRun: there is no run of that name.
+            RunHeld: another process is writing it.
             PlanChanged: the planner no longer fits what is recorded.
-            BadInput: the budget is none, or no more than it was.
+            BadInput: the budget is not one, or is no more than it was.
         """
         raised = raised_to(budget or {})
         task, config, claim = await self.claimed("", resume=run)
@@ -180,7 +183,7 @@ class Scaffold(Assembly):
         return await self._run(task, claim, config, resume=True, raised=(raised, by))
 
     async def submit(self, task: Task, *, config: Mapping[str, Any] | None = None) -> str:
-        """Begin a run and leave it to whoever resumes it, such as a worker; gives its id, when it is on disk.
+        """Begin a run for somebody else to resume, such as a worker; returns its id once it is on disk.
 
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
@@ -197,10 +200,10 @@ class Scaffold(Assembly):
         return claim.run
 
     async def outcome_of(self, run: str) -> Outcome:
-        """Say how a run stands, from its trace alone: nothing is claimed, and nothing written.
+        """Read a run's outcome so far from its trace alone, without claiming or writing anything.
 
         Raises:
-            UnknownRun: there is none of that name.
+            UnknownRun: there is no run of that name.
             TraceDamaged: the trace was altered.
         """
         task, config = await read_start(self.journal, run)
@@ -209,10 +212,10 @@ class Scaffold(Assembly):
             return await Run(setting, Claim(run, "reader"), nullcontext).look_back()
 
     async def stream(self, task: Task | str = "", *, resume: str = "") -> AsyncGenerator[Happened | Outcome]:
-        """Solve a task, or go on with a run, and give each event as it happens; the outcome comes last.
+        """Solve a task, or resume a run, and yield each event as it happens; the outcome comes last.
 
-        Whoever watches slowly does not hold up the run, and misses nothing. To stop watching is to pause the run, which
-        can be resumed: leave the loop within `contextlib.aclosing`, or be cancelled.
+        A slow reader does not hold up the run, and misses nothing. To stop reading is to pause the run, which can be
+        resumed: leave the loop within `contextlib.aclosing`, or be cancelled.
 
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
@@ -225,7 +228,7 @@ class Scaffold(Assembly):
                 yield each
 
     def solve_sync(self, task: Task | str) -> Outcome:
-        """Solve a task and close, from code that is not async; in a thread when a loop is running already."""
+        """Solve a task and close, from code that is not async; in a thread if a loop is already running."""
         return _wait_for(lambda: self._then_close(self.solve(task)))
 
     def resume_sync(self, run: str, *, budget: Mapping[str, float] | None = None, by: str = "") -> Outcome:
@@ -233,7 +236,7 @@ class Scaffold(Assembly):
         return _wait_for(lambda: self._then_close(self.resume(run, budget=budget, by=by)))
 
     def interrupt(self) -> bool:
-        """Pause every run under way, each of which gives an outcome that can be resumed; say whether there was any."""
+        """Pause every run under way; each returns an outcome and can be resumed. Returns whether there was any."""
         engines = list(self._running.values())
         for engine in engines:
             engine.interrupt()

@@ -40,7 +40,7 @@ T = TypeVar("T")
 class Gate(Assembly):
     """Monitors, people and the trace around actions that another agent's loop calls.
 
-    It serves many runs at once and keeps nothing global. Close it, or use it as an async context manager.
+    It serves many runs at once and has no global state. Close it, or use it as an async context manager.
 
         async with Gate(actions=[pay]) as gate, gate.run(task) as run:
             await run.think("The invoice is due.")
@@ -51,18 +51,18 @@ class Gate(Assembly):
         monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
         backends: for each role of monitors (`judge`) a spec, a table with `use` and options, or a Backend.
         model: what the trace calls the host's own model.
-        journal: where runs are kept: a folder, `postgresql://...`, or a Journal; if None, where `$SCAFFOLD_RUNS` says,
-            else `.scaffold/runs`.
-        approvers: ways to reach a person, tried in turn; whom none reaches answers through the inbox.
+        journal: where runs are kept: a folder, `postgresql://...`, or a Journal. None means `$SCAFFOLD_RUNS`, else
+            `.scaffold/runs`.
+        approvers: ways to reach a person, tried in turn; if none succeeds, answers come through the inbox.
         signer: signs the heads of traces.
         witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
-        observe: record what monitors say without enforcing it; schema, rules and budget always bind.
+        observe: record verdicts without enforcing them; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.
         on_event: called with each event as it happens, and the bytes of its content.
-        credentials: where what actions are told is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else the
-            environment variable of that name.
-        base: folder that `module:Class` and paths in settings refer to; the current one if None.
+        credentials: where each credential of an action is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else
+            the environment variable of that name.
+        base: folder for `module:Class` and paths in settings; None means the current one.
     """
 
     def __init__(  # noqa: PLR0913 - all that a gate may be made of
@@ -112,25 +112,25 @@ class Gate(Assembly):
         budget: Mapping[str, float] | None = None,
         by: str = "",
     ) -> AsyncIterator[GatedRun]:
-        """One run, for as long as the block goes on; `outcome` says afterwards how it ended.
+        """Open a run for the length of the block; `outcome` says afterwards how it ended.
 
-        The run ends as solved with what `answer` was given; as failed when the block raises. A block that is cancelled
-        pauses it, and so does an action that waits for a person whom nobody can reach now.
+        The run ends as solved with what `answer` was given, or as failed if the block raises. It pauses if the block is
+        cancelled, or if an action waits for a person who cannot be reached now.
 
-        In a run that is resumed the agent remembers what it did, and goes on. Of what came back last nothing shows that
-        it was told; so if it makes that same call first, it is given what came of it, and nothing is done again.
+        On resume, the agent is expected to remember what it did, and to go on. It may not have received the result of
+        its last call: if it makes that same call first, it gets the recorded result, and nothing is done again.
 
         Args:
             task: what the agent was asked, with goals and budget; a text is a task without goals.
-            resume: a run that was paused or cut off, to go on with; its own task counts.
-            anew: the agent remembers nothing and begins anew: whatever it asks for that the trace has an outcome of, it
-                is given that outcome, once for each time that it is recorded. What the trace does not have is done.
-            budget: what a resumed run may use from here on, where that is to be more; see `Scaffold.resume`.
-            by: who says so, for the record.
+            resume: id of a run that was paused or cut off, to continue; its own task counts.
+            anew: the agent remembers nothing and starts over. A call whose outcome is in the trace gets that outcome,
+                once for each time that it is recorded. Other calls are performed.
+            budget: raised limits for a resumed run; see `Scaffold.resume`.
+            by: who raised them, for the record.
 
         Raises:
             BadInput: the task does not fit, or the budget is no more than it was; nothing was begun.
-            RunHeld: another process is at it.
+            RunHeld: another process is writing the run.
         """
         raised = raised_to(budget or {})
         if raised and not resume:
@@ -167,7 +167,7 @@ class Gate(Assembly):
         budget: Mapping[str, float] | None = None,
         by: str = "",
     ) -> Iterator[SyncGatedRun]:
-        """The same for code that is not async: an event loop in a thread of its own carries the calls out."""
+        """The same for code that is not async: an event loop in its own thread carries out the calls."""
         from anyio.from_thread import start_blocking_portal
 
         with (
@@ -178,12 +178,12 @@ class Gate(Assembly):
 
 
 class GatedRun:
-    """A run that another agent's loop makes the moves of.
+    """A run whose moves another agent's loop makes.
 
     Attributes:
         id: the run's id.
-        actions: what its gate knows to do, by name.
-        loop: the event loop that it lives in; it is used from there.
+        actions: the gate's actions, by name.
+        loop: the event loop that it lives in; use it from there.
     """
 
     def __init__(
@@ -198,48 +198,48 @@ class GatedRun:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, or stands still."""
+        """Whether it has ended or is paused."""
         return self._hosted.outcome is not None
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended, or why it stands still.
+        """How it ended, or why it is paused.
 
         Raises:
-            BadInput: it goes on.
+            BadInput: it is still running.
         """
         if self._hosted.outcome is None:
             raise BadInput(f"the run {self.id} goes on: how it ended is known once its block has")
         return self._hosted.outcome
 
     def within_its_loop(self) -> bool:
-        """Whether whoever asks is carried out by the run's own event loop, where waiting would hold it up."""
+        """Whether the caller runs in the run's own event loop, where blocking would hold it up."""
         try:
             return asyncio.get_running_loop() is self.loop
         except RuntimeError:
             return False
 
     def events(self) -> AsyncGenerator[Happened]:
-        """What happens from now on, as it happens, until the block has ended; for another task to watch.
+        """Yield what happens from now on, until the block has ended; for another task to watch.
 
-        Whoever watches slowly does not hold up the run, and misses nothing.
+        A slow reader does not hold up the run, and misses nothing.
         """
         return self._watch()
 
     async def think(
         self, text: str, *, reasoning: str = "", usage: Usage | None = None, kind: StepKind = "solve"
     ) -> Thought[str]:
-        """Have monitors read what the agent's own model has said; it becomes part of the trace.
+        """Have monitors read what the agent's own model has said, and record it in the trace.
 
         Args:
             text: what it said.
-            reasoning: its readable reasoning, where it gives any.
-            usage: what it cost; counted against the task's budget. A guess from the length if None.
+            reasoning: its readable reasoning, if any.
+            usage: what it cost; counted against the task's budget. None means a guess from the length.
             kind: what sort of step it was.
 
         Raises:
             StepRefused: oversight withholds it; the message is for the agent.
-            BadInput: it is no text.
+            BadInput: it is not a text.
         """
         for said in (text, reasoning):
             if not isinstance(said, str):
@@ -256,13 +256,13 @@ class GatedRun:
         because: Sequence[Reference[Any]] = (),
         predicted: Any = None,
     ) -> Observation[Any]:
-        """Do one thing, once it is cleared; arguments that are references keep where they came from.
+        """Perform one action once it is cleared; arguments that are references keep their provenance.
 
         Raises:
-            ActionError: the leaf says whether it was refused, failed, or may have happened; its message is for the
+            ActionError: the subclass says whether it was refused, failed, or may have happened; its message is for the
                 agent.
-            RunEnding: the run is over, or stands still.
-            BadInput: there is no name, or there are no arguments by name.
+            RunEnding: the run is over, or paused.
+            BadInput: the action is not given by name, or its arguments are not.
         """
         _must_name(action, arguments)
         move = planning.acting(action, arguments, because=because, predicted=predicted)
@@ -274,7 +274,7 @@ class GatedRun:
         return await self._hosted.drive(planning.propose(plan))
 
     async def carry_out(self, plan: Plan, review: Review | None = None) -> dict[str, Observation[Any]]:
-        """Perform a plan; each action is cleared again, with its real arguments."""
+        """Perform a plan; each action is cleared again with its real arguments."""
         return await self._hosted.drive(planning.carry_out(plan, review))
 
     async def ask(self, question: str, *about: Any, returns: Any = str) -> Reference[Any]:
@@ -282,15 +282,15 @@ class GatedRun:
         return await self._hosted.drive(planning.ask(question, *about, returns=returns))
 
     async def note(self, text: str, *, partial: Any = None) -> None:
-        """Write something into the trace; `partial` is what the run answers if it is cut short."""
+        """Write a note into the trace; `partial` is the run's answer if it is cut short."""
         await self._hosted.drive(planning.note(text, partial=partial))
 
     async def drive(self, moves: Planning[T]) -> T:
-        """Let one of our planners do a part: its steps are asked of this gate's backends."""
+        """Let a planner of this project do a part; its steps are asked of this gate's backends."""
         return await self._hosted.drive(moves)
 
     def answer(self, answer: Any) -> None:
-        """Say what the run answers; it is checked and read when the block ends.
+        """Set the run's answer; it is checked, and read by monitors, when the block ends.
 
         Raises:
             BadInput: it cannot be recorded.

@@ -1,11 +1,11 @@
-"""What planners are written with: typed generators that yield moves and give back what they were sent.
+"""What planners are written with: typed generators that yield a move and return its result.
 
     def plan(task: Task) -> Planning[str]:
         understanding = yield from think("understand", task.prompt, returns=Understanding)
         options = yield from together(*(think("propose", understanding, returns=Option) for _ in range(3)))
         ...
 
-Each gives what came of its move; `x = yield from think(..., returns=Model)` is typed.
+The result is typed: `x = yield from think(..., returns=Model)` makes `x` a `Thought[Model]`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def think(
     Args:
         kind: what sort of step; also names the template unless `prompt` does.
         inputs: all that the step may see.
-        returns: type of the value wanted; anything else a model says is discarded and drawn again.
+        returns: type of the value wanted; any other answer is discarded and drawn again.
         instruction: what to do, in the planner's own words. Text from elsewhere goes into `inputs`.
         prompt: name of a template.
         sampling: how samples become one answer.
@@ -105,8 +105,8 @@ def think(
 
     Raises:
         StepFailed: no acceptable answer within the sampling's cap.
-        TypeError: `sampling` or `options` is none.
-        ValueError: `options` asks for what no model can do.
+        TypeError: `sampling` is not a policy, or `options` is not an `Options`.
+        ValueError: `options` asks for something that no model can do.
     """
     if sampling is not None and not hasattr(sampling, "decide"):
         raise TypeError(f"`sampling` is a policy, such as majority(3), not {sampling!r}")
@@ -149,9 +149,9 @@ def together(first: Planning[A], second: Planning[B], third: Planning[C], /) -> 
 @overload
 def together(*branches: Planning[T]) -> Planning[tuple[T, ...]]: ...
 def together(*branches: Planning[Any]) -> Planning[tuple[Any, ...]]:
-    """Run sub-planners at the same time and give their results in the order they stand here.
+    """Run sub-planners at the same time and return their results in the order of the arguments.
 
-    All branches end first; then the error of the first failed branch, by place, is raised.
+    All branches end first; then the error of the first failed branch, in that order, is raised.
     """
     move = Together(list(branches))
     del branches  # so that branches that have ended do not stay in memory until all have
@@ -172,10 +172,10 @@ def act(
     because: Sequence[Reference[Any]] = (),
     predicted: Any = None,
 ) -> Planning[Observation[Any]]:
-    """Do one thing; it is reviewed as a plan of one action first.
+    """Perform one action; it is reviewed as a plan of one action first.
 
     Raises:
-        ActionError: the leaf says whether it was refused, failed, or may have happened.
+        ActionError: the subclass says whether it was refused, failed, or may have happened.
     """
     observation = yield acting(action, arguments, because=because, predicted=predicted)
     return cast("Observation[Any]", observation)
@@ -198,14 +198,14 @@ def acting(
 
 
 def undo(done: Observation[Any] | str, action: str = "") -> Planning[Observation[Any]]:
-    """Undo what was done; an action of its own, which is cleared like any other.
+    """Undo an action. The undo is an action itself, and is cleared like any other.
 
     Args:
-        done: what an action gave back, or the key of one, as `error.data["undo"]` offers it.
-        action: the action that undoes it, where only the key is given.
+        done: the action's observation, or its key, as `error.data["undo"]` offers it.
+        action: name of the action that undoes it, if only the key is given.
 
     Raises:
-        ActionError: the leaf says whether undoing it was refused, failed, or may have happened.
+        ActionError: the subclass says whether the undo was refused, failed, or may have happened.
     """
     key, name = (done, action) if isinstance(done, str) else (done.key, action or done.undo)
     if not name:
@@ -215,12 +215,13 @@ def undo(done: Observation[Any] | str, action: str = "") -> Planning[Observation
 
 
 def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Observation[Any]]]:
-    """Perform a plan in the order its references ask for; independent parts go at the same time.
+    """Perform a plan in the order that its references imply; independent parts run at the same time.
 
-    Each action is cleared again, with its real arguments. What cannot be done does not stop what does not depend on
-    it: every node has an observation, whose `status` says what became of it and whose value raises unless
-    it was performed. Where the task says so, what was done before a failure is undone, the last of it first; `undone`
-    says what became of that. What still stands, or may, keeps what it rests on, unless a person is asked about each.
+    Each action is cleared again, with its real arguments. One that is not performed stops only those that depend on it.
+    Every node has an observation: its `status` says what became of it, and its value raises unless it was performed.
+
+    If the task says so, what was done before a failure is undone, the last first; `undone` says what became of that.
+    An action on which something rests that still stands, or may, is kept, unless a person is asked about each.
     """
     parts = yield from together(
         *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())
@@ -296,13 +297,13 @@ def ask(question: str, *about: Any) -> Planning[Reference[str]]: ...
 @overload
 def ask(question: str, *about: Any, returns: type[T]) -> Planning[Reference[T]]: ...
 def ask(question: str, *about: Any, returns: Any = str) -> Planning[Reference[Any]]:
-    """Ask the user for a missing fact; the run pauses when nobody is there to answer."""
+    """Ask the user for a missing fact; the run pauses if nobody is there to answer."""
     answer = yield Ask(question, returns, about)
     return cast("Reference[Any]", answer)
 
 
 def note(text: str, *, partial: Any = None) -> Planning[None]:
-    """Write something into the trace; `partial` is what the run answers if it is cut short from here on."""
+    """Write a note into the trace; `partial` is the run's answer if it is cut short from here on."""
     yield Note(text, partial)
 
 
@@ -321,15 +322,15 @@ def best_of(
     flags: tuple[Check, ...] = (),
     **asked: Any,
 ) -> Planning[Thought[Any]]:
-    """Ask a step for n answers, have a judge mark each by itself, and give the one with the highest mark.
+    """Draw n answers to a step, have a judge mark each by itself, and return the one with the highest mark.
 
-    The answers are samples of one step, so they share its prompt. Each different one is marked in a step of its own:
-    a judge that sees several at once prefers places (Zheng et al. 2023, arXiv 2306.05685). An answer whose judge fails
-    is out. Of equal marks the first counts. The thought's confidence is its mark over 10: the judge's
-    opinion, not a probability.
+    The answers are samples of one step, so they share its prompt. Each different answer is marked in a step of its
+    own, since a judge that sees several at once prefers certain positions (Zheng et al. 2023, arXiv 2306.05685). An
+    answer whose judge fails is dropped. Of equal marks the first wins. The thought's confidence is its mark over 10:
+    the judge's opinion, not a probability.
 
     Args:
-        n: how many acceptable answers; fewer when 2 n samples hold no more.
+        n: how many acceptable answers; fewer if 2 n samples have no more.
         kind: what sort of step.
         inputs: what the step may see; the judge sees it too, and the answer after it.
         rubric: what a good answer is, for the judge; the planner's own words.

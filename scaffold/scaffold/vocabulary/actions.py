@@ -1,4 +1,4 @@
-"""What can be done to the world, and what it gave back."""
+"""Actions: what they declare, what they are told, and what they return."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
         parameters: JSON Schema of its arguments.
         effect: what it does to the world.
         cost: what one call costs, in US dollars; counts towards stakes and what a refusal saved.
-        trusted: whether what it gives back is inside our trust; else it is tainted.
+        trusted: whether its result is trusted; otherwise it is tainted.
         identity: names of the arguments that say *which* thing is acted on: one effect each.
         idempotency: what the target promises about repeated calls.
-        timeout_s: seconds after which the outcome is called unknown.
-        limits: the most that it may be done, as a task's `limits` say it.
+        timeout_s: seconds after which the outcome counts as unknown.
+        limits: the most that it may be done, in the form of a task's `limits`.
         preview: whether it can say beforehand what a call would do.
-        undo: name of the action that undoes it; empty when nothing does.
-        credentials: names of what it is told at the moment of the call, and nobody else ever is.
+        undo: name of the action that undoes it; empty if there is none.
+        credentials: names of the secrets that it alone receives, at the moment of the call.
 
     Raises:
-        ValueError: no effect or no idempotency is called so: a word misspelt would pass for something milder. Its cost
-            or its time is none: a cost below nothing, or NaN, would make any budget do.
+        ValueError: the effect or idempotency is unknown (a misspelling could pass for something milder), or the cost or
+            timeout is not a valid number (a negative or NaN cost would fit any budget).
     """
 
     name: str
@@ -72,9 +72,10 @@ def _is_number(said: object) -> bool:
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """Marks a parameter that is no argument: `token: Annotated[str, Credential("BANK_TOKEN")]`.
+    """Marks a parameter that receives a secret: `token: Annotated[str, Credential("BANK_TOKEN")]`.
 
-    The action is told the credential of that name at the moment of the call; planners, reviewers and the trace are not.
+    It is not an argument. The action receives the secret at the moment of the call; planners, reviewers and the trace
+    never do.
     """
 
     name: str
@@ -94,9 +95,9 @@ class Call(msgspec.Struct, frozen=True):
         run: the run that performs it.
         key: idempotency key; the same for every attempt at this one effect.
         attempt: 1 for the first.
-        credentials: what the action declares, by name: `call.credentials["BANK_TOKEN"]`.
-        epoch: grows each time another process takes over the run, where several machines share runs; else 0. A target
-            that refuses a lower one than it has seen for a run is safe from a process that was paused and comes late.
+        credentials: the secrets that the action declares, by name: `call.credentials["BANK_TOKEN"]`.
+        epoch: grows each time another process takes over the run, if several machines share runs; else 0. A target that
+            refuses a lower epoch than it has seen for a run is safe from a process that was paused and acts late.
     """
 
     run: str
@@ -107,13 +108,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Observation(Reference[T_co]):
-    """What an action gave back; its value can be read only when the action was performed.
+    """What an action returned; its value can be read only if the action was performed.
 
     Attributes:
-        undo: name of the action that undoes it, where there is one and it was performed.
-        undone: what became of undoing it, where `carry_out` did; empty when it did not.
-        due: it was not performed, and the task says that what its plan has done is to be undone: by itself (`always`),
-            or where a person says so (`ask`).
+        undo: name of the action that undoes it, if there is one and it was performed.
+        undone: what became of undoing it, if `carry_out` tried; else empty.
+        due: set if it was not performed and the task says to undo what its plan has done: `always`, or `ask` a person
+            first.
     """
 
     __slots__ = ("action", "due", "key", "reason", "status", "undo", "undone")
@@ -141,10 +142,10 @@ class Observation(Reference[T_co]):
 
     @property
     def value(self) -> T_co:
-        """What came back.
+        """The result.
 
         Raises:
-            ActionError: the leaf that says why there is nothing to read.
+            ActionError: the subclass says why there is none.
         """
         if self.status == "performed":
             return self._value

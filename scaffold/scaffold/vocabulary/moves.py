@@ -34,7 +34,7 @@ StepKind = Literal[
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a step is asked; None leaves it to the engine.
+    """How a step is asked; None leaves the choice to the engine.
 
     Attributes:
         max_tokens: most tokens of one sample.
@@ -57,11 +57,11 @@ class Think(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: what sort of step.
-        inputs: what it may see; references keep where they came from.
+        inputs: what it may see; references keep their provenance.
         returns: the type of its value.
         instruction: what to do, in the planner's own words; never text from elsewhere.
-        prompt: name of the template; the kind's own when empty.
-        sampling: how samples become one answer; the run's own when None.
+        prompt: name of the template; the kind's own if empty.
+        sampling: how samples become one answer; the run's own if None.
         to: the role of the backend that answers.
         options: how it is asked.
     """
@@ -77,22 +77,22 @@ class Think(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Together(msgspec.Struct, frozen=True):
-    """Run sub-planners at the same time; all end before the results, or the error of the lowest, are sent.
+    """Run sub-planners at the same time; all end before the results, or the error of the lowest key, are sent.
 
-    The list is taken over by whoever drives the planner.
+    The driver of the planner takes over the list.
     """
 
     branches: list[Generator[Move, Any, Any]]
 
 
 class Propose(msgspec.Struct, frozen=True):
-    """Have the whole plan read before any of it is done."""
+    """Have monitors read the whole plan before any of it is done."""
 
     plan: Plan
 
 
 class Act(msgspec.Struct, frozen=True):
-    """Do one thing; cleared first. `plan` is the key under which its plan was proposed, if it was."""
+    """Perform one action, once cleared. `plan` is the key under which its plan was proposed, if it was."""
 
     planned: Planned
     plan: str = ""
@@ -107,7 +107,7 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Write something into the trace; `partial` is what the run answers if it is cut short from here on."""
+    """Write a note into the trace; `partial` is the run's answer if it is cut short from here on."""
 
     text: str
     partial: Any = None
@@ -118,15 +118,15 @@ Planning: TypeAlias = Generator[Move, Any, T]
 
 
 class Thought(Reference[T_co]):
-    """What a step gave.
+    """The result of a step: its value and where it came from.
 
     Attributes:
         key: the step's key.
         text: the answer as the model wrote it.
         reasoning: its readable reasoning.
         confidence: the winner's share of the votes that counted, between 0 and 1.
-        candidates: all accepted answers, where the step was sampled by `several`.
-        shown: how much of the reasoning behind it could be read; empty where there was no sign of any.
+        candidates: all accepted answers, if the step was sampled by `several`.
+        shown: how much of the reasoning behind it could be read; empty if there was no sign of any.
     """
 
     __slots__ = ("candidates", "confidence", "key", "reasoning", "shown", "text")
@@ -158,7 +158,7 @@ class Review(msgspec.Struct, frozen=True):
     Attributes:
         key: the proposal's key; `carry_out` names it.
         allowed: whether the plan as a whole may be carried out.
-        objections: what stands against it.
+        objections: what oversight has against it.
     """
 
     key: str

@@ -21,7 +21,7 @@ UNDOES = "$undoes"
 
 
 class Later:
-    """A reference to what a planned action will give back: not known yet."""
+    """A reference to the future result of a planned action."""
 
     __slots__ = ("_of", "path")
 
@@ -31,11 +31,11 @@ class Later:
 
     @property
     def node(self) -> str:
-        """Id of the action; an action may be given its id later than this reference is made."""
+        """Id of the action, which may be assigned after this reference is made."""
         return _id(self._of)
 
     def __getitem__(self, part: str | int) -> Later:
-        """Refer to one field of the result to come."""
+        """Refer to one field of the future result."""
         return Later(self._of, (*self.path, part))
 
     def __repr__(self) -> str:
@@ -52,12 +52,12 @@ class Planned:
     Attributes:
         action: the action's name.
         arguments: bare values, references, or `Later` for results not known yet.
-        id: the node's name within its plan; given by the plan when left empty.
+        id: the node's name within its plan; assigned by the plan if empty.
         because: references to the thoughts this action rests on.
         predicted: the consequence expected, in words or as a value to compare with.
 
     Raises:
-        PlanError: what stands for the action's name is none.
+        PlanError: the action is not given by name.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class Planned:
         self.predicted = predicted
 
     def __getitem__(self, part: str | int) -> Later:
-        """Refer to one field of what this action will give back."""
+        """Refer to one field of this action's future result."""
         return Later(self, (part,))
 
     @property
     def result(self) -> Later:
-        """Refer to all that this action will give back."""
+        """Refer to the whole of this action's future result."""
         return Later(self)
 
     @property
     def after(self) -> tuple[str, ...]:
-        """Ids of the nodes that must have been performed before."""
+        """Ids of the nodes that must be performed before."""
         return tuple(map(_id, self._after))
 
     def needs(self) -> frozenset[str]:
@@ -139,7 +139,7 @@ class Plan:
     """Actions to take, in an order that their references and `after` imply.
 
     Raises:
-        PlanError: two nodes share an id, a reference names no node, or the references run in a circle.
+        PlanError: two nodes share an id, a reference names no node, or the references form a cycle.
     """
 
     def __init__(self, actions: Sequence[Planned] = (), *, reason: str = "") -> None:

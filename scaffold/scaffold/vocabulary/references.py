@@ -1,8 +1,8 @@
-"""Provenance: where a value came from travels in references, never in Python values.
+"""Provenance: where a value came from. It travels in references, never in Python values.
 
-A reference is a Thought, an Observation, a task input, a part of one (`thought["account"]`) or what
-`apply` made from several. Code that unwraps a reference and passes the bare value on loses nothing:
-an argument without a reference is taken to depend on everything its generator has been told.
+A reference is a Thought, an Observation, a task input, a part of one (`thought["account"]`), or what `apply` made from
+several. Code may safely unwrap a reference and pass on the bare value: an argument without a reference is taken to
+depend on everything its generator has been told.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NOWHERE = Provenance()
 
 
 class Reference(Generic[T_co]):
-    """A value together with where it came from."""
+    """A value together with its provenance."""
 
     __slots__ = ("_value", "provenance")
 
@@ -55,7 +55,7 @@ class Reference(Generic[T_co]):
 
     @property
     def value(self) -> T_co:
-        """The bare value; passing it on makes it depend on all this generator was told."""
+        """The bare value; where it is passed on, it depends on all that this generator was told."""
         return self._value
 
     def __getitem__(self, part: str | int) -> Reference[Any]:
@@ -74,11 +74,11 @@ def _part(value: Any, part: str | int) -> Any:
 
 
 def apply(function: Callable[..., T], *references: Any) -> Reference[T]:
-    """Run ordinary code on references and keep the union of where its inputs came from.
+    """Run ordinary code on references; the result has the union of their provenance.
 
-    References that the function itself holds (in a closure, a default, a bound object) are inputs too;
-    other values in it are the planner's own code. Bare values among the inputs are constants of that code only if no
-    reference could have shaped them; to be safe the result then also depends on the generator's history.
+    References that the function itself holds (in a closure, a default, a bound object) count as inputs too; other
+    values in it are the planner's own code. If some inputs are bare values, which a reference may have shaped, the
+    result also depends on the generator's history.
     """
     provenance = union(provenance_of(value, NOWHERE) for value in _held_by(function))
     whole = bool(references)

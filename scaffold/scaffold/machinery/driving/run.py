@@ -56,25 +56,24 @@ _ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": boo
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """How a run ended, or why it stands still.
+    """How a run ended, or why it is paused.
 
     Attributes:
         run: the run's id.
         status: `solved`, `failed`, `stopped`, or why it is paused.
-        answer: what the planner answered; when it was cut short, what it had so far.
+        answer: the planner's answer; if it was cut short, its partial answer.
         reason: why it is not solved.
         usage: tokens and dollars of the work and of oversight.
         steps: steps answered for the work.
         actions: what became of each action.
-        verdicts: verdicts that said more than `allow`.
+        verdicts: verdicts stricter than `allow`.
         saved: actions that the gate refused, and their declared cost in dollars.
         trace: where the trace is.
-        repaired: what was mended when the run was opened.
-        seconds: how long the run has been active, over all its resumes; waiting for people does not count.
+        repaired: what was repaired when the run was opened.
+        seconds: how long the run has been active, over all resumes, without waiting for people.
         reasoning: how much of the reasoning could be read, and was.
-        overseers: what each monitor has cost, by its name.
-        undoable: what was done and can be undone: for each action's key, in the order in which they were done, the
-            action that undoes it.
+        overseers: what each monitor has cost, by name.
+        undoable: for the key of each action that can be undone, in the order performed, the action that undoes it.
     """
 
     run: str
