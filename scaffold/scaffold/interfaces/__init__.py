@@ -1,8 +1,8 @@
-"""The five Protocols that everything pluggable keeps to, and what the engine is given from outside.
+"""The five Protocols of everything pluggable: Backend, Monitor, Action, Approver and Journal.
 
-They are Backend, Monitor, Action, Approver and Journal. Beside each stand smaller Protocols, which one of its kind may
-keep to as well: a backend that `Prepares`, a monitor that `Folds`, a journal that `Leases`. `isinstance` finds them.
-Each of the five has a file here, with all that belongs to it.
+Each has a file here, with smaller, optional Protocols that its kind may implement too: a backend that `Prepares`, a
+monitor that `Folds`, a journal that `Leases`. `isinstance` detects them. `Surroundings` is what a run takes from
+outside.
 """
 
 from __future__ import annotations

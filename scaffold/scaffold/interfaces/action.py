@@ -1,4 +1,4 @@
-"""What changes the world, and where the names of its secrets lead."""
+"""What acts on the world, and where its credentials are found."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class Action(Protocol):
     """A typed callable on the world with a declared effect.
 
-    `perform` redeems the clearance on the canonical bytes of its arguments before it does anything else, so that it
-    cannot be called past the gate. It raises `NotPerformed` when it is certain that nothing happened; any
-    other exception means that the outcome is unknown, unless the effect is `read`.
+    `perform` first redeems the clearance on the canonical bytes of its arguments, so that it cannot be called past the
+    gate. It raises `NotPerformed` if it is certain that nothing happened; any other exception means that the outcome is
+    unknown, unless the effect is `read`.
     """
 
     spec: ActionSpec
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Check arguments against the schema and give them as JSON values.
+        """Check arguments against the schema and return them as JSON values.
 
         Raises:
             ValueError: they do not fit; the message says which and why.
@@ -34,7 +34,7 @@ class Action(Protocol):
         ...
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
-        """Do it."""
+        """Perform the action."""
         ...
 
 
@@ -43,39 +43,39 @@ class Reconciles(Protocol):
     """An action that can ask its target whether a call had its effect."""
 
     async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
-        """Say whether it happened, and what it gave back."""
+        """Return whether it happened, and its result."""
         ...
 
 
 @runtime_checkable
 class Previews(Protocol):
-    """An action that can say what a call would do, without doing it; it is asked to where `spec.preview` is set."""
+    """An action that can say what a call would do, without doing it; asked if `spec.preview` is set."""
 
     async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
-        """Say what would happen, as a JSON value for reviewers and people."""
+        """Return what would happen, as a JSON value for reviewers and people."""
         ...
 
 
 @runtime_checkable
 class Undoes(Protocol):
-    """An action that brings the one that undoes it, if any; `spec.undo` names that one."""
+    """An action that may come with another that undoes it; `spec.undo` names that one."""
 
     undoing: Action | None
 
 
 @runtime_checkable
 class ActionSource(Protocol):
-    """Something outside that brings actions, and has to be started before they are performed, such as an MCP server.
+    """An outside source of actions that must be started before they are performed, such as an MCP server.
 
     What its actions declare is known before it is started, and does not change while it lives. One instance serves many
-    runs. `prepare` starts it unless it runs; `close` ends it and all it started, and may be called twice.
+    runs. `prepare` starts it unless it is running; `close` ends it and all it started, and may be called twice.
     """
 
     def actions(self) -> Sequence[Action]:
-        """What it brings.
+        """The actions it brings.
 
         Raises:
-            BadInput: it is not known what that is; the message names the cure.
+            BadInput: they are not known; the message says what to do.
         """
         ...
 
@@ -83,8 +83,8 @@ class ActionSource(Protocol):
         """Start it; see `Prepares`.
 
         Raises:
-            BadInput: it cannot be started, or is not what it was said to be.
-            Unavailable: it is not there now.
+            BadInput: it cannot be started, or is not what was declared.
+            Unavailable: it cannot be reached now.
         """
         ...
 
@@ -97,22 +97,22 @@ class FindsCredentials(Protocol):
     """Where credentials are found."""
 
     def read(self, name: str) -> str:
-        """A credential as it is now.
+        """Return a credential's current value.
 
         Raises:
-            BadInput: it is not there; the message says where it was looked for.
+            BadInput: it is missing; the message says where it was looked for.
         """
         ...
 
 
 @runtime_checkable
 class TakesCredentials(Protocol):
-    """A source of actions that needs credentials itself, before it can be started."""
+    """A source of actions that needs credentials before it can be started."""
 
     def take_credentials(self, credentials: FindsCredentials) -> None:
-        """Be told where they are found; called before each `prepare`.
+        """Receive where they are found; called before each `prepare`.
 
         Raises:
-            BadInput: it runs already, with those that another agent finds elsewhere.
+            BadInput: it is already running with credentials that another agent finds elsewhere.
         """
         ...

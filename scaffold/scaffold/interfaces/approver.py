@@ -1,4 +1,4 @@
-"""Who is asked, and what is asked and answered."""
+"""Ways to reach a person, and what is asked and answered."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         id: names it in `scaffold approvals`.
         run: the run that asks.
         kind: an approval of a plan or an action, or a question.
-        digest: of what exactly is asked; an answer for another digest counts for nothing.
+        digest: of what exactly is asked; an answer with another digest does not count.
         expires: seconds since the epoch, after which an approval means no.
         title: one line.
-        detail: the exact call, the reasons, as JSON values.
-        needs: how many people have to approve.
-        approvers: who may, by name, each with the verifier line of their key, or nothing; nobody named: anybody may.
-            Of a question, those who may answer it through the inbox.
+        detail: the exact call and the reasons, as JSON values.
+        needs: how many people must approve.
+        approvers: who may approve, by name, each with the verifier line of their key, or an empty text; anybody if
+            empty. For a question, who may answer it through the inbox.
     """
 
     id: str
@@ -36,16 +36,16 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person says.
+    """A person's answer.
 
     Attributes:
         id: the question's id.
         digest: the question's digest.
         granted: for an approval.
         value: for a question, as text.
-        by: who.
-        comment: kept in the trace; of a no, told to the planner too, as what it was refused for.
-        scope: for a plan: its calls are approved with it, each as long as it is exactly as shown.
+        by: who answered.
+        comment: kept in the trace; the planner is told that of a no, too, as the reason for the refusal.
+        scope: for a plan: approves its calls too, each as long as it is exactly as shown.
         signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
     """
 
@@ -64,7 +64,7 @@ class Approver(Protocol):
     """A way to reach a person."""
 
     async def ask(self, question: Question) -> Answer | None:
-        """Ask; None means that nobody can be reached now, and the run goes on without or pauses."""
+        """Ask a person; None means that nobody can be reached now, and the run goes on without or pauses."""
         ...
 
 

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 class Backend(Protocol):
     """Something that answers a request with samples.
 
-    `generate` is always a stream. Each of the request's n samples has its own `index`, 0 to n-1, and ends with a
-    Delta that has `finish`; the last Delta of all has `usage`. Closing the iterator stops the work. A backend
-    retries what is worth retrying by itself, and raises a `BackendError` leaf for the rest:
-    `BackendUnavailable` ends the run, the others fail the step. It is used by many tasks at once.
-    `close` frees what it holds; it may be called twice.
+    `generate` always streams. Each of the request's n samples has its own `index`, 0 to n-1, and ends with a Delta that
+    has `finish`; the last Delta of all has `usage`. Closing the iterator stops the work. A backend does its own retries
+    and raises a subclass of `BackendError` for the rest: `BackendUnavailable` ends the run, the others fail the step.
+    Many tasks use it at once. `close` frees what it holds; it may be called twice.
     """
 
     profile: Profile
@@ -40,9 +39,9 @@ class Prepares(Protocol):
     """A backend that has to fetch or load something before it can answer."""
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
-        """Get ready; `say` is told what is going on and which fraction of it is done, 0 to 1.
+        """Get ready; calls `say` with what is going on and the fraction done, 0 to 1.
 
         Raises:
-            BadInput: it cannot be made ready; the message names the cure.
+            BadInput: it cannot be made ready; the message says what to do.
         """
         ...

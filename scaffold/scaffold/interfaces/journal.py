@@ -30,7 +30,7 @@ class Claim(msgspec.Struct, frozen=True):
         run: the run.
         owner: who holds it.
         epoch: counts claims; a journal refuses an older one.
-        repaired: what was mended on opening, in words; empty when nothing was.
+        repaired: what was repaired on opening, in words; empty if nothing was.
     """
 
     run: str
@@ -43,14 +43,14 @@ class Claim(msgspec.Struct, frozen=True):
 class Journal(Protocol):
     """Where a run's events are stored. One writer at a time; readers at any time.
 
-    `append` stores records in the order of its calls, of which one may come before an earlier one has returned; when
-    it returns, all that was handed over before is stored too. With `durable` it survives a loss of power. `read` gives
-    what was stored, in order, and changes nothing. The inbox holds
-    what people say to a run from outside; the holder of the claim turns it into events.
+    `append` stores records in the order of its calls, and may be called before an earlier call has returned; when it
+    returns, all earlier records are stored too. With `durable` they survive a loss of power. `read` yields what was
+    stored, in order, and changes nothing. The inbox holds people's answers to a run; the holder of the claim turns them
+    into events.
     """
 
     async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
-        """Take the right to write; mend a torn tail.
+        """Take the right to write; repair a torn tail.
 
         Raises:
             RunHeld: another process has it.
@@ -59,7 +59,7 @@ class Journal(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Give it back."""
+        """Give up the right to write."""
         ...
 
     async def append(self, claim: Claim, records: Sequence[Record], *, durable: bool) -> None:
@@ -72,7 +72,7 @@ class Journal(Protocol):
         ...
 
     def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
-        """Give the records after a sequence number."""
+        """Yield the records after a sequence number."""
         ...
 
     async def sign(self, claim: Claim, note: str) -> None:
@@ -80,11 +80,11 @@ class Journal(Protocol):
         ...
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into a run's inbox, in place of what the same person said to the same question."""
+        """Put an answer into a run's inbox, replacing the same person's answer to the same question."""
         ...
 
     def inbox(self, run: str) -> Sequence[Answer]:
-        """What lies in a run's inbox."""
+        """The answers in a run's inbox."""
         ...
 
     def location(self, run: str) -> str:
@@ -93,11 +93,11 @@ class Journal(Protocol):
 
 
 class KeptRuns(Journal, Protocol):
-    """A journal whose runs can be looked at, by the command and by reports."""
+    """A journal whose runs the command and reports can read."""
 
     @property
     def name(self) -> str:
-        """Where the runs are, for people; nothing in it is secret."""
+        """Where the runs are, for people; contains no secret."""
         ...
 
     def runs(self) -> list[str]:
@@ -105,10 +105,10 @@ class KeptRuns(Journal, Protocol):
         ...
 
     def find(self, name: str) -> str:
-        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+        """Return the run meant by an id, a unique beginning or ending of one, or `last`.
 
         Raises:
-            UnknownRun: none, or more than one, is meant.
+            UnknownRun: no run matches, or more than one.
         """
         ...
 
@@ -124,18 +124,18 @@ class KeptRuns(Journal, Protocol):
 
 @runtime_checkable
 class Leases(Protocol):
-    """A journal whose claims run out unless they are renewed, so that one can be lost while its owner lives."""
+    """A journal whose claims expire unless renewed, so that one can be lost while its owner lives."""
 
     def when_lost(self, claim: Claim, tell: Callable[[], None]) -> None:
-        """Have a function called once somebody else has taken over."""
+        """Call a function once somebody else has taken over."""
         ...
 
     async def confirm(self, claim: Claim) -> None:
-        """See that the claim has not been lost, at least not a moment ago: asked right before every effect.
+        """Check that the claim was not lost as of a moment ago; called right before every effect.
 
         Raises:
-            ClaimLost: it has.
-            JournalFailed: nobody can tell.
+            ClaimLost: it was.
+            JournalFailed: this cannot be told.
         """
         ...
 
@@ -146,7 +146,7 @@ class Holder(msgspec.Struct, frozen=True):
     Attributes:
         run: the run.
         key: where in that run.
-        how: it was `performed`, nobody can tell (`unknown`), or the run is at it (`under way`).
+        how: it was `performed`, nobody can tell (`unknown`), or the run is still doing it (`under way`).
         because: what else is known, in words.
     """
 
@@ -160,21 +160,21 @@ class Holder(msgspec.Struct, frozen=True):
 class HoldsIdentities(Protocol):
     """A journal that knows what its runs act on, so that no two of them act on the same thing.
 
-    `hold` is one step between all processes, and what it gives outlives the process. What is held stays held until it
-    is given back, or its holder is seen to have done nothing: an action that may have happened keeps it.
+    `hold` is atomic across processes, and outlives the process. A thing stays held until it is given back, or its
+    holder is seen to have done nothing; an action that may have happened keeps it.
     """
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Who else holds it; None when nobody does.
+        """Return who else holds it; None if nobody does.
 
         Raises:
-            BadInput: that cannot be told, and will not be by waiting: the action is refused.
-            JournalFailed: it cannot be told now: the run is paused, to be resumed.
+            BadInput: this cannot be told, and waiting will not help: the action is refused.
+            JournalFailed: this cannot be told now: the run is paused, to be resumed.
         """
         ...
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Hold it for the action at a key; gives who does already, and then it is not ours. It raises as `holder`."""
+        """Hold it for the action at a key, or return who already does; raises as `holder`."""
         ...
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
@@ -187,18 +187,18 @@ class HoldsForTheGone(Protocol):
     """A journal that still knows what a run acted on once the run's trace is gone."""
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
-        """Take a person's word on the action at a key of such a run; gives whether it held anything.
+        """Take a person's word on the action at a key of such a run; returns whether it held anything.
 
         Raises:
-            BadInput: that cannot be told, and will not be by waiting.
-            JournalFailed: it cannot be told now.
+            BadInput: this cannot be told, and waiting will not help.
+            JournalFailed: this cannot be told now.
         """
         ...
 
 
 @runtime_checkable
 class Witness(Protocol):
-    """Keeps signed heads where whoever can write to the run's folder cannot, so that a rollback shows.
+    """Keeps signed heads out of reach of those who can write to the run's folder, so that a rollback shows.
 
     A head is kept before what it stands for goes on: an irreversible action, a pause, the end.
     """

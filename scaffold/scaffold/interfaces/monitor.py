@@ -1,4 +1,4 @@
-"""What reads the trace and reviews plans, and what it is handed to do so."""
+"""What reviews plans, steps and actions, and what it is given to do so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TraceView(Protocol):
 
     @property
     def state(self) -> Any:
-        """This monitor's own fold over the trace, when it has one; else None."""
+        """This monitor's own fold over the trace, if it has one; else None."""
         ...
 
     @property
@@ -54,9 +54,9 @@ class Elsewhere(msgspec.Struct, frozen=True):
     Attributes:
         run: which run.
         key: where in that run.
-        at: when it was begun, or proposed if it was not begun yet, in seconds since the epoch.
+        at: when it began, or was proposed if it has not begun, in seconds since the epoch.
         action: its name.
-        arguments: its arguments; None when they are withheld.
+        arguments: its arguments; None if they are withheld.
     """
 
     run: str
@@ -68,9 +68,9 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class LooksAround(Protocol):
-    """A view that can tell the time, and what other runs did. A verdict that rests on either says what it was.
+    """A view that knows the time, and what other runs did. A verdict that depends on either says what it was.
 
-    A recorded verdict is final across resumes, so a run that is resumed decides the same whatever has changed since.
+    A recorded verdict is final across resumes, so a resumed run decides the same whatever has changed since.
     """
 
     def now(self) -> float:
@@ -78,10 +78,10 @@ class LooksAround(Protocol):
         ...
 
     async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
-        """What all runs did, this one included, from a time on.
+        """What all runs did from a time on, including this one.
 
         Raises:
-            BadInput: the journal cannot be looked through, or a run in it is damaged.
+            BadInput: the journal cannot be searched, or a run in it is damaged.
         """
         ...
 
@@ -91,12 +91,12 @@ class ReviewContext(Protocol):
 
     @property
     def stakes(self) -> Stakes:
-        """How much depends on it."""
+        """How much depends on the subject."""
         ...
 
     @property
     def random(self) -> random.Random:
-        """Seeded by run and key, so that what was sampled is sampled again on resume."""
+        """A random source seeded by run and key, so that a resume draws the same."""
         ...
 
     async def think(
@@ -109,36 +109,36 @@ class ReviewContext(Protocol):
         to: str = "judge",
         options: Options | None = None,
     ) -> Thought[Any]:
-        """Ask a model: an ordinary step, recorded, in oversight's own ledger.
+        """Ask a model: an ordinary recorded step, in oversight's own ledger.
 
         Raises:
-            StepFailed: there is no acceptable answer. Letting it through is right: it becomes status `error`.
+            StepFailed: there is no acceptable answer. Do not catch it: the verdict then gets status `error`.
         """
         ...
 
 
 @runtime_checkable
 class Monitor(Protocol):
-    """Reads one subject, with a view of the trace, and says a Verdict.
+    """Reads one subject, with a view of the trace, and returns a Verdict.
 
-    `review` may be cancelled at `spec.timeout_s`. It says what it found; it never acts. Raising, taking too
-    long or returning something else is recorded as such and never counts as a pass. One instance serves many runs:
-    what it must remember of a run is a fold (`Folds`), never an attribute.
+    It reports what it found and never acts. `review` may be cancelled at `spec.timeout_s`. Raising, timing out or
+    returning something else is recorded as such and never counts as a pass. One instance serves many runs: what it must
+    remember of a run is a fold (`Folds`), never an attribute.
     """
 
     spec: MonitorSpec
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Read one subject."""
+        """Review one subject."""
         ...
 
 
 @runtime_checkable
 class ChecksTask(Protocol):
-    """A monitor that can tell before the run that a task does not fit it."""
+    """A monitor that can check before the run that a task fits it."""
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Raise TaskError, with the path of the fault, when the task cannot be monitored as it says."""
+        """Raise TaskError, with the path of the fault, if the task cannot be monitored as it says."""
         ...
 
 
@@ -146,8 +146,8 @@ class ChecksTask(Protocol):
 class Folds(Protocol):
     """A monitor whose state is a fold over the trace, rebuilt on resume.
 
-    Reviewing does not change the state. Where several monitors have one plain function as their `fold` (a static
-    method), and want the same events, the run is followed once for all of them, and they are given one state.
+    Reviewing does not change the state. If several monitors have the same plain function as their `fold` (a static
+    method) and want the same events, it runs once for all of them, and they share one state.
 
     Attributes:
         folds: the kinds of event it wants; others are not decoded for it.
@@ -156,16 +156,16 @@ class Folds(Protocol):
     folds: frozenset[type[Event]]
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
-        """Give the state after one more event; state is None before the first."""
+        """Return the state after one more event; state is None before the first."""
         ...
 
 
 @runtime_checkable
 class FoldsBare(Protocol):
-    """A monitor that folds some kinds of event by their facts alone: it is given them without their content.
+    """A monitor that folds some kinds of event without their content.
 
     Attributes:
-        bare: these kinds. What prompts and answers hold need then not be decoded at every step.
+        bare: these kinds. Prompts and answers then need not be decoded at every step.
     """
 
     bare: frozenset[type[Event]]
@@ -173,10 +173,10 @@ class FoldsBare(Protocol):
 
 @runtime_checkable
 class Recalls(Protocol):
-    """A listener to events that, when a run is resumed, has to hear some of those from before.
+    """A listener to events that, on resume, must also hear some of the earlier ones.
 
     Attributes:
-        recalls: for each kind of event it wants, what takes in one from before, with its content's bytes.
+        recalls: for each kind of event it wants, the function called with an earlier one and its content's bytes.
     """
 
     recalls: Mapping[type[Event], Callable[[Event, bytes], None]]
@@ -184,13 +184,13 @@ class Recalls(Protocol):
 
 @runtime_checkable
 class Describes(Protocol):
-    """A monitor that knows better than its specification what an action is; all monitors of the run then read that.
+    """A monitor that corrects what an action's specification says, for all monitors of the run.
 
     The stakes follow it too. What the action itself promises (its schema, its effect in the trace) stays as declared.
     """
 
     def describe(self, spec: ActionSpec) -> ActionSpec:
-        """Give what monitors are to read of an action; `x-role` in an argument's schema says its role."""
+        """Return the specification that monitors are to read; `x-role` in an argument's schema gives its role."""
         ...
 
 
@@ -211,8 +211,8 @@ class ReadsStreams(Protocol):
     """A monitor that reads reasoning and answers while they are generated."""
 
     def open(self, step: Subject, view: TraceView, context: ReviewContext) -> StreamSession:
-        """Begin with a step: `step.step` says what is asked, and of whom; there is no answer yet.
+        """Begin to read a step: `step.step` says what is asked, and of whom; there is no answer yet.
 
-        A step that is drawn again is opened anew.
+        A step that is drawn again is opened again.
         """
         ...

@@ -19,7 +19,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Seconds that never go backwards."""
         ...
 
 
@@ -31,13 +31,13 @@ class HostClock:
 
 
 class Surroundings(msgspec.Struct, frozen=True, eq=False):
-    """What a run takes from outside itself, so that tests can hand it something else.
+    """What a run takes from outside itself, so that tests can replace it.
 
     Attributes:
         clock: tells the time.
-        random: for run ids and salts; unpredictable unless a test says otherwise.
+        random: for run ids and salts; unpredictable unless a test replaces it.
         reach: called at each named point of a transition, such as `action.intent:after`.
-        look_s: how often whoever waits for a person looks into the run's inbox.
+        look_s: how often a run that waits for a person looks into its inbox.
     """
 
     clock: Clock = msgspec.field(default_factory=HostClock)

@@ -1,9 +1,9 @@
-"""What ships for testing planners, monitors, backends and whole runs without a model.
+"""Tools to test planners, monitors, backends and whole runs without a model.
 
     backend = Scripted({"solve": "42"})
     outcome = Scaffold(planner=mine, backends={"default": backend}, monitors=[]).solve_sync(Task(prompt="..."))
 
-For parts of one's own, `docs/extending.md` says which kit is for what.
+`docs/extending.md` says how to test parts of your own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The conformance kit for backends: what every backend has to do, as tests that anybody's can be put to.
+"""The conformance kit for backends: tests that every backend must pass.
 
     # test_mine.py
     from scaffold.testing.backend_conformance import BackendConformance
@@ -7,11 +7,11 @@
         def make(self) -> Backend:
             return Mine("tiny")
 
-pytest then runs every check on it. What the backend claims is read from its profile: the schema is checked if it `can`
-keep to one, and so on. A check that does not apply is skipped, and says why. What the kit cannot know, a
-subclass says: the attributes below, and the methods `variation`, `release`, `failing` and `at_work`.
+pytest then runs every check. What the backend claims is read from its profile: the schema is checked if it `can` keep
+to one, and so on. A check that does not apply is skipped, and says why. A subclass supplies what the kit cannot know:
+the attributes below, and the methods `variation`, `release`, `failing` and `at_work`.
 
-`make` is called for each check. A backend that is slow to make may be made once and given again, if `release` is
+`make` is called for each check. A backend that is slow to make may be made once and returned again, if `release` is
 overridden to leave it open.
 """
 
@@ -49,7 +49,7 @@ _QUIET_LOOKS = 2
 
 
 class BackendConformance(ABC):
-    """What every backend has to do; a subclass whose name begins with `Test` is run by pytest.
+    """The checks for backends; pytest runs a subclass whose name begins with `Test`.
 
     Attributes:
         prompt: what is asked; `variation` gives others.

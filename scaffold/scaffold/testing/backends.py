@@ -1,4 +1,4 @@
-"""A backend without a model, which says what a script says."""
+"""A backend without a model that answers from a script."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def words(text: str) -> int:
 
 
 class Scripted:
-    """Answers as a script says.
+    """A backend that answers from a script.
 
     Args:
-        script: one text for every request; a list, one text a sample, which then runs out; a mapping from words that
-            occur in the prompt to a text or a list; or a function from the request, whose seed is then the sample's.
+        script: one text for every request; a list with one text per sample, which can run out; a mapping from words in
+            the prompt to a text or a list; or a function from the request, whose seed is then the sample's.
         delay: seconds before each sample.
         profile: what it claims to be.
 
     Attributes:
-        requests: what it was asked, in order.
+        requests: the requests so far, in order.
         closed: how often a stream was closed before its end.
     """
 

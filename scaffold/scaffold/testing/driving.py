@@ -6,7 +6,7 @@
     driver.reply("42")
     assert driver.result == "42"
 
-Who does not look at the moves need not ask for them: `reply` takes the next one by itself.
+If you do not look at the moves, skip `next`: `reply` takes the next one by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """A planner under way.
+    """Drives one planner by hand.
 
     Attributes:
         moves: every move so far, with its key.
@@ -38,7 +38,7 @@ class Driver:
         self.moves: list[tuple[str, Any]] = []
 
     def next(self) -> Think | Propose | Act | Ask | Note | None:
-        """Give the planner's next move; None when it has ended or all branches wait."""
+        """Return the planner's next move; None if it has ended or all branches wait."""
         pending = self._interpreter.next()
         if pending is None:
             return None
@@ -58,7 +58,7 @@ class Driver:
 
     @property
     def result(self) -> Any:
-        """What the planner answered; raises what it raised.
+        """The planner's answer; raises what the planner raised.
 
         Raises:
             RuntimeError: it has not ended.
@@ -74,9 +74,9 @@ class Driver:
         return self._interpreter.result
 
     def reply(self, value: Any, *, key: str | None = None, tainted: bool = False) -> None:
-        """Say what came of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner.
+        """Send the result of the oldest waiting move, or of the one at `key`; an exception is thrown into the planner.
 
-        A list, for a step that is sampled by `several`, holds its candidates. Where none waits, the next move is meant.
+        For a step sampled by `several`, a list holds its candidates. If no move waits, the next one is taken.
 
         Raises:
             RuntimeError: the planner has ended, or waits for nothing at that key.

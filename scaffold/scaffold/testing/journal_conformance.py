@@ -1,4 +1,4 @@
-"""The conformance kit for journals: what every journal has to do, as tests that anybody's can be put to.
+"""The conformance kit for journals: tests that every journal must pass.
 
     # test_mine.py
     from scaffold.testing.journal_conformance import JournalConformance
@@ -8,8 +8,8 @@
         async def opening(self, place: Path) -> AsyncIterator[Journal]:
             yield MyJournal(place)
 
-pytest then runs every check on it. `opening` is entered several times in one test, with the same place: what one of
-them has stored the others see, as processes of their own would.
+pytest then runs every check. `opening` is entered several times in one test with the same place: what one journal has
+stored the others see, as separate processes would.
 """
 
 from __future__ import annotations

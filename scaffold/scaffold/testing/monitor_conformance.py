@@ -1,4 +1,4 @@
-"""The conformance kit for monitors: what every monitor has to do, as tests that anybody's can be put to.
+"""The conformance kit for monitors: tests that every monitor must pass.
 
     # test_mine.py
     from scaffold.testing.monitor_conformance import Case, MonitorConformance
@@ -10,11 +10,11 @@
         def cases(self) -> Sequence[Case]:
             return [Case(subject=..., bad=True), Case(subject=..., bad=False)]
 
-pytest then runs every check on it. What it reads, whom it asks and how long it may take are taken from its spec. A
-check that does not apply is skipped, and says why. `cases` are labelled data: without them nothing can be said of how
-often the monitor is right, and of what disguises do to it.
+pytest then runs every check. What the monitor reads, whom it asks and how long it may take come from its spec. A check
+that does not apply is skipped, and says why. `cases` are labelled data: without them the kit cannot measure how often
+the monitor is right, and how well it sees through disguises.
 
-The run that the kit has it read is that of `scaffold.testing.made_up_runs`, whose actions are `look`, `pay` and `note`.
+The kit's run is the one in `scaffold.testing.made_up_runs`, with the actions `look`, `pay` and `note`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Case:
 
 
 class MonitorConformance(ABC):
-    """What every monitor has to do; a subclass whose name begins with `Test` is run by pytest.
+    """The checks for monitors; pytest runs a subclass whose name begins with `Test`.
 
     Attributes:
         task: what was asked in the made-up run.

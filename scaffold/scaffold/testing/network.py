@@ -1,4 +1,4 @@
-"""A switch that forbids the network, loopback excepted on demand."""
+"""A switch that forbids the network, except loopback on demand."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 @contextmanager
 def no_network(*, loopback: bool = False) -> Iterator[None]:
-    """Make every attempt to connect raise, in this process, for as long as the block lasts.
+    """Make every attempt to connect from this process raise while the block runs.
 
     Args:
-        loopback: still allow connections to this machine itself.
+        loopback: still allow connections to this machine.
     """
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
