@@ -12,12 +12,12 @@ ScaffoldError
 │   ├── AnswerRefused        what a person says cannot count: too late, twice, not theirs to say
 │   └── UnknownRun           no such run
 ├── PlannerError             the planner's code broke a rule of planning
-│   ├── PlanError            a plan that is no DAG, or names what does not exist
+│   ├── PlanError            a plan that is not a DAG, or names what does not exist
 │   ├── PlannerStuck         a planner held on to control when the run's time was over
-│   └── PlanChanged          replay asked for something else than the trace records
+│   └── PlanChanged          replay asked for something other than the trace records
 ├── GaveUp                   the planner says: unsolved                           (exit 1)
-│   ├── NoOptions            there is nothing to choose among
-│   └── GoalConflict         goals that nothing found keeps to at once: names them
+│   ├── NoOptions            there is nothing to choose from
+│   └── GoalConflict         nothing found keeps to all goals at once: names them
 ├── MoveError                the recorded outcome of a move, thrown into the planner
 │   ├── StepFailed           no acceptable sample
 │   │   ├── NoWinner         votes did not settle within the cap
@@ -37,10 +37,10 @@ ScaffoldError
 │   ├── BackendUnavailable   down, refused, out of retries
 │   │   └── NotAuthorised    401, 403: retrying cannot help
 │   ├── ContextOverflow      prompt over the context window
-│   ├── BadRequest           the backend calls the request wrong
+│   ├── BadRequest           the backend rejects the request
 │   └── BadResponse          cut, malformed or over-long
 ├── TraceError
-│   ├── JournalFailed        runs cannot be read or kept: a full disk, a database     (exit 5)
+│   ├── JournalFailed        runs cannot be read or stored: a full disk, a database   (exit 5)
 │   ├── RunHeld              another process writes this run
 │   ├── ClaimLost            it was ours and no longer is
 │   ├── TraceDamaged         altered, torn in the middle, or out of order
@@ -171,7 +171,7 @@ class PlannerError(ScaffoldError):
 
 
 class PlanError(PlannerError):
-    """A plan that is no DAG, or that names an action or a step that does not exist."""
+    """A plan that is not a DAG, or that names an action or a step that does not exist."""
 
 
 class PlannerStuck(PlannerError):
@@ -182,7 +182,7 @@ class PlannerStuck(PlannerError):
 
 
 class PlanChanged(PlannerError):
-    """A resumed planner asked for something else than its trace records."""
+    """A resumed planner asked for something other than its trace records."""
 
 
 class GaveUp(ScaffoldError):
@@ -190,11 +190,11 @@ class GaveUp(ScaffoldError):
 
 
 class NoOptions(GaveUp):
-    """There is nothing to choose among: whatever was proposed was discarded, or nothing was."""
+    """There is nothing to choose from: everything proposed was discarded, or nothing was proposed."""
 
 
 class GoalConflict(GaveUp):
-    """Goals contradict one another, as far as was found: nothing keeps to all of them.
+    """Goals contradict one another: nothing that was found keeps to all of them.
 
     Attributes:
         goals: their names.
@@ -206,12 +206,12 @@ class GoalConflict(GaveUp):
 
 
 class MoveError(ScaffoldError):
-    """The recorded outcome of a move that did not work out, thrown into the planner.
+    """The recorded outcome of a move that failed, thrown into the planner.
 
     Attributes:
-        key: where in the planner's structure the move stands.
-        data: the leaf's own facts, as JSON values.
-        tainted: whether the words come from outside our trust.
+        key: the move's place in the planner's structure.
+        data: the subclass's own facts, as JSON values.
+        tainted: whether the message contains untrusted text.
     """
 
     code: ClassVar[str] = "move_error"
@@ -372,7 +372,7 @@ class NotAuthorised(BackendUnavailable):
 
 
 class MissingKey(NotAuthorised, BadInput):
-    """The key that a backend needs is absent, or what stands in its place can be none: nothing was sent yet.
+    """The key that a backend needs is absent or cannot be a key; nothing was sent yet.
 
     Attributes:
         variable: the environment variable that has to hold it.
@@ -388,7 +388,7 @@ class ContextOverflow(BackendError):
 
 
 class BadRequest(BackendError):
-    """The backend calls the request wrong; retrying cannot help."""
+    """The backend rejects the request; retrying cannot help."""
 
 
 class BadResponse(BackendError):
@@ -442,4 +442,4 @@ class ToolFailed(ScaffoldError):
 
 
 class NotPerformed(ScaffoldError):
-    """Raised by an action that is certain that nothing happened."""
+    """Raised by an action when it is certain that nothing happened."""

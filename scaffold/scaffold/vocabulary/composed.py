@@ -1,4 +1,4 @@
-"""Policies around a policy: a stronger backend where votes split, votes that err less alike, one sample where sure."""
+"""Policies around a policy: a stronger backend if votes split, less correlated votes, one sample if sure."""
 
 from __future__ import annotations
 
@@ -161,24 +161,24 @@ class _Oversampled(msgspec.Struct, frozen=True):
 
 
 def cascade(first: Sampling, *, to: str, then: Sampling = ONCE) -> Sampling:
-    """Ask the step's own backend first, and another where its votes split.
+    """Ask the step's own backend first, and another if its votes split.
 
-    Disagreement among a cheap model's samples tells when it is out of its depth (Yue et al. 2023, arXiv
-    2310.03094). Its votes do not count among those of the other; the flags of both hold for all samples.
+    Disagreement among a cheap model's samples shows that it is out of its depth (Yue et al. 2023, arXiv 2310.03094).
+    Its votes do not count for the other backend; the flags of both policies hold for all samples.
 
     Args:
-        first: the policy that the step's own backend is asked with.
+        first: the policy for the step's own backend.
         to: the role of the other backend.
-        then: the policy that it is asked with.
+        then: the policy for the other backend.
     """
     return _Cascade(first, then, to)
 
 
 def in_rotation(policy: Sampling, *ways: Way) -> Sampling:
-    """Ask a policy's samples in several ways in turn, so that they err less alike.
+    """Ask for a policy's samples in several ways in turn, so that their errors are less correlated.
 
     Votes only help against errors that samples do not share. Another prompt, temperature or backend makes them share
-    less. `Way()` is the step's own.
+    fewer. `Way()` is the step's own.
 
     Raises:
         ValueError: fewer than two ways.
@@ -191,13 +191,13 @@ def in_rotation(policy: Sampling, *ways: Way) -> Sampling:
 
 
 def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
-    """Take the first sample where the confidence that it states, corrected by what was seen, is as high as `sure`.
+    """Take the first sample if its stated confidence, corrected by calibration, is at least `sure`; else vote.
 
-    Else, and where nothing is known of how such statements fare, the samples vote as the policy says. A value
-    states its confidence in a field of the type `Confidence`; what is known comes in with `Scaffold(calibration=...)`.
+    The samples also vote, as the policy says, if nothing is known to correct such statements by. A value states its
+    confidence in a field of the type `Confidence`; the corrections come from `Scaffold(calibration=...)`.
 
     Raises:
-        ValueError: `sure` is no probability above one half.
+        ValueError: `sure` is not a probability above one half.
     """
     if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half it is rather wrong
         raise ValueError(f"sure is {sure}: it has to lie above 0.5, and be at most 1")

@@ -1,4 +1,4 @@
-"""What monitors say, and what the gate makes of it."""
+"""Verdicts of monitors, and what they are about."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Stakes = Literal["low", "medium", "high"]
 
 
 class Objection(msgspec.Struct, frozen=True):
-    """What oversight lets the planner know: which action of the plan, and what to do about it."""
+    """What oversight tells the planner: which action of the plan, and what to do about it."""
 
     node: str
     feedback: str
@@ -44,7 +44,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
         path: where in it (`plan/1/arguments/account`).
         start: offset of the first character.
         end: offset after the last character.
-        sha256: of the words, in hex, so that they can be checked where they are withheld; filled in by the gate.
+        sha256: of the words, in hex, to check them where they are withheld; filled in by the gate.
     """
 
     quote: str
@@ -56,20 +56,20 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one monitor says of one subject.
+    """One monitor's decision about one subject.
 
     Attributes:
         decision: from `allow` to `halt`.
         status: anything but `ok` means that the check was not made.
-        rationale: why; stays in the trace, since it teaches evasion.
+        rationale: why; kept in the trace and from the planner, since it teaches evasion.
         feedback: what the planner is told, unless there are objections.
-        objections: what the planner is told of single actions of a plan.
+        objections: what the planner is told about single actions of a plan.
         score: between 0 and 1, of `property`.
         property: what the score measures.
         calibrated: whether the score is a probability checked against outcomes.
-        evidence: what it rests on.
-        monitor: who says it; filled in by the gate.
-        version: the monitor's; filled in by the gate.
+        evidence: the spans it rests on.
+        monitor: the monitor's name; filled in by the gate.
+        version: the monitor's version; filled in by the gate.
         settings: digest of the monitor's version and settings; filled in by the gate.
         usage: what asking models for it cost.
         seconds: how long it took.
@@ -92,7 +92,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @builtins.property  # the field above hides the plain word
     def severity(self) -> int:
-        """Place in the order of decisions."""
+        """Rank in the order of decisions."""
         return SEVERITY[self.decision]
 
 
@@ -122,16 +122,16 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: what sort of step.
         inputs: what the model was given.
-        value: what it answered, as JSON; like the next two nothing, while it is being answered.
-        text: the same as it wrote it.
+        value: the answer, as JSON; empty, like the next two, while it is being generated.
+        text: the answer as the model wrote it.
         reasoning: its readable reasoning.
         to: the role that was asked.
-        backend: name of the plug-in that the role stands for.
+        backend: name of the plug-in in that role.
         model: name of its model.
-        choices: the only texts that the answer could be, where it was so bound.
+        choices: the only texts that the answer could be, if it was restricted.
         usage: what all samples of the step have cost.
-        signals: figures about the model's inner state, where its backend tells.
-        shown: how much of the reasoning can be read; empty where there was no sign of any.
+        signals: figures about the model's inner state, if its backend gives any.
+        shown: how much of the reasoning can be read; empty if there was no sign of any.
     """
 
     kind: str
@@ -161,11 +161,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be reviewed; the field of its kind is set.
 
     Attributes:
-        kind: which of the fields below is set; of a stream, `step`, of which nothing is answered yet.
-        key: where it stands.
-        plan: the calls of a plan, or of one action on its way.
+        kind: which of the fields below is set; for a stream, `step`, which has no answer yet.
+        key: its place in the planner's structure.
+        plan: the calls of a plan, or of the one action that is being cleared.
         reason: what the planner says the plan is for.
-        previews: what its actions say that calls of the plan would do, by their ids, where they can; data from outside.
+        previews: what calls of the plan would do, by id, if their actions can say; data from outside.
     """
 
     kind: SubjectKind
@@ -188,16 +188,17 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         watches: the kinds of subject it reads.
         needs: roles of the backends it asks, such as `judge`.
         tier: 0 for rules, which always bind; higher tiers run if the stakes ask for it.
-        mode: whether its verdicts close the gate or are only recorded; of a step, a run does not wait for the latter.
+        mode: `gate` if its verdicts can close the gate, `observe` if they are only recorded; a run does not wait for
+            an observer of steps.
         role: `restrict` can only make a decision stricter. `waive` is asked only when something would be put to a
-            person, and can only spare them the question: when all who may waive it say `allow`. Anything else, a
-            failure above all, means to ask.
+            person, and can only spare them the question, if all who may waive it say `allow`. Anything else, including
+            a failure, means to ask.
         sample: share of the subjects that it reads where the stakes are not high, drawn by run and key.
-        band: scores of this monitor, from and up to, that leave it open and have the dearer tiers asked.
-        on_error: the decision when it raises or answers nonsense.
-        on_timeout: the decision when it takes too long.
-        on_missing: the decision when no backend answers for a role it needs; `block` refuses to begin at all.
-        timeout_s: seconds it may take for one subject; a later verdict counts where it is stricter than `on_timeout`.
+        band: the range of its scores that is undecided, so that the next, dearer tiers are asked.
+        on_error: the decision if it raises or returns nonsense.
+        on_timeout: the decision if it takes too long.
+        on_missing: the decision if no backend has a role it needs; `block` refuses to begin at all.
+        timeout_s: seconds it may take for one subject; a later verdict counts if it is stricter than `on_timeout`.
         default: whether it is on when a task names no monitors.
         reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs one that does.
         settings: JSON of its settings, part of what makes a recorded verdict final.

@@ -1,9 +1,9 @@
 """How samples become one answer: policies that say how many more to draw, or who has won.
 
 A policy sees the votes in the order of their sample index, never of their arrival, so that one set of samples has one
-outcome. It is asked after every sample, in that order, and the first decision counts: what was drawn beyond it is
-stopped, and has no vote. What is malformed, over-long or fails a check is discarded and drawn again; it is never
-repaired. Policies around a policy (`cascade`, `in_rotation`, `unless_sure`) stand in `composed`.
+outcome. It is asked after every sample, in that order, and the first decision counts: samples beyond it are stopped and
+have no vote. A sample that is malformed, over-long or fails a check is discarded and drawn again; it is never repaired.
+Policies around a policy (`cascade`, `in_rotation`, `unless_sure`) are in `composed`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Votes = Sequence["Vote | None"]
 
 
 class Way(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One way to ask a step; what is left out is as the step says.
+    """One way to ask a step; what is left out is as in the step.
 
     Attributes:
         to: the role of another backend.
         prompt: the name of another template.
-        instruction: the same in other words; never text from elsewhere.
+        instruction: the same instruction in other words; never text from elsewhere.
         temperature: another temperature.
     """
 
@@ -81,10 +81,10 @@ class Lost(msgspec.Struct, frozen=True):
 class Sampling(Protocol):
     """A policy for one step.
 
-    `decide` is asked before anything is drawn and after each sample in the order of their index. What it says must
+    `decide` is called before anything is drawn and after each sample in the order of their index. Its result must
     depend on the votes alone, and it must not draw beyond `cap`. While samples are under way, a `Draw` in the same ways
-    means to wait for them; any other decision stops them. A policy may also have a `name`, which is written
-    into the trace, `ways` that it may ask for, and `keeps_all`: all accepted samples become the thought's candidates.
+    means to wait for them; any other decision stops them. A policy may also have a `name`, which is written to the
+    trace, `ways` that it may ask for, and `keeps_all`: all accepted samples become the thought's candidates.
     """
 
     @property
@@ -227,39 +227,39 @@ def _first(votes: Votes, value: bytes) -> int:
 
 
 def once(*, tries: int = 3, flags: tuple[Check, ...] = ()) -> Sampling:
-    """One acceptable sample; what is flagged is drawn again, `tries` samples at most."""
+    """Take the first acceptable sample; flagged ones are drawn again, up to `tries` samples."""
     return _First(cap=at_least_one(tries, "tries"), flags=flags)
 
 
 def majority(n: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
-    """More than half of n acceptable samples; stops as soon as that is certain, or cannot be any more.
+    """Take the answer of more than half of n acceptable samples; stops as soon as that is certain or impossible.
 
     Args:
         n: how many votes there are.
         cap: most samples; 2 n if None.
-        batch: draw so many at a time, where fewer could decide it: quicker, and dearer where they do.
+        batch: least samples to draw at a time, even where fewer could decide: quicker, but dearer if they do.
         flags: checks that each sample must pass.
     """
     return _Majority(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), batch=at_least_one(batch, "batch"), flags=flags)
 
 
 def ahead_by(k: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
-    """The first answer to lead every other by k (the first-to-ahead-by-k vote of MAKER, arXiv 2511.09030).
+    """Take the first answer to lead every other by k (the first-to-ahead-by-k vote of MAKER, arXiv 2511.09030).
 
     Without a winner after `cap` samples the step fails; the first candidate is never taken instead.
 
     Args:
         k: the lead wanted.
         cap: most samples; 8 k if None.
-        batch: draw so many at a time, where fewer could not decide sooner anyway: quicker, and dearer where the vote is
-            decided within a batch. The winner is the same.
+        batch: least samples to draw at a time: quicker, but dearer if the vote is decided within a batch. The winner
+            is the same.
         flags: checks that each sample must pass.
     """
     return _AheadBy(k=at_least_one(k, "k"), cap=max(k, cap or 8 * k), batch=at_least_one(batch, "batch"), flags=flags)
 
 
 def several(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
-    """The first n acceptable samples, as the thought's `candidates`; fewer when `cap` samples hold no more."""
+    """Keep the first n acceptable samples, as the thought's `candidates`; fewer if `cap` samples have no more."""
     return _Several(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
 
 
@@ -275,12 +275,12 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 def verified(critic: Callable[[Any], Any], *, tries: int = 8, timeout_s: float = 30.0) -> Sampling:
-    """The first sample of which a sound critic in code says something true; a text says why not.
+    """Take the first sample that a sound critic in code accepts: it returns True, or a text that says what is wrong.
 
     Args:
-        critic: is given a sample's value; it is called in a thread of its own.
+        critic: called with a sample's value, in a thread of its own.
         tries: most samples.
-        timeout_s: after which the critic has failed.
+        timeout_s: seconds after which the critic has failed.
     """
     return _First(cap=at_least_one(tries, "tries"), flags=(_Verified(critic, timeout_s),))
 
@@ -294,7 +294,7 @@ async def _later(said: Awaitable[Any]) -> str | bool:
 
 
 def shorter_than(characters: int) -> Check:
-    """Red flag: an answer this long or longer has usually gone astray (MAKER, arXiv 2511.09030)."""
+    """Flag an answer this long or longer: it has usually gone astray (MAKER, arXiv 2511.09030)."""
 
     def check(value: Any) -> str | None:
         length = len(value if isinstance(value, str) else repr(value))

@@ -43,11 +43,11 @@ class _Strict(BaseModel):
 
 
 class Examples(_Strict):
-    """What a goal wants and does not want, by example.
+    """Examples of what a goal wants and does not want.
 
     Attributes:
         wanted: acts or answers that keep to it.
-        unwanted: some that do not.
+        unwanted: acts or answers that do not.
     """
 
     wanted: tuple[str, ...] = ()
@@ -62,9 +62,9 @@ class Goal(_Strict):
     Attributes:
         kind: `objective` (to achieve), `constraint` (never to break) or `principle` (ethical).
         statement: the goal, in a sentence.
-        name: what it is called in verdicts; made of the statement's first words when empty.
+        name: its name in verdicts; made of the statement's first words if empty.
         rule: a CEL expression that is true as long as the goal holds.
-        weight: how much an objective counts beside others where a planner weighs ways to act.
+        weight: how much an objective counts against others where a planner weighs ways to act.
         examples: what it wants and does not want.
     """
 
@@ -100,12 +100,12 @@ class Goal(_Strict):
 
 
 class Budget(_Strict):
-    """The most a run may use; None is no bound.
+    """The most a run may use; None means no limit.
 
     Attributes:
         tokens: tokens read and written by models.
-        usd: US dollars, for models and by what actions declare to cost; needs backends whose prices are known.
-        seconds: how long it is active, over all its resumes; waiting for a person spends none.
+        usd: US dollars, for models and for actions by their declared cost; needs backends whose prices are known.
+        seconds: how long it is active, over all its resumes; waiting for a person does not count.
         steps: cognitive steps.
         actions: actions begun.
     """
@@ -118,7 +118,7 @@ class Budget(_Strict):
 
 
 class ArgumentLimits(_Strict):
-    """The most that a number among an action's arguments may be, or come to.
+    """The most that a number among an action's arguments may be, or add up to.
 
     Attributes:
         each: in one call.
@@ -139,7 +139,7 @@ class Limits(_Strict):
         day: times a day.
         usd_run: dollars in a run, by the cost that the action declares.
         usd_day: dollars a day.
-        arguments: by the names of arguments that are numbers, what each may come to.
+        arguments: for arguments that are numbers, by name, the most that each may be or add up to.
     """
 
     run: Count | None = None
@@ -150,14 +150,14 @@ class Limits(_Strict):
 
 
 class Unread(_Strict):
-    """What is drawn by steps and effects of backends whose reasoning is `absent`.
+    """What applies to steps and effects of backends whose reasoning is `absent`.
 
     Attributes:
-        votes: a majority of so many samples decides a step whose answers can be counted, where its planner leaves that
-            to the run, and the run would take the first.
+        votes: samples for a majority vote on steps whose answers can be counted, if neither planner nor run sets
+            another sampling.
         step_tokens: most tokens of one answer: smaller steps hide less.
-        finer: planners that can split what they ask further do so, once a thought says that nothing of the reasoning
-            behind it could be read.
+        finer: planners that can split their steps further do so, once a thought says that none of the reasoning behind
+            it could be read.
         ask: which effects are put to a person: none, irreversible ones that a monitor has flagged or whose backend
             showed its reasoning before, all irreversible ones, or all.
     """
@@ -169,12 +169,12 @@ class Unread(_Strict):
 
 
 class Floors(_Strict):
-    """How sure it has to be that the readable reasoning carries the answers, before effects are cleared without more.
+    """How certain it must be that the readable reasoning carries the answers, before effects are cleared.
 
     Attributes:
-        reversible: least lower end of what probes have measured, for what can be taken back.
-        irreversible: the same for what cannot.
-        unmet: what happens below it: a person is asked (`escalate`), or it is refused (`block`).
+        reversible: least lower end of the interval that probes have measured, for reversible effects.
+        irreversible: the same for irreversible ones.
+        unmet: what happens below it: a person is asked (`escalate`), or the effect is refused (`block`).
     """
 
     reversible: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -186,18 +186,18 @@ class Oversight(_Strict):
     """How the gate behaves in one task.
 
     Attributes:
-        unmonitored: lets actions run that no monitor has read; reads always may.
+        unmonitored: lets actions run that no monitor has read; reads always may run.
         rounds: how often plans or actions may be refused before the run is stopped.
-        resamples: how often a step may be drawn again on suspicion.
+        resamples: how often a suspicious step may be drawn again.
         approval_timeout_s: how long a question to a person stays open; then it means no.
-        approvers: who may approve: names, or names with the verifier line of each one's key; anybody when empty.
-        needs: how many of them have to.
-        undo: when a step of a plan fails, what its plan has done before can be undone: `offer` it to the planner, `ask`
-            a person about each, or `always` do so, the last first, as far as nothing that rests on it still stands;
-            each undoing goes through the gate.
-        unread: what hidden reasoning draws beyond higher stakes.
-        monitorability: what has to be known of the reasoning for effects to be cleared.
-        budget: what oversight itself may use; its own ledger.
+        approvers: who may approve: names, or names with the verifier line of each one's key; anybody if empty.
+        needs: how many of them must approve.
+        undo: when a step of a plan fails, what its plan has done before can be undone: `offer` this to the planner,
+            `ask` a person about each, or `always` undo, the last first, unless something that rests on it still stands.
+            Each undo goes through the gate.
+        unread: what applies where reasoning is hidden, beside higher stakes.
+        monitorability: how well the reasoning must be known to carry the answers, for effects to be cleared.
+        budget: what oversight itself may use; a ledger of its own.
     """
 
     unmonitored: bool = False
@@ -241,8 +241,8 @@ class Tracing(_Strict):
     """What tracing backends are shown of a run.
 
     Attributes:
-        content: whether spans may hold prompts, answers, arguments and results. No always holds; yes, unless the
-            environment says no; when nothing is said, the environment decides.
+        content: whether spans may hold prompts, answers, arguments and results. False always holds; True holds unless
+            the environment says no; if left out, the environment decides.
     """
 
     content: bool | None = None
@@ -252,8 +252,8 @@ class Redact(_Strict):
     """What is left out of the trace as it is written, and so of what the planner and later steps are told.
 
     Attributes:
-        patterns: regular expressions; what they find in any text is replaced by `[redacted]`.
-        fields: names of fields whose values are left out, wherever they stand.
+        patterns: regular expressions; what they match in any text is replaced by `[redacted]`.
+        fields: names of fields whose values are left out, wherever they occur.
     """
 
     patterns: tuple[str, ...] = ()
@@ -281,11 +281,11 @@ class Task(_Strict):
         untrusted: names of inputs that are data from outside, tainted from the start.
         goals: what to achieve and to keep to.
         actions: names of the actions allowed; None allows all that were given.
-        limits: the most that actions may be done, by name; they hold as goals with a rule each.
+        limits: the most that actions may be done, by name; each becomes a goal with a rule.
         answer: what kind of answer is wanted: `text`, `integer`, `number`, `boolean`, or a list of choices.
         budget: the most the run may use.
         oversight: how the gate behaves.
-        redact: what the trace, and so the planner, is not to hold.
+        redact: what is kept out of the trace, and so from the planner.
         tracing: what tracing backends are shown.
         concurrency: most steps and actions at once.
     """
@@ -337,17 +337,17 @@ class Task(_Strict):
         return self._tools
 
     def with_tools(self, tools: "tuple[ActionSpec, ...]") -> "Task":
-        """The same task, knowing what actions exist."""
+        """Return this task with the actions that exist."""
         known = self.model_copy()
         known._tools = tools  # noqa: SLF001 - its own kind, just copied
         return known
 
     def part(self, request: Reference[str], **changes: Any) -> "Task":
-        """A smaller task within this one, for another planner to solve by `yield from`.
+        """Return a smaller task within this one, for another planner to solve by `yield from`.
 
         Args:
-            request: what is asked; it keeps where it came from.
-            changes: other fields that are not as here, such as `answer`.
+            request: what is asked; it keeps its provenance.
+            changes: other fields that differ, such as `answer`.
         """
         part = Task.model_validate({**dict(self), **changes, "prompt": request.value})
         part._tools, part._asked = self._tools, request  # noqa: SLF001 - as above
@@ -355,13 +355,13 @@ class Task(_Strict):
 
     @property
     def request(self) -> Reference[str]:
-        """Refer to the prompt, keeping that it is the user's own words, or where a part's words came from."""
+        """Refer to the prompt with its provenance: the user's own words, or where a part's words came from."""
         if self._asked is not None:
             return self._asked
         return Reference(self.prompt, Provenance(("task:prompt",)))
 
     def input(self, name: str) -> Reference[Any]:
-        """Refer to an input, keeping where it came from."""
+        """Refer to an input with its provenance."""
         if name not in self.inputs:
             raise KeyError(f"the task has no input {name!r}; it has {sorted(self.inputs)}")
         return Reference(self.inputs[name], Provenance((f"input:{name}",), name in self.untrusted))
