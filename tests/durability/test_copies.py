@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from scaffold.approvals.queue import standing
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import Writing
 from scaffold.trace.folders import last_event
@@ -64,11 +66,62 @@ def test_what_a_killed_process_copied_goes_with_the_next_that_looks(url: str) ->
 
 
 @pytest.mark.parametrize("brief", [True, False])
-def test_of_many_runs_only_the_latest_copies_are_kept(url: str, *, brief: bool) -> None:
+def test_of_many_runs_only_the_latest_copies_are_kept(
+    url: str, monkeypatch: pytest.MonkeyPatch, *, brief: bool
+) -> None:
     """Who works, or serves a page, for months looks at any number of them; each can be looked at again."""
+    most = 1 << 20
+    monkeypatch.setattr("scaffold.trace.postgres.archive._MOST_BYTES", most)
     journal = PostgresJournal(url)
     runs = journal.runs()
     for run in [*runs, runs[0]]:
         assert last_event(journal.folder(run, brief=brief)) is not None
     kept = list(journal.folder(runs[0], brief=brief).parent.iterdir())
-    assert len(kept) <= 100 < len(runs)
+    assert 2 < len(kept) < len(runs)
+    assert sum(path.stat().st_blocks * 512 for path in kept[0].parent.rglob("*")) <= most
+
+
+def test_what_has_not_changed_is_not_copied_again(url: str) -> None:
+    """The page of approvals looks at all runs twice a second."""
+    journal = PostgresJournal(url)
+
+    def written() -> list[int]:
+        return [(journal.folder(run) / "trace.jsonl").stat().st_mtime_ns for run in journal.runs()]
+
+    assert written() == written()
+
+
+def test_several_threads_look_at_a_run_while_it_is_written(url: str) -> None:
+    """As visitors of a page do, beside the page itself: each finds it whole."""
+    run, reader, over = "20300101-000000-new", PostgresJournal(url), threading.Event()
+
+    def look() -> int:
+        looks = 0
+        while not over.is_set():
+            last_event(reader.folder(run, brief=True))
+            if looks % 10 == 0:
+                standing(reader, run)
+            looks += 1
+        return looks
+
+    async def write() -> list[int]:
+        async with PostgresJournal(url) as journal:
+            claim, notes = await journal.claim(run, "a", create=True), Writing()
+            await journal.append(claim, notes.notes(100), durable=True)
+            looking = [asyncio.ensure_future(asyncio.to_thread(look)) for _ in range(6)]
+            try:
+                for _ in range(50):
+                    await journal.append(claim, notes.notes(1), durable=True)
+                    await asyncio.sleep(0.02)
+            finally:
+                over.set()
+                looks = await asyncio.gather(*looking)
+            await journal.release(claim)
+            return looks
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # seconds: they come between each other often
+    try:
+        assert all(asyncio.run(write()))
+    finally:
+        sys.setswitchinterval(usual)

@@ -1,7 +1,7 @@
 """Runs in PostgreSQL as the command looks at them: by copies of their lines, in folders as the file journal has them.
 
 So whatever reads, checks or exports a run's folder does the same for runs of a database. The copies lie in a private
-temporary folder that goes with the process, the latest of them.
+temporary folder that goes with the process; those that were looked at last are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _CONNECT_S = 10
 _SHOWN = 5
 _AT_ONCE = 500
-_KEPT = 100
+_MOST_BYTES = 256 << 20
 _TABLES_MISSING = "there are no tables of scaffold in it: `scaffold database migrate` makes them"
 
 
@@ -49,11 +49,13 @@ class Archive:
         self.name = said_of(url)
         self._url = url
         self._lock = threading.Lock()
+        self._copying = threading.Lock()
         self._connection: Connection[tuple[Any, ...]] | None = None
         self._process = 0
         self._folder: Path | None = None
         self._locks: dict[str, int] = {}
-        self._copied: dict[Path, list[Any]] = {}
+        self._copied: dict[Path, _Copy] = {}
+        self._size = 0
 
     def runs(self) -> list[str]:
         """Ids of all runs, oldest first."""
@@ -110,27 +112,37 @@ class Archive:
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
         """A folder with a copy of a run as it is now; `brief`: its first and last event alone."""
-        root = self._root() / ("brief" if brief else "runs")
-        folder = root / run
-        folder.mkdir(parents=True, exist_ok=True)
-        [(living, *mark)] = self._rows(_STANDS, (run,) * 3) or [(False, 0, 0)]
-        if self._copied.pop(folder, None) != mark:
-            if brief:
-                lines = self._rows(_FIRST_AND_LAST, (run, run))
-                _write(folder / SPINE, (line for (line,) in lines))
-            else:
-                self._copy(run, folder)
-        self._copied[folder] = mark
-        self._mark(folder, living=bool(living))
-        self._make_room()
-        return folder
+        with self._copying:
+            folder = self._root() / ("brief" if brief else "runs") / run
+            folder.mkdir(parents=True, exist_ok=True)
+            [(living, *mark)] = self._rows(_STANDS, (run,) * 3) or [(False, 0, 0)]
+            copy = self._drop(folder)
+            if copy is None or copy.mark != mark:
+                if brief:
+                    lines = self._rows(_FIRST_AND_LAST, (run, run))
+                    _write(folder / SPINE, (line for (line,) in lines))
+                else:
+                    self._copy(run, folder)
+                copy = _Copy(mark, sum(_room_of(path) for path in (folder, *folder.iterdir())))
+            self._copied[folder] = copy
+            self._size += copy.size
+            self._mark(folder, living=bool(living))
+            self._make_room()
+            return folder
+
+    def _drop(self, folder: Path) -> _Copy | None:
+        """Take a copy for none; gives what it was."""
+        copy = self._copied.pop(folder, None)
+        self._size -= 0 if copy is None else copy.size
+        return copy
 
     def _make_room(self) -> None:
         """Remove the copies that were looked at longest ago: who works, or serves, for months meets many runs."""
-        for folder in list(self._copied)[:-_KEPT]:
-            if self._copied.pop(folder, None) is not None:
-                self._mark(folder, living=False)
-                shutil.rmtree(folder, ignore_errors=True)
+        while self._size > _MOST_BYTES and len(self._copied) > 1:
+            folder = next(iter(self._copied))
+            self._drop(folder)
+            self._mark(folder, living=False)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _copy(self, run: str, folder: Path) -> None:
         """Copy what the database holds at one moment, some lines at a time."""
@@ -143,8 +155,9 @@ class Archive:
 
     def forget(self, run: str) -> None:
         """Copy a run anew when it is looked at again."""
-        for brief in ("brief", "runs"):
-            self._copied.pop(self._root() / brief / run, None)
+        with self._copying:
+            for brief in ("brief", "runs"):
+                self._drop(self._root() / brief / run)
 
     def heads(self, run: str) -> str:
         """The signed heads of a run, one after another."""
@@ -228,10 +241,24 @@ class Archive:
             self._connection = None
 
 
+class _Copy(NamedTuple):
+    """What is copied: how the run stood then, and how much room it takes."""
+
+    mark: list[Any]
+    size: int
+
+
+def _room_of(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
 def _write(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    """Write a file anew; who reads the old one in another thread goes on reading it."""
+    new = path.with_name(f".{path.name}")
+    with new.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
             file.write(line + "\n")
+    new.replace(path)
 
 
 def _close(connection: Connection[Any], process: int) -> None:
@@ -246,11 +273,12 @@ def _remove(folder: Path, locks: dict[str, int], lock: int, process: int) -> Non
             os.close(descriptor)
 
 
-# Each file of a run, and its lines. A head stands with the blank line that parts it from the next.
+# Each file of a run, and its lines. A head stands with the blank line that parts it from the next. The spine comes
+# last: whoever reads finds the content of its events.
 _FILES = {
-    SPINE: "SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq",
     CONTENT: "SELECT line::text FROM scaffold.content WHERE run = %s ORDER BY seq",
     HEADS: "SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number",
+    SPINE: "SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq",
 }
 _OVER = """
 SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
