@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,10 +15,12 @@ import msgspec
 import pytest
 from tests.approvals.conftest import revising
 
-from scaffold import Plan, Planned, Planning, Task, propose
+from scaffold import Plan, Planned, Planning, Task, propose, think
+from scaffold.approvals.queue import Queue
 from scaffold.approvals.webhook import Secret
 from scaffold.cli import main
 from scaffold.interfaces import Answer
+from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import new_key
 
 if TYPE_CHECKING:
@@ -339,3 +342,28 @@ def test_no_value_begins_a_line_of_its_own_in_what_is_other_than_before(office: 
         '  "cents": 940,',
         '  "invoice": "i1\u2028  \\"cents\\": 1,\x85"',
     ]
+
+
+def thinking(_: Task) -> Planning[str]:
+    """Think, and nothing else."""
+    thought = yield from think("decide", "What now?")
+    return str(thought.value)
+
+
+def test_a_run_that_has_ended_is_looked_at_once(office: Office) -> None:
+    """The page looks twice a second, and most runs have ended; a look at one of a database copies it."""
+    looked_at: list[str] = []
+
+    class Looked(FileJournal):
+        def folder(self, run: str, *, brief: bool = False) -> Path:
+            looked_at.append(run)
+            return super().folder(run, brief=brief)
+
+    ended = office.agent(thinking).solve_sync(Task(prompt="x")).run
+    waits = office.wait().run
+    queue = Queue(Looked(office.runs))
+    assert [each.question.run for each in queue.waiting()] == [waits]
+    assert ended in looked_at
+    looked_at.clear()
+    assert [each.question.run for each in queue.waiting()] == [waits]
+    assert set(looked_at) == {waits}

@@ -194,11 +194,13 @@ class Queue:
         return sorted(found, key=lambda each: (each.question.expires, each.at, each.question.id))
 
     def _look_at(self, run: str) -> _Known | None:
+        known = self._known.get(run)
+        if known is not None and known.stands is None and not known.fault:
+            return known  # it has ended
         folder = self._journal.folder(run)
         try:
             stat = (folder / SPINE).stat()
             mark = (stat.st_size, stat.st_mtime_ns)
-            known = self._known.get(run)
             if known is None or known.mark != mark:
                 known = self._known[run] = self._read(run, mark)
         except FileNotFoundError:  # removed while we looked
