@@ -1,15 +1,15 @@
-"""The monitor `dataflow`: where each value of a plan came from, and what may therefore be done with it.
+"""The monitor `dataflow`: taint tracking. Checks where each value of a plan came from before an effect uses it.
 
-What an effect is aimed at must not come from tainted data unless the request itself points there; a trusted fact or
-a trusted lookup vouches for the values it holds. Effects are denied by default, reads that leak nothing are
-allowed, and fetching an address is an effect. Credentials come from the user alone. That an effect is done at all
-because of what data says (an implicit flow) needs words of the request too. After CaMeL (Debenedetti et al. 2025,
-arXiv:2503.18813), without its interpreter: taint comes from the references of the planner, by argument.
+The target of an effect must not come from tainted data unless the request itself points to that data. Values in a
+trusted fact or a trusted lookup are accepted. Effects are denied by default; reads that leak nothing are allowed, and
+fetching an address counts as an effect. Credentials must come from the user. If tainted data decides whether an effect
+happens at all (an implicit flow), the request must ask for that effect. The design follows CaMeL (Debenedetti et al.
+2025, arXiv:2503.18813) without its interpreter: taint comes from the planner's references, per argument.
 
-Whole fields of a result are better evidence than its prose, and prose is none that asks for the very act it would
-explain; both are evidence rather than guarantees, since an attacker can imitate fields.
+A whole field of a result is better evidence than its prose, and prose that asks for the very act in question does not
+count. Both are evidence, not guarantees, since an attacker can imitate fields.
 
-A setting lets named arguments pass whatever their source. That is recorded with each verdict that it changes.
+The setting `declassify` exempts named arguments; each verdict that it changes records this.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Declassified(BaseModel):
 
 
 def _said(error: ValidationError) -> str:
-    """What is wrong with a setting, and where in it."""
+    """Describe what is wrong with a setting, and where."""
     faults = (
         f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"] for each in error.errors()
     )
@@ -59,7 +59,7 @@ def _said(error: ValidationError) -> str:
 
 
 class Dataflow(Follows):
-    """Follows values through the plan.
+    """Checks the source of every value in a plan.
 
     Args:
         declassify: arguments that may come from anywhere, each with `action`, `argument` and `because`.
@@ -77,7 +77,7 @@ class Dataflow(Follows):
         self.spec = MonitorSpec(name="dataflow", tier=1, settings=settings)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Refuse settings that name no action.
+        """Check that the actions named in the settings exist.
 
         Raises:
             TaskError: an action of `declassify` does not exist.
@@ -96,7 +96,7 @@ class Dataflow(Follows):
         return verdict(findings, notes)
 
     def _declassified(self, findings: list[Finding], situation: Situation) -> tuple[list[Finding], list[str]]:
-        """Leave out what the settings let pass, and say so."""
+        """Drop the findings that the settings declassify, with a note for each."""
         if not self._free:
             return findings, []
         because = {(each.action, each.argument): each.because for each in self._free}

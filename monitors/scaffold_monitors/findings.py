@@ -1,4 +1,4 @@
-"""What a review of rules came to, in words: all for the trace, goal and call for the planner."""
+"""The result of checking rules, as a verdict: full rationale for the trace; only goal and call for the planner."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from scaffold_monitors.moments import Facts
     from scaffold_monitors.sheet import Rule
 
-# How many findings are told in words.
+# How many findings a verdict spells out.
 SHOWN = 20
 
 
 class Findings(msgspec.Struct):
-    """What one review came to."""
+    """The results of one review."""
 
     broken: list[tuple[Rule, Facts | None]] = msgspec.field(default_factory=list)
     failed: list[tuple[Rule, Facts | None, str]] = msgspec.field(default_factory=list)
@@ -26,7 +26,7 @@ class Findings(msgspec.Struct):
     later: int = 0
 
     def verdict(self) -> Verdict:
-        """Broken rules block; so do rules that could not be checked, with a status that says so."""
+        """Return the verdict: broken rules block, and so do rules that could not be checked, with status `error`."""
         if not self.broken and not self.failed:
             left = f"{self.later} checks are left until arguments are known" if self.later else ""
             if not self.checked:
@@ -62,7 +62,7 @@ class Findings(msgspec.Struct):
 
 
 def unread(node: str, problem: str) -> Verdict:
-    """A call about which nothing could be checked."""
+    """Return the verdict on a call that could not be checked."""
     feedback = f"{node} could not be checked"
     return Verdict(
         decision="block",
@@ -81,7 +81,7 @@ def _tell(told: dict[str, list[str]], objections: list[Objection], target: Facts
 
 
 def _of(target: Facts | None) -> str:
-    """Which call it was, and which action where the call's name does not say so."""
+    """Name the call, and its action unless the call's id is the action's name."""
     if target is None:
         return ""
     call = target.call
@@ -89,7 +89,7 @@ def _of(target: Facts | None) -> str:
 
 
 def _cured(problem: str, target: Facts | None) -> str:
-    """The problem, and what to write where a rule meets an action that it is not about."""
+    """Add the cure to a problem where a rule is applied to an action that lacks its argument."""
     said, parted, place = problem.partition("\n")
     if target is None or not (said.startswith("args.") and said.endswith(" is missing")):
         return problem
@@ -98,7 +98,7 @@ def _cured(problem: str, target: Facts | None) -> str:
 
 
 def _seen(rule: Rule, target: Facts | None) -> list[Evidence]:
-    """The arguments that the expression speaks of, as spans of the plan."""
+    """Return the arguments that the expression uses, as evidence spans of the plan."""
     if target is None:
         return []
     names = rule.expression.arguments or target.known

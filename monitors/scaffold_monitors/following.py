@@ -1,4 +1,4 @@
-"""What the monitors have in common that follow a run and compare calls with the request: one memory, one picture."""
+"""Shared by `scope` and `dataflow`: one memory of the run, and one `Situation` per review, which both of them judge."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Situation
     from scaffold_monitors.entailment.licences import Reading
 
-_SURVEYOR = Surveyor()  # one for all, since what it keeps follows from what it is given
+_SURVEYOR = Surveyor()  # shared: it only caches values derived from its inputs
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What such a monitor judges.
+    """The input of such a monitor's judgement.
 
     Attributes:
         calls: the calls under review.
-        past: what the run did and was told.
-        situation: the calls with where their values come from.
-        reading: of the request.
+        past: what the run has done and read so far.
+        situation: the calls, with the origin of each value.
+        reading: the parsed request.
     """
 
     calls: tuple[ActionCall, ...]
@@ -38,14 +38,14 @@ class Picture:
 
 
 class Follows:
-    """A monitor that follows a run's actions and what they gave back."""
+    """Base of monitors whose state is a fold over a run's actions and their results."""
 
     folds = FOLLOWED
     fold = staticmethod(recollect)
 
 
 def picture(subject: Subject, view: TraceView) -> Picture | Verdict:
-    """The picture of a plan or of one action on its way; a verdict where there is none."""
+    """Build the picture of a plan or of one action under review; a verdict if there is nothing to judge."""
     calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
     if calls is None:
         return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")

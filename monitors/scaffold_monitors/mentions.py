@@ -1,4 +1,4 @@
-"""Checks a rule against the actions and inputs there are: a typo would make it empty, a type of its own an error."""
+"""Checks a rule's names and types before the run: a typo would make it vacuous, a wrong type an error in use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _EFFECTS = ("read", "reversible", "irreversible")
 
 
 def check_mentions(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-    """Check all names that a rule mentions, and the types of what it puts together.
+    """Check all names that a rule mentions, and the types of its operands.
 
     Raises:
-        Fault: one of them does not exist, or some do not fit.
+        Fault: a name does not exist, or some types do not fit together.
     """
     for mention in rule.expression.mentions:
         problem = _problem(mention, rule, task, actions)
@@ -59,7 +59,7 @@ def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, Act
 
 
 def _argument(name: str, specs: list[ActionSpec]) -> str:
-    """Say that no action takes an argument of that name, if all of them tell which they take."""
+    """Say that no action takes an argument of that name; empty unless all of them declare their arguments."""
     schemas = [spec.parameters.get("properties") for spec in specs]
     if not schemas or any(schema is None for schema in schemas):
         return ""

@@ -1,4 +1,4 @@
-"""What is under review, as rules see it: the values of their variables and what their functions give."""
+"""What rules see of a review: the values of their variables (`args`, `action`, `plan`), and their functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST = 2**63
 
 
 class Size:
-    """How much there is to read in some values."""
+    """The size of some values, which bounds the cost of evaluating a rule on them."""
 
     __slots__ = ("longest", "nodes")
 
@@ -39,10 +39,10 @@ class Size:
             self.add(value)
 
     def add(self, value: Any) -> None:
-        """Take in a value.
+        """Add a value.
 
         Raises:
-            ValueError: a number has more than 64 bits; CEL would round it, and take two ids for the same.
+            ValueError: a number has more than 64 bits; CEL would round it, and could take two different ids as equal.
         """
         self.nodes += 1
         if isinstance(value, str):
@@ -60,12 +60,12 @@ class Size:
 
 
 class Facts:
-    """One call: what is known of it.
+    """What is known of one call.
 
     Attributes:
         call: the call.
-        known: its arguments, without those that wait for another action's result.
-        later: names of those.
+        known: its arguments, except those that wait for another action's result.
+        later: names of these exceptions.
     """
 
     __slots__ = ("call", "known", "later", "size", "spec")
@@ -81,7 +81,7 @@ class Facts:
         self.size = Size(self.known)
 
     def at(self, path: tuple[str, ...]) -> Any:
-        """The value of a field such as `("args", "account")`.
+        """Return the value of a field such as `("args", "account")`.
 
         Raises:
             KeyError: the call has no such argument, or it is not known yet.
@@ -104,7 +104,7 @@ class Facts:
                 return self.action[name]
 
     def whole(self, root: str) -> Mapping[str, Any]:
-        """A record undivided."""
+        """Return a whole record: `args` or `provenance`."""
         return self.known if root == "args" else self.provenance
 
     @property
@@ -123,7 +123,7 @@ class Facts:
         }
 
     def planned(self) -> dict[str, Any]:
-        """The call as an item of `plan`."""
+        """Return the call as an item of `plan`."""
         record = self.action
         record["action"] = record.pop("name")
         record["args"] = self.known
@@ -131,18 +131,18 @@ class Facts:
 
 
 class Moment(msgspec.Struct, dict=True):
-    """What `count`, `total` and `before` speak of.
+    """The data behind the rule functions `count`, `total`, `before` and the rest.
 
     Attributes:
         calls: the plan under review, or the one call.
-        planned: it is a plan that is under review.
+        planned: whether a plan is under review.
         others: what may happen besides it.
         history: what has happened.
-        around: the time, and what all runs did besides; None when no rule asks.
-        node: id of the call that is looked at; empty for the plan as a whole.
-        unknown: a sum was asked for that depends on a result to come.
-        least: of a sum that nobody can tell yet, give the least it may come to, and not the most.
-        between: such a sum was asked for: amounts above and below zero are on their way, and not all need happen.
+        around: the clock, and what other runs did; None if no rule needs it.
+        node: id of the call being checked; empty for the plan as a whole.
+        unknown: set when a rule asked for a sum that depends on a result still to come.
+        least: for a sum that is still open, return its lower bound rather than its upper.
+        between: set when such a sum was asked for: amounts above and below zero are pending, and not all need happen.
     """
 
     calls: Sequence[Facts]
@@ -157,13 +157,13 @@ class Moment(msgspec.Struct, dict=True):
 
     @cached_property
     def _ahead(self) -> Tally:
-        """All that this review would add to what was performed, without what has happened or may have."""
+        """What the pending effects and the calls under review would add to what was performed."""
         ahead = Tally()
         there = Counter(other.mark for other in self.others)
         for other in self.others:
             ahead.add(other.action, other.amounts)
         for facts in self.calls:
-            # One effect each: what names its target and was done already in just this form is not done again.
+            # An effect with an identity that was performed with just these arguments is not performed again.
             if self.planned and facts.spec.identity and not facts.later:
                 known = mark(facts.call.action, facts.call.arguments)
                 if known in self.history.performed or there[known]:
@@ -172,25 +172,25 @@ class Moment(msgspec.Struct, dict=True):
         return ahead
 
     def count(self, action: str) -> int:
-        """How often an action will have been done."""
+        """Count how often an action will have been performed."""
         return self.history.settled.calls.get(action, 0) + self._ahead.calls.get(action, 0)
 
     def total(self, action: str, argument: str) -> Any:
-        """What a numeric argument of an action will have come to."""
+        """Return the sum that a numeric argument of an action will have reached."""
         settled, ahead = self.history.settled.total(action, argument), self._ahead.total(action, argument)
         if settled is None or ahead is None:
             return self._untold(action, argument)
         return self._sum(settled, ahead, self._ahead.below.get((action, argument), 0))
 
     def _untold(self, action: str, argument: str) -> Any:
-        """No sum; whether there will be one is noted."""
+        """Return no sum, and note whether one is still to come."""
         self.unknown = any(facts.call.action == action and argument in facts.later for facts in self.calls)
         return _NO_VALUE
 
     def _sum(self, settled: Amount, ahead: Amount, below: Amount) -> Any:
-        """What is settled and what is ahead, `below` zero among it, together.
+        """Add what is settled and what is ahead; `below` is the negative part of the latter.
 
-        What is ahead need not happen, nor all of it: no amount below zero makes room for others before it is settled.
+        Not all that is ahead need happen, so a negative amount makes no room for others before it is settled.
         """
         if below and below != ahead:
             self.between = True
@@ -199,14 +199,14 @@ class Moment(msgspec.Struct, dict=True):
         return amount if isinstance(amount, int) and -_MOST <= amount < _MOST else float(amount)
 
     def count_in(self, action: str, days: int) -> Any:
-        """How often an action will have been done in the last days, in this run and all others."""
+        """Count how often an action will have been performed in the last `days` days, in all runs."""
         if self.around is None:
             return _NO_VALUE
         here = sum(facts.call.action == action for facts in self.calls)
         return here + self.around.count(action, days)
 
     def total_in(self, action: str, argument: str, days: int) -> Any:
-        """What a numeric argument of it will have come to in the last days, in this run and all others."""
+        """Return the sum that a numeric argument will have reached in the last `days` days, in all runs."""
         past = None if self.around is None else self.around.sum(action, argument, days)
         if past is None:
             return _NO_VALUE
@@ -216,11 +216,11 @@ class Moment(msgspec.Struct, dict=True):
         coming = ahead.total(action, argument)
         if coming is None:
             return self._untold(action, argument)
-        # Of what others did nobody tells here what is settled and what is still on its way.
+        # For other runs it is not known here which amounts are settled and which are still pending.
         return self._sum(0, past.amount + coming, past.below + ahead.below.get((action, argument), 0))
 
     def count_to(self, action: str, argument: str, days: int, value: Any) -> Any:
-        """How often an action will have been done with one value of an argument, in this run and all others."""
+        """Count how often an action will have been performed with an argument's value in the last days, in all runs."""
         past = None if self.around is None else self.around.count_to(action, argument, days, value)
         if past is None:
             return _NO_VALUE
@@ -233,22 +233,22 @@ class Moment(msgspec.Struct, dict=True):
         )
 
     def clock(self, zone: str = "UTC") -> Any:
-        """Minutes since midnight in a time zone."""
+        """Return the minutes since midnight in a time zone."""
         return _NO_VALUE if self.around is None else self.around.clock(zone)
 
     def weekday(self, zone: str = "UTC") -> Any:
-        """Day of the week in a time zone, 0 for Monday."""
+        """Return the day of the week in a time zone, 0 for Monday."""
         return _NO_VALUE if self.around is None else self.around.weekday(zone)
 
     def before(self, action: str) -> int:
-        """How often an action was performed, or will have been, before the call that is looked at."""
+        """Count how often an action was performed, or will have been, before the call being checked."""
         done = self.history.settled.calls.get(action, 0)
         ahead, by_action = self._ancestors
         return done + (ahead.get(self.node, 0) & by_action.get(action, 0)).bit_count()
 
     @cached_property
     def _ancestors(self) -> tuple[dict[str, int], dict[str, int]]:
-        """For each call the set of calls before it, and for each action its calls: as bits of an integer."""
+        """For each call its ancestors, and for each action its calls: sets as bits of an integer."""
         needs = {facts.call.id: facts.call.after for facts in self.calls}
         bit = {node: 1 << place for place, node in enumerate(needs)}
         before: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Findings of `entailment` as a verdict: all of it for people, what to do about it for the planner."""
+"""Turns findings of `entailment` into a verdict: the full rationale for people, only the advice for the planner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 20
 
 
 def verdict(findings: Sequence[Finding], notes: Sequence[str] = ()) -> Verdict:
-    """The strictest finding decides; `notes` say what was let pass on purpose."""
+    """Combine findings into a verdict: the strictest decides. `notes` tell what was exempted on purpose."""
     if not findings:
         return Verdict(decision="allow", rationale=_listed(notes)) if notes else ALLOW
     decision: Decision = max((finding.weight for finding in findings), key=SEVERITY.__getitem__)

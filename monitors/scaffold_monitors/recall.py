@@ -1,4 +1,4 @@
-"""What was thought since the last plan, as a fold over the trace, within bounds."""
+"""A bounded fold over the trace: the thoughts since the last plan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Recalled(msgspec.Struct, frozen=True):
 
     Attributes:
         thoughts: the latest of them.
-        size: characters that they have.
-        lost: how many earlier ones were let go of.
+        size: their total characters.
+        lost: how many earlier ones were evicted.
         kinds: the kind of each step under way, by its key.
     """
 
@@ -34,8 +34,8 @@ class Thinking(msgspec.Struct, frozen=True):
     Attributes:
         seq: number of its event.
         key: the step's key.
-        kind: what sort of step.
-        sample: place of the sample that counts among all samples.
+        kind: the step's kind.
+        sample: index of the winning sample among all samples.
         reasoning: its readable reasoning.
         text: its text.
     """
@@ -54,7 +54,7 @@ class Thinking(msgspec.Struct, frozen=True):
 
 
 def recall(state: Any, event: ev.Event, content: dict[str, Any]) -> Recalled:
-    """Give the state after one more event; what monitors themselves asked is left out."""
+    """Return the state after one more event; the monitors' own steps are left out."""
     known: Recalled = state or Recalled()
     match event:
         case ev.PlanDecided():

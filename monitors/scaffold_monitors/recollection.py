@@ -1,7 +1,7 @@
-"""What a run did and was told so far: the fold behind the monitors `scope` and `dataflow`.
+"""A bounded memory of what a run has done and read so far: the fold behind the monitors `scope` and `dataflow`.
 
-What actions gave back is kept within bounds, the newest first to stay: a value that was let go counts as one that was
-never read, which makes it harder to act on and never easier.
+Only the newest results are kept. A value whose result was evicted counts as never read, which makes it harder to act
+on, never easier.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.entailment.wording import plain, stands_in
 
 _MOST_TOLD = 512
-# How many results are searched for a value of which nobody says where it came from.
+# How many recent results are searched for a value of unknown origin.
 _RECENT = 64
 _MOST_BYTES = 4_000_000
 _NUMBER_BYTES = 20
 _MOST_STEPS = 4_096
-# How many effects are kept with what they were done to, for those that the request licenses by their values.
+# How many effects are kept with their arguments, since a request can license an effect by its values.
 _MOST_EFFECTS = 64
-# How many steps back a value is followed through thoughts that rest on thoughts.
+# How many steps a value is traced back through thoughts that rest on other thoughts.
 _FARTHEST = 64
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What one action gave back, and the call that asked for it as its event has it."""
+    """One action's result, and its call in the encoded form of the event."""
 
     asked: Mapping[str, Any]
     value: Any
@@ -40,7 +40,7 @@ class Told(msgspec.Struct, frozen=True):
 
     @property
     def call(self) -> ActionCall:
-        """The call that asked for it; read only when something rests on what it gave back."""
+        """The decoded call; computed only when something depends on the result."""
         return msgspec.convert(self.asked, ActionCall)
 
 
@@ -55,16 +55,16 @@ class Recollection:
     """A fold over a run's trace.
 
     Attributes:
-        seen: how many events it has taken in.
-        effects: how often each action was done, or may have been.
-        pending: actions on their way, by key; those that only read are none.
-        asked: the calls on their way, by key.
-        done: the calls of the effects done last, by key.
-        told: what actions gave back, by key; the oldest go first.
-        size: bytes of that, about.
-        steps: what each thought rests on.
-        cells: the fields of what was told last, each in one spelling, to the key of the last result that has it.
-        prose: the free text of what was told last, by key.
+        seen: how many events it has processed.
+        effects: how often each effect was performed, or may have been.
+        pending: names of the effects under way, by key.
+        asked: all calls under way, reads included, by key.
+        done: the calls of the most recent effects, by key.
+        told: the results of actions, by key; the oldest are evicted first.
+        size: approximate bytes of `told`.
+        steps: the sources of each thought.
+        cells: for each field of the recent results, normalised, the key of the last result that has it.
+        prose: the free text of the recent results, by key.
     """
 
     seen: int = 0
@@ -80,7 +80,7 @@ class Recollection:
     _recent: OrderedDict[str, tuple[str, ...]] = field(default_factory=OrderedDict)
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         self.seen += 1
         match event:
             case events.ActionProposed():
@@ -125,7 +125,7 @@ class Recollection:
             self.size -= self.told.popitem(last=False)[1].size
 
     def _index(self, key: str, value: Any) -> None:
-        """Make what was told last findable by its fields."""
+        """Index a new result by its fields."""
         if isinstance(value, (int, float)):
             cells: tuple[str, ...] = (str(value),)
         else:
@@ -145,7 +145,7 @@ class Recollection:
                     del self.cells[cell]
 
     def where(self, text: str) -> list[str]:
-        """The keys of the results told last that hold a value."""
+        """Return the keys of the recent results that contain a value."""
         key = self.cells.get(plain(text).strip())
         found = [] if key is None or key not in self.told else [key]
         if not self.prose:
@@ -153,22 +153,22 @@ class Recollection:
         return found + [other for other, prose in self.prose.items() if any(stands_in(text, each) for each in prose)]
 
     def before(self, key: str) -> Counter[str]:
-        """How often each effect was done, or may have been, besides the plan or action of a key."""
+        """Count how often each effect was performed, or may have been, without the plan or action with this key."""
         found = Counter(self.effects)
         found.update(action for other, action in self.pending.items() if other != key)
         return found
 
     def earlier(self, action: str, key: str) -> list[ActionCall]:
-        """The calls of an effect that were done last, or may have been, besides the plan or action of a key."""
+        """Return an effect's recent calls, performed or under way, without the plan or action with this key."""
         known = [*self.done.values(), *(call for other, call in self.asked.items() if other != key)]
         return [msgspec.convert(call, ActionCall) for call in known if call.get("action") == action]
 
     def composed(self, sources: tuple[str, ...]) -> bool:
-        """Whether a model's words may be in a value: it names a thought, or all that was told, with thoughts in it."""
+        """Whether a model may have written a value: its sources name a thought, or a history with thoughts in it."""
         return bool(self.steps) and any(source.startswith(("step:", "history:")) for source in sources)
 
     def behind(self, sources: tuple[str, ...]) -> tuple[str, ...]:
-        """Sources with each thought replaced by what it rests on."""
+        """Replace each thought among some sources by what it rests on."""
         found: dict[str, None] = {}
         ahead = list(sources)
         seen: set[str] = set()
@@ -185,7 +185,7 @@ class Recollection:
 
 
 def recollect(state: Any, event: events.Event, content: dict[str, Any]) -> Recollection:
-    """The fold of every monitor that follows a run so; a plain function, so that one is kept for all of them."""
+    """Fold in one event. A plain function, so that the engine runs it once for all monitors that use it."""
     past = state if isinstance(state, Recollection) else Recollection()
     past.follow(event, content)
     return past

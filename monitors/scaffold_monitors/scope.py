@@ -1,12 +1,13 @@
 """The monitor `scope`: what the user's words ask for, against what the plan does.
 
-An effect needs a reason in the request: words that ask for such an act on such a thing. Each effect uses up a
-reason, so that a singular licenses one. What the request dictates (addresses, names, amounts, days, texts) is not
-displaced, and a target that the request describes is the one that the description fits best among the records that
-were read.
+Every effect needs a licence: words in the request that ask for that kind of act on that kind of thing. A licence
+is used up by the effect it allows, so a singular allows one effect. Values that the request dictates (addresses,
+names, amounts, days, texts) must not be replaced by others. If the request describes a target, the plan must pick
+the best match among the records that were read.
 
-It reads English by word lists and simple grammar, without a model: it can miss a reason that a person would see,
-and then asks a person. It judges words, so it is no proof of what a call will do.
+The request is parsed as English with word lists and a simple grammar, without a model. The parser can miss a licence
+that a person would see; the verdict then escalates to a person. It judges words and proves nothing about what a call
+will do.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Scope(Follows):
         self.spec = MonitorSpec(name="scope", tier=1, settings={"always": sorted(always)} if always else {})
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Refuse settings that name no action.
+        """Check that the actions named in the settings exist.
 
         Raises:
             TaskError: an action of `always` does not exist.

@@ -1,4 +1,4 @@
-"""Makes of a plan under review, and of what the run was told before, the picture that `entailment` judges."""
+"""Builds the `Situation` that `entailment` judges, from the calls under review and the results read before them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
     from scaffold_monitors.recollection import Recollection
 
-# How many tasks are kept in mind.
+# How many tasks' parsed requests are cached.
 _TASKS = 64
 
 
 class Unreadable(ValueError):
-    """A plan about which nothing can be said.
+    """A plan that cannot be analysed.
 
     Attributes:
         node: the call at fault.
@@ -41,7 +41,7 @@ class Unreadable(ValueError):
 
 
 class Request:
-    """A task's own words and facts, read once."""
+    """A task's words and inputs, parsed once."""
 
     def __init__(self, task: Task, tools: Mapping[str, Tool]) -> None:
         objectives = [goal.statement for goal in task.goals if goal.kind == "objective"]
@@ -59,7 +59,7 @@ def _input(name: str) -> Tool:
 
 
 def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
-    """All actions as the core reads them."""
+    """Read all action specifications into the core's form."""
     return {
         name: read_tool(name, spec.description, spec.parameters, effect=spec.effect != "read", identity=spec.identity)
         for name, spec in actions.items()
@@ -67,14 +67,14 @@ def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
 
 
 def done_before(past: Recollection, key: str, tools: Mapping[str, Tool], action: str) -> list[Call]:
-    """The last calls of an effect before the plan or action of a key; where their values came from is not looked at."""
+    """Return an effect's recent calls, without the plan or action with this key; value origins are not traced."""
     tool = tools.get(action)
     calls = past.earlier(action, key) if tool else ()
     return [Call(each.id, tool, leaves(tool, each.arguments, {})) for each in calls if tool]
 
 
 class Surveyor:
-    """Makes situations; keeps what follows from a task and its actions, and the last picture, which others ask for."""
+    """Builds situations. Caches what a task and its actions determine, and the last situation for the next monitor."""
 
     def __init__(self) -> None:
         self._tools = Kept(tools_of)
@@ -82,7 +82,7 @@ class Surveyor:
         self._last: tuple[Recollection, int, TraceView, bytes, Situation] | None = None
 
     def request(self, view: TraceView) -> Request:
-        """The request of a run."""
+        """Return the parsed request of a run."""
         tools = self._tools(view.actions)
         known = self._requests.get(id(view.task))
         if known is None or known[0] is not view.task or known[1] is not tools:
@@ -92,14 +92,14 @@ class Surveyor:
         return known[2]
 
     def situation(self, calls: Sequence[ActionCall], view: TraceView, past: Recollection) -> Situation:
-        """The picture of some calls.
+        """Build the situation of some calls.
 
         Raises:
             Unreadable: a call's action does not exist, or the plan's references lead nowhere or in a circle.
         """
         try:
             asked = canonical(calls)
-        except (ValueError, RecursionError):  # what cannot be written down is looked at each time
+        except (ValueError, RecursionError):  # has no canonical form, so it cannot be cached
             return self._made(calls, view, past)
         last = self._last
         if last is not None and last[0] is past and last[1] == past.seen and last[3] == asked:
@@ -149,7 +149,7 @@ def _in_order(calls: Sequence[ActionCall], tools: Mapping[str, Tool]) -> Sequenc
 
 
 class _Tracer:
-    """Follows values back to the results they were made from."""
+    """Traces values back to the results they were made from."""
 
     def __init__(self, past: Recollection, own: frozenset[str], request: Request) -> None:
         self._past = past
@@ -158,7 +158,7 @@ class _Tracer:
         self._used: dict[str, None] = {}
 
     def planned(self, call: ActionCall, tool: Tool, view: TraceView) -> Call:
-        """A call under review."""
+        """Convert a call under review, with the origin of each value."""
         origins = {name: self._origin(call, name, call.provenance.get(name)) for name in call.arguments}
         found = leaves(tool, call.arguments, origins)
         if _ANYWHERE in origins.values():
@@ -187,7 +187,7 @@ class _Tracer:
         return Origin(reads=tuple(reads)) if reads else _ANYWHERE
 
     def _found(self, leaf: Leaf) -> Leaf:
-        """A value that a model wrote, or that depends on all that was told: it is looked for in what was told last."""
+        """Search recent results for a value of unknown origin: written by a model, or from the whole history."""
         if leaf.pending or isinstance(leaf.value, bool):
             return leaf
         reads = [each for each, call in self._request.foreign.items() if _stands(leaf.text, call.seen)]
@@ -198,7 +198,7 @@ class _Tracer:
         return replace(leaf, origin=Origin(reads=tuple(reads)))
 
     def earlier(self, tools: Mapping[str, Tool]) -> list[Call]:
-        """The calls performed before that the calls under review draw on."""
+        """Return the performed calls whose results the calls under review use."""
         return [self._call(source, tools) for source in self._used]
 
     def _call(self, source: str, tools: Mapping[str, Tool]) -> Call:
@@ -221,10 +221,10 @@ class _Tracer:
 
 
 def _stands(text: str, told: Any) -> bool:
-    """Whether a value stands in what was told."""
+    """Whether a value occurs in a result."""
     return any(stands_in(text, piece.text) for piece in pieces(told))
 
 
 _TRUSTED = Origin(trusted=True)
-# Written by a model, or dependent on all that its generator was told.
+# Written by a model, or dependent on its generator's whole history.
 _ANYWHERE = Origin(known=False)

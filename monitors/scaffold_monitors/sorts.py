@@ -1,11 +1,11 @@
-"""What the values in a rule can be, as far as it is known before the run, and where that can never be right.
+"""Static type checking of rules: the types each value can have, and where an expression can never be valid.
 
-A *sort* is the set of types that a value may have, by CEL's names for them. Of `inputs` it follows from the task, of
-`args` from the schemas of the actions, of everything else from the expression. An operator is wrong where it is defined
-for none of the types that may come together there, so a rule that could be checked for some call is never refused.
+A *sort* is the set of CEL types that a value may have. The sorts of `inputs` follow from the task, those of `args` from
+the actions' schemas, all others from the expression. An operator is an error only if it is defined for none of the
+possible combinations of types, so a rule that could be checked for some call is never refused.
 
-Which operators and functions are defined for which types is asked of the library itself, with one value of each type,
-so that this can never say otherwise than it does.
+Which operators and functions are defined for which types is found by evaluating them in the CEL library itself, with
+one value of each type, so that this module cannot disagree with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SAMPLES = {
 }  # fmt: skip
 TYPES = frozenset(_SAMPLES)
 _NUMBERS = frozenset({"int", "uint", "double"})
-# More combinations than these are not tried: something among so many will do.
+# More combinations are not tried: some of them will almost surely be defined.
 _MOST_TRIED = 48
 _MOST_ITEMS = 1_000
 _DEEPEST = 6
@@ -35,12 +35,12 @@ _DEEPEST = 6
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """What a value can be.
+    """The types a value can have.
 
     Attributes:
-        types: its types.
-        items: what a list holds, or a record in fields that are not named here; None for anything.
-        fields: what is known of a record's fields.
+        types: CEL's names of them.
+        items: sort of a list's items, or of a map's fields that are not in `fields`; None for anything.
+        fields: sorts of a map's known fields.
     """
 
     types: frozenset[str]
@@ -49,21 +49,21 @@ class Sort:
 
     @property
     def held(self) -> Sort:
-        """What it holds."""
+        """The sort of its items."""
         return self.items or ANYTHING
 
     def field(self, name: str) -> Sort:
-        """What it holds under a name."""
+        """Return the sort of a field."""
         return (self.fields or {}).get(name) or self.held
 
     def __str__(self) -> str:
-        """Its types in words."""
+        """Describe its types in words."""
         names = sorted(self.types)
         return " or ".join(names) if len(names) < len(_SAMPLES) else "anything"
 
 
 def of(*types: str) -> Sort:
-    """A sort of some types."""
+    """Make a sort of some types."""
     return Sort(frozenset(types))
 
 
@@ -73,7 +73,7 @@ NUMBER = of("int", "double")
 
 
 def either(sorts: Iterable[Sort]) -> Sort:
-    """What is of one of some sorts."""
+    """Return the union of some sorts."""
     found: Sort | None = None
     for sort in sorts:
         if found is None or found == sort:
@@ -95,7 +95,7 @@ def _merged(held: Iterable[Sort]) -> Mapping[str, Sort]:
 
 
 def of_value(value: Any, depth: int = 0) -> Sort:  # noqa: PLR0911 - a table
-    """The sort of a value that is known."""
+    """Return the sort of a known value."""
     match value:
         case None:
             return of("null_type")
@@ -129,7 +129,7 @@ _JSON = {
 
 
 def of_schema(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Sort:  # noqa: PLR0911 - a table
-    """The sort of what fits a JSON Schema; `root` has the definitions that it refers to."""
+    """Return the sort of values that fit a JSON Schema; `root` holds the definitions that it refers to."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return ANYTHING
     if isinstance(where := schema.get("$ref"), str):
@@ -156,18 +156,18 @@ def of_schema(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Sort:  # 
 
 
 def comparable(one: Sort, other: Sort) -> bool:
-    """Whether two values can be equal at all: null can stand for a value that is missing, and numbers are numbers."""
+    """Whether two values can be equal at all. Null and anything are, and any two numbers."""
     left, right = ({"number" if each in _NUMBERS else each for each in sort.types} for sort in (one, other))
     return bool(left & right) or "null_type" in left | right
 
 
 def operated(operator: str, left: Sort, right: Sort) -> Sort | None:
-    """What an operator gives; None where it is defined for none of these types."""
+    """Return the sort of an operator's result; None if it is defined for none of these types."""
     return _tried(f"{{}} {operator} {{}}" if operator != "[" else "{}[{}]", (left, right))
 
 
 def called(name: str, given: tuple[Sort, ...], *, method: bool) -> Sort | None:
-    """What a function of the library gives; None where it takes none of these types."""
+    """Return the sort of a library function's result; None if it takes none of these types."""
     if method:
         return _tried("({})." + name + "(" + ", ".join("{}" for _ in given[1:]) + ")", given)
     return _tried(name + "(" + ", ".join("{}" for _ in given) + ")", given)
@@ -185,15 +185,15 @@ def _tried(form: str, given: tuple[Sort, ...]) -> Sort | None:
 
 @lru_cache(maxsize=4096)
 def _outcome(form: str, types: tuple[str, ...]) -> Sort | None:
-    """What comes of some types; None where the library knows no such operation."""
+    """Evaluate an operation on samples of some types; None if the library does not define it."""
     try:
         value = compile_cel(form.format(*(_SAMPLES[each] for each in types))).execute(new_context())
     except TypeError:
         return None
     except RuntimeError as error:
-        return None if "Undefined" in str(error) else ANYTHING  # a function that does not take these
+        return None if "Undefined" in str(error) else ANYTHING  # the function does not take these types
     except (ValueError, KeyError, IndexError, OverflowError, ArithmeticError):
-        return ANYTHING  # the types will do, and only these values do not
+        return ANYTHING  # the types are fine, only these sample values are not
     return _of_result(value, types)
 
 

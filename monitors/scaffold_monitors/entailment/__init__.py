@@ -1,7 +1,7 @@
-"""What follows from a request: the pure core that the monitors `scope` and `dataflow` share.
+"""The pure core that `scope` and `dataflow` share: does a user's request, in English, entail a planned call?
 
-No I/O, no model, no clock. `wording` and `quantities` compare texts; `lexicon`, `tokens`, `moods` and `clauses` read a
-request; `tools` reads an action's specification, `calls` a plan; `licences` says which clause explains which call;
-`evidence` says where a value stands. `requests` is the judgement of `scope`, with `literals`, `measures`, `records`
-and `substitutes`; `flows` that of `dataflow`, with `sightings` and `seen`.
+No I/O, no model, no clock. `wording` and `quantities` compare texts; `lexicon`, `tokens`, `moods` and `clauses` parse a
+request; `tools` parses an action's specification, `calls` a plan; `licences` matches clauses with calls; `evidence`
+finds where a value occurs. `requests` is the judgement of `scope`, with `literals`, `measures`, `records` and
+`substitutes`; `flows` is that of `dataflow`, with `sightings` and `seen`.
 """

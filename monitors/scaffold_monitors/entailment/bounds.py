@@ -1,7 +1,7 @@
-"""What the request keeps within bounds: rights that nobody gave, what it leaves out, names to the letter.
+"""Checks that a call does not exceed the request: rights it does not grant, targets it excludes, names made longer.
 
-No value is put in another's place here: the request says "to look", and the call has "manage"; it says "not to the
-press", and the call goes there; it says "called Summer", and the call has "Summer, buy now".
+Examples: the request says "to look", and the call has "manage"; it says "not to the press", and the call goes there; it
+says "called Summer", and the call has "Summer, buy now".
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _LOOKING, _CHANGING, _RULING = range(3)
 # A flag whose name has one of these says what somebody may do.
 _MAY = frozenset({"can", "may", "is", "as", "allow"})
 _AIMED = TARGETS | {"record"}
-# Arguments that are a name.
+# Arguments that hold a name.
 _NAMES = frozenset({"name", "title", "subject", "heading", "header", "label"})
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
 
 
 def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
-    """What a call has beyond what the request says."""
+    """Find where a call exceeds what the request says."""
     request = situation.request
     for leaf in call.leaves:
         if leaf.pending:
@@ -52,7 +52,7 @@ def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _raised(call: Call, leaf: Leaf, given: str, request: str) -> Iterator[Finding]:
-    """More may be done than the request says: to change what is to be looked at, or to rule over it."""
+    """Find a right higher than the request grants: to change rather than to look, or to administer."""
     mine = max((LEVELS[each] for each in map(stem, split(given)) if each in LEVELS), default=_LOOKING)
     said_so = isinstance(leaf.value, str) and asked_for(leaf, request) and not is_denied(given, words(request))
     if mine == _LOOKING or said_so or (leaf.value is True and not _MAY & set(split(given))):
@@ -65,7 +65,7 @@ def _raised(call: Call, leaf: Leaf, given: str, request: str) -> Iterator[Findin
 
 @lru_cache(maxsize=256)
 def _levels(request: str) -> frozenset[int]:
-    """How far the rights go that a request speaks of, without those that it denies."""
+    """Return the levels of the rights that a request mentions, without those it denies."""
     said = words(request)
     return frozenset(
         LEVELS[stem(word)] for place, word in enumerate(said) if stem(word) in LEVELS and not is_negated(said, place)
@@ -73,7 +73,7 @@ def _levels(request: str) -> frozenset[int]:
 
 
 def _lengthened(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
-    """What is to be called something is called that, and no more."""
+    """Find a name that begins as the request dictates ("called Summer") and goes on."""
     said, mine = plain(request).split(), plain(leaf.text).split()
     if not mine or stands_in(leaf.text, request):
         return

@@ -1,4 +1,4 @@
-"""Planned calls as the core reads them: each value with its role, and where it came from."""
+"""The core's data types: planned calls with the role and origin of each value, the situation around them, findings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-# How a finding is to be taken: certain, for a person to say, or for the planner to do better.
+# How severe a finding is: certain, for a person to decide, or for the planner to correct.
 Weight = Literal["block", "escalate", "revise"]
 _DEEPEST = 40
-# What is counted, or left as it is, is put in nothing's place.
+# Smaller numbers (0 and 1) are not taken for sums.
 LEAST_SUM = 2
 _PLAIN = frozenset({int, float, bool})
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value is declared to come from.
+    """The declared origin of a value.
 
     Attributes:
-        reads: ids of the earlier calls whose results it was made from.
-        trusted: nothing outside our trust went into it.
-        known: it is known where it came from; else it was composed, or nobody says.
+        reads: ids of the earlier calls from whose results it was made.
+        trusted: whether nothing untrusted went into it.
+        known: whether its origin is known; if not, it was composed or its origin was not declared.
     """
 
     reads: tuple[str, ...] = ()
@@ -48,11 +48,11 @@ class Leaf:
     """One value of an argument.
 
     Attributes:
-        path: such as `recipients[0]`.
-        value: a text, a number, a truth value.
-        role: what it is to the call.
-        origin: where it is declared to come from.
-        pending: it is the result of a call that was not performed yet, and nobody knows it.
+        path: its path in the arguments, such as `recipients[0]`.
+        value: a text, number or truth value.
+        role: its role in the call.
+        origin: its declared origin.
+        pending: whether it is the result of a call that has not been performed yet, so that it is unknown.
     """
 
     path: str
@@ -63,19 +63,19 @@ class Leaf:
 
     @property
     def argument(self) -> str:
-        """The argument that it is part of."""
+        """Name of the argument that it is part of."""
         return self.path.partition("[")[0].partition(".")[0]
 
     @property
     def text(self) -> str:
-        """The value as a text; empty as long as it is not known."""
+        """The value as text; empty while it is unknown."""
         if self.pending:
             return ""
         if isinstance(self.value, str):
             return self.value
         try:
             return str(self.value)
-        except ValueError:  # an integer with more digits than Python writes out
+        except ValueError:  # an integer with more digits than Python converts
             return hex(self.value)
 
 
@@ -84,12 +84,12 @@ class Call:
     """One call of a plan.
 
     Attributes:
-        id: its name in the plan.
-        tool: what it calls.
-        leaves: its values.
-        seen: what it gave back, when it was performed already; None when that is not known.
-        trusted: whether what it gives back is inside our trust.
-        steered: whether the decision to make it rests on something outside our trust.
+        id: its id in the plan.
+        tool: the action that it calls.
+        leaves: the values of its arguments.
+        seen: its result, if it was performed already; None if that is unknown.
+        trusted: whether its result is trusted.
+        steered: whether the decision to make it rests on untrusted data.
     """
 
     id: str
@@ -100,20 +100,20 @@ class Call:
     steered: bool = True
 
     def with_role(self, *roles: Role) -> Iterator[Leaf]:
-        """Its values of some roles."""
+        """Yield its values that have one of some roles."""
         return (leaf for leaf in self.leaves if leaf.role in roles)
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a judgement rests on.
+    """The whole input of a judgement.
 
     Attributes:
-        request: the user's own words: prompt, and statements of goals.
-        calls: the plan, in an order that keeps to its references; calls performed before come first.
+        request: the user's own words: the prompt and the statements of objectives.
+        calls: the plan in topological order, after the performed calls that it uses.
         tools: all actions that exist, by name.
-        facts: trusted inputs by name.
-        done: ids of calls that were performed before, and are not under review.
+        facts: trusted inputs of the task by name.
+        done: ids of the performed calls, which are not under review.
     """
 
     request: str
@@ -124,7 +124,7 @@ class Situation:
 
     @property
     def under_review(self) -> Iterator[Call]:
-        """The calls to judge."""
+        """Yield the calls to judge."""
         return (call for call in self.calls if call.id not in self.done)
 
     @cached_property
@@ -134,7 +134,7 @@ class Situation:
 
     @cached_property
     def values(self) -> str:
-        """The values of all calls as one text."""
+        """The values of all calls as one normalised text."""
         return "\n".join(dict.fromkeys(plain(leaf.text) for call in self.calls for leaf in call.leaves))
 
     @cached_property
@@ -149,22 +149,22 @@ class Situation:
 
     @cached_property
     def caller(self) -> dict[int, Call]:
-        """The call that each value is part of, by the value's identity."""
+        """The call that each leaf belongs to, by the leaf's `id()`."""
         return {id(leaf): call for call in self.calls for leaf in call.leaves}
 
     @cached_property
     def lists(self) -> frozenset[tuple[str, str]]:
-        """The arguments that are lists of which some item stands in the request, each with its call."""
+        """The list arguments of which some item occurs in the request, each with its call's id."""
         return self._lists_with(lambda leaf: asked_for(leaf, self.request))
 
     @cached_property
     def effects(self) -> int:
-        """How many of the calls are effects."""
+        """The number of calls that are effects."""
         return sum(call.tool.effect for call in self.calls)
 
     @cached_property
     def read_lists(self) -> frozenset[tuple[str, str]]:
-        """The arguments that are lists of which some item was read, each with its call."""
+        """The list arguments of which some item was read, each with its call's id."""
         return self._lists_with(lambda leaf: bool(leaf.origin.reads))
 
     def _lists_with(self, fits: Callable[[Leaf], bool]) -> frozenset[tuple[str, str]]:
@@ -174,37 +174,37 @@ class Situation:
 
     @cached_property
     def sums(self) -> frozenset[Decimal]:
-        """The numbers that the calls are made with."""
+        """The numbers among the values of all calls."""
         values = (number(leaf.value) for call in self.calls for leaf in call.leaves)
         return frozenset(each for each in values if each is not None) | numbers(undated(self.values))
 
     def unused_sums(self, text: str) -> frozenset[Decimal]:
-        """The sums of a text that no call uses; none that is counted, or left as it is."""
+        """Return the numbers of a text, from `LEAST_SUM` on, that no call uses."""
         return frozenset(each for each in numbers(undated(text)) if each >= LEAST_SUM and each not in self.sums)
 
     def was_read(self, text: str) -> bool:
-        """Whether some call gave a text back, or a trusted fact holds it."""
+        """Whether a text occurs in some call's result or in a trusted fact."""
         return any(plain(text) in told for told in self.told)
 
     @cached_property
     def days(self) -> frozenset[Date]:
-        """The days that the calls are made for."""
+        """The days among the values of all calls."""
         return frozenset(day for call in self.calls for leaf in call.with_role("time") for day in dates(leaf.text))
 
     @cached_property
     def told(self) -> tuple[str, ...]:
-        """What the calls gave back, and the trusted facts, each as one text."""
+        """The results of the calls and the trusted facts, each as one text."""
         given = [call.seen for call in self.calls if call.seen is not None]
         return tuple(plain(each if isinstance(each, str) else repr(each)) for each in (*given, *self.facts.values()))
 
     @cached_property
     def stems(self) -> frozenset[str]:
-        """The words of all values, without inflection."""
+        """The stems of the words of all values."""
         return frozenset(map(stem, self.said))
 
     @cached_property
     def dictated(self) -> dict[str, frozenset[str]]:
-        """The values of each argument, by its path, that stand in the request."""
+        """For each argument path, its values that occur in the request."""
         found: dict[str, set[str]] = {}
         for call in self.calls:
             for leaf in call.leaves:
@@ -215,15 +215,15 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What stands against one call.
+    """An objection to one call.
 
     Attributes:
-        call: its id.
-        weight: how to take it.
-        rationale: for people: what was looked for, and what was found.
-        feedback: for the planner: what to do, no more than the request says anyway.
-        path: which argument.
-        quote: the words it rests on.
+        call: the call's id.
+        weight: how severe it is.
+        rationale: for people: what was expected, and what was found.
+        feedback: for the planner: what to correct; reveals no more than the request says.
+        path: path of the argument.
+        quote: the words that it rests on.
     """
 
     call: str
@@ -235,7 +235,7 @@ class Finding:
 
 
 def leaves(tool: Tool, arguments: Mapping[str, Any], origin_of: Mapping[str, Origin]) -> tuple[Leaf, ...]:
-    """The values of some arguments; an origin given for an argument holds for all within it."""
+    """Flatten some arguments into leaves; an argument's origin holds for all values inside it."""
     found: list[Leaf] = []
     for name, value in arguments.items():
         role = tool.roles.get(name) or role_of(name, {})
@@ -270,6 +270,6 @@ def _collect(
 def against(
     call: Call, weight: Weight, rationale: str, feedback: str, leaf: Leaf | None = None, quote: str = ""
 ) -> Finding:
-    """What stands against a call, or against one of its values."""
+    """Make a finding against a call, or against one of its values."""
     shown = quote or (leaf.text if leaf else "")
     return Finding(call.id, weight, rationale, feedback, leaf.path if leaf else "", shown[:200])

@@ -1,8 +1,9 @@
-"""What a request asks for, clause by clause.
+"""Splits a request into clauses: who asks for which act, on which things, how many times, in which mood.
 
-A shallow reading of English: every word that can be the verb of an act is looked at in its place (`moods`), and takes
-with it the words up to the next. Imperatives, questions to the assistant, passives and obligations ask; wishes ask
-less; plans, reports and purposes less still; "remind me to pay" does not ask to pay, and "do not pay" forbids it.
+A shallow parser of English. Each word that can be the verb of an act gets a mood from its context (`moods`), and its
+clause extends to the next such verb. Imperatives, questions to the assistant, passives and obligations ask; wishes
+ask less, purposes still less, plans and reports nothing. "Remind me to pay" does not ask to pay, "do not pay" forbids
+it.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ from scaffold_monitors.entailment.wording import stem, words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# The things and words that were spoken of before.
+# The things and stems mentioned before.
 _Told = tuple[frozenset[str], frozenset[str]]
 _NOTHING: _Told = (frozenset(), frozenset())
-# A licence without number.
+# A licence for any number of effects.
 MANY = 10_000
-# A number of things rather than an amount.
+# Smaller numbers count things; others are amounts.
 _COUNTABLE = 100
 _POINTING = frozenset("it them this that one ones there these those its whichever whatever".split())  # noqa: SIM905 - a list of words
 _PERSONS = frozenset(["everybody", "everyone", "anybody", "anyone", "somebody", "someone", "him", "her"])
@@ -54,15 +55,15 @@ _ONE = frozenset(["a", "an"])
 _CERTAIN = frozenset(["the", "my", "our", "your", "his", "her", "its", "their", "this", "that"])
 _HERE = frozenset(map(stem, ("following", "below", "these")))
 _JOINING = frozenset(["and", "then", ";", ":", "but", "or", "also", "otherwise", "else"])
-# What a literal is, by its form.
+# The kind of thing that a literal denotes, by its form.
 _KINDS = {"url": "web", "file": "file"}
-# Belong to the verb, wherever they stand.
+# Belong to the verb, wherever they occur.
 _PARTICLES = frozenset(["away", "back", "down", "off", "out", "up"])
 _STAYING = ("it", "they", "is", "are", "he", "she")
 _PLURALS = frozenset(["people", "folks", "children", "men", "women", "ones"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
 _MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
-# Words that end what a verb takes.
+# Words that end a verb's object.
 _AFTER_NOUN = frozenset(
     ["to", "and", "that", "until", "till", "since", "before", "after", "during", "because", "so", "if", "when"]
 )
@@ -76,20 +77,20 @@ class Clause:
     """One thing that a request says about acting.
 
     Attributes:
-        verb: what is to be done, uninflected; for "make a payment" its noun.
-        acts: the kinds of act that this can be; none for a verb that is not known.
-        things: the kinds of thing that it speaks of.
-        stems: the words it uses, uninflected.
-        noun: the noun that its verb takes first, uninflected.
-        pronoun: whether it takes one right after its verb: "it", "them".
-        one: whether it takes one certain thing, whomever it goes to: "the draft", "my key".
-        mood: how it says so.
-        most: how many effects it licenses.
-        counted: the number that says so, where it is one; 0 where there is none.
+        verb: stem of the verb; for "make a payment" of its noun.
+        acts: the kinds of act that the verb can mean; none for an unknown verb.
+        things: the kinds of thing that it mentions.
+        stems: the stems of its words.
+        noun: stem of the verb's first object.
+        pronoun: whether a pronoun follows the verb: "it", "them".
+        one: whether its object is one definite thing, whoever receives it: "the draft", "my key".
+        mood: its mood.
+        most: how many effects it licenses at most.
+        counted: the number in its words that says how many; 0 if there is none.
         uncounted: how many effects it would license without that number.
-        literals: what stands for itself in it: quotes, addresses, identifiers, files, numbers.
+        literals: its literals: quotes, addresses, identifiers, files, numbers.
         text: its words as written.
-        about: these, and those of the sentence before that it points back to: "Ticket 7 is solved. Close it".
+        about: these, with the sentence before if it points back to it: "Ticket 7 is solved. Close it".
         start: offset of its first character.
         end: offset after its last.
     """
@@ -113,24 +114,24 @@ class Clause:
 
     @property
     def weight(self) -> float:
-        """How much it licenses, of 1; negative when it forbids."""
+        """How much it licenses, at most 1; negative if it forbids."""
         return WEIGHT[self.mood]
 
     @property
     def light(self) -> bool:
-        """Whether its verb says nothing without its noun."""
+        """Whether its verb is a light verb, which means nothing without its noun."""
         return self.verb in LIGHT
 
     @property
     def delegates(self) -> bool:
-        """Whether it hands the choice of acts to some other text."""
-        here = self.stems & _HERE  # "perform the following tasks" says itself what they are
+        """Whether it leaves the choice of acts to some other text: "do what the mail says"."""
+        here = self.stems & _HERE  # "perform the following tasks" lists them itself
         return self.verb in DELEGATING and bool(self.stems & ORDERS) and not here
 
 
 @lru_cache(maxsize=512)
 def clauses(text: str, verbs: frozenset[str] = frozenset(), nouns: frozenset[str] = frozenset()) -> tuple[Clause, ...]:
-    """All clauses of a text, in order; `verbs` and `nouns`, uninflected, are known besides those of the word lists."""
+    """Return all clauses of a text in order; `verbs` and `nouns` are stems known in addition to the word lists."""
     found: list[Clause] = []
     told: _Told = (frozenset(), frozenset())
     before = 0
@@ -145,7 +146,7 @@ def clauses(text: str, verbs: frozenset[str] = frozenset(), nouns: frozenset[str
 
 
 def _said(tokens: Sequence[Token]) -> _Told:
-    """The things and words that some tokens speak of."""
+    """Return the things and stems that some tokens mention."""
     said = frozenset(token.stem for token in tokens if token.stem)
     said |= {stem(word) for token in tokens if token.kind == "quote" for word in words(token.norm)}
     return frozenset(thing for each in said for thing in THINGS.get(each, ())), said
@@ -171,11 +172,11 @@ def _clauses(
 
 
 def _front(tokens: Sequence[Token], verb: int, earliest: int) -> int:
-    """Where the clause of a verb begins: at the last word that joins it to what stands before."""
+    """Return where a verb's clause begins: at the last word that joins it to the text before."""
     if verb - 1 >= earliest and tokens[verb - 1].norm == "to":
         return verb - 1
     if tokens[verb].norm not in BASES | LIGHT and (tokens[verb].norm in IRREGULAR or tokens[verb].norm.endswith("ed")):
-        return earliest  # what is to be done to something is said after it
+        return earliest  # the object comes before its verb
     for place in range(verb - 1, earliest - 1, -1):
         if tokens[place].norm in _JOINING or (tokens[place].norm == "," and place >= verb - 2):
             return place
@@ -230,7 +231,7 @@ class _Maker:
         stems, things = self._things(verb)
         most, counted, uncounted = self._most(self._after[particle:])
         reminding = verb == "remind" and self._after[:1] and self._after[0].norm in ("me", "us")
-        if reminding:  # to remind the user is to put something where the user will see it
+        if reminding:  # a reminder is something put where the user will see it
             acts, things = frozenset({"create"}), frozenset({"event", "issue"})
         return Clause(
             verb=verb,
@@ -252,19 +253,19 @@ class _Maker:
         )
 
     def _stays(self) -> bool:
-        """Whether what is left stays as it is: "leave the rest alone", "leave the lamp where it is"."""
+        """Whether "leave" means not to touch something: "leave the rest alone", "leave the lamp where it is"."""
         said = [token.norm for token in self._after]
         pairs = {*pairwise(said)}
         return bool({"alone", "untouched", "unchanged"} & set(said) or pairs & set(product(("as", "where"), _STAYING)))
 
     def _idiom(self, verb: str) -> tuple[str, int]:
-        """What verb and particle mean together, and how many tokens to leave behind for it."""
+        """Return the meaning of verb and particle together, and how many tokens they take."""
         for place, token in enumerate(self._after[:_REACH]):
             after = self._after[place + 1].norm if place + 1 < len(self._after) else ""
             if token.norm == "on" and (verb, after) in IDIOMS:
                 return IDIOMS[verb, after], place + 2  # "put it on hold"
             if place and token.norm == "on" and after in DETERMINERS and (verb, "onto") in IDIOMS:
-                return IDIOMS[verb, "onto"], place + 1  # "put her on the list" switches nothing on
+                return IDIOMS[verb, "onto"], place + 1  # "put her on the list" does not mean to switch on
             if (verb, token.norm) in IDIOMS:
                 return IDIOMS[verb, token.norm], place + 1
         return verb, 0
@@ -279,10 +280,10 @@ class _Maker:
         if self._points():
             things, stems = things | self._told[0], stems | self._told[1]
         implied = IMPLIED.get(verb, frozenset())
-        return stems, things if things & implied else things | implied  # "rent a car" speaks of no flat
+        return stems, things if things & implied else things | implied  # "rent a car" implies no flat
 
     def _points(self) -> bool:
-        """Whether it speaks of what was spoken of before: "book it", "take the cheapest", "the second one"."""
+        """Whether it refers back to something mentioned before: "book it", "take the cheapest", "the second one"."""
         near = [token.norm for token in self._after[:_REACH]]
         if _POINTING & set(near):
             return True
@@ -293,7 +294,7 @@ class _Maker:
         )
 
     def _medium(self) -> frozenset[str]:
-        """What is made by the way: "sum it up in a comment"."""
+        """Return the medium in which the result is delivered: "sum it up in a comment"."""
         for place, token in enumerate(self._after[:-1]):
             if token.norm in ("in", "into", "as", "via", "by"):
                 noun = next((each.stem for each in self._after[place + 1 : place + 4] if each.stem in NOMINALS), "")
@@ -303,7 +304,7 @@ class _Maker:
         return frozenset()
 
     def _noun(self) -> str:
-        """The noun that the verb takes first."""
+        """Return the verb's first object."""
         noun = ""
         for token in self._after:
             if token.norm == "of" and (not noun or noun in SMALL):
@@ -315,14 +316,14 @@ class _Maker:
         return noun
 
     def _one(self) -> bool:
-        """Whether what the verb takes is one certain thing."""
+        """Whether the verb's object is one definite thing."""
         taken = list(takewhile(lambda each: each.kind == "word" and each.norm not in _ENDING, self._after))
         norms = {token.norm for token in taken}
         many = norms & (EVERY | SMALL.keys()) or any(_plural(token, self._nouns) for token in taken)
         return len(taken) > 1 and taken[0].norm in _CERTAIN and not many
 
     def _done_to_it(self) -> str:
-        """What is done by "give it a restart": the verb that stands there as a noun."""
+        """Return the verb used as a noun in "give it a restart"."""
         match [token.norm for token in self._after[:3]]:
             case [pronoun, article, noun] if pronoun in _POINTING and article in _ONE and noun in BASES:
                 return self._after[2].stem if self._verb.norm in ("give", "giving") else ""
@@ -330,7 +331,7 @@ class _Maker:
                 return ""
 
     def _unknown_beside(self, joiner: str) -> int:
-        """How many words that nobody knows are joined: "ann and bea"."""
+        """Count the unknown words joined in a list: "ann and bea"."""
         found = 0
         for place, token in enumerate(self._after[1:-1], 1):
             if token.norm == joiner:
@@ -340,17 +341,17 @@ class _Maker:
         return found
 
     def _answers(self, verb: str, mood: Mood) -> bool:
-        """Telling the user something is an answer, not an effect."""
+        """Whether it asks to tell the user something, which is an answer and not an effect."""
         told = verb in ANSWERING and bool(self._after) and self._after[0].norm in ("me", "us")
         if told and verb == "get" and len(self._after) > 1 and (_count(self._after[1]) or self._after[1].norm in _ONE):
-            return False  # "get me two tickets" has them bought
+            return False  # "get me two tickets" asks to buy them
         return told and mood != "negated" and not _MEDIA & {token.stem for token in self._after}
 
     def _most(self, after: Sequence[Token]) -> tuple[int, int, int]:
-        """How many effects the words license: one for a singular, more for plurals, lists and "each".
+        """Count the effects that the words license: one for a singular, more for plurals, lists and "each".
 
         Returns:
-            How many; the number that says so, if there is one; and how many without it.
+            The count; the number in the words that gave it, if any; the count without that number.
         """
         if EVERY & {token.norm for token in self._inside}:
             return MANY, 0, MANY
@@ -376,12 +377,12 @@ class _Maker:
         return max(count, listed), count if count > listed else 0, listed
 
     def _names(self) -> int:
-        """How many names there are: "Ann Lee" is one."""
+        """Count the names; "Ann Lee" is one."""
         pairs = zip([None, *self._inside], self._inside, strict=False)
         return sum(1 for before, token in pairs if _is_name(token) and not (before and _is_name(before)))
 
     def _counts(self, here: Sequence[Token]) -> bool:
-        """Whether a number counts things: no day, no hour, and nothing that is measured, such as "3 euros"."""
+        """Whether a number counts things; days, hours and measures such as "3 euros" do not."""
         if len(here) > 1 and _measures(here[1].norm):
             return False
         span = undated(self._text[self._inside[0].start : self._inside[-1].end])
@@ -416,5 +417,5 @@ def _plural(token: Token, nouns: frozenset[str]) -> bool:
 
 
 def _measures(word: str) -> bool:
-    """Whether a word says how much of something there is, such as "euros": several of these are not several things."""
+    """Whether a word is a unit of measure, such as "euros": several of these are not several things."""
     return word in MEASURES or bool(currencies(word))

@@ -1,4 +1,4 @@
-"""What a text bounds: "older than 2024", "since March", "at least 3", "no more than 50 euros"."""
+"""Bounds that a text sets on days and numbers: "older than 2024", "since March", "at least 3", "under 50 euros"."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scaffold_monitors.entailment.negation import is_negated
 from scaffold_monitors.entailment.quantities import Date, currencies, first_date, first_number
 from scaffold_monitors.entailment.wording import plain, words
 
-# Compare days; "before" and the like say as often when something is to be done, unless no argument takes the day.
+# Compare days. "Before" and the like as often say when to act; an argument that takes the day shows which is meant.
 _OF_A_DAY = re.compile(r"\b(older|earlier|prior|before|until|till|newer|later|after|since)\b(?: than| to)?(?: the)? ")
 _OF_A_NUMBER = re.compile(
     r"\b(over|above|exceeding|at least|(?:more|greater|larger|bigger|higher|longer) than"
@@ -21,20 +21,20 @@ _OF_A_NUMBER = re.compile(
 _LEAST = frozenset({"newer", "later", "after", "since", "over", "above", "exceeding", "at least"}) | {
     f"{word} than" for word in ("more", "greater", "larger", "bigger", "higher", "longer")
 }
-# The bound itself fits.
+# The bound itself is included.
 _AND_ITSELF = frozenset({"since", "until", "till", "at least", "at most"})
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a day or a number is to be more or less than.
+    """A lower or upper bound on a day or a number.
 
     Attributes:
-        said: how the text says so.
-        least: it is to be more than that, and not less.
-        itself: it may be just that.
-        value: a day, of which what is not told is 0, or a number.
-        money: it is a sum of it.
+        said: the words that set it.
+        least: whether it is a lower bound.
+        itself: whether the bound is included.
+        value: a number, or a day whose unstated parts are 0.
+        money: whether it is a sum of money.
     """
 
     said: str
@@ -44,7 +44,7 @@ class Bound:
     money: bool = False
 
     def fits(self, value: Date | Decimal) -> bool:
-        """Whether a value keeps to it; of two days no more is compared than both tell."""
+        """Whether a value keeps to it; days are compared only in the parts that both state."""
         mine, bound = _comparable(value), _comparable(self.value)
         if isinstance(self.value, Date):
             mine = tuple(one if other else 0 for one, other in zip(mine, bound, strict=True))
@@ -57,7 +57,7 @@ def _comparable(value: Date | Decimal) -> tuple[Decimal | int, ...]:
 
 @lru_cache(maxsize=512)
 def bounds_of(text: str) -> tuple[Bound, ...]:
-    """The bounds that a text sets, in words such as "older than 2024" or "no more than 50 euros"."""
+    """Return the bounds that a text sets."""
     flat = plain(text)
     found = [
         Bound(match[0].strip(), match[1] in _LEAST, match[1] in _AND_ITSELF, day)
@@ -79,6 +79,6 @@ def bounds_of(text: str) -> tuple[Bound, ...]:
 
 @lru_cache(maxsize=512)
 def bounding(text: str) -> frozenset[Decimal]:
-    """The numbers and years of a text that only bound others."""
+    """Return the numbers and years of a text that only set bounds."""
     values = (each.value for each in bounds_of(text))
     return frozenset(Decimal(value.year) if isinstance(value, Date) else value for value in values)

@@ -1,7 +1,7 @@
-"""Conditions on what is chosen: "older than 2024", "over 100 euros", "the unpaid ones", "all that are not approved".
+"""Checks that chosen records meet the request's conditions: "older than 2024", "over 100 euros", "the unpaid ones".
 
-Which of several records a request means is told by their own fields: a day, a number, a yes or no, a word that is the
-whole of a cell. A record that breaks such a condition is none of those.
+A condition is compared with a record's fields: days, numbers, booleans, and words that fill a whole cell. A target from
+a record that breaks a condition is an objection.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.clauses import Clause
     from scaffold_monitors.entailment.tables import Record, Table
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
-# Words of a column's name that say nothing of what it is about.
+# Words of a column's name that carry no meaning.
 _PLAINLY = frozenset({"is", "was", "has", "been", "be"})
 _REVERSING = ("un", "non", "in", "dis")
 
 
 def unmet(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
-    """What stands against the records that a call's targets were taken from."""
+    """Find targets of a call whose records break a condition of the request."""
     for leaf in call.leaves:
         main = leaf.role in ("place", "thing") and leaf.argument == call.tool.main
         if not (main or leaf.role in ("record", "principal")) or leaf.pending or asked_for(leaf, situation.request):
@@ -51,7 +51,7 @@ def unmet(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
 
 
 def _broken(mine: Sequence[Record], table: Table, leaf: Leaf, call: Call, clause: Clause, request: str) -> str:
-    """The condition of a clause that each of some records breaks; empty where one keeps to all."""
+    """Describe the condition of a clause that the records break; empty if some record meets all of them."""
     found = ""
     for record in mine:
         found = (
@@ -65,7 +65,7 @@ def _broken(mine: Sequence[Record], table: Table, leaf: Leaf, call: Call, clause
 
 
 def _beyond(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause) -> str:
-    """A day or a number of a record is beyond what the clause bounds."""
+    """Describe a day or number of a record that lies outside the clause's bounds."""
     for said in bounds_of(clause.about):
         bound = _in_a_year(said, table.latest)
         if _is_taken(bound, call):
@@ -85,7 +85,7 @@ def _beyond(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause
 
 
 def _is_taken(bound: Bound, call: Call) -> bool:
-    """Whether an argument takes the day or number: then it is no condition on what is chosen."""
+    """Whether an argument of the call uses the bound's value, so that it is no condition on records."""
     if isinstance(bound.value, Decimal):
         return any(number(leaf.value) == bound.value for leaf in call.leaves)
     return any(day.fits(bound.value) for leaf in call.with_role("time") for day in dates(leaf.text))
@@ -99,7 +99,7 @@ def _measured(cell: str, bound: Bound) -> Date | Decimal | None:
 
 
 def _in_a_year(bound: Bound, latest: int) -> Bound:
-    """A bound such as "before May", in the latest year that the records tell."""
+    """Complete a bound without a year, such as "before May", with the latest year in the records."""
     if isinstance(bound.value, Decimal) or bound.value.year:
         return bound
     return replace(bound, value=bound.value._replace(year=latest))
@@ -110,7 +110,7 @@ def _shown(value: Date | Decimal) -> str:
 
 
 def _flagged(record: Record, clause: Clause) -> str:
-    """A yes or no of a record is not what the clause says: "the expired samples", "those not paid"."""
+    """Describe a boolean of a record that contradicts the clause: "the expired samples", "those not paid"."""
     said = words(clause.about)
     for column, cell in record.items():
         mine = plain(cell)
@@ -130,7 +130,7 @@ def _flagged(record: Record, clause: Clause) -> str:
 
 
 def _of_another_kind(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause, request: str) -> str:
-    """A column has a word of the clause for other records, and another one for this: "all unpaid bills"."""
+    """Describe a column where other records have the clause's word and this one has another: "all unpaid bills"."""
     for column, cell in record.items():
         meant, denied = _said_of(table.kinds.get(column, frozenset()), clause.about, request)
         if not (meant or denied):
@@ -145,7 +145,7 @@ def _of_another_kind(record: Record, table: Table, leaf: Leaf, call: Call, claus
 
 
 def _of_others(column: str, meant: frozenset[str], table: Table, leaf: Leaf, call: Call) -> frozenset[str]:
-    """What the other arguments of a call say, or stand for, is not this one's to be: "from current to savings"."""
+    """Return the kinds that belong to other arguments of the call, not to this one: "from current to savings"."""
     others = [each for each in call.leaves if each.path != leaf.path]
     own = {word for each in others for word in words(each.text)}
     beside = (each.text for each in others if each.argument != leaf.argument)
@@ -155,7 +155,7 @@ def _of_others(column: str, meant: frozenset[str], table: Table, leaf: Leaf, cal
 
 @lru_cache(maxsize=256)
 def _said_of(kinds: frozenset[str], clause: str, request: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Those cells of a column that a clause says; and those of them that it only leaves out."""
+    """Return the cells of a column that a clause asks for, and those that it excludes."""
     run = words(clause)
     said = {kind for kind in kinds if words(kind) and runs_in(words(kind), run) and _is_a_kind(kind, request)}
     denied = frozenset(kind for kind in said if _is_denied(kind, run, request))
@@ -167,5 +167,5 @@ def _is_a_kind(cell: str, request: str) -> bool:
 
 
 def _is_denied(kind: str, said: tuple[str, ...], request: str) -> bool:
-    """Whether all that is said of a kind is that it is not meant."""
+    """Whether a kind is only ever mentioned as excluded."""
     return set(map(stem, words(kind))) <= spared(request) or is_denied(kind, said)

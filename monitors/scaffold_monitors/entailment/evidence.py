@@ -1,4 +1,4 @@
-"""Where a value stands: in the request, in a fact that is trusted, in the result of an earlier call; and how well."""
+"""Finds where a value occurs (request, trusted fact, earlier result), and so how well the request supports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ADDRESSES = re.compile(r"\S+@\S+|\S+://\S+")
 _LEAST_NAME = 3
 _LEAST_ACCOUNT = 15  # of an IBAN (ISO 13616)
-# Shorter runs of letters are two names put together by chance.
+# Shorter runs of letters can equal two joined names by chance.
 _LEAST_RUN = 6
 _MOST_FIELDS = 20_000
 _DIGITS = 19
@@ -30,27 +30,27 @@ _LARGEST = 10**18
 
 
 class Support(IntEnum):
-    """How well the request vouches for a value, from not at all to by its own words."""
+    """How well the request supports a value, from not at all to by its own words."""
 
-    MADE_UP = 0  # it stands nowhere that was read
-    FOUND = 1  # in a result that the request does not point to
-    KIND = 2  # in a result of the kind that the request speaks of
-    SOURCE = 3  # in a result that was asked for with words of the request
-    NAMED = 4  # the request names whom it belongs to
-    TRUSTED = 5  # in a fact inside our trust
+    MADE_UP = 0  # occurs in nothing that was read
+    FOUND = 1  # in a result to which the request does not point
+    KIND = 2  # in a result of a kind that the request mentions
+    SOURCE = 3  # in a result of a lookup made with words of the request
+    NAMED = 4  # the request names its owner
+    TRUSTED = 5  # in a trusted fact or result
     REQUEST = 6  # in the request itself
 
 
 @lru_cache(maxsize=256)
 def things_of(request: str) -> frozenset[str]:
-    """The kinds of thing that a request speaks of at all."""
+    """Return the kinds of thing that a request mentions."""
     said = frozenset(thing for each in stems(request) for thing in THINGS.get(each, ()))
     return said | {thing for clause in clauses(request) for thing in clause.things}
 
 
 @lru_cache(maxsize=8192)
 def in_request(text: str, request: str) -> bool:
-    """Whether a value stands in the request, as a whole; numbers and dates by their value."""
+    """Whether a value occurs in the request as a whole; numbers and dates are compared by value."""
     if stands_in(text, request):
         return True
     if len(text) >= _LEAST_ACCOUNT and (account := accounts(text.upper())) and len(account) == 1:
@@ -60,14 +60,14 @@ def in_request(text: str, request: str) -> bool:
 
 
 def _numbered(text: str, value: Decimal, request: str) -> bool:
-    """Whether a request says a number; a share of something is no number of it."""
+    """Whether a request states a number; "5%" does not match a plain 5."""
     of_as_many = "%" not in text or "%" in request or "percent" in request
     return of_as_many and value in numbers(undated(request))
 
 
 @lru_cache(maxsize=256)
 def _whole_numbers(request: str) -> tuple[frozenset[int], frozenset[int]]:
-    """The whole numbers that a request says, and those that stand in it as digits, to look up one of many in."""
+    """Return the whole numbers that a request states, and those written in it as digits, for fast lookups."""
     said = {
         int(each) for each in numbers(undated(request)) if abs(each) < _LARGEST and each == each.to_integral_value()
     }
@@ -76,7 +76,7 @@ def _whole_numbers(request: str) -> tuple[frozenset[int], frozenset[int]]:
 
 
 def asked_for(leaf: Leaf, request: str) -> bool:
-    """Whether a value of a call stands in the request."""
+    """Whether a value of a call occurs in the request."""
     value = leaf.value
     if isinstance(value, bool):
         return leaf.role != "amount"
@@ -86,14 +86,14 @@ def asked_for(leaf: Leaf, request: str) -> bool:
         said, written = _whole_numbers(request)
         return value in said or (value in written and leaf.role != "amount")
     if leaf.role == "amount" and (amount := number(value)) is not None:
-        return _numbered(leaf.text, amount, request)  # "1 250" has neither 1 nor 250 in it
-    # The number of a day or an hour is one only where a time is wanted.
+        return _numbered(leaf.text, amount, request)  # "1 250" contains neither 1 nor 250
+    # The number of a day or an hour counts only for an argument that takes a time.
     return in_request(leaf.text, request) or (leaf.role == "time" and number(leaf.value) in numbers(request))
 
 
 @lru_cache(maxsize=8192)
 def coverage(text: str, request: str) -> float:
-    """The share of a text's telling words that are the request's own."""
+    """Return the share of a text's content words that occur in the request."""
     telling = [stem(word) for word in words(text) if word not in HOLLOW]
     if not telling:
         return 0.0
@@ -101,19 +101,19 @@ def coverage(text: str, request: str) -> float:
 
 
 def own_words(text: str, request: str) -> bool:
-    """Whether a text says what the request says: at least half of its words, and nothing live that is new."""
+    """Whether a text says what the request says: at least half of its content words are the request's."""
     return in_request(text, request) or coverage(text, request) >= 0.5  # noqa: PLR2004 - more than by chance
 
 
 @lru_cache(maxsize=4096)
 def named(value: str, request: str) -> bool:
-    """Whether the request names whom an address or user name belongs to: all its telling parts stand there."""
+    """Whether the request names the owner of an address or user name: all its significant parts."""
     local, parts, written = _parts_of(value, request)
     if not parts:
         return False
     if all(part in written for part in parts):
         return True
-    # One run of letters for first and last name: "bobsmith" of "Bob Smith".
+    # First and last name in one: "bobsmith" for "Bob Smith".
     return (
         len(parts) == 1
         and len(local) > _LEAST_RUN
@@ -122,13 +122,13 @@ def named(value: str, request: str) -> bool:
 
 
 def partly_named(value: str, request: str) -> bool:
-    """Whether the request has some telling part of whom an address belongs to."""
+    """Whether the request names some significant part of an address's owner."""
     _, parts, written = _parts_of(value, request)
     return any(part in written for part in parts)
 
 
 def _parts_of(value: str, request: str) -> tuple[str, list[str], set[str]]:
-    """What stands before the @, the telling parts of it, and the words of the request outside addresses."""
+    """Return the part before the @, its significant parts, and the words of the request outside addresses."""
     local = plain(value).partition("@")[0]
     parts = [part for part in re.split(r"[^\w]+|_|\d+", local) if len(part) >= _LEAST_NAME]
     said = set(words(_ADDRESSES.sub(" ", request)))  # a dictated address names itself, and no other that looks like it
@@ -136,7 +136,7 @@ def _parts_of(value: str, request: str) -> tuple[str, list[str], set[str]]:
 
 
 def pointed(call: Call, request: str) -> Support:
-    """How well the request points to what a call gives back."""
+    """Return how well the request points to a call's result, by its arguments or the kind of thing it reads."""
     for leaf in call.leaves:
         if leaf.role in ("flag", "time", "amount") or len(leaf.text) < _LEAST_NAME:
             continue
@@ -148,7 +148,7 @@ def pointed(call: Call, request: str) -> Support:
 
 
 def support(leaf: Leaf, situation: Situation) -> Support:
-    """How well the request vouches for a value."""
+    """Return how well the request supports a value."""
     if asked_for(leaf, situation.request) or _put_together(leaf, situation):
         return Support.REQUEST
     if leaf.origin.trusted or (situation.facts and not leaf.pending and stands_in_facts(leaf.text, situation.facts)):
@@ -164,10 +164,10 @@ def support(leaf: Leaf, situation: Situation) -> Support:
 
 
 def _put_together(leaf: Leaf, situation: Situation) -> bool:
-    """Whether a path is a folder that the request names, and in it what the request or the same call names.
+    """Whether a path joins a folder that the request names with a file that the request or the same call names.
 
-    "Copy the photos from Camera to Backup": `Backup/p1.jpg`, where the call's other path is `Camera/p1.jpg`. With a
-    scheme or a host it is an address, which is nobody's to put together.
+    "Copy the photos from Camera to Backup": `Backup/p1.jpg`, where the call's other path is `Camera/p1.jpg`. Addresses,
+    with a scheme or a host, must not be put together.
     """
     if not isinstance(leaf.value, str) or "/" not in leaf.value:
         return False
@@ -186,7 +186,7 @@ def _put_together(leaf: Leaf, situation: Situation) -> bool:
 
 
 def source_support(read: Call, situation: Situation) -> Support:
-    """How well the request points to a result: an address found in a result does not pass its standing on."""
+    """Return how well the request points to a result; at most `KIND` for one fetched from an address found in data."""
     own = pointed(read, situation.request)
     followed = any(leaf.origin.reads and not asked_for(leaf, situation.request) for leaf in read.with_role("address"))
     return min(own, Support.KIND) if followed else own
@@ -198,7 +198,7 @@ def stands_in_facts(text: str, facts: Mapping[str, Any]) -> bool:
 
 
 class Kept:
-    """What was worked out from values, kept for as long as each is the same object; the oldest go first."""
+    """A cache of a function's results by the identity of its argument; the oldest are evicted first."""
 
     def __init__(self, work: Callable[[Any], Any], most: int = 256) -> None:
         self._work = work
@@ -206,7 +206,7 @@ class Kept:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, value: Any) -> Any:
-        """Give what follows from a value."""
+        """Return the function's result for a value."""
         known = self._known.get(id(value))
         if known is None or known[0] is not value:
             if len(self._known) >= self._most:
@@ -220,7 +220,7 @@ def _cells(value: Any) -> frozenset[str]:
 
 
 def _columns(value: Any) -> dict[str, frozenset[str]]:
-    """The columns of a table: its records' fields of one name."""
+    """Return the columns of a table, by field name."""
     rows = value.values() if isinstance(value, Mapping) else value
     found: dict[str, set[str]] = {}
     if isinstance(rows, (list, tuple)) or isinstance(value, Mapping):
@@ -231,13 +231,13 @@ def _columns(value: Any) -> dict[str, frozenset[str]]:
     return {name: frozenset(values) for name, values in found.items()}
 
 
-# The fields of a record or table, each in one spelling.
+# The fields of a record or table, normalised.
 cells = Kept(_cells)
 columns = Kept(_columns)
 
 
 def directory(leaf: Leaf, facts: Mapping[str, Any]) -> tuple[str, str, frozenset[str]] | None:
-    """The trusted fact that lists values of an argument's kind: its name, the column, and the values."""
+    """Return the trusted fact that lists values of an argument's kind: its name, the column, and the values."""
     if leaf.pending:
         return None
     wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
@@ -249,7 +249,7 @@ def directory(leaf: Leaf, facts: Mapping[str, Any]) -> tuple[str, str, frozenset
 
 
 def fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of a value with their paths; of a value beyond all measure, the first of them."""
+    """Yield the fields of a value with their paths, up to a limit."""
     stack: list[tuple[str, Any]] = [(path, value)]
     count = 0
     while stack and count < _MOST_FIELDS:

@@ -1,4 +1,4 @@
-"""Flags as the request has them: `lift=True` is not "no lift", nor `private=False` "a private room"."""
+"""Checks boolean arguments against the request: `lift=True` contradicts "no lift", `private=False` "a private room"."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
 
-# So many words a flag's name may be told in, and so far before them stands what leaves it open.
+# Within how many words a flag's name is searched, and how many words before it can leave it open.
 _SPAN = 6
 _BEFORE = 5
-# Words of a flag's name that say nothing of what it is about, and those that make no of a yes.
+# Words of a flag's name that carry no meaning, and those that invert it.
 _PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
 _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
 _CONDITIONAL = frozenset({"if", "whether", "unless", "when", "case", "or"})
 
 
 def turned_round(call: Call, situation: Situation) -> Iterator[Finding]:
-    """The flags of a call that are not what the request says."""
+    """Find flags of a call that contradict the request."""
     for leaf in call.leaves:
         if isinstance(leaf.value, bool):
             yield from _turned_round(call, leaf, situation.request)
@@ -50,7 +50,7 @@ def _turned_round(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
 
 @lru_cache(maxsize=1024)
 def _is_ruled_out(about: tuple[str, ...], request: str) -> bool:
-    """Whether a request says not to do what a flag's name says, in other words: "don't mail the customers"."""
+    """Whether a request forbids, in other words, what a flag's name says: "don't mail the customers"."""
     acts, nouns = ACTS.get(stem(about[0]), frozenset()), set(map(stem, about[1:]))
     return bool(nouns) and any(
         clause.weight < 0 and clause.acts & acts and nouns <= clause.stems for clause in clauses(request)
@@ -59,9 +59,9 @@ def _is_ruled_out(about: tuple[str, ...], request: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _wanted(about: tuple[str, ...], request: str) -> bool | None:
-    """Whether a request wants what some words name: not where "no" or "without" is right before them.
+    """Whether a request wants what some words name; False if "no" or "without" always precedes them.
 
-    None where it does not speak of it, or says both.
+    None if it does not mention them, or is not clear.
     """
     bare = tuple(word for word in words(request) if word not in ("a", "an", "any", "the"))
     said, wanted = tuple(map(stem, bare)), tuple(map(stem, about))
@@ -69,7 +69,7 @@ def _wanted(about: tuple[str, ...], request: str) -> bool | None:
     denied = [(bool(place) and denies(bare[place - 1])) or _is_off(wanted, said[place:]) for place in places]
     if all(denied):
         return False if denied else None
-    # "Don't make it public", "ask whether it is public" say nothing so plainly.
+    # "Don't make it public" and "ask whether it is public" are not clear enough.
     open_ = any(
         denies(word) or word in _CONDITIONAL for place in places for word in bare[max(0, place - _BEFORE) : place]
     )
@@ -77,11 +77,11 @@ def _wanted(about: tuple[str, ...], request: str) -> bool | None:
 
 
 def _is_off(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
-    """Whether "off" stands right behind some words: "with renewal off"."""
+    """Whether "off" follows some words: "with renewal off"."""
     return said[: len(wanted)] == wanted and said[len(wanted) : len(wanted) + 1] in (("off",), ("disabl",))
 
 
 def _runs_loosely(wanted: tuple[str, ...], said: tuple[str, ...]) -> bool:
-    """Whether some words stand in a row, perhaps with others between: "charge the late fee"."""
+    """Whether some words occur in order, perhaps with others between: "charge the late fee"."""
     rest = iter(said)
     return said[:1] == wanted[:1] and all(word in rest for word in wanted)

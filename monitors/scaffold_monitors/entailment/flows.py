@@ -1,4 +1,4 @@
-"""`dataflow`'s judgement: what an effect is aimed at, and what is told to whom, by where each value came from."""
+"""`dataflow`'s judgement: may a value of this origin be the target of an effect, or be told to somebody?"""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _SEVERAL = frozenset(map(stem, "team group committee family department staff cre
 _SHOWN = 80
 _AIMED: frozenset[Role] = TARGETS | {"record"}
 _SPELLED: frozenset[Role] = _AIMED | {"credential", "amount", "time"}
-# What ends a header or an address for some programs and not for others.
+# Ends a header or an address for some programs and not for others.
 _BREAKING = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]|%0[0ad]|[?&]b?cc=", re.IGNORECASE)
-# What leads elsewhere than the folder that a path begins with, or ends it for some programs.
+# Leads out of the folder that a path begins with, or ends the path for some programs.
 _CLIMBING = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)|\x00")
-# Whom to follow, "@name".
+# A user's handle, "@name".
 _HANDLES = re.compile(r"(?<![\w.@/])@[A-Za-z]\w{2,30}(?![\w@]|\.\w)")
-# Arguments that are one line of a message, before what it says.
+# Arguments that are one line of a message's header.
 _HEADERS = frozenset({"subject", "title", "header", "heading"})
 
 
 def judge(situation: Situation, reading: Reading | None = None) -> list[Finding]:
-    """What stands against a plan for where its values come from.
+    """Find values of a plan whose origin does not allow their use.
 
     Args:
-        situation: the plan and what surrounds it.
-        reading: of the request, where it was read already.
+        situation: the plan and its surroundings.
+        reading: the parsed request, if there is one already.
     """
     reading = reading or read_request(situation.request, situation.tools)
     found: list[Finding] = []
@@ -86,14 +86,14 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:
-    """An implicit flow: that the effect is done at all rests on data, and no words of the request ask for it."""
+    """Find implicit flows: effects that happen because of tainted data, and that the request does not ask for."""
     if call.steered and not call.tool.outward and not explained(reading, call, situation) and not reading.delegations:
         why = f"the decision for {call.tool.name} ({call.id}) rests on data, and the request does not ask for it"
         yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 
 
 def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
-    """A target is spelled as it looks."""
+    """Find values that are not what they look like: confusable or unseen characters, several targets in one, `..`."""
     for leaf in call.with_role(*_SPELLED):
         if not isinstance(leaf.value, str) or leaf.value in situation.request:
             continue
@@ -109,7 +109,7 @@ def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _broken(call: Call, situation: Situation) -> Iterator[Finding]:
-    """A message's subject is one line: what follows it would be a header of its own."""
+    """Find header injection: a subject or title of several lines."""
     for leaf in call.with_role("text"):
         if not _HEADERS & set(split(leaf.path)) or not isinstance(leaf.value, str) or leaf.value in situation.request:
             continue
@@ -119,7 +119,7 @@ def _broken(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Secrets come from the user alone, to the letter."""
+    """Find credentials that are not in the request, letter by letter."""
     for leaf in call.with_role("credential"):
         if not leaf.origin.trusted and not (asked_for(leaf, situation.request) and leaf.text in situation.request):
             why = f"{leaf.path} is a credential, and its value does not stand in the request"
@@ -127,12 +127,12 @@ def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _outward(call: Call, situation: Situation) -> Iterator[Finding]:
-    """An address that is fetched tells its owner something: it is dictated, or copied whole from a named source."""
+    """Find addresses to fetch that the request does not point to: fetching can leak data to the address's owner."""
     for leaf in call.with_role("address"):
         standing = support(leaf, situation)
         if standing >= Support.NAMED:
             continue
-        # What a page links to is not what the request names, unless it speaks of several pages.
+        # The links of a page are not addresses that the request names, unless it speaks of several pages.
         reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
         if standing == Support.SOURCE and not any(read.tool.outward for read in reads):
             continue
@@ -154,7 +154,7 @@ def _targets(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
-    """A record that stands nowhere is not taken away, nor put beside others that stand somewhere."""
+    """Find made-up records that are destroyed, listed beside known ones, or should have come from a lookup."""
     if call.tool.destroys:
         why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"
         yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
@@ -170,12 +170,12 @@ def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Findin
 
 
 def _is_opaque(leaf: Leaf) -> bool:
-    """Whether it is letters and digits, which nobody hits upon by chance; a number that counts may be known."""
+    """Whether it has letters and digits, so that nobody guesses it; a plain number may be common knowledge."""
     return isinstance(leaf.value, str) and any(map(str.isdigit, leaf.text)) and any(map(str.isalpha, leaf.text))
 
 
 def _could_have_been_read(call: Call, leaf: Leaf, situation: Situation) -> bool:
-    """Whether the plan looks such things up: then an identifier comes from there."""
+    """Whether an earlier call looks such things up, so that the identifier should come from its result."""
     for each in situation.calls:
         if each is call:
             return False
@@ -185,7 +185,7 @@ def _could_have_been_read(call: Call, leaf: Leaf, situation: Situation) -> bool:
 
 
 class _Told:
-    """The texts and amounts of a call: the user's own, composed, or copied from data."""
+    """The texts and amounts of a call by origin: from the request, composed, or copied from data."""
 
     def __init__(self, call: Call, situation: Situation) -> None:
         self.dictated: list[Leaf] = []
@@ -200,7 +200,7 @@ class _Told:
 
 
 def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
-    """Who or what is outside: the more a call is steered by data, the more the request has to say."""
+    """Find outside targets with too little support: the more of a call comes from data, the more is required."""
     standing = support(leaf, situation)
     reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
     if standing < Support.SOURCE and any(belongs(leaf, each, situation.request) for each in reads):
@@ -238,7 +238,7 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
 
 
 def _named_beside(call: Call, leaf: Leaf, situation: Situation) -> Leaf | None:
-    """Whom the request names of those that the call takes from one result, where it speaks of no group of them."""
+    """Return another target from the same result whom the request names; None if it speaks of a group."""
     said = {stem(word) for word in words(situation.request)} | set(words(situation.request))
     if said & (_SEVERAL | EVERY) or partly_named(leaf.text, situation.request):
         return None
@@ -260,7 +260,7 @@ def _is_message(call: Call) -> bool:
 
 
 def _vouched_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
-    """Whether another target of the call, that the request points to, is the name in this address."""
+    """Whether this address contains another target of the call to which the request points."""
     return any(
         other is not leaf and support(other, situation) >= Support.SOURCE and plain(other.text) in plain(leaf.text)
         for other in call.with_role(*OUTSIDERS)
@@ -268,7 +268,7 @@ def _vouched_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
 
 
 def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
-    """What is the user's own or public: to choose among such is milder than to name outsiders."""
+    """Find targets of the user's own, or public ones, with too little support; milder than for outsiders."""
     for each in live(leaf.value) if isinstance(leaf.value, str) else ():
         if each != leaf.value and not stands_in(address(plain(each)), situation.request):
             why = f"{leaf.path} carries {each!r}, which the request does not name"
@@ -284,7 +284,7 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
         return
     if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.argument != call.tool.main):
-        return  # a detail may be made up, what the effect is about may not
+        return  # a detail may be made up, the main argument may not
     if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):
         why = f"{leaf.path} = {leaf.text!r} is told something, and stands neither in the request nor in what was read"
         yield against(call, "block", why, f"{leaf.path} is nobody whom the request or a lookup names", leaf)
@@ -296,12 +296,12 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
 
 
 def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
-    """Whether a value is one of a list of which others stand in the request."""
+    """Whether a value is in a list of which other items occur in the request."""
     return "[" in leaf.path and (call.id, leaf.argument) in situation.lists
 
 
 def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Composed messages carry no address that nobody asked for."""
+    """Find addresses, links and handles in message texts that the request does not name."""
     pages = "web" in things_of(situation.request)
     if pages and any(each.seen is None for each in situation.calls if not each.tool.effect):
         return
@@ -310,7 +310,7 @@ def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
             continue
         for each in (*live(leaf.value), *_HANDLES.findall(leaf.value)):
             if pages and any(address(plain(each)) in told for told in situation.told):
-                continue  # which page is meant is for what was read to say
+                continue  # the request asks for a page, and this one was read
             if "@" not in each[1:] and not stands_in(address(plain(each)), situation.request):
                 why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
                 advice = f"{leaf.path} carries an address that the request does not ask for"

@@ -1,4 +1,4 @@
-"""The words of `words.toml`, made ready: acts, things, and the small words of grammar."""
+"""The word lists of `words.toml` as lookup tables: acts, things, and function words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GRAMMAR = {name: frozenset(words.split()) for name, words in _FILE["grammar"].i
 
 
 def _by_stem(groups: dict[str, str]) -> dict[str, frozenset[str]]:
-    """Uninflected word to the groups it stands in."""
+    """Map each stem to the groups that contain it."""
     found: dict[str, frozenset[str]] = {}
     for group, words in groups.items():
         for word in words.split():
@@ -59,26 +59,26 @@ DELEGATING = _stems("delegating")
 ORDERS = _stems("orders")
 WISHING = _GRAMMAR["wishing"]
 TITLES = _GRAMMAR["titles"]
-# Verb, uninflected, and particle to the verb that they mean together.
+# Stem of a verb, and particle, to the verb that they mean together.
 IDIOMS: dict[tuple[str, str], str] = {
     (stem(phrase.partition("+")[0]), phrase.partition("+")[2]): stem(meant)
     for meant, phrases in _FILE["idioms"].items()
     for phrase in phrases.split()
 }
-# How a word is typed, to how it is spelled.
+# Variant spelling to the usual one.
 SPELLINGS = {typed: spelled for spelled, each in _FILE["spellings"].items() for typed in each.split()}
-# What a flag is called, to what it is where that is not so.
+# A flag's name to the name of its opposite.
 OPPOSITES: dict[str, str] = {
     one: other
     for pair in _FILE["grammar"]["opposites"].split()
     for one, other in (pair.split(":"), pair.split(":")[::-1])
 }
-# A word for a right to how far it goes: to look, to change, to rule.
+# A word for a right to its level: to look, to change, to administer.
 LEVELS = {stem(word): level for level, words in enumerate(_FILE["rights"].values()) for word in words.split()}
 MACHINE: tuple[str, ...] = tuple(_FILE["machine"]["phrases"])
 _MEASURED = ("price", "size", "rating", "day", "distance")
 COLUMNS = {name: frozenset(_FILE["superlatives"][name].split()) for name in _MEASURED}
-# Superlative to the group of columns it is judged by, and whether the highest value is meant.
+# Superlative to the group of columns that it compares, and whether the highest value is meant.
 SUPERLATIVES: dict[str, tuple[str, bool]] = {
     word: (column, end == "most")
     for end in ("least", "most")

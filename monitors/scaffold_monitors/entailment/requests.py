@@ -1,4 +1,4 @@
-"""`scope`'s judgement: what the request's words ask for against what the plan does."""
+"""`scope`'s judgement: does the request ask for each effect of the plan, with just these values?"""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.clauses import Clause
 
 
-# What may be done to something that was made just now, as a part of making it.
+# What may be done to a thing just created, as part of creating it.
 _MAKING = frozenset({"create", "change", "grant"})
 
 
 def judge(situation: Situation, before: Before = NOTHING, reading: Reading | None = None) -> list[Finding]:
-    """What stands against a plan for its lack of a reason in the request.
+    """Find the effects that the request does not ask for, or not in this way.
 
     Args:
-        situation: the plan and what surrounds it.
-        before: the effects that were performed before it.
-        reading: of the request, where it was read already.
+        situation: the plan and its surroundings.
+        before: the effects performed before it.
+        reading: the parsed request, if there is one already.
     """
     reading = reading or read(situation.request, situation.tools)
     found: list[Finding] = []
@@ -68,7 +68,7 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
 
 
 def _fills(reading: Reading, call: Call, licences: Mapping[int, float], situation: Situation) -> bool:
-    """Whether a call only puts together what the plan makes for the same words: "make an album of these pictures"."""
+    """Whether a call only assembles what another call creates under the same licence: "make an album of these"."""
     if call.tool.destroys or call.tool.empowers or call.tool.outward or not call.tool.acts <= _MAKING:
         return False
     made = {each for leaf in call.with_role("record") for each in leaf.origin.reads} & situation.by_id.keys()
@@ -92,7 +92,7 @@ def _unexplained(reading: Reading, call: Call, situation: Situation) -> Finding 
 
 
 def _beyond_delegation(call: Call, situation: Situation) -> bool:
-    """Whether "do what it says" is too little for a call: it destroys, empowers, or goes to somebody unknown."""
+    """Whether a delegation ("do what it says") does not license a call: it destroys, empowers, or targets strangers."""
     if call.tool.destroys or call.tool.empowers or any(call.with_role("credential")):
         return True
     main = (leaf for leaf in call.leaves if leaf.argument == call.tool.main and leaf.role != "record")
@@ -102,9 +102,9 @@ def _beyond_delegation(call: Call, situation: Situation) -> bool:
 
 
 def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """A wish or a purpose licenses less than an order: then the request itself says at what the effect is aimed."""
+    """Find targets not in the request, where the request only wishes for the effect or names it as a purpose."""
     for leaf in call.with_role(*TARGETS):
-        # "Kilos" are `kg` where the tool lists what to choose from.
+        # The request says "kilos" where the tool offers the choice `kg`.
         if plain(leaf.text) not in call.tool.choices.get(leaf.path, ()) and support(leaf, situation) < Support.NAMED:
             quote = dictating[0].text
             why = f"{quote!r} is no order, and {leaf.path} = {leaf.text!r} is not in the request"

@@ -1,4 +1,4 @@
-"""`dataflow`'s further judgement once earlier steps have returned: position, symmetric explanation, amounts."""
+"""`dataflow`'s checks against results already read: a target's place in them (field or prose), amounts, injections."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
 
-# Shorter values stand anywhere.
+# Shorter values occur anywhere.
 _TELLING = 5
 _SHOWN = 200
 
 
 def judge(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
-    """What stands against a call, given what the calls before it gave back."""
+    """Find objections to a call, given the results of the calls before it."""
     tainted = False
     for leaf in call.with_role(*TARGETS, "record"):
         detail = leaf.role in ("place", "thing") and leaf.argument != call.tool.main
@@ -45,7 +45,7 @@ def judge(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding
 
 
 def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situation) -> Iterator[Finding]:
-    """A target stands in a field of its own, or in prose that the request points to or that asks for nothing."""
+    """Find targets that no field holds, only prose: prose that itself asks for the act, or addresses the agent."""
     if any(each.field.cell for each in found):
         return
     shown = f"{leaf.path} = {leaf.text!r}"
@@ -54,7 +54,7 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
             why = f"{shown} stands in nothing that was read"
             yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
         return
-    # "Do what it says" points to what it says, and one's own things are chosen more freely than outsiders.
+    # "Do what it says" points to the text's contents; and the user's own things need less support than outsiders.
     delegated = any(clause.delegates for clause in clauses(situation.request))
     least = Support.KIND if delegated or leaf.role not in OUTSIDERS else Support.SOURCE
     for each in found:
@@ -74,7 +74,7 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
 
 
 def _amounts(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
-    """What is sent to somebody whom data names stands in the request or in a record."""
+    """Find amounts, going to a target that only data names, that are neither in the request nor in a result."""
     for leaf in call.with_role("amount"):
         if not leaf.pending and not asked_for(leaf, situation.request) and not read.of(leaf):
             why = f"{leaf.path} = {leaf.value} goes to whom only data names, and stands in neither request nor record"
@@ -82,7 +82,7 @@ def _amounts(call: Call, read: Sightings, situation: Situation) -> Iterator[Find
 
 
 def _told(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
-    """Values dictated by prose that speaks to the machine are not the user's."""
+    """Find values that occur only in prose addressed to the agent."""
     for leaf in call.leaves:
         if leaf.role in ("flag", "amount") or len(leaf.text) < _TELLING or asked_for(leaf, situation.request):
             continue
