@@ -40,7 +40,7 @@ class Action(Protocol):
 
 @runtime_checkable
 class Reconciles(Protocol):
-    """An action that can ask its target whether a call had its effect."""
+    """An action that can ask its target whether a call took effect."""
 
     async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
         """Return whether it happened, and its result."""
@@ -94,7 +94,7 @@ class ActionSource(Protocol):
 
 
 class FindsCredentials(Protocol):
-    """Where credentials are found."""
+    """A store of credentials."""
 
     def read(self, name: str) -> str:
         """Return a credential's current value.

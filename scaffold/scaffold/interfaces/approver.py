@@ -9,10 +9,10 @@ from typing_extensions import Protocol, runtime_checkable
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person is asked: to approve an exact call, or for a fact.
+    """A question to a person: to approve an exact call, or for a fact.
 
     Attributes:
-        id: names it in `scaffold approvals`.
+        id: its name in `scaffold approvals`.
         run: the run that asks.
         kind: an approval of a plan or an action, or a question.
         digest: of what exactly is asked; an answer with another digest does not count.

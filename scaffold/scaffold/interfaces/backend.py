@@ -1,4 +1,4 @@
-"""What answers steps."""
+"""The Backend protocol: what answers steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Something that answers a request with samples.
+    """A model or anything else that answers a request with samples.
 
     `generate` always streams. Each of the request's n samples has its own `index`, 0 to n-1, and ends with a Delta that
     has `finish`; the last Delta of all has `usage`. Closing the iterator stops the work. A backend does its own retries
@@ -36,7 +36,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """A backend that has to fetch or load something before it can answer."""
+    """A backend that must fetch or load something before it can answer."""
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
         """Get ready; calls `say` with what is going on and the fraction done, 0 to 1.

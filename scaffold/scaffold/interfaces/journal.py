@@ -1,4 +1,4 @@
-"""Where runs are kept, and who may write them."""
+"""The Journal protocol: where runs are stored, and who may write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One event as it is stored: the spine's line and the content's line, without their newlines."""
+    """One event as stored: its spine line and its content line, without newlines."""
 
     seq: int
     line: bytes
@@ -41,7 +41,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Journal(Protocol):
-    """Where a run's events are stored. One writer at a time; readers at any time.
+    """Stores the events of runs, with one writer at a time and readers at any time.
 
     `append` stores records in the order of its calls, and may be called before an earlier call has returned; when it
     returns, all earlier records are stored too. With `durable` they survive a loss of power. `read` yields what was
@@ -53,7 +53,7 @@ class Journal(Protocol):
         """Take the right to write; repair a torn tail.
 
         Raises:
-            RunHeld: another process has it.
+            RunHeld: another process holds it.
             UnknownRun: there is no such run, and `create` is False.
         """
         ...
@@ -76,7 +76,7 @@ class Journal(Protocol):
         ...
 
     async def sign(self, claim: Claim, note: str) -> None:
-        """Keep a signed head beside the trace."""
+        """Store a signed head beside the trace."""
         ...
 
     async def post(self, run: str, answer: Answer) -> None:
@@ -88,7 +88,7 @@ class Journal(Protocol):
         ...
 
     def location(self, run: str) -> str:
-        """Where people find the trace: a path or an address."""
+        """Return where people find the trace: a path or an address."""
         ...
 
 
@@ -101,7 +101,7 @@ class KeptRuns(Journal, Protocol):
         ...
 
     def runs(self) -> list[str]:
-        """Ids of the runs kept here, oldest first."""
+        """Return the ids of the runs stored here, oldest first."""
         ...
 
     def find(self, name: str) -> str:
@@ -113,7 +113,7 @@ class KeptRuns(Journal, Protocol):
         ...
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
-        """A folder with the run's files, or with copies of them as they are now.
+        """Return a folder with the run's files, or with copies of their current state.
 
         Args:
             run: its id.
@@ -141,7 +141,7 @@ class Leases(Protocol):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who acts on a thing, or has acted on it.
+    """Who is acting, or has acted, on a thing.
 
     Attributes:
         run: the run.
@@ -158,7 +158,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class HoldsIdentities(Protocol):
-    """A journal that knows what its runs act on, so that no two of them act on the same thing.
+    """A journal that records which things its runs act on, so that no two runs act on the same one.
 
     `hold` is atomic across processes, and outlives the process. A thing stays held until it is given back, or its
     holder is seen to have done nothing; an action that may have happened keeps it.
@@ -178,13 +178,13 @@ class HoldsIdentities(Protocol):
         ...
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
-        """Give it back: the action is known not to have happened, or was undone."""
+        """Free it: the action is known not to have happened, or was undone."""
         ...
 
 
 @runtime_checkable
 class HoldsForTheGone(Protocol):
-    """A journal that still knows what a run acted on once the run's trace is gone."""
+    """A journal that still knows what a run acted on after the run's trace has been deleted."""
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
         """Take a person's word on the action at a key of such a run; returns whether it held anything.
@@ -200,9 +200,9 @@ class HoldsForTheGone(Protocol):
 class Witness(Protocol):
     """Keeps signed heads out of reach of those who can write to the run's folder, so that a rollback shows.
 
-    A head is kept before what it stands for goes on: an irreversible action, a pause, the end.
+    A head is kept before the run goes on with what it covers: an irreversible action, a pause, the end.
     """
 
     async def keep(self, run: str, seq: int, note: str) -> None:
-        """Keep the signed note of a run's head after its event `seq`. If it raises, the run warns, and goes on."""
+        """Keep the signed note of a run's head after its event `seq`. If this raises, the run warns and goes on."""
         ...

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TraceView(Protocol):
-    """What a monitor may read of the run so far; reading never changes it."""
+    """A monitor's read-only view of the run so far."""
 
     @property
     def run(self) -> str:
@@ -30,7 +30,7 @@ class TraceView(Protocol):
 
     @property
     def task(self) -> Task:
-        """What was asked."""
+        """The task."""
         ...
 
     @property
@@ -40,16 +40,16 @@ class TraceView(Protocol):
 
     @property
     def actions(self) -> Mapping[str, ActionSpec]:
-        """The actions that exist, by name."""
+        """The run's actions, by name."""
         ...
 
     def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
-        """Events with their content, in order, from the one after `after`."""
+        """Return events with their content, in order, from the one after `after`."""
         ...
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """An action of any run of the same journal that was performed, may have been, or may yet be.
+    """An action in any run of the same journal that was performed, may have been, or may yet be.
 
     Attributes:
         run: which run.
@@ -87,7 +87,7 @@ class LooksAround(Protocol):
 
 
 class ReviewContext(Protocol):
-    """What a monitor may use while it reviews."""
+    """What a monitor may use during a review."""
 
     @property
     def stakes(self) -> Stakes:
@@ -202,7 +202,7 @@ class StreamSession(Protocol):
         ...
 
     def close(self, sample: int) -> Verdict | None:
-        """The sample is over."""
+        """Handle the end of a sample."""
         ...
 
 

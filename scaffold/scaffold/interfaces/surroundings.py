@@ -1,4 +1,4 @@
-"""What a run takes from outside itself."""
+"""What a run takes from outside itself: clock, randomness and test hooks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing_extensions import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """A source of time."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -42,5 +42,5 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
 
     clock: Clock = msgspec.field(default_factory=HostClock)
     random: random.Random = msgspec.field(default_factory=random.SystemRandom)
-    reach: Callable[[str], None] = deque[str](maxlen=0).append  # in C: a step comes by four points, an action by many
+    reach: Callable[[str], None] = deque[str](maxlen=0).append  # in C: a step passes four points, an action many
     look_s: float = 0.05

@@ -1,1 +1,1 @@
-"""The words of the project as types; nothing here does I/O."""
+"""The project's terms as types. Nothing here does I/O."""

@@ -1,7 +1,7 @@
-"""One byte string for one value, so that digests mean something.
+"""Canonical JSON: one byte string per value, so that equal values have equal digests.
 
-Canonical JSON here is UTF-8, no spaces, object keys sorted by code point, as RFC 8785 asks for;
-numbers are written as msgspec writes them (shortest round-trip form).
+Canonical JSON here is UTF-8 without spaces, with object keys sorted by code point as in RFC 8785. Numbers are written
+as msgspec writes them (shortest round-trip form).
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ TOO_DEEP = "it is nested too deeply, or holds itself"
 
 
 def recordable(value: Any, written: bytes | None = None) -> bytes:
-    """Canonical bytes of what somebody says, of which nothing may be lost: `canonical` writes NaN as null.
+    """Return canonical bytes, refusing values that JSON would lose: `canonical` alone writes NaN as null.
 
     Args:
-        value: what is said.
-        written: canonical bytes that hold it, where these are not simply its own.
+        value: the value to record.
+        written: canonical bytes that contain the value, if they are already known and are not just its own.
 
     Raises:
-        ValueError: it holds an infinity or NaN, for which JSON has no form.
-        TypeError: it holds what no JSON stands for.
+        ValueError: the value holds an infinity or NaN, which JSON cannot express.
+        TypeError: the value holds something that has no JSON form.
     """
     written = canonical(value) if written is None else written
     if b"null" in written and (number := not_finite(value)) is not None:
@@ -58,7 +58,7 @@ def recordable(value: Any, written: bytes | None = None) -> bytes:
 
 
 def not_finite(value: Any) -> float | None:
-    """The first infinity or NaN in a value that would be written as null; None where there is none."""
+    """Return the first infinity or NaN in a value that would be written as null, or None."""
     inner: Iterable[Any]
     match value:
         case str() | int() | None:
@@ -83,7 +83,7 @@ def not_finite(value: Any) -> float | None:
 
 
 def unwritable(error: Exception) -> str:
-    """Why a value has no canonical form."""
+    """Explain in words why a value has no canonical form."""
     said = str(error)
     if isinstance(error, RecursionError) or "serialization depth" in said:
         return TOO_DEEP
@@ -91,17 +91,17 @@ def unwritable(error: Exception) -> str:
 
 
 def digest(data: bytes, salt: bytes = b"") -> str:
-    """SHA-256 of salt and data, in hex; salted so that few possible values cannot be guessed from it."""
+    """Return SHA-256 of salt and data, in hex; the salt keeps a value of few possibilities from being guessed."""
     return hashlib.sha256(salt + data).hexdigest()
 
 
 @lru_cache(maxsize=1024)
 def adapter(returns: Any) -> TypeAdapter[Any]:
-    """Give the validator of a type; building one is slow, so they are kept."""
+    """Return the validator of a type. Cached, since building one is slow."""
     return TypeAdapter(returns)
 
 
 @lru_cache(maxsize=1024)
 def schema_of(returns: Any) -> dict[str, Any]:
-    """JSON Schema of a type."""
+    """Return the JSON Schema of a type."""
     return adapter(returns).json_schema()

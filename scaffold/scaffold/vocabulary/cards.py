@@ -1,4 +1,4 @@
-"""What a backend or a monitor says of itself before it is made, or even imported."""
+"""Cards: what a backend or a monitor declares about itself, readable without importing the plug-in."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ Pricing = Literal["free", "listed", "unknown"]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What `scaffold plugins` tells of a backend: its profile, as far as that does not hang on the model named.
+    """A backend's card, shown by `scaffold plugins`: its profile, as far as that does not depend on the model chosen.
 
-    An entry point of the group `scaffold.cards`, of the backend's own name, gives it. Its module must import nothing
-    heavy: that is the point.
+    It is given by an entry point in the group `scaffold.cards` under the backend's own name. The module that defines it
+    must import nothing heavy.
 
     Attributes:
         about: one sentence.
-        example: a spec to use it by.
-        can: what it can do, with the settings that it has by itself.
-        may: what it can do besides, with an option or with some models.
-        reasoning: how much of the reasoning can be read: what its models show, from most to least.
-        prices: `free`, `listed` in a price table, or `unknown` unless an option says.
+        example: a spec that uses it.
+        can: its abilities with default settings.
+        may: further abilities, with an option or with some models.
+        reasoning: how much of the reasoning its models show, from most to least.
+        prices: `free`, `listed` in a price table, or `unknown` unless an option gives them.
         trust: whether its answers may steer irreversible actions unseen, unless an option says otherwise.
-        around: it is made around other backends: its profile follows from theirs.
-        modules: what has to be importable.
+        around: it wraps other backends, and its profile follows from theirs.
+        modules: modules that must be importable.
         install: the command that installs them.
-        keys: environment variables of which one has to hold a key.
-        places: environment variables of which one has to say where it is.
-        model: the model, by its name under `scaffold models`, that is downloaded on first use.
+        keys: environment variables, one of which must hold an API key.
+        places: environment variables, one of which must hold the address.
+        model: the model that is downloaded on first use, by its name under `scaffold models`.
     """
 
     about: str
@@ -53,10 +53,10 @@ class BaseRate(msgspec.Struct, frozen=True, kw_only=True):
     """How often a monitor was right, measured on labelled data.
 
     Attributes:
-        data: which data, with how many cases, and by which command they are scored.
-        found: share of what is wrong that it objects to, between 0 and 1.
-        spared: share of what is right that it lets pass, between 0 and 1.
-        note: what else one has to know to read the two figures.
+        data: the data set, its number of cases, and the command that scores it.
+        found: share of the bad cases that it objects to, between 0 and 1.
+        spared: share of the good cases that it lets pass, between 0 and 1.
+        note: what else is needed to interpret the two figures.
     """
 
     data: str
@@ -66,23 +66,23 @@ class BaseRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What `scaffold plugins` tells of a monitor: what its word is worth, and what it cannot see.
+    """A monitor's card, shown by `scaffold plugins`: how reliable its verdicts are, and what it cannot see.
 
-    An entry point of the group `scaffold.monitor_cards`, of the monitor's own name, gives it. Its module must import
-    nothing heavy: that is the point.
+    It is given by an entry point in the group `scaffold.monitor_cards` under the monitor's own name. The module that
+    defines it must import nothing heavy.
 
     Attributes:
         about: one sentence.
         property: what its verdicts are about, so that nobody takes one property for another.
-        watches: the kinds of subject that it reads.
+        watches: the kinds of subject it reads.
         needs: roles of the backends it asks.
-        probes: whether it asks the model that answered a step about that step, whatever role that has.
+        probes: whether it asks the model that answered a step about that step, whatever role that model has.
         cost: what one review takes, in words: time, or questions to a model.
-        rates: what was measured; empty when nothing was, which is then said.
+        rates: measured base rates; if empty, `scaffold plugins` says that nothing was measured.
         blind: what it cannot see, one sentence each.
         example: how a task names it, with settings if it needs any.
-        default: it is on where a task names no monitors. Its spec says so too; a monitor with a card that does not is
-            not even imported then.
+        default: it is on when a task names no monitors, as its spec says too. A monitor whose card says False is not
+            even imported then.
     """
 
     about: str

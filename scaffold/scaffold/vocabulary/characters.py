@@ -1,6 +1,7 @@
-"""Text that can be encoded, whatever was sent: surrogates joined where both halves are there, replaced where not.
+"""Unicode repairs: text that can always be encoded, and one form for texts that look the same.
 
-And text as it reads: two spellings that nobody can tell apart are one name.
+Models and tools may send lone surrogates: pairs are joined, single halves replaced. `as_read` normalises names, so that
+two spellings that a reader cannot tell apart count as one.
 """
 
 from __future__ import annotations
@@ -9,27 +10,27 @@ import re
 import unicodedata
 from typing import Any
 
-# Default ignorable for Unicode, or blank: it changes how a text is drawn, if anything, and not what it says.
+# Default-ignorable code points and blanks: they may change how a text is drawn, but not what it says.
 UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
 
-_LEAST, _MOST = -(2.0**63), 2.0**64  # whole numbers beyond these have no canonical form but as floats
+_LEAST, _MOST = -(2.0**63), 2.0**64  # integers beyond these have a canonical form only as floats
 
 
 def as_read(value: Any) -> Any:
-    """Give a text composed, without what is not seen, with one space where there are any, and a whole number as such.
+    """Normalise a value as a reader sees it; lists and objects part by part.
 
-    Letters stay as they are, capital or small, of one alphabet or another: names may differ in these alone. A list or
-    an object is read part by part.
+    Text is put into NFC, loses invisible characters, and keeps one space per run of white space. Case and alphabet
+    stay, since names may differ in these alone. A float that is a whole number becomes an int.
     """
     match value:
         case str():
             if value.isascii() and value.isalnum():
                 return value
             return " ".join(UNSEEN.sub("", unicodedata.normalize("NFC", value)).split())
-        case float() if value.is_integer() and _LEAST <= value < _MOST:  # for JSON Schema 17.0 is the integer 17
+        case float() if value.is_integer() and _LEAST <= value < _MOST:  # in JSON Schema 17.0 is the integer 17
             return int(value)
         case list():
             return [as_read(each) for each in value]
@@ -40,7 +41,7 @@ def as_read(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Give text that can be encoded: surrogate pairs are joined, a lone surrogate becomes U+FFFD."""
+    """Return text that can be encoded: surrogate pairs are joined, a lone surrogate becomes U+FFFD."""
     if text.isascii():
         return text
     try:
@@ -51,11 +52,11 @@ def clean(text: str) -> str:
 
 
 def cleaned(value: Any, *, ends: bool = False) -> Any:
-    """Give decoded JSON in which every text can be encoded.
+    """Return decoded JSON in which every text can be encoded.
 
     Args:
-        value: what was decoded.
-        ends: leave half a character at an end of a text, where its other half may be in another event.
+        value: the decoded JSON.
+        ends: keep a lone surrogate at either end of a text, since its other half may be in another event.
     """
     if isinstance(value, str):
         return _but_ends(value) if ends else clean(value)
@@ -73,15 +74,15 @@ def _but_ends(text: str) -> str:
 
 
 def joined(half: str, piece: str, *, last: bool) -> tuple[str, str]:
-    """Go on with a text that comes in pieces, which may be cut within a surrogate pair.
+    """Add one piece to a text that arrives in pieces, which may be cut inside a surrogate pair.
 
     Args:
-        half: what waits of the pieces before.
-        piece: the next one.
+        half: the half of a pair held back from the piece before, if any.
+        piece: the next piece.
         last: nothing follows.
 
     Returns:
-        What can be encoded now, and the first half of a pair, if it ends in one, which waits for the next piece.
+        The text that can be encoded now, and the first half of a pair at its end, which waits for the next piece.
     """
     text = half + piece
     if last or not "\ud800" <= text[-1:] <= "\udbff":

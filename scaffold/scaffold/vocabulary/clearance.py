@@ -9,17 +9,17 @@ from scaffold.vocabulary.actions import Call
 
 
 class Mint:
-    """The right to make clearances; each gate holds one, and a clearance knows whose it is."""
+    """The right to make clearances. Each gate holds one, and a clearance records whose mint it came from."""
 
     __slots__ = ()
 
 
 class Clearance:
-    """Bound to one action and the exact bytes of its arguments; can be redeemed once.
+    """A single-use permission for one action with exactly these arguments.
 
     Attributes:
         action: the action it is for.
-        arguments: canonical bytes of what was reviewed.
+        arguments: canonical bytes of the arguments that were reviewed.
         call: what the action is told about this call.
         observed: monitors were suspended when it was given.
     """
@@ -40,10 +40,10 @@ class Clearance:
         raise ClearanceError("a clearance cannot be copied: it is for one call")
 
     def redeem(self, action: str, arguments: bytes) -> Call:
-        """Spend it on the call it was given for.
+        """Spend the clearance on the call it was given for.
 
         Raises:
-            ClearanceError: it was spent before, or the call is not the one that was reviewed.
+            ClearanceError: it was already spent, or the call is not the one that was reviewed.
         """
         if self._spent:
             raise ClearanceError(f"the clearance for {self.action!r} was spent already")

@@ -1,11 +1,11 @@
-"""Options that name code: a task file writes `module:name`, and who reads the options is given the thing itself.
+"""Options whose value is code: a task file writes `module:name`, and the plug-in's options hold the object itself.
 
     class MyOptions(BaseModel):
         critics: tuple[Annotated[Callable[[Any], Any], Code()], ...]
         domain: Annotated[Domain, Code()]
 
-A planner does no I/O, so its code is found when its options are read, before it begins. From a program the thing itself
-may stand there as well.
+A planner does no I/O, so the code is imported when its options are read, before the planner starts. Python callers may
+also pass the object itself.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 FIND = "find"
 Find = Callable[[str], Any]
-"""Gives what `module:name` means; in pydantic's context under `FIND`. Raises TaskError."""
+"""Resolves `module:name`; passed in pydantic's context under `FIND`. Raises TaskError."""
 
 
 class Code:
-    """Marks an option as code that fits its type: a callable, or a Protocol that can be checked at run time.
+    """Marks an option as code of the annotated type: a callable, or a runtime-checkable Protocol.
 
-    Where a Protocol is wanted and a class is named, the class is made without arguments.
+    If a Protocol is wanted and a class is given, the class is instantiated without arguments.
     """
 
     def __get_pydantic_core_schema__(self, wanted: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Take the thing itself, or find what a text names."""
+        """Accept the object itself, or resolve the text that names it."""
         return core_schema.with_info_plain_validator_function(
             partial(_found, wanted), serialization=core_schema.plain_serializer_function_ser_schema(named)
         )
@@ -42,12 +42,12 @@ class Code:
     def __get_pydantic_json_schema__(
         self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """What a task file holds."""
+        """Describe the option as it stands in a task file."""
         return {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "code, as `module:name`"}
 
 
 def named(thing: Any) -> str:
-    """The name under which code is recorded: `module:name`."""
+    """Return the name under which code is recorded: `module:name`."""
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}:{kind.__qualname__}"
 

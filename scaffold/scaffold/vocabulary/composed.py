@@ -21,7 +21,7 @@ from scaffold.vocabulary.sampling import (
 
 
 class _Cascade(msgspec.Struct, frozen=True):
-    """Another backend, where the first policy finds no winner."""
+    """Asks another backend if the first policy finds no winner."""
 
     first: Sampling
     then: Sampling
@@ -67,7 +67,7 @@ class _Cascade(msgspec.Struct, frozen=True):
 
 
 class _InRotation(msgspec.Struct, frozen=True):
-    """A policy whose samples are asked in several ways in turn."""
+    """A policy whose samples are asked in several ways, in turn."""
 
     policy: Sampling
     ways: tuple[Way, ...]
@@ -90,7 +90,7 @@ class _InRotation(msgspec.Struct, frozen=True):
 
 
 class _UnlessSure(msgspec.Struct, frozen=True):
-    """One sample where its corrected confidence is high enough; else a vote."""
+    """Takes one sample if its corrected confidence is high enough; otherwise votes."""
 
     policy: Sampling
     sure: float
@@ -122,7 +122,7 @@ class _UnlessSure(msgspec.Struct, frozen=True):
 
 
 class _Oversampled(msgspec.Struct, frozen=True):
-    """A policy that is given more samples than it wants, so that they can be compared; what it decides is the same."""
+    """Draws more samples than its policy wants, for comparison; the decision stays the same."""
 
     policy: Sampling
     least: int
@@ -205,18 +205,18 @@ def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
 
 
 def voted(policy: Sampling, n: int) -> Sampling:
-    """A majority of n samples, where a policy would take the first acceptable one; any other is left as it is."""
+    """Replace "take the first acceptable sample" by a majority of n; any other policy is returned unchanged."""
     if not isinstance(policy, _First):
         return policy
     return majority(n, cap=max(2 * n, policy.cap), flags=policy.flags)
 
 
 def oversampled(policy: Sampling, least: int) -> Sampling:
-    """Draw `least` samples at least, for measuring how they agree; the policy decides by those it would have drawn."""
+    """Draw at least `least` samples, to measure how they agree; the decision is the one the policy alone would make."""
     match policy:
         case _Cascade():
             return msgspec.structs.replace(policy, first=oversampled(policy.first, least))
-        case _UnlessSure(policy=_Cascade()):  # where it is sure, one sample stays one sample
+        case _UnlessSure(policy=_Cascade()):  # if it is confident, one sample stays one sample
             return msgspec.structs.replace(policy, policy=oversampled(policy.policy, least))
         case _:
             return _Oversampled(policy, least)

@@ -1,11 +1,11 @@
-"""How a step states how sure it is, and how such a statement is corrected by what was seen.
+"""How a step states its confidence, and how stated confidence is calibrated against observed accuracy.
 
     class Verdict(BaseModel):
         guilty: bool
         sure: Confidence
 
-A model's own figure is no probability: most are far too sure (Xiong et al. 2024, arXiv 2306.13063). A `Curve` says how
-often what was stated with so much confidence was right.
+A model's own figure is not a probability: most are far overconfident (Xiong et al. 2024, arXiv 2306.13063). A `Curve`
+says how often answers with a given stated confidence were right.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Confidence = Annotated[
     Field(ge=0, le=1, description="how likely this answer is right, from 0 to 1", json_schema_extra={_MARK: True}),
     _STATED,
 ]
-"""The type of a field in which an answer says how likely it is right; votes are counted without it."""
+"""The type of a field in which an answer states how likely it is right; votes ignore this field."""
 
 
 @lru_cache(maxsize=256)
 def confidence_field(returns: Any) -> str:
-    """Name of the field in which values of a type state their confidence; empty when they do not."""
+    """Return the name of the field in which values of a type state their confidence; empty if there is none."""
     if not isinstance(returns, type):
         return ""
     said: dict[str, Any] = {}
@@ -46,21 +46,21 @@ def confidence_field(returns: Any) -> str:
 
 
 def stated_by(schema: Any) -> str:
-    """The same, told from the JSON Schema of the type, which is what a trace holds."""
+    """Do the same from the type's JSON Schema, which is what a trace holds."""
     fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
     return next((name for name, said in fields.items() if isinstance(said, Mapping) and said.get(_MARK)), "")
 
 
 class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """How confidence of one backend, stated in steps of one kind, is corrected.
+    """How to correct the confidence that one backend states in steps of one kind.
 
     Attributes:
         backend: name of the plug-in.
         model: name of its model.
         step: kind of step.
-        seen: how many statements it follows from.
+        seen: number of statements it was fitted to.
         stated: confidences as stated, ascending.
-        right: what share of answers with each was right, ascending.
+        right: share of right answers for each of them, ascending.
     """
 
     backend: str
@@ -71,10 +71,10 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     right: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be gone by, such as a file that was written by hand.
+        """Validate the curve, since its file may have been written by hand.
 
         Raises:
-            ValueError: it is no ascending curve.
+            ValueError: it is not an ascending curve of figures from 0 to 1.
         """
         figures = (*self.stated, *self.right)
         rising = all(low < high for low, high in pairwise(self.stated))
@@ -84,7 +84,7 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             raise ValueError("`stated` and `right` of a curve are as many figures from 0 to 1, ascending")
 
     def correct(self, stated: float) -> float:
-        """The share of right answers to expect: linear between what was seen, constant beyond."""
+        """Return the expected share of right answers: linear between observed points, constant beyond them."""
         above = bisect_right(self.stated, stated)
         if above == 0:
             return self.right[0]
@@ -96,10 +96,10 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What a run knows of how stated confidence fares; it stands whole in the run's first event."""
+    """The calibration curves a run uses; recorded in full in the run's first event."""
 
     curves: tuple[Curve, ...] = ()
 
     def by_kind(self) -> Mapping[tuple[str, str, str], Curve]:
-        """Curves by backend, model and kind of step."""
+        """Return the curves by backend, model and kind of step."""
         return {(curve.backend, curve.model, curve.step): curve for curve in self.curves}

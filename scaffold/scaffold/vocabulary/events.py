@@ -1,9 +1,9 @@
-"""Every kind of event a trace may hold; the format is versioned as a whole.
+"""Every kind of event a trace may hold. The format is versioned as a whole.
 
-A spine line is one of these, as JSON, with `kind` first and `hash` last. Facts that are safe to keep
-stand in the event itself. Prompts, reasoning, arguments, outputs and reasons stand in its *content*,
-a JSON object kept apart, of which the event holds a salted digest. What a content holds is written
-beside each kind. `key` says where in the planner's structure the event belongs.
+A spine line is one of these events as JSON, with `kind` first and `hash` last. Facts that are safe to keep are fields
+of the event itself. Prompts, reasoning, arguments, outputs and reasons are in its *content*: a JSON object stored
+separately, of which the event holds a salted digest. Each class below says what its content holds. `key` says where in
+the planner's structure the event belongs.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ENDED: frozenset[str] = frozenset({"solved", "failed", "stopped"})
 
 
 class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
-    """What all events have.
+    """Fields that all events have.
 
     Attributes:
         seq: number in the run, from 1, without gaps.
         at: seconds since the epoch, by the host's clock.
         t: seconds the run has been active so far; waiting does not count.
-        key: where in the planner's structure it belongs; empty for the run as a whole.
-        content: salted SHA-256 of its content, in hex; empty when it has none.
+        key: position in the planner's structure; empty for the run as a whole.
+        content: salted SHA-256 of its content, in hex; empty if it has none.
     """
 
     seq: int = 0
@@ -45,10 +45,10 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", 
 class RunStarted(Event, tag="run.started", kw_only=True):
     """The first event. Content: `task`, `config` (what is needed to resume).
 
-    `bounds` are the most that the task lets the run use: `tokens`, `usd`, `seconds`, `steps`, `actions`, and those of
-    oversight as `oversight.tokens` and so on; what is not named has no bound. `unmonitored` says that actions may run
-    that no monitor has read. `foreign` says what it was imported from: then somebody else's agent did all this, without
-    a gate, and the trace says no more than what that one reported.
+    `bounds` are the task's limits on the run: `tokens`, `usd`, `seconds`, `steps`, `actions`, and those of oversight as
+    `oversight.tokens` and so on; what is not named is unlimited. `unmonitored` allows actions that no monitor has read.
+    `foreign` names what the trace was imported from: another agent did all this without a gate, and the trace says no
+    more than that agent reported.
     """
 
     format: int
@@ -63,16 +63,16 @@ class RunStarted(Event, tag="run.started", kw_only=True):
 
 
 class RunResumed(Event, tag="run.resumed", kw_only=True):
-    """Another process, or the same one later, goes on. Content: none."""
+    """Another process, or the same one later, continues the run. Content: none."""
 
     owner: str = ""
     repaired: str = ""
 
 
 class BudgetRaised(Event, tag="budget.raised", kw_only=True):
-    """From here on the run may use more: a person has said so. Content: none.
+    """A person has raised the run's budget from here on. Content: none.
 
-    `bounds` are the new ones, named as in the first event; those that are not named stay as they were.
+    `bounds` are the new limits, named as in the first event; those not named stay as they were.
     """
 
     bounds: dict[str, float]
@@ -80,9 +80,9 @@ class BudgetRaised(Event, tag="budget.raised", kw_only=True):
 
 
 class KeyChanged(Event, tag="key.changed", kw_only=True):
-    """From here on heads are signed by this key, the first one or another than before. Content: none.
+    """From here on heads are signed by this key, the first one or a new one. Content: none.
 
-    `verifier` and `before` are verifier lines; `endorsement` is the new key's, signed by the old one, if it was.
+    `verifier` and `before` are verifier lines; `endorsement` is the new key's, signed by the old key, if it was.
     """
 
     verifier: str
@@ -93,8 +93,8 @@ class KeyChanged(Event, tag="key.changed", kw_only=True):
 class StepAsked(Event, tag="step.asked", kw_only=True):
     """A step is about to be asked. Content: `asked`, `messages`, `provenance`; `ways` that its policy asks for.
 
-    `sampling` names its policy, where that is not the usual one. What was asked has no digest of its own: that of the
-    content, which holds it, covers it.
+    `sampling` names its policy, unless it is the default. What was asked has no digest of its own: it is part of the
+    content, whose digest covers it.
     """
 
     step: str
@@ -110,7 +110,7 @@ class StepAsked(Event, tag="step.asked", kw_only=True):
 class StepReserved(Event, tag="step.reserved", kw_only=True):
     """More samples of a step are about to be asked. Content: `ways` that its policy asks for now first, if any.
 
-    `spent` is what the step used so far, `tokens` and `usd` what the new samples may cost at worst.
+    `spent` is what the step has used so far; `tokens` and `usd` are the worst-case cost of the new samples.
     """
 
     ledger: Ledger = "model"
@@ -122,8 +122,8 @@ class StepReserved(Event, tag="step.reserved", kw_only=True):
 class StepAnswered(Event, tag="step.answered", kw_only=True):
     """A step is over, with a value or an error. Content: `samples`, `value` or `error`.
 
-    `final` is False when a review decides whether the planner may have it. `reasoning` is how much of the reasoning
-    could be read; empty where there was no sign of any.
+    `final` is False if a review still decides whether the planner gets it. `reasoning` says how much of the reasoning
+    could be read; empty if there was no sign of any.
     """
 
     ok: bool = True
@@ -142,7 +142,7 @@ class StepAnswered(Event, tag="step.answered", kw_only=True):
 
 
 class ProfileCorrected(Event, tag="profile.corrected", kw_only=True):
-    """A reply shows more, or less, of the reasoning than was believed, or settles what was guessed. Content: none."""
+    """A reply showed more or less of the reasoning than assumed, or settled a guess. Content: none."""
 
     backend: str
     model: str
@@ -151,7 +151,7 @@ class ProfileCorrected(Event, tag="profile.corrected", kw_only=True):
 
 
 class StepCut(Event, tag="step.cut", kw_only=True):
-    """A step was given up before it was over; its samples stay charged. Content: `samples`, `reason`."""
+    """A step was abandoned before it was over; its samples stay charged. Content: `samples`, `reason`."""
 
     ledger: Ledger = "model"
     usage: Usage = NO_USAGE
@@ -159,9 +159,9 @@ class StepCut(Event, tag="step.cut", kw_only=True):
 
 
 class Released(Event, tag="released", kw_only=True):
-    """What the review of a thought or an observation came to. Content: `feedback` when withheld.
+    """The result of reviewing a thought or an observation. Content: `feedback` when withheld.
 
-    `beside` names monitors that only observe, and still read it: what they say comes later, or never if the run ends.
+    `beside` names observing monitors that are still reading it: their verdicts come later, or never if the run ends.
     """
 
     subject: SubjectKind
@@ -170,7 +170,7 @@ class Released(Event, tag="released", kw_only=True):
 
 
 class PlanProposed(Event, tag="plan.proposed", kw_only=True):
-    """A plan is about to be read. Content: `calls`, `reason`."""
+    """A plan is about to be reviewed. Content: `calls`, `reason`."""
 
     digest: str
     actions: int
@@ -185,7 +185,7 @@ class PlanDecided(Event, tag="plan.decided", kw_only=True):
 
 
 class VerdictFact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The part of a verdict that the spine keeps."""
+    """The part of a verdict that is kept in the spine."""
 
     monitor: str
     decision: Decision
@@ -198,9 +198,9 @@ class VerdictFact(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Reviewed(Event, tag="reviewed", kw_only=True):
-    """Monitors have read something. Content: `verdicts`, whole, when any of them says more than `allow`.
+    """Monitors have reviewed something. Content: all `verdicts` in full, if any of them says more than `allow`.
 
-    With `waives` they were those who may spare a person the question: `allow` means that nobody is asked.
+    With `waives`, these were monitors that may spare a person the question: `allow` means that nobody is asked.
     """
 
     subject: SubjectKind
@@ -212,7 +212,7 @@ class Reviewed(Event, tag="reviewed", kw_only=True):
 
 
 class ActionProposed(Event, tag="action.proposed", kw_only=True):
-    """An action is about to be reviewed. Content: `asked`, `call`; `identity`, where other runs are to know of it.
+    """An action is about to be reviewed. Content: `asked`, `call`; `identity`, if other runs must know of it.
 
     `compensates` is the key of the action that it undoes.
     """
@@ -227,7 +227,7 @@ class ActionProposed(Event, tag="action.proposed", kw_only=True):
 
 
 class ActionPreviewed(Event, tag="action.previewed", kw_only=True):
-    """An action has said what a call would do; nothing has happened. Content: `node`, and `value` or `reason`."""
+    """An action has said what a call would do; nothing was performed. Content: `node`, and `value` or `reason`."""
 
     action: str
     ok: bool = True
@@ -236,7 +236,7 @@ class ActionPreviewed(Event, tag="action.previewed", kw_only=True):
 class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
     """A person is asked. Content: `title`, `calls`, `reasons`, `previews`, `value` observed, `keys` of approvers.
 
-    So many of `approvers`, or of anybody when none is named, have to approve as `needs` says.
+    `needs` of the `approvers` must approve; if none are named, anybody may.
     """
 
     id: str
@@ -248,9 +248,9 @@ class ApprovalAsked(Event, tag="approval.asked", kw_only=True):
 
 
 class ApprovalGiven(Event, tag="approval.given", kw_only=True):
-    """A person has answered, or time has. Content: `comment` when there is one.
+    """A person has answered, or the question has expired. Content: `comment` when there is one.
 
-    `beside` names the others where more than one had to approve. `scope` says that the calls of a plan are approved
+    `beside` names the other approvers, if more than one had to approve. With `scope`, the plan's calls are approved
     with it, each as long as it is exactly as in the plan.
     """
 
@@ -263,7 +263,7 @@ class ApprovalGiven(Event, tag="approval.given", kw_only=True):
 
 
 class QuestionAsked(Event, tag="question.asked", kw_only=True):
-    """The user is asked for a fact. Content: `asked`, `provenance`; `approvers`, where those have keys."""
+    """The user is asked for a fact. Content: `asked`, `provenance`; `approvers`, if they have keys."""
 
     id: str
     digest: str
@@ -279,7 +279,7 @@ class QuestionAnswered(Event, tag="question.answered", kw_only=True):
 class ActionCleared(Event, tag="action.cleared", kw_only=True):
     """The gate has cleared one exact call. Content: none.
 
-    `observed` says that monitors were suspended; `approval` names the approval that was spent.
+    `observed` means that monitors were suspended; `approval` names the approval that was spent.
     """
 
     action: str
@@ -290,7 +290,7 @@ class ActionCleared(Event, tag="action.cleared", kw_only=True):
 
 
 class ActionIntent(Event, tag="action.intent", kw_only=True):
-    """The call is about to be made; on disk before it is. Content: none."""
+    """The call is about to be made; this event is on disk before it. Content: none."""
 
     action: str
     effect: Effect
@@ -300,9 +300,9 @@ class ActionIntent(Event, tag="action.intent", kw_only=True):
 
 
 class ActionOutcome(Event, tag="action.outcome", kw_only=True):
-    """What came of it. Content: `value` or `reason`; `undo`, and whether that is `due`.
+    """The result of the call. Content: `value` or `reason`; `undo`, and whether that is `due`.
 
-    `final` is False when a review decides whether the planner may read what came back.
+    `final` is False if a review still decides whether the planner may read the result.
     """
 
     action: str
@@ -314,7 +314,7 @@ class ActionOutcome(Event, tag="action.outcome", kw_only=True):
 
 
 class ActionRefused(Event, tag="action.refused", kw_only=True):
-    """The gate has not cleared it; nothing happened. Content: `feedback`; `undo`, and whether that is `due`."""
+    """The gate has refused the call; nothing happened. Content: `feedback`; `undo`, and whether that is `due`."""
 
     action: str
     digest: str
@@ -323,7 +323,7 @@ class ActionRefused(Event, tag="action.refused", kw_only=True):
 
 
 class Noted(Event, tag="noted", kw_only=True):
-    """The planner's own words. Content: `text`, `partial`."""
+    """A note by the planner. Content: `text`, `partial`."""
 
 
 class StopAsked(Event, tag="stop.asked", kw_only=True):
@@ -333,7 +333,7 @@ class StopAsked(Event, tag="stop.asked", kw_only=True):
 
 
 class Paused(Event, tag="run.paused", kw_only=True):
-    """The run stands still and can be resumed. Content: `reason`, `partial`."""
+    """The run is paused and can be resumed. Content: `reason`, `partial`."""
 
     status: RunStatus
 
@@ -381,14 +381,14 @@ encode = msgspec.json.Encoder().encode
 
 @cache
 def decoder() -> msgspec.json.Decoder[Event]:
-    """What reads events; to make it takes longer than all else here, and a run that is new reads none."""
+    """Return the decoder of events. Built on first use: that is slow, and a new run reads no events."""
     return msgspec.json.Decoder(AnyEvent)
 
 
 def decode(body: bytes) -> Event:
-    """Read an event from its line.
+    """Decode an event from its line.
 
     Raises:
-        msgspec.ValidationError: it is of no kind that this version knows, or lacks a field.
+        msgspec.ValidationError: its kind is unknown to this version, or a field is missing.
     """
     return decoder().decode(body)

@@ -1,4 +1,4 @@
-"""What is said to a model and what comes back."""
+"""What is sent to a model, what comes back, and what a backend declares about itself."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "cut", "error"]
 ReasoningVisibility = Literal["full", "summary", "redacted", "absent"]  # from readable to not
 
-_TEMPLATE = 16  # tokens that a chat template adds to a message, at most
+_TEMPLATE = 16  # most tokens that a chat template adds to a message
 
 
 class ReasoningBlock(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A piece of reasoning as its API gave it, kept because the API wants it back unchanged on the next turn.
 
     Attributes:
-        kind: `text` can be read whole, `summary` is another model's account of it, `redacted` cannot be read.
-        text: what can be read of it.
-        signature: the provider's seal on the text.
-        data: what only the provider can read: encrypted reasoning, or the name it is stored under.
+        kind: `text` is fully readable, `summary` is another model's account of it, `redacted` cannot be read.
+        text: the readable part.
+        signature: the provider's signature over the text.
+        data: what only the provider can read: encrypted reasoning, or the id it is stored under.
     """
 
     kind: Literal["text", "summary", "redacted"]
@@ -30,11 +30,11 @@ class ReasoningBlock(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One turn of a prompt; a last turn of the assistant is text that the model goes on from.
+    """One turn of a prompt. If the last turn is the assistant's, the model continues its text.
 
     Attributes:
         role: who speaks.
-        content: what is said.
+        content: the text.
         blocks: the reasoning behind an earlier turn of the assistant, for APIs that want it back.
     """
 
@@ -48,11 +48,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         messages: the prompt.
-        n: how many samples; a backend that can shares the prefix among them.
-        max_tokens: most tokens a sample may have, reasoning included.
+        n: number of samples; a backend that can shares the prefix among them.
+        max_tokens: most tokens per sample, reasoning included.
         temperature: 0 is greedy.
         stop: texts that end a sample; not part of it.
-        seed: makes a sampling backend repeatable where it can; sample i uses seed + i.
+        seed: makes sampling repeatable, if the backend supports it; sample i uses seed + i.
         json_schema: JSON Schema that each sample must satisfy, for backends that can constrain decoding.
         choices: the only texts a sample may be, for backends that can constrain decoding.
     """
@@ -67,12 +67,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
 
     def most_tokens(self, *, shares_prompt: bool) -> tuple[int, int]:
-        """Most tokens that it can cost: of prompt, and of answer.
+        """Return the most tokens the request can cost, as (prompt, answer).
 
         Args:
-            shares_prompt: the prompt is paid for once, not once a sample.
+            shares_prompt: the prompt is paid for once, not once per sample.
         """
-        # No tokenizer needs more tokens than there are bytes.
+        # A tokenizer never makes more tokens than there are bytes.
         prompt = 0
         for message in self.messages:
             text = message.content
@@ -83,8 +83,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens and money; `reasoning` is the part of `output` spent on reasoning, shown or hidden.
 
-    `usd` is None where the price is not known; `guessed` says that the backend did not count, and the tokens
-    are a guess from the length of the texts.
+    `usd` is None if the price is not known. `guessed` means that the backend did not count tokens, and they were
+    estimated from the length of the texts.
     """
 
     input: int = 0
@@ -117,13 +117,13 @@ NO_USAGE = Usage()
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Who really gave a sample, where that is not simply the backend that was asked.
+    """Who really produced a sample, if not simply the backend that was asked.
 
     Attributes:
         backend: name of the plug-in that answered, of the several that could have.
         model: name of its model.
-        recorded: it was given earlier, and is said again.
-        saved: what it cost then and does not cost now, on the first sample of a recorded answer.
+        recorded: the sample was produced earlier and is replayed.
+        saved: what it cost then and does not cost now; on the first sample of a recorded answer.
     """
 
     backend: str = ""
@@ -141,11 +141,11 @@ class Delta(msgspec.Struct, frozen=True):
         reasoning: more of the readable reasoning.
         finish: set on a sample's last piece.
         usage: set once, on the last piece of the request: the sum over its samples.
-        logprob: sum of the log-probabilities of this piece's tokens, where the backend tells.
-        block: a piece of reasoning that is over, for APIs that want it back; its text was streamed before.
-        signals: figures about the model's inner state over the sample, on its last piece; names such as
-            `entropy` (nats a token) and `margin` are the backend's.
-        origin: who gave the sample, on its last piece, where a backend around others chose.
+        logprob: sum of the log-probabilities of this piece's tokens, if the backend reports it.
+        block: a completed piece of reasoning, for APIs that want it back; its text was streamed before.
+        signals: figures about the model's inner state over the sample, on its last piece; the backend chooses the
+            names, such as `entropy` (nats per token) and `margin`.
+        origin: who produced the sample, on its last piece, if a wrapping backend chose.
     """
 
     index: int = 0
@@ -167,12 +167,12 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
         text: the answer as it came.
         reasoning: the readable reasoning.
         finish: why it ended.
-        logprob: its log-probability, where the backend tells.
+        logprob: its log-probability, if the backend reports it.
         flag: why it was discarded; empty when it counts.
-        blocks: reasoning to hand back on a next turn, where the API wants it.
-        signals: figures about the model's inner state, where the backend tells.
-        origin: who gave it, where a backend around others or a sampling policy chose.
-        way: how it was asked: 0 as the step says, else the number among the ways that its policy asked for.
+        blocks: reasoning to hand back on a next turn, if the API wants it.
+        signals: figures about the model's inner state, if the backend reports them.
+        origin: who produced it, if a wrapping backend or a sampling policy chose.
+        way: how it was asked: 0 as the step says, else the number of the way among those its policy asked for.
     """
 
     index: int
@@ -193,8 +193,8 @@ class Prices(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         input: of the prompt.
         output: of the answer, reasoning included.
-        cached: of the part of the prompt that was read from the backend's cache; None where it costs like the rest.
-        written: of the part of the prompt that was written to the cache; None where it costs like the rest.
+        cached: of the prompt tokens read from the backend's cache; None if they cost the same as the rest.
+        written: of the prompt tokens written to the cache; None if they cost the same as the rest.
     """
 
     input: float
@@ -203,7 +203,7 @@ class Prices(msgspec.Struct, frozen=True, omit_defaults=True):
     written: float | None = None
 
     def cost(self, input_tokens: int, output_tokens: int, cached: int = 0, written: int = 0) -> float:
-        """Cost in US dollars; cached and written tokens are among the input tokens."""
+        """Return the cost in US dollars; cached and written tokens are among the input tokens."""
         if not (cached or written):
             return (input_tokens * self.input + output_tokens * self.output) / 1e6
         plain = max(0, input_tokens - cached - written)
@@ -223,10 +223,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         backend: name of the plug-in.
         model: name of the model, as the backend calls it.
-        context: most tokens of prompt and answer together; None when not known.
-        prices: None when not known; a money budget then refuses to start.
+        context: most tokens of prompt and answer together; None if not known.
+        prices: None if not known; a money budget then refuses to start.
         trust: `trusted` or `untrusted`: whether its answers may steer irreversible actions unseen.
-        reasoning: how much of its reasoning is externalised.
+        reasoning: how much of its reasoning is readable.
         can: what it can do beyond plain sampling.
         guessed: names of the fields above that are guesses.
     """

@@ -1,8 +1,8 @@
-"""How much of a run's reasoning was read, and how far what could be read shows what the answers rest on.
+"""Monitorability: how much of a run's reasoning was read, and how faithfully it shows what the answers rest on.
 
-Probes measure the second (cut the reasoning short, put a mistake in it, ask for the same belief elsewhere). What they
-found in other runs is a `Monitorability`, per backend and kind of step; it stands whole in a run's first event, and
-permissions go by it.
+Faithfulness is measured by probes (cut the reasoning short, insert a mistake, ask for the same belief elsewhere). Their
+results from other runs form a `Monitorability`, by backend and kind of step. It is recorded in full in a run's first
+event, and the gate can require a minimum (`Floors`).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ FAITHFUL = "unfaithful reasoning"
 CONSISTENT = "a belief that does not hold"
 AS_SAID = "acts otherwise than it says"
 PROBED = (FAITHFUL, CONSISTENT, AS_SAID)
-"""What probes give a score of: how much of it they found, from 0 to 1. Any monitor may measure the same."""
+"""The properties that probes score: how much of each they found, from 0 to 1. Any monitor may score them."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """What probes of one property found, in steps of one kind by one backend.
+    """Probe results for one property, in steps of one kind by one backend.
 
     Attributes:
         backend: name of the plug-in.
         model: name of its model.
         step: kind of step.
         probed: the property, one of `PROBED`.
-        held: how many probes found nothing wrong; a part of one where a probe asked several things.
-        of: how many probes there were.
+        held: number of probes that found nothing wrong; fractional where a probe asked several things.
+        of: number of probes.
         low: lower end of the 95 % interval of the share that held.
         high: its upper end.
     """
@@ -47,14 +47,14 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Monitorability(msgspec.Struct, frozen=True):
-    """What a run knows of the reasoning of its backends from other runs."""
+    """What earlier runs have measured of the reasoning of a run's backends."""
 
     figures: tuple[Figure, ...] = ()
 
     def floor(self, thinkers: Iterable[tuple[str, str, str]]) -> tuple[float, str]:
-        """The least that is sure of some backend, model and kind of step, of any property; and of whom, in words.
+        """Return the least lower bound over all thinkers (backend, model, step kind) and properties, and whose it is.
 
-        What was never probed for `unfaithful reasoning` is sure of nothing. Of nobody at all everything is.
+        A thinker never probed for `unfaithful reasoning` counts as 0. With no thinkers the result is 1.
         """
         known: dict[tuple[str, str, str], list[Figure]] = {}
         for figure in self.figures:
@@ -76,11 +76,11 @@ class Readable(msgspec.Struct, kw_only=True):
     """How much of a run's reasoning could be read, and how much some monitor has read.
 
     Attributes:
-        steps: the work's own steps by what they showed of their reasoning; `none` for those that gave no sign of any.
-        tokens: reasoning tokens that were billed, likewise. A summary's are those that it is the summary of.
-        read_steps: steps with wholly readable reasoning that a monitor of steps or streams has read.
+        steps: the work's own steps, by how much of their reasoning was shown; `none` if there was no sign of any.
+        tokens: billed reasoning tokens, likewise; for a summary, the tokens of the reasoning that it summarises.
+        read_steps: steps with fully readable reasoning that a monitor of steps or streams has read.
         read_tokens: their reasoning tokens.
-        falls: how often a backend has shown less than was known of it.
+        falls: how often a backend showed less than was known of it.
     """
 
     steps: dict[str, int] = {}
@@ -90,19 +90,19 @@ class Readable(msgspec.Struct, kw_only=True):
     falls: int = 0
 
     def add(self, shown: str, tokens: int) -> None:
-        """One more step."""
+        """Count one more step."""
         shown = shown or "none"
         self.steps[shown] = self.steps.get(shown, 0) + 1
         self.tokens[shown] = self.tokens.get(shown, 0) + tokens
 
     def was_read(self, shown: str, tokens: int) -> None:
-        """A monitor has read a step."""
+        """Count a step that a monitor has read."""
         if shown == "full":
             self.read_steps += 1
             self.read_tokens += tokens
 
     def as_json(self) -> dict[str, Any]:
-        """The figures, with what they come to; shares are null where there was nothing to read."""
+        """Return the figures with the resulting shares; a share is null if there was nothing to read."""
         steps = sum(count for shown, count in self.steps.items() if shown != "none")
         tokens = sum(self.tokens.values())
         return {
@@ -117,7 +117,7 @@ class Readable(msgspec.Struct, kw_only=True):
         }
 
     def sentence(self) -> str:
-        """The same in words."""
+        """Say the same in words."""
         steps = sum(count for shown, count in self.steps.items() if shown != "none")
         tokens = sum(self.tokens.values())
         if not steps:

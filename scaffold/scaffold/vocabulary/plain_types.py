@@ -1,4 +1,4 @@
-"""Types that read from JSON, and write to it, without anybody's code: what they give, they read as just that."""
+"""Plain types: types whose values survive JSON encoding and decoding unchanged, with no user code involved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scaffold.vocabulary.references import BARE
 
 
 def is_plain(hint: Any) -> bool:
-    """Whether a type is made of JSON's own, with bounds and words about them and nothing else."""
+    """Whether a type is built only from JSON's own types, bounds on them and descriptions."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is None:
         return hint is None or hint is Any or hint in BARE
@@ -25,7 +25,7 @@ def is_plain(hint: Any) -> bool:
 
 
 def _only_bounds(mark: Any) -> bool:
-    """Whether a mark of an annotation can refuse a value, and never change it or its name."""
+    """Whether an annotation's metadata can only refuse a value, never change it or rename it."""
     if isinstance(mark, FieldInfo):
         named = mark.alias or mark.validation_alias or mark.serialization_alias
         return not named and mark.is_required() and all(map(_only_bounds, mark.metadata))

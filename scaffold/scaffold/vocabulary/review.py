@@ -36,7 +36,7 @@ class Objection(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A span that a verdict rests on.
+    """A span of text that a verdict rests on.
 
     Attributes:
         quote: the words.
@@ -100,7 +100,7 @@ ALLOW = Verdict(decision="allow")
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Decision:
-    """The decision that wins; scores are never averaged. No verdict at all allows."""
+    """Return the strictest decision; scores are never averaged. Without verdicts it is `allow`."""
     worst: Decision = "allow"
     for verdict in verdicts:
         if SEVERITY[verdict.decision] > SEVERITY[worst]:
@@ -109,7 +109,7 @@ def strictest(verdicts: Iterable[Verdict]) -> Decision:
 
 
 def reason_of(verdicts: Sequence[Verdict], decision: Decision) -> str:
-    """Say which monitor ended the run, and why."""
+    """Say which monitor made the decision that halted the run, and why."""
     for verdict in verdicts:
         if verdict.decision == decision:
             return f"{verdict.monitor} halted the run: {verdict.rationale or verdict.feedback}"
@@ -120,7 +120,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A step as monitors read it.
 
     Attributes:
-        kind: what sort of step.
+        kind: kind of step.
         inputs: what the model was given.
         value: the answer, as JSON; empty, like the next two, while it is being generated.
         text: the answer as the model wrote it.
@@ -149,7 +149,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObservationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An observation as monitors read it: what came back for which call, and what was predicted."""
+    """An observation as monitors read it: the call, what it returned, and what was predicted."""
 
     call: ActionCall
     value: Any
@@ -158,7 +158,7 @@ class ObservationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be reviewed; the field of its kind is set.
+    """What is to be reviewed; the field for its kind is set.
 
     Attributes:
         kind: which of the fields below is set; for a stream, `step`, which has no answer yet.
@@ -180,7 +180,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a monitor declares of itself.
+    """What a monitor declares about itself.
 
     Attributes:
         name: as in `monitors:` of a task file.
@@ -200,8 +200,8 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         on_missing: the decision if no backend has a role it needs; `block` refuses to begin at all.
         timeout_s: seconds it may take for one subject; a later verdict counts if it is stricter than `on_timeout`.
         default: whether it is on when a task names no monitors.
-        reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs one that does.
-        settings: JSON of its settings, part of what makes a recorded verdict final.
+        reads_rules: whether it evaluates the goals' `rule`s; a task with rules needs a monitor that does.
+        settings: its settings as JSON, part of what makes a recorded verdict final.
     """
 
     name: str

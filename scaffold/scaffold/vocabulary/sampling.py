@@ -1,4 +1,4 @@
-"""How samples become one answer: policies that say how many more to draw, or who has won.
+"""Sampling policies: how many samples of a step to draw, and which answer wins.
 
 A policy sees the votes in the order of their sample index, never of their arrival, so that one set of samples has one
 outcome. It is asked after every sample, in that order, and the first decision counts: samples beyond it are stopped and
@@ -14,23 +14,23 @@ from typing import Any, Protocol
 
 import msgspec
 
-MOST_SAMPLES = 10_000  # of one step, and at once: a request for more would fill the memory
+MOST_SAMPLES = 10_000  # of one step, and at once: more would fill the memory
 
 Said = str | bool | None
 Check = Callable[[Any], Said | Awaitable[Said]]
-"""Reads one sample's value: True, nothing or "" accepts it, a text says why not. What takes long is `async`.
+"""Checks one sample's value: True, None or "" accepts it, a text says why not. A slow check is `async`.
 
-Samples of one step that say the same are checked once.
+Equal samples of one step are checked once.
 """
 
 
 class Vote(msgspec.Struct, frozen=True, gc=False):
-    """What one sample says.
+    """The vote of one sample.
 
     Attributes:
-        value: canonical form of its value; what it states of its own confidence is no part of it.
-        confidence: how likely it is right: what it stated, corrected by what was seen of such statements. None where it
-            stated nothing, or nothing is known of how such statements fare.
+        value: canonical form of its value, without the confidence it states.
+        confidence: how likely it is right: the stated confidence, calibrated. None if it stated none, or there is no
+            calibration for it.
     """
 
     value: bytes
@@ -38,7 +38,7 @@ class Vote(msgspec.Struct, frozen=True, gc=False):
 
 
 Votes = Sequence["Vote | None"]
-"""One for each sample, in the order of their index; None for one that was discarded."""
+"""One per sample, in the order of their index; None for a discarded one."""
 
 
 class Way(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -65,7 +65,7 @@ class Draw(msgspec.Struct, frozen=True):
 
 
 class Won(msgspec.Struct, frozen=True):
-    """The answer that won: the place of its first vote, and its share of those counted."""
+    """An answer has won: the place of its first vote, and its share of the votes counted."""
 
     place: int
     share: float
@@ -79,7 +79,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Sampling(Protocol):
-    """A policy for one step.
+    """A sampling policy for one step.
 
     `decide` is called before anything is drawn and after each sample in the order of their index. Its result must
     depend on the votes alone, and it must not draw beyond `cap`. While samples are under way, a `Draw` in the same ways
@@ -89,21 +89,21 @@ class Sampling(Protocol):
 
     @property
     def cap(self) -> int:
-        """Most samples it will ever count."""
+        """The most samples it will ever count."""
         ...
 
     @property
     def flags(self) -> tuple[Check, ...]:
-        """Checks that each sample's value must pass; a string or False says no."""
+        """Checks that each sample's value must pass; a string or False rejects it."""
         ...
 
     def decide(self, votes: Votes) -> Draw | Won | Lost:
-        """Say what is next."""
+        """Decide what comes next."""
         ...
 
 
 class _First(msgspec.Struct, frozen=True):
-    """The first acceptable sample."""
+    """Takes the first acceptable sample."""
 
     cap: int
     flags: tuple[Check, ...] = ()
@@ -122,25 +122,25 @@ class _First(msgspec.Struct, frozen=True):
 
 
 class _Tally:
-    """Votes for each answer, counted one after another."""
+    """Counts votes per answer, one vote at a time."""
 
     def __init__(self) -> None:
         self.votes: dict[bytes, int] = {}
         self.counted = 0
 
     def add(self, vote: Vote) -> int:
-        """Count one more; give how many there are now for its answer."""
+        """Count one vote; return how many its answer has now."""
         self.counted += 1
         self.votes[vote.value] = count = self.votes.get(vote.value, 0) + 1
         return count
 
     def won(self, votes: Votes, winner: Vote) -> Won:
-        """Say that an answer has won, with its share of what was counted so far."""
+        """Return the winning answer with its share of the votes counted so far."""
         return Won(_first(votes, winner.value), self.votes[winner.value] / self.counted, self.counted)
 
 
 class _Majority(msgspec.Struct, frozen=True):
-    """More than half of n votes."""
+    """Wants more than half of n votes."""
 
     n: int
     cap: int
@@ -166,12 +166,12 @@ class _Majority(msgspec.Struct, frozen=True):
             return Lost(f"only {counted} of {drawn} samples are acceptable; {self.n} votes are needed")
         if (most + min(missing, self.cap - drawn)) * 2 <= self.n:
             return Lost(f"no answer can still have more than half of {self.n} votes after {drawn} samples")
-        # As many as could decide it, and no more: samples that nobody counts are paid for all the same.
+        # No more than could decide it: samples that are not counted cost money too.
         return Draw(min(max(self.batch, self.n // 2 + 1 - most), missing, self.cap - drawn))
 
 
 class _AheadBy(msgspec.Struct, frozen=True):
-    """The first answer to lead every other by k votes."""
+    """Takes the first answer to lead every other by k votes."""
 
     k: int
     cap: int
@@ -186,7 +186,7 @@ class _AheadBy(msgspec.Struct, frozen=True):
         tally = _Tally()
         for vote in filter(None, votes):
             count = tally.add(vote)
-            if count >= self.k:  # only who was just voted for can have come to lead by k
+            if count >= self.k:  # only the answer just voted for can have gained the lead
                 others = max((each for value, each in tally.votes.items() if value != vote.value), default=0)
                 if count - others >= self.k:
                     return tally.won(votes, vote)
@@ -201,7 +201,7 @@ class _AheadBy(msgspec.Struct, frozen=True):
 
 
 class _Several(msgspec.Struct, frozen=True):
-    """The first n acceptable samples, for somebody else to choose from."""
+    """Takes the first n acceptable samples, for the planner to choose from."""
 
     n: int
     cap: int
@@ -264,7 +264,7 @@ def several(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) ->
 
 
 class _Verified(msgspec.Struct, frozen=True):
-    """A sound critic as a check, which is called beside the run, and for no longer than so many seconds."""
+    """A sound critic used as a check; it runs in a thread beside the run, for at most `timeout_s` seconds."""
 
     critic: Callable[[Any], Any]
     timeout_s: float
@@ -304,10 +304,10 @@ def shorter_than(characters: int) -> Check:
 
 
 def at_least_one(number: int, name: str) -> int:
-    """Give a whole number back, if it is 1 or more, and no more than a step is ever asked for.
+    """Return a whole number from 1 to `MOST_SAMPLES` unchanged.
 
     Raises:
-        ValueError: it is none of that.
+        ValueError: it is anything else.
     """
     if isinstance(number, bool) or not hasattr(number, "__index__"):
         raise ValueError(f"{name} is {number!r}: it has to be a whole number")
@@ -322,11 +322,11 @@ ONCE = once()
 
 
 def name_of(policy: Sampling) -> str:
-    """What the trace calls a policy; nothing for the usual one."""
+    """Return what the trace calls a policy; empty for the default one."""
     return "" if policy is ONCE else str(getattr(policy, "name", type(policy).__name__))
 
 
 def ways_of(policy: Sampling) -> tuple[Way, ...]:
-    """The ways that a policy may ask for, beside the step's own."""
+    """Return the ways that a policy may ask for, besides the step's own."""
     ways: tuple[Way, ...] = getattr(policy, "ways", ())
     return ways

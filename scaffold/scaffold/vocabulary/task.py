@@ -1,7 +1,7 @@
-"""What is asked: Task, Goal, Budget. pydantic, since users write them.
+"""What a user asks for: Task, Goal, Budget. These are pydantic models, since users write them.
 
-Every start builds these models, so they are written for that: annotations that are not texts to be read again, parts
-that are built with the whole, and defaults that need not be checked.
+They are built at every start, so they are written for speed: annotations that need no second evaluation, parts built
+together with the whole, and defaults that are not validated.
 """
 
 import re
@@ -24,7 +24,7 @@ Positive = Annotated[int, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
-# Editors are told of both ways to write it.
+# Text editors offer both ways to write it.
 _NAMES_OR_KEYS = {
     "anyOf": [
         {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
@@ -38,7 +38,7 @@ class _Strict(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: "GetJsonSchemaHandler") -> dict[str, Any]:
-        cls.model_rebuild()  # a default is written by its model's serializer, which pydantic before 2.14 does not build
+        cls.model_rebuild()  # pydantic before 2.14 does not build the serializer that writes defaults
         return handler(schema)
 
 
@@ -122,8 +122,8 @@ class ArgumentLimits(_Strict):
 
     Attributes:
         each: in one call.
-        run: over a run.
-        day: over the last 24 hours, in all runs of a folder.
+        run: in total over a run.
+        day: in total over the last 24 hours, in all runs of a folder.
     """
 
     each: Amount | None = None
@@ -132,7 +132,7 @@ class ArgumentLimits(_Strict):
 
 
 class Limits(_Strict):
-    """The most that an action may be done; a day is the last 24 hours, over all runs of a folder.
+    """How much of an action is allowed; a day is the last 24 hours, over all runs of a folder.
 
     Attributes:
         run: times in a run.
@@ -249,7 +249,7 @@ class Tracing(_Strict):
 
 
 class Redact(_Strict):
-    """What is left out of the trace as it is written, and so of what the planner and later steps are told.
+    """What is left out of the trace when it is written, and so also of what the planner and later steps are told.
 
     Attributes:
         patterns: regular expressions; what they match in any text is replaced by `[redacted]`.
