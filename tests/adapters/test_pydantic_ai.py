@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +35,7 @@ from pydantic_ai import (
 )
 from pydantic_ai.capabilities import Hooks, NativeTool
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.toolsets import ExternalToolset
@@ -209,6 +209,26 @@ async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says:
         with pytest.raises(StepRefused, match="think again"):
             await agent.run("go")
     assert not front.done
+
+
+async def test_no_call_is_made_before_what_was_said_with_it_is_read(front: Front) -> None:
+    """An agent that streams text makes the calls beside it before anybody is shown the whole; others do not."""
+    pay = paying(front)
+
+    async def say(messages: list[ModelMessage], _: AgentInfo) -> AsyncIterator[str | DeltaToolCalls]:
+        yield "let me see"
+        if len(messages) == 1:
+            yield {1: DeltaToolCall("pay", '{"invoice": "i1"}')}
+
+    async with front.gate(actions_of([pay])).run(front.task) as run:
+        agent = Agent(FunctionModel(stream_function=say), tools=gated(run, [pay]), capabilities=[thinking(run)])
+        async with agent.run_stream("go") as streamed:
+            with pytest.raises(BadInput, match="use `run_stream_events`, `iter` or `run`"):
+                await streamed.get_output()
+        assert not front.done
+        async with agent.run_stream_events("go") as events:
+            assert [event async for event in events]
+    assert front.done == [("i1", 100)]
 
 
 class Invoice(BaseModel):

@@ -6,7 +6,9 @@
         await agent.run(question)
 
 Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool is made for one run,
-and so is the agent that has it. What a tool raises to steer its agent (`ModelRetry`, `ApprovalRequired`) reaches it.
+and so is the agent that has it. With `thinking(run)`, stream by `run_stream_events` or `iter`: `run_stream` makes calls
+before what the model said with them has been read, which is refused. What a tool raises to steer its agent
+(`ModelRetry`, `ApprovalRequired`) reaches it.
 What was done before a run is resumed is told again as the function's annotation says that it returns
 (`-> ToolReturn`); without one, as JSON values.
 """
@@ -129,15 +131,29 @@ def check(agent: Agent[Any, Any]) -> None:
 def thinking(run: GatedRun | SyncGatedRun) -> Hooks[Any]:
     """What the model says goes to the run's monitors: give it to the agent in `capabilities`."""
     reach = Reach(run)
+    unread: set[str | None] = set()  # runs of agents whose model is speaking
 
-    async def read(_: RunContext[Any], /, *, request_context: Any, response: ModelResponse) -> ModelResponse:  # noqa: ARG001 - the library names it
+    async def begin(context: RunContext[Any], request_context: Any, /) -> Any:
+        unread.add(context.run_id)
+        return request_context
+
+    async def hold(context: RunContext[Any], /, *, call: ToolCallPart, tool_def: Any, args: Any) -> Any:  # noqa: ARG001 - the library names them
+        if context.run_id in unread:
+            raise BadInput(
+                f"`run_stream` calls {call.tool_name} before what the model said with it has been read: use "
+                "`run_stream_events`, `iter` or `run`"
+            )
+        return args
+
+    async def read(context: RunContext[Any], /, *, request_context: Any, response: ModelResponse) -> ModelResponse:  # noqa: ARG001 - as above
         counted = response.usage
         usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
         calls = [(call.tool_name, call.args) for call in response.tool_calls]
         await reach.think(said_or_called(response.text or "", calls), response.thinking or "", usage)
+        unread.discard(context.run_id)
         return response
 
-    return Hooks(after_model_request=read)
+    return Hooks(before_model_request=begin, after_model_request=read, before_tool_execute=hold)
 
 
 class _Gated:
