@@ -247,6 +247,28 @@ def test_a_key_that_is_held_down_passes_over_nothing(office: Office, serve: Serv
     expect(page.locator("#list button")).to_have_attribute("aria-current", "true")
 
 
+def test_what_is_passed_over_is_not_read(office: Office, serve: Serve, page: Page) -> None:
+    """However long a question is in coming: a key that is held down leaves nothing behind that has to be waited for."""
+    for _ in range(20):
+        office.wait()
+    asked: list[Route] = []
+    page.route("**/api/runs/**", lambda route: asked.append(route))  # noqa: PLW0108 - it looks at the signature
+    page.goto(serve("ann").addresses["ann"])
+    expect(page.locator("#list button")).to_have_count(20)
+    for _ in range(20):
+        page.keyboard.press("j")
+    expect(page.locator("#list button").last).to_have_attribute("aria-current", "true")
+    page.wait_for_timeout(300)
+    assert len(asked) == 1
+    with page.expect_request("**/api/runs/**") as then:
+        asked.pop().continue_()
+    assert then.value.url.endswith(str(page.locator("#list button").last.get_attribute("data-place")))
+    while not asked:
+        page.wait_for_timeout(20)
+    asked.pop().continue_()
+    expect(page.locator("#detail h2")).to_have_text("pay")
+
+
 def test_a_page_whose_server_is_gone_says_so(office: Office, serve: Serve, page: Page, faults: list[str]) -> None:
     """In words, where the list is looked for; and so does one whose cookie is of another time."""
     office.wait()

@@ -167,8 +167,19 @@ async function turn(direction, number) {
 
 // --- one question
 
+let reading = null; // one question at a time: a key that is held down has those that it passes over read by nobody
+
 async function show(item) {
   const wanted = place(item);
+  while (reading) {
+    await reading;
+    if (state.chosen !== wanted) return;
+  }
+  reading = showNow(item, wanted);
+  await reading;
+}
+
+async function showNow(item, wanted) {
   try {
     const said = await ask("/api/runs/" + encodeURIComponent(item.run) + "/" + encodeURIComponent(item.id));
     if (state.chosen !== wanted) return;
@@ -177,6 +188,8 @@ async function show(item) {
     if (!known) render(said);
   } catch (problem) {
     if (state.chosen === wanted) showGone(problem.message);
+  } finally {
+    reading = null;
   }
 }
 
