@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from tests.approvals.conftest import revising
 
-from scaffold import Plan, Planned, Planning, Task, propose, think
+from scaffold import Plan, Planned, Planning, Task, act, propose, think
 from scaffold.approvals.queue import Queue
 from scaffold.approvals.webhook import Secret
 from scaffold.cli import main
@@ -129,6 +129,24 @@ def test_the_page_and_the_command_show_the_same_queue(
     ]
     expiries = [each["expires"] for each in listed]
     assert expiries == sorted(expiries)
+
+
+def test_a_question_is_found_by_all_that_it_asks(office: Office, serve: Serve) -> None:
+    """By what stands deep in an argument, or in one of a plan's calls, and by the id that a message named."""
+
+    def posting(_: Task) -> Planning[Any]:
+        return (yield from act("post", {"text": "a long letter, " * 20 + "at last"}))
+
+    plan, action = office.wait(revising), office.wait(posting)
+    with serve("ann").client("ann") as client:
+
+        def found(by: str) -> list[str]:
+            said = client.get("/api/queue", params={"find": by}).json()
+            return [each["run"] for each in said["items"]]
+
+        assert found("invoice: i1") == found("CENTS: 940") == [plan.run]
+        assert found("at last") == found(office.asked(action)["id"]) == [action.run]
+        assert found("i2") == []
 
 
 def test_a_question_comes_with_what_led_to_it(office: Office, serve: Serve) -> None:

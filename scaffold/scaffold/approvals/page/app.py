@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from scaffold.approvals.queue import Waiting
-    from scaffold.interfaces import KeptRuns
+    from scaffold.interfaces import KeptRuns, Question
     from scaffold.trace.heads import Signer
 
 _OURS = Path(__file__).with_name("files")
@@ -98,9 +98,7 @@ class Page:
         start = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0  # noqa: PLR2004 - digits
         waiting = await self._watch.waiting()
         person = request.state.person
-        items = [_item(each, person) for each in waiting]
-        if wanted:
-            items = [item for item in items if wanted in f"{item['run']} {item['what']} {item['kind']}".casefold()]
+        items = [_item(each, person) for each in waiting if not wanted or wanted in _found_by(each.question).casefold()]
         return _json(
             {
                 "person": person,
@@ -199,6 +197,12 @@ def _item(each: Waiting, person: str) -> dict[str, Any]:
         "may": not asked.approvers or person in asked.approvers,
         "said": any(said.by == person for said in each.answers),
     }
+
+
+def _found_by(asked: Question) -> str:
+    """All that a question can be found by: more than the list has room for."""
+    calls = asked.detail.get("calls") or []
+    return " ".join([asked.run, asked.id, asked.kind, asked.title, *(_calls([each]) for each in calls)])
 
 
 _LONGEST_LINE = 160
