@@ -29,7 +29,7 @@ from scaffold.testing.tampering import (
 )
 from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
 from scaffold.trace.heads import read_heads
-from scaffold.trace.verify import verify_records, verify_run
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
@@ -374,18 +374,3 @@ async def long_run(root: Path, events: int, heads_every: int = 100) -> Path:
     await recorder.sign()
     await journal.release(claim)
     return root / "long"
-
-
-def test_any_journal_is_verified_by_the_same_checks(evidence: Evidence) -> None:
-    """Records and heads as a journal gives them verify as the files do, and show an alteration at the same line."""
-    journal = FileJournal(evidence.folder.parent)
-    run = evidence.folder.name
-
-    async def verified() -> Any:
-        heads = await journal.heads(run)
-        return await verify_records(run, journal.read(run), heads, key=evidence.key, against=evidence.kept)
-
-    assert asyncio.run(verified()) == checked(evidence, BOTH)
-    lines = evidence.spine
-    evidence.write(SPINE, [*lines[:6], lines[6].replace(b'"at":', b'"at":1'), *lines[7:]])
-    assert (asyncio.run(verified()).state, asyncio.run(verified()).line) == ("altered", 7)

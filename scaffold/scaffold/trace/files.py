@@ -292,12 +292,6 @@ class FileJournal:
                 os.truncate(path, size)
             raise
 
-    async def heads(self, run: str) -> str:
-        """The signed heads of a run."""
-        path = self.root / run / HEADS
-        with _reaching(path):
-            return path.read_text(encoding="utf-8", errors="replace") if is_there(path) else ""
-
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Who else acts on a thing, or has, or may have."""
         return None if self._apart else await self._identities.holder(identity, claim.run, key)

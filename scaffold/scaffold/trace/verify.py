@@ -1,20 +1,19 @@
 """Checks a stored run: is the chain whole, is the content right, do signed heads fit, did the gate hold?
 
 What it says is about the record. A verified run was not changed since it was written (signed: not by anyone
-without the key); that it was wise, it does not say. `Check` takes one line after another, from any journal.
+without the key); that it was wise, it does not say. `Check` takes one line after another.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from scaffold.errors import BadInput, JournalFailed, NewerTrace, TraceDamaged, UnknownRun
-from scaffold.interfaces import Record
 from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
@@ -196,28 +195,6 @@ def verify_run(
     return check.finish(running=running)
 
 
-async def verify_records(
-    run: str,
-    records: AsyncIterator[Record],
-    heads: str = "",
-    *,
-    key: str | Sequence[str] = (),
-    against: str | Sequence[str] = (),
-    running: bool = False,
-) -> Verification:
-    """Verify a run as any journal gives it: its records in order, and the signed heads beside them.
-
-    Raises:
-        BadInput: a key or the heads given cannot be read.
-    """
-    own = notes_in(heads.splitlines(keepends=True), strict=True)
-    check = Check(run, keys=_several(key), own=own, given=_given_heads(_several(against), run))
-    async for record in records:
-        if not check.record(record):
-            break
-    return check.finish(running=running)
-
-
 def _several(said: str | Sequence[str]) -> Sequence[str]:
     return [said] if isinstance(said, str) and said else list(said)
 
@@ -339,16 +316,6 @@ class Check:
             waiting.match(event.seq, event.content)
         paused = isinstance(self._last, ev.Paused) and not running
         waiting.rest(self.result.events, ended=isinstance(self._last, ev.Ended), paused=paused)
-
-    def record(self, record: Record) -> bool:
-        """Check one record, its content with it; gives whether the next can be checked."""
-        number = self._chain.seq + 1
-        event = self._line(record.line)
-        if event is not None:
-            contents = _Contents(iter([(number, record.content)] if record.content else ()), self.result)
-            contents.match(number, event.content)
-            contents.rest(number, ended=True)
-        return event is not None
 
     def _line(self, line: bytes) -> ev.Event | None:
         """Check one line of the spine; nothing is to be believed after one that is not right."""

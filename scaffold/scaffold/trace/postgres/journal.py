@@ -115,10 +115,6 @@ class PostgresJournal:
         """What all runs did, from a time on."""
         return self.archive.elsewhere(since)
 
-    async def heads(self, run: str) -> str:
-        """The signed heads of a run."""
-        return await asyncio.to_thread(self.archive.heads, run)
-
     def location(self, run: str) -> str:
         """Where people find the run: the database, and its id."""
         return f"{self.name}#{run}"
