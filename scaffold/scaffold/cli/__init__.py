@@ -19,23 +19,23 @@ from scaffold.starting import starting
 
 # Where each command is, and its line in the help: known without importing it.
 _COMMANDS = {
-    "solve": ("scaffold.cli.solve:solve", "Solve the task of a file."),
-    "resume": ("scaffold.cli.solve:resume", "Go on with a run that was paused or cut off."),
-    "batch": ("scaffold.cli.batch:batch", "Solve many tasks, a few at once, and go on where it stopped."),
-    "worker": ("scaffold.cli.worker:worker", "Go on with runs that an engine hands out, on any machine."),
-    "database": ("scaffold.cli.database:database", "The tables in PostgreSQL: make them, bring them up to date."),
-    "eval": ("scaffold.cli.eval:evaluate", "Solve a suite of cases and score it; compare two evaluations."),
-    "estimate": ("scaffold.cli.estimate:estimate", "How likely a task comes out right, and what it will take."),
-    "stop": ("scaffold.cli.stop:stop", "Halt a run before its next action."),
-    "settle": ("scaffold.cli.settle:settle", "Say what became of an action that may have happened."),
+    "solve": ("scaffold.cli.solve:solve", "Solve a task file."),
+    "resume": ("scaffold.cli.solve:resume", "Resume a run that was paused or cut off."),
+    "batch": ("scaffold.cli.batch:batch", "Solve many tasks, a few at once; run again to continue."),
+    "worker": ("scaffold.cli.worker:worker", "Carry on runs that an engine hands out, on any machine."),
+    "database": ("scaffold.cli.database:database", "Create, upgrade or check the PostgreSQL tables."),
+    "eval": ("scaffold.cli.eval:evaluate", "Solve and score a suite of cases; compare two evaluations."),
+    "estimate": ("scaffold.cli.estimate:estimate", "Estimate a task's chance of success and its cost."),
+    "stop": ("scaffold.cli.stop:stop", "Stop a run before its next action."),
+    "settle": ("scaffold.cli.settle:settle", "Say whether an action with an unknown outcome happened."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: show, why, verify, report, export, import, review, prune."),
-    "policy": ("scaffold.cli.policy:policy", "Policy files: check, test, explain what they make of a call."),
-    "mcp": ("scaffold.cli.mcp:mcp", "Tools of MCP servers: list them, accept what they say of themselves."),
-    "plugins": ("scaffold.cli.plugins:plugins", "The planners, monitors and backends that are installed."),
+    "policy": ("scaffold.cli.policy:policy", "Policy files: check, test, explain."),
+    "mcp": ("scaffold.cli.mcp:mcp", "MCP servers: list their tools, accept their descriptions."),
+    "plugins": ("scaffold.cli.plugins:plugins", "List the installed planners, monitors and backends."),
     "models": ("scaffold.cli.models:models", "Local models: list, pull, path, verify, remove."),
-    "schema": ("scaffold.cli.schema:schema", "JSON Schema of task files, for editors."),
-    "init": ("scaffold.cli.init:init", "Write a small task to start from."),
+    "schema": ("scaffold.cli.schema:schema", "Print the JSON Schema of task files, for editors."),
+    "init": ("scaffold.cli.init:init", "Write a small task file to start from."),
 }
 
 
@@ -78,7 +78,7 @@ def cli() -> None:
     """System-2 agents: hand-coded planners, pluggable models, every plan checked before any action runs.
 
     Exit status: 0 solved, 1 failed, 2 bad input, 3 stopped by oversight, 4 budget spent,
-    5 a backend or the place of runs is away, 6 waiting for a person, 130 interrupted.
+    5 a backend or the place of runs is unavailable, 6 waiting for a person, 130 interrupted.
     """
 
 

@@ -24,8 +24,8 @@ _id_argument = click.argument("name", metavar="ID")
 def approvals() -> None:
     """What waits for a person: approvals of exact calls and plans, and questions.
 
-    An answer lies in the run's inbox until the run takes it in: at once if it waits (`solve --wait`), else when it is
-    resumed. It counts for exactly what was asked, and for nothing else.
+    An answer stays in the run's inbox until the run reads it: at once if it is waiting (`solve --wait`), else when it
+    is resumed. It counts only for exactly what was asked.
     """
 
 
@@ -57,7 +57,7 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
 @json_option
 @runs_option
 def show(run: str, name: str, as_json: bool, runs: Path | None) -> None:
-    """Show one: the exact calls with their arguments, the reasons, until when."""
+    """Show one request: the exact calls with their arguments, the reasons, the deadline."""
     each = _one(journal_at(runs), run, name)
     if as_json:
         click.echo(json_text(_plain(each)))
@@ -77,11 +77,11 @@ def _person_options(command: Command) -> Command:
             metavar="FILE",
             type=click.Path(path_type=Path),
             envvar="SCAFFOLD_APPROVAL_KEY",
-            help="Your private key, where the task names one for you [$SCAFFOLD_APPROVAL_KEY].",
+            help="Your private key, if the task names one for you [$SCAFFOLD_APPROVAL_KEY].",
         ),
         click.option("--as", "person", metavar="NAME", help="Who you are [your login name]."),
         click.option(
-            "--comment", metavar="TEXT", default="", help="Kept in the trace; of a no, told to the agent too."
+            "--comment", metavar="TEXT", default="", help="Kept in the trace; for a no, the agent is told it too."
         ),
     ):
         command = option(command)
@@ -92,9 +92,7 @@ def _person_options(command: Command) -> Command:
 @run_argument
 @_id_argument
 @click.option("--answer", metavar="TEXT", help="The answer to a question.")
-@click.option(
-    "--scope", is_flag=True, help="Approve a plan with its calls: only what deviates from it is asked about again."
-)
+@click.option("--scope", is_flag=True, help="Approve a plan with its calls: only calls that deviate from it ask again.")
 @_person_options
 def approve(
     run: str,
@@ -155,19 +153,19 @@ def deny(run: str, name: str, comment: str, person: str | None, key: Path | None
 
 
 @approvals.command()
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="Where to listen; any free port when 0.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The port to listen on; 0 means any free one.")
 @click.option(
     "--as",
     "people",
     metavar="NAME[=KEY]",
     multiple=True,
-    help="Whoever gets an address of their own, perhaps with the file of their key [your login name].",
+    help="A person who gets an address of their own, optionally with their key file [your login name].",
 )
 @runs_option
 def serve(port: int, people: tuple[str, ...], runs: Path | None) -> None:
-    """Show what waits in a browser, and take answers there, until interrupted.
+    """Show what waits in a browser and take answers there, until interrupted.
 
-    It listens on this machine alone. Each address that is printed holds a token: whoever has it answers as that person.
+    It listens on this machine only. Each printed address contains a token: whoever has it answers as that person.
     """
     from scaffold.approvals.page.serving import serve as serve_page
     from scaffold.trace.signing import signer_of

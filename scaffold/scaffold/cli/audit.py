@@ -37,7 +37,7 @@ for _command in (verify, key, sign):
 @json_option
 @runs_option
 def list_(as_json: bool, runs: Path | None) -> None:
-    """List runs, oldest first: id, how it stands, planner, events."""
+    """List runs, oldest first: id, status, planner, events."""
     journal = journal_at(runs)
     found = []
     for run in journal.runs():
@@ -76,10 +76,10 @@ def _row(journal: KeptRuns, run: str) -> dict[str, Any]:
 @json_option
 @runs_option
 def calibration(answers: str | None, write: Path | None, plot: Path | None, as_json: bool, runs: Path | None) -> None:
-    """Say how well the confidence that steps stated has fitted what was seen, per backend and kind of step.
+    """Show how well the confidence that steps stated matched their results, per backend and kind of step.
 
-    All runs are read. Brier is 0 where every statement was so, 0.25 for a coin; the error is how far what was stated
-    lies from what was seen. `corrected` is what remains after correction, learned from other statements.
+    All runs are read. The Brier score is 0 if every statement was right, 0.25 for a coin; the error is how far stated
+    confidence is from what was seen. `corrected` is what remains after correction, learned from other statements.
     """
     from scaffold.odds import calibration as odds
     from scaffold.odds.measured import Measured
@@ -117,10 +117,10 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
 @json_option
 @runs_option
 def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None:
-    """Say what probes have found of the reasoning, per backend and kind of step, with 95 % intervals.
+    """Show what probes found about the reasoning, per backend and kind of step, with 95 % intervals.
 
-    All runs are read. A share of 1 means that no probe found anything wrong; what permissions go by is the interval's
-    lower end, so that a few probes permit little.
+    All runs are read. A share of 1 means that no probe found anything wrong. Permissions go by the interval's lower
+    end, so a few probes permit little.
     """
     from scaffold.odds.monitorability import gather, save
 

@@ -34,15 +34,15 @@ at_once_option = click.option(
     "lines",
     metavar="FILE.jsonl",
     type=click.Path(path_type=Path),
-    help="One object of inputs a line, for one TASK.yaml.",
+    help="One object of inputs per line, for one TASK.yaml.",
 )
 @click.option(
     "--results", metavar="FILE.jsonl", type=click.Path(path_type=Path), help="Where results go [TASK.results.jsonl]."
 )
 @at_once_option
 @engine_option
-@click.option("--retry", is_flag=True, help="Begin anew what has failed.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first task that is not solved, or is none.")
+@click.option("--retry", is_flag=True, help="Start failed tasks again.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first task that is invalid or not solved.")
 @changes_options
 @runs_option
 @key_option
@@ -60,17 +60,17 @@ def batch(  # noqa: PLR0917 - click passes each by its name
 ) -> int:
     """Solve many tasks: several task files, or one for each line of inputs.
 
-    Each run that ends adds a line to the results. Run the same command again to go on: what has ended is passed over,
-    what was interrupted or waits is resumed; with --backend what is left is asked of another model. Nobody is asked at
-    the terminal: see `scaffold approvals`.
+    Each run that ends adds a line to the results. Run the same command again to continue: runs that have ended are
+    skipped, and those that were interrupted or wait are resumed; --backend asks another model for what is left. Nobody
+    is asked at the terminal: see `scaffold approvals`.
 
-    With --engine, workers solve them (see `scaffold worker`), of which -j says how many are begun ahead; runs are then
+    With --engine, workers solve the tasks (see `scaffold worker`), -j is the number of runs begun ahead, and runs are
     kept in PostgreSQL.
 
     A line of inputs is an object such as {"question": "How many?"}; its `id` names the task, its `prompt` replaces the
     file's.
 
-    Exit status: 0 all solved; else the first of these that there is: 130 interrupted, 2 a fault in the input, 3 stopped
+    Exit status: 0 all solved; else the first of these that occurred: 130 interrupted, 2 a fault in the input, 3 stopped
     by oversight, 1 failed, 5 backend unavailable, 4 budget spent, 6 waiting for a person.
     """
     if lines is not None and len(tasks) > 1:

@@ -11,20 +11,20 @@ from scaffold.cli.grouping import WholeSentences
 
 @click.group(cls=WholeSentences)
 def database() -> None:
-    """Where runs are kept in PostgreSQL."""
+    """The PostgreSQL tables that runs are kept in."""
 
 
 @database.command()
 @click.argument("url", metavar="URL")
 def migrate(url: str) -> None:
-    """Make the tables in the database at URL, or bring them up to date; as a role that may."""
+    """Create or upgrade the tables in the database at URL, as a role with the right to do so."""
     asyncio.run(_check(url, migrating=True))
 
 
 @database.command()
 @click.argument("url", metavar="URL")
 def check(url: str) -> None:
-    """Say whether the tables in the database at URL are those that this version wants."""
+    """Check that the tables in the database at URL are those that this version needs."""
     asyncio.run(_check(url, migrating=False))
 
 

@@ -25,9 +25,14 @@ _INDENT = 4
 @click.command()
 @click.argument("task", metavar="TASK.yaml", type=click.Path(path_type=Path))
 @json_option
-@click.option("--tries", type=click.IntRange(min=1), metavar="N", help="Measure on so many tries now.")
+@click.option("--tries", type=click.IntRange(min=1), metavar="N", help="Measure on this many tries now.")
 @click.option(
-    "--samples", type=click.IntRange(min=3), default=8, show_default=True, metavar="M", help="Samples a step in a try."
+    "--samples",
+    type=click.IntRange(min=3),
+    default=8,
+    show_default=True,
+    metavar="M",
+    help="Samples per step of a try.",
 )
 @click.option(
     "--wanted",
@@ -35,10 +40,10 @@ _INDENT = 4
     default=0.95,
     show_default=True,
     metavar="P",
-    help="The success to find votes for.",
+    help="The chance of success to find votes for.",
 )
 @answers_option
-@click.option("--run", "against", metavar="RUN", help="A run to hold the estimate against; it is not measured.")
+@click.option("--run", "against", metavar="RUN", help="A run to compare the estimate with; it is not measured.")
 @backends_option
 @runs_option
 def estimate(  # noqa: PLR0917 - click passes each by its name
@@ -52,11 +57,11 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     backends: dict[str, str],
     runs: Path | None,
 ) -> None:
-    """Say how likely a task comes out right, and what it will take.
+    """Estimate how likely a task comes out right, and what it will cost.
 
-    What is known of its steps is read from the traces of earlier runs of the same file with the same backends. Where
-    there is none, or with --tries, the task is tried first: every step is asked for several samples, and no action
-    that changes anything is run. Right is what the run of --answers says; without one, what most samples agree on.
+    The estimate is read from the traces of earlier runs of the same file with the same backends. If there are none, or
+    with --tries, the task is tried first: every step is asked for several samples, and no action that changes anything
+    is run. Right is what the run of --answers says; without one, what most samples agree on.
     """
     from scaffold import taskfile
     from scaffold.odds.estimate import estimate as estimated

@@ -61,9 +61,9 @@ def evaluate() -> None:
 @click.option(
     "--results", metavar="FILE.jsonl", type=click.Path(path_type=Path), help="Where results go [SUITE.results.jsonl]."
 )
-@click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Draw outcomes and cost into a folder.")
+@click.option("--plots", metavar="DIR", type=click.Path(path_type=Path), help="Plot outcomes and cost into a folder.")
 @at_once_option
-@click.option("--retry", is_flag=True, help="Begin anew what has failed.")
+@click.option("--retry", is_flag=True, help="Start failed cases again.")
 @click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can.")
 @json_option
 @runs_option
@@ -79,11 +79,11 @@ def run(  # noqa: PLR0917 - click passes each by its name
     runs: Path | None,
     key: Signing | None,
 ) -> int:
-    """Solve and score a suite: a table goes to stdout, a line for each run to the results.
+    """Solve and score a suite: a table goes to stdout, one line per run to the results.
 
-    Run it again to go on, or after adding cases or choices: what is done is passed over.
+    Run it again to continue, or after adding cases or choices: what is done is skipped.
 
-    Exit status: 0 every case was run, whatever came of it; 2 a fault in the suite or in a case; 5 a backend is
+    Exit status: 0 every case was run, whatever the result; 2 a fault in the suite or in a case; 5 a backend is
     unavailable; 6 some wait for a person; 130 interrupted.
     """
     if plots is not None:
@@ -162,7 +162,7 @@ def _show(path: Path, order: list[Cell], plots: Path | None, *, as_json: bool) -
 def compare(first: Path, second: Path, cell: str, other: str, as_json: bool) -> None:
     """Compare two evaluations case by case: which flip, whether that may be chance, what each costs.
 
-    Choices of the same name are compared with one another, or the two that are named.
+    Compares choices of the same name, or the two that you name.
     """
     from scaffold.evaluation.comparing import compare as comparing
 

@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     type=click.Choice(["generic", "phoenix", "mlflow", "langfuse"]),
     envvar="SCAFFOLD_TRACING_FOR",
     default="generic",
-    help="Add what this backend wants beside the conventions, and the verdicts by its own API.",
+    help="Add what this backend needs beyond the conventions, and send verdicts by its own API.",
 )
 @runs_option
 def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) -> int:
-    """Send a run to a tracing backend, as OpenTelemetry spans; sending it again gives the same spans.
+    """Send a run to a tracing backend as OpenTelemetry spans; repeating it sends the same spans.
 
-    Prompts, answers, arguments and results go along only with
-    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and if the task does not forbid it. Exit status 5 where
-    not all of it arrived.
+    Prompts, answers, arguments and results are sent only with
+    OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true, and if the task does not forbid it. Exit status 5 if not
+    everything arrived.
     """
     journal = journal_at(runs)
     found = journal.find(run)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @json_option
 @runs_option
 def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
-    """Read what other frameworks' agents did, each as a run: marked foreign, unsigned.
+    """Import traces of other frameworks' agents, each as a run: marked foreign, unsigned.
 
-    FILE is OTLP, as JSON, JSON lines or protobuf, with spans of the GenAI conventions or of OpenInference; or a log of
-    Inspect (.eval). Of what came from outside everything is tainted, and every tool counts as irreversible. The runs
-    are there for `audit show`, `why`, `review`, `report` and `export`; what is imported already is left as it is. A
-    file may be large: it is read part by part, each trace is in memory alone, and a part is no larger than 64 MB.
+    FILE is OTLP (JSON, JSON lines or protobuf) with GenAI or OpenInference spans, or an Inspect log (.eval).
+    Everything in it is tainted, and every tool counts as irreversible. `audit show`, `why`, `review`, `report` and
+    `export` work on the imported runs; runs imported before are left as they are. A file may be large: it is read part
+    by part, one trace in memory at a time, and a part may have 64 MB at most.
     """
     journal = journal_at(runs)
     faults: list[str] = []

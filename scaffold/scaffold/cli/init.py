@@ -56,7 +56,7 @@ _SCRIPTED = """\
 @click.command()
 @click.argument("folder", metavar="[FOLDER]", default=".", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write a small task to start from, into FOLDER or here; nothing is overwritten."""
+    """Write a small task file to start from, into FOLDER or here; nothing is overwritten."""
     from scaffold.errors import BadInput
 
     file = folder / _NAME

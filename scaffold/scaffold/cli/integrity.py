@@ -31,13 +31,13 @@ def evidence_options(command: Command) -> Command:
         metavar="HEADS",
         multiple=True,
         type=_kept,
-        help="Signed heads that were kept elsewhere: a file, journal:PLACE (a folder or a database), - for stdin.",
+        help="Signed heads kept elsewhere: a file, journal:PLACE (a folder or a database), - for stdin.",
     )
     key = click.option(
         "--key",
         metavar="LINE",
         multiple=True,
-        help="Verifier line of a key that has to have signed, or a file that holds some.",
+        help="Verifier line of a key that must have signed, or a file of such lines.",
     )
     return against(key(command))
 
@@ -48,11 +48,11 @@ def evidence_options(command: Command) -> Command:
 @evidence_options
 @runs_option
 def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[str, ...], runs: Path | None) -> int:
-    """Check a run: chain, content, signed heads, and that no action passed the gate uncleared.
+    """Verify a run: chain, content, signed heads, and that no action passed the gate uncleared.
 
-    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage.
-    A signed one shows forgery, if the key or a head was kept where the agent could not reach it. Only the public key
-    is needed, and of the run only its spine, trace.jsonl.
+    Exit status 0 only for a run that is verified and has ended or is paused. An unsigned chain shows damage. A signed
+    one shows forgery, if the key or a head was kept out of the agent's reach. This needs only the public key and the
+    run's spine, trace.jsonl.
     """
     from scaffold.trace.verify import describe
 
@@ -117,13 +117,13 @@ def _read(path: Path, option: str) -> str:
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--replaces", metavar="KEY", help="The key before, which endorses this one: a file or env:VARIABLE.")
+@click.option("--replaces", metavar="KEY", help="The previous key, which endorses this one: a file or env:VARIABLE.")
 def key(file: Path, replaces: str | None) -> None:
     """Make a signing key in FILE, and print the verifier line to check signatures with.
 
     Keep the key, or a copy of signed heads, where the agent cannot reach it. `scaffold solve --key FILE` signs.
-    Which key signs stands in the trace; one that --replaces another is believed by whoever believes that one. What is
-    needed for that stands in FILE.endorsement, and belongs beside FILE.
+    The trace says which key signs. Whoever trusts a key also trusts the one that --replaces it; keep FILE.endorsement,
+    which this needs, beside FILE.
     """
     from scaffold.errors import BadInput
     from scaffold.trace.heads import new_key
@@ -141,9 +141,9 @@ def key(file: Path, replaces: str | None) -> None:
 @click.command()
 @click.argument("file", metavar="KEY")
 def sign(file: str) -> None:
-    """Sign what stands on stdin with KEY, as a signed note; with nothing there, print verifier line and endorsement.
+    """Sign the text on stdin with KEY, as a signed note; if there is none, print verifier line and endorsement.
 
-    This is what `--key command:PROGRAM` wants of a program, so that the key may stay on another machine.
+    `--key command:PROGRAM` needs such a program, so that the key can stay on another machine.
     """
     from scaffold.errors import BadInput
     from scaffold.trace.answers import ORIGIN as APPROVAL

@@ -25,9 +25,9 @@ _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 @click.group(cls=WholeSentences)
 def mcp() -> None:
-    """Look at the tools of a task's MCP servers, and accept what they say of themselves.
+    """List the tools of a task's MCP servers, and accept their descriptions.
 
-    A task may use a tool only as its description was accepted, in a file of pins beside the task.
+    A task may use a tool only with the description that was accepted, in a file of pins beside the task.
     """
 
 
@@ -41,10 +41,10 @@ def _of_servers(command: _Command) -> _Command:
 @_of_servers
 @json_option
 def list_(task: Path, servers: Sequence[str], as_json: bool) -> int:
-    """Start the servers of a task, and list their tools.
+    """Start a task's servers, and list their tools.
 
-    Each tool with what the task makes of it, whether it was accepted, and what the server claims of it: such claims
-    (`readOnlyHint` and so on) are shown, and never believed.
+    For each tool: what the task declares about it, whether it was accepted, and what the server claims about it. Such
+    claims (`readOnlyHint` and so on) are shown, but never believed.
     """
     told = [_told(each, *found) for each, found in _asked(task, servers, _look)]
     if as_json:
@@ -66,10 +66,10 @@ def list_(task: Path, servers: Sequence[str], as_json: bool) -> int:
 @_of_servers
 @click.option("--yes", is_flag=True, help="Accept without being asked.")
 def pin(task: Path, servers: Sequence[str], yes: bool) -> int:
-    """Show what is new or different in the tools of a task's servers, and accept it.
+    """Show new or changed tools of a task's servers, and accept them.
 
-    Read it: models read these words, and what they say of a tool decides when it is called. Nothing is written unless
-    you say so, at the terminal or with --yes. Exit status: 1 when something was not accepted.
+    Read the descriptions: models read them too, and they decide when a tool is called. Nothing is written unless you
+    accept it, at the terminal or with --yes. Exit status 1 if something was not accepted.
     """
     refused = 0
     for server, (tools, changes) in _asked(task, servers, _look):

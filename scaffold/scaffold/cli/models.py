@@ -19,7 +19,7 @@ def models() -> None:
 
 @models.command("list")
 def list_() -> None:
-    """List the models that can be had, and which of them are here."""
+    """List the available models, and which are downloaded."""
     from scaffold import registry
 
     for name, model in registry.load_all("model").items():
@@ -30,7 +30,7 @@ def list_() -> None:
 @models.command()
 @_name_argument
 def pull(name: str) -> None:
-    """Download a model, unless it is here; its SHA-256 is checked."""
+    """Download a model unless it is here, and check its SHA-256."""
     model = _model(name)
     if sys.stderr.isatty():
         from rich.console import Console
@@ -67,7 +67,7 @@ def path(name: str) -> None:
 @models.command()
 @_name_argument
 def verify(name: str) -> None:
-    """Read a model's file and compare its SHA-256."""
+    """Check the SHA-256 of a model's file."""
     model = _model(name)
     model.verify()
     click.echo(f"{name} is what it should be: SHA-256 {model.sha256}")

@@ -78,14 +78,14 @@ _SIGNING = (
         "--key",
         metavar="KEY",
         envvar="SCAFFOLD_SIGNING_KEY",
-        help="Signs the trace's heads: a private key's file, env:VARIABLE or command:PROGRAM [$SCAFFOLD_SIGNING_KEY].",
+        help="Sign the trace's heads: a private key file, env:VARIABLE or command:PROGRAM [$SCAFFOLD_SIGNING_KEY].",
     ),
     click.option(
         "--heads-to",
         metavar="WHERE",
         multiple=True,
         envvar="SCAFFOLD_HEADS_TO",
-        help="Keep signed heads there too: stdout, stderr, a URL, journal:PLACE, a file [$SCAFFOLD_HEADS_TO].",
+        help="Also keep signed heads here: stdout, stderr, a URL, journal:PLACE, a file [$SCAFFOLD_HEADS_TO].",
     ),
 )
 
@@ -105,7 +105,7 @@ _BACKENDS = click.option(
     "backends",
     metavar="[ROLE=]SPEC",
     multiple=True,
-    help="Backend of a role, in place of the file's.",
+    help="Backend for a role, instead of the file's.",
 )
 
 
@@ -124,10 +124,10 @@ def changes_options(command: Command) -> Command:
 
 
 _CHANGES = (
-    click.option("--plan-only", is_flag=True, help="Run no action that changes anything; say what was planned."),
-    click.option("--observe", is_flag=True, help="Record what monitors say without enforcing it."),
+    click.option("--plan-only", is_flag=True, help="Run no action that changes anything; show what was planned."),
+    click.option("--observe", is_flag=True, help="Record verdicts without enforcing them."),
     _BACKENDS,
-    click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor beside the file's."),
+    click.option("--monitor", "monitors", metavar="NAME", multiple=True, help="A monitor in addition to the file's."),
     click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input, as JSON or text."),
     click.option("--seed", type=int, metavar="N", help="Make samples repeatable, for backends that can."),
 )
@@ -138,7 +138,7 @@ def answers_option(command: Command) -> Command:
     return click.option(
         "--answers",
         metavar="RUN",
-        help="A run whose answers are taken for right; else what most samples of a step agree on.",
+        help="A run whose answers count as right; else what most samples of a step agree on.",
     )(command)
 
 

@@ -22,15 +22,14 @@ _INDENT = " " * 19
 
 @click.command()
 @json_option
-@click.option("--check", is_flag=True, help="Import each plug-in, and see whether it has the shape of one.")
-@click.option("--monitor", "monitor", metavar="NAME", help="Show one monitor's card whole.")
+@click.option("--check", is_flag=True, help="Import each plug-in, and check that it has the right shape.")
+@click.option("--monitor", "monitor", metavar="NAME", help="Show one monitor's whole card.")
 def plugins(as_json: bool, check: bool, monitor: str | None) -> None:
-    """List what is installed, by family: name, where it comes from, and what it says of itself.
+    """List the installed plug-ins by family: name, where each comes from, and its description.
 
-    Of a backend it says what it can do, how much of its reasoning can be read, and what is missing to use it; of a
-    monitor what its verdicts are about and what it asks. With --monitor NAME, all that its card says: what it costs,
-    how often it was right on which data, and what it cannot see. Nothing is imported, so that a large library costs
-    nothing.
+    For a backend: what it can do, how much of its reasoning can be read, and what is missing to use it. For a monitor:
+    what its verdicts are about and what it asks. --monitor NAME shows the monitor's whole card: what it costs, how
+    often it was right on which data, and what it cannot see. Nothing is imported, so large libraries cost no time.
     """
     from scaffold import entries
 

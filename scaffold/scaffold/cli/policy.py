@@ -25,13 +25,13 @@ _ARGUMENT = re.compile(r"""\s*([\w-]+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\[[^\]]*
 
 @click.group(cls=WholeSentences)
 def policy() -> None:
-    """Check a policy file, run the table of calls in it, or ask what it makes of a call."""
+    """Check a policy file, run its table of calls, or explain what it decides about a call."""
 
 
 def _known_by(command: _Command) -> _Command:
     """`--task TASK.yaml` and `--action MODULE:NAME`: where the specifications of the actions come from."""
     for decorate in (
-        click.option("--action", "references", metavar="MODULE:NAME", multiple=True, help="An action, by its code."),
+        click.option("--action", "references", metavar="MODULE:NAME", multiple=True, help="An action in code."),
         click.option(
             "--task", metavar="TASK.yaml", type=click.Path(path_type=Path), help="A task that has the actions."
         ),
@@ -44,7 +44,7 @@ def _known_by(command: _Command) -> _Command:
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @_known_by
 def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
-    """Check FILE: its keys, names and rules, and the table of calls in it."""
+    """Check FILE: its keys, names and rules, and its table of calls."""
     from scaffold.errors import TaskError
 
     made, actions = _policy(file), _actions(task, references)
@@ -67,7 +67,7 @@ def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @_known_by
 def test(file: Path, task: Path | None, references: Sequence[str]) -> int:
-    """Run the table of calls in FILE."""
+    """Run the table of calls in FILE as tests."""
     made = _policy(file)
     faults = made.failures(_actions(task, references))
     _say(faults)
@@ -80,7 +80,7 @@ def test(file: Path, task: Path | None, references: Sequence[str]) -> int:
 @click.argument("call")
 @click.option("--policy", "file", metavar="FILE", type=click.Path(path_type=Path), help="The policy [the default one].")
 @click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input of the task.")
-@click.option("--tainted", metavar="ARGUMENT", multiple=True, help="This argument comes from outside our trust.")
+@click.option("--tainted", metavar="ARGUMENT", multiple=True, help="This argument comes from an untrusted source.")
 @click.option("--at", default="", metavar="TIME", help="When, such as 2026-11-23T12:00:00+00:00 [now].")
 @_known_by
 @json_option
@@ -94,7 +94,7 @@ def explain(
     references: Sequence[str],
     as_json: bool,
 ) -> None:
-    """Say what a policy makes of CALL, such as `pay(account=A1, cents=500)`, and which of its lines decides.
+    """Explain what a policy decides about CALL, such as `pay(account=A1, cents=500)`, and by which of its lines.
 
     Without --task or --action, what the action is follows from the call's own names alone.
     """

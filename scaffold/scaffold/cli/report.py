@@ -28,7 +28,7 @@ _MEGA = 1e6
     metavar="DIR",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Show later reviews of the run that are kept there (`audit review --out`) beside those in its own folder.",
+    help="Also show later reviews of the run kept here (`audit review --out`), beside those in its own folder.",
 )
 @evidence_options
 @runs_option
@@ -42,12 +42,11 @@ def report(
     key: tuple[str, ...],
     runs: Path | None,
 ) -> None:
-    """Write a run as one HTML file, to be read anywhere, without a network.
+    """Write a run as one HTML file that can be read anywhere, without a network.
 
-    At its top stands what `audit verify` finds. It is written for runs that were cut off, are paused or still running,
-    were imported, are altered, or whose content is withheld, and shows what there is; what `audit review` found later
-    stands beside what was said then. It holds what the trace holds, so only its owner may read the file;
-    `--no-content` writes one that can be shown to others.
+    It begins with what `audit verify` finds. It works for any run: cut off, paused, still running, imported, altered,
+    or with content withheld, and shows what there is. Later reviews are shown beside the original verdicts. It contains
+    what the trace contains, so only its owner may read the file; `--no-content` writes one to show to others.
     """
     from scaffold.odds.run_calibration import RunCalibration
     from scaffold.projections.report.page import write_report

@@ -23,13 +23,13 @@ _HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
 
 @click.command()
 @click.argument("named", metavar="[RUN...]", nargs=-1)
-@click.option("--older-than", metavar="AGE", help="Runs whose last event is so old: 90d, 12h, 4w, 2y.")
+@click.option("--older-than", metavar="AGE", help="Runs whose last event is at least this old: 90d, 12h, 4w, 2y.")
 @click.option(
-    "--mentioning", metavar="TEXT", multiple=True, help="Only content and answers that hold this, in any case."
+    "--mentioning", metavar="TEXT", multiple=True, help="Only content and answers that contain this, in any case."
 )
-@click.option("--whole", is_flag=True, help="Remove whole runs, the spine too; what they did is then known no more.")
-@click.option("--unfinished", is_flag=True, help="Runs too that have not ended; they cannot be resumed afterwards.")
-@click.option("--yes", is_flag=True, help="Do it; without this it is only said what would go.")
+@click.option("--whole", is_flag=True, help="Remove whole runs with their spine; what they did is then lost.")
+@click.option("--unfinished", is_flag=True, help="Also runs that have not ended; they cannot be resumed afterwards.")
+@click.option("--yes", is_flag=True, help="Do it; without this, only show what would go.")
 @json_option
 @runs_option
 def prune(
@@ -43,11 +43,11 @@ def prune(
     as_json: bool,
     runs: Path | None,
 ) -> int:
-    """Remove content of runs, and with --mentioning only what holds some text, such as a person's name.
+    """Remove the content of runs, or with --mentioning only what contains a text, such as a person's name.
 
-    The spine stays and verifies: facts, verdicts, digests, the names of approvers. What people said is removed with the
-    rest. Copies elsewhere (backups, tracing backends, reports) are not touched. Exit status 1 when a run was passed
-    over: it has not ended, is being written, or is encrypted and there is no key.
+    The spine stays and still verifies: facts, verdicts, digests, the names of approvers. What people said is removed
+    with the rest. Copies elsewhere (backups, tracing backends, reports) are not touched. Exit status 1 if a run was
+    skipped: it has not ended, is being written, or is encrypted and there is no key.
     """
     if not (named or older_than or mentioning):
         raise click.UsageError("name runs, or say --older-than or --mentioning")
@@ -131,7 +131,7 @@ def _seconds(age: str) -> float:
 def compress(named: tuple[str, ...], runs: Path | None) -> int:
     """Compress the content of runs that have ended: those named, or all.
 
-    $SCAFFOLD_COMPRESS=1 has each run do so by itself when it ends. Everything that reads runs reads these too.
+    With $SCAFFOLD_COMPRESS=1 each run does so when it ends. Everything that reads runs reads compressed ones too.
     """
     from scaffold.cli.faults import explain
     from scaffold.errors import RunHeld

@@ -28,9 +28,9 @@ _WIDTH = 160
     metavar="NAME[={...}]",
     multiple=True,
     required=True,
-    help="Who reads; settings as JSON.",
+    help="The monitor to run; settings as JSON.",
 )
-@click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="Whom monitors ask that ask a model.")
+@click.option("--backend", "backends", metavar="[ROLE=]SPEC", multiple=True, help="The model that monitors ask.")
 @click.option(
     "--out",
     metavar="DIR",
@@ -47,11 +47,11 @@ def review(
     as_json: bool,
     runs: Path | None,
 ) -> None:
-    """Have monitors read a run again, one of ours or an imported one.
+    """Have monitors read a stored run again, ours or an imported one.
 
-    The run's trace is only read. What monitors say now is told beside what was said then, and is kept, with all that
-    judges were asked, as a trace of its own: `scaffold audit show --runs DIR ID`. No action is performed, and no
-    verdict changes what the run did.
+    The run's trace is only read. The new verdicts are shown beside the original ones and kept, with all that judges
+    were asked, as a trace of their own: `scaffold audit show --runs DIR ID`. No action is performed, and no verdict
+    changes what the run did.
     """
     import asyncio
 

@@ -8,11 +8,11 @@ import click
 
 
 @click.command()
-@click.option("--suite", is_flag=True, help="Of suites for `scaffold eval` instead.")
+@click.option("--suite", is_flag=True, help="The schema of suites for `scaffold eval` instead.")
 def schema(suite: bool) -> None:
-    """Print the JSON Schema of task files, for editors to complete and check them.
+    """Print the JSON Schema of task files, so that editors can complete and check them.
 
-    For editors that use yaml-language-server: save it as task.schema.json, and begin the task file with
+    With yaml-language-server: save it as task.schema.json, and begin the task file with
     `# yaml-language-server: $schema=task.schema.json`.
     """
     from scaffold.cli.suite_schema import suite_schema

@@ -17,14 +17,14 @@ from scaffold.cli.options import journal_at, run_argument, runs_option
     "--happened/--did-not-happen",
     "happened",
     default=None,
-    help="What you have found out: the action had its effect, or it had none.",
+    help="What you found out: the action had its effect, or it had none.",
 )
 @runs_option
 def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None:
-    """Say what became of an action whose outcome is unknown, so that other runs know whether they may do it.
+    """Say whether an action with an unknown outcome happened, so that other runs know whether they may do it.
 
-    KEY is where the action stands in the run, as `scaffold audit show` says. The run's trace is not changed; the run
-    itself hears it when it goes on, and writes it down as your word.
+    KEY is the action's key, as `scaffold audit show` prints it. The run's trace is not changed; when the run is
+    resumed, it learns this and records it under your name.
     """
     from scaffold.cli.terminal import who
     from scaffold.errors import BadInput, UnknownRun

@@ -58,15 +58,15 @@ class Filter:
 @run_argument
 @runs_option
 @click.option("--brief", is_flag=True, help="Decisions, actions and people only.")
-@click.option("--tree", is_flag=True, help="By their place in the planner's structure rather than by time.")
-@click.option("--follow", is_flag=True, help="Go on as the run is written, until it ends or pauses.")
+@click.option("--tree", is_flag=True, help="Order by the planner's structure instead of by time.")
+@click.option("--follow", is_flag=True, help="Keep showing events as the run is written, until it ends or pauses.")
 @click.option(
-    "--kind", "kinds", metavar="KIND", multiple=True, help="Events whose kind begins so: action, step, reviewed."
+    "--kind", "kinds", metavar="KIND", multiple=True, help="Events whose kind begins with this: action, step, reviewed."
 )
-@click.option("--at", "key", metavar="KEY", default="", help="Events at this key, or below it.")
-@click.option("--with", "text", metavar="TEXT", default="", help="Events that hold this text.")
+@click.option("--at", "key", metavar="KEY", default="", help="Events at or below this key.")
+@click.option("--with", "text", metavar="TEXT", default="", help="Events that contain this text.")
 @click.option("--after", metavar="N", type=click.IntRange(min=0), default=0, help="Events after number N.")
-@click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event with its content, one JSON object per line.")
 def show(
     *,
     run: str,
@@ -80,7 +80,7 @@ def show(
     after: int,
     as_json: bool,
 ) -> None:
-    """Show a run's trace as text, one event a line, and how much of its reasoning was read.
+    """Show a run's trace as text, one event per line, and how much of its reasoning was read.
 
     Each line is checked as it is read.
     """

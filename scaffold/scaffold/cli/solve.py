@@ -22,18 +22,18 @@ from scaffold.cli.options import (
 )
 from scaffold.starting import starting
 
-_wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal instead of pausing.")
+_wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal, instead of pausing.")
 _budget = click.option(
     "--budget",
     "said_budget",
     metavar="NAME=AMOUNT",
     multiple=True,
-    help="Let it use more, all in all: tokens, usd, seconds, steps, actions, or oversight.tokens and so on.",
+    help="Raise a limit, as a total for the run: tokens, usd, seconds, steps, actions, or oversight.tokens and so on.",
 )
 _words = click.option(
     "--words",
     type=click.Choice(["live", "cleared"]),
-    help="Show the model's words: as they are generated, or each step once oversight has let it out.",
+    help="Show the model's words: live, as they are generated, or each step once oversight has cleared it.",
 )
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show every step and review.")
 
@@ -57,10 +57,10 @@ def solve(
     words: Any,
     verbose: bool,
 ) -> int:
-    """Solve the task of a file: the answer goes to stdout, progress to stderr.
+    """Solve a task file: the answer goes to stdout, progress to stderr.
 
-    No option approves anything: what needs a person is asked at the terminal and, where $SCAFFOLD_WEBHOOK_URL says so,
-    by a webhook. With nobody to answer, the run pauses, or with --wait stands by until `scaffold approvals` has it.
+    No option approves anything: what needs a person is asked at the terminal, and by a webhook if
+    $SCAFFOLD_WEBHOOK_URL is set. If nobody answers, the run pauses, or with --wait waits for `scaffold approvals`.
     """
     with starting():
         from scaffold.cli.session import Session
@@ -97,11 +97,11 @@ def resume(
     words: Any,
     verbose: bool,
 ) -> int:
-    """Go on with a run that was paused or cut off, from its last recorded event.
+    """Resume a run that was paused or cut off, from its last recorded event.
 
-    RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome
-    again. All is as the run began, whatever its task file says now; only --backend has what is left asked of another
-    model, this time, and --budget raises what it may use, which is written down as your word.
+    RUN is a run's id, a unique beginning or ending of one, or `last`. A run that has ended gives its outcome again.
+    The run keeps to how it began, whatever its task file says now. Only --backend asks another model for what is left,
+    this time, and --budget raises its limits, which is recorded under your name.
     """
     budget = by_name(said_budget, "--budget")
     with starting():

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @click.option("--all", "every", is_flag=True, help="Stop every run that has not ended.")
 @runs_option
 def stop(run: str | None, every: bool, runs: Path | None) -> int:
-    """Halt a run before its next action; it ends as stopped, and is not resumed.
+    """Stop a run before its next action; it ends as stopped, and cannot be resumed.
 
-    A run that goes on notices before its next action; one that is paused, when it is resumed. With --all, a run that
-    cannot be told is named, and the others are; the exit status is then 5.
+    A running run notices before its next action, a paused one when it is resumed. With --all, runs that cannot be
+    reached are named, and the others are stopped; the exit status is then 5.
     """
     from scaffold.cli.faults import explain
     from scaffold.errors import BadInput, JournalFailed

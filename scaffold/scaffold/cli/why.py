@@ -25,14 +25,18 @@ _WIDTH = 160
 @click.argument("action", metavar="ACTION")
 @json_option
 @click.option(
-    "--most", metavar="N", type=click.IntRange(min=0), default=30, help="Tell so much of what it rests on [30]."
+    "--most",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=30,
+    help="Show at most N of the things it rests on [30].",
 )
 @runs_option
 def why(run: str, action: str, as_json: bool, most: int, runs: Path | None) -> None:
-    """Say why an action was done, or was not.
+    """Show why an action was done, or was not.
 
-    ACTION is its key, as `audit show` has it, or its name; `pay#2` is the second of that name. Told are the goals, what
-    each argument came from, the steps and votes behind it, verdicts, approval, clearance and outcome.
+    ACTION is its key, as `audit show` prints it, or its name; `pay#2` is the second of that name. Shows the goals,
+    where each argument came from, the steps and votes behind it, verdicts, approval, clearance and outcome.
     """
     from scaffold.projections.why import as_json as described
     from scaffold.projections.why import why as reasons

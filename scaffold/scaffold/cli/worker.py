@@ -39,18 +39,18 @@ engine_option = click.option("--engine", metavar="URL", help=f"What hands runs t
     type=click.FloatRange(1, 3600),
     default=15.0,
     show_default=True,
-    help="Seconds after which a worker that gives no sign is taken to be dead, and its runs go to others.",
+    help="Seconds without a sign after which a worker counts as dead, and its runs go to others.",
 )
-@click.option("--drain", is_flag=True, help="End once nothing is left to hand out (procrastinate only).")
+@click.option("--drain", is_flag=True, help="Exit once nothing is left to hand out (procrastinate only).")
 def worker(
     engine: str, runs: Path | str | None, key: Signing | None, at_once: int, heartbeat: float, drain: bool
 ) -> int:
-    """Go on with runs that an engine hands out, until interrupted.
+    """Carry on runs that an engine hands out, until interrupted.
 
-    Runs are begun by `scaffold batch --engine`, from task files whose folder has to be on this machine at the same
-    path. They are kept in PostgreSQL: in --runs, else in the engine's own database.
+    `scaffold batch --engine` begins the runs, from task files whose folder must be on this machine at the same path.
+    They are kept in PostgreSQL: in --runs, else in the engine's own database.
 
-    At SIGTERM, SIGHUP or Ctrl-C runs under way are paused, and handed to other workers.
+    On SIGTERM, SIGHUP or Ctrl-C, runs under way are paused and handed to other workers.
     """
     from scaffold.errors import BadInput
     from scaffold.trace.places import is_database, place_of
