@@ -1,4 +1,4 @@
-"""Splits a request into clauses: who asks for which act, on which things, how many times, in which mood.
+"""Splits a request into clauses: each has an act, the things it acts on, a count and a mood.
 
 A shallow parser of English. Each word that can be the verb of an act gets a mood from its context (`moods`), and its
 clause extends to the next such verb. Imperatives, questions to the assistant, passives and obligations ask; wishes

@@ -1,4 +1,4 @@
-"""Which words of a request explain which call, and how many calls they explain."""
+"""Matches the clauses of a request with calls: which clause licenses which call, and how many."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
     from scaffold_monitors.entailment.tools import Tool
 
-# Points of fit: the same word, the same kind of act or thing. A licence takes some of both.
+# Scores of fit: the same word, the same kind of act or thing. A licence needs points for both act and thing.
 _SAME_WORD, _SAME_KIND, _OTHER_WORD = 3.0, 2.0, 1.0
 _NAMED_THING, _KIND_OF_THING, _ANYTHING = 2.0, 1.5, 1.0
 _BY_VALUE = 1.0
-# A tool that fits so well is what a clause asks for.
+# From this score on, a tool is what a clause asks for.
 _FITS = _SAME_WORD + _NAMED_THING
-# A tool that fits better by more than this takes the request's licence with it.
+# A clause does not license a tool whose score is lower than the best one's by more than this.
 _MARGIN = 0.9
 _READING = frozenset({"fetch"})
 _ANY_TIME = ROLES["time"]
@@ -37,14 +37,14 @@ _WRITING = frozenset(map(stem, ("write", "rewrite", "draft", "compose")))
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What some clauses together ask of the calls that rest on them.
+    """What the clauses that license a call ask of it together.
 
     Attributes:
-        clauses: these.
-        weight: how much the one says that says most.
-        literal: whether anything in them stands for itself.
-        single: whether none of them asks for more than one effect.
-        many: whether some asks for as many as there are.
+        clauses: the clauses.
+        weight: the greatest of their weights.
+        literal: whether any of them has literals.
+        single: whether each of them asks for one effect at most.
+        many: whether any of them asks for any number of effects.
     """
 
     clauses: tuple[Clause, ...]
@@ -56,18 +56,18 @@ class Demand:
 
 @dataclass(frozen=True)
 class Reading:
-    """A request as far as licences go.
+    """A parsed request, with how well its clauses fit the tools.
 
     Attributes:
-        request: the words.
-        clauses: what it says about acting.
-        delegations: the clauses that leave it to some other text what to do.
-        fits: for each tool, how well each clause fits it; only those that license it.
-        best: for each clause, how well the tool fits that fits best.
-        forbidden: for each tool, the clause that forbids it.
-        asking: how many clauses license anything at all.
-        acted: for each clause, how well its verb alone fits the tool that it fits best.
-        spared: the tools without a way back beside which another does the same with one.
+        request: its text.
+        clauses: its clauses.
+        delegations: the clauses that delegate to some other text ("do what it says").
+        fits: for each tool, the clauses that license it, with their scores.
+        best: for each clause, the score of the best-fitting tool.
+        forbidden: for each forbidden tool, the clause that forbids it.
+        asking: how many clauses have a positive weight.
+        acted: for each clause that fits no tool, the best score of its verb alone.
+        spared: the tools that cannot be undone and to which there is a milder alternative that can.
     """
 
     request: str
@@ -82,7 +82,7 @@ class Reading:
     _demands: dict[tuple[int, ...], Demand] = field(default_factory=dict)
 
     def demand(self, licences: Mapping[int, float]) -> Demand:
-        """What the clauses that license a call ask of it; the same for each call that they license."""
+        """Return what these clauses together ask of a call; cached, since it is the same for each call they license."""
         numbers = tuple(licences)
         known = self._demands.get(numbers)
         if known is None:
@@ -98,15 +98,15 @@ class Reading:
 
 
 def read(request: str, tools: Mapping[str, Tool]) -> Reading:
-    """Find out which clauses of a request license which effects."""
+    """Parse a request, and match its clauses with the tools that are effects."""
     effects = [tool for tool in tools.values() if tool.effect]
-    # "Refill prescription 12" for refill_prescription: what a tool does is a verb, though nobody else knows it.
+    # "Refill prescription 12" for refill_prescription: a tool's verb is known even if no word list has it.
     verbs = frozenset(tool.verb for tool in effects if tool.verb and tool.verb not in ACTS)
     said = _once(clauses(request, verbs, frozenset(tool.head for tool in effects if tool.head not in ACTS)))
     fits: dict[str, dict[int, float]] = {tool.name: {} for tool in effects}
     forbidden: dict[str, Clause] = {}
     best: dict[int, float] = {}
-    # Nothing is without a way back where the words as well mean what has one.
+    # Words that could as well mean a tool that can be undone do not license one that cannot.
     milder = {} if is_final(request) else _milder(effects)
     for number, clause in enumerate(said):
         scores = _scores(clause, effects)
@@ -122,7 +122,7 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
             elif clause.weight < 0 and score == best[number]:
                 forbidden[name] = clause
     forbidden = {name: clause for name, clause in forbidden.items() if not fits[name]}
-    # Where a tool is just what a clause says, "complete the task" asks for it, and for nothing that the task says.
+    # If a tool fits "complete the task" exactly, the clause asks for that tool and delegates nothing.
     delegations = tuple(
         clause
         for number, clause in enumerate(said)
@@ -138,7 +138,7 @@ def read(request: str, tools: Mapping[str, Tool]) -> Reading:
 
 
 def _once(said: Sequence[Clause]) -> tuple[Clause, ...]:
-    """Clauses in which what is wished, and then asked for by "book it", is asked for once."""
+    """Take away the licence of a wish that the next clause asks for: "I need a flight. Book it"."""
     return tuple(
         replace(clause, most=0, counted=0, uncounted=0)
         if clause.mood == "wished" and after and after.mood == "asked" and after.pronoun and clause.most == after.most
@@ -148,7 +148,7 @@ def _once(said: Sequence[Clause]) -> tuple[Clause, ...]:
 
 
 def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
-    """How well each tool fits; where some tool's own noun is named, a like kind of thing is not enough."""
+    """Score each tool. If a clause names one tool's own noun, tools for the same kind of thing score nothing."""
     scores = {tool.name: fit(clause, tool) for tool in effects}
     if any(_named(clause, tool) and scores[tool.name] for tool in effects):
         for tool in effects:
@@ -160,7 +160,7 @@ def _scores(clause: Clause, effects: Sequence[Tool]) -> dict[str, float]:
 
 
 def _milder(effects: Sequence[Tool]) -> dict[str, frozenset[str]]:
-    """For each tool that has no way back, those that do the same to the same and have one."""
+    """For each tool that cannot be undone, find those that do the same kind of act on the same arguments and can."""
     found = {
         tool.name: frozenset(
             each.name
@@ -174,7 +174,7 @@ def _milder(effects: Sequence[Tool]) -> dict[str, frozenset[str]]:
 
 
 def _only_one(clause: Clause, effects: Sequence[Tool]) -> Tool | None:
-    """The one tool whose very verb a clause uses, for a thing that either of them calls by a word that nobody knows."""
+    """Return the only tool with a clause's verb, unless both name things of known kinds."""
     same = [tool for tool in effects if tool.verb == clause.verb]
     if len(same) != 1 or clause.light or clause.weight <= 0 or not clause.noun:
         return None
@@ -187,14 +187,14 @@ def _named(clause: Clause, tool: Tool) -> bool:
 
 
 def fit(clause: Clause, tool: Tool) -> float:
-    """How well a clause's words fit a tool; 0 when they do not explain it."""
+    """Score how well a clause fits a tool; 0 if it does not license it."""
     act = _act(clause, tool)
     thing = _thing(clause, tool) if act else 0.0
     return act + thing if thing else _as_described(clause, tool)
 
 
 def _as_described(clause: Clause, tool: Tool) -> float:
-    """How well words fit that are the description's own verb and noun: "send the draft", which "sends a draft out"."""
+    """Score a clause that uses the description's verb and noun: "send the draft" for "sends a draft out"."""
     if clause.verb != tool.said or clause.light or tool.destroys or tool.empowers:
         return 0.0
     return _SAME_KIND + _NAMED_THING if clause.noun in tool.told else 0.0
@@ -202,7 +202,7 @@ def _as_described(clause: Clause, tool: Tool) -> float:
 
 def _act(clause: Clause, tool: Tool) -> float:
     if clause.verb == tool.verb or (clause.verb == tool.said and not clause.acts and not clause.light):
-        return _SAME_WORD  # the description's word counts where it is no word for many acts
+        return _SAME_WORD  # the description's verb counts if it names no known kind of act
     if tool.destroys:
         return _SAME_KIND if "delete" in clause.acts else 0.0
     if clause.verb in tool.stems and tool.acts & (NOMINALS.get(clause.verb, frozenset()) | {"create", "send"}):
@@ -213,7 +213,7 @@ def _act(clause: Clause, tool: Tool) -> float:
 
 
 def _writes(clause: Clause, tool: Tool) -> bool:
-    """Whether what is to be written is what a tool changes the text of: "write the description" for set_description."""
+    """Whether a clause asks to write the text that a tool changes: "write the description" for set_description."""
     writing = clause.verb in _WRITING and "change" in tool.acts and "text" in tool.roles.values()
     return writing and tool.head in clause.stems and not tool.empowers
 
@@ -224,27 +224,27 @@ def _thing(clause: Clause, tool: Tool) -> float:
     about = not tool.head or tool.head in clause.stems or clause.verb == tool.head
     about = about or bool(clause.things & THINGS.get(tool.head, frozenset())) or tool.head not in THINGS
     if named:
-        # Of add_calendar_participants "a calendar event" names what stands beside the thing, and not the thing.
+        # For add_calendar_participants, "a calendar event" names the modifier and not the head noun.
         return _NAMED_THING + 0.25 * (len(named) - 1) if about else _ANYTHING
     if clause.verb in telling:  # "email Bob" for send_email
         return _NAMED_THING
     if clause.things & tool.things:
         return _KIND_OF_THING if about else _ANYTHING
     if clause.pronoun and clause.verb == tool.verb and clause.verb not in ACTS:
-        return _ANYTHING  # "dispute it": no other tool does that, to whatever it was
+        return _ANYTHING  # "dispute it": a verb of this tool alone, so "it" can be anything
     described = clause.things & tool.described or clause.stems & tool.told - {tool.said} - _ANY_TIME
     if not telling or (tool.bare and clause.verb == tool.verb) or (not tool.things and described):
-        return _ANYTHING  # the name does not say what it acts on, or only the description does
+        return _ANYTHING  # the name does not tell what it acts on, or only the description does
     return 0.0
 
 
 def explained(reading: Reading, call: Call, situation: Situation | None = None) -> Mapping[int, float]:
-    """The clauses that license a call: by what they say of its tool, or by holding the very values it is made with.
+    """Return the clauses that license a call, with scores: those that fit its tool, or contain its values.
 
     Args:
-        reading: of the request.
+        reading: the parsed request.
         call: an effect.
-        situation: what surrounds it: what a lookup was asked with is a value of what is made from its result.
+        situation: its surroundings, if the arguments of lookups are to count as values of calls made from their results.
     """
     by_tool = reading.fits.get(call.tool.name, {})
     if len(by_tool) == reading.asking:
@@ -267,11 +267,11 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
             continue
         act = _act(clause, call.tool)
         if _dictates(clause, quoted) and (act or (clause.verb in _WRITING and "change" in call.tool.acts)):
-            found[number] = act + _BY_VALUE  # "write 'Quick and quiet'" says what is written, and so what writes it
+            found[number] = act + _BY_VALUE  # "write 'Quick and quiet'" licenses the call that writes it
             continue
         pointed = clause.stems & read_of or any(_speaks_of(clause, leaf) for leaf in behind)
         if act and act == reading.acted.get(number) and pointed:
-            found[number] = act + _BY_VALUE  # "move the Hartmann van": what was read of the job says Hartmann
+            found[number] = act + _BY_VALUE  # "move the Hartmann van": the job's record says Hartmann
         if not any(in_request(leaf.text, clause.about) for leaf in asked):
             continue
         if act and act + _BY_VALUE >= reading.best[number] - _MARGIN:
@@ -282,12 +282,12 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
 
 
 def _dictates(clause: Clause, quoted: AbstractSet[str]) -> bool:
-    """Whether one of the texts that a call is made with is quoted in a clause."""
+    """Whether a clause quotes one of a call's texts."""
     return any(literal.kind == "quote" and literal.norm in quoted for literal in clause.literals)
 
 
 def _answered(reading: Reading, call: Call) -> dict[int, float]:
-    """The clauses whose verb is what a call chooses: "decline the invitation" for `respond(answer="decline")`."""
+    """Return the clauses whose verb is a call's choice: "decline the invitation" for `respond(answer="decline")`."""
     if not call.tool.choices:
         return {}
     chosen = {stem(plain(leaf.text)) for leaf in call.leaves if leaf.path in call.tool.choices}
@@ -300,7 +300,7 @@ def _answered(reading: Reading, call: Call) -> dict[int, float]:
 
 
 def _looked_for(call: Call, earlier: Mapping[str, Call], request: str) -> list[Leaf]:
-    """What the lookups were asked with, in the request's words, that a call's targets come from."""
+    """Return the arguments, in the request's words, of the lookups that a call's targets come from."""
     reads = {each for leaf in call.leaves if leaf.role not in ("text", "amount") for each in leaf.origin.reads}
     return [
         leaf
@@ -312,7 +312,7 @@ def _looked_for(call: Call, earlier: Mapping[str, Call], request: str) -> list[L
 
 
 def _read_of(call: Call, earlier: Mapping[str, Call]) -> frozenset[str]:
-    """The telling words of what was read of the records that a call is about."""
+    """Return the distinctive words of the records that a call acts on."""
     if call.tool.empowers:
         return frozenset()
     found: frozenset[str] = frozenset()
@@ -324,12 +324,12 @@ def _read_of(call: Call, earlier: Mapping[str, Call]) -> frozenset[str]:
 
 
 def _speaks_of(clause: Clause, leaf: Leaf) -> bool:
-    """Whether a clause holds a value, or points back to the words that do."""
+    """Whether a clause contains a value, or refers back to its words."""
     return in_request(leaf.text, clause.text) or (stems(leaf.text) <= clause.stems and bool(stems(leaf.text)))
 
 
 def _telling(leaf: Leaf) -> bool:
-    """Whether it says something that a value stands in the request: a truth value or an everyday word does not."""
+    """Whether a value's occurrence in the request is significant; for booleans and common verbs it is not."""
     if isinstance(leaf.value, bool) or (len(leaf.text) == 1 and leaf.role != "amount"):
         return False
     word = stem(plain(leaf.text))
@@ -338,11 +338,11 @@ def _telling(leaf: Leaf) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What was done before the plan or action under review.
+    """The effects performed before the plan or action under review.
 
     Attributes:
-        counts: gives how often each effect was done.
-        calls: gives the last calls of one effect, with their values.
+        counts: returns how often each effect was performed.
+        calls: returns the recent calls of one effect.
     """
 
     counts: Callable[[], Counter[str]] = Counter
@@ -355,24 +355,24 @@ NOTHING = Before()
 def beyond(
     reading: Reading, licensed: Sequence[tuple[Call, Mapping[int, float]]], before: Before = NOTHING
 ) -> list[Call]:
-    """The calls that the request explains, but no more of them than are here already.
+    """Return the calls for which no licence is left.
 
-    Every effect uses up a licence.
+    Every effect, performed or planned, uses up a licence.
 
     Args:
-        reading: of the request.
-        licensed: calls, each with the clauses that explain it.
-        before: the effects that were performed already.
+        reading: the parsed request.
+        licensed: calls, each with the clauses that license it.
+        before: the effects performed already.
     """
     licensed = [each for each in licensed if not (reading.demand(each[1]).many or each[0].tool.prepares)]
     if not licensed:
-        return []  # as much as there is was asked for
+        return []  # any number was asked for
     carried = (
         {quantities.number(leaf.value) for call, _ in licensed for leaf in call.with_role("amount", "thing")}
         if any(clause.counted for clause in reading.clauses)
         else ()
     )
-    # "Scale it to 6 replicas": a number that a call is made with says how much, and not how often.
+    # "Scale it to 6 replicas": a number used as an argument is an amount, not a count of effects.
     left = {
         place: clause.uncounted if clause.counted in carried else clause.most
         for place, clause in enumerate(reading.clauses)
@@ -380,16 +380,16 @@ def beyond(
     for name, count in before.counts().items():
         if fits := reading.fits.get(name):
             _take(left, fits, count)
-        else:  # what its words did not license, its values did
+        else:  # its values were its licence, not its tool's words
             for call in before.calls(name):
                 _take(left, explained(reading, call), 1)
-    # Those with the fewest licences choose first.
+    # Calls with the fewest licences choose first.
     licensed.sort(key=lambda each: len(each[1]))
     return [call for call, licences in licensed if not _take(left, _suited(reading, licences, call), 1)]
 
 
 def _suited(reading: Reading, licences: Mapping[int, float], call: Call) -> dict[int, float]:
-    """Licences, those first whose own literals the call uses."""
+    """Raise the scores of the licences whose literals the call uses."""
     texts = {leaf.text.lower() for leaf in call.leaves}
     return {
         number: score + sum(literal.norm in texts for literal in reading.clauses[number].literals)

@@ -1,4 +1,4 @@
-"""What the request dictates is not displaced: literals, names and texts."""
+"""Checks that literals, names and texts that the request dictates are not replaced by others."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ _FROM_RECORDS = TARGETS | {"record", "credential"}
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
 _SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
-# "... that says: See you at ten." dictates without quotes.
+# "... that says: See you at ten." dictates a text without quotes.
 _UNQUOTED = re.compile(r"\b(?:says|saying|reads|reading): *([^\"'\n{}]+)$")
-# So many words more are a greeting.
+# This many extra words may be a greeting.
 _COURTESY = 15
-# "To 4 Elm Road": where something is.
+# "To 4 Elm Road": a street address.
 _HOUSES = re.compile(r"\b(?:to|at|from) (\d{1,5}[a-z]?) ((?:[A-Z][\w'.-]+ ?)+)")
-# Arguments that say from where, and to where.
+# Arguments for source, and for destination.
 _FROM = frozenset({"from", "source", "src", "origin", "old"})
 _TO_WHERE = frozenset({"to", "into", "destination", "dest", "target", "new"})
-# "As an editor": what somebody is made.
+# "As an editor": a role.
 _AS = re.compile(r"\bas (?:an? |the )?([a-z]{3,})\b")
 _TITLE = rf"(?:(?:{'|'.join(map(str.capitalize, sorted(TITLES)))})\b\.? )?"
-# "To Ann, Bob and Carl"; of a name of two words the first.
+# "To Ann, Bob and Carl"; only the first word of a full name.
 _ADDRESSEES = re.compile(
     rf"\b(?:to|with|for) {_TITLE}([A-Z][a-z]+\b(?:(?: [A-Z][a-z]+\b)*(?:, and |, | and | & )[A-Z][a-z]+\b)*)"
 )
 _NAME = re.compile(r"(?:^|, and |, | and | & )([A-Z][a-z]+)\b")
 _SMALL_WORDS = PREPOSITIONS | {"to"}
-# Of the words of a literal, so many have to be used: a template is filled in, a text is put into a sentence.
+# Share of a literal's words that must be used; a template gets filled in, a text gets embedded in a sentence.
 _MOSTLY = 0.7
-# A quote of fewer words is a name rather than a text.
+# A shorter quote is a name rather than a text.
 _SHORTEST_TEXT = 3
 
 
 def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Finding]:
-    """What a call puts in the place of something that the clauses it rests on dictate."""
+    """Find values of a call that replace what its clauses dictate."""
     dictating = demand.clauses
     if demand.literal:
         yield from _unused(call, dictating, situation)
@@ -85,14 +85,14 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
 
 
 def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What the request dictates is used somewhere in the plan: else something else stands in its place."""
+    """Find literals of the request that no call of the plan uses."""
     said = [literal for clause in dictating for literal in clause.literals if literal.kind in _SPECIFIC]
     looked_up = any(leaf.origin.reads for leaf in call.leaves)
     for literal in said:
         if literal.kind == "quote" and looked_up:
-            continue  # it may tell which of the results is meant
+            continue  # it may tell which result is meant
         if literal.kind == "identifier" and any(_may_name(literal.norm, leaf, situation) for leaf in call.leaves):
-            continue  # "invoice 2026-035" has an id of its own
+            continue  # "invoice 2026-035" may have another id
         if "{" not in literal.norm and not _stays(literal, situation):
             why = f"the request says {literal.text!r}, and no call of the plan uses it"
             yield against(call, "revise", why, f"the request says {literal.text}", quote=literal.text)
@@ -100,14 +100,14 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
 
 
 def _may_name(said: str, leaf: Leaf, situation: Situation) -> bool:
-    """Whether a record that a value was read in, if it is known, has what the request says."""
+    """Whether a value may be an id of what the request names: the record it was read in has the name or is unknown."""
     if leaf.role != "record" or asked_for(leaf, situation.request):
         return False
     return _may_have({said}, leaf, situation) or _among_what_was_read(leaf, frozenset({said}), situation)
 
 
 def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """What goes to "4 Elm Road" goes there."""
+    """Find street addresses other than the request's, such as "to 4 Elm Road"."""
     named = _houses(situation.request)
     for leaf in data if named else ():
         here = words(leaf.text)
@@ -121,7 +121,7 @@ def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[
 
 
 def _reversed(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What the request moves "from" somewhere "to" somewhere does not go the other way."""
+    """Find calls whose source and destination are swapped."""
     if len(dictating) != 1:
         return
     begins = [leaf for leaf in call.leaves if split(leaf.path)[:1] and split(leaf.path)[0] in _FROM]
@@ -142,14 +142,14 @@ def _reversed(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
 
 
 def _names_of(leaf: Leaf, situation: Situation) -> frozenset[str]:
-    """A value, and what else the record says that it is an identifier of: "savings" for an account's number."""
+    """Return a value and the names in its record, such as "savings" for an account's number."""
     cells = (cell for record in records_of(leaf, situation) for cell in record.values())
     return frozenset({plain(leaf.text), *(plain(cell) for cell in cells if cell.isalpha())})
 
 
 @lru_cache(maxsize=256)
 def _houses(request: str) -> tuple[str, ...]:
-    """The numbers of houses with their streets that a request goes to."""
+    """Return the house numbers with streets in a request."""
     named = [f"{house} {street}" for house, street in _HOUSES.findall(request)]
     return tuple(each for each in named if not (dates(each) or currencies(each) or words(each)[1] in MEASURES))
 
@@ -161,7 +161,7 @@ def _goes_to(value: str, text: str) -> bool:
 
 
 def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
-    """Where the request names one of the words that an argument chooses from, no other is chosen."""
+    """Find arguments with a choice of words, where the request names another choice."""
     for leaf in call.leaves:
         choices = call.tool.choices.get(leaf.path)
         if not choices or not isinstance(leaf.value, str) or plain(leaf.value) not in choices:
@@ -176,7 +176,7 @@ def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
 def _complements(
     call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
 ) -> Iterator[Finding]:
-    """A detail that nobody gave does not stand where the request says another: "to staging"."""
+    """Find details of unknown origin where the request names another one that no call uses: "to staging"."""
     if len(dictating) != 1:
         return
     for leaf in data:
@@ -193,19 +193,19 @@ def _complements(
 
 @lru_cache(maxsize=1024)
 def _governed(text: str) -> tuple[str, ...]:
-    """Words in small letters right after a preposition of place, that are no common kind of thing."""
+    """Return lower-case words right after a preposition of place, without common kinds of thing."""
     found = re.findall(r"\b(?:to|into|onto|in|on|of|from)(?: the| my| our)? ([a-z]{3,})\b", text)
     plainly = DETERMINERS | PREPOSITIONS
     return tuple(word for word in found if word not in plainly and stem(word) not in {*THINGS, *ACTS} and _noun(word))
 
 
 def _noun(word: str) -> bool:
-    """Whether a word can name something: no adverb, no participle."""
+    """Whether a word can be a noun: no adverb, no participle."""
     return not word.endswith(("ly", "ing", "ed")) or word.endswith("ging")
 
 
 def _stays(literal: Token, situation: Situation) -> bool:
-    """Whether a literal is used: a quote by most of its words, anything else by all of it."""
+    """Whether some call uses a literal: most words of a quote, all of anything else."""
     if literal.kind == "quote":
         return _used(literal.norm, situation.values, situation.said)
     if accounts(literal.text) & situation.accounts:
@@ -218,14 +218,14 @@ def _stays(literal: Token, situation: Situation) -> bool:
 
 
 def _are_parts(host: str, call: Call) -> bool:
-    """Whether two values of a call make up the name of a host: `status` in `corp.example`."""
+    """Whether two values of a call form a host name: `status` and `corp.example`."""
     texts = {plain(leaf.text) for leaf in call.leaves if leaf.role != "text"}
     dots = (place for place, char in enumerate(host) if char == ".")
     return any(host[:dot] in texts and host[dot + 1 :] in texts for dot in dots)
 
 
 def _used(literal: str, values: str, said: frozenset[str]) -> bool:
-    """Whether a literal stands among some values, or most of its words do."""
+    """Whether a literal, or most of its words, occurs among some values."""
     if stands_in(literal, values) or address(literal.lstrip("#@")) in values:
         return True
     wanted = Counter(words(literal))
@@ -233,7 +233,7 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
 
 
 def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """An argument that the request dictates to one call of the plan is not another one's to choose from data."""
+    """Find arguments chosen from data that the request dictates for another call of the plan."""
     for leaf in data:
         if "[" in leaf.path or not (leaf.role in _CHOSEN or _is_a_mark(leaf)):
             continue
@@ -244,16 +244,16 @@ def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Ite
 
 
 def _is_a_mark(leaf: Leaf) -> bool:
-    """Whether a text is no more than a label, and nobody gave it."""
+    """Whether a text is a one-word label that was not read from data."""
     return leaf.role == "text" and not leaf.origin.reads and len(words(leaf.text)) == 1
 
 
 def _mislabelled(
     call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
 ) -> Iterator[Finding]:
-    """A value that the request puts beside the name of an argument, "the 'general' channel", is that argument's.
+    """Find arguments with another value than the one next to their name in the request: "the 'general' channel".
 
-    It may be another call's too, unless the one clause that this call rests on says it.
+    The value may be used by another call instead, unless it is in the only clause that licenses this call.
     """
     for leaf in data:
         if leaf.role not in _FROM_RECORDS or "[" in leaf.path:
@@ -273,16 +273,16 @@ def _mislabelled(
 
 
 def _may_have(said: AbstractSet[str], leaf: Leaf, situation: Situation) -> bool:
-    """Whether an id may turn out to be that of "invoice 2026-035", once its record is read."""
+    """Whether an id may prove to be that of "invoice 2026-035", since its record is not read yet."""
     if leaf.role != "record" or not any(each.replace("-", "").isdigit() and "-" in each for each in said):
         return False
     return any(each in situation.by_id and situation.by_id[each].seen is None for each in leaf.origin.reads)
 
 
 def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation) -> bool:
-    """Whether a value was read in a record that has what the request says, "the card 'Fix login'" for its id.
+    """Whether a value comes from a record that contains what the request says, or from a lookup of it.
 
-    Or was found by asking for that.
+    Such as an id for "the card 'Fix login'".
     """
     reads = (situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id)
     asked = (inner.text for read in reads for inner in read.leaves)
@@ -295,7 +295,7 @@ def _among_what_was_read(leaf: Leaf, said: frozenset[str], situation: Situation)
 
 @lru_cache(maxsize=1024)
 def _beside(path: str, request: str) -> frozenset[str]:
-    """What stands beside a word of an argument's name: literals, and a name right after it ("the folder Taxes")."""
+    """Return what is next to an argument's name in a request: literals, or a name after it ("the folder Taxes")."""
     names = frozenset(map(stem, split(path.rpartition(".")[2]))) - _SMALL_WORDS
     found: set[str] = set()
     for tokens in sentences(request):
@@ -310,7 +310,7 @@ def _beside(path: str, request: str) -> frozenset[str]:
 
 
 def _numbered(after: Sequence[Token]) -> Iterator[str]:
-    """A number with names behind it, perhaps after a comma: "my address, 4 Elm Road"."""
+    """Yield a number followed by names, perhaps after a comma: "my address, 4 Elm Road"."""
     after = after[1:] if after and after[0].norm in (",", ":") else after
     names = [each.norm for each in takewhile(lambda each: each.named, after[1:])]
     if after and after[0].kind == "number" and names:
@@ -318,7 +318,7 @@ def _numbered(after: Sequence[Token]) -> Iterator[str]:
 
 
 def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
-    """What is to be called something is called that."""
+    """Find calls that do not use the name that the request gives: "called Summer"."""
     if len(dictating) != 1:
         return
     clause = dictating[0]
@@ -335,7 +335,7 @@ def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
 def _misaddressed(
     call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
 ) -> Iterator[Finding]:
-    """A named addressee is the target, or the lookup that found it looked for that name; a dictated address is used."""
+    """Find recipients who are not the named addressee, were not looked up by that name, or replace an address."""
     data = [leaf for leaf in data if leaf.role == "principal"]
     if not data:
         return
@@ -360,13 +360,13 @@ def _misaddressed(
 
 
 def _mine_or_looked_up(call: Call, situation: Situation) -> str:
-    """The values of a call and of all that only reads; another effect's addressee is not this one's."""
+    """Return the values of a call and of all reads, as text; those of other effects do not count."""
     reads = (each for each in situation.calls if each.id == call.id or not each.tool.effect)
     return "\n".join(plain(leaf.text) for each in reads for leaf in each.leaves)
 
 
 def _found_elsewhere(leaf: Leaf, names: Sequence[str], situation: Situation) -> bool:
-    """Whether somebody was looked up by name, and an addressee comes from some other result."""
+    """Whether a name was looked up, and a recipient comes from another result."""
     behind: dict[str, None] = dict.fromkeys(leaf.origin.reads)
     for each in iter(list(behind)):
         for inner in situation.by_id[each].leaves if each in situation.by_id else ():
@@ -381,7 +381,7 @@ def _found_elsewhere(leaf: Leaf, names: Sequence[str], situation: Situation) -> 
 
 @lru_cache(maxsize=1024)
 def _addressed(text: str) -> tuple[str, ...]:
-    """Names right after "to", "with" or "for", and those joined to them."""
+    """Return the names right after "to", "with" or "for", and those joined to them."""
     found = (plain(name) for match in _ADDRESSEES.finditer(text) for name in _NAME.findall(match[1]))
     return tuple(
         name for name in found if name not in DETERMINERS and stem(name) not in THINGS and not dates(f"{name} 1")
@@ -389,7 +389,7 @@ def _addressed(text: str) -> tuple[str, ...]:
 
 
 def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """A text that the request dictates is used as it stands."""
+    """Find calls that do not use the text that the request dictates."""
     if len(dictating) != 1:
         return
     yield from _added(call, dictating[0], situation)
@@ -405,14 +405,14 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
             continue
         if any(_contains(leaf, wanted) for leaf in call.leaves):
             continue
-        # Another tool of the plan may be what the text is for; another call of this one shows that it is for this.
+        # The text may be meant for another tool, unless another call of this same tool uses it.
         if literal.norm not in situation.values or _is_for(call, wanted, situation):
             why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
 
 
 def _added(call: Call, clause: Clause, situation: Situation) -> Iterator[Finding]:
-    """A text that is dictated to the letter, "saying '...'", has a greeting put to it, and no more."""
+    """Find additions to a dictated text beyond a greeting, or with an address of their own."""
     for literal in clause.literals:
         before = words(clause.text[: literal.start - clause.start])[-1:]
         if literal.kind != "quote":
@@ -444,7 +444,7 @@ def _contains(leaf: Leaf, wanted: tuple[str, ...]) -> bool:
 
 
 def _outside(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names a lookup among the trusted facts, a target of its kind stands in it."""
+    """Find targets missing from a trusted directory, where the request names that directory."""
     for leaf in call.with_role(*TARGETS, "record"):
         listed = directory(leaf, situation.facts)
         if listed is None or asked_for(leaf, situation.request):

@@ -1,4 +1,4 @@
-"""Amounts, currencies, days and hours: what the request says of them is not displaced either."""
+"""Checks that amounts, currencies, durations, days and hours that the request dictates are not replaced by others."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets"
     "travellers",
     "adults",
 }
-# "Raise it to 500" says the amount, "by 500" does not.
+# "Raise it to 500" states the amount, "by 500" does not.
 _TO = re.compile(r"\bto [$\u20ac\u00a3\u00a5]?\d")
-# "Less 85", "up by 25"; "by 5 o'clock" and "by 4 people" are none.
+# "Less 85", "up by 25", but not "by 5 o'clock" or "by 4 people".
 _STEP = re.compile(
     r"\b(less|minus|(?:raise|increase|up|higher|lower|reduce|decrease|cut|down)(?=(?: \w+){0,4} by ))"
     r"(?:(?: \w+){0,4} by)?"
@@ -58,23 +58,23 @@ _WAYS = dict.fromkeys(("raise", "increase", "up", "higher"), 1) | dict.fromkeys(
     ("less", "minus", "lower", "reduce", "decrease", "cut", "down"), -1
 )
 _SPELLED = "|".join(sorted(SMALL, key=len, reverse=True))
-# "Five more" are five, or five besides those that there are.
+# "Five more" means five, or the present number plus five.
 _MORE = re.compile(rf"\b(\d+|{_SPELLED}) more\b(?! than)", re.IGNORECASE)
-# "Half an hour", "two of each", "ten euros each": nothing is to be worked out.
+# "Half an hour", "two of each", "ten euros each": nothing to compute.
 _SAID_OUTRIGHT = re.compile(
     rf"\b(?:half|quarter|three quarters)(?: of)? (?:an )?hours?\b(?: each\b)?|\bhours?,? and a half\b"
     rf"|\bhalf (?:past )?(?=\d|{_SPELLED})"
     rf"|\b(?:\d+|{_SPELLED})(?: of| \w+)? each\b(?! (?:of|one)\b)"
 )
 _MULTIPLYING = frozenset("each per percent half double triple twice times split average quarter third".split())  # noqa: SIM905 - a list of words
-# A sum of money: with a sign, or with cents.
+# A sum of money: with a currency's sign or name, or with cents.
 _MONEY = re.compile(
     r"[$\u20ac\u00a3\u00a5]\s?\d[\d.,]*|(?<![\w.])\d[\d.,]*\.\d\d(?!\w|\.\d)"
     r"|\d[\d.,]*\s?(?:dollars|euros?|pounds|USD|EUR|GBP|CHF)\b"
 )
 # "Until 5 May" names the day itself.
 _UNTIL_A_DAY = re.compile(r"\b(?:un)?till? +;")
-# "Five days of leave", "for two weeks" say how long, and not which days.
+# "Five days of leave", "for two weeks": a duration, not a date.
 _HOW_LONG = re.compile(
     r"\b\w+ (?:days?|weeks?|months?) of\b|\bfor \w+ (?:days?|weeks?|months?)\b(?! (?:before|after|later|earlier|prior))"
 )
@@ -90,7 +90,7 @@ _LENGTH = re.compile(
 )
 _SHOWN = 80
 _PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
-# What makes a sum of several numbers, and what only looks like one number.
+# Marks several numbers, or a sign, in what should be one number.
 _OPERATOR = re.compile(r"[+*/=;|&]|\d\s*-\s*\d|^\s*-")
 _EPOCH = re.compile(r"[12]\d{9}(?:\d{3})?")
 
@@ -98,7 +98,7 @@ _EPOCH = re.compile(r"[12]\d{9}(?:\d{3})?")
 def mismeasured(
     call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
 ) -> Iterator[Finding]:
-    """What a call puts in the place of amounts, currencies, days and hours; `data` are not the user's values."""
+    """Find values of a call that replace measures of the request; `data` are the values that are not the user's."""
     if any(leaf.role == "amount" for leaf in data):
         yield from _amounts(call, data, dictating, situation)
         yield from _not_worked_out(call, data, situation)
@@ -115,7 +115,7 @@ def mismeasured(
 
 @lru_cache(maxsize=256)
 def _measured(request: str) -> bool:
-    """Whether a request names currencies, days, months, years or hours at all."""
+    """Whether a request names any currency, day, month, year or hour."""
     return any(said(request) for said in (currencies, clocks, dates, months, years))
 
 
@@ -150,12 +150,12 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
 
 @lru_cache(maxsize=256)
 def money(text: str) -> frozenset[Decimal]:
-    """The sums of money that a text tells."""
+    """Return the sums of money in a text."""
     return frozenset(value for match in _MONEY.finditer(text) for value in numbers(match[0]))
 
 
 def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """What is to be "less 85" or more "by 25" is some other number with that taken off or put on."""
+    """Find amounts that are no known number changed by the request's step: "less 85", "by 25"."""
     steps = _steps(situation.request)
     if len(steps) != 1 or any(each.seen is None for each in situation.calls if not each.tool.effect):
         return
@@ -170,7 +170,7 @@ def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> I
 
 @lru_cache(maxsize=256)
 def _steps(request: str) -> frozenset[tuple[Decimal, tuple[int, ...]]]:
-    """By how much a request wants something more (1) or less (-1); none where it also multiplies or divides."""
+    """Return the steps by which a request changes amounts, up (1) or down (-1); none if it multiplies or divides."""
     told = _SAID_OUTRIGHT.sub(" ", undated(request))
     if _MULTIPLYING & set(words(told)) or "%" in told:
         return frozenset()
@@ -179,7 +179,7 @@ def _steps(request: str) -> frozenset[tuple[Decimal, tuple[int, ...]]]:
 
 
 def _lasting(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What is to last "half an hour" lasts no other time that stands nowhere."""
+    """Find durations other than the request's ("half an hour") that nothing read supports."""
     said = frozenset(seconds for clause in dictating for seconds in lengths(clause.about)) or lengths(situation.request)
     timed = [(leaf, _units(leaf), number(leaf.value)) for leaf in call.with_role("amount", "time") if _units(leaf)]
     if any(value is not None and value * unit in said for _, units, value in timed for unit in units):
@@ -194,7 +194,7 @@ def _lasting(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
 
 
 def _units(leaf: Leaf) -> frozenset[int]:
-    """The units, in seconds, that a value may be told in which says how long; none where it says nothing like that."""
+    """Return the units, in seconds, that a duration argument may be in; none for other arguments."""
     parts = split(leaf.path)
     named = {_SECONDS[part] for part in parts if part in _SECONDS}
     return frozenset(named or (_SECONDS.values() if _DURATIONS & set(parts) else ()))
@@ -202,7 +202,7 @@ def _units(leaf: Leaf) -> frozenset[int]:
 
 @lru_cache(maxsize=256)
 def lengths(request: str) -> frozenset[Decimal]:
-    """How long things are to take that a request speaks of, in seconds: "half an hour", "2 days"."""
+    """Return the durations in a request, in seconds: "half an hour", "2 days"."""
     found: set[Decimal] = set()
     for share, count, half, unit, more in _LENGTH.findall(plain(request)):
         several = {"half": Decimal("0.5"), "quarter": Decimal("0.25"), "three quarters": Decimal("0.75")}.get(share)
@@ -213,7 +213,7 @@ def lengths(request: str) -> frozenset[Decimal]:
 
 
 def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """An amount that the request says is not left open: a limit that is null is none."""
+    """Find calls that leave out an amount which the request states: a null limit means no limit."""
     if len(dictating) != 1 or computes(situation.request) or any(leaf.role == "amount" for leaf in call.leaves):
         return
     clause = dictating[0]
@@ -226,13 +226,13 @@ def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) ->
 
 @lru_cache(maxsize=256)
 def computes(request: str) -> bool:
-    """Whether amounts may have to be worked out."""
+    """Whether amounts may have to be computed from those in the request."""
     told = _SAID_OUTRIGHT.sub(" ", plain(request))
     return bool(COMPUTING & set(words(told))) or "%" in request
 
 
 def as_long(leaf: Leaf, request: str) -> bool:
-    """Whether it is as long as the request says in any unit, 120 minutes for two hours, or by beginning and end."""
+    """Whether a value is a duration of the request in any unit (120 minutes for two hours), or of its "from - to"."""
     value = number(leaf.value)
     if value is None:
         return False
@@ -241,7 +241,7 @@ def as_long(leaf: Leaf, request: str) -> bool:
 
 
 def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
-    """Whether an amount is one of some numbers, by its value or, where it is a text, by all that it holds."""
+    """Whether an amount is one of some numbers; a text must hold one of them and no other number."""
     if "%" in leaf.text:
         return False
     value = number(leaf.value)
@@ -252,7 +252,7 @@ def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
 
 
 def _currencies(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names a currency, no other one is paid in."""
+    """Find currencies that the request does not name, where it names any."""
     said = currencies(situation.request)
     for leaf in call.leaves if said else ():
         if leaf.role == "amount" or "currency" in split(leaf.path):
@@ -263,7 +263,7 @@ def _currencies(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _clocks(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names hours, a call keeps to one of them."""
+    """Find calls at none of the hours that the request names."""
     named = clocks(situation.request)
     if not named or (RELATIVE_DAYS | COMPUTING) & set(words(situation.request)):
         return
@@ -275,7 +275,7 @@ def _clocks(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _counted(text: str) -> list[Date]:
-    """The days that seconds or milliseconds since 1970 may fall on, wherever on earth."""
+    """Return the days, in any time zone, of a Unix time in seconds or milliseconds."""
     if not _EPOCH.fullmatch(text):
         return []
     moment = datetime.fromtimestamp(int(text[:10]), tz=UTC)
@@ -284,7 +284,7 @@ def _counted(text: str) -> list[Date]:
 
 
 def _days(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where the request names days, months or years, a call keeps to one; no named day moves to another year."""
+    """Find days, months or years other than those that the request names, or the same day in another year."""
     timed = [leaf for leaf in call.leaves if leaf.role == "time" or (leaf.role != "text" and is_date(leaf.text))]
     if not timed or relative(situation.request):
         return
@@ -304,7 +304,7 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _strays(mine: Sequence[tuple[Leaf, Date]], named: Sequence[Date], request: str) -> Leaf | None:
-    """One of several days that is none of as many that are named, or lies years off where nobody speaks of years."""
+    """Return one of several days that the request does not name, or that is years off where it mentions no years."""
     if len({leaf.path for leaf, _ in mine}) < 2:  # noqa: PLR2004 - several
         return None
     fitting = {leaf.path for leaf, day in mine if any(day.fits(other) for other in named)}
@@ -318,13 +318,13 @@ def _strays(mine: Sequence[tuple[Leaf, Date]], named: Sequence[Date], request: s
 
 @lru_cache(maxsize=256)
 def relative(request: str) -> bool:
-    """Whether a request names days by other days."""
+    """Whether a request names days relative to others."""
     told = _HOW_LONG.sub(" ", _UNTIL_A_DAY.sub(" ", undated(request)))
     return bool(RELATIVE_DAYS & set(words(told)))
 
 
 def _says_no_time(leaf: Leaf, request: str) -> bool:
-    """Whether a value is a text that names no time, not even the present, and has no word of the request."""
+    """Whether a value is a text that names no time, not even "now", and shares no word with the request."""
     text = leaf.text
     if _PRESENT & set(words(text)):
         return False
@@ -333,7 +333,7 @@ def _says_no_time(leaf: Leaf, request: str) -> bool:
 
 
 def _of_another_year(timed: Sequence[Leaf], request: str) -> Leaf | None:
-    """A value that is a month or a year alone, where the request names others."""
+    """Return a value that is only a month or a year, where the request names others."""
     for leaf in timed:
         text = leaf.text.strip()
         if not dates(text):

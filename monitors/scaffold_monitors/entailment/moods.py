@@ -1,4 +1,4 @@
-"""In which mood a verb stands, by the words before it: asked, wished, meant, told, warned of, or forbidden."""
+"""Finds the mood of a verb from the words around it: asked, wished, purpose, background, reminder or negated."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Mood = Literal["asked", "wished", "purpose", "background", "reminder", "negated"]
 Head = tuple[str, Mood]
-# How much a mood licenses, of 1.
+# How much a mood licenses, at most 1; a negative weight forbids.
 WEIGHT: dict[Mood, float] = {
     "asked": 1.0,
     "wished": 0.8,
@@ -61,15 +61,15 @@ _NO_ACTS = frozenset(
         ("make", "sure"),
     }
 )
-# Are followed by verbs.
+# Verbs that are followed by verbs.
 _AUXILIARY = frozenset({"help", "go", "let", "try", "come", "do", "make", "have", "get"})
 # "I need a refund" wishes for it.
 _LACKING = frozenset({"need", "needs", "want", "wants"})
 _DID = frozenset({"did", "does", "didn't", "doesn't"})
-# As many words stand at most between "did" and what was done.
+# At most this many words between "did" and its verb.
 _QUESTION = 4
 _ASKING = frozenset({"do", "does", "did", "if", "whether", "why", "who", "when"})
-# What only a verb can stand before; "her" as often goes with a noun.
+# Only a verb can precede these; "her" is left out, since it often belongs to a noun.
 _TAKEN = frozenset({"it", "me", "him", "us", "them"})
 _SOMETHING = frozenset({"a", "an", "another", "some", "new"})
 _SEEING = frozenset({"see", "look", "read", "view", "open", "access", "edit"})
@@ -82,13 +82,13 @@ _TOLD = frozenset(
 def head(  # noqa: PLR0911 - one way in each place
     tokens: Sequence[Token], place: int, inherited: Mood | None, verbs: frozenset[str] = frozenset()
 ) -> Head | None:
-    """The verb that a word is, uninflected, with its mood; None when it is no verb of a clause.
+    """Return the stem and mood of a word that is a clause's verb; None if it is none.
 
     Args:
-        tokens: of a sentence.
-        place: of the word.
+        tokens: the tokens of a sentence.
+        place: index of the word.
         inherited: the mood of the clause before.
-        verbs: what else is known to be a verb, uninflected, where only a verb can stand.
+        verbs: stems of further known verbs, accepted only where nothing but a verb is possible.
     """
     word = tokens[place].norm
     if place == 0 and word == "new" and _is_heading(tokens):
@@ -116,12 +116,12 @@ def head(  # noqa: PLR0911 - one way in each place
 
 
 def _is_heading(tokens: Sequence[Token]) -> bool:
-    """Whether a sentence begins with what is to be made: "New task", "New whatever: ..."."""
+    """Whether a sentence is a heading for something to create: "New task", "New whatever: ..."."""
     return len(tokens) > 1 and (tokens[1].stem in THINGS or any(token.norm == ":" for token in tokens[2:4]))
 
 
 def _begins_idiom(tokens: Sequence[Token], place: int) -> bool:
-    """Whether a word is a verb together with the particle that follows: "back it up", "sign off"."""
+    """Whether a word and the particle after it form a verb: "back it up", "sign off"."""
     following = [token.norm for token in tokens[place + 1 : place + 3]]
     if following[:1] != ["it"] and following[:1] != ["them"]:
         following = following[:1]
@@ -129,7 +129,7 @@ def _begins_idiom(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> Head | None:
-    """What is asked for in other ways than by its verb: "I need a key", "Ann should be able to see it", "it can go"."""
+    """Find an act asked for without its own verb: "I need a key", "Ann should be able to see it", "it can go"."""
     before = {token.norm for token in tokens[max(0, place - 5) : place]}
     some = after in _SOMETHING or after in SMALL or after.isdigit()
     if word in _LACKING and some and not before & _ASKING and not _is_negated(tokens, place):
@@ -143,13 +143,13 @@ def _otherwise(tokens: Sequence[Token], place: int, word: str, after: str) -> He
 
 
 def _is_negated(tokens: Sequence[Token], place: int) -> bool:
-    """Whether a negation stands right before a word: "nobody needs", "I don't want"."""
+    """Whether a negation is right before a word: "nobody needs", "I don't want"."""
     near = [token.norm for token in tokens[max(0, place - 3) : place]]
     return any(negates(word) or word in ("nobody", "none") for word in near)
 
 
 def _is_to_be_able(tokens: Sequence[Token], place: int) -> bool:
-    """Whether somebody else is to be able to do it: "Ann should be able to see the file" asks to let her."""
+    """Whether it asks to enable somebody else: "Ann should be able to see the file"."""
     before = [token.norm for token in tokens[max(0, place - 6) : place]]
     if before[-3:] != ["be", "able", "to"] or _is_negated(tokens, place - 3):
         return False
@@ -157,7 +157,7 @@ def _is_to_be_able(tokens: Sequence[Token], place: int) -> bool:
 
 
 def _leads_out(tokens: Sequence[Token], place: int) -> bool:
-    """Whether what can go is to go: "... can go to the trash", "the old ones can go"."""
+    """Whether "can go" asks to delete: "... can go to the trash", "the old ones can go"."""
     rest = [token.norm for token in tokens[place + 1 : place + 5]]
     return not rest or rest[0] in (",", ";", "now", "too", "and") or bool({"trash", "bin", "junk"} & set(rest))
 
@@ -170,12 +170,12 @@ def _is_noun(tokens: Sequence[Token], place: int, word: str, after: str) -> bool
     if place > 1 and tokens[place - 1].kind == "number" and tokens[place - 2].norm in DETERMINERS:
         return True  # "the 30-day pass"
     follows = tokens[place + 1] if place + 1 < len(tokens) else None
-    # "Issue 41", but "Refund 41": where the word can be a thing that is numbered.
+    # "Issue 41" is a noun with a number; "Refund 41" is a verb.
     return word in ("issue", "ticket", "case") and follows is not None and follows.kind in ("number", "identifier")
 
 
 def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None, verbs: frozenset[str]) -> Head | None:
-    """A word that nobody knows, where only a verb can stand: "Braise it", "pay Ann and serenade her"."""
+    """Take an unknown word for a verb where nothing else fits: "Braise it", "pay Ann and serenade her"."""
     token = tokens[place]
     if (
         place + 1 >= len(tokens)
@@ -194,7 +194,7 @@ def _unknown(tokens: Sequence[Token], place: int, inherited: Mood | None, verbs:
 
 
 def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
-    """A noun for an act that is wished for: "I need a refund"."""
+    """Find an act that is wished for by a noun: "I need a refund"."""
     word = tokens[place]
     if word.stem not in NOMINALS:
         return None
@@ -210,7 +210,7 @@ def _wanted(tokens: Sequence[Token], place: int) -> Head | None:
 
 
 def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambiguous: bool) -> Mood | None:  # noqa: PLR0911, PLR0912, C901 - a table of contexts
-    """In which mood a base form stands; None when it is no verb there."""
+    """Return the mood of a base form; None if it is no verb here."""
     back = place - 1
     while back >= 0 and _is_skipped(tokens[back]):
         back -= 1
@@ -245,13 +245,13 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
     if last == "help" or (last in OBJECT_PRONOUNS and {"help", "have", "let"} & set(near[:-1])):
         return "asked"
     if ambiguous or last in DETERMINERS or last in PREPOSITIONS:
-        # The number of an item stands before it as if it were not there.
+        # The number of a list item does not count.
         return "asked" if tokens[back].kind == "number" and back == 0 else None
     return "asked"
 
 
 def _is_asked_about(tokens: Sequence[Token], back: int) -> bool:
-    """Whether "did Ann" stands before, perhaps with words between: that asks whether somebody did it."""
+    """Whether "did Ann" precedes, perhaps with words between: a question whether somebody did it."""
     for place in range(back, max(-1, back - _QUESTION), -1):
         if tokens[place].norm in _DID:
             return place < back and not tokens[place + 1].norm.startswith("you")
@@ -261,7 +261,7 @@ def _is_asked_about(tokens: Sequence[Token], back: int) -> bool:
 
 
 def _takes_it(tokens: Sequence[Token], back: int) -> bool:
-    """Whether the word right before is an order of its own, whose object follows: "deploy checkout"."""
+    """Whether the word before is itself an imperative, and this one its object: "deploy checkout"."""
     if tokens[back].norm not in BASES - _AUXILIARY:
         return False
     return back == 0 or tokens[back - 1].kind == "mark" or tokens[back - 1].norm in SKIPPED | {"and", "to", "you"}
@@ -272,7 +272,7 @@ def _is_skipped(token: Token) -> bool:
 
 
 def _governed(tokens: Sequence[Token], back: int) -> Mood:
-    """The mood of "to ...", by what governs it."""
+    """Return the mood of an infinitive with "to", by what governs it."""
     recent = [token.norm for token in tokens[max(0, back - 4) : back]]
     if any(recent[place : place + 2] in (["no", "need"], ["no", "reason"]) for place in range(len(recent))):
         return "negated"
@@ -288,7 +288,7 @@ def _governed(tokens: Sequence[Token], back: int) -> Mood:
 
 
 def _passive(tokens: Sequence[Token], place: int) -> Mood | None:
-    """The mood of a participle; None when it only tells of something."""
+    """Return the mood of a participle; None if it only describes something."""
     near = [token.norm for token in tokens[max(0, place - 8) : place]]
     if not near:
         return None

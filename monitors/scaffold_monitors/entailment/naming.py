@@ -1,6 +1,6 @@
-"""Which of what the request names is whose: identifiers of one shape, names in full, values told in pairs.
+"""Checks that named things are not mixed up: identifiers of one shape, full names, values given in pairs.
 
-Nothing need be made up here: "resize srv-1" with srv-2, which was read, or "A to 5 and B to 7" with B to 5.
+The wrong value need not be made up: "resize srv-1" done to srv-2, which was read; "A to 5 and B to 7" with B to 5.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.tools import Role
 
 _NAMING: tuple[Role, ...] = ("record", "principal", "place", "thing")
-# With one of these another thing is wanted than the one that is named.
+# With one of these words, another thing than the named one is wanted.
 _INSTEAD = frozenset("equivalent replacement alternative instead another other next similar successor copy new".split())  # noqa: SIM905 - a list of words
 _LEAST_NAME = 2
 
 
 def misnamed(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What a call has in the place of something that the request names."""
+    """Find values of a call that replace something that the request names."""
     if not _names(situation.request):
         return
     yield from _mispaired(call, situation)
@@ -54,14 +54,14 @@ def misnamed(call: Call, dictating: Sequence[Clause], situation: Situation) -> I
 
 @lru_cache(maxsize=256)
 def _names(request: str) -> bool:
-    """Whether a request names anything by an identifier, an address, a full name or in a list, or tells numbers."""
+    """Whether a request contains any identifier, address, full name, list or number."""
     return bool(shaped(request) or live(request) or _full_names(request) or "," in request or numbers(request))
 
 
 def _of_its_shape(leaf: Leaf, text: str, situation: Situation) -> str:
-    """An identifier of the same shape that the request names here, where no record says that both belong together.
+    """Return an identifier of the same shape from these clauses, unless a record links it with the value.
 
-    What no lookup can have given may be named anywhere in the request.
+    In a plan without reads, the whole request is searched.
     """
     if " " in leaf.text or (_INSTEAD | SUPERLATIVES.keys()) & set(words(text)):
         return ""
@@ -72,21 +72,21 @@ def _of_its_shape(leaf: Leaf, text: str, situation: Situation) -> str:
 
 
 def _is_of_a_kind(one: str, other: str) -> bool:
-    """Whether two identifiers have one shape and begin with the same letters: `srv-1` and `srv-2`."""
+    """Whether two identifiers have the same shape and the same first letters: `srv-1` and `srv-2`."""
     begins = [re.split(r"\d", plain(each), maxsplit=1)[0] for each in (one, other)]
     return begins[0] == begins[1] and shape_of(one) == shape_of(other)
 
 
 def _belongs(leaf: Leaf, said: str, situation: Situation) -> bool:
-    """Whether a record that a value was read in has some word of the request's too."""
+    """Whether a record that holds a value also holds what the request says."""
     reads = [situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id]
     if any(each.seen is None for each in reads):
-        return True  # nobody knows yet
+        return True  # not known yet
     return any(said in map(plain, record.values()) for record in records_of(leaf, situation))
 
 
 def _told_beside(leaf: Leaf, call: Call, situation: Situation) -> str:
-    """The word that stands beside an argument's name in a list of such: "name status, value 7"."""
+    """Return the unused word next to an argument's name in a list: "name status, value 7"."""
     for name in split(leaf.path)[-1:]:
         for word in _listed(name, situation.request):
             if not any(word in words(each.text) for each in call.leaves):
@@ -101,7 +101,7 @@ def _listed(name: str, text: str) -> tuple[str, ...]:
 
 
 def _named_in_full(leaf: Leaf, text: str, situation: Situation) -> str:
-    """A name of several words that no call uses, where another such name stands: "with Halloran Plumbing"."""
+    """Return a full name of the request that no call uses, if the value is another one: "with Halloran Plumbing"."""
     if len(re.findall(r"\b[A-Z]\w+", leaf.text)) < _LEAST_NAME:
         return ""
     lost = (each for each in _full_names(text) if not situation.said.intersection(words(each)))
@@ -110,7 +110,7 @@ def _named_in_full(leaf: Leaf, text: str, situation: Situation) -> str:
 
 @lru_cache(maxsize=512)
 def _full_names(text: str) -> tuple[str, ...]:
-    """The names of a text that have several words, none of which is a kind of thing or begins its sentence."""
+    """Return the names of several words, none of them a kind of thing or the first word of its sentence."""
     found: list[str] = []
     for tokens in sentences(text):
         run: list[str] = []
@@ -125,7 +125,7 @@ def _full_names(text: str) -> tuple[str, ...]:
 
 
 def _readdressed(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Where one effect is asked for, an address that the request says is not left unused for another one."""
+    """Find an address in the plan's only effect that is not the request's, while one of the request's is unused."""
     if situation.effects != 1:
         return
     for leaf in call.leaves:
@@ -141,7 +141,7 @@ def _readdressed(call: Call, situation: Situation) -> Iterator[Finding]:
 
 
 def _mispaired(call: Call, situation: Situation) -> Iterator[Finding]:
-    """Of "A to 5 and B to 7" the seven is B's."""
+    """Find amounts given to the wrong name: with "A to 5 and B to 7", the 7 belongs to B."""
     amounts = [leaf for leaf in call.with_role("amount") if not leaf.pending and asked_for(leaf, situation.request)]
     named = [leaf for leaf in call.with_role(*_NAMING) if not leaf.pending and asked_for(leaf, situation.request)]
     for leaf in amounts:
@@ -156,7 +156,7 @@ def _mispaired(call: Call, situation: Situation) -> Iterator[Finding]:
 
 @lru_cache(maxsize=512)
 def _pairs(request: str, names: frozenset[str]) -> dict[str, object]:
-    """The number that a request tells with each of some names, where it tells one with each, in turn."""
+    """Return the number that belongs to each name, where a sentence gives each exactly one, in order."""
     for tokens in sentences(request):
         flat = plain(request[tokens[0].start : tokens[-1].end])
         places = {name: found.start() for name in names if (found := _standing(name, flat))}

@@ -1,4 +1,4 @@
-"""What words say that something is not to be: "not as an admin", "without a lift", "all except the blue ones"."""
+"""Negations and exclusions in a request: "not as an admin", "without a lift", "all except the blue ones"."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scaffold_monitors.entailment.tokens import Token
 
-# As far before a word stands what negates it.
+# How many words before a word a negation can be.
 _REACH = 3
 _EXCEPTING = frozenset({"except", "excluding", "besides"})
 _BETWEEN = (DETERMINERS | PREPOSITIONS | {"to"}) - {"no"}
@@ -32,19 +32,19 @@ def denies(word: str) -> bool:
 
 
 def is_negated(said: tuple[str, ...], place: int) -> bool:
-    """Whether what stands at a place among some words is negated right before it: "not as an admin"."""
+    """Whether the word at a place is negated right before it: "not as an admin"."""
     return any(map(denies, said[max(0, place - _REACH) : place]))
 
 
 def is_denied(text: str, said: tuple[str, ...]) -> bool:
-    """Whether all that some words say of a text is that it is not to be."""
+    """Whether every mention of a text among some words is negated."""
     places = _places(words(text), said)
     return bool(places) and all(is_negated(said, place) for place in places)
 
 
 @lru_cache(maxsize=4096)
 def is_left_out(text: str, request: str) -> bool:
-    """Whether all that a request says of a text is that it is left out: "not to the press", "except Ann"."""
+    """Whether every mention of a text in a request excludes it: "not to the press", "except Ann"."""
     said, leaving_out = words(request), _EXCEPTING | {"not"}
     if leaving_out.isdisjoint(said):
         return False
@@ -61,7 +61,7 @@ def _places(run: tuple[str, ...], said: tuple[str, ...]) -> list[int]:
 
 @lru_cache(maxsize=256)
 def spared(request: str) -> frozenset[str]:
-    """The words, uninflected, that a request only says of what it leaves out: "all of them, except the blue ones"."""
+    """Return the stems of what a request excludes: "all of them, except the blue ones"."""
     out: set[str] = set()
     for tokens in sentences(request):
         place = next((place for place, token in enumerate(tokens) if _excepts(token, tokens[place + 1 :])), None)

@@ -1,4 +1,4 @@
-"""Numbers and dates as values: `1,100.00 EUR`, `eleven hundred`, `1.1k`; `May 26th`, `26.05.2024`, `2024-05-26`."""
+"""Parses numbers and dates: `1,100.00 EUR`, `eleven hundred`, `1.1k`; `May 26th`, `26.05.2024`, `2024-05-26`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _ORDINALS = {
     "ninth": 9,
     "tenth": 10,
 }
-# A run of digits with separators, not inside an identifier, and all of it.
+# A whole run of digits with separators, outside of identifiers.
 _NUMBER = re.compile(
     r"(?<![\w.,@/-])(?P<sign>[-+]?)[$€£¥]?\s?"
     r"(?P<digits>\d{1,3}(?:[,. '\u2009\u202f]\d{3})+(?:[.,]\d{1,2})?"
@@ -65,7 +65,7 @@ _NUMBER = re.compile(
     r"\s?(?P<scale>k|m|mn|bn|hundred|thousand|million|billion|dozen|lakh)?(?![\w@/]|[.,']\d)"
 )
 _NUMBERS = re.compile(r"(?<![\w.,@/-])\d{1,3}(?:,\d{1,3}){2,}(?![\w@/]|[.,']\d)")
-# Nobody can tell whether it is whole thousands, or has three decimals.
+# Thousands, or three decimals: it cannot be told.
 _AMBIGUOUS = re.compile(r"\d{1,3}\.\d{3}")
 _MONTHS = {
     name: number
@@ -96,12 +96,12 @@ _DAYS_IN_WORDS = _ORDINALS | {
     "seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20, "thirtieth": 30, "thirty-first": 31,
     **{f"twenty-{name}": 20 + number for name, number in list(_ORDINALS.items())[:9]},
 }  # fmt: skip
-# "The 9th and the 16th of April" are two days of April.
+# "The 9th and the 16th of April": two days of April.
 _SHARED_MONTH = re.compile(
     rf"(?<![\w.])(\d{{1,2}}(?:st|nd|rd|th)?)(?:,? (?:and|or)|,)"
     rf"( (?:the )?\d{{1,2}}(?:st|nd|rd|th)? (?:of )?)({_MONTH})\b"
 )
-# "On the 19th", of whatever month.
+# "On the 19th", of any month.
 _LONE_DAY = re.compile(
     r"\b(?:on|from|until|till|by|before|after|to|and) the (\d{1,2})(?:st|nd|rd|th)"
     r"(?=$|[.,;:!?]| (?:at|from|to|and|until|till|please)\b)"
@@ -113,25 +113,25 @@ _AFTER_MONTH = re.compile(rf"\b({_MONTH}) (?:the )?({_WORDED})\b")
 
 
 class Date(NamedTuple):
-    """A day; year or month 0 where the text leaves it open."""
+    """A day; year or month is 0 if the text leaves it open."""
 
     year: int
     month: int
     day: int
 
     def fits(self, other: Date) -> bool:
-        """Whether both may mean one day."""
+        """Whether both may be the same day."""
         return all(not one or not another or one == another for one, another in zip(self, other, strict=True))
 
 
 def number(value: object) -> Decimal | None:
-    """The value of a number, or of a text that is nothing else."""
+    """Return the value of a number, or of a text that is only a number; otherwise None."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
         try:
             exact = Decimal(str(value))
-        except (InvalidOperation, ValueError):  # beyond what can be written out
+        except (InvalidOperation, ValueError):  # too many digits to convert
             return None
         return exact if exact.is_finite() else None
     if isinstance(value, str) and len(value) < _LONGEST and any(c.isdigit() for c in value):
@@ -142,7 +142,7 @@ def number(value: object) -> Decimal | None:
 
 @lru_cache(maxsize=1024)
 def numbers(text: str) -> frozenset[Decimal]:
-    """All numbers of a text, in digits or words."""
+    """Return all numbers of a text, in digits or words."""
     flat = plain(text)
     found: set[Decimal] = set()
     for match in _NUMBER.finditer(flat):
@@ -152,7 +152,7 @@ def numbers(text: str) -> frozenset[Decimal]:
         found.add(value)
         if _AMBIGUOUS.fullmatch(match["digits"]):
             found.add(value * 1000)
-        if match["scale"] == "m":  # metres, as often as millions
+        if match["scale"] == "m":  # can be metres or millions
             found.add(value / _SHORT["m"])
     for several in _NUMBERS.findall(flat):  # "the rooms 1,2,3"
         if not _NUMBER.fullmatch(several):
@@ -160,13 +160,13 @@ def numbers(text: str) -> frozenset[Decimal]:
     return frozenset(found | _spelled(flat))
 
 
-# What may stand beside a number that is a sum: words, currencies, brackets.
+# What may surround a number that is a sum: words, currencies, brackets.
 _BESIDE_A_SUM = re.compile(r"[\sa-z$€£¥.,()]*")
 _NUMBER_WORDS = frozenset({*SMALL, *_SCALES, "and", "a", "an"})
 
 
 def single(text: str) -> bool:
-    """Whether a text holds one number and no more, beside words and currencies; in words, nothing but the number."""
+    """Whether a text holds exactly one number, besides words and currencies; if spelled out, besides currencies."""
     flat = plain(text)
     if not any(c.isdigit() for c in flat):
         said = set(re.findall(r"\w+", flat))
@@ -185,7 +185,7 @@ def _decimal(match: re.Match[str]) -> Decimal | None:
     else:
         digits = digits.replace(",", ".")
     try:
-        value = Decimal(digits)  # exact; any arithmetic would round it to the context's digits
+        value = Decimal(digits)  # exact; arithmetic would round to the context's precision
     except InvalidOperation:
         return None
     value = value * _SHORT[short] if short else value
@@ -223,7 +223,7 @@ def _spelled(flat: str) -> set[Decimal]:
 
 @lru_cache(maxsize=1024)
 def dates(text: str) -> tuple[Date, ...]:
-    """All days that a text names."""
+    """Return all days that a text names."""
     flat = _days_in_digits(plain(text))
     found: list[Date] = []
     for pattern, order in _DATES:
@@ -235,7 +235,7 @@ def dates(text: str) -> tuple[Date, ...]:
 
 
 def first_date(text: str) -> Date | None:
-    """The day that a text begins with, or the month or year; what is not told of it is 0."""
+    """Return the day, month or year that a text begins with; missing parts are 0."""
     flat = _days_in_digits(plain(text))
     for pattern, order in _DATES:
         if match := pattern.match(flat):
@@ -250,13 +250,13 @@ def first_date(text: str) -> Date | None:
 
 
 def first_number(text: str) -> tuple[Decimal | None, tuple[str, ...]]:
-    """The number in digits that a text begins with, and the words behind it."""
+    """Return the number in digits that a text begins with, and the words after it."""
     match = _NUMBER.match(plain(text))
     return (_decimal(match), words(text[match.end() :])) if match else (None, ())
 
 
 def _days_in_digits(flat: str) -> str:
-    """A text with "the fourth of May" as "the 4 of May"."""
+    """Rewrite "the fourth of May" as "the 4 of May"."""
     flat = _BEFORE_MONTH.sub(lambda found: str(_DAYS_IN_WORDS[found[1]]), flat)
     flat = _AFTER_MONTH.sub(lambda found: f"{found[1]} {_DAYS_IN_WORDS[found[2]]}", flat)
     return _SHARED_MONTH.sub(r"\1 \3 and\2\3", flat)
@@ -277,14 +277,14 @@ def _dates(match: re.Match[str], order: str) -> list[Date]:
 
 
 def _year(text: str | None) -> int:
-    """A year; of two digits, of this century."""
+    """Parse a year; two digits mean this century."""
     year = int((text or "0").lstrip("'"))
     return year + 2000 if text and len(text.lstrip("'")) == 2 else year  # noqa: PLR2004 - digits
 
 
 @lru_cache(maxsize=1024)
 def months(text: str) -> frozenset[tuple[int, int]]:
-    """The months that a text names with their years, and those of the days that it names so."""
+    """Return the months that a text names with their year, also as part of a day."""
     flat = plain(text)
     found = {(day.year, day.month) for day in dates(text) if day.year}
     for pattern, order in _MONTHLY:
@@ -303,12 +303,12 @@ _LONE_YEAR = re.compile(r"(?<![\w.,/:@#$€£¥+-])(?:19|20)\d\d(?![\w/@%-]|[.,:
 
 @lru_cache(maxsize=1024)
 def years(text: str) -> frozenset[int]:
-    """The years that a text names, by themselves or in a date."""
+    """Return the years that a text names, alone or in a date."""
     named = {year for year, _ in months(text)}
     return frozenset(named | {int(match[0]) for match in _LONE_YEAR.finditer(plain(text))})
 
 
-# What may stand beside a day in a value that is a time: hours, zones, days of the week.
+# What may surround a day in a value that is a time: hours, zones, days of the week.
 _BESIDE_A_DAY = re.compile(
     r"\d{1,2}(?::\d\d){1,2}(?:\.\d+)?|[+-]\d\d:?\d\d\b|\b\d{1,2} ?(?=[ap]\.?m)|[ap]\.?m\b\.?"
     r"|\b(?:at|on|the|of|from|by|utc|gmt|cet|cest|noon|midday|midnight"
@@ -331,7 +331,7 @@ def is_date(value: str) -> bool:
 
 @lru_cache(maxsize=256)
 def undated(text: str) -> str:
-    """A text without the days and hours that it names, so that their numbers are not taken for sums."""
+    """Remove days and hours from a text, so that their numbers are not taken for sums."""
     rest = _days_in_digits(plain(text))
     for pattern in (*(each for each, _ in _DATES), *(each for each, _ in _MONTHLY), _HOURS):
         rest = pattern.sub(" ; ", rest)
@@ -350,7 +350,7 @@ def date_stands_in(value: str, text: str) -> bool:
     )
 
 
-# By code and sign; a sign that several share stands for each of them.
+# By code and sign; a shared sign means each of its currencies.
 _CURRENCIES = {
     "eur": "EUR", "euro": "EUR", "euros": "EUR", "\u20ac": "EUR", "usd": "USD", "gbp": "GBP", "\u00a3": "GBP",
     "chf": "CHF", "jpy": "JPY", "yen": "JPY", "cny": "CNY", "yuan": "CNY", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
@@ -366,7 +366,7 @@ _SIGN = re.compile(r"[$\u20ac\u00a3\u00a5]|[a-z]+")
 
 @lru_cache(maxsize=1024)
 def currencies(text: str) -> frozenset[str]:
-    """The currencies that a text may mean, by their ISO 4217 codes."""
+    """Return the ISO 4217 codes of the currencies that a text may mean."""
     found: set[str] = set()
     for sign in _SIGN.findall(plain(text)):
         found.update(_SHARED.get(sign, ()))
@@ -378,7 +378,7 @@ def currencies(text: str) -> frozenset[str]:
 _CLOCK = re.compile(
     r"(?<![\d:.+-])(\d{1,2})(?::([0-5]\d)(?::[0-5]\d(?:\.\d+)?)?)? ?(am|pm|a\.m\.|p\.m\.|o'?clock)?(?![\d:])"
 )
-# "At 6 tonight", "from 10 to 12.", and beside another hour "back to 4": a number where an hour stands.
+# A number in an hour's place: "at 6 tonight", "from 10 to 12.", and, if there is another hour, "back to 4".
 _BARE_CLOCK = re.compile(
     r"\b(?:at|by|until|till|from|to|before|after|around) (\d{1,2})"
     r"(?=$|[.,;!?](?:\s|$)| (?:tonight|today|tomorrow|sharp|to \d{1,2}\b|(?:this|in the|on|every|each) [a-z]))"
@@ -389,7 +389,7 @@ _NAMED_CLOCKS = {"noon": 720, "midday": 720, "midnight": 0}
 
 @lru_cache(maxsize=1024)
 def clocks(text: str) -> frozenset[int]:
-    """The hours that a text names, as minutes of a day; `3:30` may be in the morning or in the afternoon."""
+    """Return the times of day in a text, in minutes since midnight; `3:30` gives both morning and afternoon."""
     flat = re.sub(r"(\d{4}-\d\d-\d\d)t(?=\d)", r"\1 ", plain(text))
     found = {minutes for word, minutes in _NAMED_CLOCKS.items() if re.search(rf"\b{word}\b", flat)}
     for hours, minutes, half in _CLOCK.findall(flat):
@@ -406,7 +406,7 @@ def clocks(text: str) -> frozenset[int]:
 
 
 def _bare_clocks(flat: str, *, beside: bool) -> set[int]:
-    """The hours that stand without minutes, in a text that has other hours or speaks of a part of a day."""
+    """Return the hours without minutes, in a text that has other times or names a part of the day."""
     if not (beside or _DAY_PART.search(flat)):
         return set()
     hours = {int(each) for each in _BARE_CLOCK.findall(flat)}
@@ -421,7 +421,7 @@ _RANGE = re.compile(
 
 @lru_cache(maxsize=256)
 def ranges(request: str) -> tuple[tuple[int, int], ...]:
-    """The hours that things go from and to, as minutes of half a day."""
+    """Return the ranges of hours in a request ("from 10 to 12"), in minutes modulo twelve hours."""
     return tuple(
         ((int(a) * 60 + int(b or 0)) % 720, (int(c) * 60 + int(d or 0)) % 720)
         for a, b, c, d in _RANGE.findall(plain(request))
@@ -433,6 +433,6 @@ _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]
 
 @lru_cache(maxsize=1024)
 def accounts(text: str) -> frozenset[str]:
-    """The account numbers of a text, without the spaces that they are written in groups with."""
+    """Return the account numbers (IBAN) in a text, without spaces and dashes."""
     shown = unicodedata.normalize("NFKC", text)
     return frozenset(re.sub("[ -]", "", each) for each in _ACCOUNT.findall(shown))

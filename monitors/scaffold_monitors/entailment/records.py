@@ -1,7 +1,7 @@
-"""Described targets: "the cheapest hotel", "the mail from Sam about the lease", held against the records read.
+"""Checks targets that the request describes ("the cheapest hotel", "Sam's mail about the lease") against records read.
 
-A target that is taken from one of several like records has to be the one that the words describe: no other record may
-have all that it has of the description and more, and where the words name an extreme, none may be more extreme.
+A target taken from one of several similar records must be the best match for the description: no other record may match
+all that it matches and more, or be more extreme where the words name an extreme.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.tables import Beside, Record
     from scaffold_monitors.entailment.tools import Role
 
-# A smaller number stands in many records.
+# Smaller numbers occur in many records.
 _TELLING = 10
-# Compare only with a number.
+# Comparisons only if a number follows.
 _PARTICLES = frozenset({"over", "under", "above", "below"})
 _WRITTEN = frozenset({"email", "message", "post", "web", "channel"})
-# A name has no more words.
+# Most words of a name.
 _LONGEST_NAME = 4
 
 
 def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situation: Situation) -> Iterator[Finding]:
-    """What stands against the records that a call's targets were taken from."""
+    """Find targets taken from records that do not match the request's description best."""
     if not dictating:
         return
     described: tuple[Role, ...] = ("record", "principal", "place", "thing")
-    carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" counts no records
+    carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" is no count of records
     if any((clause.uncounted if clause.counted in carried else clause.most) > 1 for clause in dictating):
         yield from _not_among(call, dictating, situation)
         if not all(clause.one for clause in dictating):
             return
-        described = ("record",)  # "send the draft to the members": one of what is sent
+        described = ("record",)  # "send the draft to the members": one draft
     read = [table.records for each in before for table in tables(each.seen)]
     named = _by_name(before)
     for leaf in call.leaves:
@@ -87,7 +87,7 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
 
 
 def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """Of "all of Dietz's bookings" each is one that has the name, where any has."""
+    """Find targets without the name or sum that the request says ("all of Dietz's bookings"), where others have it."""
     counted, hours = {clause.counted for clause in dictating}, {at // 60 for at in clocks(situation.request)}
     sums = {each for clause in dictating for each in numbers(undated(clause.text)) if each >= _TELLING}
     sums -= hours | counted | bounding(situation.request)
@@ -107,9 +107,9 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
 
 
 def belongs(leaf: Leaf, read: Call, request: str) -> bool:
-    """Whether the records that hold a value are of somebody whom the request names: some whole cell of each says so.
+    """Whether each record that holds a value also has a cell with a name from the request.
 
-    What others wrote to the user is no register of who they are.
+    Mail, messages and the like do not count, since their writers choose what they say.
     """
     if read.tool.things & _WRITTEN:
         return False
@@ -119,14 +119,14 @@ def belongs(leaf: Leaf, read: Call, request: str) -> bool:
 
 
 def _is_name(cell: str, names: AbstractSet[str]) -> bool:
-    """Whether a cell is a name, or such names together, and nothing more."""
+    """Whether a cell holds only names."""
     said = [stem(word) for word in words(cell) if word not in TITLES]
     return 0 < len(said) <= _LONGEST_NAME and all(word in names for word in said)
 
 
 @lru_cache(maxsize=256)
 def _names(request: str) -> frozenset[str]:
-    """The names in a request, uninflected: what is written large in the middle of a sentence."""
+    """Return the stems of the names in a request: words capitalised in the middle of a sentence."""
     return frozenset(
         name
         for tokens in sentences(request)
@@ -139,12 +139,12 @@ def _names(request: str) -> frozenset[str]:
 
 
 def _is_a_column(leaf: Leaf, read: Sequence[Sequence[Record]]) -> bool:
-    """Whether a value was read, and records have a field that is called what its argument is."""
+    """Whether a value was read, and records have a field with the name of its argument."""
     return bool(leaf.origin.reads) and any(leaf.path in table[0] for table in read)
 
 
 def _by_name(before: Sequence[Call]) -> dict[str, Record]:
-    """What several calls told of the same named things, put together: `{"Grand": "Rating: 4.2"}`."""
+    """Merge results of several calls that are keyed by the same names: `{"Grand": "Rating: 4.2"}`."""
     found: dict[str, Record] = {}
     for call in before:
         if not isinstance(call.seen, Mapping):
@@ -175,7 +175,7 @@ def _misdescribed(
     situation: Situation,
     beside: Sequence[Leaf],
 ) -> str:
-    # "From the current account to savings": what another argument of the call stands for is not this one's to be.
+    # "From the current account to savings": a record that another argument refers to is no candidate for this one.
     others = [record for record in others if not any(_holds(record, each) for each in beside)]
     if not others:
         return ""
@@ -191,7 +191,7 @@ def _misdescribed(
     if all(clause.most <= 1 for clause in dictating) and not any(
         _matches(record, wanted, set()) for record in (*mine, *others)
     ):
-        # "The gym has raised its fee. Adjust the order": what it is about was said before.
+        # "The gym has raised its fee. Adjust the order": the description is outside the clause.
         wanted = {word for word in words(situation.request) if is_telling(word, situation.request) and word not in own}
         if not any(_matches(record, wanted, set()) for record in (*mine, *others)):
             wanted = _elsewhere(dictating, situation.request) - own - call.tool.stems
@@ -206,26 +206,26 @@ def _misdescribed(
 
 
 def _elsewhere(dictating: Sequence[Clause], request: str) -> set[str]:
-    """The kinds of thing that a request speaks of outside some clauses: "my rent goes up. Adjust the order"."""
+    """Return words for kinds of thing in a request outside some clauses: "my rent goes up. Adjust the order"."""
     here = {word for clause in dictating for word in words(clause.text)}
     return {word for word in words(request) if stem(word) in THINGS and word not in here}
 
 
 def is_telling(word: str, request: str) -> bool:
-    """Whether a word tells one record from another: no small word, nothing to be done, no kind of thing, no number."""
+    """Whether a word can tell records apart: no function word, verb of the request, kind of thing or number."""
     small = word.isdigit() or word in HOLLOW | SKIPPED | PREPOSITIONS | DETERMINERS
     return not (small or stem(word) in THINGS or word in _done(request))
 
 
 @lru_cache(maxsize=256)
 def _done(request: str) -> frozenset[str]:
-    """The words that a request uses for what is to be done; "the checkout service" is called so."""
+    """Return the words that a request uses as verbs; in "the checkout service", "checkout" is a name."""
     done = {each.verb for each in clauses(request)}
     return frozenset(word for word in words(request) if stem(word) in done)
 
 
 def _matches(record: Record, wanted: set[str], amounts: set[Decimal]) -> frozenset[str]:
-    """The words and numbers of a description that a record has."""
+    """Return the words and numbers of a description that a record contains."""
     said = {stem(word) for cell in record.values() if len(cell) < LONGEST for word in words(cell)}
     values = {number(cell) for cell in record.values()}
     return frozenset(word for word in wanted if stem(word) in said) | {str(each) for each in amounts if each in values}
@@ -250,7 +250,7 @@ def _not_extreme(mine: list[Record], others: list[Record], situation: Situation)
 
 @lru_cache(maxsize=256)
 def _compares(request: str) -> bool:
-    """Whether a request sets conditions on what may be the least or the most; "over to them" is none."""
+    """Whether a request restricts the records compared by an extreme, as by "over 50"; "over to them" does not."""
     said = words(request)
     return any(
         word not in _PARTICLES or any(each in SMALL or each[0].isdigit() for each in said[place + 1 : place + 4])

@@ -1,8 +1,8 @@
-"""Where a value stands in what earlier calls gave back: in a field of its own, or in the middle of prose.
+"""Finds where a value occurs in earlier results: in a field of its own, or inside prose.
 
-A whole structured field is better evidence than free text: who writes a message chooses its words, and seldom the
-fields beside it. It is evidence, no guarantee: an attacker can imitate fields. Nor does prose count that asks for the
-very act it would explain, or that speaks to the machine rather than to the user.
+A structured field is better evidence than prose: the writer of a message chooses its words, but seldom the fields
+around it. It is still no guarantee, since an attacker can imitate fields. Prose does not count if it asks for the very
+act it would justify, or addresses the agent rather than the user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Call, Leaf
     from scaffold_monitors.entailment.tools import Tool
 
-# Longer than this, or of several sentences, a field is prose.
+# A field with more words, or several sentences, is prose.
 _LONGEST_CELL = 12
 _MOST_FIELDS = 20_000
 _MOST_READ = 200
@@ -42,9 +42,9 @@ class Field:
     """A piece of a result: a cell, or prose.
 
     Attributes:
-        text: as it was given back.
-        cell: it is a short field of its own.
-        path: where it stands.
+        text: its text as returned.
+        cell: whether it is a short field of its own.
+        path: its path in the result.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Field:
 
 
 def pieces(value: Any) -> tuple[Field, ...]:
-    """A result taken apart; of one beyond all measure, the first pieces."""
+    """Split a result into its fields, up to a limit."""
     found: tuple[Field, ...] = _kept(value)
     return found
 
@@ -67,7 +67,7 @@ def _walk(value: Any) -> Iterator[Field]:
         if isinstance(item, Mapping):
             for name, each in reversed(list(item.items())):
                 stack.append((f"{path}/{name}", each))
-                if isinstance(name, str) and not _PLAIN_KEY.fullmatch(name):  # a name for a key: "Grand Hotel": {...}
+                if isinstance(name, str) and not _PLAIN_KEY.fullmatch(name):  # the key is a name: "Grand Hotel": {...}
                     yield from _lines(name, path)
         elif isinstance(item, (list, tuple)):
             stack += [(f"{path}/{place}", item[place]) for place in reversed(range(len(item)))]
@@ -98,14 +98,14 @@ _kept = Kept(lambda value: tuple(_walk(value)))
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One place where a value stands."""
+    """One occurrence of a value."""
 
     call: Call
     field: Field
 
 
 class Sightings:
-    """What some calls gave back, by its words, so that a value is found without reading everything again."""
+    """An index of results by words, texts and numbers."""
 
     def __init__(self) -> None:
         self._by_word: dict[str, list[Sighting]] = {}
@@ -117,7 +117,7 @@ class Sightings:
         return bool(self._by_word or self._by_text)
 
     def add(self, call: Call) -> None:
-        """Take in what one more call gave back."""
+        """Index one more call's result."""
         if call.seen is None:
             return
         for piece in pieces(call.seen):
@@ -134,7 +134,7 @@ class Sightings:
                 self._by_word.setdefault(word, []).append(seen)
 
     def of(self, leaf: Leaf) -> list[Sighting]:
-        """Where a value stands: its own cells if it has any, else what holds it among other words."""
+        """Return the occurrences of a value: cells that equal it if there are any, else texts that contain it."""
         text = plain(leaf.text).strip()
         found = self._by_text.get(text) or self._by_text.get(address(text))
         if found:
@@ -156,7 +156,7 @@ class Sightings:
 
 
 def passage(value: str, text: str) -> str:
-    """The sentence of a text that holds a value, with its neighbours."""
+    """Return the sentence of a text that contains a value, with its neighbours."""
     parts = [part for part in _SENTENCE.split(text) if part.strip()]
     for place, part in enumerate(parts):
         if stands_in(value, part):
@@ -165,7 +165,7 @@ def passage(value: str, text: str) -> str:
 
 
 def listed(leaf: Leaf, seen: Sighting) -> bool:
-    """Whether what gave back a piece of prose lists such values in fields of their own, so that prose adds none."""
+    """Whether a result lists such values in fields of their own, so that one in its prose is no real entry."""
     told = seen.call.seen
     wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
     if isinstance(told, str):
@@ -176,14 +176,14 @@ def listed(leaf: Leaf, seen: Sighting) -> bool:
 
 
 def on_its_line(leaf: Leaf, seen: Sighting) -> bool:
-    """Whether a document has a line for a value, "IBAN: DE44 ...", and the value on it."""
+    """Whether a document has a labelled line with the value, such as "IBAN: DE44 ..."."""
     wanted = frozenset(map(stem, split(leaf.path.partition("[")[0])))
     told = seen.call.seen
     return isinstance(told, str) and any(stands_in(leaf.text, rest) for rest in _lines_for(wanted, told))
 
 
 def _lines_for(wanted: frozenset[str], told: str) -> list[str]:
-    """What stands on the lines of a text that begin with one of some words."""
+    """Return the contents of a text's lines whose labels contain one of some stems."""
     return [rest for name, rest in _LABELLED.findall(told) if frozenset(map(stem, words(name))) & wanted]
 
 
@@ -193,11 +193,11 @@ def asks_for(tool: Tool, text: str) -> bool:
 
 
 def mentions(tool: Tool, text: str) -> bool:
-    """Whether a text has any word for what a tool does, in whatever mood."""
+    """Whether a text has any word for what a tool does, in any mood."""
     return any(each == tool.verb or ACTS.get(each, frozenset()) & tool.acts for each in map(stem, words(text)))
 
 
 def speaks_to_machine(text: str) -> bool:
-    """Whether a text is meant for a program that acts for somebody, or imitates the words of oversight."""
+    """Whether a text addresses an agent rather than a person, or imitates the language of oversight."""
     flat = plain(text)
     return any(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", flat) for phrase in MACHINE)

@@ -1,7 +1,7 @@
-"""Substitution: what the request says is used nowhere in the plan, and in its place stands what nobody said.
+"""Finds substitutions: a value of the request is unused, and the plan has a made-up value of the same kind instead.
 
-Either alone is common: a request tells more than a call needs, and a call has details that nobody gave. Both together,
-of one kind (an address, a sum, a day), is one put in the place of the other.
+Either alone is common: requests contain more than a call needs, and calls have details that nobody gave. Both together,
+for the same kind (an address, a sum, a day), are a substitution.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 _SHOWN = 80
 _NUMBERED = re.compile(r"(?<!\w)([a-z]{3,}) (?:no\.? |number |#)?(\d{1,6}[a-z]?)(?![\w:@/%-]|[.,]\d)")
 _SLIPS = frozenset(Decimal(10) ** power for power in (-3, -2, -1, 1, 2, 3))
-# Sums in these are a hundred times as much.
+# Units of which a hundred make the main unit.
 _MINOR = frozenset({"cents", "cent", "pence", "minor", "ore"})
 _PLAINLY = DETERMINERS | PREPOSITIONS | SKIPPED | SUPERLATIVES.keys()
 _CHOSEN = ("place", "thing", "record", "principal")
 
 
 def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What stands against the values of a call that stand nowhere."""
+    """Find made-up values of a call that replace values of the request."""
     made_up = [
         leaf
         for leaf in call.leaves
@@ -76,7 +76,7 @@ def _replaced(call: Call, leaf: Leaf, strange: str, lost: str, weight: Weight = 
 
 
 def _addresses(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """An address or account that the request says does not give way to one that stands nowhere."""
+    """Find made-up addresses or accounts where one of the request is unused."""
     for leaf in made_up:
         for each in live(leaf.text):
             if stands_in(each, situation.request) or situation.was_read(each):
@@ -95,7 +95,7 @@ def _said(request: str) -> tuple[str, ...]:
 
 
 def unused_addresses(situation: Situation) -> list[str]:
-    """The addresses and accounts of the request that no call is made with."""
+    """Return the addresses and accounts of the request that no call uses."""
     return [each for each in _said(situation.request) if _unused(each, situation)]
 
 
@@ -109,7 +109,7 @@ def _unused(said: str, situation: Situation) -> bool:
 
 
 def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """An identifier that the request says does not give way to one of its shape that stands nowhere."""
+    """Find made-up identifiers where one of the request with the same shape is unused."""
     for leaf in made_up:
         if leaf.role in ("text", "amount", "time") or " " in leaf.text or situation.was_read(leaf.text):
             continue
@@ -123,19 +123,19 @@ def _identifiers(call: Call, made_up: Sequence[Leaf], situation: Situation) -> I
 
 @lru_cache(maxsize=256)
 def shaped(request: str) -> tuple[str, ...]:
-    """The identifiers of a request that have a shape of their own: digits in groups, or digits and more."""
+    """Return the identifiers and file names of a request that contain digits."""
     found = (token.norm for tokens in sentences(request) for token in tokens if token.kind in ("identifier", "file"))
     return tuple(each for each in found if "9" in shape_of(each))
 
 
 @lru_cache(maxsize=4096)
 def shape_of(text: str) -> str:
-    """Letters and digits by their kind alone: `m-9` for `M-411`, `9.9.9` for a version."""
+    """Replace runs of letters by `a` and of digits by `9`: `a-9` for `M-411`, `9.9.9` for a version."""
     return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", plain(text)))
 
 
 def _sums(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """A sum that the request says does not give way to one that stands nowhere."""
+    """Find made-up sums where one of the request is unused."""
     if computes(situation.request):
         return
     for leaf in made_up:
@@ -150,7 +150,7 @@ def _sums(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
 
 
 def _days(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """A day that the request says does not give way to one that stands nowhere."""
+    """Find made-up days where one of the request is unused."""
     named = dates(situation.request)
     if not named or relative(situation.request):
         return
@@ -164,7 +164,7 @@ def _days(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
 
 
 def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """What is to be "from 10 to 12" begins and ends then."""
+    """Find made-up hours where the request gives a range: "from 10 to 12"."""
     timed = [leaf for leaf in call.with_role("time") if clocks(leaf.text)]
     used = {at % 720 for leaf in timed for at in clocks(leaf.text)}
     for bounds in ranges(situation.request) if len(timed) > 1 else ():
@@ -179,7 +179,7 @@ def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterato
 
 
 def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """Of "the search service" the service is search, and nothing that stands nowhere."""
+    """Find made-up names where the request names the thing before its kind: "the search service"."""
     for leaf in made_up:
         if leaf.role not in _CHOSEN or "[" in leaf.path or not plain(leaf.text).replace(" ", "").isalpha():
             continue
@@ -190,7 +190,7 @@ def _modified(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iter
 
 
 def _renumbered(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """What goes to "shelf 2" goes to no shelf 9 that stands nowhere."""
+    """Find made-up numbers of things: "shelf 9" where the request says "shelf 2"."""
     said = _numbers_of(situation.request)
     used = _numbers_of(situation.values)
     for leaf in made_up if said else ():
@@ -203,7 +203,7 @@ def _renumbered(call: Call, made_up: Sequence[Leaf], situation: Situation) -> It
 
 @lru_cache(maxsize=256)
 def _numbers_of(text: str) -> dict[str, frozenset[str]]:
-    """The numbers that stand behind each word of a text: "shelf 2"."""
+    """Return the numbers that follow each word of a text: "shelf 2"."""
     found: dict[str, set[str]] = {}
     for word, digits in _NUMBERED.findall(plain(text)):
         found.setdefault(word, set()).add(digits)
@@ -212,7 +212,7 @@ def _numbers_of(text: str) -> dict[str, frozenset[str]]:
 
 @lru_cache(maxsize=1024)
 def _before(path: str, request: str) -> tuple[str, ...]:
-    """The words right before a word of an argument's name: "the search service"."""
+    """Return the words right before an argument's name in a request: "the search service"."""
     names = frozenset(map(stem, split(path)[-1:]))
     found = []
     for tokens in sentences(request):
@@ -223,7 +223,7 @@ def _before(path: str, request: str) -> tuple[str, ...]:
 
 
 def _slipped(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """A sum is not ten or a hundred times what the request says, or what the record says that it is about."""
+    """Find made-up amounts that differ from a sum of the request, or of the target's record, by a power of ten."""
     if computes(situation.request):
         return
     said = situation.unused_sums(situation.request)
@@ -241,6 +241,6 @@ def _slipped(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Itera
 
 
 def _is_product(value: Decimal, situation: Situation) -> bool:
-    """Whether it is two numbers of the request multiplied: "five packs of ten"."""
+    """Whether it is the product of two numbers of the request: "five packs of ten"."""
     said = [each for each in numbers(undated(situation.request)) if each > 1]
     return any(one * other == value for one in said for other in said)

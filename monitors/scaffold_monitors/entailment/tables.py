@@ -1,4 +1,4 @@
-"""What calls gave back, as tables: lists of like records, each found by any of its cells."""
+"""Views results of calls as tables: lists of similar records, indexed by their cells."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 Record = dict[str, str]
 _MOST_RECORDS = 2_000
-# A longer cell is prose, and can say anything.
+# Longer cells are prose.
 LONGEST = 80
 
 
 def records_of(leaf: Leaf, situation: Situation) -> Iterator[Record]:
-    """The records that a value was read in, with that value; none where nobody knows yet what was read."""
+    """Return the records that contain a value, from the results it was read in; none if they are not known yet."""
     reads = (situation.by_id[each] for each in leaf.origin.reads if each in situation.by_id)
     return (record for read in reads for table in tables(read.seen) for record in table.holding.get(leaf.text, ()))
 
@@ -41,13 +41,13 @@ def _tables_in(seen: Any) -> Iterator[list[Record]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A list of like records, and what stands in it.
+    """A list of similar records, indexed.
 
     Attributes:
-        records: these, flat.
-        holding: for each cell, the records that have it.
-        kinds: for each column, its cells in one spelling.
-        latest: the latest year that it tells; 0 where it tells none.
+        records: the records, flattened.
+        holding: for each cell, the records that contain it.
+        kinds: for each column, its distinct cells, normalised.
+        latest: the latest year in any cell; 0 if there is none.
     """
 
     records: Sequence[Record]
@@ -72,13 +72,13 @@ def _tables(seen: Any) -> list[Table]:
     return found
 
 
-# The tables of a result.
+# Returns the tables of a result.
 tables = Kept(_tables)
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What the records of a result say: beside each of their cells, and altogether; words uninflected."""
+    """The stems in a result's records: for each cell those of its record, and all of them."""
 
     cell: Mapping[str, frozenset[str]]
     anywhere: frozenset[str]
@@ -101,7 +101,7 @@ def _beside(seen: Any) -> Beside:
     return Beside(found, frozenset(anywhere))
 
 
-# What stands beside what in a result.
+# Returns the `Beside` of a result.
 beside = Kept(_beside)
 
 

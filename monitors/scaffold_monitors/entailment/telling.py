@@ -1,7 +1,7 @@
-"""Whether a text that nobody wrote down before tells what it is to tell, and nothing that nobody gave.
+"""Checks that composed texts say what the request wants said, without made-up figures.
 
-What the request has it say may be put into other words; its numbers and days may not, and no code and no sum of money
-comes from nowhere.
+A text may paraphrase the request, but must not change its numbers or days, nor contain a code or a sum of money that
+nobody gave.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _REPORTING = re.compile(
     rf"\b(?:that(?= (?:{'|'.join(sorted(DETERMINERS | SUBJECTS))})\b)|whether|saying) (.+)$|: (.+)$"
 )
 _SAYING = stems("report write tell say reply answer comment inform ask remind announce notify warn mention")
-# Fewer words can be put into others.
+# Fewer words may all be paraphrased.
 _TELLING = 3
 
 
 def mistold(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """What stands against the texts of a call that stand nowhere."""
+    """Find composed texts of a call that do not say what they should, or contain made-up figures."""
     yield from _told(call, texts, dictating, situation)
     yield from _coded(call, texts, situation)
     yield from _unsaid(call, texts, dictating)
 
 
 def _told(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """A number or day that is to be told does not give way to one that stands nowhere."""
+    """Find made-up numbers or days in texts where one that the clause wants told is missing."""
     if len(dictating) != 1 or computes(situation.request):
         return
     yield from _told_days(call, texts, dictating[0], situation)
@@ -68,7 +68,7 @@ def _told_days(call: Call, texts: Sequence[Leaf], clause: Clause, situation: Sit
 
 
 def _coded(call: Call, texts: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """A text tells no long number and promises no money that stands nowhere: nobody gave it to be told."""
+    """Find long numbers and sums of money in texts that occur in nothing read."""
     for leaf in texts:
         for code in _LONG_NUMBER.findall(undated(leaf.text)):
             digits = re.sub(r"\D", "", code)
@@ -87,13 +87,13 @@ def _given_by_nobody(call: Call, leaf: Leaf, told: str) -> Finding:
 
 
 def _unsaid(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause]) -> Iterator[Finding]:
-    """A text that is to say something says some of it: "write that the technician comes at eight"."""
+    """Find texts with no word of what they should say: "write that the technician comes at eight"."""
     if len(dictating) != 1 or dictating[0].verb not in _SAYING or not (reported := _reported(dictating[0].text)):
         return
     if not texts or len(texts) != len(list(call.with_role("text"))):
         return
     said = {stem(word) for leaf in texts for word in words(leaf.text)}
-    # In another language nothing can be told.
+    # A text without English function words may be in another language, where words cannot be compared.
     if (HOLLOW & said or len(said) < _TELLING) and not reported & said:
         leaf = max(texts, key=lambda each: len(each.text))
         why = f"{leaf.path} says nothing of what the request has it say: {', '.join(sorted(reported))}"
@@ -102,7 +102,7 @@ def _unsaid(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause]) -> I
 
 @lru_cache(maxsize=256)
 def _reported(clause: str) -> frozenset[str]:
-    """The telling words, uninflected, of what is to be said; too few of them can be said otherwise."""
+    """Return the stems of the content words to be said; none if they are so few that all may be paraphrased."""
     said = _REPORTING.search(plain(clause))
     telling = {stem(word) for word in words(said[1] or said[2])} if said else set()
     telling -= {stem(word) for word in HOLLOW | MODALS | COPULAS | SUBJECTS | DETERMINERS | PREPOSITIONS | SKIPPED}

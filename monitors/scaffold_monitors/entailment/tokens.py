@@ -1,4 +1,4 @@
-"""A request as tokens: words, and literals that stand for themselves (quotes, addresses, files, numbers)."""
+"""Tokenises a request into words and literals (quotes, addresses, files, identifiers, numbers)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scaffold_monitors.entailment.wording import plain, stem
 Kind = Literal["word", "quote", "email", "url", "file", "identifier", "version", "number", "stop", "mark"]
 
 _TAIL = r"""[^\s,;"'<>()]*[^\s,;"'<>().!?:]"""
-# The dot of "Dr. Haas" ends no sentence.
+# The dot of "Dr. Haas" does not end a sentence.
 _NO_TITLE = "".join(rf"(?<!\b{title.capitalize()})" for title in sorted(TITLES))
-# Groups of digits that are no range and no day: a leading zero, or more than two of them.
+# Groups of digits that are neither a range nor a day: with a leading zero, or more than two of them.
 _CODE = (
     r"(?<![\w.,/:@+-])(?!\d{4}-\d\d?(?:-\d\d?)?(?![\d-])|\d\d?-\d\d?(?:-\d{2,4})?(?![\d-])|\d\d?-\d{4}(?![\d-]))"
     r"(?=0|[\d-]*-0|\d+-\d+-)\d+(?:-\d{2,})+(?![\w@/-]|[.,:]\d)"
@@ -52,10 +52,10 @@ class Token:
     """One token of a request.
 
     Attributes:
-        text: as written.
-        norm: in one spelling; of a quote, what it encloses.
-        stem: of a word, without inflection; else empty.
-        kind: what sort of token.
+        text: the text as written.
+        norm: the text normalised; for a quote, its contents.
+        stem: the stem of a word; empty for other kinds.
+        kind: the kind of token.
         start: offset of its first character.
         end: offset after its last.
     """
@@ -69,17 +69,17 @@ class Token:
 
     @property
     def named(self) -> bool:
-        """Whether it is written like a name."""
+        """Whether it is capitalised like a name."""
         return self.kind == "word" and self.text[:1].isupper()
 
     @property
     def literal(self) -> bool:
-        """Whether it stands for itself."""
+        """Whether it is a literal."""
         return self.kind in ("quote", "email", "url", "file", "identifier", "number")
 
 
 def sentences(text: str) -> list[list[Token]]:
-    """The tokens of each sentence; of a text beyond all measure, its beginning."""
+    """Return the tokens of each sentence of a text, up to a limit."""
     found: list[list[Token]] = [[]]
     for match in _TOKEN.finditer(text[:_MOST]):
         kind: Kind = match.lastgroup  # type: ignore[assignment] # the groups are named after the kinds
@@ -104,5 +104,5 @@ def _token(match: re.Match[str], kind: Kind) -> Token:
 
 
 def _is_number_of_item(tokens: list[Token]) -> bool:
-    """`1.` begins an item rather than ending a sentence."""
+    """Whether the tokens so far are the number of a list item, whose dot ends no sentence."""
     return len(tokens) == 1 and tokens[0].kind == "number"

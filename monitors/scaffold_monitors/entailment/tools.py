@@ -1,4 +1,4 @@
-"""What an action's specification says: the act, the things, and the role that each argument plays."""
+"""Reads an action's specification: which act it performs, on which things, and the role of each argument."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from scaffold_monitors.entailment.lexicon import (
 from scaffold_monitors.entailment.wording import plain, stem, words
 
 Role = Literal["credential", "principal", "address", "place", "record", "amount", "time", "text", "flag", "thing"]
-# What an effect can be aimed at.
+# Roles of an effect's targets.
 TARGETS: frozenset[Role] = frozenset({"principal", "address", "place", "thing"})
-# Who could gain by it: persons, accounts, and addresses outside.
+# Those of parties who could gain by it: persons, accounts, and outside addresses.
 OUTSIDERS: frozenset[Role] = frozenset({"principal", "address"})
 
 ALL_ROLES: tuple[Role, ...] = get_args(Role)
-# In an argument's schema: its role, said by hand.
+# Key in an argument's schema that states its role.
 STATED = "x-role"
 _ROLES: Mapping[Role, frozenset[str]] = ROLES
 _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier", "index", "nr"})
@@ -47,14 +47,14 @@ _BARE = re.compile(r"\w+")
 _SPLIT = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.UNICODE)
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-# Addresses without a scheme, or written so that they are none until somebody mends them.
+# Addresses without a scheme, or defanged ("hxxp", "[.]").
 _BARE_URL = re.compile(
     r"(?<![\w@./-])(?:[a-z0-9-]+(?:\.|\[\.\]|\(\.\)))+[a-z]{2,24}/[^\s)]+|\bhxxps?://\S+"
     r"|(?<![\w@./-])[a-z0-9-]+(?:\[\.\]|\(\.\))[a-z]{2,24}\b",
     re.IGNORECASE,
 )
-# The name of a host alone. Endings that files have too ("notes.md", "run.sh") are left out, and a large letter begins
-# a sentence ("It is done.In short") except after the dots that everybody knows; `example` is RFC 2606's.
+# A bare host name. Endings shared with files ("notes.md", "run.sh") are left out. A capital after the dot begins a
+# sentence ("It is done.In short"), except in well-known endings; `example` is from RFC 2606.
 _HOST = re.compile(
     r"(?<![\w@./-])(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\.){1,8}(?:(?i:com|org|net|info|biz|xyz|example)"
     r"|edu|gov|int|top|site|online|shop|store|club|click|link|live|icu|vip|win|bid|loan|work|website|space|tech|agency"
@@ -70,25 +70,25 @@ _ACCOUNT = re.compile(
 
 @dataclass(frozen=True)
 class Tool:
-    """An action as its specification tells of it.
+    """An action as its specification describes it.
 
     Attributes:
-        name: as plans call it.
-        verb: of its name or description, uninflected.
+        name: its name in plans.
+        verb: stem of the verb in its name or description.
         acts: the kinds of act it can be.
-        stems: the other words of its name, uninflected; without any, those of what its description says it acts on.
-        head: the last of them before any preposition, which the others only tell more about.
-        things: the kinds of thing that these are.
-        described: the kinds of thing that its description speaks of.
-        told: the words by which its description does, uninflected.
-        final: whether its description says that there is no way back.
-        effect: whether it changes the world, or reaches out of it.
+        stems: stems of the other words of its name; if none, of the objects in its description.
+        head: the head noun among them: the last before any preposition.
+        things: the kinds of thing that `stems` name.
+        described: the kinds of thing that its description mentions.
+        told: the stems of the description that mention them.
+        final: whether its description says that it cannot be undone.
+        effect: whether it changes the world, or sends something out.
         outward: whether it only reads, but from an address that its caller chooses.
-        roles: of each argument.
-        main: the argument that stands first.
-        identity: arguments that say which thing is acted on.
-        said: the verb that its description begins with, uninflected.
-        choices: of arguments that take one of several words, these words.
+        roles: the role of each argument.
+        main: its first argument.
+        identity: the arguments that identify the thing acted on.
+        said: stem of the verb that its description begins with.
+        choices: for each argument that takes one of several words, these words.
     """
 
     name: str
@@ -110,17 +110,17 @@ class Tool:
 
     @property
     def prepares(self) -> bool:
-        """Whether it only makes ready what another tool then does."""
+        """Whether it only prepares what another tool then does, such as filling a basket."""
         return bool(self.stems & _BASKETS) and "buy" in self.acts and "delete" not in self.acts
 
     @property
     def bare(self) -> bool:
-        """Whether its name is a verb and nothing else."""
+        """Whether its name is one word."""
         return len(split(self.name)) == 1
 
     @property
     def destroys(self) -> bool:
-        """Whether it takes something away."""
+        """Whether it destroys something."""
         return "delete" in ACTS.get(self.verb, ()) and "create" not in ACTS.get(self.verb, ())
 
     @property
@@ -133,7 +133,7 @@ class Tool:
 def read_tool(
     name: str, description: str, parameters: Mapping[str, Any], *, effect: bool, identity: tuple[str, ...] = ()
 ) -> Tool:
-    """Read a specification; `parameters` is the JSON Schema of its arguments."""
+    """Parse a specification; `parameters` is the JSON Schema of its arguments."""
     parts = split(name)
     first_words = words(description.split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0])
     if len(parts) > 1 and parts[0] in LIGHT and stem(parts[1]) in NOMINALS:
@@ -144,7 +144,7 @@ def read_tool(
         verbs.reverse()  # `stock_count_set`, which "sets the count"
     place = verbs[0] if verbs else None
     if place is None and not described and parts and stem(parts[0]) not in THINGS:
-        place = 0  # a verb that nobody knows
+        place = 0  # an unknown verb
     verb = described if place is None else stem(parts[place])
     verb = _compound(parts[0]) or verb if parts and place in (None, 0) else verb
     verb = next((IDIOMS[verb, part] for part in parts if (verb, part) in IDIOMS), verb)
@@ -159,7 +159,7 @@ def read_tool(
     if not verb or verb in _MAKING:
         acts |= frozenset(act for each in stems for act in NOMINALS.get(each, ()))
     if stems & _BASKETS and acts & {"create", "change"}:
-        acts |= {"buy"}  # who orders something has it put there first
+        acts |= {"buy"}  # an order fills the basket first
     acts = _plausible(verb, acts, things | (_things(acted_on) & {"policy"}) if things else _things(acted_on))
     if "delete" not in acts:
         acts |= _besides(description)
@@ -189,19 +189,19 @@ def read_tool(
 
 @lru_cache(maxsize=1024)
 def is_final(text: str) -> bool:
-    """Whether a text speaks of what cannot be taken back."""
+    """Whether a text mentions something that cannot be undone."""
     return bool(_FINAL.search(plain(text)))
 
 
 def _besides(description: str) -> frozenset[str]:
-    """What else is done to the thing, by a description such as "Makes an invoice and mails it to the customer"."""
+    """Return further acts in a description, such as "Makes an invoice and mails it to the customer"."""
     also = frozenset(act for verb in _AND_DOES.findall(plain(description)) for act in ACTS.get(stem(verb), ()))
     return also & {"send"}
 
 
 @lru_cache(maxsize=1024)
 def _compound(part: str) -> str:
-    """What a verb and its particle mean that are written as one word, such as `rollback`."""
+    """Return the meaning of a verb and particle written as one word, such as `rollback`."""
     if stem(part) in ACTS:
         return ""
     return next((meant for (verb, particle), meant in IDIOMS.items() if part == verb + particle), "")
@@ -210,15 +210,15 @@ def _compound(part: str) -> str:
 _EMPTY = DETERMINERS | PREPOSITIONS | {"to", "and"}
 _BASKETS = frozenset(map(stem, ("basket", "cart", "trolley")))
 _MAKING = frozenset(map(stem, "send create schedule arrange submit make add place new".split()))  # noqa: SIM905 - a list of words
-# Verbs that take a protection away.
+# Verbs that remove a protection.
 _OPENING = frozenset(map(stem, "unlock open enable disable unblock allow deactivate approve rotate reset".split()))  # noqa: SIM905 - a list of words
 _FETCHING = frozenset(map(stem, "get fetch visit read browse download scrape crawl".split()))  # noqa: SIM905 - a list of words
-# Verbs that give access only to what access can be given to.
+# Verbs that grant access only with things to which access can be granted.
 _GIVING = frozenset(map(stem, "give add assign join include let open".split()))  # noqa: SIM905 - a list of words
 
 
 def _keeps(roles: Mapping[str, Role]) -> bool:
-    """Whether what is fetched is put somewhere that its caller names."""
+    """Whether what is fetched is stored in a place that the caller names."""
     return any(role in ("record", "place") for role in roles.values())
 
 
@@ -227,7 +227,7 @@ def _things(stems: frozenset[str]) -> frozenset[str]:
 
 
 def _plausible(verb: str, acts: frozenset[str], things: frozenset[str]) -> frozenset[str]:
-    """Acts without those that the things rule out: only money is paid with, and what is got is looked at."""
+    """Drop acts that the things rule out: only money and goods are paid or bought, and "get" only reads."""
     if verb == "get":
         return frozenset({"fetch"})
     if not things & {"money", "goods"}:
@@ -239,12 +239,12 @@ def _plausible(verb: str, acts: frozenset[str], things: frozenset[str]) -> froze
 
 @lru_cache(maxsize=4096)
 def split(name: str) -> tuple[str, ...]:
-    """The words of an identifier, in small letters."""
+    """Split an identifier into lower-case words."""
     return tuple(part.lower() for part in _SPLIT.findall(name))
 
 
 def _acted_on(said: tuple[str, ...]) -> frozenset[str]:
-    """The nouns that a description's verb takes: up to the word that begins how and where."""
+    """Return the objects of a description's verb: the words up to the one that begins how or where."""
     found = set()
     for word in said[1:10]:
         if word in ("with", "by", "using", "via", "for", "and", "that", "from"):
@@ -262,12 +262,12 @@ def _roles(parameters: Mapping[str, Any], acts: frozenset[str]) -> dict[str, Rol
     first = next(iter(roles), "")
     named = first in ("name", "title", "filename", "label") and STATED not in (properties.get(first) or {})
     if roles.get(first) == "text" and named and not acts & {"create", "send"}:
-        roles[first] = "record"  # what exists already is named rather than described
+        roles[first] = "record"  # the name of something that exists identifies it
     return roles
 
 
 def _choices(parameters: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """The words that arguments choose from: by their schema, or by a description such as "view or edit"."""
+    """Return the choices of each argument, by its schema, or by a description such as "view or edit"."""
     properties = parameters.get("properties")
     found: dict[str, frozenset[str]] = {}
     for name, schema in properties.items() if isinstance(properties, Mapping) else ():
@@ -282,7 +282,7 @@ def _choices(parameters: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 
 
 def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR0912, C901 - a table
-    """The role of an argument: what its schema says, else by its name, else by its type and description."""
+    """Return the role of an argument: stated in its schema, or else from its name, type and description."""
     stated: Role | None = schema.get(STATED)
     if stated in ALL_ROLES:
         return stated
@@ -297,11 +297,11 @@ def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR
     if "key" in parts and set(parts) & {"api", "private", "secret", "access", "ssh"}:
         return "credential"
     if kinds and kinds <= {"integer", "number"} and (_lasts(parts) or "per" in parts):
-        return "amount"  # `minutes` says how long, `hour` says when
+        return "amount"  # `minutes` is a duration, `hour` a time
     if len(parts) > 1 and parts[0] in _FROM_MINE and "account" in parts:
-        return "record"  # what is paid from is the user's own
+        return "record"  # the account paid from is the user's own
     if len(parts) > 1 and parts[-1] in ("from", "to") and stems_[-2] in _ROLES["time"] | _ROLES["amount"]:
-        stems_ = stems_[:-1]  # `date_to` is a day, and nobody whom it goes to
+        stems_ = stems_[:-1]  # `date_to` is a day, not a recipient
     for role, names in _ROLES.items():
         if stems_ and stems_[-1] in names:
             return _numeric(role, kinds)
@@ -346,24 +346,24 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
 
 
 def shape(value: str) -> Role | None:
-    """The role that a value shows by its form alone."""
+    """Return the role that a value's form shows, if any."""
     bare = value.strip()
     if _EMAIL.fullmatch(bare) or _ACCOUNT.fullmatch(bare):
         return "principal"
     return "address" if _URL.fullmatch(bare) else None
 
 
-# What stands for a dot in the name of a host (RFC 3490, section 3.1).
+# Equivalents of a dot in a host name (RFC 3490, section 3.1).
 _DOTS = re.compile(r"(?<=[A-Za-z0-9])[\u3002\uff0e\uff61](?=[A-Za-z0-9])")
 
 
 def live(text: str) -> list[str]:
-    """The addresses and accounts in a text that whoever reads it could follow."""
+    """Return the addresses and accounts in a text that a reader could follow."""
     text = _DOTS.sub(".", text)
     found = [match for pattern in (_EMAIL, _URL, _BARE_URL, _HOST, _ACCOUNT) for match in pattern.findall(text)]
     return [each.rstrip(".,;:!?)'\"") for each in found]
 
 
 def is_host(text: str) -> bool:
-    """Whether a text is the name of a host and nothing more, which can also be what somebody is called."""
+    """Whether a text is just a host name, which can also be a user's name."""
     return bool(_HOST.fullmatch(text))

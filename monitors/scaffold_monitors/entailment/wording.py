@@ -1,8 +1,7 @@
-"""Texts made comparable: one spelling for each character, whole tokens, inflection taken off.
+"""Compares texts: normalises characters, matches whole tokens, and stems words.
 
-A value "stands in" a text only as a whole: `acme` does not stand in `acme-evil`, nor `evil.com` in `not-evil.com`.
-Characters that look like others (Unicode TR 39) are never equal to them here; `skeleton` tells a look-alike when it
-matters to say so.
+A value occurs ("stands") in a text only as a whole: `acme` does not occur in `acme-evil`, nor `evil.com` in
+`not-evil.com`. Confusable characters (Unicode TR 39) never match each other here; `skeleton` detects look-alikes.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _LOOKALIKES = str.maketrans(
     | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True))
     | {"i": "l"}
 )
-# Scripts, as characters' names begin, whose letters look like those of another of them.
+# Scripts with letters that look alike, by the beginning of the characters' names.
 _ALIKE = frozenset(
     {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL"}
 )
@@ -62,12 +61,12 @@ _ADDRESS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?(?:www\.)?")
 
 
 def unseen(text: str) -> bool:
-    """Whether a text holds characters that nobody sees."""
+    """Whether a text contains invisible characters."""
     return bool(UNSEEN.search(text))
 
 
 def mixed_scripts(text: str) -> bool:
-    """Whether one word of a text mixes letters of scripts that look alike (Latin, Greek, Cyrillic, full-width)."""
+    """Whether a word of a text mixes scripts with look-alike letters (Latin, Greek, Cyrillic, full-width)."""
     if text.isascii():
         return False
     return any(len(_scripts(word)) > 1 for word in re.split(r"[\s@./:_-]+", text))
@@ -79,13 +78,13 @@ def _scripts(word: str) -> set[str]:
 
 
 def visible(text: str) -> str:
-    """A text as it is read: compatibility forms unified and unseen characters gone; case and quotes stay."""
+    """Return a text as it looks: compatibility forms unified, invisible characters removed; case and quotes stay."""
     return text if text.isascii() else UNSEEN.sub("", unicodedata.normalize("NFKC", text))
 
 
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
-    """A text in one spelling: compatibility forms, case and kinds of quotes unified, unseen characters gone."""
+    """Normalise a text: compatibility forms, case and quotes unified, invisible characters removed."""
     if text.isascii():
         return text.lower().replace("`", "'")
     return UNSEEN.sub("", unicodedata.normalize("NFKC", text).translate(_QUOTES)).casefold()
@@ -93,24 +92,24 @@ def plain(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def skeleton(text: str) -> str:
-    """What a text looks like at a glance; equal skeletons of unequal texts are look-alikes."""
+    """Return a text's skeleton (Unicode TR 39): different texts with equal skeletons look alike."""
     flat = unicodedata.normalize("NFKD", plain(text))
     return (
         "".join(c for c in flat if not unicodedata.combining(c))
         .translate(_LOOKALIKES)
-        .translate(_LOOKALIKES)  # what looks like an i looks like an l
+        .translate(_LOOKALIKES)  # look-alikes of i look like l, too
         .replace("rn", "m")
         .replace("vv", "w")
     )
 
 
-# A word of this many letters or fewer has no inflection to take off.
+# Words of at most this many letters are not stemmed.
 _SHORT = 3
 
 
 @lru_cache(maxsize=8192)
 def stem(word: str) -> str:
-    """A word without its inflection; derivation, which changes meaning, stays on."""
+    """Return a word without its inflection; derivation, which changes the meaning, stays."""
     if len(word) <= _SHORT or not word.isascii():
         return word
     word = _singular(word.removesuffix("'s"))
@@ -133,7 +132,7 @@ def _singular(word: str) -> str:
 
 
 def _undoubled(base: str) -> str:
-    """Without a doubled last letter: `stopp` as `stop`, `cancell` as `cancel`; `call` and `pass` as they are."""
+    """Undouble the last letter: `stop` for `stopp`, `cancel` for `cancell`; `call` and `pass` stay."""
     if len(base) <= _SHORT or base[-1] != base[-2] or base[-1] in "sz":
         return base
     return base if base[-1] == "l" and len(base) <= _SHORT + 2 else base[:-1]
@@ -141,22 +140,22 @@ def _undoubled(base: str) -> str:
 
 @lru_cache(maxsize=4096)
 def words(text: str) -> tuple[str, ...]:
-    """The words of a text, in order, in one spelling."""
+    """Return the words of a text in order, normalised."""
     return tuple(_WORD.findall(plain(text)))
 
 
 @lru_cache(maxsize=2048)
 def stems(text: str) -> frozenset[str]:
-    """The words of a text without inflection."""
+    """Return the stems of a text's words."""
     return frozenset(stem(word) for word in words(text))
 
 
 @lru_cache(maxsize=1024)
 def solids(text: str) -> frozenset[str]:
-    """The unbroken strings of a text, without punctuation at their ends or the scheme of an address."""
+    """Return the unbroken strings of a text, and their parts; with and without punctuation and an address's scheme."""
     found = set()
     for piece in plain(text).split():
-        # The comma in a number parts nothing.
+        # The comma in a number is no separator.
         inner = _WITH_COMMA.sub(lambda found: found[0].replace(",", "\0").replace("'", "\1"), piece)
         for part in {piece, *(each.replace("\0", ",").replace("\1", "'") for each in _PARTING.split(inner))}:
             bare = part.strip(_ENDS)
@@ -169,18 +168,18 @@ def solids(text: str) -> frozenset[str]:
 
 
 def address(text: str) -> str:
-    """An address without scheme, `www.` and final slash; anything else unchanged."""
+    """Strip scheme, `www.` and final slash from an address; return anything else unchanged."""
     return _ADDRESS.sub("", text).rstrip("/") if "." in text else text
 
 
 def stands_in(value: str, text: str) -> bool:
-    """Whether a value stands in a text as a whole token, or as a run of whole words."""
+    """Whether a value occurs in a text as a whole token, or as a run of whole words."""
     bare = plain(value).strip().strip(_ENDS).strip()
     if not bare:
         return False
     if " " not in bare and not bare.isalpha():
         if _HYPHENED.fullmatch(bare) and runs_in(tuple(re.split("[-_]", bare)), words(text)):
-            return True  # `front-desk` is what people write as "front desk"
+            return True  # people write "front desk" for `front-desk`
         return bare in solids(text) or (("." in bare or "/" in bare) and address(bare) in solids(text))
     run = words(bare)
     if not run:
@@ -189,7 +188,7 @@ def stands_in(value: str, text: str) -> bool:
 
 
 def _glued(bare: str) -> bool:
-    """Whether some piece of it is an identifier, so that its punctuation counts too."""
+    """Whether some piece of it is an identifier, whose punctuation must match too."""
     return any(
         "@" in piece or "/" in piece or (any(c.isdigit() for c in piece) and not piece.strip(_ENDS).isalnum())
         for piece in bare.split()
@@ -197,7 +196,7 @@ def _glued(bare: str) -> bool:
 
 
 def runs_in(run: tuple[str, ...], among: tuple[str, ...]) -> bool:
-    """Whether some words stand in a row among others."""
+    """Whether some words occur in a row among others."""
     if not run:
         return False
     first, length = run[0], len(run)
