@@ -1,1 +1,1 @@
-"""What makes a planner run: it touches the world through interfaces only."""
+"""The engine: what runs a planner. It reaches the outside world only through the interfaces."""

@@ -1,4 +1,4 @@
-"""Awaiting several things at once from within a move."""
+"""Awaiting several coroutines concurrently within one move."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; when one fails the others are cancelled, and its error is raised, bare.
+    """Await all; if one fails, cancel the others and raise its error, not in a group.
 
-    Not a TaskGroup: before Python 3.13 one whose task fails leaves its parent looking cancelled (its `cancelling()`
-    stays above 0), and a move must be able to tell whether it is.
+    A TaskGroup will not do: before Python 3.13, a failing child leaves the parent looking cancelled (its `cancelling()`
+    stays above 0), and a move must be able to tell whether it was cancelled.
     """
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

@@ -1,4 +1,4 @@
-"""Cancellation: whether it was asked of this task, and what it may not cut off."""
+"""Cancellation: telling the run's own from a plug-in's, and protecting work that must finish."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 def is_from_within() -> bool:
-    """Whether a CancelledError just caught was raised by what was called, and nobody cancelled this task.
+    """Whether a CancelledError just caught was raised by the code called, with nobody cancelling this task.
 
-    A plug-in that awaits a cancelled task of its own lets CancelledError through. Taken for a cancellation of
-    the run, it would make a move vanish: its worker would end in silence, and it would never have an outcome.
+    A plug-in that awaits a cancelled task of its own lets CancelledError through. If that passed for a cancellation of
+    the run, the move would vanish: its worker would end silently, and the move would never get an outcome.
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()
 
 
 class Cuttable:
-    """What its task is at right now: it can be cut off without ending that task, which is somebody else's.
+    """A piece of work that can be cancelled without ending the task it runs in, which belongs to somebody else.
 
-    As `asyncio.timeout` does it: the task is cancelled, and the cancellation is taken back once it has arrived.
+    It works as `asyncio.timeout` does: the task is cancelled, and uncancelled once the cancellation has arrived.
     """
 
     __slots__ = ("_before", "_cut", "_task")
@@ -40,31 +40,32 @@ class Cuttable:
         self._cut = False
 
     def cut(self) -> None:
-        """Have a CancelledError raised where it waits."""
+        """Raise a CancelledError where the work is waiting."""
         if not self._cut:
             self._cut = True
             self._task.cancel()
 
     def end(self) -> None:
-        """It is over, one way or another: its task goes on as if it had never been cut."""
+        """Mark the work as over, however it ended: its task goes on as if it had never been cut."""
         if self._cut:
             self._task.uncancel()
 
     @property
     def was_cut(self) -> bool:
-        """Whether a CancelledError that ended it came from `cut`, and nobody wants the task itself to end."""
+        """Whether a CancelledError that ended the work came from `cut`, and nobody wants the task itself to end."""
         return self._cut and self._task.cancelling() <= self._before
 
     @property
     def is_from_within(self) -> bool:
-        """Whether a CancelledError just caught was raised by what it called: nobody has asked for it."""
+        """Whether a CancelledError just caught was raised by the work itself: nobody asked for it."""
         return self._task.cancelling() <= self._before
 
 
 async def to_its_end(work: asyncio.Task[T] | Coroutine[Any, Any, T]) -> T:
-    """Await what may not be cut off, however often this task is cancelled meanwhile; that is raised afterwards.
+    """Await work that must not be cancelled, however often this task is; raise the cancellation afterwards.
 
-    `asyncio.shield` keeps the work going and lets go of it: whoever then frees what the work uses frees it too early.
+    `asyncio.shield` is not enough: it keeps the work running but stops waiting for it, so the caller may free what the
+    work still uses.
     """
     task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
@@ -76,12 +77,12 @@ async def to_its_end(work: asyncio.Task[T] | Coroutine[Any, Any, T]) -> T:
                 cancelled = error
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # taken note of, so that asyncio does not complain
+            task.exception()  # retrieved, so that asyncio does not warn
         raise cancelled
     return task.result()
 
 
 def _left_alone() -> contextlib.AbstractContextManager[Any]:
-    """Hosts built on anyio (Starlette) cancel again at every await, until a task has left; here that would spin."""
+    """Shield from hosts built on anyio (Starlette), which cancel at every await until a task leaves: a busy loop."""
     anyio = sys.modules.get("anyio")
     return contextlib.nullcontext() if anyio is None else anyio.CancelScope(shield=True)

@@ -1,8 +1,7 @@
-"""Drives planners, and nothing else: no event loop, no I/O, so that tests can drive one by hand.
+"""Drives planner generators: no event loop and no I/O, so that tests can drive a planner by hand.
 
-The interpreter holds the tree of generators that `together` makes. It hands out `Pending` moves, each
-with its key, and takes back what came of them, in any order. A live run, a replay and a test differ
-only in where the outcomes come from.
+The interpreter holds the tree of generators that `together` makes. It hands out `Pending` moves, each with its key, and
+takes back their outcomes in any order. A live run, a replay and a test differ only in where the outcomes come from.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Move
 
 _LEAVES = frozenset({Think, Propose, Act, Ask, Note})
-_MOST_IDLE = 1000  # moves in a row that are none, or ask for nothing
+_MOST_IDLE = 1000  # most moves in a row that are invalid or ask for nothing
 
 
 class Frame:
-    """One generator: the root's, or a branch of a `together`."""
+    """One generator: the root, or a branch of a `together`."""
 
     __slots__ = ("asks", "generator", "idle", "index", "ordinal", "parent", "path", "results", "tainted", "waiting")
 
@@ -47,12 +46,12 @@ class Frame:
         self.results: list[Any] = []
 
     def history(self) -> Provenance:
-        """All that this generator was told before its present move."""
+        """Return the provenance of all that this generator was told before its current move."""
         return Provenance((f"history:{self.path}@{self.ordinal}",), self.tainted)
 
 
 class Pending(msgspec.Struct, gc=False):
-    """A move that waits for its outcome, and the key it stands at."""
+    """A move that waits for its outcome, with its key."""
 
     key: str
     move: Think | Propose | Act | Ask | Note
@@ -65,7 +64,7 @@ class Pending(msgspec.Struct, gc=False):
 
 
 class _Fan:
-    """The branches of one `together` that are not started yet, last first."""
+    """The branches of one `together` that have not been started, last first."""
 
     __slots__ = ("branches", "next_index", "parent", "path", "tainted")
 
@@ -73,7 +72,7 @@ class _Fan:
         self.branches = branches
         self.path = path
         self.parent = parent
-        self.tainted = parent.tainted  # as it is now: a branch that ends early taints no sibling
+        self.tainted = parent.tainted  # as of now: a branch that ends early does not taint its siblings
         self.next_index = 0
 
     def start(self) -> Frame:
@@ -83,7 +82,7 @@ class _Fan:
 
 
 class _Failure:
-    """What a branch raised, kept until all branches have ended."""
+    """The error a branch raised, kept until all branches have ended."""
 
     __slots__ = ("error",)
 
@@ -92,17 +91,17 @@ class _Failure:
 
 
 class Interpreter:
-    """A tree of generators under way.
+    """A tree of running generators.
 
-    Branches are started as late as `next` is called, so that a wide `together` costs no more than its generators.
+    Branches are started only when `next` is called, so that a wide `together` costs little more than its generators.
 
     Attributes:
         done: whether the root generator has ended.
         result: what it returned.
         error: what it raised.
-        latest: key of the last move that any generator made; empty when none has.
-        failed_at: key of the last move of the generator that raised it; empty when it had made none.
-        advancing: counts up when a generator is given control, and when it gives it back; odd while it has it.
+        latest: key of the last move any generator made; empty if there was none.
+        failed_at: key of the last move of the generator that raised the error; empty if it had made none.
+        advancing: incremented when a generator gets control and again when it gives control back; odd while it has it.
     """
 
     def __init__(self, planning: Generator[Move, Any, Any], *, tainted: bool = False) -> None:
@@ -114,18 +113,18 @@ class Interpreter:
         self.failed_at = ""
         self.advancing = 0
         root = Frame(planning, "", None, 0, tainted=tainted)
-        # What has begun and not ended, outer ones first.
+        # Generators that have begun and not ended, outer ones first.
         self._begun: dict[Frame, None] = {root: None}
-        # What to tell which generator next; one that was told something goes before those not yet started,
-        # and inner branches before outer ones, so that few are under way at once.
+        # What to send to which generator next. Generators that were sent something come before unstarted ones, and
+        # inner branches before outer ones, so that few are active at once.
         self._ready: deque[tuple[Frame, Any, BaseException | None] | _Fan] = deque([(root, None, None)])
 
     def has_ready(self) -> bool:
-        """Whether a generator can go on right now."""
+        """Whether a generator can continue now."""
         return bool(self._ready)
 
     def next(self) -> Pending | None:
-        """Advance until some generator yields a move that has to be carried out; None if none can now."""
+        """Advance until a generator yields a move that must be carried out; None if none can now."""
         while self._ready:
             ready = self._ready.popleft()
             if isinstance(ready, _Fan):
@@ -145,14 +144,14 @@ class Interpreter:
         return None
 
     def send(self, pending: Pending, value: Any, *, tainted: bool = False) -> None:
-        """Tell a generator what came of its move."""
+        """Send a generator the outcome of its move."""
         frame = pending.frame
         if tainted:
             frame.tainted = True
         self._ready.appendleft((frame, value, None))
 
     def throw(self, pending: Pending, error: BaseException, *, tainted: bool = False) -> None:
-        """Tell a generator that its move did not work out."""
+        """Throw an error into a generator as the outcome of its move."""
         frame = pending.frame
         if tainted:
             frame.tainted = True
@@ -200,7 +199,7 @@ class Interpreter:
         return None
 
     def _fault(self, frame: Frame, said: str) -> None:
-        """Throw a fault of its own into a generator; one that goes on like that all the same is ended."""
+        """Throw an error about its own invalid move into a generator; end a generator that keeps making them."""
         frame.idle += 1
         if frame.idle > _MOST_IDLE:
             self._give_up(frame, said)
@@ -227,7 +226,7 @@ class Interpreter:
             return
         frame.waiting = len(branches)
         frame.results = [None] * len(branches)
-        # Taken over, not copied: a branch that has ended is then free to go.
+        # Taken over, not copied, so that a branch that has ended can be freed.
         branches.reverse()
         self._ready.appendleft(_Fan(branches, f"{key}/", frame))
 
@@ -264,7 +263,7 @@ def _must_be_generator(planning: object) -> None:
 
 
 def _staying(left: SystemExit, key: str) -> PlannerError:
-    """What becomes of a planner that would end the whole process: that is not its to decide, and is its fault."""
+    """Return the error for a planner that raised SystemExit: ending the process is not its decision."""
     said = f"the planner raised SystemExit({', '.join(map(repr, left.args))})"
     error = PlannerError(f"{said}{f' after its move at {key}' if key else ''}: return an answer, or raise an error")
     error.__cause__ = left
@@ -272,13 +271,13 @@ def _staying(left: SystemExit, key: str) -> PlannerError:
 
 
 def _close(frame: Frame) -> None:
-    """End a frame's generator and let go of it; a planner's clean-up cannot change how its run ended."""
+    """End a frame's generator and drop it; a planner's clean-up cannot change how its run ended."""
     generator, frame.generator = frame.generator, None
     if generator is None:
         return
     try:
         generator.close()
-    except RuntimeError:  # it may have caught even its end, and gone on: Python would print that when it is let go
+    except RuntimeError:  # it caught GeneratorExit and went on: Python would print that when it is freed
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
             del generator

@@ -1,8 +1,8 @@
-"""Ends planners that never give back control: nothing else of the run, not even its deadline, can get a word in then.
+"""Ends planners that never give back control, since then nothing else can run, not even the run's deadline.
 
-One thread watches all runs of a process. It does nothing until a run's time is over; then, if the very same turn of
-its planner, or of a check that its planner gave to a step, still holds the run's thread, it has PlannerStuck raised
-there, between two bytecodes. Code that is stuck outside Python (one huge multiplication, a system call) ends first.
+One thread watches all runs of a process. It does nothing until a run's time is over. If the same turn of the run's
+planner, or of a check the planner gave to a step, then still holds the run's thread, it raises PlannerStuck in that
+thread, between two bytecodes. Code stuck outside Python (one huge multiplication, a system call) must return first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from scaffold.machinery.interpreter import Interpreter
 
-_GRACE = 1.0  # seconds over its time that a turn may take, and between two looks
+_GRACE = 1.0  # seconds a turn may overrun, and between two looks
 
 
 class Checks:
-    """The checks of one run.
+    """Counts calls to the checks of one run.
 
     Attributes:
-        turn: counts up when one is called, and when it gives back control; odd while it has it.
+        turn: incremented when a check is called and again when it returns; odd while it runs.
     """
 
     __slots__ = ("turn",)
@@ -40,7 +40,7 @@ checks_of_this_run: ContextVar[Checks | None] = ContextVar("checks_of_this_run",
 
 
 class _Watched:
-    """One run, and the thread that drives it."""
+    """One run and the thread that drives it."""
 
     __slots__ = ("checks", "deadline", "interpreter", "thread", "turn")
 
@@ -52,7 +52,7 @@ class _Watched:
         self.turn = (-1, -1)
 
     def look(self) -> None:
-        """See whether the same turn still goes on as at the last look, and end it if so."""
+        """End the current turn if it is the same as at the last look."""
         turn = self.interpreter.advancing, self.checks.turn
         if (turn[0] % 2 or turn[1] % 2) and turn == self.turn:
             import ctypes  # hardly ever needed, and slow to import
@@ -63,7 +63,7 @@ class _Watched:
 
 
 class _Watchdog:
-    """The watching thread; there is none until something is watched."""
+    """The watching thread; started when there is something to watch."""
 
     def __init__(self) -> None:
         self._watched: dict[_Watched, None] = {}
@@ -73,7 +73,7 @@ class _Watchdog:
     def add(self, watched: _Watched) -> None:
         with self._changed:
             self._watched[watched] = None
-            if self._thread is None or not self._thread.is_alive():  # none yet, or this is a forked process
+            if self._thread is None or not self._thread.is_alive():  # not started yet, or this is a forked process
                 self._thread = threading.Thread(target=self._watch, name="scaffold watchdog", daemon=True)
                 self._thread.start()
             else:
@@ -99,7 +99,7 @@ _watchdog = _Watchdog()
 
 @contextmanager
 def watching(interpreter: Interpreter, seconds: float | None) -> Iterator[None]:
-    """End a planner, or a check of its, that holds this thread when so many seconds are over; None never does."""
+    """End a planner, or a check of its steps, that still holds this thread after so many seconds; never if None."""
     if seconds is None:
         yield
         return

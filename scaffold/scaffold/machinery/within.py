@@ -1,4 +1,4 @@
-"""Awaiting something for so many seconds, cheaply when it is done at once."""
+"""A timeout that costs almost nothing for work that finishes without waiting."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _ITS_OWN = "it cancelled the task that it was called in"
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[], None] = lambda: None) -> T:
-    """Await work in this task, and cancel it when it takes longer; `waits` is called if it has to wait for anything.
+    """Await work in this task with a timeout; `waits` is called if the work has to wait for anything.
 
-    Most monitors never wait for anything. A timer costs several times what they do, so it is set only for one that does
-    wait, after its first step: until then nothing could have stopped it anyway. Work that cancels the task that it runs
-    in, which is ours, is at fault itself: that is taken back.
+    Most monitors never wait, and a timer costs several times what they do. So one is set only after the first step, if
+    the work does wait; until then nothing could have interrupted it anyway. If the work cancels the task it runs in,
+    which is the caller's, the cancellation is undone and counts as the work's fault.
 
     Raises:
         TimeoutError: it took longer.
-        RuntimeError: it has cancelled this task, and goes on as if it had not.
+        RuntimeError: it cancelled this task and went on.
     """
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # a coroutine runs in one
     before = task.cancelling()
@@ -52,7 +52,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[
 def _rest(
     work: Coroutine[Any, Any, T], waits_for: Any, task: asyncio.Task[Any], *, at_fault: bool
 ) -> Generator[Any, Any, T]:
-    """Go on with a coroutine that was begun by hand, handing through what it waits for."""
+    """Continue a coroutine that was started by hand, passing through what it waits for."""
     while True:
         try:
             heard = yield waits_for
@@ -78,7 +78,7 @@ def _rest(
 
 
 def _uncancel(task: asyncio.Task[Any], before: int) -> bool:
-    """Undo what one step of the work did to the task that it runs in: nobody else could, while it had control."""
+    """Undo cancellations that one step of the work made of its task: nobody else could have, while it had control."""
     own = task.cancelling() - before
     for _ in range(own):
         task.uncancel()
@@ -86,7 +86,7 @@ def _uncancel(task: asyncio.Task[Any], before: int) -> bool:
 
 
 async def _take_back(task: asyncio.Task[Any], before: int) -> None:
-    """Undo it once the work is over; the CancelledError that is on its way arrives here, not in the midst of the run.
+    """Undo them after the work is over; a CancelledError still on its way arrives here, not later in the run.
 
     Raises:
         CancelledError: somebody else has cancelled the task meanwhile.
@@ -100,5 +100,5 @@ async def _take_back(task: asyncio.Task[Any], before: int) -> None:
 
 
 def leaving(error: BaseException) -> RuntimeError:
-    """What is said of a plug-in that asks the whole process to exit: that is not its to decide, and is its fault."""
+    """Return the error for a plug-in that asked the process to exit: that is not its decision."""
     return RuntimeError(f"it raised {type(error).__name__}({', '.join(map(repr, error.args))})")

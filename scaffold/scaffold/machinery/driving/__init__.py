@@ -1,1 +1,1 @@
-"""One run, and who drives it: a planner, its trace, or somebody else's agent loop."""
+"""Running one task: from a planner, from its trace, or from another agent's loop."""

@@ -1,4 +1,4 @@
-"""Runs one task: drives its planner within its limits, several moves at a time."""
+"""The engine: drives a planner within its limits, several moves at a time."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _MOVES_BETWEEN_BREATHS = 64
 
 
 class Engine:
-    """One run, from its first event or from where its trace ends.
+    """One run, from its first event or from the end of its trace.
 
     Args:
-        setting: what it is made of.
+        setting: the parts it is made of.
         claim: the right to write it.
-        planner: gives the planner's generator for a task.
+        planner: returns the planner's generator for a task.
     """
 
     def __init__(self, setting: Setting, claim: Claim, planner: Callable[[Task], Planning[Any]]) -> None:
@@ -48,14 +48,14 @@ class Engine:
         self._moves = 0
         self._interrupted = False
         self._cut_at = ""
-        self._faulty_at = ""  # where a move stands that could not be written down, as a clause
+        self._faulty_at = ""  # a clause with the key of a move that could not be recorded
         self._driving: asyncio.Task[None] | None = None
         self._deadline: asyncio.Timeout | None = None
 
     # --- from outside
 
     def interrupt(self) -> None:
-        """Pause the run as soon as what cannot be cut off is over; it can be resumed."""
+        """Pause the run once effects under way have finished; it can be resumed."""
         self._interrupted = True
         if self._driving is not None:
             self._driving.cancel()
@@ -66,7 +66,7 @@ class Engine:
         return await self._live()
 
     async def resume(self) -> Outcome:
-        """Go on from where the trace ends; a run that has ended gives its outcome again.
+        """Continue from the end of the trace; a run that has ended returns its outcome again.
 
         Raises:
             PlanChanged: the planner no longer fits its trace.
@@ -84,7 +84,7 @@ class Engine:
     # --- the run
 
     async def _live(self) -> Outcome:
-        """Drive until the planner is done or nothing can go on; whatever happens, the trace says how it ended."""
+        """Drive until the planner is done or nothing can go on; in every case the trace records how it ended."""
         try:
             self._recorder.when_lost(self.interrupt)
             self._driving = asyncio.create_task(self._drive())
@@ -126,7 +126,7 @@ class Engine:
                         raise errors.Unavailable(f"the move at {self._cut_at} was cancelled from within: {said}")
         except TimeoutError:
             if isinstance(self._interpreter.error, errors.PlannerStuck):
-                return  # which says more
+                return  # the planner's own error says more
             used = self._recorder.active()
             last = self._interpreter.latest
             raise errors.BudgetSpent("seconds", limit=seconds or 0.0, spent=used, wanted=0.0, key=last) from None
@@ -141,7 +141,7 @@ class Engine:
             self._working += 1
 
     async def _work(self) -> None:
-        """Carry out moves until there is none; more workers are started as long as there is more to do at once."""
+        """Carry out moves until none is left, starting more workers while there is more to do concurrently."""
         run, interpreter, queue = self._run, self._interpreter, self._queue
         try:
             while True:
@@ -159,7 +159,7 @@ class Engine:
                     continue
                 except errors.ScaffoldError:
                     raise
-                except Exception as error:  # what was asked cannot be written down: unlike ours, it does not say where
+                except Exception as error:  # the move cannot be recorded: unlike our errors, this does not say where
                     deep = f": {TOO_DEEP}" if isinstance(error, RecursionError) else ""
                     self._faulty_at = self._faulty_at or f" (in its move at {pending.key}{deep})"
                     raise
@@ -177,7 +177,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def _aside(self) -> AsyncIterator[None]:
-        """While a person is asked: another branch may use the place, and when all wait, no seconds pass."""
+        """Free this worker's slot while a person is asked; when all workers wait, the run's seconds stop counting."""
         self._working -= 1
         if (self._queue or self._interpreter.has_ready()) and self._working < self._task.concurrency:
             self._spawn()
@@ -206,7 +206,7 @@ class Engine:
 
 
 def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of the errors that ended a run at once, the one to report: oversight first, then what cannot go on."""
+    """Return the most serious of the errors that ended a run at once: oversight first, then what cannot go on."""
     leaves = list(_leaves(group))
     for kind in (errors.Stopped, errors.TraceError, errors.Unavailable, errors.BudgetSpent, PlanOnly):
         for leaf in leaves:

@@ -1,4 +1,4 @@
-"""Runs one task whose moves somebody else's agent makes, one after another or several at once."""
+"""Runs one task whose moves are made by another agent's loop (the host), in sequence or concurrently."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Leaf = "Think | Propose | Act | Ask | Note"
 
-_CHARACTERS_A_TOKEN = 4  # where the host does not count
+_CHARACTERS_A_TOKEN = 4  # an estimate, if the host does not count tokens
 
 
 class Said:
-    """A backend that gives what the host's own model has said already.
+    """A backend that returns what the host's own model has already said.
 
     Attributes:
-        said: what that is, in canonical bytes.
+        said: that output, in canonical bytes.
     """
 
     def __init__(self, model: str) -> None:
@@ -56,7 +56,7 @@ class Said:
         self.said = b""
 
     def next(self, text: str, reasoning: str, usage: Usage | None) -> int:
-        """Have this given to the next request; gives how many tokens it may take at most."""
+        """Set the answer to the next request; return its maximum number of tokens."""
         text, reasoning = clean(text), clean(reasoning)
         guessed = Usage(output=-(-len(text + reasoning) // _CHARACTERS_A_TOKEN), guessed=True)
         self._delta = Delta(text=text, reasoning=reasoning, finish="stop", usage=usage or guessed)
@@ -64,7 +64,7 @@ class Said:
         return max(1, (usage or guessed).output)
 
     async def generate(self, _request: Request) -> AsyncGenerator[Delta]:
-        """Give what was said."""
+        """Yield the answer that was set."""
         yield self._delta
 
     async def close(self) -> None:
@@ -72,12 +72,12 @@ class Said:
 
 
 class Hosted:
-    """One run that a host drives.
+    """One run driven by a host.
 
-    Moves have keys in the order in which they are made. A host that resumes a run remembers, and goes on; of what came
-    back last nothing shows that it has heard, so when it makes that same move first, it is told what came of it. One
-    that begins anew is told of every move that it makes again. A move that was cut off, or that its host gave up
-    waiting for, is taken up where it stood when the host makes it again.
+    Moves get keys in the order in which they are made. On resume, a host either remembers or begins anew. One that
+    remembers goes on; but it may not have heard the last results, so if it first makes such a move again, it is given
+    the recorded result. One that begins anew is given the recorded result of every move it repeats. A move that was cut
+    off, or that its host stopped waiting for, continues where it stood when the host makes it again.
 
     Args:
         setting: what the run is made of; its backends have a `Said` for the role `host`.
@@ -95,12 +95,12 @@ class Hosted:
         self._frame = Frame(_nothing(), "", None, 0, tainted=bool(setting.task.untrusted))
         self._unsettled: dict[bytes, list[str]] = {}
         self._settled: dict[str, Told] = {}
-        self._last: set[str] = set()  # keys of what came back last before the run was resumed
-        self._tried: set[bytes] = set()  # what was asked last, and has failed
-        self._has_gone_on = False  # since then
+        self._last: set[str] = set()  # keys of the last results before the run was resumed
+        self._tried: set[bytes] = set()  # what was asked last and failed
+        self._has_gone_on = False  # since the run was resumed
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: set[Cuttable] = set()
-        self._none_left: asyncio.Future[None] | None = None  # of those, once the run ends
+        self._none_left: asyncio.Future[None] | None = None  # set once the run ends; done when no move is under way
         self._standing = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._late = False
@@ -111,18 +111,18 @@ class Hosted:
     # --- the beginning
 
     async def start(self) -> None:
-        """Begin the run."""
+        """Start the run."""
         await self._run.begin()
         self._set_deadline()
 
     async def resume(self, *, anew: bool = False) -> None:
-        """Go on with a run.
+        """Resume a run.
 
         Args:
-            anew: the host remembers nothing, and makes its moves from the first one on.
+            anew: the host remembers nothing, and makes its moves again from the first.
 
         Raises:
-            BadInput: it has ended.
+            BadInput: the run has ended.
         """
         recorded = Recalling(anew=anew, host=HOST)
 
@@ -149,8 +149,8 @@ class Hosted:
         self._set_deadline()
 
     def _settle(self, event: Event, body: bytes) -> None:
-        """Keep how a call under way has ended until its host is told; one that did not happen may be tried again."""
-        if not _has_failed(event) and getattr(event, "final", True):  # what is to be read first is no end
+        """Keep the result of a call until its host is told; a call that did not happen may be tried again."""
+        if not _has_failed(event) and getattr(event, "final", True):  # an outcome still to be reviewed is no result
             self._settled[event.key] = Told(event, body)
 
     def _count(self, event: Event, _body: bytes) -> None:
@@ -161,13 +161,13 @@ class Hosted:
             self._frame.tainted = True
 
     def listen(self, listener: Callable[[Event, bytes], None]) -> None:
-        """Have a function called with each event from now on, and the bytes of its content."""
+        """Call a function with each event from now on, and its content's bytes."""
         self._run.recorder.follow(listener)
 
     # --- moves
 
     async def think(self, text: str, *, reasoning: str, usage: Usage | None, kind: StepKind) -> Thought[str]:
-        """Take in what the host's own model has said, and have monitors read it.
+        """Record what the host's own model has said, and have monitors read it.
 
         Raises:
             StepRefused: oversight withholds it.
@@ -179,7 +179,7 @@ class Hosted:
         return thought
 
     async def drive(self, planning: Planning[T]) -> T:
-        """Carry out what a generator of moves asks, as part of this run; gives what it returns."""
+        """Carry out the moves of a generator as part of this run; return what it returns."""
         value: Any = None
         error: errors.MoveError | None = None
         while True:
@@ -202,11 +202,11 @@ class Hosted:
         return tuple(ended)
 
     async def make(self, move: Move) -> Any:
-        """Carry out one move, in the task of whoever asks; gives what came of it.
+        """Carry out one move in the caller's task; return its outcome.
 
         Raises:
-            MoveError: it did not work out.
-            RunEnding: the run is over, or stands still.
+            MoveError: the move failed.
+            RunEnding: the run is over or paused.
         """
         self._must_be_at_home()
         if self._ends():
@@ -237,7 +237,7 @@ class Hosted:
         return outcome
 
     def _must_be_at_home(self) -> None:
-        """Raise BadInput in another event loop than the run's, where what is waited for would never come."""
+        """Raise BadInput outside the run's own event loop, where waiting would never end."""
         if asyncio.get_running_loop() is not self._loop:
             run = self._run.claim.run
             raise errors.BadInput(
@@ -252,10 +252,10 @@ class Hosted:
             self._none_left.set_result(None)
 
     def _place(self, move: Any) -> tuple[Pending, bytes, ActionCall | None]:
-        """Where a move stands, anew or where it was begun; what it asks, and the call that it is, if it is one.
+        """Find the key of a move, new or begun before; return it with what it asks, and its call if it is an action.
 
         Raises:
-            BadInput: the trace could not hold it.
+            BadInput: it cannot be recorded.
         """
         frame = self._frame
         frame.ordinal += 1
@@ -307,9 +307,9 @@ class Hosted:
         return outcome
 
     def _forget_last(self) -> None:
-        """The host goes on: it has heard what came back last, and would mean it if it asked for the same again.
+        """Forget the last results: the host goes on, so it has heard them, and a repeated call would be a new one.
 
-        Not so what it asks for at the same time as something else: both may have been asked for together before.
+        This does not hold for moves made concurrently: both may have been asked for together before.
         """
         for key in self._last & self._settled.keys():
             del self._settled[key]
@@ -321,7 +321,7 @@ class Hosted:
     # --- time
 
     def _set_deadline(self) -> None:
-        """Have what is under way cut off when the run's seconds are over."""
+        """Schedule cutting off the moves under way when the run's seconds are over."""
         seconds = self._run.state.bounds.get("seconds")
         if seconds is not None:
             left = max(0.0, seconds - self._run.recorder.active())
@@ -343,7 +343,7 @@ class Hosted:
 
     @contextlib.asynccontextmanager
     async def _aside(self) -> AsyncIterator[None]:
-        """While a person is asked, and nothing else goes on, no seconds pass."""
+        """Stop counting seconds while a person is asked and nothing else goes on."""
         self._standing += 1
         if self._standing == len(self._making):
             self._run.recorder.stand_still()
@@ -360,11 +360,11 @@ class Hosted:
     # --- the end
 
     async def answer(self, answer: Any) -> Outcome:
-        """End the run with an answer; one that has ended otherwise gives how."""
+        """End the run with an answer; if it has already ended, return that outcome."""
         return await self._finish(lambda: self._run.answered(answer))
 
     async def fail(self, error: BaseException) -> Outcome:
-        """End the run because the host failed; one that was cancelled, closed or ended itself can be resumed."""
+        """End the run because the host failed; if it was cancelled, closed or exited, pause the run instead."""
         if not isinstance(error, Exception | BaseExceptionGroup):
             return await self._finish(lambda: self._run.pause("interrupted", "interrupted"))
         said = "".join(traceback.format_exception(error, limit=-8))
@@ -387,7 +387,7 @@ class Hosted:
         return await self._run.ended_by(error)
 
     async def _finish(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
-        """End the run, once, for the first reason to; nothing of it goes on then."""
+        """End the run once, for the first reason given; nothing goes on after that."""
         if self._finishing is None:
             self._finishing = asyncio.create_task(self._end(how))
         return await to_its_end(self._finishing)
@@ -399,7 +399,7 @@ class Hosted:
         return self.outcome
 
     async def _cut_the_rest(self) -> None:
-        """Have what is under way end: what has an effect is waited for, as ever."""
+        """Cut off the moves under way; effects are still waited for."""
         for making in self._making:
             making.cut()
         if self._making:
@@ -408,7 +408,7 @@ class Hosted:
 
 
 class Waits(errors.RunEnding):
-    """The run stands still until a person has answered."""
+    """The run is paused until a person has answered."""
 
 
 def _nothing() -> Generator[Any, Any, None]:
@@ -416,10 +416,10 @@ def _nothing() -> Generator[Any, Any, None]:
 
 
 def _recordable(pending: Pending) -> tuple[bytes, ActionCall | None]:
-    """Canonical bytes of what a move asks; and of an action, the call.
+    """Return the canonical bytes of what a move asks, and the call if it is an action.
 
     Raises:
-        BadInput: the trace could not hold it.
+        BadInput: it cannot be recorded.
     """
     move = pending.move
     try:
@@ -434,5 +434,5 @@ def _recordable(pending: Pending) -> tuple[bytes, ActionCall | None]:
 
 
 def _has_failed(event: Event) -> bool:
-    """Whether it says that an action is known not to have happened."""
+    """Whether an event says that an action is known not to have happened."""
     return isinstance(event, ev.ActionOutcome) and event.status == "failed"

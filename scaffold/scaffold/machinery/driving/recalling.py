@@ -1,7 +1,7 @@
-"""What a host that goes on with a run is told again, and not asked to have done anew.
+"""Recorded results that a resuming host is given again instead of having the move repeated.
 
-A host keeps its own memory, and its moves have no structure that a key could be read off. So a move that is made again
-is known by what it asks: the same call has the same key.
+A host keeps its own memory, and its moves have no structure from which keys could be derived. So a repeated move is
+recognised by what it asks: the same call gets the same key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Told(msgspec.Struct, frozen=True):
-    """How a move has ended: the event that says so, and the bytes of its content."""
+    """How a move ended: the final event and its content's bytes."""
 
     event: Event
     body: bytes
@@ -43,15 +43,15 @@ _content = msgspec.json.Decoder(_Content)
 
 
 class Recalling:
-    """Collects, while a trace is read, which moves have ended, and how.
+    """Collects, while a trace is read, which moves have ended and how.
 
     Args:
-        anew: the host begins anew, and is told everything again; else it remembers, and only of what came back after
-            its last move, and of what was under way together with that one, does nothing show that it has heard.
-        host: the role of what its own model says, which is part of what such a step asks.
+        anew: the host begins anew and is given every result again. Otherwise it remembers, and only the results after
+            its last move, or of moves concurrent with it, may not have reached it.
+        host: the role under which the host model's output is recorded; what it said is part of what such a step asks.
 
     Attributes:
-        ended: by key, what was asked and how it ended, in the order in which it did.
+        ended: by key, in the order in which they ended: what was asked and how it ended.
     """
 
     def __init__(self, *, anew: bool, host: str) -> None:
@@ -67,7 +67,7 @@ class Recalling:
         """Take in one recorded event."""
         if isinstance(event, ev.RunResumed):
             self._under_way.clear()
-        if not event.key.isdigit():  # oversight's own steps, and what is no move
+        if not event.key.isdigit():  # oversight's own steps, and events that are not of a move
             return
         match event:
             case ev.StepAsked() | ev.PlanProposed() | ev.ActionProposed() | ev.QuestionAsked():
@@ -107,7 +107,7 @@ class Recalling:
 
 
 def said_bytes(text: str, reasoning: str) -> bytes:
-    """What a host's own model has said, as part of what such a step asks."""
+    """Return the canonical bytes of what the host's model said, as part of what such a step asks."""
     return canonical([text, reasoning])
 
 
@@ -118,7 +118,7 @@ def _winner(event: ev.StepAnswered, body: bytes) -> tuple[str, str]:
 
 
 def retold(told: Told, move: Any) -> Any:  # noqa: PLR0911 - one for each way in which a move ends
-    """What a host is told of a move that has ended: the same as then."""
+    """Return to the host the recorded outcome of a move, as it was then."""
     event, body = told.event, told.body
     match event:
         case ev.ActionOutcome():

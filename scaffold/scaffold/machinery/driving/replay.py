@@ -1,7 +1,7 @@
-"""Drives a planner through what its trace records, event by event, in the order in which it happened.
+"""Replay: drives a planner from its trace, event by event, in the recorded order.
 
-Nothing is read ahead and nothing is kept that has been delivered, so that resuming takes memory by what is under way,
-not by how long the run is.
+Nothing is read ahead and nothing delivered is kept, so memory grows with what is under way, not with the length of the
+run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def deliver(interpreter: Interpreter, pending: Pending, outcome: Any) -> None:
-    """Tell a planner what came of its move: the one way for live runs, replays and tests alike."""
+    """Send a planner the outcome of its move; used by live runs, replays and tests alike."""
     if isinstance(outcome, Exception):
         interpreter.throw(pending, outcome, tainted=isinstance(outcome, MoveError) and outcome.tainted)
     else:
@@ -37,7 +37,7 @@ def deliver(interpreter: Interpreter, pending: Pending, outcome: Any) -> None:
 
 
 def asked_by(pending: Pending) -> bytes:
-    """Canonical bytes of what a move asks."""
+    """Return the canonical bytes of what a move asks."""
     move = pending.move
     match move:
         case Think():
@@ -53,11 +53,11 @@ def asked_by(pending: Pending) -> bytes:
 
 
 class Replay:
-    """Delivers recorded outcomes.
+    """Delivers recorded outcomes to the planner.
 
     Attributes:
-        waiting: moves made whose outcome is not recorded, by key; they are what a live run goes on with.
-        takers: for each kind of event that moves leave, what is told of one before the run's memory is.
+        waiting: moves without a recorded outcome, by key; a live run continues with them.
+        takers: for each kind of event that moves leave, a function called with it before the run's state takes it in.
     """
 
     def __init__(self, interpreter: Interpreter, state: RunState) -> None:
@@ -80,10 +80,10 @@ class Replay:
         self.takers = dict.fromkeys(self._moves, self._feed)
 
     def _feed(self, event: Event, body: bytes) -> None:
-        """Take in one recorded event, unless it is none of the planner's.
+        """Take in one recorded event, unless it does not belong to the planner.
 
         Raises:
-            PlanChanged: the planner asks for something else than is recorded, or for nothing.
+            PlanChanged: the planner asks for something other than what is recorded, or for nothing.
         """
         if event.key and "!" not in event.key:
             self._moves[type(event)](event, body)
@@ -125,7 +125,7 @@ class Replay:
         deliver(self._interpreter, self._taken(event), outcome)
 
     def _let_out(self, event: ev.Released, body: bytes, pending: Pending) -> Any:
-        """What the planner is sent of what was reviewed before it might have it."""
+        """Return what the planner is sent after the review of a thought or an observation."""
         progress = self._state.at(event.key)
         if not event.ok:
             leaf = StepRefused if event.subject == "step" else ObservationWithheld
@@ -137,7 +137,7 @@ class Replay:
         raise PlanChanged(f"the trace releases something at {event.key} that it does not hold")
 
     def _find(self, event: Event) -> Pending:
-        """The move at an event's key."""
+        """Return the move at an event's key."""
         found = self.waiting.get(event.key)
         while found is None:
             pending = self._interpreter.next()
@@ -151,7 +151,7 @@ class Replay:
         return found
 
     def _taken(self, event: Event) -> Pending:
-        """The move at an event's key, which waits no more."""
+        """Return the move at an event's key, and stop waiting for it."""
         return self.waiting.pop(event.key, None) or self.waiting.pop(self._find(event).key)
 
 

@@ -1,4 +1,4 @@
-"""What one run is made of, whoever drives it: carries out moves, and writes down how it began and how it ended."""
+"""The parts of one run, whoever drives it: carries out moves, and records how the run began and ended."""
 
 from __future__ import annotations
 
@@ -94,25 +94,25 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Setting(msgspec.Struct, kw_only=True, eq=False):
-    """All that a run is made of.
+    """Everything a run is made of.
 
     Attributes:
-        name: who makes the moves: the planner, as pinned in the trace.
-        plugins: what else is pinned: versions and settings, by name.
-        seed: what the seeds of samples follow from; the run's id when empty.
-        oversample: how many samples of each step are drawn at least, for measuring how they agree.
-        calibration: how stated confidence is corrected; a resumed run keeps to what its first event holds.
-        monitorability: what probes in other runs found of the reasoning; likewise.
-        config: what is needed to build this setting again; kept in the trace's content.
-        raised: for a run that goes on, what it may use from here on, of what its first event bounds.
-        raised_by: who says so.
-        credentials: where what actions are told is found.
-        witnesses: keep signed heads elsewhere, too.
+        name: the planner, or whoever else makes the moves, as pinned in the trace.
+        plugins: other pinned plug-ins: versions and settings, by name.
+        seed: source of the samples' seeds; the run's id when empty.
+        oversample: minimum number of samples per step, for measuring how they agree.
+        calibration: how stated confidence is corrected; a resumed run keeps what its first event holds.
+        monitorability: probe results from other runs; likewise.
+        config: what is needed to rebuild this setting; kept in the trace's content.
+        raised: on resume, new limits for resources that the first event bounds.
+        raised_by: who raised them.
+        credentials: where actions' credentials are looked up.
+        witnesses: further places that keep signed heads.
         sealer: encrypts content.
-        followers: called with each event and its content's bytes, on resume from the first one on.
-        listeners: the same, but only for what happens now; what else each of them Recalls.
-        on_piece: called with the words of the work's steps, for a person to see.
-        words: whether that is as they are generated, or once oversight has let a step out.
+        followers: called with each event and its content's bytes; on resume from the first event on.
+        listeners: the same, but only for new events, and for those that a listener Recalls.
+        on_piece: called with the text of the work's steps, for a person to see.
+        words: whether that happens as text is generated, or once oversight has released a step.
     """
 
     task: Task
@@ -146,13 +146,13 @@ class Setting(msgspec.Struct, kw_only=True, eq=False):
 
 
 class Run:
-    """One run: its recorder, its memory, and who carries out its moves.
+    """One run: its recorder, its state, and the parts that carry out its moves.
 
     Attributes:
         setting: what it is made of.
         claim: the right to write it.
         task: the task, with the actions' specifications.
-        act: has one call cleared and performed; see `Gate.act`.
+        act: clears and performs one call; see `Gate.act`.
     """
 
     def __init__(self, setting: Setting, claim: Claim, aside: Callable[[], AbstractAsyncContextManager[None]]) -> None:
@@ -229,7 +229,7 @@ class Run:
     # --- the beginning
 
     async def begin(self) -> None:
-        """Write down what the run is; from here on it keeps to what its first event says."""
+        """Record the run's first event, which fixes what the run is from here on."""
         setting = self.setting
         self._listen()
         self._reach("run.started:before")
@@ -251,7 +251,7 @@ class Run:
         self._reach("run.started:after")
 
     def _opening(self) -> dict[str, Any]:
-        """What the first event holds beside its facts; from here on a run keeps to what that says."""
+        """Return the content of the first event; from here on the run keeps to it."""
         setting = self.setting
         content: dict[str, Any] = {"task": setting.task.model_dump(mode="json"), "config": setting.config}
         if setting.calibration is not None:
@@ -263,15 +263,15 @@ class Run:
         return content
 
     async def read_back(self, takers: Mapping[type[Event], Fold]) -> Outcome | None:
-        """Take in all that is recorded; gives how the run ended, if it did.
+        """Read all recorded events; return the run's outcome if it has ended.
 
         Args:
-            takers: for kinds of events, what is told each before the run's own memory takes it in.
+            takers: by kind of event, a function called with each event before the run's state takes it in.
 
         Raises:
             PlanChanged: the run was started with something else.
             TraceDamaged: the trace was altered.
-            BadInput: what it may use is to be raised, and is not.
+            BadInput: a limit to be raised is unknown, or the new one is not higher.
         """
         checked, recorder = Checked(), self.recorder
         opening: dict[type[Event], Any] = {ev.RunStarted: self._keep_to}
@@ -298,10 +298,10 @@ class Run:
         return None
 
     def _raised(self) -> dict[str, float]:
-        """What a person lets the run use from here on.
+        """Return the new limits a person allows from here on.
 
         Raises:
-            BadInput: it bounds no such thing, or not less than that.
+            BadInput: the run has no such limit, or the new one is not higher.
         """
         known = self.state.bounds
         for name, most in self.setting.raised.items():
@@ -314,7 +314,7 @@ class Run:
         return dict(self.setting.raised)
 
     def _keep_to(self, event: ev.RunStarted, body: bytes) -> None:
-        """Go on with what the first event says."""
+        """Continue with what the first event says."""
         self._compare_pins(event)
         self._steps.seed = event.seed or self.claim.run
         if body:
@@ -323,7 +323,7 @@ class Run:
             self._permissions.known = opening.monitorability
 
     def _name_key(self, before: str) -> None:
-        """Write down which key signs, the first time and whenever it is another."""
+        """Record which key signs, the first time and whenever it changes."""
         signer = self.setting.signer
         if signer is not None and signer.verifier() != before:
             self.recorder.record(
@@ -331,7 +331,7 @@ class Run:
             )
 
     async def look_back(self) -> Outcome:
-        """Say how the run stands, from its trace alone; nothing is written down."""
+        """Return the run's status from its trace alone, without writing anything."""
         chain = Chain()
         status: ev.RunStatus = "interrupted"
         said = b""
@@ -361,12 +361,12 @@ class Run:
     # --- moves
 
     async def carry_out(self, pending: Pending) -> Any:
-        """Carry out a move other than a step; gives what whoever made it is sent."""
+        """Carry out a move other than a step; return what the planner or host is sent."""
         move = pending.move
         match move:
             case Act():
                 if self._may_change_the_world(move):
-                    await self._reviews.join()  # so that what is read of the thoughts behind it stands before it
+                    await self._reviews.join()  # so that reviews of the thoughts behind it are recorded before it
                 call = as_call(move.planned, pending.history)
                 return await self.act(pending.key, move, call, call_asked(call))
             case Propose():
@@ -384,7 +384,7 @@ class Run:
         return known is not None and known.spec.effect != "read"
 
     async def think(self, pending: Pending, move: Think) -> Any:
-        """Ask a step, and have it read where monitors read steps."""
+        """Ask a step, and have it reviewed if monitors read steps."""
         key = pending.key
         showing = self._showing
         if not self._reviews.reads_steps and showing is None:
@@ -423,7 +423,7 @@ class Run:
             return errors.StepRefused(feedback, key) if withheld else thought
 
     async def _read_while_asked(self, pending: Pending, move: Think) -> tuple[ev.StepAnswered, bytes]:
-        """Ask a step whose samples monitors, and whoever watches, read while they are generated."""
+        """Ask a step while monitors, and anyone watching, read its samples as they are generated."""
         key, reviews, showing = pending.key, self._reviews, self._showing
         readings = reviews.read_stream(key, lambda: self._asked_record(move))
         return await self._steps.ask(
@@ -436,7 +436,7 @@ class Run:
         )
 
     def _show(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, *, withdrawn: str = "") -> None:
-        """Show a thought to whoever watches, or that it is withheld."""
+        """Show a released thought to anyone watching, or that it was withheld."""
         if self._showing is None:
             return
         if withdrawn:
@@ -445,7 +445,7 @@ class Run:
             self._showing.cleared(event.key, move.kind, thought, event.winner)
 
     def _asked_record(self, move: Think) -> StepRecord:
-        """A step as monitors are to read it while it is answered: what is asked, and of whom."""
+        """Return a step as monitors see it while it is being answered: what is asked, and of whom."""
         profile = self._steps.backend(move.to).profile
         return StepRecord(
             kind=move.kind,
@@ -457,7 +457,7 @@ class Run:
         )
 
     def _step_record(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, body: bytes) -> StepRecord:
-        """A step as monitors are to read it."""
+        """Return an answered step as monitors see it."""
         return msgspec.structs.replace(
             self._asked_record(move),
             value=json.loads(canonical(thought.value)),
@@ -471,7 +471,7 @@ class Run:
     # --- the end
 
     async def answered(self, answer: Any) -> Outcome:
-        """End with an answer, once it is of the kind that the task wants and oversight lets it out."""
+        """End with an answer, if it is of the kind the task wants and oversight allows it."""
         try:
             plain = json.loads(recordable(answer))
         except (TypeError, ValueError, RecursionError) as problem:
@@ -496,11 +496,11 @@ class Run:
         return None if seconds is None else max(0.0, seconds - self.recorder.active())
 
     async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
-        """End, or pause, for a reason.
+        """End or pause the run because of an error.
 
         Args:
             error: the reason.
-            where: where the planner was, for those that are its fault.
+            where: where the planner was, for errors that are its fault.
         """
         match error:
             case PlanOnly():
@@ -589,7 +589,7 @@ _opening = msgspec.json.Decoder(_Opening)
 
 
 def _misfit(task: Task, answer: Any) -> str:
-    """Say why an answer is not of the kind that the task wants; empty when it is, or any will do."""
+    """Say why an answer is not of the kind the task wants; empty if it is, or if any kind will do."""
     if isinstance(task.answer, tuple):
         return "" if answer in task.answer else f"the answer {answer!r} is none of {', '.join(task.answer)}"
     wanted = _ANSWER_TYPES.get(task.answer)

@@ -1,1 +1,1 @@
-"""Clearing calls and performing them: nothing acts but by these."""
+"""Clearing calls and performing them: the only way to act on the world."""

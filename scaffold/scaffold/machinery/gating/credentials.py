@@ -1,4 +1,4 @@
-"""What one call may know of credentials: read when it asks, and never written down."""
+"""Credentials of one call: read when the action asks for them, and never recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Revealed:
-    """What one call may know, read when it asks; remembers what it was told, so that this can be hidden again."""
+    """The credentials one call may read; remembers those it has given out, so that results can be redacted."""
 
     __slots__ = ("_credentials", "_hide", "_names", "_told")
 
@@ -28,11 +28,11 @@ class Revealed:
         return f"<credentials {', '.join(self._names) or 'none'}>"
 
     def __getitem__(self, name: str) -> str:
-        """A credential that the action declares.
+        """Return a credential that the action declares.
 
         Raises:
-            KeyError: it does not declare it.
-            NotPerformed: it is not there any more.
+            KeyError: the action does not declare it.
+            NotPerformed: it no longer exists.
         """
         if name not in self._names:
             raise KeyError(f"the action does not declare the credential {name!r}")
@@ -44,11 +44,11 @@ class Revealed:
         return value
 
     def hidden(self, text: str) -> str:
-        """A text with the name of each credential in the place of what it is, however that is written."""
+        """Return a text in which each credential, in whatever encoding, is replaced by its name."""
         return self._hide(text)
 
     def hidden_in(self, value: bytes) -> bytes:
-        """The same in the canonical bytes of a value."""
+        """Do the same for the canonical bytes of a value."""
         return canonical(self._within(decode(value))) if self._told else value
 
     def _within(self, value: Any) -> Any:

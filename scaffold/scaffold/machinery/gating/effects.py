@@ -1,4 +1,4 @@
-"""Performs cleared calls, and makes sure that what came of them is known, or known to be unknown."""
+"""Performs cleared calls, and records the outcome of each, or that it is unknown."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     AskPerson = Callable[[Subject, str, str, Sequence[Verdict]], Awaitable[tuple[Decision, list[Verdict]]]]
 
 NOT_CLEARED = SEVERITY["revise"]
-_TURNS = 3  # of the event loop: what only passes through a task of its own is done by then, and needs no timer
+_TURNS = 3  # of the event loop: an action that never really waits is done by then, and needs no timer
 
 
 class Effects:
     """Performs the calls of one run."""
 
-    def __init__(  # noqa: PLR0913 - all that performing joins
+    def __init__(  # noqa: PLR0913 - performing needs all these parts
         self,
         *,
         actions: Mapping[str, Action],
@@ -76,11 +76,11 @@ class Effects:
         self._ask_person = ask_person
 
     def reveal(self, action: str) -> Revealed:
-        """What a call of an action may know."""
+        """Return the credentials that a call of an action may read."""
         return Revealed(self._credentials, self._actions[action].spec.credentials)
 
     async def preview(self, key: str, calls: Sequence[ActionCall]) -> dict[str, Any]:
-        """Have actions say what calls would do, where they can, and have not yet; what they say is recorded as data."""
+        """Have actions say what calls would do, if they can and have not yet; the previews are recorded as data."""
         previews = self._state.at(key).previews
         for call in calls:
             action = self._actions.get(call.action)
@@ -95,7 +95,7 @@ class Effects:
                     asking = Call(run=run, key=idempotency_key(run, key), credentials=told)
                     said = await cast("Previews", action).preview(decode(canonical(call.arguments)), asking)
                 content["value"] = msgspec.Raw(told.hidden_in(canonical(said)))
-            except Exception as error:  # noqa: BLE001 - whoever reviews is told that nothing is known
+            except Exception as error:  # noqa: BLE001 - reviewers are told that there is no preview
                 content["reason"] = told.hidden(f"{type(error).__name__}: {error}")
             self._reach("action.previewed:before")
             self._recorder.record(ev.ActionPreviewed(key=key, action=call.action, ok="value" in content), content)
@@ -127,30 +127,30 @@ class Effects:
             if spec.effect != "read":
                 await self._recorder.confirm()
         except TraceError as error:
-            # It stays so on disk, if anything can be written: what could not be signed for was not begun.
+            # Recorded, if anything can still be written: an effect whose head could not be signed was not begun.
             with contextlib.suppress(TraceError):
                 await self._write_outcome(key, call, progress, "failed", reason=f"it was not begun: {error}")
             raise
         except asyncio.CancelledError:
-            if spec.effect != "read" and spec.idempotency == "none":  # the others are simply begun again
+            if spec.effect != "read" and spec.idempotency == "none":  # the others can simply be started again
                 await self._write_outcome(key, call, progress, "failed", reason="the run was cut off before it began")
             raise
         started = self._recorder.ticks()
         status, value, reason, cancelled = await self._run(action, clearance)
         seconds = (self._recorder.ticks() - started) / 1e6
         if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
-            # This attempt did nothing; the one that was interrupted may have.
+            # This attempt did nothing, but the interrupted one may have.
             status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
         told = clearance.call.credentials
         event, body = await self._write_outcome(
             key, call, progress, status, value=value, reason=reason, seconds=seconds, told=told
         )
         if cancelled:
-            raise asyncio.CancelledError  # what came back is reviewed when the run is resumed
+            raise asyncio.CancelledError  # the result is reviewed when the run is resumed
         return observation_from(event, body) if event.final else await self._read(key, call, event, body)
 
     async def _run(self, action: Action, clearance: Clearance) -> tuple[Any, Any, str, bool]:
-        """Perform a cleared call to its end: once begun it is never cancelled, only waited for."""
+        """Perform a cleared call to its end: once started it is never cancelled, only waited for."""
         spec = action.spec
         self._reach("action.effect:before")
         task = asyncio.get_running_loop().create_task(_performed(action, clearance))
@@ -188,7 +188,7 @@ class Effects:
         reason: str = "",
         told: Revealed | None = None,
     ) -> Observation[Any] | ActionError:
-        """Write down what came of a call; gives what the planner is sent."""
+        """Record the outcome of a call; return what the planner is sent."""
         event, body = await self._write_outcome(
             key, call, self._state.at(key), status, value=value, reason=reason, told=told
         )
@@ -213,7 +213,7 @@ class Effects:
         seconds: float = 0.0,
         told: Revealed | None = None,
     ) -> tuple[ev.ActionOutcome, bytes]:
-        """Write down what came of a call, without what it was told."""
+        """Record the outcome of a call, with the credentials it was given redacted."""
         spec = self._actions[call.action].spec
         content: dict[str, Any] = {}
         if reason:
@@ -253,7 +253,7 @@ class Effects:
         return event, body
 
     async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:
-        """Have what came back read before the planner sees it."""
+        """Have the result reviewed before the planner sees it."""
         if progress.outcome is None:
             raise OutcomeUnknown("no outcome to review", key)
         event, body = progress.outcome
@@ -280,10 +280,10 @@ class Effects:
         return observation_from(event, body)
 
     async def recover(self, call: ActionCall, progress: Progress, key: str) -> Observation[Any] | ActionError | None:
-        """Deal with an intent that has no outcome; None means that the call is to be made again.
+        """Resolve an intent without an outcome; None means that the call is to be made again.
 
-        What a person has said of it counts where its target cannot say. It is never made again upon their word alone,
-        which would still lie there if that attempt were cut off too: the planner hears that it failed.
+        A person's word counts only if the target cannot say. The call is never made again on that word alone, since the
+        word would still hold if the new attempt were cut off too: the planner is told that the call failed.
         """
         action = self._actions[call.action]
         if action.spec.idempotency == "target_key":
@@ -291,13 +291,13 @@ class Effects:
         if action.spec.idempotency == "reconcile" and isinstance(action, Reconciles):
             told = self.reveal(call.action)
             run = self._recorder.claim.run
-            # A target that refuses older epochs hears of ours here: whom we took over from cannot act after its answer.
+            # A target that refuses older epochs learns ours here, so the process we took over from can no longer act.
             epoch = self._recorder.claim.epoch
             asking = Call(run=run, key=idempotency_key(run, key), credentials=told, epoch=epoch)
             try:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, asking)
-            except Exception as error:  # noqa: BLE001 - not knowing is an answer too
+            except Exception as error:  # noqa: BLE001 - then the outcome stays unknown
                 why = f"its target could not say: {type(error).__name__}: {error}"
                 return await self._conclude_by_word(key, call, progress, why, told)
             return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
@@ -306,7 +306,7 @@ class Effects:
     async def _conclude_by_word(
         self, key: str, call: ActionCall, progress: Progress, why: str, told: Revealed | None = None
     ) -> Observation[Any] | ActionError:
-        """Write down what a person says became of a call, or that nobody knows."""
+        """Record the outcome that a person states, or that it is unknown."""
         word = self._identities.word(key, progress.digest)
         if word is None:
             return await self.conclude(key, call, "unknown", reason=why, told=told)
@@ -318,7 +318,7 @@ class Effects:
 
 
 async def _performed(action: Action, clearance: Clearance) -> Any:
-    """What an effect gives; asyncio would let it end the process, with its outcome unwritten."""
+    """Perform the action; turn SystemExit into an error, or asyncio would exit with the outcome unrecorded."""
     try:
         return await action.perform(decode(clearance.arguments), clearance)
     except SystemExit as error:
@@ -326,7 +326,7 @@ async def _performed(action: Action, clearance: Clearance) -> Any:
 
 
 async def _ended_in_time(task: asyncio.Task[Any], seconds: float) -> bool:
-    """Wait for an effect, so many seconds at most; gives whether somebody asked meanwhile to leave off."""
+    """Wait for an effect, for at most so many seconds; return whether the wait was cancelled meanwhile."""
     now = asyncio.get_running_loop().time
     deadline = now() + seconds
     cancelled = False
@@ -339,12 +339,12 @@ async def _ended_in_time(task: asyncio.Task[Any], seconds: float) -> bool:
 
 
 def idempotency_key(run: str, key: str) -> str:
-    """The key a target knows one effect by: the same for every attempt, of this run only."""
+    """Return the key by which a target knows one effect: the same for every attempt, unique to this run."""
     return sha256(f"{run}/{key}".encode()).hexdigest()[:32]
 
 
 def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] | ActionError:
-    """What the planner is sent for a recorded outcome."""
+    """Return what the planner is sent for a recorded outcome."""
     content = decode(body) if body else {}
     if event.status == "performed":
         provenance = Provenance((f"action:{event.key}",), event.tainted)
@@ -364,9 +364,9 @@ def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] |
 
 
 def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
-    """What the planner is told: feedback only, of the verdicts that stand against it.
+    """Return what the planner is told: only the feedback of the verdicts against it.
 
-    What a person might have lifted is none of it as long as none was asked: there is nothing there to revise.
+    Escalations are left out unless a person was asked, or nothing else stands against it: they are nothing to revise.
     """
     against = [verdict for verdict in verdicts if verdict.severity >= NOT_CLEARED]
     standing = [verdict for verdict in against if verdict.decision != "escalate"]
@@ -378,6 +378,6 @@ def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
 
 
 def _forget(task: asyncio.Future[Any]) -> None:
-    """Take note of how a call ended that nobody waits for any more, so that asyncio does not complain."""
+    """Retrieve the result of a call that nobody waits for any more, so that asyncio does not warn."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What stands between a planner and the world. The order is fixed, for every action.
+"""The gate between a planner and the world. Every action passes these stages in this fixed order.
 
     schema → rules → monitors → people → digest → intent → perform → result review
 
@@ -48,23 +48,23 @@ _NOT_FINITE = "its arguments do not fit: JSON has no form for a number that is n
 
 
 class PlanOnly(Exception):
-    """The next thing would change the world, and the run was asked only to plan."""
+    """The next call would change the world, and the run was asked only to plan."""
 
 
 def plan_asked(calls: Sequence[ActionCall]) -> bytes:
-    """Canonical bytes of what a plan proposes: actions, arguments and order, whatever the reasons given."""
+    """Return the canonical bytes of what a plan proposes: actions, arguments and order, but not the reasons given."""
     return canonical([[call.id, call.action, call.arguments, call.after] for call in calls])
 
 
 def call_asked(call: ActionCall) -> bytes:
-    """Canonical bytes of one call as the planner made it."""
+    """Return the canonical bytes of one call as the planner made it."""
     return canonical([call.action, call.arguments])
 
 
 class Gate:
     """The gate of one run."""
 
-    def __init__(  # noqa: PLR0913 - all that a gate joins
+    def __init__(  # noqa: PLR0913 - a gate needs all these parts
         self,
         *,
         task: Task,
@@ -111,10 +111,10 @@ class Gate:
     # --- plans
 
     async def propose(self, pending: Pending, move: Propose) -> Review:
-        """Have a whole plan read; gives what the planner is sent.
+        """Have a whole plan reviewed; return what the planner is sent.
 
         Raises:
-            Stopped: a monitor halts the run, or the planner insists.
+            Stopped: a monitor halts the run, or the planner proposes what was refused too often.
         """
         key, plan = pending.key, move.plan
         calls = plan.calls(pending.history)
@@ -151,17 +151,17 @@ class Gate:
         return review_from(decided, body)
 
     def _filled_in(self, call: ActionCall) -> ActionCall:
-        """A call as it would be performed: with the defaults of its action."""
+        """Return a call as it would be performed: with its action's defaults."""
         _, arguments = self._fit(call)
         return call if arguments is None else msgspec.structs.replace(call, arguments=arguments)
 
     async def _check_plan(self, key: str, calls: Sequence[ActionCall], lost: Collection[str]) -> list[Verdict]:
-        """The core's own rules on a plan: known and allowed actions, fitting arguments, nothing done twice, room.
+        """Apply the core's own rules to a plan: allowed actions, valid arguments, nothing done twice, budget.
 
         Args:
-            key: where it stands.
-            calls: its calls, as they are recorded.
-            lost: those of which a number is not.
+            key: the plan's key.
+            calls: its calls, as recorded.
+            lost: ids of calls with a number that recording lost.
         """
         problems = []
         seen: dict[str, str] = {}
@@ -187,7 +187,7 @@ class Gate:
         return []
 
     def _fit(self, call: ActionCall) -> tuple[str, dict[str, Any] | None]:
-        """Say what is wrong with a call, or give its arguments; None while some are not known yet."""
+        """Return what is wrong with a call, or its arguments; None while some of them are not known yet."""
         if problem := self._unfit(call.action):
             return problem, None
         try:
@@ -200,12 +200,12 @@ class Gate:
             arguments = self._actions[call.action].validate(decode(written))
         except ValueError as error:
             return f"its arguments do not fit: {error}", None
-        if not_finite(arguments) is not None:  # it is not what the schema let through
+        if not_finite(arguments) is not None:  # defaults and conversions may bring one in
             return _NOT_FINITE, None
         return "", arguments
 
     def _unfit(self, name: str) -> str:
-        """Say why an action cannot be taken, whatever its arguments; nothing when it can."""
+        """Say why an action cannot be performed, whatever its arguments; empty if it can."""
         action = self._actions.get(name)
         if action is None:
             return f"there is no action {name!r}{nearest(name, self._actions)}"
@@ -219,13 +219,13 @@ class Gate:
     # --- actions
 
     async def act(self, key: str, move: Act, call: ActionCall, what: bytes) -> Observation[Any] | ActionError:
-        """Clear one call and perform it; gives what the planner is sent.
+        """Clear one call and perform it; return what the planner is sent.
 
         Args:
-            key: where it stands.
-            move: as the planner made it.
-            call: as reviewers are to read it.
-            what: canonical bytes of it as the planner made it.
+            key: the move's key.
+            move: the move as the planner made it.
+            call: the call as reviewers see it.
+            what: canonical bytes of the call as the planner made it.
 
         Raises:
             Stopped: a monitor halts the run, or somebody stopped it.
@@ -234,13 +234,13 @@ class Gate:
         """
         wrong, call = self._undoing.filled_in(call)
         progress = self._state.at(key)
-        if progress.action is not None:  # what it leaves out was filled in then, and is not made anew
+        if progress.action is not None:  # defaults were filled in then, and are not computed again
             call = msgspec.structs.replace(call, arguments={**progress.action.arguments, **call.arguments})
         problem, arguments = (wrong, None) if wrong else self._fit(call)
         if arguments is None:
             problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
             arguments = call.arguments
-        exact = canonical(arguments)  # the bytes that are reviewed are those performed
+        exact = canonical(arguments)  # the bytes reviewed are the bytes performed
         call = msgspec.structs.replace(call, arguments=decode(exact))
         action = self._actions.get(call.action)
         if progress.action is None:
@@ -262,14 +262,14 @@ class Gate:
         return await self._effects.perform(key, call, progress, self._mint_for(key, call, exact, progress, decision))
 
     def _write_proposal(self, key: str, call: ActionCall, move: Act, what: bytes, exact: bytes) -> None:
-        """Write down what is to be done.
+        """Record what is proposed.
 
         Args:
-            key: where it stands.
-            call: what is to be done.
-            move: as the planner made it.
-            what: canonical bytes of it as the planner made it.
-            exact: canonical bytes of its arguments as it would be performed; what is reviewed is bound to these.
+            key: the move's key.
+            call: the call.
+            move: the move as the planner made it.
+            what: canonical bytes of the call as the planner made it.
+            exact: canonical bytes of the arguments as they would be performed; reviews are bound to these.
         """
         spec = self._actions[call.action].spec if call.action in self._actions else None
         event = ev.ActionProposed(
@@ -284,11 +284,11 @@ class Gate:
         )
         content: dict[str, Any] = {"asked": msgspec.Raw(what), "call": call}
         if spec is not None and spec.identity and spec.effect != "read":
-            content["identity"] = self._identities.of(call)  # what other runs find, should the index of all be lost
+            content["identity"] = self._identities.of(call)  # lets the index over all runs be rebuilt
         self._recorder.record(event, content, asked=canonical([call.action, msgspec.Raw(exact)]))
 
     def _in_plan(self, proposal: str, key: str, call: ActionCall) -> bool:
-        """Whether a call is just what was allowed as part of a plan, and the first made of its node."""
+        """Whether a call is exactly what was allowed as part of a plan, and the first made for its node."""
         node = self._state.plans.get(proposal, {}).get(call.id)
         if node is None or self._state.callers.get((proposal, call.id)) != key:
             return False
@@ -304,14 +304,14 @@ class Gate:
     async def _clear(
         self, key: str, call: ActionCall, progress: Progress, problem: str, *, plan: str
     ) -> tuple[Decision, ActionError | None]:
-        """Take a call through schema, rules, monitors and people; without a refusal it is cleared.
+        """Take a call through schema, rules, monitors and people; it is cleared if there is no refusal.
 
         Args:
-            key: where the call stands.
-            call: what is to be done.
+            key: the call's key.
+            call: the call.
             progress: what is known of it.
-            problem: why it cannot be done, if that is known already.
-            plan: the allowed proposal that holds exactly this call; empty when none does.
+            problem: why it cannot be performed, if that is known already.
+            plan: the allowed proposal that holds exactly this call; empty if none does.
         """
         verdicts: list[Verdict] = []
         problem = problem or self._check_rules(key, call, progress)
@@ -343,7 +343,7 @@ class Gate:
             subject = Subject(kind="action", key=key, plan=(call,), call=call, previews=previews)
             decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
         if SEVERITY[decision] < NOT_CLEARED:
-            problem = self._check_rules(key, call, progress)  # other branches may have acted while this one waited
+            problem = self._check_rules(key, call, progress)  # other branches may have acted meanwhile
             if not problem:
                 return decision, None
             decision, verdicts = "block", [_blocked(problem)]
@@ -352,7 +352,7 @@ class Gate:
     def _put_to_a_person(
         self, key: str, call: ActionCall, progress: Progress, decision: Decision, verdicts: list[Verdict]
     ) -> tuple[Decision, list[Verdict]]:
-        """Have a person decide on what undoes something, where the task says that one is to be asked."""
+        """Escalate an undo if the task says that a person is to be asked."""
         if self._task.oversight.undo != "ask" or SEVERITY[decision] >= SEVERITY["escalate"]:
             return decision, verdicts
         said = f"it undoes what was done at {call.compensates}: a person decides"
@@ -370,12 +370,12 @@ class Gate:
         verdicts: list[Verdict],
         stakes: Stakes,
     ) -> tuple[Decision, list[Verdict]]:
-        """Ask for more where the reasoning behind an effect cannot be read, or is not known to carry the answers."""
+        """Demand more if the reasoning behind an effect cannot be read, or is not known to carry the answers."""
         spec = self._actions.get(call.action)
         if spec is None or decision not in {"allow", "flag", "escalate"}:
             return decision, verdicts
         before = progress.verdicts.get(("action", progress.digest, "gate", ""))
-        if before is not None:  # as final as any verdict: what a monitor says now, asked again, does not lift it
+        if before is not None:  # as final as any verdict: monitors asked again do not lift it
             if not self._observe:
                 decision = max(decision, before.decision, key=SEVERITY.__getitem__)
             return decision, [*verdicts, before]
@@ -388,7 +388,7 @@ class Gate:
         return decision, [*verdicts, said]
 
     def _is_in_scope(self, plan: str, progress: Progress, verdicts: Sequence[Verdict]) -> bool:
-        """Whether a person has approved this very call with its plan; a person lifts escalations and nothing else."""
+        """Whether a person approved this very call with its plan; that lifts escalations and nothing else."""
         approval, expires = self._state.scopes.get(plan, ("", 0.0))
         standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
         if not approval or SEVERITY[standing] >= NOT_CLEARED or self._clock.now() >= expires:
@@ -399,7 +399,7 @@ class Gate:
     async def _reserved(
         self, key: str, call: ActionCall, progress: Progress, problem: str, *, plan: str
     ) -> tuple[Decision, ActionError | None]:
-        """Take a call through the gate, and see that no other run does the same; what it rests on still holds then."""
+        """Clear a call and claim its identity, so that no other run does the same; then check that all still holds."""
         while True:
             decision, refusal = await self._clear(key, call, progress, problem, plan=plan)
             if refusal is not None:
@@ -412,26 +412,26 @@ class Gate:
                 return decision, None
             until = self._approved_until(plan, progress)
             held = self._clock.now() < until
-            taken = await self._identities.take(call, key)  # at once with others, this one call is the one that may
+            taken = await self._identities.take(call, key)  # of concurrent calls, only one gets it
             if taken:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(taken)])
             late = held and self._clock.now() >= until
-            spent = self._check_rules(key, call, progress)  # other branches may have begun while it was taken
+            spent = self._check_rules(key, call, progress)  # other branches may have begun meanwhile
             if not late and not spent:
                 return decision, None
             await self._identities.give_back(call, key)
             if spent:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(spent)])
-            progress.covered = ""  # taking it took until then: people are asked again, or did not answer in time
+            progress.covered = ""  # the approval expired meanwhile: ask again, or it counts as no answer in time
 
     def _approved_until(self, plan: str, progress: Progress) -> float:
-        """Until when the approval holds that a call rests on; for ever where it rests on none."""
+        """Return when the approval that a call rests on expires; infinity if it rests on none."""
         if progress.approved is not None and progress.approval is not None:
             return progress.approval.expires
         return self._state.scopes.get(plan, ("", 0.0))[1] if progress.covered else inf
 
     async def _check_others(self, key: str, call: ActionCall, progress: Progress) -> list[Verdict]:
-        """What other runs have done; what has begun here is ours."""
+        """Refuse what another run has done; once begun here, the identity is ours."""
         taken = "" if progress.intent is not None else await self._identities.taken(call, key)
         return [_blocked(taken)] if taken else []
 
@@ -447,7 +447,7 @@ class Gate:
         self, subject: Subject, subject_digest: str, stakes: Stakes, checked: list[Verdict]
     ) -> tuple[Decision, list[Verdict]]:
         if checked:
-            # Recorded like any verdict; monitors are not asked about what cannot be allowed anyway.
+            # Recorded like any verdict; monitors need not read what cannot be allowed anyway.
             self._reviews.write(subject, subject_digest, "block", stakes, checked)
             return "block", checked
         decision, verdicts = await self._reviews.review(subject, subject_digest, stakes)
@@ -459,10 +459,10 @@ class Gate:
     async def _ask_person(
         self, subject: Subject, subject_digest: str, title: str, verdicts: Sequence[Verdict]
     ) -> tuple[Decision, list[Verdict]]:
-        """Ask a person about exactly this; gives the decision, and the verdicts with theirs."""
+        """Ask a person about exactly this; return the decision, and the verdicts including theirs."""
         standing = self._reviews.decide(verdict for verdict in verdicts if verdict.decision != "escalate")
         if SEVERITY[standing] >= NOT_CLEARED:
-            return standing, list(verdicts)  # a person lifts an escalation and nothing else: none is asked in vain
+            return standing, list(verdicts)  # a person can lift only escalations, so do not ask in vain
         if self._state.at(subject.key).approval is None and await self._is_waived(subject, subject_digest):
             return "allow", list(verdicts)
         reasons = [
@@ -470,7 +470,7 @@ class Gate:
             for verdict in verdicts
             if verdict.decision == "escalate"
         ]
-        # A copy: whoever is asked cannot change what will be performed.
+        # A copy: the approver cannot change what will be performed.
         calls = subject.plan or ((subject.call,) if subject.call is not None else ())
         detail = {"calls": decode(canonical(calls)), "reasons": reasons}
         if subject.previews:
@@ -488,7 +488,7 @@ class Gate:
         return "block", [*verdicts, Verdict(decision="block", monitor="people", rationale=said, feedback=said)]
 
     async def _is_waived(self, subject: Subject, subject_digest: str) -> bool:
-        """Whether reviewers spare a person this question; once a person was asked, nobody answers in their place."""
+        """Whether monitors spare a person this question; once a person was asked, nobody answers for them."""
         calls = subject.plan or ((subject.call,) if subject.call is not None else ())
         return await self._reviews.waive(subject, subject_digest, self._reviews.stakes(calls))
 
@@ -497,7 +497,7 @@ class Gate:
     ) -> ActionError:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
         if progress.intent is not None and progress.intent.effect != "read":
-            # It may have happened before the process died: to call it refused would say that nothing did.
+            # It may have happened before the process died; `refused` would say that it did not.
             reason = f"it was interrupted, and may not be tried again: {feedback}"
             return await self._effects.conclude(key, call, "unknown", reason=reason)  # type: ignore[return-value]  # unknown is an error
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
@@ -511,7 +511,7 @@ class Gate:
         return refusal_from(event, body)
 
     def _mint_for(self, key: str, call: ActionCall, exact: bytes, progress: Progress, decision: Decision) -> Clearance:
-        """Make the clearance for one call, and write down that it was made; nothing may come between."""
+        """Make the clearance for one call and record it, with no await in between."""
         told = Call(
             run=self._recorder.claim.run,
             key=idempotency_key(self._recorder.claim.run, key),
@@ -533,12 +533,12 @@ class Gate:
 
 
 def _blocked(problem: str) -> Verdict:
-    """What the gate's own rules say against a call."""
+    """Return the verdict of the gate's own rules against a call."""
     return Verdict(decision="block", monitor="gate", rationale=problem, feedback=problem)
 
 
 def _said_before(progress: Progress) -> list[Verdict]:
-    """What the gate's own rules said of exactly this before the run was cut off: it stays so, whatever others do."""
+    """Return the refusal that the gate's own rules recorded for exactly this before an interruption; it stays."""
     if progress.intent is not None or not progress.verdicts:
         return []
     said = progress.verdicts.get(("plan", progress.digest, "gate", ""))
@@ -546,10 +546,10 @@ def _said_before(progress: Progress) -> list[Verdict]:
 
 
 def _must_be_the_same(now: bytes, then: bytes, key: str) -> None:
-    """A move that has waited may go on only as it was asked about.
+    """Check that a move that waited is unchanged since it was reviewed.
 
     Raises:
-        PlanChanged: its arguments were changed since.
+        PlanChanged: its arguments were changed meanwhile.
     """
     if now != then:
         raise PlanChanged(
@@ -558,13 +558,13 @@ def _must_be_the_same(now: bytes, then: bytes, key: str) -> None:
 
 
 def review_from(event: ev.PlanDecided, body: bytes) -> Review:
-    """What the planner is sent for a recorded decision on its plan."""
+    """Return what the planner is sent for a recorded decision on its plan."""
     objections = msgspec.convert(decode(body)["objections"], tuple[Objection, ...]) if body else ()
     return Review(event.key, event.allowed, objections)
 
 
 def refusal_from(event: ev.ActionRefused, body: bytes) -> ActionRefused:
-    """What is thrown into the planner for a recorded refusal."""
+    """Return what is thrown into the planner for a recorded refusal."""
     content = decode(body)
     said, undo = offer_in(content)
     return ActionRefused(content["feedback"] + said, event.key, action=event.action, **undo)

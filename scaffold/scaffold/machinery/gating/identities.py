@@ -1,4 +1,4 @@
-"""That the same thing is not acted on twice, in this run or another."""
+"""Identities: ensures that no two calls act on the same thing, in this run or in others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Identities:
-    """What one run acts on, and whether others do."""
+    """What one run acts on, and whether other runs act on it too."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Identities:
         self._recorder = recorder
         self._state = state
         self._reach = surroundings.reach
-        self._last: tuple[ActionCall | None, str] = (None, "")  # one call is asked about several times in a row
+        self._last: tuple[ActionCall | None, str] = (None, "")  # cache: one call is looked up several times in a row
 
     def of(self, call: ActionCall) -> str:
-        """What a call acts on; empty when its action does not say."""
+        """Return what a call acts on; empty if its action does not declare an identity."""
         if call.action not in self._actions:
             return ""
         if self._last[0] is not call:
@@ -46,14 +46,14 @@ class Identities:
         return self._last[1]
 
     def beyond(self, call: ActionCall) -> str:
-        """The same, where other runs are to know of it: what only reads takes nothing from them."""
+        """Return the same if other runs must know of it; empty for a read, which takes nothing from them."""
         action = self._actions.get(call.action)
         if action is None or not action.spec.identity or action.spec.effect == "read":
             return ""
         return self.of(call)
 
     def taken_here(self, call: ActionCall, key: str = "") -> str:
-        """Say that another action of this run has done it, or may have; nothing when none has."""
+        """Say that another action of this run has done it, or may have; empty if none has."""
         holder = self._state.taken.get(self.of(call), key)
         if holder == key:
             return ""
@@ -63,14 +63,14 @@ class Identities:
         return f"it was done already, or may have been, by this run at {holder}"
 
     def word(self, key: str, digest: str) -> Answer | None:
-        """What a person says became of a call of this run whose outcome is unknown; None when nobody says anything."""
+        """Return a person's word on a call of this run whose outcome is unknown, if there is one."""
         return word_on(key, digest, self._inbox(self._recorder.claim.run))
 
     async def taken(self, call: ActionCall, key: str) -> str:
-        """Say that another run has done it, or may have; nothing when none has.
+        """Say that another run has done it, or may have; empty if none has.
 
         Raises:
-            Unavailable: the journal cannot tell now.
+            Unavailable: the journal cannot determine it now.
         """
         identity = self.beyond(call)
         if self._journal is None or not identity:
@@ -83,10 +83,10 @@ class Identities:
             raise Unavailable(str(error)) from error
 
     async def take(self, call: ActionCall, key: str) -> str:
-        """Have no other run do it from here on; say why that cannot be.
+        """Claim the thing so that no other run acts on it; say why not if that is impossible.
 
         Raises:
-            Unavailable: the journal cannot say now; nothing is refused for that, and the run can be resumed.
+            Unavailable: the journal cannot determine it now; nothing is refused for that, and the run can be resumed.
         """
         identity = self.beyond(call)
         if self._journal is None or not identity:
@@ -102,7 +102,7 @@ class Identities:
         return said
 
     async def give_back(self, call: ActionCall, key: str) -> None:
-        """Let others do what is known not to have happened. What cannot be given back is found free when it is read."""
+        """Free the thing after a call that did not happen. If this fails, the next run to ask finds it free."""
         identity = self.beyond(call)
         if self._journal is not None and identity:
             try:

@@ -1,4 +1,4 @@
-"""Asks people: whether an exact call may be made, and for facts that only they know."""
+"""Asks people: for approval of an exact call, and for facts that only they know."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Oversight
 
 STOP = "stop"
-EXPIRY = "expiry"  # who says no where nobody has said yes in time
+EXPIRY = "expiry"  # the name under which an expired question is refused
 _log = logging.getLogger(__name__)
 
 
 class Parked(Exception):
-    """A move waits for a person whom nobody can reach now."""
+    """A move waits for a person who cannot be reached now."""
 
 
 def _any(_: Answer) -> bool:
@@ -43,7 +43,7 @@ def _any(_: Answer) -> bool:
 
 
 class People:
-    """The people one run can ask."""
+    """The people that one run can ask."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class People:
         self._reach = surroundings.reach
         self._look_s = surroundings.look_s
         self._oversight = oversight
-        self._posted: set[tuple[str, int]] = set()  # questions, with approvers who have said what did not settle them
+        self._posted: set[tuple[str, int]] = set()  # question and approver whose answer did not settle it
         self._aside = aside
 
     def stop_asked(self) -> str:
-        """Who asked the run to stop, or nothing."""
+        """Return who asked the run to stop; empty if nobody did."""
         if not self._state.stop:
             for answer in self._journal.inbox(self._recorder.claim.run):
                 if answer.id == STOP:
@@ -76,23 +76,23 @@ class People:
         return self._state.stop
 
     def check_stop(self) -> None:
-        """See that nobody asked the run to stop.
+        """Check that nobody has asked the run to stop.
 
         Raises:
-            Stopped: somebody did.
+            Stopped: somebody has.
         """
         by = self.stop_asked()
         if by:
             raise Stopped(f"stopped by {by}")
 
     def heard(self) -> int:
-        """How many answers lie in the inbox: more than before means that what is parked may go on."""
+        """Return the number of answers in the inbox: more than before means that parked moves may continue."""
         return len(self._journal.inbox(self._recorder.claim.run))
 
     async def approve(
         self, key: str, subject: SubjectKind, digest: str, title: str, detail: dict[str, Any]
     ) -> ev.ApprovalGiven:
-        """Ask whether exactly this may be done; gives the recorded answer.
+        """Ask whether exactly this may be done; return the recorded answer.
 
         Raises:
             Parked: nobody can be asked now; the question stays open.
@@ -136,12 +136,12 @@ class People:
         elif not answers:
             raise Parked
         event = await self._keep(key, answers)
-        if event.granted and self._clock.now() >= asked.expires:  # keeping it took until then
+        if event.granted and self._clock.now() >= asked.expires:  # it expired while being recorded
             event = await self._keep(key, _expired(question, answers, event))
         return event
 
     async def _keep(self, key: str, answers: list[Answer]) -> ev.ApprovalGiven:
-        """Have on disk what people said."""
+        """Record people's answers durably."""
         self._reach("approval.given:before")
         event = _given(key, answers)
         comment = _comments(answers)
@@ -159,7 +159,7 @@ class People:
         """
         progress = self._state.at(key)
         asked = progress.question
-        # The planner takes what it is told for the user's own word: where people have keys, a file alone is not that.
+        # The planner trusts this answer as the user's own: where people have keys, an unsigned file is not enough.
         approvers = self._oversight.approvers if any(self._oversight.approvers.values()) else {}
         if asked is None:
             what = question_asked(move)
@@ -198,12 +198,12 @@ class People:
         return answer_from(event, body, move)
 
     async def _put(self, question: Question, fits: Callable[[Answer], bool] = _any) -> list[Answer]:
-        """Look into the inbox, then ask whoever can be reached; gives the answers that settle it, or none.
+        """Look into the inbox, then ask whoever can be reached; return the answers that settle the question, or none.
 
-        An answer to something else, or from somebody who may not give it, counts for nothing.
+        An answer to something else, or from somebody not entitled to give it, is ignored.
 
         Raises:
-            Stopped: somebody has stopped the run: nobody is asked in vain, and it waits no more.
+            Stopped: somebody has stopped the run: it asks nobody and waits no more.
         """
         settling = self._lying(question, fits)
         if settling:
@@ -216,14 +216,14 @@ class People:
             return await self._ask_and_listen(turn, question, fits)
 
     def _lying(self, question: Question, fits: Callable[[Answer], bool], *said: Answer) -> list[Answer]:
-        """The answers that settle a question, of those in the inbox and what was said just now."""
+        """Return the answers that settle a question, from the inbox and those just given."""
         lying = [answer for answer in self._journal.inbox(question.run) if answer.id == question.id and fits(answer)]
         return decided_by(question, [*lying, *said])
 
     async def _ask_and_listen(
         self, turn: Sequence[int], question: Question, fits: Callable[[Answer], bool]
     ) -> list[Answer]:
-        """Ask approvers in turn, until what they say, or the inbox, settles the question.
+        """Ask approvers in turn until their answers, or the inbox, settle the question.
 
         Raises:
             Stopped: somebody has stopped the run.
@@ -256,7 +256,7 @@ class People:
     def _ask_next(
         self, coming: Iterator[int], asking: dict[asyncio.Future[Answer | None], int], question: Question
     ) -> asyncio.Future[Answer | None] | None:
-        """Begin to ask those who come next, up to the first that has to be waited for; gives that one, if any."""
+        """Start asking the next approvers, up to the first that must be waited for; return that one, if any."""
         for number in coming:
             approver = self._approvers[number]
             task = asyncio.ensure_future(self._reach_out(approver, question))
@@ -268,21 +268,21 @@ class People:
     async def _take(
         self, number: int, said: Answer | None, question: Question, fits: Callable[[Answer], bool]
     ) -> list[Answer]:
-        """Take in what an approver says; gives the answers that settle the question with it."""
+        """Take in an approver's answer; return the answers that now settle the question."""
         if said is None or not fits(said):
             return []
         if question.kind == "question" and (said.id, said.digest) == (question.id, question.digest):
-            return [said]  # whoever this process itself has reached needs no key
+            return [said]  # a person reached by this process itself needs no key
         if why_not(question, said):
             return []
         settling = self._lying(question, fits, said)
         if not settling:
             self._posted.add((question.id, number))
-            await self._journal.post(question.run, said)  # one of several that are needed
+            await self._journal.post(question.run, said)  # one of several answers needed
         return settling
 
     async def _reach_out(self, approver: Approver, question: Question) -> Answer | None:
-        """Ask one approver, until the question expires; one that fails has reached nobody."""
+        """Ask one approver until the question expires; one that fails has reached nobody."""
         left = question.expires - self._clock.now()
         try:
             async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)):
@@ -291,13 +291,13 @@ class People:
             if not is_from_within():
                 raise
             _log.warning("%s was cancelled from within", type(approver).__name__)
-        except Exception:  # noqa: BLE001 - whatever it is, nobody was reached
+        except Exception:  # noqa: BLE001 - whatever went wrong, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
 
 
 def _expired(question: Question, answers: list[Answer], given: ev.ApprovalGiven | None) -> list[Answer]:
-    """What holds once a question has expired: a no stays one, and a yes, taken in already or not, is one by nobody."""
+    """Return the answer once a question has expired: a no stands; anything else, even a yes, becomes a no."""
     if answers and not answers[0].granted:
         return answers
     approved = [answer.by for answer in answers] if given is None else [given.by, *given.beside]
@@ -326,12 +326,12 @@ def _comments(answers: list[Answer]) -> str:
 
 
 def question_asked(move: Ask) -> bytes:
-    """Canonical bytes of what a question asks."""
+    """Return the canonical bytes of what a question asks."""
     return recordable([move.question, [unwrap(value) for value in move.about], str(move.returns)])
 
 
 def answer_from(event: ev.QuestionAnswered, body: bytes, move: Ask) -> Reference[Any]:
-    """What the planner is sent for a recorded answer."""
+    """Return what the planner is sent for a recorded answer."""
     value = decode(body)["value"]
     if move.returns is not str:
         value = adapter(move.returns).validate_json(canonical(value))

@@ -1,7 +1,7 @@
-"""What may be done without a person where the reasoning cannot be read, or was never shown to carry the answers.
+"""Permissions: when a person must be asked because the reasoning cannot be read or was not shown to be faithful.
 
-The task says what is asked of whom: `oversight.unread` of reasoning that is `absent`, `oversight.monitorability` of
-what probes have measured. Neither makes anything milder.
+The task sets both: `oversight.unread` for reasoning that is `absent`, `oversight.monitorability` for what probes have
+measured. Neither ever makes a decision milder.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Oversight
 
 HOST = "host"
-"""The role under which the thoughts of a host, somebody else's agent, stand in the trace."""
+"""The role under which the trace records the thoughts of a host, another agent."""
 
 
 class Permissions:
-    """What the reasoning behind a run's effects is worth, held against what its task wants.
+    """Compares how trustworthy the reasoning behind a run's effects is with what its task demands.
 
     Args:
-        oversight: what the task wants.
-        state: what the run remembers.
-        steps: who thinks in it.
-        hosted: the thinking is done by somebody else's agent, which need not tell of it.
+        oversight: what the task demands.
+        state: the run's state.
+        steps: the run's steps and their backends.
+        hosted: another agent does the thinking, and need not report it.
 
     Attributes:
-        known: what probes found in other runs, as the run's first event has it.
+        known: probe results from other runs, as recorded in the run's first event.
     """
 
     def __init__(self, oversight: Oversight, state: RunState, steps: Steps, *, hosted: bool = False) -> None:
@@ -49,12 +49,12 @@ class Permissions:
     def tightened(
         self, spec: ActionSpec, decision: Decision, binding: Callable[[], Sequence[Verdict]]
     ) -> Verdict | None:
-        """What else stands against an effect that is about to be cleared; None where nothing does.
+        """Return a further objection to an effect that is about to be cleared, or None.
 
         Args:
             spec: the action.
-            decision: what monitors came to.
-            binding: gives those of their verdicts that bind.
+            decision: the monitors' decision.
+            binding: returns those of their verdicts that bind.
         """
         if spec.effect == "read":
             return None
@@ -83,13 +83,13 @@ class Permissions:
         return f"a monitorability of {wanted:g} is wanted, and what is sure is less: {whose}"
 
     def _shown(self) -> ReasoningVisibility | None:
-        """How much of the reasoning of those who thought can be read; None where nobody did, or told of it."""
+        """Return how much of the thinkers' reasoning can be read; None if nobody thought, or reported it."""
         if not self._state.thinkers:
             return None
         return self._steps.reasoning_of({(backend, model) for backend, model, _ in self._state.thinkers})
 
     def _unseen(self, spec: ActionSpec, binding: Callable[[], Sequence[Verdict]]) -> str:
-        """Why a person is to be asked since nobody can see what was thought."""
+        """Say why a person must be asked because the reasoning cannot be seen; empty if not."""
         ask, shown = self._unread.ask, self._shown()
         out_of_sight = shown is None and self._hosted and ask != "flagged"
         if ask == "never" or not (shown == "absent" or out_of_sight):

@@ -1,4 +1,4 @@
-"""Undoing what was done: offered when a later step fails, filled in from what was done, cleared like any action."""
+"""Undo: offered when a later step fails, filled in from what was done, and cleared like any action."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Undoing:
         self._state = state
 
     def filled_in(self, call: ActionCall) -> tuple[str, ActionCall]:
-        """A call that undoes another, with that one's arguments; and what is wrong with it."""
+        """Fill in the arguments of a call that undoes another; return what is wrong with it, and the call."""
         if UNDOES not in call.arguments:
             return "", call
         key = call.arguments[UNDOES]
@@ -49,7 +49,7 @@ class Undoing:
         )
 
     def offer(self, progress: Progress, call: ActionCall) -> dict[str, Any]:
-        """What the record of a failure says can be undone: all that its plan has done, the last first."""
+        """Return what the record of a failure offers to undo: all that its plan has done, the last first."""
         if call.compensates:
             return {"compensates": call.compensates}
         offered = [
@@ -61,7 +61,7 @@ class Undoing:
 
 
 def offer_in(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What a planner is told of it: as the end of a message, and as the error's data."""
+    """Return what a planner is told of the offer: the end of a message, and the error's data."""
     if "compensates" in content:
         of = content["compensates"]
         return f"; what was done at {of} is not undone", {"compensates": of}
