@@ -14,6 +14,7 @@ import ast
 import inspect
 import math
 import textwrap
+from tokenize import TokenError
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from weakref import WeakKeyDictionary
@@ -391,6 +392,7 @@ def unasked(planner: Callable[..., Any]) -> str:
 
     Such a call does nothing at all, and nothing else would tell of it. Code whose source is not at hand is passed over.
     """
+    planner = inspect.unwrap(planner)
     code = getattr(planner, "__code__", None)
     if code is None:
         return ""
@@ -413,7 +415,7 @@ def _unasked(planner: Callable[..., Any]) -> str:
         try:
             lines, first = inspect.getsourcelines(function)
             tree = ast.parse(textwrap.dedent("".join(lines)))
-        except (OSError, TypeError, SyntaxError):
+        except (OSError, TypeError, SyntaxError, TokenError):  # its file may have been changed since
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -432,6 +434,9 @@ def _unasked(planner: Callable[..., Any]) -> str:
 def _meant(said: ast.expr, within: Any) -> Any:
     """The generator function that a name, or a module's name and its own, stands for; None where it is none."""
     first, *rest = ast.unparse(said).split(".")
+    code = within.__code__
+    if first in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+        return None  # what it stands for is not known before it runs
     found = within.__globals__.get(first)
     for name in rest:
         found = getattr(found, name, None) if inspect.ismodule(found) else None

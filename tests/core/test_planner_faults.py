@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import re
+import runpy
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -219,6 +223,57 @@ def test_a_move_that_is_made_and_not_yielded_is_told_before_the_run_begins(world
         world.agent(planner)
     with pytest.raises(TaskError, match=r": scaffold.act\(...\) alone does nothing"):
         world.agent(forgetful)
+
+
+def traced(planner: Callable[[Task], Planning[Any]]) -> Callable[[Task], Planning[Any]]:
+    """A planner, said to be begun."""
+
+    @functools.wraps(planner)
+    def begun(task: Task) -> Planning[Any]:
+        return (yield from planner(task))
+
+    return begun
+
+
+def test_of_planners_with_one_decorator_each_is_looked_at_for_itself(world: World) -> None:
+    """What is wrong with one is no fault of the next."""
+
+    @traced
+    def bad(_: Task) -> Planning[str]:
+        note("x")
+        return (yield from think("solve", "x")).value
+
+    @traced
+    def good(_: Task) -> Planning[str]:
+        return (yield from think("solve", "x")).value
+
+    with pytest.raises(TaskError, match=r"_faults.py:\d+: note\(...\) alone does nothing"):
+        world.agent(bad)
+    world.agent(good)
+
+
+def test_a_name_of_the_planner_s_own_is_no_move(world: World) -> None:
+    """It stands for what the planner makes of it, whatever has that name elsewhere."""
+    noted: list[str] = []
+
+    def planner(_: Task) -> Planning[str]:
+        note = noted.append
+        note("begun")
+        return (yield from think("solve", "x")).value
+
+    world.agent(planner)
+
+
+@pytest.mark.parametrize("text", ["\n\n\n\nx = said(\n", "'''\n\n\n\n\n", "\n\n\n\n\0\n", "\n\n\n\n  x\n y"])
+def test_a_planner_whose_file_was_changed_since_is_taken_as_it_is(text: str, world: World, tmp_path: Path) -> None:
+    """As while it is edited: what its file says by now need not be Python."""
+    path = tmp_path / "edited.py"
+    path.write_text(
+        "from scaffold import think\n\n\n\ndef planner(_):\n    return (yield from think('solve', 'x')).value\n"
+    )
+    planner = runpy.run_path(str(path))["planner"]
+    path.write_text(text)
+    world.agent(planner)
 
 
 def test_a_kind_of_step_that_does_not_exist_is_named(world: World) -> None:
