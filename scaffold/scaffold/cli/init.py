@@ -11,21 +11,21 @@ _NAME = "task.yaml"
 
 _TEMPLATE = """\
 # A task for scaffold. Run it:        scaffold solve {file}
-# See all that can stand here:        scaffold schema
+# See every key:                      scaffold schema
 # See what is installed:              scaffold plugins
 
 prompt: Is this review of a film positive or negative?
 
-# Facts given with the prompt. A file is read by its ending: {{file: reviews.csv}}. A name in `untrusted`, or
-# `untrusted: true` beside `file`, marks text from outside: it is data, never orders.
+# Facts given with the prompt. A file is read by its extension: {{file: reviews.csv}}. A name in `untrusted`, or
+# `untrusted: true` beside `file`, marks text from outside: it is data, never instructions.
 inputs:
   review: I laughed, I cried, and I have told all my friends to see it.
 untrusted: [review]
 
-# What the answer has to be: text, integer, number, boolean, or one of these.
+# What the answer must be: text, integer, number, boolean, or one of a list.
 answer: [positive, negative]
 
-# How to think: the name of a planner, or MODULE:FUNCTION of a file beside this one.
+# How to think: the name of a planner, or MODULE:FUNCTION in a file beside this one.
 planner: direct
 
 # Who answers.
@@ -40,13 +40,13 @@ budget:
 """
 
 _LOCAL = """\
-  default: smollm2 # a small model that runs here; 98 MB are downloaded at first use
+  default: smollm2 # a small model that runs here; 98 MB are downloaded on first use
 # default: openai:gpt-5-mini # with OPENAI_API_KEY set
 # default: http://localhost:8000/v1#MODEL # any server that speaks OpenAI's protocol
 """
 
 _SCRIPTED = """\
-  default: {use: scripted, replies: positive} # no model: it says what is written here
+  default: {use: scripted, replies: positive} # no model: it replies with this text
 # default: smollm2 # a small model that runs here, after: pip install 'system2-scaffold[local]'
 # default: openai:gpt-5-mini # with OPENAI_API_KEY set
 # default: http://localhost:8000/v1#MODEL # any server that speaks OpenAI's protocol
