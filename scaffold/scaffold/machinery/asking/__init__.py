@@ -1,1 +1,1 @@
-"""Asking one step: rendered, drawn, read, voted on."""
+"""Asking one step: its prompt is rendered, its samples are drawn, read and voted on."""

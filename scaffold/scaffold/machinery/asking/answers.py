@@ -1,4 +1,4 @@
-"""Reads a sample's text as a value of the type that was wanted; what does not fit is refused, never repaired."""
+"""Parses a sample's text as a value of the wanted type; text that does not fit is refused, never repaired."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})([eE][+-]?\d{1,
 
 
 def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
-    """Give the value that a text states; the planner is sent just what `recorded` gives back of it.
+    """Parse the value that a text states; the planner is sent what is decoded from `recorded` of it.
 
     Raises:
-        ValueError: it states none; the message says what is wrong in a few words.
+        ValueError: there is none; the message says briefly what is wrong.
     """
     stripped = text.strip()
     if choices and stripped not in choices:
@@ -42,7 +42,7 @@ def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
 
 
 def recorded(returns: Any, value: Any) -> bytes:
-    """Canonical bytes of a value that was read, from which its type reads it again."""
+    """Return the canonical bytes of a parsed value, from which its type can read it again."""
     if returns is str or _reader(returns) is not None:
         return canonical(value)
     return recordable(
@@ -96,7 +96,7 @@ class _Choice:
 
 @lru_cache(maxsize=256)
 def object_schema(returns: Any) -> dict[str, Any] | None:
-    """JSON Schema to constrain decoding with, where the answer is a JSON object; else None."""
+    """Return the JSON Schema for constrained decoding if the answer is a JSON object, else None."""
     if returns in {str, int, float, bool}:
         return None
     schema = schema_of(returns)
@@ -105,7 +105,7 @@ def object_schema(returns: Any) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=256)
 def choices_of(returns: Any) -> tuple[str, ...]:
-    """The only texts that a value of this type may be written as; empty when there are too many."""
+    """Return the only texts in which a value of this type may be written; empty if there are too many."""
     if returns is bool:
         return ("true", "false")
     if get_origin(returns) is Literal:

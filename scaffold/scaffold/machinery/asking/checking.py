@@ -1,4 +1,4 @@
-"""Has checks read one sample's value: what any of them flags, or fails to check, does not count."""
+"""Applies checks to one sample's value: it does not count if a check rejects it or fails."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FAILED = "check failed: "
 
 
 async def flagged(checks: Sequence[Check], value: Any) -> str:
-    """Say why a value is not acceptable; empty when every check accepts it.
+    """Say why a value is not acceptable; empty if every check accepts it.
 
     Raises:
-        PlannerStuck: one of them held everything up when the run's time was over.
+        PlannerStuck: a check blocked the event loop when the run's time was over.
     """
     for check in checks:
         try:
@@ -39,7 +39,7 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
             raise PlannerStuck(
                 f"the check {_name_of(check)} did not give back control before the run's time was over"
             ) from None
-        except Exception as error:  # noqa: BLE001 - a critic that fails has not accepted
+        except Exception as error:  # noqa: BLE001 - a check that fails has not accepted
             return clean(f"{FAILED}{type(error).__name__}: {error}")
         if isinstance(said, str) and said:
             return clean(said)
@@ -49,7 +49,7 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
 
 
 def _called(check: Check, value: Any) -> Any:
-    """What a check says, which holds everything up meanwhile: whoever watches the run's time is told."""
+    """Call a check in the event loop, which it blocks meanwhile; the watchdog counts its turn."""
     checks = checks_of_this_run.get()
     if checks is None:
         return check(value)
@@ -67,7 +67,7 @@ def _name_of(check: Any) -> str:
 
 
 async def _beside(check: Any, value: Any, timeout_s: float) -> Any:
-    """What a check says that has a time limit of its own: the run goes on meanwhile."""
+    """Call a check that has its own timeout, without blocking the run."""
     from scaffold.critics.calling import in_time
 
     return await in_time(check, value, timeout_s, _name_of(check))

@@ -1,4 +1,4 @@
-"""Draws the samples of one step: reads them while they are generated, counts them in order, stops what is decided."""
+"""Draws the samples of one step: reads them as they are generated, counts them in order, stops what is not needed."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ NOT_COUNTED = "not counted: the samples before it decided"
 
 
 class Asking(msgspec.Struct, eq=False):
-    """One step while it is asked: what it draws from, and what it has drawn so far.
+    """One step being asked: its sources, and what was drawn so far.
 
     Attributes:
         sources: where its samples come from; the first is what the step itself says.
-        samples: what was drawn and counted, or not needed any more, by index.
-        votes: what counted samples say, in their order; None for what was discarded.
-        values: for each of the votes, the value as it is recorded.
-        places: for each of the votes, its sample's index.
-        judged: texts that were read and checked: their values as they are recorded, and why they do not count.
+        samples: samples that were counted or are no longer needed, by index.
+        votes: the votes of counted samples, in order; None for a discarded one.
+        values: for each vote, its value as recorded.
+        places: for each vote, its sample's index.
+        judged: results by text already parsed and checked: the recorded value, and why it does not count.
         running: samples under way, by index.
-        decision: what the policy said last.
+        decision: the policy's latest decision.
         decided: the policy needs nothing more of what is under way.
-        counting: samples that have ended are being counted.
+        counting: finished samples are being counted.
     """
 
     key: str
@@ -75,7 +75,7 @@ class Asking(msgspec.Struct, eq=False):
     counting: bool = False
 
     def spent(self) -> Usage:
-        """What all its samples have cost."""
+        """Return the cost of all its samples."""
         total = self.sources[0].spent
         if len(self.sources) == 1:
             return total
@@ -84,13 +84,13 @@ class Asking(msgspec.Struct, eq=False):
         return total
 
     def samples_of(self, source: Source) -> Sequence[Sample]:
-        """Those of its samples that one source has given."""
+        """Return its samples from one source."""
         if len(self.sources) == 1:
             return self.samples
         return [sample for sample in self.samples if sample.way == source.number]
 
     def calls_for(self, draw: Draw) -> list[Call]:
-        """Who is asked for which of the next samples: all of one source in one request, where its backend can."""
+        """Return the requests for the next samples: one per source, if its backend can give several in one."""
         if not draw.ways and draw.n == 1:
             source = self.sources[0]
             return [Call(source, (self.drawn,), [Partial(source)])]
@@ -113,7 +113,7 @@ class Asking(msgspec.Struct, eq=False):
         return calls
 
     def charge_uncharged(self) -> None:
-        """Charge at its worst what broke off, was stopped or told nothing: what it has cost is not known."""
+        """Charge the worst case for requests that broke off, were stopped or told no usage: their cost is unknown."""
         for call in self.calls:
             if call.begun and not call.charged:
                 call.source.charge_worst(len(call.indexes))
@@ -125,8 +125,8 @@ class Call(msgspec.Struct, eq=False):
 
     Attributes:
         begun: its backend has been asked.
-        charged: what it costs was told, or taken at its worst.
-        stopped: its samples are not needed any more.
+        charged: its cost was reported, or charged at the worst case.
+        stopped: its samples are no longer needed.
         cancelled: its task was cancelled for that.
     """
 
@@ -145,7 +145,7 @@ class Call(msgspec.Struct, eq=False):
         return all(partial.over for partial in self.partials)
 
     def stop(self) -> None:
-        """End it: nobody needs its samples any more. What has not begun never will."""
+        """End it, since nobody needs its samples any more. If it has not begun, it never will."""
         self.stopped = True
         if self.begun and self.task is not None and self.task is not asyncio.current_task():
             self.cancelled = self.task.cancel()
@@ -156,7 +156,7 @@ def _call(source: Source, indexes: Sequence[int]) -> Call:
 
 
 def worst_of(calls: Sequence[Call]) -> tuple[int, float]:
-    """Most tokens and dollars that several requests can cost."""
+    """Return the most tokens and dollars that several requests can cost."""
     if len(calls) == 1:
         return calls[0].source.worst(len(calls[0].indexes))
     each = [call.source.worst(len(call.indexes)) for call in calls]
@@ -172,7 +172,7 @@ async def draw(asking: Asking, calls: list[Call], n: int) -> None:
     asking.calls = calls
     asking.decided = False
     asking.drawn += n
-    if n == 1:  # most steps: nothing to stop early, nothing to wait for beside it
+    if n == 1:  # most steps: nothing to stop early, nothing concurrent
         call = calls[0]
         asking.running = {call.indexes[0]: call.partials[0]}
         call.begun = True
@@ -239,7 +239,7 @@ async def _stream(asking: Asking, call: Call) -> None:
 
 
 def _checked(stream: Any) -> AsyncGenerator[Delta]:
-    """What a backend gave as its stream, if it is one."""
+    """Return a backend's stream, if it is one."""
     if hasattr(stream, "aclose"):
         return stream  # type: ignore[no-any-return]  # just looked at
     if iscoroutine(stream):
@@ -248,7 +248,7 @@ def _checked(stream: Any) -> AsyncGenerator[Delta]:
 
 
 def _meant(sent: Any, partials: Sequence[Partial]) -> Partial:
-    """The sample that a piece belongs to."""
+    """Return the sample that a piece belongs to."""
     if not isinstance(sent, Delta):
         raise TypeError(f"a {type(sent).__name__} was sent, no Delta")
     if not 0 <= sent.index < len(partials):
@@ -284,9 +284,9 @@ async def _read(asking: Asking, call: Call, stream: AsyncIterator[Delta]) -> Non
 
 
 async def _count_what_is_over(asking: Asking) -> None:
-    """Count samples that have ended, in the order of their index, until they decide; then stop the others.
+    """Count finished samples in the order of their index until they decide; then stop the others.
 
-    A check may take its time. Meanwhile other streams end samples, which whoever counts already counts too.
+    A check may take time. Samples that other streams finish meanwhile are counted by the call already counting.
     """
     if asking.counting:
         return
@@ -305,7 +305,7 @@ async def _count_what_is_over(asking: Asking) -> None:
 
 
 async def conclude(asking: Asking) -> None:
-    """Count what is left once all streams have ended; what comes after the decision stays without a vote."""
+    """Count what is left once all streams have ended; samples after the decision get no vote."""
     while asking.running:
         index = len(asking.samples)
         if asking.decided:
@@ -317,7 +317,7 @@ async def conclude(asking: Asking) -> None:
 
 
 async def _count(asking: Asking, partial: Partial) -> None:
-    """Turn the next sample into a vote if it is acceptable, and hear what the policy says to that."""
+    """Turn the next sample into a vote if it is acceptable, and ask the policy for its decision."""
     index, returns = len(asking.samples), asking.move.returns
     sample = partial.sample(index)
     if partial.source.number and sample.origin is None:
@@ -344,7 +344,7 @@ async def _count(asking: Asking, partial: Partial) -> None:
 
 
 def _broken_off(asking: Asking, sample: Sample) -> str:
-    """Why a sample does not count, whatever it says; nothing, where it may."""
+    """Say why a sample does not count, whatever its text; empty if it may."""
     problem = sample.flag or _ENDS.get(sample.finish, _ENDS["error"])
     if not problem and asking.readings:
         problem = _refused_by(asking.readings, sample.index)
@@ -354,7 +354,7 @@ def _broken_off(asking: Asking, sample: Sample) -> str:
 
 
 async def _judge(asking: Asking, text: str) -> tuple[bytes, str]:
-    """The value that a text states, as it is recorded, or why it does not count; what is alike is judged once."""
+    """Return the value a text states, as recorded, or why it does not count; equal texts are judged once."""
     move, flags = asking.move, asking.policy.flags
     try:
         value = read_answer(move.returns, text, move.options.choices)
@@ -376,7 +376,7 @@ def _without_confidence(curve: Curve | None, said: bytes, field: str) -> Vote:
 
 
 async def give_up(asking: Asking, reason: str) -> None:
-    """Keep what came before the backend refused to go on, and charge what it may have cost."""
+    """Keep what came before the backend failed, and charge what it may have cost."""
     for call in asking.calls:
         begun = sum(1 for partial in call.partials if partial.size)
         if begun and not call.charged:
@@ -389,22 +389,22 @@ async def give_up(asking: Asking, reason: str) -> None:
 
 
 def _cut_by(readings: Sequence[Reading | Watched], delta: Delta, index: int) -> str:
-    """Have all read a piece of a sample, so that each says what it finds; gives why the sample ends, or nothing."""
+    """Feed a piece of a sample to all readings, so that each records its finding; return why the sample ends, or ""."""
     if delta.index != index:
         delta = msgspec.structs.replace(delta, index=index)
     return _reason_in(readings, [reading.feed(delta) for reading in readings])
 
 
 def _refused_by(readings: Sequence[Reading | Watched], index: int) -> str:
-    """Have all who read a sample know that it is whole; gives why it does not count, or nothing."""
+    """Tell all readings that a sample is complete; return why it does not count, or ""."""
     return _reason_in(readings, [reading.close(index) for reading in readings])
 
 
 def _reason_in(readings: Sequence[Reading | Watched], said: Sequence[str]) -> str:
-    """Why a sample does not count, of what all who read it said; nothing, where it does.
+    """Return the first reason why a sample does not count; empty if it does.
 
     Raises:
-        Stopped: one of them halts the run.
+        Stopped: a monitor halts the run.
     """
     for reading in readings:
         if reading.halts is not None:
@@ -412,12 +412,12 @@ def _reason_in(readings: Sequence[Reading | Watched], said: Sequence[str]) -> st
     return next((reason for reason in said if reason), "")
 
 
-# What raises in these is not the backend whose samples they read and count.
+# Errors raised in these functions are not the backend's fault.
 _OTHERS = frozenset({_cut_by.__code__, _count_what_is_over.__code__})
 
 
 def _own_fault(error: Exception) -> BackendError | None:
-    """A backend's own fault, or that of what it sent, as an error that says so; None where it is none, or another's."""
+    """Return a backend's own fault as an error that says so; None if it is none, or somebody else's."""
     if isinstance(error, ScaffoldError):
         return None
     from pathlib import Path

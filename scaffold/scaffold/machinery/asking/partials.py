@@ -1,4 +1,4 @@
-"""One sample while it is generated, in which every text can be encoded, and where it comes from."""
+"""Samples while they are generated, cleaned so that all text can be encoded, and the sources they come from."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _NO_HALVES = ("", "")
 
-# What a plug-in sends beside texts is recorded as it came, so it has to be what a reader of the trace takes.
+# A plug-in's data besides text is recorded as sent, so it must be valid for readers of the trace.
 _usages = msgspec.json.Decoder(Usage)
 _blocks = msgspec.json.Decoder(ReasoningBlock)
 _origins = msgspec.json.Decoder(Origin)
 
 
 class Source(msgspec.Struct, eq=False):
-    """Where samples of a step come from: a backend, and what it is asked.
+    """A source of a step's samples: a backend, and the request it gets.
 
     Attributes:
-        number: 0 for what the step itself says, then the ways that its policy asked for, in their order.
+        number: 0 for what the step itself says, then the ways that its policy asked for, in order.
         spent: what its samples have cost.
-        curve: how the confidence that it states is corrected, where that is known.
+        curve: how the confidence it states is corrected, if that is known.
     """
 
     backend: Backend
@@ -40,10 +40,10 @@ class Source(msgspec.Struct, eq=False):
     curve: Curve | None = None
 
     def charge(self, usage: Usage) -> None:
-        """Take in a cost; dollars follow from the prices where they are not told.
+        """Add a cost; dollars follow from the prices if they are not reported.
 
         Raises:
-            BadResponse: it is no cost: a budget would be given back what it never had, or never end.
+            BadResponse: the cost is invalid: it would refund a budget, or be infinite.
             msgspec.ValidationError: it has counts that no trace can hold.
         """
         if not (usage.input >= 0 <= usage.output and (usage.usd is None or 0.0 <= usage.usd < math.inf)):
@@ -54,13 +54,13 @@ class Source(msgspec.Struct, eq=False):
         self.spent = self.spent + _usages.decode(msgspec.json.encode(usage))
 
     def charge_worst(self, n: int) -> None:
-        """Take in the most that n samples can cost, as if it had been told."""
+        """Charge the most that n samples can cost, as if it had been reported."""
         tokens, usd = self.worst(n)
         output = self.request.max_tokens * n
         self.charge(Usage(input=tokens - output, output=output, usd=usd))
 
     def worst(self, n: int) -> tuple[int, float]:
-        """Most tokens and dollars that n more samples can cost."""
+        """Return the most tokens and dollars that n more samples can cost."""
         prices = self.backend.profile.prices
         prompt, answer = self.request.most_tokens(shares_prompt=True)  # of one sample
         tokens_in, tokens_out = prompt * (1 if "n" in self.backend.profile.can else n), answer * n
@@ -87,7 +87,7 @@ class Partial(msgspec.Struct, eq=False):
         return self.finish is not None or bool(self.cut)
 
     def _whole(self, delta: Delta) -> Delta:
-        """The same so that it can be encoded: half a character waits for its other half."""
+        """Return a piece that can be encoded: a lone surrogate at its end waits for its other half."""
         last, block = delta.finish is not None, delta.block
         text, half = joined(self.halves[0], delta.text, last=last)
         reasoning, other = joined(self.halves[1], delta.reasoning, last=last)
@@ -98,11 +98,11 @@ class Partial(msgspec.Struct, eq=False):
         return msgspec.structs.replace(delta, text=text, reasoning=reasoning, block=block)
 
     def take(self, delta: Delta) -> Delta:
-        """Take the next piece in; gives it as it counts, in which every text can be encoded.
+        """Take in the next piece; return it as it counts, with all text encodable.
 
         Raises:
             BadResponse: its sample had ended.
-            TypeError: what should be text, or a figure, is none.
+            TypeError: a text or figure has the wrong type.
             msgspec.ValidationError: it has a block or an origin that no trace can hold.
         """
         plain = str.isascii(delta.text) and str.isascii(delta.reasoning) and delta.block is None
@@ -144,10 +144,10 @@ class Partial(msgspec.Struct, eq=False):
 
 
 def _shortened(figure: float) -> float:
-    """A figure to six significant digits: more of them say nothing about a model, and a trace holds many."""
+    """Round a figure to six significant digits: more say nothing about a model, and a trace holds many."""
     return float(f"{figure:.6g}")
 
 
 def _figures(signals: dict[str, float]) -> dict[str, float]:
-    """Signals as they are recorded: what is no number cannot be, and would be no figure to whoever reads it."""
+    """Return signals as recorded: rounded, without infinities and NaN, which JSON cannot hold."""
     return {name: _shortened(figure) for name, figure in signals.items() if math.isfinite(figure)}

@@ -1,16 +1,16 @@
-"""Turns a step into messages, from named templates that users can replace.
+"""Renders a step's prompt from named templates that users can replace.
 
-A template is a text file `NAME.md` whose sections `[system]`, `[user]` and `[assistant]` become messages; a last
-`[assistant]` section is text that the model goes on from. In it stand
+A template is a text file `NAME.md` whose sections `[system]`, `[user]` and `[assistant]` become messages; a final
+`[assistant]` section is text that the model continues. It may use these placeholders:
 
     $instruction   what the planner asks for, in its own words
     $inputs        all inputs, one below the other
-    $wanted        what form the answer must have
-    $NAME          one field, when the only input is a mapping with that key
+    $wanted        the form the answer must have
+    $NAME          one field, if the only input is a mapping with that key
 
-Text that is tainted is always set between marks that carry a code its author could not know, and the prompt says
-that what stands between them is data. What models are taught to read as the end of a turn is broken up in it, since no
-mark would hold that. Numbers, truth values and nothing carry no instructions and stay bare.
+Tainted text is always put between markers with a code its author could not know, and the prompt says that it is data.
+Sequences that models are trained to read as the end of a turn are broken up in it, since no marker would contain them.
+Numbers, booleans and null carry no instructions and are left bare.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 _SECTION = re.compile(r"^\[(system|user|assistant)\][ \t]*\n?", re.MULTILINE)
 _PLACE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})")
 _KINDS: tuple[str, ...] = get_args(StepKind)
-_OF_STEP = ("instruction", "wanted")  # what a template is told that a step's inputs have no part in
+_OF_STEP = ("instruction", "wanted")  # placeholders that do not depend on a step's inputs
 _READY = 256  # templates
-# Control tokens of chat templates: ChatML's and its like (Qwen, Llama 3, Phi, DeepSeek), SentencePiece's, Gemma's,
-# Mistral's. A tokenizer takes them for such wherever they stand; a letter that is not seen in one leaves it text.
+# Control tokens of chat templates: ChatML and similar (Qwen, Llama 3, Phi, DeepSeek), SentencePiece, Gemma, Mistral.
+# A tokenizer recognises them anywhere; an invisible character inside keeps them plain text.
 _ENDS_TURNS = re.compile(
     r"<(?=[|\uff5c][^<>\s]{1,60}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|(?:start|end)_of_[a-z]{1,20})>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|THINK|ARGS)\])"
@@ -71,13 +71,13 @@ class Template:
         self.sections = [_section(role, body.strip("\n")) for role, body in sections]
 
     def given(self, values: dict[str, str]) -> Template:
-        """The same where some values are put in their places already, however often the others are."""
+        """Return the template with some placeholders already filled in, for repeated use."""
         known = copy(self)
         known.sections = [_given(section, values) for section in self.sections]
         return known
 
     def fill(self, values: dict[str, str]) -> tuple[Message, ...]:
-        """Put values in their places; what stands in a value is never read as a place."""
+        """Fill in the placeholders; placeholders inside a value are never expanded."""
         messages = []
         for section in self.sections:
             if section.fixed is not None:
@@ -101,9 +101,9 @@ class _Section(msgspec.Struct, frozen=True):
     """One message of a template.
 
     Attributes:
-        opening: text before the first place.
-        places: for each place its name, the text after it, and that text where the value is empty.
-        fixed: the message, where it has no places.
+        opening: text before the first placeholder.
+        places: for each placeholder its name, the text after it, and that text if the value is empty.
+        fixed: the message, if there are no placeholders.
     """
 
     role: Role
@@ -114,7 +114,7 @@ class _Section(msgspec.Struct, frozen=True):
 
 def _section(role: Role, body: str) -> _Section:
     opening, *parts = _parts(body)
-    # A paragraph that turns out empty takes no room.
+    # An empty value leaves no empty paragraph.
     places = [(name, after, after.removeprefix("\n\n")) for name, after in zip(parts[::2], parts[1::2], strict=True)]
     return _made_of(role, opening, places)
 
@@ -142,7 +142,7 @@ def _made_of(role: Role, opening: str, places: Sequence[tuple[str, str, str]]) -
 
 
 def _parts(body: str) -> list[str]:
-    """Literals and the names of places in turn."""
+    """Split into literals and placeholder names, in turn."""
     parts, literal, end = [], "", 0
     for match in _PLACE.finditer(body):
         literal += body[end : match.start()]
@@ -166,10 +166,10 @@ class Templates:
         self._ready = lru_cache(maxsize=_READY)(self._made_ready)
 
     def get(self, name: str) -> Template:
-        """Give a template by name.
+        """Return a template by name.
 
         Raises:
-            TaskError: there is none, or it is not as templates are.
+            TaskError: it does not exist, or is malformed.
         """
         template = self._parsed.get(name)
         if template is None:
@@ -190,7 +190,7 @@ class Templates:
     def _made_ready(
         self, prompt: str, kind: StepKind, instruction: str, returns: Any, choices: tuple[str, ...]
     ) -> Template:
-        """The template that a step names, or that of its kind, with all that does not depend on its inputs.
+        """Return a step's template, by name or kind, with everything filled in that does not depend on its inputs.
 
         A kind without a template of its own uses `step`.
 
@@ -212,12 +212,12 @@ class Templates:
         return None if self._folder is None else _read(self._folder / f"{name}.md")
 
     def render(self, move: Think, provenance: Sequence[Provenance], secret: str) -> tuple[Message, ...]:
-        """Give the messages of a step.
+        """Return the messages of a step.
 
         Args:
             move: the step.
             provenance: of each of its inputs.
-            secret: from which the marks' code is made; not known to whoever wrote tainted text.
+            secret: source of the markers' code; not known to authors of tainted text.
         """
         code, texts, inputs = "", [], move.inputs
         for value, each in zip(inputs, provenance, strict=True):
@@ -228,14 +228,14 @@ class Templates:
         if len(inputs) == 1:
             only = unwrap(inputs[0])
             if isinstance(only, dict):
-                values = _fields(only, code if provenance[0].tainted else "") | values  # ours win
+                values = _fields(only, code if provenance[0].tainted else "") | values  # reserved names win
         template = self._ready(move.prompt, move.kind, move.instruction, move.returns, move.options.choices)
         messages = template.fill(values)
         return _with_note(messages, code) if code else messages
 
 
 def _code(secret: str, text: str) -> str:
-    """Eight hex digits that do not occur in a text and that nobody without the secret can tell."""
+    """Return eight hex digits that do not occur in a text and cannot be guessed without the secret."""
     code = hashlib.sha256(secret.encode()).hexdigest()[:8]
     return code if code not in text else _code(secret + code, text)
 
@@ -245,7 +245,7 @@ def _fields(value: dict[Any, Any], code: str) -> dict[str, str]:
 
 
 def _with_note(messages: tuple[Message, ...], code: str) -> tuple[Message, ...]:
-    """The same with a word on what its marks mean, where any of them stands in it."""
+    """Add a note on what the markers mean, if any message contains them."""
     if not any(f"<data {code}>" in message.content for message in messages):
         return messages
     first, note = messages[0], _DATA_NOTE.format(code=code)
@@ -255,9 +255,9 @@ def _with_note(messages: tuple[Message, ...], code: str) -> tuple[Message, ...]:
 
 
 def _read(path: Path) -> str | None:
-    """A template's text; None where there is no such file, which is only said where one may look."""
+    """Return a template's text; None if the file does not exist."""
     try:
-        return path.read_text(encoding="utf-8-sig")  # editors may begin it with a mark
+        return path.read_text(encoding="utf-8-sig")  # editors may write a byte order mark
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError as error:
@@ -288,7 +288,7 @@ def _shown(value: Any, code: str) -> str:
 
 
 def _between(text: str, code: str) -> str:
-    """Text from outside between its marks, in which no model reads the end of a turn."""
+    """Put untrusted text between markers, with end-of-turn tokens broken up."""
     text = _ENDS_TURNS.sub(lambda found: found[0] + _UNSEEN, text)
     return f"<data {code}>\n{text}\n</data {code}>"
 

@@ -1,4 +1,4 @@
-"""What a person sees of a model's words while a run goes on: as they are generated, or once oversight let them out.
+"""Shows a model's output to a person during a run: as it is generated, or once oversight has released it.
 
 The planner never sees pieces: it is sent whole Thoughts, whatever a person watches.
 """
@@ -22,7 +22,7 @@ Words = Literal["live", "cleared"]
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of a model's words, for a person to see.
+    """A piece of a model's output, for a person to see.
 
     Attributes:
         run: the run.
@@ -31,8 +31,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
         sample: which of its samples.
         reasoning: more of the readable reasoning.
         text: more of the answer.
-        over: there is no more of this sample.
-        withdrawn: why what was shown of it does not count; empty when it does, so far.
+        over: this sample is complete.
+        withdrawn: why what was shown of it does not count; empty if it does so far.
     """
 
     run: str
@@ -50,8 +50,8 @@ class Showing:
 
     Args:
         run: the run's id.
-        words: `live` shows each piece as soon as the monitors of streams have read it; `cleared` shows a step whole,
-            once every review has let it pass.
+        words: `live` shows each piece once stream monitors have read it; `cleared` shows a step whole, once every
+            review has passed it.
         show: called with each piece. If it raises, nothing more is shown, and the run goes on.
     """
 
@@ -61,22 +61,22 @@ class Showing:
         self._live = words == "live"
 
     def watch(self, key: str, step: str, readings: Sequence[Reading]) -> Sequence[Reading | Watched]:
-        """What is to read the samples of a step, so that they are shown as they come, if they are."""
+        """Return the readings of a step's samples, wrapped to show the samples if they are shown live."""
         return (Watched(self, key, step, readings),) if self._live else readings
 
     def cleared(self, key: str, step: str, thought: Thought[object], sample: int) -> None:
-        """A step's thought may be read by anybody."""
+        """Show a step's thought, once it is released."""
         if not self._live:
             said = {"reasoning": thought.reasoning, "text": thought.text}
             self.show(Piece(run=self._run, key=key, step=step, sample=sample, over=True, **said))
 
     def withdrawn(self, key: str, step: str, why: str, sample: int) -> None:
-        """A step's thought is withheld, or drawn again."""
+        """Show that a step's thought is withheld, or drawn again."""
         if self._live:
             self.show(Piece(run=self._run, key=key, step=step, sample=sample, over=True, withdrawn=why))
 
     def piece(self, key: str, step: str, delta: Delta, withdrawn: str) -> None:
-        """One more delta that monitors have read; of one that ends its sample, nothing is shown but that it does."""
+        """Show one delta that monitors have read; for one that gets its sample cut off, show only that."""
         over = delta.finish is not None or bool(withdrawn)
         if withdrawn:
             said = {}
@@ -92,7 +92,7 @@ class Showing:
             return
         try:
             self._show(piece)
-        except Exception as error:  # noqa: BLE001 - who looks on must not end what they look at
+        except Exception as error:  # noqa: BLE001 - a viewer's fault must not end the run
             self._show = None
             warnings.warn(f"what shows a run's words failed, and shows no more: {error!r}", stacklevel=2)
 
@@ -108,18 +108,18 @@ class Watched:
 
     @property
     def halts(self) -> Verdict | None:
-        """The verdict that ends the run, if one was said."""
+        """The verdict that ends the run, if there is one."""
         return next((reading.halts for reading in self._readings if reading.halts is not None), None)
 
     def feed(self, delta: Delta) -> str:
-        """Have a piece read by all, and show it."""
+        """Feed a piece to all readings, and show it."""
         said = [reading.feed(delta) for reading in self._readings]
         why = next((reason for reason in said if reason), "")
         self._showing.piece(self._key, self._step, delta, why)
         return why
 
     def close(self, sample: int) -> str:
-        """Say that a sample is whole."""
+        """Tell all readings that a sample is complete."""
         said = [reading.close(sample) for reading in self._readings]
         why = next((reason for reason in said if reason), "")
         if why:

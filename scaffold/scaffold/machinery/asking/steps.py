@@ -1,4 +1,4 @@
-"""Asks one step: renders it, reserves its cost, draws samples, lets them vote, writes down what came of it."""
+"""Asks one step: renders the prompt, reserves its cost, draws samples, takes the vote, records the result."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.sampling import Sampling
 
 _SEEDS = 1 << 31
-_SEEDS_APART = 104_729  # further than the samples of one step go
+_SEEDS_APART = 104_729  # more than the samples of one step
 
 
 _schemas: dict[Any, msgspec.Raw] = {str: msgspec.Raw(b'"text"')}
 
 
 def _for_unread(unread: Unread, move: Think, policy: Sampling) -> tuple[Think, Sampling]:
-    """A step as it is asked where its reasoning cannot be read: smaller, and by more votes."""
+    """Return a step and policy adapted to unreadable reasoning: smaller, with more votes."""
     if unread.step_tokens is not None and move.options.max_tokens > unread.step_tokens:
         move = msgspec.structs.replace(
             move, options=msgspec.structs.replace(move.options, max_tokens=unread.step_tokens)
         )
-    countable = move.returns is not str or move.options.choices  # free text hardly ever comes out alike twice
+    countable = move.returns is not str or move.options.choices  # free texts are hardly ever equal
     if unread.votes > 1 and countable and move.sampling is None:
         policy = voted(policy, unread.votes)
     return move, policy
 
 
 def asked(move: Think) -> bytes:
-    """Canonical bytes of what a step asks: the same on every replay, whoever answers."""
+    """Return the canonical bytes of what a step asks: the same on every replay, whoever answers."""
     schema = _schemas.get(move.returns)
     if schema is None:
         schema = _schemas[move.returns] = msgspec.Raw(canonical(schema_of(move.returns)))
@@ -84,7 +84,7 @@ def asked(move: Think) -> bytes:
 
 
 def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[Any] | MoveError:
-    """What the planner is sent for a recorded step: live and on replay made from the record alone."""
+    """Return what the planner is sent for a recorded step: made from the record alone, live as on replay."""
     content = _recorded.decode(body)
     if not event.ok:
         said = content.error
@@ -115,7 +115,7 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
 def _candidates(
     event: ev.StepAnswered, content: _Recorded, move: Think, provenance: Provenance
 ) -> tuple[Thought[Any], ...]:
-    """All accepted samples of a step, as thoughts."""
+    """Return all accepted samples of a step, as thoughts."""
     accepted = [sample for sample in content.samples if not sample.flag]
     return tuple(
         Thought(
@@ -126,23 +126,23 @@ def _candidates(
             reasoning=sample.reasoning,
             shown=event.reasoning,
         )
-        for sample in accepted[: event.votes]  # not what was drawn beyond them for measuring
+        for sample in accepted[: event.votes]  # without those drawn only for measuring
     )
 
 
 def signals_in(body: bytes, winner: int) -> dict[str, float]:
-    """Figures about the model's inner state over the sample that won, from a recorded step's content."""
+    """Return the model's inner-state figures for the winning sample, from a recorded step's content."""
     return _signalled.decode(body).samples[winner].signals
 
 
 def _value_in(sample: _Said, move: Think) -> Any:
-    """The value of an accepted sample, as it would be sent if it had won."""
+    """Return the value of an accepted sample, as it would be sent if it had won."""
     raw = recorded(move.returns, read_answer(move.returns, sample.text, move.options.choices))
     return decode(raw) if move.returns is str else adapter(move.returns).validate_json(raw)
 
 
 class _Said(msgspec.Struct, gc=False):
-    """What a planner is sent of a sample."""
+    """The part of a sample that a planner is sent."""
 
     text: str
     reasoning: str = ""
@@ -164,13 +164,13 @@ _signalled = msgspec.json.Decoder(_Signalled)
 
 
 class Steps:
-    """Asks steps of one run.
+    """Asks the steps of one run.
 
     Attributes:
-        seed: what the seeds of its samples follow from.
-        oversample: how many samples of each step are drawn at least, for measuring how they agree.
+        seed: source of its samples' seeds.
+        oversample: minimum number of samples per step, for measuring how they agree.
         curves: how stated confidence is corrected, by backend, model and kind of step.
-        unread: what steps draw whose reasoning is absent; None where that is nothing.
+        unread: extra caution for steps whose reasoning is absent; None if there is none.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Steps:
         sampling: Sampling | None = None,
     ) -> None:
         self.seed = seed or run
-        self._secret = str(surroundings.random.getrandbits(128))  # actions know the run and its keys: those are none
+        self._secret = str(surroundings.random.getrandbits(128))  # actions know the run's id and keys
         self._backends = backends
         self._templates = templates
         self._recorder = recorder
@@ -205,14 +205,14 @@ class Steps:
         return role in self._backends or "default" in self._backends
 
     def backend(self, role: str) -> Backend:
-        """The backend of a role; roles that are not mapped are answered by the default one."""
+        """Return the backend of a role; roles that are not mapped use the default one."""
         backend = self._backends.get(role) or self._backends.get("default")
         if backend is None:
             raise Unavailable(f"no backend for the role {role!r}: name one under `backends:`, at least `default`")
         return backend
 
     def reasoning(self) -> ReasoningVisibility:
-        """How much of the reasoning of the least readable backend can be read, as far as its replies have shown."""
+        """Return how much reasoning the least readable backend shows, as far as its replies have shown."""
         known, corrections = self._least
         if corrections != self._state.corrections:
             seen = self._state.visibility
@@ -222,13 +222,13 @@ class Steps:
         return known
 
     def reasoning_of(self, thinkers: Iterable[tuple[str, str]]) -> ReasoningVisibility:
-        """How much of the reasoning of the least readable of some backends can be read, by backend and model."""
+        """Return how much reasoning the least readable of some backends shows, given by backend and model."""
         profiles = [backend.profile for backend in self._backends.values()]
         known = {(profile.backend, profile.model): profile.reasoning for profile in profiles} | self._state.visibility
         return least(known.get(each, "absent") for each in thinkers)
 
     def visibility(self, role: str) -> ReasoningVisibility:
-        """How much of the reasoning of one role's backend can be read, as far as its replies have shown."""
+        """Return how much reasoning one role's backend shows, as far as its replies have shown."""
         profile = self.backend(role).profile
         return self._state.visibility.get((profile.backend, profile.model), profile.reasoning)
 
@@ -243,21 +243,21 @@ class Steps:
         readings: Sequence[Reading | Watched] = (),
         conclude: Callable[[], None] | None = None,
     ) -> tuple[ev.StepAnswered, bytes]:
-        """Ask a step, and give the event that says how it ended, with its content.
+        """Ask a step; return the event that records how it ended, with its content.
 
         Args:
-            key: where it stands.
+            key: its key.
             move: what is asked.
             history: what a bare input depends on.
-            ledger: whose budget it is.
-            final: no review decides whether the planner may have it.
-            readings: what reads its samples while they are generated.
-            conclude: called as soon as its end is written down, whatever that is.
+            ledger: whose budget pays.
+            final: no review decides whether the planner gets it.
+            readings: readers of its samples while they are generated.
+            conclude: called as soon as its end is recorded, whatever that is.
 
         Raises:
             BudgetSpent: there is no room for it.
             Unavailable: its backend is gone.
-            Stopped: what reads its samples halts the run.
+            Stopped: a reader of its samples halts the run.
         """
         policy = move.sampling or self._sampling
         if self.unread is not None and ledger == "model" and self.visibility(move.to) == "absent":
@@ -309,9 +309,10 @@ class Steps:
         return event, body
 
     def _correct(self, asking: Asking) -> ReasoningVisibility | Literal[""]:
-        """Write down what the replies have shown of the reasoning, where it is not what was believed.
+        """Record what the replies have shown of the reasoning, if that is not what was assumed.
 
-        Gives how much of this step's reasoning can be read; "" where there is no sign of any.
+        Returns:
+            How much of this step's reasoning can be read; "" if there was no sign of any.
         """
         step: list[ReasoningVisibility] = []
         for source in asking.sources:
@@ -321,12 +322,12 @@ class Steps:
         return least(step) if step else ""
 
     def _correct_one(self, key: str, source: Source, samples: Sequence[Sample]) -> ReasoningVisibility | Literal[""]:
-        """The same for what one source has given."""
+        """Do the same for the samples of one source."""
         profile, shown = source.backend.profile, shown_by(samples, source.spent)
         before = self._state.visibility.get((profile.backend, profile.model))
         if shown is not None:
             now, believed = corrected(profile, before, shown), before or profile.reasoning
-            # A guess that proves right is written down too: from then on it is known, and cannot turn out better.
+            # A guess that proves right is recorded too: from then on it is known, and cannot turn out better.
             settles = before is None and "reasoning" in profile.guessed
             if now != believed or settles:
                 self._recorder.record(
@@ -341,7 +342,7 @@ class Steps:
         return self.curves.get((profile.backend, profile.model, move.kind))
 
     def _source(self, asking: Asking, way: Way, provenance: list[Provenance]) -> Source:
-        """What a step is when it is asked in another way."""
+        """Return the source for asking a step in another way."""
         move, role = asking.move, way.to or asking.move.to
         if way.to and way.to not in self._backends:
             raise Unavailable(
@@ -357,7 +358,7 @@ class Steps:
         request = self._request(asking.key, other, provenance)
         number = len(asking.sources)
         if request.seed is not None:
-            # The same random numbers for another prompt or temperature would make votes err alike.
+            # Reusing the seeds for another prompt or temperature would correlate the votes' errors.
             request = msgspec.structs.replace(request, seed=(request.seed + number * _SEEDS_APART) % _SEEDS)
         return Source(self.backend(role), request, number)
 
@@ -377,7 +378,7 @@ class Steps:
     async def _draw_until_decided(  # noqa: C901 - one for each way that a draw can go wrong
         self, asking: Asking, provenance: list[Provenance]
     ) -> MoveError | tuple[int, float, int]:
-        """Draw as the policy says; give the winner's place, share and votes counted, or why there is none."""
+        """Draw as the policy says; return the winner's place, share and number of votes, or why there is none."""
         first = True
         while True:
             decision = asking.decision
@@ -399,7 +400,7 @@ class Steps:
                 await self._freed.wait()
             self._reserve(asking, tokens, usd, provenance, new, first=first)
             first = False
-            self._drawing += 1  # from the reservation on: who finds no room waits for what this one leaves
+            self._drawing += 1  # from the reservation on: steps without room wait for what this one leaves
             try:
                 await self._recorder.flush()
                 self._reach("step.asked:after")
@@ -410,7 +411,7 @@ class Steps:
             except BackendUnavailable as error:
                 asking.charge_uncharged()
                 await give_up(asking, str(error))
-                if not isinstance(asking.decision, Won):  # what was drawn for measuring alone was not needed
+                if not isinstance(asking.decision, Won):  # extra samples for measuring were not needed
                     raise Unavailable(str(error)) from error
             except BackendError as error:
                 await give_up(asking, str(error))
@@ -466,7 +467,7 @@ class Steps:
             sampling=name_of(asking.policy),
             tokens=tokens,
         )
-        if usd:  # encoding leaves out what is the default itself, not what equals it
+        if usd:  # encoding omits the default by identity, not by equality
             opening.usd = usd
         content = {"asked": msgspec.Raw(what), "messages": source.request.messages, "provenance": provenance}
         if new:
@@ -474,7 +475,7 @@ class Steps:
         self._recorder.record(opening, content)
 
     def _new_sources(self, asking: Asking, decision: Draw, provenance: list[Provenance]) -> list[dict[str, Any]]:
-        """Find who is asked in the ways of a draw; give what the trace does not hold of them yet."""
+        """Find the sources for the ways of a draw; return what the trace does not hold of them yet."""
         new: list[dict[str, Any]] = []
         own = asking.sources[0]
         for way in decision.ways:
@@ -495,7 +496,7 @@ class Steps:
         return new
 
     def _cut(self, asking: Asking, reason: BaseException) -> None:
-        """Write down a step that is given up: what it has, and what it may have cost."""
+        """Record an abandoned step: what it has, and what it may have cost."""
         partial = [each.sample(index) for index, each in sorted(asking.running.items())]
         asking.charge_uncharged()
         why = str(reason) or type(reason).__name__

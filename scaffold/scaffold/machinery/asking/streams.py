@@ -1,4 +1,4 @@
-"""Reads samples while they are generated: what monitors of streams say, and what their silence means."""
+"""Stream monitors: feeds them samples as they are generated, and handles their verdicts and failures."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _clock = time.perf_counter
 
 
 def whole(said: Any) -> Verdict:
-    """What a monitor said, if it is a verdict down to its last field; nothing else can be relied on."""
-    if said is ALLOW:  # said most often, and known to be whole
+    """Return what a monitor said if it is a valid Verdict in every field; raise otherwise."""
+    if said is ALLOW:  # the most frequent, and known to be valid
         known: Verdict = said
         return known
     if type(said) is not Verdict:
         raise TypeError(f"said a {type(said).__name__}, not a Verdict")
-    if said == ALLOW:  # as most do; what is given is ours, whatever theirs is made of
+    if said == ALLOW:  # most do; return our own object, whatever theirs is made of
         return ALLOW
     if said.score is not None and not 0 <= said.score <= 1:
         raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
@@ -39,11 +39,11 @@ def whole(said: Any) -> Verdict:
 
 
 class Reading:
-    """One monitor's reading of one step; once it has failed, it fails every sample, as its spec says.
+    """One monitor's reading of one step. Once it has failed, it fails every sample, as its spec says.
 
     Attributes:
-        verdicts: what it has said so far; of more than a hundred, only what ends a sample.
-        halts: the verdict that ends the run, if it has said one.
+        verdicts: its verdicts so far; beyond a hundred, only those that end a sample.
+        halts: the verdict that ends the run, if there is one.
     """
 
     def __init__(self, spec: MonitorSpec, settings: str, begin: Callable[[], StreamSession], *, binds: bool) -> None:
@@ -61,11 +61,11 @@ class Reading:
             self._fail(error)
 
     def feed(self, delta: Delta) -> str:
-        """Have a piece read; gives why its sample is to be cut off, or nothing."""
+        """Feed it a piece; return why its sample is to be cut off, or ""."""
         return self._hear("feed", delta)
 
     def close(self, sample: int) -> str:
-        """Say that a sample is whole; gives why it does not count, or nothing."""
+        """Tell it that a sample is complete; return why the sample does not count, or ""."""
         return self._hear("close", sample)
 
     def _hear(self, what: str, about: Any) -> str:
@@ -89,7 +89,7 @@ class Reading:
         return f"cut by {verdict.monitor}: {verdict.decision}"
 
     def _keep(self, verdict: Verdict) -> None:
-        """Keep it; of a flood of words that change nothing, a beginning, and a word that says so."""
+        """Keep a verdict; of a flood of verdicts that change nothing, keep the first ones and a note."""
         kept = len(self.verdicts)
         if kept < _MOST or verdict.decision not in {"allow", "flag"}:
             self.verdicts.append(verdict)
@@ -104,7 +104,7 @@ class Reading:
         return self._failed
 
     def _signed(self, verdict: Verdict) -> Verdict:
-        """With who says it, and how long it has read since it last said something."""
+        """Add the monitor's name and settings, and the seconds it has read since its last verdict."""
         seconds, self._seconds = round(self._seconds, 6), 0.0
         return msgspec.structs.replace(
             verdict, monitor=self._spec.name, version=self._spec.version, settings=self._settings, seconds=seconds

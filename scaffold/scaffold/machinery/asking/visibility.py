@@ -15,15 +15,15 @@ _ORDER: tuple[ReasoningVisibility, ...] = get_args(ReasoningVisibility)
 
 
 def least(said: Iterable[ReasoningVisibility]) -> ReasoningVisibility:
-    """The least readable of some; `absent` where there are none."""
+    """Return the least readable; `absent` if there are none."""
     return max(said, key=_ORDER.index, default="absent")
 
 
 def shown_by(samples: Sequence[Sample], usage: Usage) -> ReasoningVisibility | None:
-    """What replies show of the reasoning behind them; None where they give no sign that there was any.
+    """Return how much of the reasoning behind them replies show; None if there is no sign of any.
 
-    A token is at least a character: a text with fewer characters than the reasoning tokens that were billed is
-    not the whole of it. What a recorded answer was billed when it was given counts as if it were given now.
+    A token has at least one character, so a text with fewer characters than billed reasoning tokens is incomplete. A
+    recorded answer counts with what it was billed originally.
     """
     for sample in samples:
         if sample.reasoning or sample.blocks or sample.origin is not None:
@@ -45,7 +45,7 @@ def shown_by(samples: Sequence[Sample], usage: Usage) -> ReasoningVisibility | N
 def told(
     profile: Profile, believed: ReasoningVisibility | None, shown: ReasoningVisibility | None
 ) -> ReasoningVisibility | Literal[""]:
-    """What one step's replies are told as: what they show, at most what their backend is known to; "" for no sign."""
+    """Return what one step shows: its replies, but at most what is known of its backend; "" for no sign."""
     known = believed or ("full" if "reasoning" in profile.guessed else profile.reasoning)
     if shown is None:
         return "" if known == "full" else known
@@ -55,10 +55,10 @@ def told(
 def corrected(
     profile: Profile, believed: ReasoningVisibility | None, shown: ReasoningVisibility
 ) -> ReasoningVisibility:
-    """What to believe from now on.
+    """Return what to assume from now on.
 
-    The least that was shown counts: a backend that hid something once may do so again. Only what the profile merely
-    guessed can turn out better than it said.
+    The least that was shown counts: a backend that hid something once may do so again. Only a profile's guess can turn
+    out better than it said.
     """
     if believed is None:
         if "reasoning" in profile.guessed:

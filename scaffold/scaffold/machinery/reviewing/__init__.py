@@ -1,1 +1,1 @@
-"""Having monitors read: plans, actions, steps, streams, and stored runs."""
+"""Having monitors review plans, actions, steps, streams, and stored runs."""

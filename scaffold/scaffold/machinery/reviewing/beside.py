@@ -1,4 +1,4 @@
-"""Reviews that go on beside a run: of monitors that only observe, once they have to wait for something."""
+"""Reviews that run concurrently with a run: those of observing monitors, once they have to wait."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class _Reading:
     """One review under way.
 
     Attributes:
-        key: of what it reads.
-        monitor: who reads.
+        key: key of the subject.
+        monitor: name of the monitor.
         late: the run has gone on without its verdict.
     """
 
@@ -30,10 +30,10 @@ class _Reading:
 
 
 class Beside:
-    """Reviews whose verdicts bind nothing, so that a run need not wait for them.
+    """Reviews whose verdicts do not bind, so that a run need not wait for them.
 
     Args:
-        most: how many may be under way: whoever wants to begin one more waits for the first of them to end.
+        most: how many may run at once; starting another waits for the first of them to end.
     """
 
     def __init__(self, most: int) -> None:
@@ -42,7 +42,7 @@ class Beside:
         self._failed: BaseException | None = None
 
     def reading(self, key: str) -> tuple[str, ...]:
-        """The monitors that still read what stands at a key."""
+        """Return the monitors that are still reading the subject at a key."""
         return tuple(each.monitor for each in self._under_way.values() if each.key == key)
 
     async def begin(
@@ -52,15 +52,15 @@ class Beside:
         review: Callable[[Callable[[], None]], Coroutine[Any, Any, Verdict]],
         late: Callable[[Verdict], None],
     ) -> Verdict | None:
-        """Begin with a review; gives its verdict, or None as soon as it has to wait for something.
+        """Start a review; return its verdict, or None as soon as it has to wait for something.
 
-        What it was given to read, and what it knows of the run, is as it was when it began.
+        The review sees its subject and the run as they were when it began.
 
         Args:
-            key: of what is read.
-            monitor: who reads.
-            review: makes the review, of something to call when it has to wait.
-            late: called with a verdict that came later.
+            key: key of the subject.
+            monitor: name of the monitor.
+            review: makes the review's coroutine, given a function that it calls when it has to wait.
+            late: called with a verdict that comes later.
         """
         while len(self._under_way) >= self._most:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +84,7 @@ class Beside:
     async def _read(
         reading: _Reading, review: Callable[[], Coroutine[Any, Any, Verdict]], late: Callable[[Verdict], None]
     ) -> Verdict:
-        verdict = await review()  # made here: a task that is cancelled before its first step would leave it unawaited
+        verdict = await review()  # made here: a task cancelled before its first step would leave it unawaited
         if reading.late:
             late(verdict)
         return verdict
@@ -95,10 +95,10 @@ class Beside:
             self._failed = self._failed or error
 
     async def join(self, seconds: float | None = None) -> None:
-        """Wait for those that are under way now, for so many seconds at most.
+        """Wait for the reviews under way now, at most so many seconds.
 
         Raises:
-            Exception: what ended one of them, which is for the whole run: monitors' own faults are verdicts.
+            Exception: an error for the whole run that ended one of them; a monitor's own fault is a verdict instead.
         """
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=seconds)
@@ -106,7 +106,7 @@ class Beside:
             raise self._failed
 
     async def give_up(self) -> None:
-        """End what is under way; what it has asked models is written down as cut off."""
+        """Cancel the reviews under way; steps they have asked are recorded as cut off."""
         while self._under_way:
             for task in self._under_way:
                 task.cancel()

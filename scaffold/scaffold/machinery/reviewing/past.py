@@ -1,4 +1,4 @@
-"""A stored run told again: what of it monitors would read, each at the moment at which they would have read it."""
+"""Retells a stored run: what monitors would have read of it, and at which moment."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
     from scaffold.vocabulary.events import Event
 
-_INPUTS, _CHOICES = 3, 5  # places in what a step asks; see `steps.asked`
+_INPUTS, _CHOICES = 3, 5  # positions in the list that `steps.asked` writes
 _NOT_ASKED = ev.StepAsked(step="")
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Something to read again.
+    """Something to review again.
 
     Attributes:
         seq: number of the event that it comes from.
         subject: what monitors read.
-        digest: of it, as in the trace.
+        digest: its digest in the trace.
         samples: for a stream, what was generated.
-        beside: subjects of this kind that the same monitors read are of the same thing.
-        withheld: why it cannot be read; empty where it can.
+        beside: another kind of subject for the same thing; monitors that read both read only that one.
+        withheld: why it cannot be read; empty if it can.
     """
 
     seq: int
@@ -44,9 +44,9 @@ class Told:
 
 
 class Retelling:
-    """Puts what monitors read together from the events of a run, one after another.
+    """Rebuilds monitors' subjects from the events of a run, fed one at a time.
 
-    Plans and actions wait for the next event at their key, since what actions say that they would do comes in between.
+    Plans and actions wait for the next event at their key, since previews are recorded in between.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Retelling:
         self._previews: dict[str, dict[str, Any]] = {}
 
     def before(self, event: Event) -> Iterator[Told]:
-        """What is to be read before an event is taken in."""
+        """Return the subjects to review before an event is taken in."""
         if event.key in self._waiting and not isinstance(event, ev.ActionPreviewed):
             previews = self._previews.pop(event.key, {})
             for told in self._waiting.pop(event.key):
@@ -64,7 +64,7 @@ class Retelling:
                 yield Told(told.seq, subject, told.digest, beside=told.beside, withheld=told.withheld)
 
     def after(self, event: Event, content: dict[str, Any] | None) -> Iterator[Told]:
-        """What is to be read once an event is taken in; `content` is None where it is withheld."""
+        """Return the subjects to review after an event is taken in; `content` is None if it is withheld."""
         match event:
             case ev.StepAsked(ledger="model"):
                 self._steps[event.key] = event, (content or {}).get("asked") or ()
@@ -86,13 +86,13 @@ class Retelling:
                 pass
 
     def rest(self) -> Iterator[Told]:
-        """What the run was cut off at before anybody decided on it."""
+        """Return the subjects left undecided when the run was cut off."""
         for told in self._waiting.values():
             yield from told
         self._waiting.clear()
 
     def _step(self, event: ev.StepAnswered | ev.StepCut, content: dict[str, Any] | None) -> Iterator[Told]:
-        """What was generated, also where nothing came of it; and the thought, where one did."""
+        """Return what was generated, even if nothing came of it, and the thought, if there was one."""
         asked, what = self._steps.pop(event.key, (_NOT_ASKED, ()))
         samples = msgspec.convert((content or {}).get("samples", ()), tuple[Sample, ...])
         open_ = StepRecord(
@@ -127,7 +127,7 @@ class Retelling:
         return Told(event.seq, subject, event.digest, withheld=_withheld(content))
 
     def _action(self, event: ev.ActionProposed, content: dict[str, Any] | None) -> list[Told]:
-        """An action by itself is read as a plan too, by those who read plans."""
+        """Return the subjects of an action; one outside a plan is also read as a plan, by monitors of plans."""
         if content is None:
             subject = Subject(kind="action", key=event.key)
             return [Told(event.seq, subject, event.digest, withheld=_withheld(content))]
@@ -151,10 +151,10 @@ def _withheld(content: dict[str, Any] | None) -> str:
 
 
 def specs_in(events: Iterable[tuple[Event, dict[str, Any] | None]]) -> dict[str, ActionSpec]:
-    """The actions of a run, as far as its trace tells of them.
+    """Return the specifications of a run's actions, as far as its trace shows them.
 
-    What an action declares is not in a trace, but for its effect and its cost, and these only where it came to be
-    proposed by itself. One that only stands in a plan counts as irreversible.
+    A trace holds only an action's effect and cost, and these only if it was proposed for execution. An action that
+    occurs only in a plan counts as irreversible.
     """
     specs: dict[str, ActionSpec] = {}
     arguments: dict[str, set[str]] = {}

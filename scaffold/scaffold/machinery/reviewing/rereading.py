@@ -1,11 +1,11 @@
-"""Has monitors read a stored run again; what they say stands in a trace of its own, beside the run's.
+"""Rereading: has monitors review a stored run again, and writes the result as a trace of its own.
 
-The run's trace is only read. A review is a run itself: its judges' questions and answers, its verdicts and what it cost
-are events in a chain of its own, whose first event names the run and the head of what was read of it. Nothing that
-monitors say now takes the place of what was said then.
+The run's trace is only read. A review is itself a run: its judges' questions and answers, its verdicts and its cost are
+events in a chain of its own, whose first event names the run and the head of what was read. New verdicts never replace
+the recorded ones.
 
-What is not in a trace cannot be read from it: monitors are given what actions were seen to be, not what they declare,
-and everything is read as if much depended on it, so that no monitor sits out.
+Monitors can see only what is in the trace: actions as they were observed, not what they declare. Stakes count as high
+throughout, so that no monitor sits out.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event, VerdictFact
     from scaffold.vocabulary.models import Sample
 
-_PIECE = 40  # characters of a stored sample that are given to monitors of streams at once
+_PIECE = 40  # characters of a stored sample fed to stream monitors at a time
 
 
 class Reread(msgspec.Struct, frozen=True, kw_only=True):
-    """What one monitor says now of something in a run, and what was said of it then.
+    """One monitor's new verdict on something in a run, with the verdicts recorded then.
 
     Attributes:
         seq: number of the event that holds it.
-        key: where in the run.
-        subject: what kind of thing it is.
-        verdict: what is said now.
-        before: what all monitors said then; nothing where none read it.
+        key: its key in the run.
+        subject: its kind.
+        verdict: the new verdict.
+        before: the verdicts of all monitors then; empty if none read it.
     """
 
     seq: int
@@ -64,16 +64,16 @@ class Reread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rereading(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of reading a run again.
+    """The result of reviewing a run again.
 
     Attributes:
         run: the run that was read.
-        foreign: what it was imported from; empty for a run of ours.
-        events: how many of its events were read.
+        foreign: what it was imported from; empty for a native run.
+        events: number of its events that were read.
         head: hash of the last of them, in hex.
-        review: id of the review, which is a run of its own.
-        trace: where its trace is.
-        rows: what was said, in the run's order.
+        review: id of the review, which is itself a run.
+        trace: where the review's trace is.
+        rows: the verdicts, in the run's order.
         unread: what could not be read, and why.
         usage: what asking models cost.
     """
@@ -90,7 +90,7 @@ class Rereading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Opening(msgspec.Struct):
-    """What has to be known of a run before it is told again."""
+    """What must be known of a run before it is retold."""
 
     task: Task
     foreign: str
@@ -102,7 +102,7 @@ class _Opening(msgspec.Struct):
 
 
 class _PastView:
-    """What one monitor may read of a stored run, up to the moment that it is told of."""
+    """One monitor's view of a stored run, up to the current moment of the retelling."""
 
     def __init__(self, journal: Journal, run: str, opening: _Opening, state: Any, now: Event) -> None:
         self._journal = journal
@@ -113,7 +113,7 @@ class _PastView:
         self.state = state
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
-        """Events with their content up to then, in order, from the one after `after`."""
+        """Return events with their content up to that moment, in order, from the one after `after`."""
         async for link in _links(self._journal, self.run):
             if link.event.seq > self._now.seq:
                 return
@@ -121,11 +121,11 @@ class _PastView:
                 yield link.event, body_of(link.content)
 
     def now(self) -> float:
-        """When that was."""
+        """Return the time of that moment."""
         return self._now.at
 
     async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
-        """What other runs had done by then is not told: their traces say what they have done since, too.
+        """Refuse: what other runs had done by then cannot be told, as their traces also hold what came later.
 
         Raises:
             BadInput: always.
@@ -134,31 +134,31 @@ class _PastView:
 
 
 class _PastReviews(Reviews):
-    """Reviews whose monitors look at a stored run."""
+    """Reviews whose monitors see a stored run."""
 
     def tell_of(self, journal: Journal, run: str, opening: _Opening) -> None:
-        """Say which run it is."""
+        """Set the run."""
         self._past = journal, run, opening
 
     def at(self, event: Event) -> None:
-        """Say at which event it stands."""
+        """Set the current event."""
         self._now = event
 
     def take(self, event: Event, body: bytes) -> None:
-        """Have the monitors that remember such events take one in."""
+        """Feed an event to the monitors that fold its kind."""
         fold = self.folds.get(type(event))
         if fold is not None:
             fold(event, body)
 
     def _goes_beside(self, each: Watching) -> bool:
-        """None does: a stored run waits for nothing, and each row has what was said."""
+        """Return False: a stored run waits for nothing, and each row needs its verdict."""
         return False
 
     def _view(self, each: Watching) -> View:
         return cast("View", _PastView(*self._past, each.memory.state, self._now))
 
     def read_samples(self, subject: Subject, samples: Sequence[Sample]) -> list[Verdict]:
-        """Have the monitors of streams read samples as if they were being generated."""
+        """Have stream monitors read samples as if they were being generated."""
         key = subject.key
         readings = self.read_stream(key, lambda: subject.step)
         for sample in samples:
@@ -196,18 +196,18 @@ async def reread(
     backends: Mapping[str, Backend],
     surroundings: Surroundings,
 ) -> Rereading:
-    """Have monitors read a stored run again.
+    """Have monitors review a stored run again.
 
     Args:
-        journal: where the run is kept; nothing is written there.
+        journal: where the run is stored; nothing is written there.
         run: its id.
-        reviews: where the review is kept.
-        monitors: who reads.
-        backends: who is asked by monitors that ask a model, by role.
+        reviews: where the review is stored.
+        monitors: the monitors.
+        backends: backends for monitors that ask a model, by role.
         surroundings: clock and random source.
 
     Raises:
-        BadInput: the run's task is withheld, or a monitor has nobody to ask.
+        BadInput: the run's task is withheld, or a monitor lacks a backend.
         TraceDamaged: the run's trace was altered.
     """
     opening = await _opening(journal, run)
@@ -222,7 +222,7 @@ async def reread(
 
 
 async def _opening(journal: Journal, run: str) -> _Opening:
-    """Read a run once for what has to be known first."""
+    """Read a run once for what must be known first."""
     foreign, task = "", None
     proposals: list[tuple[Event, dict[str, Any] | None]] = []
     thinkers: set[tuple[str, str]] = set()
@@ -316,12 +316,12 @@ class _Reviewing:
         self._unread: list[str] = []
 
     async def all(self) -> Rereading:
-        """Read the run from its first event to its last."""
+        """Review the run from its first event to its last."""
         self._begin()
         retelling = Retelling()
         async for link in _links(self._journal, self._run):
             if link.event.seq > self._opening.events:
-                break  # what was written since the review began
+                break  # written since the review began
             await self._read(self._told(link.event, retelling.before(link.event)))
             self._reviews.at(link.event)
             self._reviews.take(link.event, link.content.body if link.content is not None else b"")
@@ -349,7 +349,7 @@ class _Reviewing:
         self._recorder.record(started, {"task": opening.task.model_dump(mode="json"), "config": {"review": read}})
 
     def _told(self, event: Event, telling: Iterator[Told]) -> Iterator[Told]:
-        """What is to be read at an event; a content of another form than ours is named, and passed over."""
+        """Yield what is to be reviewed at an event; report and skip a content whose form is unknown."""
         try:
             yield from telling
         except (msgspec.ValidationError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -376,7 +376,7 @@ class _Reviewing:
     def _note(self, told: Told, verdicts: Sequence[Verdict]) -> None:
         kind, key = told.subject.kind, told.subject.key
         said = self._opening.before.get((kind, key), ())
-        # A step that was drawn again has several thoughts at one key, each under its own digest.
+        # A step that was drawn again has several thoughts at one key, each with its own digest.
         same = [fact for what, fact in said if what == told.digest]
         before = tuple(same or [fact for _, fact in said])
         self._rows += [

@@ -1,4 +1,4 @@
-"""Has monitors read a subject: in tiers, each within its time, each failure a verdict of its own."""
+"""Runs the monitors of a run: in tiers, each with its timeout, and every failure becomes a verdict."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _UNREAD: dict[ReasoningVisibility, int] = {"full": 0, "summary": 1, "redacted": 
 
 
 class Memory:
-    """What one monitor remembers of a run, or several that fold it alike."""
+    """The state of one monitor in a run, or of several that share a fold."""
 
     __slots__ = ("bare", "fold", "folds", "state")
 
@@ -62,7 +62,7 @@ class Memory:
 
 
 def _memories(monitors: Sequence[Monitor]) -> list[Memory]:
-    """One for each monitor. What is a plain function knows no monitor, so it need not be called for each of them."""
+    """Return the memory of each monitor. Monitors with the same plain function as fold share one."""
     shared: dict[tuple[Any, ...], Memory] = {}
     memories = []
     for monitor in monitors:
@@ -78,10 +78,10 @@ class Watching:
 
     Attributes:
         settings: digest of its version and settings.
-        memory: what it remembers.
-        always: whether it reads all that it watches, whatever the stakes.
+        memory: its state.
+        always: whether it reads everything it watches, whatever the stakes.
         binds: whether it can close the gate.
-        waits: whether it has had to wait for anything.
+        waits: whether it has ever had to wait for anything.
     """
 
     __slots__ = ("always", "binds", "memory", "monitor", "name", "settings", "spec", "waits")
@@ -97,12 +97,12 @@ class Watching:
         self.waits = bool(monitor.spec.needs)
 
     def has_waited(self) -> None:
-        """It is one of those that are worth a task of their own."""
+        """Note that it has had to wait, so that it is worth a task of its own."""
         self.waits = True
 
 
 def _described(actions: Mapping[str, ActionSpec], monitors: Sequence[Monitor]) -> Mapping[str, ActionSpec]:
-    """The actions as monitors are to read them."""
+    """Return the actions as monitors are to see them."""
     for monitor in monitors:
         if isinstance(monitor, Describes):
             actions = {name: monitor.describe(spec) for name, spec in actions.items()}
@@ -110,18 +110,18 @@ def _described(actions: Mapping[str, ActionSpec], monitors: Sequence[Monitor]) -
 
 
 def _watches(kind: str) -> Callable[[Watching], bool]:
-    """Whether a monitor reads subjects of a kind."""
+    """Return a test of whether a monitor reads subjects of a kind."""
     return lambda each: kind in each.spec.watches
 
 
 def _in_tiers(watching: Iterable[Watching]) -> list[list[Watching]]:
-    """Monitors of one tier together, the cheapest first."""
+    """Group monitors by tier, the cheapest first."""
     in_order = sorted(watching, key=attrgetter("spec.tier"))
     return [list(tier) for _, tier in groupby(in_order, key=attrgetter("spec.tier"))]
 
 
 class Reviews:
-    """Has the monitors of one run read what comes up."""
+    """Has the monitors of one run review its subjects."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Reviews:
         for memory in dict.fromkeys(memories):
             for kind in memory.folds:
                 self._folding.setdefault(kind, []).append(memory)
-        # One for all who read: what one of them puts there would be what the others, and the stakes, go by.
+        # Read-only, since all monitors share it: a change by one would reach the others, and the stakes.
         self._actions = MappingProxyType(dict(_described(actions, monitors)))
         self._recorder = recorder
         self._state = state
@@ -161,7 +161,7 @@ class Reviews:
 
     @property
     def folds(self) -> dict[type[Event], Fold]:
-        """What takes in each kind of event that some monitor keeps state by."""
+        """The function that takes in each kind of event folded by some monitor."""
         return dict.fromkeys(self._folding, self._fold)
 
     def _fold(self, event: Event, body: bytes) -> None:
@@ -179,11 +179,11 @@ class Reviews:
 
     @cached_property
     def reads_steps(self) -> bool:
-        """Whether any monitor reads steps, as they come or as a whole."""
+        """Whether any monitor reads steps, streamed or whole."""
         return self.watches("step") or self.watches("stream")
 
     def watches(self, kind: str, *, beside: str = "") -> bool:
-        """Whether any monitor reads subjects of a kind, other than those that also read ones of the kind `beside`."""
+        """Whether any monitor reads subjects of a kind, not counting those that also read the kind `beside`."""
         watched = self._watched.get((kind, beside))
         if watched is None:
             watching = [each for tier in self._tiers(kind) for each in tier]
@@ -197,7 +197,7 @@ class Reviews:
         return tiers
 
     def stakes(self, calls: Sequence[ActionCall]) -> Stakes:
-        """How much depends on some calls: their effect and cost, where they come from, and what could be read."""
+        """Return how much depends on some calls: by effect, cost, provenance and how much reasoning could be read."""
         points = 0
         for call in calls:
             spec = self._actions.get(call.action)
@@ -211,7 +211,7 @@ class Reviews:
         return "high" if points >= 4 else "medium" if points >= 2 else "low"  # noqa: PLR2004 - of five points
 
     def step_stakes(self, role: str) -> Stakes:
-        """How much depends on reading a step: more, the less its reasoning shows, where thoughts can become effects."""
+        """Return the stakes of reviewing a step: higher if less reasoning shows and thoughts can become effects."""
         if not self._can_change_the_world:
             return "low"
         return _STEP_STAKES[_UNREAD[self._steps.visibility(role)]]
@@ -221,16 +221,16 @@ class Reviews:
         return any(spec.effect != "read" for spec in self._actions.values())
 
     def binding(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """Those verdicts that bind."""
+        """Return the verdicts that bind."""
         return [verdict for verdict in verdicts if verdict.monitor in self._binding]
 
     async def review(
         self, subject: Subject, subject_digest: str, stakes: Stakes, *, beside: str = ""
     ) -> tuple[Decision, list[Verdict]]:
-        """Have a subject read, write down what was said, and give the strictest decision that binds.
+        """Have a subject reviewed, record the verdicts, and return the strictest binding decision with them.
 
-        Monitors that also read subjects of the kind `beside` have read it as such already, and are left out.
-        Verdicts already recorded for this very subject, by monitors with the same settings, stand.
+        Monitors that also read the kind `beside` are left out: they have already read the subject as that. Verdicts
+        recorded earlier for this very subject by monitors with the same settings stand.
         """
         tiers = self._tiers(subject.kind)
         if not tiers:
@@ -253,10 +253,10 @@ class Reviews:
                     fresh.append(Verdict(decision="allow", status="skipped", monitor=each.name, settings=each.settings))
             if not asked:
                 continue
-            # Each reader decodes a copy of its own: what one does to it reaches nobody else.
+            # Each monitor decodes its own copy, so that its changes reach nobody else.
             wire = wire or canonical(subject)
             said: list[Verdict] = []
-            if subject.kind == "step" and tier is tiers[-1]:  # else a dearer tier may hang on what they say
+            if subject.kind == "step" and tier is tiers[-1]:  # else a dearer tier may depend on these verdicts
                 said, asked = await self._begin_beside(asked, subject, subject_digest, wire, stakes)
             said += await self._ask_tier(asked, subject, wire, stakes)
             verdicts += said
@@ -272,14 +272,14 @@ class Reviews:
         if len(asked) > 1 and asked[0].spec.tier > 0 and any(each.waits for each in asked):
             return await self._ask_at_once(asked, subject, wire, stakes)
         said = []
-        for each in asked:  # they are quicker than tasks
+        for each in asked:  # quicker than tasks
             said.append(await self._ask(each, subject, wire, stakes))  # noqa: PERF401 - that would be one more coroutine
         return said
 
     async def _begin_beside(
         self, asked: list[Watching], subject: Subject, subject_digest: str, wire: bytes, stakes: Stakes
     ) -> tuple[list[Verdict], list[Watching]]:
-        """Have those that only observe begin; gives what they say at once, and who is left to be waited for."""
+        """Start the observing monitors; return the verdicts given at once, and the monitors left to wait for."""
 
         def late(verdict: Verdict) -> None:
             self.write(subject, subject_digest, "allow", stakes, [verdict])
@@ -294,19 +294,19 @@ class Reviews:
         return said, [each for each in asked if each not in observing] if observing else asked
 
     def _goes_beside(self, each: Watching) -> bool:
-        """Whether a run need not wait for what a monitor says of a step."""
+        """Whether a run need not wait for a monitor's verdict on a step."""
         return each.spec.mode == "observe"
 
     def reading(self, key: str) -> tuple[str, ...]:
-        """The monitors that still read a step beside the run."""
+        """Return the monitors that are still reading a step concurrently with the run."""
         return self._beside.reading(key)
 
     def join(self, seconds: float | None = None) -> Awaitable[None]:
-        """Wait for what is read beside the run, for so many seconds at most."""
+        """Wait for concurrent reviews, at most so many seconds."""
         return self._beside.join(seconds)
 
     def give_up(self) -> Awaitable[None]:
-        """End what is read beside the run."""
+        """Cancel concurrent reviews."""
         return self._beside.give_up()
 
     def _view(self, each: Watching) -> View:
@@ -316,11 +316,11 @@ class Reviews:
         return Context(self._recorder.claim.run, subject.key, each.name, self._steps, stakes)
 
     def read_stream(self, key: str, asked: Callable[[], StepRecord | None]) -> list[Reading]:
-        """Let the monitors of streams begin with a step; one that cannot read them fails all it sees.
+        """Start a step's session with each stream monitor; a monitor that cannot start one fails every sample.
 
         Args:
-            key: where it stands.
-            asked: gives what is asked, once somebody is there to read it.
+            key: the step's key.
+            asked: returns what is asked; called only if there is a stream monitor.
         """
         tiers = self._tiers("stream")
         if not tiers:
@@ -343,20 +343,20 @@ class Reviews:
         return each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
 
     def conclude_stream(self, key: str, readings: Sequence[Reading]) -> None:
-        """Write down what was said of a step's stream."""
+        """Record the verdicts on a step's stream."""
         verdicts = [verdict for reading in readings for verdict in reading.verdicts]
         if verdicts:
             self.write(Subject(kind="stream", key=key), "", self.decide(verdicts), "low", verdicts)
 
     def _is_due(self, each: Watching, key: str, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
-        """Cheap tiers always; a dearer one if the stakes ask for it, or a score so far leaves it open."""
+        """Whether a monitor runs: cheap tiers always, others if the stakes or an inconclusive score ask for it."""
         if each.spec.sample < 1 and stakes != "high" and not self._is_drawn(each, key):
             return False
         needed = _TIER_STAKES.get(each.spec.tier)
         return needed is None or stakes in needed or any(self._leaves_open(verdict) for verdict in verdicts)
 
     def _is_drawn(self, each: Watching, key: str) -> bool:
-        """Whether a monitor that reads a sample reads this one: the same whenever it is asked."""
+        """Whether a sampling monitor reads this subject; repeatable."""
         source = random.Random(f"{self._recorder.claim.run}:{key}:{each.name}:sample")  # noqa: S311 - repeatable on purpose
         return source.random() < each.spec.sample
 
@@ -367,7 +367,7 @@ class Reviews:
         return least <= verdict.score <= most
 
     async def waive(self, subject: Subject, subject_digest: str, stakes: Stakes) -> bool:
-        """Whether all who may spare a person this question do so; with nobody who may, or any failure, they do not."""
+        """Whether all monitors that may waive this question do so; without any, or if one fails, it is not waived."""
         asked = [each for each in self._waiving if subject.kind in each.spec.watches]
         if not asked or self._observe:
             return False
@@ -386,7 +386,7 @@ class Reviews:
         return spared
 
     def decide(self, verdicts: Iterable[Verdict]) -> Decision:
-        """The strictest decision among those that bind."""
+        """Return the strictest binding decision."""
         return strictest(self.binding(verdicts))
 
     async def _ask_at_once(
@@ -395,12 +395,12 @@ class Reviews:
         return await at_once(self._ask(each, subject, wire, stakes) for each in asked)
 
     def _lacking(self, roles: Iterable[str]) -> str:
-        """The first of some roles that no backend answers for; nothing, where there is none."""
+        """Return the first of some roles that has no backend; empty if all have one."""
         return next((role for role in roles if not self._steps.has(role)), "")
 
     @staticmethod
     def _without(each: Watching, role: str) -> Verdict:
-        """The verdict of a monitor that has nobody to ask."""
+        """Return the verdict of a monitor whose role has no backend."""
         return Verdict(
             decision=each.spec.on_missing,
             status="skipped",
@@ -412,12 +412,12 @@ class Reviews:
     async def _ask(
         self, each: Watching, subject: Subject, wire: bytes, stakes: Stakes, waits: Callable[[], None] | None = None
     ) -> Verdict:
-        """Ask one monitor; whatever it does, the answer is a verdict, and a failed check is never a pass.
+        """Ask one monitor. Whatever it does, the result is a verdict; a failed check is never a pass.
 
         Args:
             each: the monitor.
             subject: what it reads.
-            wire: the same as bytes.
+            wire: the subject as bytes.
             stakes: how much depends on it.
             waits: called if it has to wait for anything.
         """
@@ -495,16 +495,16 @@ class Reviews:
 
 
 def _checked(review: Any) -> Coroutine[Any, Any, Any]:
-    """What a monitor's `review` gave, if it can be awaited here."""
+    """Return what a monitor's `review` returned, if it can be awaited here."""
     if not hasattr(review, "send"):
         raise TypeError(f"`review` gave a {type(review).__name__}: it has to be `async def`")
     return review  # type: ignore[no-any-return]  # just looked at
 
 
 def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
-    """What a monitor's verdict counts as, which took so many seconds: a check that was not made is never a pass.
+    """Return what a verdict counts as, given the seconds it took: a check that was not made is never a pass.
 
-    Who blocks the event loop cannot be stopped: what comes so late counts where it is stricter than `on_timeout`.
+    A monitor that blocks the event loop cannot be stopped; its late verdict counts if it is stricter than `on_timeout`.
     """
     if verdict.status != "ok":
         lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain"

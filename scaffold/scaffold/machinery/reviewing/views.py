@@ -1,4 +1,4 @@
-"""What a monitor is given: a view of the trace, and what it may use while it reviews."""
+"""What a monitor is given: a view of the trace, and a context to review in."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class View:
-    """What one monitor may read of the run so far.
+    """One monitor's view of the run so far.
 
     Attributes:
         run: the run's id.
-        task: what was asked.
-        actions: the actions that exist, by name.
+        task: the task.
+        actions: the run's actions, by name.
         state: the monitor's own fold over the trace.
     """
 
@@ -50,26 +50,26 @@ class View:
         self._journal = journal
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
-        """Events with their content, in order, from the one after `after`."""
+        """Return events with their content, in order, from the one after `after`."""
         await self._recorder.flush()
         async for record in self._journal.read(self.run, after):
             body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
             yield ev.decode(body), body_of(read_content(record.content)) if record.content else {}
 
     def now(self) -> float:
-        """The run's clock."""
+        """Return the time by the run's clock."""
         return self._recorder._now()  # noqa: SLF001 - the recorder stamps events by the same clock
 
     async def elsewhere(self, since: float) -> list[Elsewhere]:
-        """What all runs of the journal did; this run's own proposals are stored first, so that others see them."""
-        from scaffold.trace.elsewhere import elsewhere  # SQLite: only rules that look around need it
+        """Return what all runs of the journal did; this run's proposals are stored first, so that others see them."""
+        from scaffold.trace.elsewhere import elsewhere  # needs SQLite; only rules that look across runs use it
 
         await self._recorder.flush()
         return await asyncio.to_thread(elsewhere, self._journal, since)
 
 
 class Context:
-    """What one monitor may use for one review.
+    """What one monitor may use in one review.
 
     Attributes:
         stakes: how much depends on it.
@@ -93,7 +93,7 @@ class Context:
 
     @property
     def random(self) -> random.Random:
-        """Seeded by run, key and monitor."""
+        """A random source seeded by run, key and monitor."""
         return random.Random(f"{self._run}:{self._key}")  # noqa: S311 - repeatable on purpose
 
     async def think(
@@ -106,7 +106,7 @@ class Context:
         to: str = "judge",
         options: Options | None = None,
     ) -> Thought[Any]:
-        """Ask a model, in oversight's own ledger."""
+        """Ask a model, charged to the oversight ledger."""
         move = Think(
             kind=kind,
             inputs=inputs,
@@ -118,7 +118,7 @@ class Context:
         )
         key = f"{self._key}/{self._asked}"
         self._asked += 1
-        # A judge reads what others wrote: what it is given is data unless a reference says otherwise.
+        # A judge reads what others wrote, so its inputs are untrusted data unless a reference says otherwise.
         history = Provenance((f"review:{self._reviewed}",), tainted=True)
         event, body = await self._steps.ask(key, move, history, ledger="oversight")
         self.usage = self.usage + event.usage
