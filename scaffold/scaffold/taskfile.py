@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
@@ -342,10 +342,18 @@ def _warn_of_names(what: str, given: Iterable[str], there: Collection[str], *, o
 def _warn_of_passwords(backends: Mapping[str, Any]) -> None:
     """Say which backend is named by a URL that holds a password or a key: a resume builds it from the trace."""
     for role, spec in backends.items():
-        for said in spec.values() if isinstance(spec, Mapping) else (spec,):
-            if isinstance(said, str) and holds_secret(said):
-                told = f"the URL of the backend {role!r} holds a password or a key, which the trace will hold too"
-                warnings.warn(f"{told}: name the variable of a key with `key_env`", stacklevel=2)
+        if any(holds_secret(said) for said in _texts_in(spec)):
+            told = f"the URL of the backend {role!r} holds a password or a key, which the trace will hold too"
+            warnings.warn(f"{told}: name the variable of a key with `key_env`", stacklevel=2)
+
+
+def _texts_in(spec: Any) -> Iterator[str]:
+    """What a backend is given, and those that it goes around."""
+    if isinstance(spec, str):
+        yield spec
+    elif isinstance(spec, Mapping | list):
+        for said in spec.values() if isinstance(spec, Mapping) else spec:
+            yield from _texts_in(said)
 
 
 def _made(

@@ -210,18 +210,19 @@ def test_what_init_writes_can_be_solved(here: Scaffold) -> None:
 
 
 @pytest.mark.parametrize(
-    ("use", "warned"),
+    ("said", "warned"),
     [
-        ("http://bob:hunter22@127.0.0.1:9/v1#m", True),
-        ("ollama:http://127.0.0.1:9/v1?api-key=abc#m", True),
-        ("http://127.0.0.1:9/v1?api-version=2025-01-01#m", False),
-        ("http://bob@127.0.0.1:9/v1#m", False),
+        ("{use: 'http://bob:hunter22@127.0.0.1:9/v1#m', attempts: 1}", True),
+        ("{use: 'ollama:http://127.0.0.1:9/v1?api-key=abc#m', attempts: 1}", True),
+        ("{use: 'http://127.0.0.1:9/v1?api-version=2025-01-01#m', attempts: 1}", False),
+        ("{use: 'http://bob@127.0.0.1:9/v1#m', attempts: 1}", False),
+        ("{use: fallback, backends: ['scripted:yes', 'http://bob:hunter22@127.0.0.1:9/v1#m']}", True),
+        ("{use: noisy, rate: 0.0, backend: {use: 'http://bob:hunter22@127.0.0.1:9/v1#m', attempts: 1}}", True),
     ],
 )
-def test_a_password_in_a_backends_url_is_warned_of(here: Scaffold, folder: Path, use: str, *, warned: bool) -> None:
+def test_a_password_in_a_backends_url_is_warned_of(here: Scaffold, folder: Path, said: str, *, warned: bool) -> None:
     """The run's first event says how its backends are built; the password is not in the warning."""
-    backend = f"{{default: {{use: '{use}', attempts: 1}}}}"
-    (folder / "task.yaml").write_text(f"prompt: x\nplanner: direct\nbackends: {backend}\n")
-    said = here("solve", "task.yaml")
-    assert ("which the trace will hold too" in said.err) == warned
-    assert "hunter22" not in said.err
+    (folder / "task.yaml").write_text(f"prompt: x\nplanner: direct\nbackends: {{default: {said}}}\n")
+    run = here("solve", "task.yaml")
+    assert ("which the trace will hold too" in run.err) == warned
+    assert "hunter22" not in run.err
