@@ -60,6 +60,21 @@ def test_a_persons_word_settles_what_is_unknown(here: Any, lost: str, word: str,
     assert here("audit", "verify", lost).status == 0
 
 
+def test_of_two_people_who_differ_the_second_is_told(here: Any, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graver word counts, whoever comes last; each may take back their own."""
+
+    def says(person: str, word: str) -> str:
+        monkeypatch.setenv("LOGNAME", person)
+        said: str = here("settle", lost, "0", word).out
+        return said
+
+    assert "counts" not in says("ann", "--happened")
+    assert "it did not happen, by your word; but it counts as happened, as ann says" in says("ben", "--did-not-happen")
+    assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == "refused"
+    assert "counts" not in says("ann", "--did-not-happen")
+    assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == "performed"
+
+
 @pytest.mark.parametrize(("word", "status"), [("--happened", "refused"), ("--did-not-happen", "performed")])
 def test_what_a_run_did_whose_trace_is_gone_is_settled_too(here: Any, lost: str, word: str, status: str) -> None:
     """As after `audit prune --whole`: its actions hold until somebody says that they had no effect."""

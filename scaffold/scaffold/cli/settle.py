@@ -29,7 +29,7 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
     from scaffold.cli.terminal import who
     from scaffold.errors import BadInput, UnknownRun
     from scaffold.interfaces import Answer, HoldsForTheGone
-    from scaffold.trace.identities import acts_in, settlement_id
+    from scaffold.trace.identities import acts_in, settlement_id, word_on
     from scaffold.trace.records import read_files
 
     if happened is None:
@@ -51,4 +51,7 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
         raise BadInput(f"what became of the action at {key} of run {found} is known: {act.status or 'nothing yet'}")
     word = Answer(id=settlement_id(key), digest=act.digest, granted=happened, by=who())
     asyncio.run(journal.post(found, word))
+    counts = word_on(key, act.digest, journal.inbox(found))
+    if counts is not None and counts.granted and not happened:
+        said += f"; but it counts as happened, as {counts.by} says: until they say otherwise, too"
     click.echo(f"the action at {key} of run {found}: {said}")
