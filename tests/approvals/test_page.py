@@ -214,8 +214,8 @@ def test_what_expires_while_it_is_looked_at_is_a_no(office: Office, serve: Serve
     with serve("ann").client("ann") as client:
         time.sleep(1.05)
         refused(client, path_of(office, outcome), said(office, outcome), 410, "which means no")
-        assert main(["stop", ended.run, "--runs", str(office.runs)]) == 0
         assert main(["approvals", "approve", ended.run, name["id"], "--runs", str(office.runs)]) == 0
+        assert main(["stop", ended.run, "--runs", str(office.runs)]) == 0
         assert office.agent().resume_sync(ended.run).status == "stopped"
         assert client.post(path_of(office, ended), json=said(office, ended)).status_code == 409
     assert office.agent().resume_sync(outcome.run).answer.endswith("nobody answered in time")

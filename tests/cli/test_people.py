@@ -200,6 +200,17 @@ def test_a_stopped_run_does_nothing_more(here: Scaffold, folder: Path) -> None:
     assert "run.ended" in events_of(only_run(folder))
 
 
+def test_a_stopped_run_asks_nobody(here: Scaffold) -> None:
+    """Whoever looks at what waits is not asked in vain, though a paused run ends only when it is resumed."""
+    here("solve", "people.yaml")
+    name = waiting_id(here)
+    here("stop", "last")
+    assert here("approvals", "list", "--json").json == []
+    late = here("approvals", "approve", "last", name)
+    assert (late.status, "was stopped by" in late.err) == (2, True)
+    assert here("resume", "last").status == 3
+
+
 def test_what_a_run_asked_before_its_end_is_asked_no_more(here: Scaffold, folder: Path) -> None:
     """A yes, a no or a fact that comes after the end is refused in words, and lies in no inbox."""
     here("solve", "people.yaml")

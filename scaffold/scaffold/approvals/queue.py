@@ -9,7 +9,7 @@ import msgspec
 
 from scaffold.errors import TraceError
 from scaffold.interfaces import Answer, Question
-from scaffold.trace.answers import decided_by, why_not
+from scaffold.trace.answers import decided_by, stopped_by, why_not
 from scaffold.trace.chain import Chain, Content, body_of
 from scaffold.trace.files import SPINE
 from scaffold.trace.folders import last_event
@@ -145,6 +145,8 @@ def _waiting(journal: KeptRuns, run: str, stands: Standing) -> list[Waiting]:
     if stands.ended or not stands.questions:
         return []
     said = journal.inbox(run)
+    if stopped_by(said):
+        return []
     return [
         Waiting(question, tuple(_counting(question, said)), stands.asked_at[question.id])
         for question in stands.questions.values()

@@ -11,7 +11,7 @@ from scaffold.approvals.queue import standing, waiting
 from scaffold.errors import AnswerRefused, nearest
 from scaffold.interfaces import Answer
 from scaffold.machinery.asking.answers import read_answer
-from scaffold.trace.answers import signed, why_not
+from scaffold.trace.answers import signed, stopped_by, why_not
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
@@ -40,6 +40,9 @@ def find(journal: KeptRuns, run: str, name: str) -> Waiting:
         raise AnswerRefused(f"{name} of run {run} is settled already: `scaffold audit show {run}` has it", "settled")
     if stands.ended:
         raise AnswerRefused(f"run {run} has ended ({stands.status}): nothing waits there", "ended")
+    by = stopped_by(journal.inbox(run))
+    if by:
+        raise AnswerRefused(f"run {run} was stopped by {by}: nothing waits there", "ended")
     raise AnswerRefused(f"run {run} asks nothing named {name!r}{nearest(name, stands.questions)}", "unknown")
 
 

@@ -53,7 +53,7 @@ def stop(run: str | None, every: bool, runs: Path | None) -> int:
 def _post(journal: KeptRuns, run: str) -> None:
     from scaffold.cli.terminal import who
     from scaffold.interfaces import Answer
-    from scaffold.machinery.gating.people import STOP
+    from scaffold.trace.answers import STOP
 
     asyncio.run(journal.post(run, Answer(id=STOP, digest="", by=who())))
     click.echo(f"{run} stops before its next action")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
 
 ORIGIN = "scaffold.approval/"
+STOP = "stop"  # what is no answer to a question, but a word to the run
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -68,6 +69,11 @@ def _is_signed(question: Question, answer: Answer, key: str) -> bool:
         return answer.signature.startswith(text + "\n") and is_signed_by(answer.signature, key)
     except ValueError:  # no base64
         return False
+
+
+def stopped_by(said: Iterable[Answer]) -> str:
+    """Who of those that have spoken to a run has asked it to stop, which it does when it goes on; empty if nobody."""
+    return next((answer.by or "someone" for answer in said if answer.id == STOP), "")
 
 
 def decided_by(question: Question, answers: Iterable[Answer]) -> list[Answer]:

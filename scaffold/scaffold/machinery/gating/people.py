@@ -14,7 +14,7 @@ from scaffold.errors import Stopped
 from scaffold.interfaces import Answer, AsksBeside, Question
 from scaffold.machinery.asking.answers import read_answer, recorded
 from scaffold.machinery.cancelling import is_from_within
-from scaffold.trace.answers import decided_by, why_not
+from scaffold.trace.answers import decided_by, stopped_by, why_not
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, decode, recordable
 from scaffold.vocabulary.references import Provenance, Reference, provenance_of, unwrap
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.review import SubjectKind
     from scaffold.vocabulary.task import Oversight
 
-STOP = "stop"
 EXPIRY = "expiry"  # the name under which an expired question is refused
 _log = logging.getLogger(__name__)
 
@@ -70,9 +69,9 @@ class People:
     def stop_asked(self) -> str:
         """Return who asked the run to stop; empty if nobody did."""
         if not self._state.stop:
-            for answer in self._journal.inbox(self._recorder.claim.run):
-                if answer.id == STOP:
-                    self._recorder.record(ev.StopAsked(by=answer.by or "someone"))
+            by = stopped_by(self._journal.inbox(self._recorder.claim.run))
+            if by:
+                self._recorder.record(ev.StopAsked(by=by))
         return self._state.stop
 
     def check_stop(self) -> None:
