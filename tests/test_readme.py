@@ -9,8 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from scaffold import taskfile
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+TOOLS = '''
+from scaffold import action
+
+@action(effect="irreversible")
+async def pay(account: str, cents: int) -> str:
+    """Pay an invoice."""
+    return account
+'''
 
 
 def blocks(language: str) -> list[str]:
@@ -32,6 +42,15 @@ def test_embedding_takes_about_ten_lines() -> None:
     code, *_ = blocks("python")
     lines = [line for line in code.splitlines() if line.strip() and not line.startswith(("from", "print"))]
     assert len(lines) <= 12
+
+
+def test_the_task_that_is_shown_can_be_solved(tmp_path: Path) -> None:
+    """With the action that it names beside it, the agent that it describes can begin."""
+    shown, *_ = blocks("yaml")
+    (tmp_path / "task.yaml").write_text(shown)
+    (tmp_path / "tools.py").write_text(TOOLS)
+    built = taskfile.build(tmp_path / "task.yaml")
+    built.agent.check(built.task)
 
 
 def test_what_the_commands_name_exists() -> None:
