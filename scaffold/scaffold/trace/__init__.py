@@ -1,1 +1,1 @@
-"""The append-only record of a run: how it is chained, stored, signed, read and checked."""
+"""The append-only record of a run: how it is chained, stored, signed, read and verified."""

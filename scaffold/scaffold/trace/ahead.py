@@ -1,8 +1,8 @@
-"""A long run read and checked by a second process, ahead of the one that goes on with it.
+"""Reads and checks a long run in a second process, ahead of the process that resumes it.
 
-The hashes of a long trace take about as long as what follows from its events, and Python does one thing at a time. The
-second process reads and checks as any other would, and hands on what was right, through a pipe. At the first thing that
-is wrong it ends without a word: whoever started it reads on from there, and meets the same.
+Hashing a long trace takes about as long as replaying its events, and Python does one at a time. The second process
+reads and checks as usual, and passes what is right through a pipe. At the first fault it ends silently; its parent
+reads on from there and meets the same fault.
 
     python -m scaffold.trace.ahead RUN    # writes batches to its standard output
 """
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from scaffold.trace.checked import Told
 
 _BATCH = 1 << 18  # bytes of lines and content
-_ROOM = 1 << 20  # bytes in the pipe: with less, each piece of a batch waits for its turn of the interpreter
-_BEGINS = b"checked:"  # before each batch: what else a program writes is none
-_LENGTH = 8  # bytes that say how long it is
+_ROOM = 1 << 20  # bytes in the pipe: with less, each piece of a batch waits for the interpreter
+_BEGINS = b"checked:"  # marks each batch, to tell it from other output
+_LENGTH = 8  # bytes of the length field
 
 
 class Batch(msgspec.Struct, array_like=True):
-    """Events that stand one after another, and were checked.
+    """Consecutive events that were checked.
 
     Attributes:
         seq: number of the last of them.
         hash: its hash.
         secret: the salt of the run's first content.
-        lines: their lines, apart by newlines.
-        bodies: for each, the bytes of its content.
+        lines: their lines, separated by newlines.
+        bodies: for each, its content's bytes.
         last: there are no more.
     """
 
@@ -56,7 +56,7 @@ class Batch(msgspec.Struct, array_like=True):
     last: bool
 
     def told(self) -> Iterable[Told]:
-        """The events, each with its content."""
+        """Return the events, each with its content."""
         return zip(events.decoder().decode_lines(self.lines), self.bodies, strict=True)
 
 
@@ -65,10 +65,10 @@ _decode = msgspec.msgpack.Decoder(Batch).decode
 
 
 async def ahead(folder: Path) -> AsyncGenerator[Batch]:
-    """Give what a second process has checked; it may end before the last batch, or not begin.
+    """Yield what a second process has checked; it may end before the last batch, or not start at all.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
     """
     process = _started(folder)
     if process is None:
@@ -76,23 +76,23 @@ async def ahead(folder: Path) -> AsyncGenerator[Batch]:
     pipe = process.stdout
     assert pipe is not None  # noqa: S101 - it was asked for
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
-        with suppress(OSError):  # the user has too many of them
+        with suppress(OSError):  # the user's limit for pipe memory is reached
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _ROOM)
     read = partial(asyncio.get_running_loop().run_in_executor, None, _next, pipe)
     with pipe:
         coming = read()
         try:
             while (batch := await coming) is not None:
-                coming = read()  # while whoever asked goes through this one
+                coming = read()  # while the caller processes this one
                 yield batch
         finally:
             coming.cancel()
-            process.kill()  # ends a read that goes on
+            process.kill()  # ends a pending read
             process.wait()
 
 
 def _started(folder: Path) -> subprocess.Popen[bytes] | None:
-    """Start the second process, where the system gives us one, and our interpreter is a program of its own."""
+    """Start the second process, if the system allows it and this interpreter is a program of its own."""
     if not sys.executable or getattr(sys, "frozen", False):
         return None
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -101,16 +101,16 @@ def _started(folder: Path) -> subprocess.Popen[bytes] | None:
             [sys.executable, "-P", "-m", "scaffold.trace.ahead", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what is wrong is met again, and told, by who reads on
+            stderr=subprocess.DEVNULL,  # the parent meets the same fault and reports it
             env=os.environ | {"PYTHONPATH": paths},
-            start_new_session=True,  # Ctrl-C at our terminal is ours alone; without us it writes to nobody, and ends
+            start_new_session=True,  # Ctrl-C is for the parent alone; without a parent its writes fail, and it ends
         )
     except OSError:
         return None
 
 
 def _next(pipe: IO[bytes]) -> Batch | None:
-    """Read a batch; None when there is none, or not the whole of one."""
+    """Read a batch; None if there is none, or it is incomplete."""
     begins = pipe.read(len(_BEGINS) + _LENGTH)
     if not begins.startswith(_BEGINS):
         return None
@@ -120,11 +120,11 @@ def _next(pipe: IO[bytes]) -> Batch | None:
 
 
 def serve(folder: Path, out: IO[bytes]) -> None:
-    """Write down what a run holds, from its first event on, as long as it is right.
+    """Write a run's checked events, from the first on.
 
     Raises:
-        TraceError: it is not, from here on.
-        OSError: it cannot be read, or nobody reads this any more.
+        TraceError: the trace is faulty from here on.
+        OSError: it cannot be read, or nobody reads the output any more.
     """
     checked = Checked()
     lines: list[bytes] = []

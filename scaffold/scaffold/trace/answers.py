@@ -1,8 +1,8 @@
-"""What people say to a run: which answers count, when enough have approved, and answers under a key.
+"""People's answers to a run: which ones count, when enough have approved, and how they are signed.
 
 An answer is a file or a message that anybody who can reach the run's inbox could have written. It counts for one
-question and one digest, from somebody who may approve. Where an approver has a key, it counts only with a signature,
-and then what answers a question for a fact has to come from an approver too:
+question and one digest, from somebody who may approve. If that approver has a key, it counts only with a signature.
+Where approvers have keys, only approvers may answer questions for facts, too. A signed answer is a note:
 
     scaffold.approval/<run id>
     <the answer, as JSON>
@@ -31,24 +31,24 @@ STOP = "stop"  # what is no answer to a question, but a word to the run
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """What a person puts their key to: exactly one answer to one run."""
+    """What a person signs: exactly one answer to one run."""
 
     run: str
     answer: Answer
 
     def text(self) -> str:
-        """The note's text; it has the whole answer but its signature, so that none serves for anything else."""
+        """Return the note's text: the whole answer except its signature, so that it fits no other answer."""
         said = msgspec.json.encode(msgspec.structs.replace(self.answer, signature=""), order="sorted")
         return f"{ORIGIN}{self.run}\n{said.decode()}\n"
 
 
 def signed(run: str, answer: Answer, signer: Signer) -> Answer:
-    """The same answer under a key."""
+    """Return the answer with a signature."""
     return msgspec.structs.replace(answer, signature=signer.sign(Statement(run, answer)))
 
 
 def why_not(question: Question, answer: Answer) -> str:
-    """Say why an answer does not count for a question; nothing when it does."""
+    """Say why an answer does not count for a question; empty if it does."""
     if answer.id != question.id or answer.digest != question.digest:
         return "it answers something else"
     if not question.approvers:
@@ -67,7 +67,7 @@ def _is_signed(question: Question, answer: Answer, key: str) -> bool:
     text = Statement(question.run, answer).text()
     try:
         return answer.signature.startswith(text + "\n") and is_signed_by(answer.signature, key)
-    except ValueError:  # no base64
+    except ValueError:  # not base64
         return False
 
 
@@ -77,7 +77,7 @@ def stopped_by(said: Iterable[Answer]) -> str:
 
 
 def decided_by(question: Question, answers: Iterable[Answer]) -> list[Answer]:
-    """The answers that settle a question: one no, or so many people's yes as it needs; empty while it is open."""
+    """Return the answers that settle a question: one no, or as many people's yes as needed; empty while it is open."""
     counted = [answer for answer in answers if not why_not(question, answer)]
     if question.kind == "question":
         return counted[:1]

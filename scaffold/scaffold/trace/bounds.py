@@ -1,9 +1,9 @@
-"""Checks a trace for what a budget promises: nothing begun for which there was no room.
+"""Checks in a trace that the budget was kept: nothing was begun without room for it.
 
-What a run may use stands in its first event, and where a person has raised it since. A step is asked, and its next
-samples are, with what they may cost at worst; that, with what was used and what else is under way, stays within the
-bound. What a process left under way when it died is charged at its worst. It follows the events alone; the engine's own
-ledger is written down elsewhere.
+The limits are in the run's first event, and in each later one with which a person raised them. A step, and each further
+draw of samples, is recorded with its worst-case cost. That cost, plus what was used and what else is under way, must
+stay within the limits; what was under way when a process died is charged at its worst case. This check uses the events
+alone and is written independently of the engine's own ledger.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from scaffold.vocabulary.events import Event
 
-# Sums of dollars, in any order.
+# Rounding errors in sums of dollars.
 _ROUNDING = 1e-9
-# Between a deadline and whoever was about to ask when it passed may stand a busy machine.
+# A busy machine may delay a step that was about to be asked when the deadline passed.
 _SLACK_S = 60.0
 
 
 class _Account:
-    """One ledger: what is settled, and what each step under way may cost at worst."""
+    """One ledger: what is settled, and the worst-case cost of each step under way."""
 
     __slots__ = ("bounds", "held", "steps", "tokens", "usd")
 
@@ -47,7 +47,7 @@ class _Account:
         self.usd += usd - held[1]
 
     def over(self, **taken: float) -> str:
-        """Which bound is passed; nothing when none is."""
+        """Say which limit is exceeded; empty if none is."""
         for name, value in taken.items():
             bound = self.bounds.get(name)
             if bound is not None and value > bound + _ROUNDING:
@@ -56,10 +56,10 @@ class _Account:
 
 
 class Bounds:
-    """Follows the events of one run.
+    """Checks the events of one run, in order.
 
     Attributes:
-        checks: for each kind of event that matters, what takes it in, and says which bound it passes, or nothing.
+        checks: for each relevant kind of event, a function that takes it in and says which limit it exceeds, or "".
     """
 
     def __init__(self) -> None:

@@ -1,13 +1,13 @@
-"""The format of the trace's lines, and the hashes that hold them together.
+"""The format of the trace's lines, and the hash chain over them.
 
 A spine line is an event's JSON with `hash` as its last field, where
 
     hash = SHA-256(previous hash ‖ the line's bytes without the hash field)
 
-The previous hash is 32 raw bytes, all zero before the first line. "Without the hash field" means: with
+The previous hash is 32 raw bytes, all zero before the first line. "Without the hash field" means with
 `,"hash":"<64 hex digits>"` cut out, so that the last line is covered like any other. A content line is
-`{"seq":N,"salt":"<32 hex digits>","body":{...}}`, and the event holds SHA-256(salt ‖ body's bytes). One that is
-encrypted (`sealing.py`) holds both under a key, and is withheld from whoever has not got it.
+`{"seq":N,"salt":"<32 hex digits>","body":{...}}`, and the event holds SHA-256(salt ‖ body's bytes). An encrypted
+content line (`sealing.py`) holds salt and body under a key, and counts as withheld for readers without the key.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from scaffold.vocabulary.events import Event
 GENESIS = bytes(32)
 _MARK = b',"hash":"'
 _TAIL = len(_MARK) + 64 + len(b'"}')
-_BEFORE_TAIL = slice(-_TAIL)  # made once: two lines a step are cut, a million steps a run
+_BEFORE_TAIL = slice(-_TAIL)  # made once: it is used for two lines per step
 _SALT = 16
 _BEFORE_MARK = 40
 _begins = re.compile(rb'\{"seq":([1-9][0-9]*),"salt":"([0-9a-f]{32})","body":').match
 
 
 def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """Give the line of an event's JSON, and the line's hash."""
+    """Return the line for an event's JSON, and the line's hash."""
     mark = sha256(previous + body).digest()
     return b"".join((body[:-1], _MARK, hexlify(mark), b'"}')), mark
 
 
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
-    """Give the line that keeps an event's content."""
+    """Return the line that stores an event's content."""
     return b'{"seq":%d,"salt":"%b","body":%b}' % (seq, hexlify(salt), body)
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
-    """A content line, its body still as it is written."""
+    """A content line, its body still as bytes."""
 
     seq: int
     salt: bytes
     body: bytes
 
     def digest(self) -> str:
-        """What the event's `content` field must say."""
+        """Return what the event's `content` field must be."""
         return sha256(self.salt + self.body).hexdigest()
 
 
@@ -61,7 +61,7 @@ class Sealed(ValueError):
     """The content is encrypted, and there is no key.
 
     Attributes:
-        seq: the event that it belongs to.
+        seq: number of its event.
     """
 
     def __init__(self, seq: int) -> None:
@@ -79,14 +79,14 @@ _json = msgspec.json.Decoder()
 
 
 def read_content(line: bytes) -> Content:
-    """Read a content line.
+    """Parse a content line.
 
     Raises:
         Sealed: it is encrypted, and the environment holds no key.
-        NotOpened: it is, and none of the environment's keys opens it.
-        ValueError: it is not one, or not written as one is: one content has one line.
+        NotOpened: it is encrypted, and none of the environment's keys opens it.
+        ValueError: it is not a content line in exactly the form in which they are written.
     """
-    # Read as it is written: decoding it would take three times as long.
+    # Parsed by its fixed form: decoding JSON would take three times as long.
     begins = _begins(line)
     if begins is not None and line.endswith(b"}"):
         return Content(int(begins[1]), unhexlify(begins[2]), line[begins.end() : -1])
@@ -113,14 +113,14 @@ def _opened(line: bytes) -> Content:
 
 
 def withheld(record: Record) -> str:
-    """Why a record that has content is without it."""
+    """Say why a record's content is missing."""
     if record.content:
         return f"the content of line {record.seq} is encrypted, and ${VARIABLE} holds no key"
     return f"the content of line {record.seq} is not there"
 
 
 def body_of(content: Content | None) -> dict[str, Any]:
-    """An event's content as JSON values; empty when there is none or it is withheld."""
+    """Return an event's content as JSON values; empty if there is none or it is withheld."""
     return _json.decode(content.body) if content is not None else {}
 
 
@@ -128,8 +128,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     """One checked line of a trace.
 
     Attributes:
-        event: what it says.
-        content: its content; None when it has none, or when it is withheld.
+        event: its event.
+        content: the event's content; None if it has none, or it is withheld.
         hash: 32 bytes, over this line and all before it.
     """
 
@@ -142,7 +142,7 @@ class Chain:
     """Checks records one after another, as they come from a journal.
 
     Attributes:
-        seq: number of the last record that was right.
+        seq: number of the last correct record.
         hash: its hash.
     """
 
@@ -154,11 +154,11 @@ class Chain:
         self._decode = events.decoder().decode
 
     def follow(self, record: Record) -> Link:
-        """Check that a record follows the last one, and that its content is what its line says.
+        """Check that a record follows the last one and that its content matches its digest.
 
         Raises:
-            TraceDamaged: it was altered, or stands out of order.
-            NewerTrace: it is of a kind that this version does not know.
+            TraceDamaged: it was altered or is out of order.
+            NewerTrace: its kind is unknown to this version.
         """
         event, mark = self._next(record.line)
         content = _content_of(event, record.content) if record.content else None
@@ -166,11 +166,11 @@ class Chain:
         return Link(event, content, mark)
 
     def step(self, line: bytes) -> Event:
-        """Check that a line of the spine follows the last one.
+        """Check that a spine line follows the last one.
 
         Raises:
-            TraceDamaged: it was altered, or stands out of order.
-            NewerTrace: it is of a kind that this version does not know.
+            TraceDamaged: it was altered or is out of order.
+            NewerTrace: its kind is unknown to this version.
         """
         event, mark = self._next(line)
         self.seq, self.hash = event.seq, mark
@@ -181,7 +181,7 @@ class Chain:
         if not line.endswith(b'%b%b"}' % (_MARK, hexlify(mark))):
             raise self._damage(", or one before it, was altered" if _is_sealed(line) else " is not a sealed event")
         try:
-            event: Event = self._decode(line)  # with its hash, which no event has a field for
+            event: Event = self._decode(line)  # the extra `hash` field is ignored
         except msgspec.ValidationError as error:
             raise errors.NewerTrace(
                 f"line {self.seq + 1} of the trace is of a kind this version does not know: {error}"
@@ -202,7 +202,7 @@ def _is_sealed(line: bytes) -> bool:
 
 
 def _content_of(event: Event, line: bytes) -> Content | None:
-    """The content of an event, if it is what the event says; None when it is encrypted, and there is no key."""
+    """Return an event's content if it matches the digest; None if it is encrypted and there is no key."""
     try:
         content = read_content(line)
     except Sealed:

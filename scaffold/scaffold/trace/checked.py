@@ -1,4 +1,4 @@
-"""A run's events with all their content, each checked before it is given: what a run goes on with."""
+"""A run's events with all their content, each checked before use: what a run is resumed from."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 Told = tuple["Event", bytes]
-"""An event, and the bytes of its content; none where it has none."""
+"""An event and its content's bytes; empty if it has no content."""
 
 
 class Checked:
-    """Checks a run's records one after another, and that none lacks its content.
+    """Checks a run's records one after another, and that no content is missing.
 
     Attributes:
-        seq: number of the last event that was right.
+        seq: number of the last correct event.
         hash: its hash.
         secret: the salt of the first content.
     """
@@ -41,11 +41,11 @@ class Checked:
         return self._chain.hash
 
     def take(self, record: Record) -> Told:
-        """Check that a record follows the last one, and give what it holds.
+        """Check that a record follows the last one; return its event and content.
 
         Raises:
-            TraceDamaged: it was altered, stands out of order, or its content is withheld.
-            NewerTrace: it is of a kind that this version does not know.
+            TraceDamaged: it was altered, is out of order, or its content is withheld.
+            NewerTrace: its kind is unknown to this version.
         """
         link = self._chain.follow(record)
         if link.content is None:
@@ -56,18 +56,18 @@ class Checked:
         return link.event, link.content.body
 
     def take_over(self, seq: int, mark: bytes, secret: bytes) -> None:
-        """Stand where another has come to."""
+        """Continue from where another process has read to."""
         self._chain.seq, self._chain.hash = seq, mark
         self.secret = secret
 
     async def all_of(self, journal: Journal, run: str) -> AsyncGenerator[Iterable[Told]]:
-        """Give what a run holds from its first event on, some at a time.
+        """Yield a run's events from the first on, in batches.
 
-        A long one is read and checked by a second process, which is one batch ahead. Where that one does not get to the
-        end, because it cannot be, is killed, or has met what is wrong, the rest is read and checked here.
+        A long run is read and checked by a second process, one batch ahead. If that process cannot start, is killed or
+        meets a fault, the rest is read and checked here.
 
         Raises:
-            TraceDamaged: see `take`; all before it was given.
+            TraceDamaged: see `take`; everything before the fault was yielded.
             NewerTrace: likewise.
         """
         folder = journal.long(run) if isinstance(journal, FileJournal) else None

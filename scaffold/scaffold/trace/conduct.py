@@ -1,8 +1,8 @@
-"""Checks a trace for what the gate promises.
+"""Checks in a trace that the gate kept its promises.
 
-Every action performed has an earlier clearance that matches it, every clearance its verdicts, every approval its
-digest and its time, every budget its bound (`bounds.py`). It follows the events alone, knows nothing of the engine,
-and forgets each action once it is settled.
+Every action performed has an earlier matching clearance, every clearance its verdicts, every approval its digest and
+its expiry, every budget its limits (`bounds.py`). This check uses the events alone, knows nothing of the engine, and
+forgets each action once it is settled.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _NOT_CLEARED = SEVERITY["revise"]
-# Nothing is waited for between the gate's last look at the clock and the line, but a process may be paused there.
+# The gate checks the clock right before it writes the line, but the process may be suspended in between.
 _SLACK_S = 5.0
 
 
 class _Open:
-    """What is known of one plan or action that is not settled."""
+    """What is known of one unsettled plan or action."""
 
     __slots__ = (
         "action",
@@ -55,12 +55,12 @@ class _Open:
 
 
 class Conduct:
-    """Follows the events of one run.
+    """Checks the events of one run, in order.
 
     Attributes:
-        intents: actions begun.
-        unread: of these, how many that change something were begun without any monitor having read them.
-        observed: of these, how many were cleared while monitors were suspended.
+        intents: number of actions begun.
+        unread: how many of these change something and were begun without any monitor having read them.
+        observed: how many of these were cleared while monitors were suspended.
         ended: whether `run.ended` was seen.
     """
 
@@ -70,11 +70,11 @@ class Conduct:
         self.observed = 0
         self.ended = False
         self._bounds = Bounds()
-        self._reviewed_always = False  # the first event says whether actions may run that no monitor has read
+        self._reviewed_always = False  # from the first event: every effect needs a monitor's review
         self._open: dict[str, _Open] = {}
         self._plans_read: set[str] = set()
-        self._scopes: dict[str, tuple[str, float]] = {}  # of plans approved with all their calls: by what, until when
-        self._spent: dict[tuple[str, str], str] = {}  # the first call of each node of such a plan
+        self._scopes: dict[str, tuple[str, float]] = {}  # plans approved with all their calls: approval and expiry
+        self._spent: dict[tuple[str, str], str] = {}  # key of the first call of each node of such a plan
         self._checks: dict[type[Event], Callable[..., str]] = {
             ev.RunStarted: self._started,
             ev.Reviewed: self._reviewed,
@@ -93,11 +93,11 @@ class Conduct:
 
     @property
     def unfinished(self) -> int:
-        """Actions begun of which no outcome is recorded: they may have happened."""
+        """Number of actions begun without a recorded outcome: they may have happened."""
         return sum(known.intent is not None for known in self._open.values())
 
     def follow(self, event: Event) -> str:
-        """Take in one event; say what it breaks, or nothing."""
+        """Take in one event; say what it violates, or ""."""
         if self.ended:
             return "the run goes on after its end"
         kind = type(event)
@@ -147,7 +147,7 @@ class Conduct:
         return ""
 
     def _stands_against(self, known: _Open, digest: str, at: float, *, in_scope: bool = False) -> str:
-        """Say which review forbids what is to be allowed; nothing when none does, or it was lifted."""
+        """Say which review forbids the action; empty if none does, or it was lifted."""
         for subject, (reviewed, decision) in known.reviews.items():
             if reviewed != digest:
                 return f"the review of the {subject} was of something else"
@@ -196,7 +196,7 @@ class Conduct:
         return ""
 
     def _is_in_scope(self, known: _Open, event: ev.ActionCleared) -> bool:
-        """Whether an approval of a plan with all its calls is spent on the first call of one of its nodes."""
+        """Whether the approval of a plan with all its calls covers this call: the first one for its node."""
         approval, expires = self._scopes.get(known.plan, ("", 0.0))
         first = self._spent.get((known.plan, known.node)) == event.key
         return bool(approval) and event.approval == approval and first and event.at <= expires + _SLACK_S

@@ -1,10 +1,10 @@
-"""What all runs of a folder did, by an index that is kept beside them: for limits that hold across runs.
+"""An index of what all runs of a folder did, kept beside them, for limits that span runs.
 
-    ROOT/.elsewhere.sqlite    each action that was performed or may have been: run, key, when, which, its arguments
+    ROOT/.elsewhere.sqlite    each action performed or possibly performed: run, key, time, name, arguments
 
-The traces stay the only source of truth: the index follows from them, can be deleted, and is brought up to date before
-each look by reading what was appended since, its chain checked. A run that has ended is not looked at again, so that a
-look costs what has changed and what it finds, not what is kept.
+The traces stay the only source of truth: the index is derived from them and can be deleted. Before each lookup it is
+updated by reading what was appended since, with the chain checked. A run that has ended is not read again, so a lookup
+costs what has changed and what it finds, not what is stored.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SEALED = b"sealed:"
 
 @runtime_checkable
 class KnowsElsewhere(Protocol):
-    """A journal that can itself be asked what its runs did."""
+    """A journal that can itself say what its runs did."""
 
     def elsewhere(self, since: float) -> list[Elsewhere]:
         """See `elsewhere`."""
@@ -55,7 +55,7 @@ class KnowsElsewhere(Protocol):
 
 
 class _Numbered(msgspec.Struct):
-    """The part of a content line that says which event it belongs to."""
+    """The part of a content line that names its event."""
 
     seq: int
 
@@ -64,11 +64,11 @@ _numbered = msgspec.json.Decoder(_Numbered)
 
 
 def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
-    """The actions of all runs that were proposed or begun at or after a time, and not refused or known to have failed.
+    """Return the actions of all runs begun (or proposed) since a time, unless refused or known to have failed.
 
     Raises:
-        BadInput: the journal keeps its runs otherwise than in files, a run that was written to since then is damaged,
-            or the index cannot be kept.
+        BadInput: the journal does not store runs in files, a run written to since then is damaged, or the index cannot
+            be kept.
     """
     if isinstance(journal, KnowsElsewhere):
         try:
@@ -117,13 +117,13 @@ def _follow_all(index: sqlite3.Connection, root: Path, since: float) -> None:
                 raise
             continue
         if state is None and stat.st_mtime < since:
-            continue  # nothing in it is as new
+            continue  # nothing in it is that recent
         if state is None or stat.st_size != state[0]:
             _follow(index, root / run, state if state is not None and stat.st_size > state[0] else None)
 
 
 def _follow(index: sqlite3.Connection, folder: Path, state: list[Any] | None) -> None:
-    """Take in what was appended to one run; from its beginning where that does not continue what is known."""
+    """Take in what was appended to one run; start over if that does not continue what is known."""
     run, chain = folder.name, Chain()
     if state is None:
         index.execute("DELETE FROM acts WHERE run = ?", (run,))
@@ -164,7 +164,7 @@ def _take(index: sqlite3.Connection, run: str, event: ev.Event, content: dict[st
                 arguments = _SEALED + sealer.seal(arguments, f"{run}/{event.key}".encode())
             row = (run, event.key, event.at, event.action, arguments)
             index.execute("INSERT OR REPLACE INTO acts VALUES (?, ?, ?, ?, ?)", row)
-        case ev.ActionIntent():  # it may have waited for a person since it was proposed
+        case ev.ActionIntent():  # a person may have approved it long after the proposal
             index.execute("UPDATE acts SET at = max(at, ?) WHERE run = ? AND key = ?", (event.at, run, event.key))
         case ev.ActionRefused() | ev.ActionOutcome(status="failed"):
             index.execute("DELETE FROM acts WHERE run = ? AND key = ?", (run, event.key))
@@ -173,17 +173,17 @@ def _take(index: sqlite3.Connection, run: str, event: ev.Event, content: dict[st
 
 
 class _Contents:
-    """The content lines of a run from some place on; each is asked for by a number that only grows.
+    """The content lines of a run from some offset on, looked up by ascending event number.
 
     Attributes:
-        at: where the first line stands that was not asked for yet.
-        last: what `of` gave last.
+        at: offset of the first line not looked up yet.
+        last: the result of the last lookup.
     """
 
     def __init__(self, folder: Path, at: int) -> None:
         self.at = at
         self.last = b""
-        self._content = content_lines(folder, at)  # it may be withheld
+        self._content = content_lines(folder, at)  # may be withheld
         self._lines = self._numbered()
         self._ahead: tuple[int, bytes] | None = None
 
@@ -194,7 +194,7 @@ class _Contents:
             yield _seq_of(line), line
 
     def of(self, seq: int) -> bytes:
-        """The content of one event; empty when it is withheld."""
+        """Return the content line of one event; empty if it is withheld."""
         self.last = self._found(seq)
         return self.last
 
@@ -220,4 +220,4 @@ def _seq_of(line: bytes) -> int:
     try:
         return _numbered.decode(line).seq
     except msgspec.MsgspecError:
-        return -1  # no content of any event
+        return -1  # belongs to no event

@@ -1,11 +1,11 @@
 """The file journal: one directory per run, one writer at a time by `flock` (POSIX).
 
     RUN/trace.jsonl    the spine, one event a line
-    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts; a long run's in parts (`parts.py`)
-    RUN/heads          signed heads, when a key is given
-    RUN/inbox/         what people say to the run from outside
+    RUN/content.jsonl  prompts, reasoning, arguments, outputs, with their salts; in parts if long (`parts.py`)
+    RUN/heads          signed heads, if there is a key
+    RUN/inbox/         what people tell the run from outside
 
-Content is written before the spine line that needs it, so that a spine never refers to what is missing.
+Content is written before its spine line, so that a spine never refers to missing content.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT", "HEADS", "INBOX", "SPINE", "FileJournal", "seq_of"]
 
 INBOX = "inbox"
-LONG_BYTES = 16 << 20  # some 24,000 steps, which take ten times as long as a second process takes to begin
+LONG_BYTES = 16 << 20  # some 24,000 steps: reading them takes ten times as long as starting a process
 _LARGEST_ANSWER = 1 << 20
 _SETTLED_NS = 1_000_000_000
 _log = logging.getLogger(__name__)
 
 
 class FileJournal:
-    """Keeps runs as directories below `root`.
+    """Stores runs as directories below `root`.
 
     Args:
         root: the folder.
-        fsync: makes a file durable, in place of the files of all runs together in threads.
-        write: writes to one.
-        apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
-        compress: compress what runs hold once they have ended, however little; as `$SCAFFOLD_COMPRESS` says, if None.
-        part: content is compressed in parts of so many bytes while a run goes on.
-        long: a run with a spine of so many bytes is read by a second process when it is gone on with.
+        fsync: makes one file durable; replaces the default of syncing the files of all runs together in threads.
+        write: writes to a file.
+        apart: the runs are independent trials of the same thing, so they may act on the same identities.
+        compress: compress runs of any size once they have ended; if None, as `$SCAFFOLD_COMPRESS` says.
+        part: bytes of content that make a part, to be compressed while the run goes on.
+        long: spine size in bytes from which a run is read by a second process on resume.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class FileJournal:
         long: int = LONG_BYTES,
     ) -> None:
         self.root = Path(root)
-        self._place = str(self.root)  # which pathlib takes as long to give as the system to look there
+        self._place = str(self.root)  # cached: pathlib takes as long to build it as the system to look there
         self._compress = bool(os.environ.get("SCAFFOLD_COMPRESS")) if compress is None else compress
         self._part = part
         self._long = long
@@ -83,7 +83,7 @@ class FileJournal:
         self._syncing: dict[asyncio.AbstractEventLoop, Syncing] = {}
         self._write = write
         self._open: dict[str, Writer] = {}
-        self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's time
+        self._inboxes: dict[str, tuple[int, Sequence[Answer]]] = {}  # as last read, with the folder's modification time
 
     @property
     def name(self) -> str:
@@ -91,11 +91,11 @@ class FileJournal:
         return str(self.root)
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
-        """The run's folder; it is whole, also where only its first and last event are wanted."""
+        """Return the run's folder; it is complete even if `brief` is given."""
         return self.root / run
 
     def runs(self) -> list[str]:
-        """Ids of the runs kept here, oldest first; those of others, which are not ours to look at, are among them."""
+        """Return the ids of the runs stored here, oldest first, including those of others that we may not read."""
         with _reaching(self.root):
             try:
                 entries = list(self.root.iterdir())
@@ -104,17 +104,17 @@ class FileJournal:
             return sorted(entry.name for entry in entries if may_be_run(entry, SPINE))
 
     def find(self, name: str) -> str:
-        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+        """Resolve a run: by its id, a unique beginning or ending of one, or `last`.
 
         Raises:
-            UnknownRun: none, or more than one, is meant.
+            UnknownRun: no run matches, or more than one does.
         """
         known = self.runs()
         if name == "last" and known:
             written: dict[str, int] = {}
             with _reaching(self.root):
                 for run in known:
-                    with contextlib.suppress(FileNotFoundError, PermissionError):  # removed meanwhile, or not ours
+                    with contextlib.suppress(FileNotFoundError, PermissionError):  # removed meanwhile, or not readable
                         written[run] = (self.root / run / SPINE).stat().st_mtime_ns
             if not written:
                 raise UnknownRun(f"no run in {self.root} is ours to look at; there are {len(known)} of others")
@@ -132,17 +132,17 @@ class FileJournal:
         raise UnknownRun(f"no run {name!r} in {self.root}{hint}")
 
     def location(self, run: str) -> str:
-        """Path of the run's spine."""
+        """Return the path of the run's spine."""
         return str(self.root / run / SPINE)
 
     async def claim(self, run: str, owner: str, *, create: bool = False) -> Claim:
-        """Lock the run for writing, and mend its tail."""
+        """Lock the run for writing, and repair its tail."""
         folder = self.root / run
         if create:
             make_private(folder)
         else:
             self._see(run)
-        self._syncs()  # before anything is written: it knows of failures from then on
+        self._syncs()  # before anything is written, so that it sees every failure
         try:
             writer, repaired = await self._locked(folder, create=create)
         except BaseException:
@@ -153,7 +153,7 @@ class FileJournal:
         return Claim(run, owner, repaired=repaired)
 
     async def _locked(self, folder: Path, *, create: bool) -> tuple[Writer, str]:
-        """A run's files under its lock, and what was mended of them."""
+        """Return a run's files under its lock, and what was repaired in them."""
         writer = self._writer(folder, create=create)
         try:
             if not create:
@@ -168,7 +168,7 @@ class FileJournal:
         return Writer(folder, self._write, create=create, part=self._part)
 
     def _syncs(self) -> Syncing | OneByOne:
-        """What makes files durable in this event loop."""
+        """Return what makes files durable in this event loop."""
         if self._one_by_one is not None:
             return self._one_by_one
         loop = asyncio.get_running_loop()
@@ -181,7 +181,7 @@ class FileJournal:
         return syncs
 
     async def _sync_folders(self, *folders: Path) -> None:
-        """Make the names in folders durable: what is in a file does not help if the file cannot be found."""
+        """Make the names in folders durable: a file's content is useless if the file cannot be found."""
         descriptors: list[int] = []
         for folder in folders:
             try:
@@ -205,7 +205,7 @@ class FileJournal:
             raise JournalFailed(f"cannot sync {path}: {said}") from files.failed
 
     async def release(self, claim: Claim) -> None:
-        """Unlock the run, when nothing of it is on its way to the disk any more; one that never began is removed."""
+        """Unlock the run once nothing of it is on its way to disk; remove a run that never began."""
         writer = self._open.pop(claim.run, None)
         self._inboxes.pop(claim.run, None)
         if writer is not None:
@@ -221,7 +221,7 @@ class FileJournal:
 
     @staticmethod
     async def _pack(folder: Path) -> None:
-        """Compress a run that has ended; one that cannot be is whole all the same."""
+        """Compress a run that has ended; on failure it stays intact."""
         from scaffold.trace.packing import pack_if_ended
 
         try:
@@ -244,7 +244,7 @@ class FileJournal:
             writer.compress()
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
-        """Give what is stored, whole lines only."""
+        """Yield what is stored, complete lines only."""
         self._see(run)
         with _reaching(self.root / run):
             for record in read_files(self.root / run):
@@ -252,24 +252,24 @@ class FileJournal:
                     yield record
 
     def long(self, run: str) -> Path | None:
-        """The folder of a run that is so long that reading it again is worth a second process; else None."""
+        """Return a run's folder if it is long enough to be worth a second process to read it, else None."""
         folder = self.root / run
         with contextlib.suppress(OSError):
             return folder if (folder / SPINE).stat().st_size >= self._long else None
         return None
 
     def _see(self, run: str) -> None:
-        """See that there is a run.
+        """Check that a run exists.
 
         Raises:
-            UnknownRun: there is none.
+            UnknownRun: it does not.
         """
         with _reaching(self.root / run):
             if not is_there(self.root / run / SPINE):
                 raise UnknownRun(f"no run {run!r} in {self.root}{nearest(run, self.runs())}")
 
     async def sign(self, claim: Claim, note: str) -> None:
-        """Append a signed head; one that cannot be written whole leaves nothing behind."""
+        """Append a signed head; if it cannot be written completely, nothing remains of it."""
         path = self.root / claim.run / HEADS
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -293,33 +293,33 @@ class FileJournal:
             raise
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Who else acts on a thing, or has, or may have."""
+        """Return who else acts on a thing, has acted on it, or may have."""
         return None if self._apart else await self._identities.holder(identity, claim.run, key)
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Take a thing to act on, unless somebody else has it; gives who."""
+        """Take a thing to act on; if somebody else has it, return who."""
         return None if self._apart else await self._identities.hold(identity, claim.run, key)
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
-        """Give a thing back."""
+        """Free a thing."""
         if not self._apart:
             await self._identities.free(identity, claim.run, key)
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
-        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        """Record a person's word on an action of a run whose trace is gone; return whether it held anything."""
         return self._identities.settle_gone(run, key, happened=happened)
 
     @cached_property
     def _identities(self) -> Identities:
-        from scaffold.trace.identities import Identities  # SQLite: most runs act on nothing that has an identity
+        from scaffold.trace.identities import Identities  # needs SQLite; most runs act on nothing that has an identity
 
         return Identities(self.root, read_files, self.inbox)
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into the run's inbox; the last one of each person for a question counts.
+        """Put an answer into the run's inbox; each person's last answer to a question counts.
 
         Raises:
-            BadInput: what it answers has a name that leads out of the inbox, as a trace that others wrote to may have.
+            BadInput: the question's id leads out of the inbox, as in a trace that others wrote to.
         """
         if answer.id == ".." or Path(answer.id).name != answer.id or not answer.id:
             raise BadInput(f"nothing that run {run} has asked is named {answer.id!r}: its trace is not to be believed")
@@ -333,13 +333,13 @@ class FileJournal:
             draft.replace(target)
 
     def inbox(self, run: str) -> Sequence[Answer]:
-        """Read the run's inbox; what is not an answer is passed over."""
+        """Read the run's inbox; skip what is not an answer."""
         folder = f"{self._place}/{run}/{INBOX}"
-        if not os.access(folder, os.F_OK):  # most runs are never spoken to
+        if not os.access(folder, os.F_OK):  # most runs never get an answer
             return []
         try:
-            # Whoever waits looks twenty times a second. What was changed in this tick of the file system's clock
-            # may be changed again without a trace in the time of the folder.
+            # Cached, since waiting looks twenty times a second. A change within the current tick of the file system's
+            # clock could be followed by another that leaves the folder's time as it is.
             changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 - as below
             known = self._inboxes.get(run)
             if known is not None and known[0] == changed:
@@ -358,7 +358,7 @@ class FileJournal:
 
 
 class _Once(Files):
-    """Files that are synced once, and closed after it.
+    """Files that are synced once and then closed.
 
     Attributes:
         failed: why they may not be on disk.
@@ -379,7 +379,7 @@ class _Once(Files):
 
 
 def _remove_void(folder: Path) -> None:
-    """Remove the folder of a run that nothing was written of; what somebody else has put there stays."""
+    """Remove the folder of a run of which nothing was written; files of others stay."""
     with contextlib.suppress(OSError):
         for name in (CONTENT, SPINE):
             (folder / name).unlink(missing_ok=True)
@@ -388,10 +388,10 @@ def _remove_void(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _reaching(path: Path) -> Iterator[None]:
-    """Say in one line what the system will not do.
+    """Turn the system's refusals into one clear line.
 
     Raises:
-        JournalFailed: it will not.
+        JournalFailed: the system refused.
     """
     try:
         yield
@@ -405,7 +405,7 @@ def _reaching(path: Path) -> Iterator[None]:
 
 
 def _read_small(path: str) -> bytes:
-    """A small file whole; whatever else lies there is empty: a pipe would be waited for, a giant would fill memory."""
+    """Read a small regular file; return nothing for anything else: a pipe would block, a giant fill the memory."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         said = os.fstat(file)

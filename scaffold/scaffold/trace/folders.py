@@ -1,4 +1,4 @@
-"""How runs stand, told from their folders without reading whole traces."""
+"""The status of runs, from their folders, without reading whole traces."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SEAL = b',"hash":"'
 
 
 def first_event(folder: Path) -> Event | None:
-    """A run's first event; None when it cannot be read."""
+    """Return a run's first event; None if it cannot be read."""
     with (folder / SPINE).open("rb") as file:
         return _event(file.readline())
 
 
 def last_event(folder: Path) -> Event | None:
-    """A run's last whole event; None when it cannot be read."""
+    """Return a run's last complete event; None if it cannot be read."""
     with (folder / SPINE).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
@@ -50,9 +50,9 @@ def _event(line: bytes) -> Event | None:
 
 
 def is_written(folder: Path) -> bool:
-    """Whether a process holds the run's lock; asking for the lock ourselves could get in its way.
+    """Whether a process holds the run's lock, without trying the lock, which could get in that process's way.
 
-    Where the system does not tell (it is not Linux), nobody is taken to hold it.
+    Where the system does not tell (other than Linux), the answer is False.
     """
     return _lock_of(folder) is not None
 
@@ -61,7 +61,7 @@ def lock(descriptor: int, path: Path) -> None:
     """Lock an open file for this process alone.
 
     Raises:
-        BlockingIOError: another process has it.
+        BlockingIOError: another process holds the lock.
         JournalFailed: files cannot be locked there, as on some network file systems.
     """
     try:
@@ -75,7 +75,7 @@ def lock(descriptor: int, path: Path) -> None:
 
 
 def held_error(folder: Path) -> RunHeld:
-    """The error for a run whose lock is taken; it says by whom, where the system tells."""
+    """Return the error for a run whose lock is taken; it names the holder if the system tells."""
     process = _lock_of(folder) or 0
     number = f" ({process})" if process > 0 else ""
     who = "this process" if process == os.getpid() else f"another process{number}"
@@ -83,7 +83,7 @@ def held_error(folder: Path) -> RunHeld:
 
 
 def _lock_of(folder: Path) -> int | None:
-    """Which process holds the run's lock: none above 0 where it is of another container; None where nobody does."""
+    """Return the process that holds the run's lock; at most 0 if it is in another container; None if nobody does."""
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii")
         inode = (folder / SPINE).stat().st_ino
@@ -94,7 +94,7 @@ def _lock_of(folder: Path) -> int | None:
 
 
 def status(folder: Path) -> str:
-    """How a run stands: its end or pause, `running`, `cut off`, or `unreadable`, as it is not ours."""
+    """Return a run's status: its end or pause, `running`, `cut off`, or `unreadable` if we may not read it."""
     try:
         last = last_event(folder)
     except PermissionError:
@@ -105,13 +105,13 @@ def status(folder: Path) -> str:
 
 
 def has_ended(journal: Journal, run: str) -> bool:
-    """Whether a run's last event is its end; not known, and so False, of a journal that keeps no folders."""
+    """Whether a run's last event is its end; False for a journal without folders, where it is not known."""
     folder = getattr(journal, "folder", None)
     return folder is not None and isinstance(last_event(folder(run, brief=True)), ev.Ended)
 
 
 def open_runs(journal: KeptRuns) -> list[str]:
-    """Runs that have not ended, oldest first; one that cannot be read is among them."""
+    """Return the runs that have not ended, oldest first, including those that cannot be read."""
     found = []
     for run in journal.runs():
         with contextlib.suppress(FileNotFoundError):  # removed while we looked
@@ -121,7 +121,7 @@ def open_runs(journal: KeptRuns) -> list[str]:
 
 
 def how_it_ended(folder: Path) -> ev.RunStatus | None:
-    """The status that a run has ended with; None where it has not, or cannot be read."""
+    """Return the status with which a run has ended; None if it has not, or cannot be read."""
     try:
         last = last_event(folder)
     except PermissionError:

@@ -1,1 +1,1 @@
-"""The one writer of the trace, and what is remembered of it."""
+"""Recording: the only writer of the trace, and the state derived from it."""

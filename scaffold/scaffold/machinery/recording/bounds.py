@@ -1,4 +1,4 @@
-"""How much a verdict may hold. Of a flood a beginning is kept, and the check counts as cut off."""
+"""Limits on the size of a verdict. An oversized one is cut, and its check counts as truncated."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _MOST_TEXT = 20_000  # characters
 
 
 def bounded(verdict: Verdict) -> Verdict:
-    """A verdict that is no flood, each span of whose evidence has the hash of its words.
+    """Return a verdict within the limits, in which each evidence span has the hash of its words.
 
-    What is cut decides no less than it did; but nobody can say of what it let pass why, so it is `truncated`.
+    A cut verdict decides no less strictly than before. But if it let something pass, the full reason is lost, so its
+    status is `truncated`.
     """
-    if verdict is ALLOW:  # as most are, and it holds nothing
+    if verdict is ALLOW:  # most are, and it holds nothing
         return verdict
     evidence, objections = verdict.evidence, verdict.objections
     if (
@@ -45,6 +46,6 @@ def bounded(verdict: Verdict) -> Verdict:
 
 
 def _hashed(span: Evidence) -> Evidence:
-    """The same with the hash of all its words, of which no more are kept than may be."""
+    """Return an evidence span with the hash of all its words and a quote within the limit."""
     known = span.sha256 or sha256(span.quote.encode("utf-8", "surrogatepass")).hexdigest()
     return msgspec.structs.replace(span, quote=span.quote[:_MOST_TEXT], sha256=known)

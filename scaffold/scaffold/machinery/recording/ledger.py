@@ -1,7 +1,7 @@
-"""The budget of a run: reserved at worst before a call, settled after it.
+"""The budget of a run: reserved at the worst case before a call, settled after it.
 
-There are two ledgers of one kind in each run, the work's own and oversight's. What they hold is a fold over
-the trace: a reservation that was never settled, because the process died, stays charged at its worst.
+Each run has two ledgers of the same kind, the work's and oversight's. Their contents are a fold over the trace: a
+reservation never settled, because the process died, stays charged at its worst case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Reservation(msgspec.Struct, gc=False):
-    """What one step may still cost at worst."""
+    """The worst-case cost that one step still holds."""
 
     tokens: int = 0
     usd: float = 0.0
@@ -35,14 +35,14 @@ class Ledger:
     Attributes:
         used: settled usage.
         steps: steps asked.
-        actions: actions whose intent was written.
-        actions_usd: what those cost, by their own declaration.
+        actions: actions whose intent was recorded.
+        actions_usd: their declared cost.
     """
 
     __slots__ = ("_held", "_most", "_open", "actions", "actions_usd", "steps", "used")
 
     def __init__(self, budget: Budget) -> None:
-        self._most = (budget.tokens, budget.usd, budget.steps, budget.actions)  # pydantic takes long to look them up
+        self._most = (budget.tokens, budget.usd, budget.steps, budget.actions)  # attribute access in pydantic is slow
         self.used: Usage = NO_USAGE
         self.steps = 0
         self.actions = 0
@@ -51,7 +51,7 @@ class Ledger:
         self._open: dict[str, Reservation] = {}
 
     def widen(self, bounds: Mapping[str, float]) -> None:
-        """Take new bounds for those of the old that are named."""
+        """Replace the limits that are named."""
         names = ("tokens", "usd", "steps", "actions")
         self._most = cast("Any", tuple(bounds.get(name, most) for name, most in zip(names, self._most, strict=True)))
 
@@ -65,7 +65,7 @@ class Ledger:
         instead_of: str = "",
         spent: Usage = NO_USAGE,
     ) -> BudgetSpent | None:
-        """Say why there is no room for this beside what a step has spent, in place of what it holds; None: there is."""
+        """Say why there is no room for this, on top of what a step has spent and replacing what it holds; else None."""
         most_tokens, most_usd, most_steps, most_actions = self._most
         own = self._open.get(instead_of, _NOTHING)
         if most_tokens is not None:
@@ -83,7 +83,7 @@ class Ledger:
         return None
 
     def reserve(self, key: str, tokens: int, usd: float, *, spent: Usage = NO_USAGE, steps: int = 0) -> None:
-        """Hold what a step has used so far and what its next call may cost at worst."""
+        """Hold what a step has used so far plus the worst case of its next call."""
         if key in self._open:
             self._release(key)
         if spent is not NO_USAGE:
@@ -105,6 +105,6 @@ class Ledger:
         self.used = self.used + usage
 
     def forfeit(self) -> None:
-        """Charge at worst whatever was under way when a process died."""
+        """Charge at the worst case whatever was under way when a process died."""
         for key, reservation in list(self._open.items()):
             self.settle(key, Usage(input=reservation.tokens, usd=reservation.usd))

@@ -1,7 +1,7 @@
-"""The named points of a run at which a test may watch it, or kill it.
+"""Named points of a run at which a test may observe or kill it.
 
-Each transition of a run has two: `reach` is called with `step.asked:before` just before it is written down,
-and with `step.asked:after` when what depends on it is about to go on.
+Each transition of a run has two: `reach` is called with `step.asked:before` just before it is recorded, and with
+`step.asked:after` just before what depends on it goes on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Writes down what happens, in order, once: numbers events, chains them, and hands them to who folds over them.
+"""The recorder: numbers events, chains them, and passes them to the folds, in order and once.
 
-Records gather in memory until `flush`. Everything outside the process (a model asked, an action performed) waits
-for a flush before it, so that what the outside has seen is never missing from the journal; between two flushes
-a crash loses only what nobody outside has seen.
+Records are buffered until `flush`. Everything outside the process (asking a model, performing an action) waits for a
+flush first, so what the outside has seen is never missing from the journal. A crash between two flushes loses only what
+nobody outside has seen.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ def _encode_content(content: dict[str, Any]) -> bytes:
     try:
         return _encode(content)
     except UnicodeEncodeError:
-        return _encode(cleaned(content))  # others' error messages may have anything in them
+        return _encode(cleaned(content))  # error messages of plug-ins may hold lone surrogates
 
 
 Fold = Callable[["Event", bytes], None]
-"""Something whose state follows from the events alone: called with each, and the bytes of its content, if any."""
+"""A fold over the events: called with each event and its content's bytes, if any."""
 
 
 class Recorder:
-    """The one writer of a run's trace.
+    """The only writer of a run's trace.
 
     Attributes:
         seq: number of the last event.
         hash: its hash.
-        t: seconds the run has been active, at the last event.
-        secret: the salt of the first content: the same whenever the run goes on, and not on the spine.
+        t: seconds the run had been active at the last event.
+        secret: the salt of the first content: the same on every resume, and not in the spine.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Recorder:
         self._redaction = redaction
         self._content_line = content_line if sealer is None else sealer.line
         self._witnesses = witnesses
-        self._signing = asyncio.Lock()  # heads stand in the order of what they are about
+        self._signing = asyncio.Lock()  # keeps heads in the order of their events
         self._salts = _drawn_from(surroundings.random)
         self._waiting: list[Record] = []
         self._folds: list[Fold] = []
@@ -106,12 +106,12 @@ class Recorder:
         self.secret = b""
 
     def follow(self, fold: Fold) -> None:
-        """Have every event from now on taken in by a fold."""
+        """Pass every event from now on to a fold."""
         self._folds.append(fold)
         self._folds_of.clear()
 
     def follow_kinds(self, folds: Mapping[type[Event], Fold]) -> None:
-        """Have events taken in by the fold that stands for their kind, if any; these come before those for all."""
+        """Pass events to the fold given for their kind, if any, before the folds for all events."""
         self._partial_folds.append(folds)
         self._folds_of.clear()
 
@@ -121,12 +121,12 @@ class Recorder:
         return folding
 
     def read_by(self, *readers: Mapping[type[Event], Fold]) -> None:
-        """Have what is read from the journal taken in by these before all others; nobody else, when it has been."""
+        """While reading from the journal, pass events to these folds first; `go_on` removes them."""
         self._readers = readers
         self._folds_of.clear()
 
     def adopt(self, told: Iterable[Told]) -> None:
-        """Take in events that were read from the journal, each with its content; `go_on` follows the last one."""
+        """Take in events read from the journal, each with its content; call `go_on` after the last."""
         folds_of, folding = self._folds_of, self._folding
         for event, body in told:
             self.t = event.t
@@ -136,20 +136,20 @@ class Recorder:
                 fold(event, body)
 
     def go_on(self, read: Checked) -> None:
-        """Go on after the last event that was read, and count active seconds from those of that one."""
+        """Continue after the last event that was read, and count active seconds from its own."""
         self.read_by()
         self.seq, self.hash, self.secret = read.seq, read.hash, read.secret
         self._started = self._monotonic() - self.t
 
     def record(self, event: Event, content: dict[str, Any] | None = None, *, asked: bytes | None = None) -> bytes:
-        """Write down one event, and give the bytes of its content.
+        """Record one event, and return its content's bytes.
 
         Args:
             event: what happened; its number, times and digests are filled in here.
             content: what the spine must not hold.
             asked: canonical bytes whose salted digest becomes `event.digest`.
         """
-        body = b"" if content is None else _encode_content(content)  # what cannot be written takes no number
+        body = b"" if content is None else _encode_content(content)  # before the number is taken: this may fail
         if self._redaction is not None and body:
             body = self._redaction.written(event, body)
         seq = self.seq = event.seq = self.seq + 1
@@ -173,7 +173,7 @@ class Recorder:
         return body
 
     async def flush(self, *, durable: bool = False) -> None:
-        """Hand everything recorded so far to the journal; with `durable`, wait until it is on disk."""
+        """Pass all records so far to the journal; with `durable`, wait until they are on disk."""
         waiting, self._waiting = self._waiting, []
         seq, mark = self.seq, self.hash
         await self._journal.append(self.claim, waiting, durable=durable)
@@ -181,9 +181,10 @@ class Recorder:
             self._durable = Head(self.claim.run, seq, mark)
 
     async def sign(self) -> None:
-        """Keep a signed head of what is surely on disk, when there is a key.
+        """Store a signed head of what is certainly on disk, if there is a key.
 
-        A head of more, such as what other branches have recorded meanwhile, would call a crash a forgery.
+        A head that covered more, such as what other branches have recorded meanwhile, would make a crash look like
+        forgery.
         """
         if self._signer is None:
             return
@@ -200,30 +201,30 @@ class Recorder:
         try:
             async with asyncio.timeout(_WITNESS_S):
                 await witness.keep(self.claim.run, seq, note)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the head stands in the journal
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the journal has the head
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             _log.warning("the signed head of event %d was not kept by %s: %s", seq, type(witness).__name__, said)
 
     async def confirm(self) -> None:
-        """See that the run is still ours to write, where that can be lost: a process may have been paused for long.
+        """Check that the claim still holds, if it can be lost: the process may have been suspended for long.
 
         Raises:
-            ClaimLost: another process goes on with it.
+            ClaimLost: another process has taken over the run.
         """
         if self._leases is not None:
             await self._leases.confirm(self.claim)
 
     def when_lost(self, tell: Callable[[], None]) -> None:
-        """Have a function called once another process has taken the run over, where that can be."""
+        """Register a function to be called once another process has taken over, if that can happen."""
         if self._leases is not None:
             self._leases.when_lost(self.claim, tell)
 
     def active(self) -> float:
-        """Seconds the run has been active; waiting for people does not count."""
+        """Return the seconds the run has been active; waiting for people does not count."""
         return self.ticks() / 1e6
 
     def ticks(self) -> int:
-        """The same in microseconds, which is as much as the trace holds."""
+        """Return the same in microseconds, the resolution of the trace."""
         until = self._monotonic() if self._paused_at is None else self._paused_at
         return int((until - self._started) * 1e6 + 0.5)
 
@@ -240,7 +241,7 @@ class Recorder:
 
 
 def _drawn_from(source: Random) -> Iterator[bytes]:
-    """Salts, of which many are drawn at once."""
+    """Yield salts, drawing many at a time."""
     while True:
         drawn = source.randbytes(_SALT * _AT_ONCE)
         for start in range(0, len(drawn), _SALT):

@@ -1,9 +1,8 @@
-"""What a task wants left out is left out as it is written down, so also for the planner: it is told what was written.
+"""Redaction: what a task wants left out is removed before it is recorded, and so also for the planner.
 
-Redacted is what comes from outside: the task's prompt and inputs, samples, results, what people and reviewers say.
-What a planner makes of it is then made of redacted parts. Patterns replace what they find in any text; fields are
-replaced whole, wherever they stand, also in a text that is JSON: by the mark where they are text, by 0, false or
-nothing otherwise.
+It applies to what comes from outside: the task's prompt and inputs, samples, results, what people and reviewers say.
+What a planner derives from these is then derived from redacted parts. Patterns replace their matches in any text.
+Fields are replaced at any depth, also in text that is JSON: texts by the mark, other values by 0, false or null.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Redact, Task
 
 MARK = "[redacted]"
-# What these hold the planner has made, of what was redacted already; and replay compares it.
+# Their content was made by the planner, from redacted parts, and replay compares it: it is left alone.
 _OURS: frozenset[type[Event]] = frozenset(
     {ev.RunStarted, ev.StepAsked, ev.StepReserved, ev.PlanProposed, ev.ActionProposed, ev.QuestionAsked}
 )
@@ -31,20 +30,20 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Redaction:
-    """Leaves out what a task wants left out."""
+    """Removes what a task wants left out."""
 
     def __init__(self, said: Redact) -> None:
         self._patterns = re.compile("|".join(f"(?:{each})" for each in said.patterns)) if said.patterns else None
         self._fields = frozenset(each.casefold() for each in said.fields)
 
     def written(self, event: Event, body: bytes) -> bytes:
-        """The bytes of an event's content as they are to be written."""
+        """Return the bytes of an event's content as they are to be recorded."""
         if type(event) in _OURS:
             return body
         return _encode({name: self._part(name, each) for name, each in _decode(body).items()})
 
     def _part(self, name: str, value: Any) -> Any:
-        """One part of a content: what it holds is redacted, what holds it together is not."""
+        """Redact one part of a content: its values, not its structure."""
         match name:
             case "value" | "answer" | "partial" | "about" | "previews":
                 return self.value(value)
@@ -64,7 +63,7 @@ class Redaction:
         return told | ({"blocks": blocks} if blocks else {})
 
     def _said(self, value: Any) -> Any:
-        """What somebody says of something: its words, and not what it is called."""
+        """Redact somebody's words, but not the names in them."""
         match value:
             case str():
                 return self.text(value)
@@ -76,7 +75,7 @@ class Redaction:
                 return value
 
     def value(self, value: Any) -> Any:
-        """A JSON value without what is to be left out."""
+        """Redact a JSON value."""
         match value:
             case str():
                 return self.text(value)
@@ -91,7 +90,7 @@ class Redaction:
                 return value
 
     def text(self, text: str) -> str:
-        """A text without it; where it is JSON, its fields too."""
+        """Redact a text; if it is JSON, its fields too."""
         if self._fields and text.lstrip()[:1] in {"{", "["}:
             try:
                 return json.dumps(self.value(json.loads(text)), ensure_ascii=False)
@@ -117,12 +116,12 @@ def _emptied(value: Any) -> Any:
 
 
 def redaction_of(task: Task) -> Redaction | None:
-    """The redaction that a task asks for; None when it asks for none."""
+    """Return the redaction a task asks for, or None."""
     return Redaction(task.redact) if task.redact.patterns or task.redact.fields else None
 
 
 def redacted(task: Task) -> Task:
-    """A task whose prompt and inputs are without what it wants left out."""
+    """Return a task with its prompt and inputs redacted as it asks."""
     redaction = redaction_of(task)
     if redaction is None:
         return task

@@ -1,4 +1,4 @@
-"""What the engine has to remember of a run: a fold over the trace, the same live and on resume."""
+"""The engine's memory of a run: a fold over the trace, the same live and on resume."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ActionSummary(msgspec.Struct, kw_only=True):
-    """What became of one action."""
+    """The result of one action."""
 
     key: str
     name: str
@@ -40,13 +40,13 @@ class ActionSummary(msgspec.Struct, kw_only=True):
 
 
 class Undoable(msgspec.Struct, frozen=True):
-    """What was performed and can be undone.
+    """A performed action that can be undone.
 
     Attributes:
         call: the call.
         undo: the action that undoes it.
-        gave: what it gave back, as JSON.
-        tainted: whether that is outside our trust.
+        gave: its result, as JSON.
+        tainted: whether the result is untrusted.
         plan: the proposal that it was part of.
     """
 
@@ -61,10 +61,10 @@ class Overseen(msgspec.Struct):
     """What one monitor has cost a run.
 
     Attributes:
-        verdicts: how many it has said.
-        questions: how many it has asked models.
+        verdicts: number of its verdicts.
+        questions: number of its questions to models.
         usage: what those used.
-        seconds: how long its reviews took, waiting for models included; reviews go on side by side.
+        seconds: total duration of its reviews, including waiting for models; reviews may overlap.
     """
 
     verdicts: int = 0
@@ -74,7 +74,7 @@ class Overseen(msgspec.Struct):
 
 
 class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
-    """A verdict that said more than `allow`."""
+    """A verdict stricter than `allow`."""
 
     monitor: str
     decision: str
@@ -117,7 +117,7 @@ class _Called(msgspec.Struct):
 
 
 class _Proposed(Asked, kw_only=True):
-    """The parts of an action's proposal that are remembered."""
+    """The parts of an action's proposal that are kept."""
 
     call: _Called
 
@@ -130,7 +130,7 @@ class _Gave(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
-OVERSIGHT = "oversight."  # before the names of its own bounds
+OVERSIGHT = "oversight."  # prefix of the names of its bounds
 _ASKED = b'{"asked":'
 _AT = len(_ASKED)
 
@@ -142,18 +142,18 @@ _json = msgspec.json.Decoder()
 
 
 def asked_in(body: bytes) -> bytes:
-    """Canonical bytes of what was asked, from an event's content."""
+    """Return the canonical bytes of what was asked, from an event's content."""
     return bytes(_asked.decode(body).asked) if body else b""
 
 
 def is_asked_in(body: bytes, what: bytes) -> bool:
-    """Whether just this was asked, by an event's content: in front there as a rule, which needs no decoding."""
+    """Whether an event's content says that exactly this was asked; usually decided without decoding."""
     in_front = body.startswith(_ASKED) and body.startswith(what, _AT) and body.startswith(b",", _AT + len(what))
     return in_front or asked_in(body) == what
 
 
 def identity_of(spec: ActionSpec, arguments: dict[str, Any]) -> str:
-    """Name the thing that an action acts on, by its identity fields, however they are spelled or left to a default."""
+    """Return a digest of the thing an action acts on: its identity fields, normalised, defaults filled in."""
     if not spec.identity:
         return ""
     schemas = spec.parameters.get("properties", {})
@@ -163,44 +163,44 @@ def identity_of(spec: ActionSpec, arguments: dict[str, Any]) -> str:
 
 
 def bounds_of(task: Task) -> dict[str, float]:
-    """What a run may use, as its first event says it."""
+    """Return the limits on a run, as its first event states them."""
     work = task.budget.model_dump(exclude_none=True)
     oversight = task.oversight.budget.model_dump(exclude_none=True)
     return work | {f"{OVERSIGHT}{name}": bound for name, bound in oversight.items()}
 
 
 class RunState:
-    """What follows from the events so far, once each is handed to its taker.
+    """What follows from the events so far, once each has been passed to its taker.
 
     Attributes:
-        bounds: the most that the run may use, named as its first event names them.
+        bounds: the limits on the run, named as in its first event.
         model: the work's ledger.
-        oversight: oversight's own ledger.
-        progress: what is under way, by key; forgotten once settled.
+        oversight: oversight's ledger.
+        progress: what is under way, by key; dropped once settled.
         plans: allowed proposals: for each key, the canonical arguments of its nodes.
-        scopes: allowed proposals that a person approved with all their calls: the approval's id, and until when.
-        callers: for each node of an allowed plan, the key of the first action that was proposed as it.
-        taken: for each thing acted on, the key of the action that did, or may have.
+        scopes: allowed proposals that a person approved with all their calls: the approval's id and expiry.
+        callers: for each node of an allowed plan, the key of the first action that was proposed for it.
+        taken: for each thing acted on, the key of the action that acted on it, or may have.
         unknown: actions whose outcome is unknown: for each key, the digest of the call.
-        undoable: what was performed and can be undone, by key.
+        undoable: performed actions that can be undone, by key.
         refused: how often each proposal was refused, by fingerprint.
-        insists: why the planner has had refusals enough, and the run ends; empty while it may still revise.
-        actions: what became of each action.
-        verdicts: verdicts that said more than `allow`.
-        partial: what the run answers if it is cut short.
+        insists: why the run ends because of refusals; empty while the planner may still revise.
+        actions: the result of each action.
+        verdicts: verdicts stricter than `allow`.
+        partial: the run's answer if it is cut short.
         suspicion: worst score over resampled tries so far.
-        visibility: how much of a backend's reasoning can be read, by backend and model, where its replies have shown
-            something else than its profile says.
-        corrections: how often that was corrected.
-        thinkers: who has answered steps of the work: backend, model and kind of step.
+        visibility: how much of a backend's reasoning can be read, by backend and model, if its replies showed something
+            else than its profile says.
+        corrections: number of such corrections.
+        thinkers: who has been asked steps of the work: backend, model and kind of step.
         reading: how much of the reasoning could be read, and was.
-        overseers: what each monitor has cost, by its name.
-        key: verifier line of the key that signs heads, the last that the trace names; empty when none does.
-        stop: who asked the run to stop; empty when nobody did.
+        overseers: what each monitor has cost, by name.
+        key: verifier line of the key that signs heads, as last recorded; empty if none was.
+        stop: who asked the run to stop; empty if nobody did.
         ended: the last `run.ended`, with its content.
         paused: the last `run.paused`.
         steps: steps answered for the work.
-        takers: for each kind of event, what takes it in.
+        takers: for each kind of event, the function that takes it in.
     """
 
     def __init__(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
@@ -214,7 +214,7 @@ class RunState:
         self.taken: dict[str, str] = {}
         self.unknown: dict[str, str] = {}
         self.undoable: dict[str, Undoable] = {}
-        self._calls: dict[str, ActionCall] = {}  # of what can be undone, once it is performed
+        self._calls: dict[str, ActionCall] = {}  # calls that can be undone once performed
         self.refused: dict[str, int] = {}
         self.refusals = 0
         self.insists = ""
@@ -226,8 +226,8 @@ class RunState:
         self.corrections = 0
         self.thinkers: set[tuple[str, str, str]] = set()
         self.reading = Readable()
-        self._beside: dict[str, tuple[Progress, list[str]]] = {}  # steps that were let out, and who still reads them
-        self._kinds: dict[str, str] = {}  # of open steps that may ask several backends
+        self._beside: dict[str, tuple[Progress, list[str]]] = {}  # released steps, and the monitors still reading them
+        self._kinds: dict[str, str] = {}  # kinds of open steps that may ask several backends
         self.overseers: dict[str, Overseen] = {}
         self.key = ""
         self.stop = ""
@@ -265,20 +265,20 @@ class RunState:
         }
 
     def at(self, key: str) -> Progress:
-        """What is under way at a key."""
+        """Return what is under way at a key."""
         progress = self.progress.get(key)
         if progress is None:
             progress = self.progress[key] = Progress()
         return progress
 
     def ledger(self, name: str) -> Ledger:
-        """A ledger by name."""
+        """Return a ledger by name."""
         return self.model if name == "model" else self.oversight
 
     # --- steps
 
     def _run_resumed(self, _event: ev.RunResumed, _body: bytes) -> None:
-        """What was under way when the last process died is charged at worst, whenever the trace is read."""
+        """Charge at the worst case what was under way when the last process died."""
         self.model.forfeit()
         self.oversight.forfeit()
 
@@ -296,14 +296,14 @@ class RunState:
         if event.ledger == "model":
             self.model.reserve(event.key, event.tokens, event.usd, steps=1)
             self.thinkers.add((event.backend, event.model, event.step))
-            if event.sampling:  # it may ask others too, now or later
+            if event.sampling:  # it may ask other backends too, now or later
                 self._kinds[event.key] = event.step
                 self._add_thinkers(event.key, body)
         else:
             self.oversight.reserve(event.key, event.tokens, event.usd, steps=1)
 
     def _add_thinkers(self, key: str, body: bytes) -> None:
-        """Take in who else a step's policy asks."""
+        """Add the other backends that a step's policy asks."""
         if b'"ways"' in body and key in self._kinds:
             for way in _json.decode(body).get("ways", ()):
                 self.thinkers.add((way["backend"], way["model"], self._kinds[key]))
@@ -392,7 +392,7 @@ class RunState:
             self._note_refused(event.key, json.loads(progress.asked), objections)
 
     def _note_refused(self, key: str, nodes: list[Any], objections: list[dict[str, str]]) -> None:
-        """Remember the actions of a plan that objections name, or all when they are about the whole."""
+        """Record the actions of a plan that objections name, or all if they are about the whole plan."""
         reasons = {objection["node"]: objection["feedback"] for objection in objections}
         for node, name, arguments, _ in nodes:
             reason = reasons.get(node, reasons.get(""))
@@ -465,7 +465,7 @@ class RunState:
             del self.progress[event.key]
 
     def _note_undoing(self, event: ev.ActionOutcome, summary: ActionSummary, plan: str, body: bytes) -> None:
-        """Remember what can be undone, and what was; of an undoing that may have happened nobody tries another."""
+        """Record what can be undone and what was; an undo that may have happened is never tried again."""
         call = self._calls.pop(event.key, None)
         if call is not None and event.status == "performed":
             undo = self._specs[event.action].undo
@@ -523,7 +523,7 @@ class RunState:
                     progress.verdicts[event.subject, event.digest, fact.monitor, fact.settings] = allowed
 
     def _reviewing(self, event: ev.Reviewed) -> Progress:
-        """What a review is of; of a step it may come once the planner has it, by a monitor that only observes."""
+        """Return what a review is of; a review of a step by an observing monitor may come after its release."""
         if event.subject == "step" and event.key not in self.progress:
             progress, readers = self._beside.get(event.key) or (Progress(), [])
             for fact in event.verdicts:
@@ -569,11 +569,11 @@ class RunState:
         self.ended = (event, _json.decode(body) if body else {})
 
     def usage(self) -> dict[str, Usage]:
-        """What the work and the oversight of it used."""
+        """Return what the work and its oversight used."""
         return {"model": self.model.used, "oversight": self.oversight.used}
 
     def saved(self) -> dict[str, float]:
-        """What refusals saved: how many actions did not run, and what they would have cost by their own declaration."""
+        """Return what refusals saved: the number of actions not performed, and their declared cost in dollars."""
         done = {_call(summary) for summary in self.actions.values() if summary.status == "performed"}
         refused = {_call(each): each.cost for each in self.actions.values() if each.status == "refused"}
         spared = [cost for call, cost in refused.items() if call not in done]
@@ -581,12 +581,12 @@ class RunState:
 
 
 def _drew_again(event: ev.Reviewed, verdict: Verdict) -> bool:
-    """Whether what it objects to was drawn again: a sample that is cut off is, whatever cut it."""
+    """Whether the subject of a verdict was drawn again: a sample that is cut off always is."""
     return verdict.decision == "resample" or (event.subject == "stream" and verdict.severity >= SEVERITY["resample"])
 
 
 def _is_of(event: ev.Reviewed, answered: ev.StepAnswered) -> bool:
-    """Whether a review is of this answer, and not of one that was drawn before it."""
+    """Whether a review is of this answer, not of one drawn before it."""
     return event.subject == "stream" or (event.subject == "step" and event.digest == answered.content)
 
 
