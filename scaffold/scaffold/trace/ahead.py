@@ -74,7 +74,7 @@ async def ahead(folder: Path) -> AsyncGenerator[Batch]:
     if process is None:
         return
     pipe = process.stdout
-    assert pipe is not None  # noqa: S101 - it was asked for
+    assert pipe is not None  # noqa: S101 - requested with PIPE
     if hasattr(fcntl, "F_SETPIPE_SZ"):  # Linux
         with suppress(OSError):  # the user's limit for pipe memory is reached
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _ROOM)

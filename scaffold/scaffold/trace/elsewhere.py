@@ -104,7 +104,7 @@ def _row(run: str, key: str, at: float, action: str, arguments: bytes | None) ->
 
 def _follow_all(index: sqlite3.Connection, root: Path, since: float) -> None:
     known = {run: rest for run, *rest in index.execute("SELECT run, spine, content, seq, hash, ended FROM runs")}
-    for run in os.listdir(root):  # noqa: PTH208 - names alone, of perhaps very many runs
+    for run in os.listdir(root):  # noqa: PTH208 - only names, of possibly very many runs
         state = known.get(run)
         if state is not None and state[4]:
             continue

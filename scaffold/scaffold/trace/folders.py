@@ -33,7 +33,7 @@ def last_event(folder: Path) -> Event | None:
     with (folder / SPINE).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
-        while len(tail) < size and tail.count(b"\n") < 2:  # noqa: PLR2004 - one before the line, one after it
+        while len(tail) < size and tail.count(b"\n") < 2:  # noqa: PLR2004 - one before the last line, one after it
             start = max(0, size - len(tail) - _BLOCK)
             file.seek(start)
             tail = file.read(size - len(tail) - start) + tail

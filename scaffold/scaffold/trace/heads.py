@@ -1,4 +1,4 @@
-"""Signed heads: the chain's last hash under Ed25519, as a C2SP signed note.
+"""Signed heads: the chain's last hash signed with Ed25519, as a C2SP signed note.
 
 Source: https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint for the shape of the text:
 
@@ -8,8 +8,8 @@ Source: https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint for th
 
     — <key name> <base64 of 4 bytes of key id and 64 of signature>
 
-The key has to be kept outside the agent's reach, or a copy of a head has to be: otherwise a signature
-shows no more than the chain does.
+Either the key or a copy of a head must be kept outside the agent's reach; otherwise a signature shows no more than the
+chain does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ORIGIN = "scaffold.trace/"
 _ED25519 = b"\x01"
 _VERIFIER_BYTES = 33
-_NOTE_LINES = 5  # whose, how many events, hash, nothing, signature
+_NOTE_LINES = 5  # run, number of events, hash, empty line, signature
 _NUMBER = re.compile("[1-9][0-9]{0,17}|0")
 
 
@@ -49,15 +49,15 @@ class Head(msgspec.Struct, frozen=True):
     hash: bytes
 
     def text(self) -> str:
-        """The note's text, which is what is signed."""
+        """Return the note's text, which is what is signed."""
         return f"{ORIGIN}{self.run}\n{self.seq}\n{base64.b64encode(self.hash).decode()}\n"
 
 
 class Says(Protocol):
-    """Something that can be signed. Its text names what kind of thing it is in its first line."""
+    """Something that can be signed. The first line of its text names what kind of statement it is."""
 
     def text(self) -> str:
-        """The text of the note, which ends with a newline and has no empty line."""
+        """Return the text of the note: it ends with a newline and has no empty line."""
         ...
 
 
@@ -65,9 +65,9 @@ class Signer:
     """Signs heads with a private key.
 
     Attributes:
-        name: the key's name, as it stands in the note.
-        endorsement: a signed note by which the key before says that this one follows on it; empty without one.
-        waits: signing takes so long that an event loop should not wait for it.
+        name: the key's name in the note.
+        endorsement: a signed note in which the previous key names this one as its successor; empty if there is none.
+        waits: signing is too slow to be done in an event loop.
     """
 
     waits = False
@@ -79,34 +79,34 @@ class Signer:
         self._id = key_id(name, public_bytes(key.public_key()))
 
     def sign(self, said: Says) -> str:
-        """Give the signed note of a head, or of anything else that is a note's text."""
+        """Return the signed note of a head, or of another statement."""
         text = said.text()
         signature = base64.b64encode(self._id + self._key.sign(text.encode())).decode()
         return f"{text}\n\N{EM DASH} {self.name} {signature}\n"
 
     def verifier(self) -> str:
-        """Give the public key as a verifier key line: `name+hash+base64`."""
+        """Return the public key as a verifier key line: `name+hash+base64`."""
         raw = public_bytes(self._key.public_key())
         return f"{self.name}+{self._id.hex()}+{base64.b64encode(_ED25519 + raw).decode()}"
 
 
 def key_id(name: str, public: bytes) -> bytes:
-    """First four bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key), as the signed-note specification says."""
+    """Return the first four bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key), as signed-note specifies."""
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
 
 
 def public_bytes(key: Ed25519PublicKey) -> bytes:
-    """The 32 bytes of a public key."""
+    """Return the 32 bytes of a public key."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def new_key(path: Path) -> Signer:
-    """Make a key, readable by its owner only.
+    """Create a key file that only its owner can read.
 
     Raises:
-        BadInput: there is a file already.
+        BadInput: the file exists already.
         MissingExtra: the extra `signing` is not installed.
     """
     key = _private_keys().generate()
@@ -123,7 +123,7 @@ def load_signer(path: Path | str) -> Signer:
     """Read a private key file: 32 bytes in base64.
 
     Raises:
-        BadInput: it is missing, readable by others, or no key.
+        BadInput: it is missing, readable by others, or not a key.
         MissingExtra: the extra `signing` is not installed.
     """
     _private_keys()
@@ -142,10 +142,10 @@ def load_signer(path: Path | str) -> Signer:
 
 
 def signer_from(text: str, where: str) -> Signer:
-    """Read a private key: 32 bytes in base64.
+    """Parse a private key: 32 bytes in base64.
 
     Raises:
-        BadInput: it is no key; the message says where it was.
+        BadInput: it is not a key; the message says where it was.
         MissingExtra: the extra `signing` is not installed.
     """
     keys = _private_keys()
@@ -156,19 +156,19 @@ def signer_from(text: str, where: str) -> Signer:
 
 
 class TornNote(ValueError):
-    """The last of several notes was cut while it was written."""
+    """The last of several notes was cut off while it was being written."""
 
 
 def notes_in(lines: Iterable[str], *, strict: bool) -> Iterator[tuple[Head, str]]:
-    """Read signed heads that stand one after another; gives each with its whole note, reading no further than that.
+    """Yield consecutive signed heads, each with its whole note, reading no further than needed.
 
     Args:
-        lines: with their newlines.
-        strict: there is nothing else among them; otherwise what is no head is passed over.
+        lines: the text's lines, with their newlines.
+        strict: allow nothing else between the heads; otherwise it is skipped.
 
     Raises:
-        TornNote: the last was cut off.
-        ValueError: something there is no signed head.
+        TornNote: the last note is cut off.
+        ValueError: something is not a signed head.
     """
     waiting = iter(lines)
     for line in waiting:
@@ -188,7 +188,7 @@ def notes_in(lines: Iterable[str], *, strict: bool) -> Iterator[tuple[Head, str]
 
 
 def whole_notes(text: str) -> Iterator[tuple[Head, str]]:
-    """Read the signed heads that stand in a text, whatever else does; one that was cut off or altered is none."""
+    """Yield the signed heads in a text, skipping everything else, including notes that are cut off or altered."""
     lines = text.splitlines(keepends=True)
     for place, line in enumerate(lines):
         if line.startswith(ORIGIN):
@@ -197,10 +197,10 @@ def whole_notes(text: str) -> Iterator[tuple[Head, str]]:
 
 
 def read_heads(text: str) -> list[tuple[Head, str]]:
-    """Read signed notes that stand one after another; gives each head with its whole note.
+    """Return consecutive signed heads, each with its whole note.
 
     Raises:
-        ValueError: something there is no signed note.
+        ValueError: something is not a signed note.
     """
     notes = list(notes_in(text.splitlines(keepends=True), strict=False))
     if not notes and text.strip():
@@ -209,10 +209,10 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
 
 
 def check_verifier(verifier: str) -> None:
-    """Check that a text is a verifier key line, and that what it verifies can be checked here.
+    """Check that a text is a verifier key line, and that signatures can be checked here.
 
     Raises:
-        BadInput: it is none.
+        BadInput: it is not one.
         MissingExtra: the extra `signing` is not installed.
     """
     name, _, rest = verifier.strip().partition("+")
@@ -228,7 +228,7 @@ def check_verifier(verifier: str) -> None:
 
 
 def without_torn_note(text: bytes) -> bytes:
-    """Give notes that stand one after another, without a last one that was cut while it was written."""
+    """Return consecutive notes without a last one that was cut off while it was being written."""
     lines = text.splitlines(keepends=True)
     while lines and not (lines[-1].startswith("\N{EM DASH} ".encode()) and lines[-1].endswith(b"\n")):
         lines.pop()
@@ -236,19 +236,19 @@ def without_torn_note(text: bytes) -> bytes:
 
 
 def is_signed_by(note: str, verifier: str) -> bool:
-    """Whether a note carries a signature by the key of a verifier line.
+    """Whether a note has a valid signature by the key of a verifier line.
 
     Raises:
-        ValueError: what stands for the signature is none.
+        ValueError: its signature is malformed.
     """
     return signature_of(note, verifier) == "right"
 
 
 def signature_of(note: str, verifier: str) -> Literal["right", "wrong", "of another"]:
-    """What a note's signature is to the key of a verifier line: right, claimed and wrong, or of another key.
+    """Compare a note's signature with the key of a verifier line: right, claimed but wrong, or of another key.
 
     Raises:
-        ValueError: what stands for the signature is none.
+        ValueError: its signature is malformed.
     """
     from cryptography.exceptions import InvalidSignature
 
@@ -272,7 +272,7 @@ def signature_of(note: str, verifier: str) -> Literal["right", "wrong", "of anot
 
 @lru_cache(maxsize=64)
 def _public_key(verifier: str) -> tuple[str, bytes, Ed25519PublicKey]:
-    """The name, the id and the key of a verifier line."""
+    """Return the name, the id and the key of a verifier line."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     name, _, encoded = verifier.strip().split("+", 2)

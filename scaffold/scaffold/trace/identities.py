@@ -1,14 +1,14 @@
-"""Which run acts on what: the same thing is acted on once by all runs of a folder, also at the same time.
+"""Which run acts on what: the runs of a folder, even concurrent ones, act on each thing at most once.
 
-    ROOT/.identities.sqlite    each thing that is acted on, by its identity: the run, and the key in it
+    ROOT/.identities.sqlite    for each thing acted on, by its identity: the run, and the action's key in it
 
-An identity is taken before the intent is written, in one step that no other process can come between, and it is given
-back once the action is known not to have happened. What became of whoever has it is read from their trace, which stays
-the only source of truth: who died before the intent has done nothing, who died after it may have. The index is safe
-from the death of a process. After the loss of a machine, which may lose its last lines, it is made whole again from
-the intents in the traces, which are on disk before their effects; so it is when it was deleted while no run was going.
-Each process that opens it also puts in what it lacks of runs that it has not seen as they are now: they were copied
-from elsewhere, or the index is of a backup.
+An identity is taken before the intent is written, in one atomic step, and freed once the action is known not to have
+happened. What became of its holder is read from the holder's trace, which stays the only source of truth: a process
+that died before the intent has done nothing, one that died after it may have. The index survives the death of a
+process. The crash of a machine may lose its last entries; they are restored from the intents in the traces, which are
+on disk before their effects. The same happens if the index was deleted while no run was going. Each process that opens
+it also adds entries missing for runs that have changed since they were last seen: these were copied from elsewhere, or
+the index is from a backup.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _body = msgspec.json.Decoder(_Body)
 
 
 def acts_in(records: Iterator[Record]) -> dict[str, Act]:
-    """What a run has done with an effect, by key; `intended` is an action of which no outcome is recorded.
+    """Return a run's actions with effects, by key; the status `intended` means that no outcome is recorded.
 
     Raises:
         msgspec.MsgspecError: a line cannot be read.
@@ -120,31 +120,31 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
 def _identity_in(content: bytes) -> str:
     try:
         return _body.decode(read_content(content).body).identity
-    except ValueError as error:  # Sealed, or what it holds is none
+    except ValueError as error:  # Sealed, or not content
         said = f"the content is encrypted, and ${VARIABLE} holds no key" if isinstance(error, Sealed) else str(error)
         raise msgspec.DecodeError(said) from error
 
 
 def settlement_id(key: str) -> str:
-    """What a person's word on the action at a key is known by in the run's inbox."""
+    """Return the id, in the run's inbox, of a person's word on the action at a key."""
     return f"settled-{sha256(key.encode()).hexdigest()[:16]}"
 
 
 def word_on(key: str, digest: str, said: Sequence[Answer]) -> Answer | None:
-    """What a person says became of exactly the call at a key; of several words the graver counts."""
+    """Return a person's word on exactly the call at a key; of several, one that says it happened."""
     words = [each for each in said if each.id == settlement_id(key) and each.digest == digest]
     return next((each for each in words if each.granted), words[0] if words else None)
 
 
 def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, lives: bool) -> Holder | None:
-    """What became of whoever has an identity; None when they have done nothing with it, and do not go on.
+    """Return what became of the holder of an identity; None if it has done nothing and will not go on.
 
     Args:
-        run: the run that has it.
-        key: where in that run.
-        act: what its trace says of that; None when it says nothing.
-        said: what lies in its inbox.
-        lives: somebody writes the run, or may.
+        run: the run that holds it.
+        key: the action's key in that run.
+        act: what its trace says of that action; None if nothing.
+        said: the answers in its inbox.
+        lives: a process is writing the run, or may be.
     """
     status = "" if act is None else act.status
     if act is not None and status in {"intended", "unknown"}:
@@ -156,20 +156,20 @@ def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, live
         return Holder(run, key, "performed", f"as {word.by or 'a person'} says") if word.granted else None
     if status == "performed":
         return Holder(run, key, "performed")
-    # One that was refused or has failed may be tried again elsewhere, whether its run goes on or not.
+    # A refused or failed action may be tried again elsewhere, whether its run goes on or not.
     return Holder(run, key, "under way") if lives and not status else None
 
 
 class Identities:
     """The index of one folder of runs.
 
-    What is asked of it raises BadInput when the index or a trace cannot be read, which does not pass by itself, and
-    JournalFailed when it cannot be used now: the disk is full or fails, or others have it for too long.
+    Its methods raise BadInput if the index or a trace cannot be read, which does not pass by itself, and JournalFailed
+    if it cannot be used now: the disk is full or fails, or other processes hold it too long.
 
     Args:
         root: the folder.
         read: reads a run's records from its folder.
-        inbox: what people have said to a run.
+        inbox: returns what people have said to a run.
     """
 
     def __init__(self, root: Path, read: Read, inbox: Inbox) -> None:
@@ -181,7 +181,7 @@ class Identities:
         self._process = 0
 
     async def holder(self, identity: str, run: str, key: str) -> Holder | None:
-        """Who else acts on it, or has, or may have; None when nobody does."""
+        """Return who else acts on it, has acted on it, or may have; None if nobody."""
         await self._made_ready()
         try:
             with self._opened(_MOMENT_MS) as index:
@@ -193,7 +193,7 @@ class Identities:
         return await asyncio.to_thread(self._standing, identity, run, key)
 
     async def hold(self, identity: str, run: str, key: str) -> Holder | None:
-        """Take it, unless somebody else acts on it, or has, or may have; gives who does."""
+        """Take it, or return who else acts on it, has acted on it, or may have."""
         await self._made_ready()
         try:
             with self._opened(_MOMENT_MS) as index:
@@ -204,7 +204,7 @@ class Identities:
         return await asyncio.to_thread(self._take, identity, run, key)
 
     async def free(self, identity: str, run: str, key: str) -> None:
-        """Give it back: what was to be done is known not to have happened."""
+        """Free it: the action is known not to have happened."""
         await self._made_ready()
         try:
             with self._opened(_MOMENT_MS) as index:
@@ -213,7 +213,7 @@ class Identities:
             await asyncio.to_thread(self._free, identity, run, key)
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
-        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        """Record a person's word on an action of a run whose trace is gone; return whether it held anything."""
         with self._opened(_PATIENCE_MS) as index:
             if happened:
                 return index.execute(_HELD_BY, (run, key)).fetchone() is not None
@@ -239,13 +239,13 @@ class Identities:
         return None if row is None or row[1:] == (run, key) else self._fate(*row[1:])
 
     def _take(self, identity: str, run: str, key: str) -> Holder | None:
-        """Take it from nobody, from ourselves, or from who is seen to have done nothing and has not come back since."""
+        """Take it if it is free, ours, or its holder is found to have done nothing and has not come back since."""
         stale = None
         while True:
             with self._opened(_PATIENCE_MS) as index, _transaction(index):
                 row = index.execute(_LOOK, (identity,)).fetchone()
                 if row is None or row == stale or row[1:] == (run, key):
-                    # How often it was taken tells apart who has come back since from who has not.
+                    # The count of takes shows whether the holder has come back since.
                     index.execute(_RETAKE, (identity, run, key, row[0] + 1 if row else 1))
                     return None
             fate = self._fate(*row[1:])
@@ -254,9 +254,9 @@ class Identities:
             stale = row
 
     def _fate(self, run: str, key: str) -> Holder | None:
-        """What became of whoever has an identity; None when they have done nothing with it, and do not go on."""
+        """Return what became of a holder; None if it has done nothing and will not go on."""
         folder = self._root / run
-        lives = _is_locked(folder / _SPINE)  # asked first: what a dead run has written is all it will ever have
+        lives = _is_locked(folder / _SPINE)  # asked first: a dead run writes no more
         if not is_there(folder / _SPINE):
             return Holder(run, key, "unknown", "its trace is gone")
         try:
@@ -305,7 +305,7 @@ class Identities:
             path.chmod(0o600)
             boot = _boot()
             _write_ahead(index)
-            # What a dead process has written is there; what a machine has lost on its way to the disk is put back.
+            # A process's death loses nothing; what a machine's crash loses is restored from the traces.
             index.execute(f"PRAGMA synchronous = {'NORMAL' if boot else 'FULL'}")
             self._make_whole(index, boot)
             index.execute(f"PRAGMA busy_timeout = {_MOMENT_MS}")
@@ -317,9 +317,9 @@ class Identities:
         return index
 
     def _make_whole(self, index: sqlite3.Connection, boot: str) -> None:
-        """Put in what the traces say and it lacks: of all, once after the machine has started, or when it is new.
+        """Add what the traces have and the index lacks: from all runs, once after the machine booted or if it is new.
 
-        Later a trace that cannot be read is left: if it was written here, what it holds is in the index already.
+        Later, traces that cannot be read are skipped: if they were written here, the index has their contents already.
         """
         with _transaction(index):
             for statement in _TABLES.split(";"):
@@ -341,7 +341,7 @@ class Identities:
                 index.execute("INSERT INTO machine VALUES (?)", (boot,))
 
     def _look_into(self, index: sqlite3.Connection, folder: Path, looked: int | None, *, kept: bool) -> None:
-        """Put in what one run holds, unless its trace is as long as it was, or it is written and the index was kept."""
+        """Add what one run holds, unless its trace has not grown, or it is being written and the index was kept."""
         spine = folder / _SPINE
         if not may_be_run(folder, _SPINE) or spine.stat().st_size == looked or (kept and is_written(folder)):
             return
@@ -363,11 +363,11 @@ class Identities:
 
 
 class _Busy(Exception):
-    """Another process is writing; what takes longer than a moment is waited for in a thread."""
+    """Another process is writing; waiting longer than a moment is done in a thread."""
 
 
 def _write_ahead(index: sqlite3.Connection) -> None:
-    """Have the index write ahead; whoever comes while another process turns it on is not made to wait by SQLite."""
+    """Turn on write-ahead logging; retry while another process is turning it on, for which SQLite does not wait."""
     until = time.monotonic() + _PATIENCE_MS / 1000
     while True:
         try:
@@ -387,7 +387,7 @@ def _transaction(index: sqlite3.Connection) -> Iterator[None]:
         yield
         index.execute("COMMIT")
     except BaseException:
-        if index.in_transaction:  # where the disk is full SQLite has rolled back by itself
+        if index.in_transaction:  # on a full disk SQLite has rolled back by itself
             index.execute("ROLLBACK")
         raise
 
@@ -402,7 +402,7 @@ def _patient(index: sqlite3.Connection) -> Iterator[None]:
 
 
 def _is_locked(spine: Path) -> bool:
-    """Whether a process writes the run: only asking for the lock tells in every place; it is held for a moment."""
+    """Whether a process writes the run. Tries the lock for a moment, as only that works on every system."""
     try:
         descriptor = os.open(spine, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -417,7 +417,7 @@ def _is_locked(spine: Path) -> bool:
 
 
 def _boot() -> str:
-    """Names the machine's present life (Linux, random(4)); empty where the system does not say."""
+    """Return the id of the machine's current boot (Linux, random(4)); empty if the system does not tell."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

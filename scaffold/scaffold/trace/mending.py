@@ -1,4 +1,4 @@
-"""What a crash left half written is cut off, so that a run's files end in whole lines that belong together."""
+"""Repairs a run's files after a crash: cuts off what was half written, so that both end in matching lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPINE, HEADS = "trace.jsonl", "heads"
 CUT = f"{SPINE}.cut"
 _BLOCK = 65_536
 _HAS_CONTENT = b',"content":"'
-# What is stored without waiting for the disk, or may have been on its way there: it can be done or asked again.
+# Events stored without waiting for the disk, or still on their way to it: these can be done or asked again.
 _FORGOTTEN = tuple(
     b'{"kind":"' + kind
     for kind in (
@@ -31,13 +31,13 @@ def mend(folder: Path, spine: int, content: int, aside: int) -> str:
     """Cut off what a crash left half written; say what was cut.
 
     Args:
-        folder: the run's.
-        spine: the spine, opened to be read and cut.
-        content: the part of the content that is being written, likewise.
-        aside: the event up to which content is in full parts, which are whole.
+        folder: the run's folder.
+        spine: the spine's descriptor, open for reading and cutting.
+        content: the descriptor of the content part being written, likewise.
+        aside: number of the event up to which content is in full parts, which are complete.
 
     Raises:
-        OSError: it cannot be read, or not be cut.
+        OSError: a file cannot be read or cut.
     """
     spine_cut = _cut_torn_line(spine)
     last = last_seq(spine)
@@ -54,10 +54,10 @@ def mend(folder: Path, spine: int, content: int, aside: int) -> str:
 
 
 def _cut_bare_events(folder: Path, spine: int, kept: int) -> int:
-    """Cut off what has lost its content at the end of the trace: a loss of power kept one file and not the other.
+    """Cut off events at the end that lost their content: a power failure kept one file and not the other.
 
-    That can be so only of what nobody has waited for, since what is durable has all content before it on disk too.
-    Where anything durable follows, somebody took the content away, and whoever goes on has to find that.
+    This can happen only to events that nobody waited for, since all content before a durable event is on disk too. If a
+    durable event follows, somebody removed the content, and whoever resumes must notice.
     """
     size = os.fstat(spine).st_size
     cut, bare, firm = size, 0, False
@@ -80,7 +80,7 @@ def _cut_bare_events(folder: Path, spine: int, kept: int) -> int:
 
 
 def _mend_heads(folder: Path) -> int:
-    """Cut off a signed head that was being written; what is signed again then stands on a line of its own."""
+    """Cut off a signed head that was being written, so that the next one starts on its own line."""
     path = folder / HEADS
     if not path.is_file():
         return 0
@@ -93,14 +93,14 @@ def _mend_heads(folder: Path) -> int:
 
 
 def _lines_from_the_end(descriptor: int) -> Iterator[tuple[int, bytes]]:
-    """Lines with their newlines and where they begin, the last one first."""
+    """Yield lines with their newlines and offsets, the last one first."""
     start = os.fstat(descriptor).st_size
     tail = b""
     while start:
         step = min(_BLOCK, start)
         start -= step
         tail = os.pread(descriptor, step, start) + tail
-        whole = tail.find(b"\n", 0, -1) + 1 if start else 0  # what comes before may have begun in the block before
+        whole = tail.find(b"\n", 0, -1) + 1 if start else 0  # the first line may begin in an earlier block
         if start and not whole:
             continue
         end = start + len(tail)
@@ -111,18 +111,18 @@ def _lines_from_the_end(descriptor: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _lines(block: bytes) -> list[bytes]:
-    """Lines with their newlines; `splitlines` would split at others too."""
+    """Split into lines with their newlines; `splitlines` would also split at other characters."""
     *whole, rest = block.split(b"\n")
     return [line + b"\n" for line in whole] + ([rest] if rest else [])
 
 
 def _last_line(descriptor: int) -> bytes:
-    """The last line, with its newline if it has one; empty when there is none."""
+    """Return the last line, with its newline if it has one; empty if there is none."""
     return next(_lines_from_the_end(descriptor), (0, b""))[1]
 
 
 def last_seq(descriptor: int) -> int:
-    """Number of a file's last line; 0 when there is none."""
+    """Return the number of a file's last line; 0 if there is none."""
     return seq_of(_last_line(descriptor))
 
 

@@ -1,7 +1,7 @@
-"""The content of runs that have ended, compressed: nothing is added to it any more.
+"""Compresses the content of runs that have ended, to which nothing is added any more.
 
-The spine stays as it is. Every list of runs, every lock and every look for what waits reads its first and last line,
-and what it holds (digests) hardly shrinks.
+The spine stays as it is: every list of runs, every lock and every look for waiting runs reads its first and last line,
+and the digests it holds hardly compress.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def pack_if_ended(folder: Path) -> int:
-    """Compress the content of a run that has ended; gives how many bytes that saves. Whoever asks holds the run's lock.
+    """Compress the content of a run that has ended; return the bytes saved. The caller must hold the run's lock.
 
     Raises:
-        JournalFailed: it cannot be written; the run is whole all the same.
+        JournalFailed: it cannot be written; the run stays intact.
     """
     last = last_event(folder)
     if not isinstance(last, ev.Ended):

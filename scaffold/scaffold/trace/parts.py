@@ -1,10 +1,10 @@
-"""The content of a run as files: the part being written, and before it those that are full, compressed.
+"""A run's content as files: the part being written, and earlier, full parts, compressed.
 
-    content.jsonl                       what is written now
+    content.jsonl                       being written
     content.000000026214.jsonl.gz       full, up to that event; without `.gz` until it is compressed
 
-A part is set aside at a moment when all of it, and of the spine that belongs to it, is on disk. A process that dies
-while it compresses one leaves both forms, of which the plain one counts.
+A part is set aside when all of it, and of the spine that belongs to it, is on disk. A process that dies while
+compressing leaves both forms; then the plain one counts.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _GZ = ".gz"
 _DIGITS = 12
 _LEVEL = 6
 _BUFFER = 1 << 16
-_TRAILER = 4  # bytes at the end of a gzip file that say how long its text is (RFC 1952)
+_TRAILER = 4  # bytes at the end of a gzip file that give the length of its text (RFC 1952)
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """The full parts of a run's content, oldest first, each in the form that counts."""
+    """Return the full parts of a run's content, oldest first, each in the form that counts."""
     found: dict[str, str] = {}
-    for name in sorted(os.listdir(folder), reverse=True):  # noqa: PTH208 - names are all there is to look at
+    for name in sorted(os.listdir(folder), reverse=True):  # noqa: PTH208 - only names are needed
         if number := _number(name):
-            found[number] = name  # the plain one comes last, and stays
+            found[number] = name  # the plain one comes last and wins
     return [folder / found[number] for number in sorted(found)]
 
 
 def _number(name: str) -> str:
-    """The number in the name of a full part; empty when it is none's."""
+    """Return the number in a full part's name; empty if it is not a full part."""
     first, _, rest = name.partition(".")
     number, _, kind = rest.partition(".")
     is_part = first == "content" and len(number) == _DIGITS and number.isdecimal() and kind in {"jsonl", "jsonl.gz"}
@@ -53,30 +53,30 @@ def is_plain(part: Path) -> bool:
 
 
 def until(full: Sequence[Path]) -> int:
-    """The number of the event up to which content is in full parts; 0 when there are none."""
+    """Return the number of the event up to which content is in full parts; 0 if there are none."""
     return int(full[-1].name.split(".")[1]) if full else 0
 
 
 def set_aside(folder: Path, last: int) -> None:
-    """Make what was written until some event a full part.
+    """Make what was written up to an event a full part.
 
     Raises:
-        OSError: it cannot be renamed; all is as it was.
+        OSError: it cannot be renamed; nothing changed.
     """
     (folder / CONTENT).rename(folder / f"content.{last:012}.jsonl")
 
 
 def compress_parts(folder: Path) -> int:
-    """Compress the full parts that are not yet; gives how many bytes that saves.
+    """Compress the full parts that are still plain; return the bytes saved.
 
     Raises:
-        JournalFailed: one cannot be written; it is as it was.
+        JournalFailed: one cannot be written; it stays as it was.
     """
     return sum(_compress(part) for part in parts_of(folder) if is_plain(part))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process left that died on its way: drafts, and compressed forms whose plain one counts."""
+    """Remove what a dead process left: drafts, and compressed forms whose plain form counts."""
     for draft in folder.glob("content.*.draft"):
         draft.unlink(missing_ok=True)
     for part in parts_of(folder):
@@ -118,16 +118,16 @@ def open_part(path: Path) -> BinaryIO:
             path = path.with_name(path.name + _GZ)
     import gzip
 
-    # Lines of what is compressed are found in Python; of what is buffered, in C, which takes half the time.
+    # GzipFile splits lines in Python; a BufferedReader does so in C, in half the time.
     return io.BufferedReader(cast("io.RawIOBase", gzip.open(path, "rb")), _BUFFER)
 
 
 def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
-    """Give the lines of a run's content from some place on, with their newlines; none where it is withheld.
+    """Yield the lines of a run's content from an offset on, with their newlines; none if it is withheld.
 
     Args:
-        folder: the run's.
-        at: a place at which a line begins, in bytes, as if no part were compressed and all were one file.
+        folder: the run's folder.
+        at: offset in bytes of the start of a line, as if all parts were one uncompressed file.
 
     Raises:
         JournalFailed: a compressed part is damaged.
@@ -154,14 +154,14 @@ def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
 
 
 def seq_of(line: bytes) -> int:
-    """Number of a spine or content line; 0 when it is neither."""
+    """Return the number of a spine or content line; 0 if it is neither."""
     start = line.find(b'"seq":')
     digits = line[start + 6 : start + 26].split(b",", 1)[0] if start >= 0 else b""
     return int(digits) if digits.isdigit() else 0
 
 
 def _standing(folder: Path) -> tuple[list[Path], BinaryIO | None]:
-    """The full parts, and the newest one opened, as they were at one moment: it may be set aside meanwhile."""
+    """Return the full parts and the opened newest one, from one moment: it may be set aside meanwhile."""
     while True:
         newest: BinaryIO | None = None
         with contextlib.suppress(FileNotFoundError):
@@ -178,7 +178,7 @@ def _standing(folder: Path) -> tuple[list[Path], BinaryIO | None]:
 
 
 def _size(part: Path) -> int:
-    """How long a part is when it is not compressed, in bytes."""
+    """Return the uncompressed length of a part, in bytes."""
     with contextlib.suppress(FileNotFoundError):
         if part.suffix != _GZ:
             return part.stat().st_size

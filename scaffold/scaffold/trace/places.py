@@ -1,4 +1,4 @@
-"""Where runs are kept, by what people say of it: a folder, or the address of a PostgreSQL database."""
+"""Where runs are stored, as users name it: a folder, or the address of a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def is_database(said: Path | str) -> bool:
 
 
 def place_of(said: str) -> Path | str:
-    """A folder as a path, an address as it is."""
+    """Return a folder as a path, and an address unchanged."""
     return said if is_database(said) else Path(said)
 
 
 def runs_folder() -> Path | str:
-    """Where runs are kept: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs` in the current folder."""
+    """Return where runs are stored: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs`."""
     return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 
 def journal_of(said: Path | str, *, apart: bool = False) -> KeptRuns:
-    """The journal that keeps its runs there.
+    """Return the journal that stores its runs at a place.
 
     Args:
         said: a folder, or `postgresql://...`.
-        apart: the runs are trials that may do the same thing many times.
+        apart: the runs are independent trials, which may do the same thing many times.
 
     Raises:
-        MissingExtra: it is a database, and what talks to one is not installed.
-        BadInput: the environment says something of leases that is no number of seconds.
+        MissingExtra: it is a database, and the client library is not installed.
+        BadInput: the lease in the environment is not a valid number of seconds.
     """
     if not is_database(said):
         from scaffold.trace.files import FileJournal
@@ -52,7 +52,7 @@ def journal_of(said: Path | str, *, apart: bool = False) -> KeptRuns:
 
 
 def lease_from_environment() -> float:
-    """For how many seconds a process that has died keeps a run from others; 0 when the environment does not say."""
+    """Return for how many seconds a dead process keeps a run from others; 0 if the environment does not say."""
     said = os.environ.get(LEASE, "")
     try:
         seconds = float(said or 0)

@@ -1,4 +1,4 @@
-"""Whether a file or a run is there, where what cannot be looked at is not taken for absent."""
+"""Whether a file or a run exists, without taking what cannot be accessed for absent."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import re
 import stat
 from pathlib import Path
 
-_NAMED = re.compile(r"\d{8}-\d{6}-\w+")  # as runs are
+_NAMED = re.compile(r"\d{8}-\d{6}-\w+")  # the form of run ids
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file is there; from Python 3.14 on `Path.is_file` also says no where it may not look.
+    """Whether a file exists; from Python 3.14 on `Path.is_file` also says False if access is denied.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: it cannot be determined.
     """
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
-    except ValueError:  # no name that a file could have
+    except ValueError:  # not a possible file name
         pass
     return False
 
 
 def may_be_run(folder: Path, spine: str) -> bool:
-    """Whether a folder is a run's, or may be: it is not ours to enter, and named like one, as `lost+found` is not.
+    """Whether a folder is a run's, or may be: it cannot be entered but is named like one, unlike `lost+found`.
 
     Args:
         folder: the folder.
-        spine: the name of the file that a run's folder has.
+        spine: the name of the file that every run's folder has.
 
     Raises:
-        OSError: nobody can tell.
+        OSError: it cannot be determined.
     """
     try:
         return is_there(folder / spine)

@@ -1,7 +1,7 @@
-"""What is kept no longer: whole runs, all content of runs, or only what mentions somebody.
+"""Pruning: removes whole runs, all content of runs, or only content that mentions somebody.
 
-The spine of what is pruned stays, and verifies: it holds facts and salted digests, from which no content can be told.
-What is left is written beside the old file and put in its place, so that a process that dies leaves one or the other.
+The spine of a pruned run stays and still verifies: it holds facts and salted digests, which do not reveal content. The
+remaining content is written to a new file that replaces the old one, so that a crash leaves one or the other.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 class Pruned(msgspec.Struct, kw_only=True):
-    """What was taken out of one run, or would be.
+    """What was removed from one run, or would be.
 
     Attributes:
-        contents: of so many events the content is gone.
-        answers: so many answers in its inbox are.
-        gone: the whole run is.
-        bytes: so many are freed.
+        contents: number of events whose content is removed.
+        answers: number of removed answers in its inbox.
+        gone: the whole run is removed.
+        bytes: number of bytes freed.
         passed_over: why nothing was done.
     """
 
@@ -51,13 +51,13 @@ class Pruned(msgspec.Struct, kw_only=True):
 
 
 class Pruning(Protocol):
-    """Takes out of one place what is kept no longer; with `dry` it only says what would go.
+    """Removes data from one place; with `dry` it only says what would be removed.
 
-    All may raise RunHeld, when somebody writes the run, and JournalFailed.
+    All methods may raise RunHeld, if a process writes the run, and JournalFailed.
     """
 
     def last(self, run: str) -> ev.Event | None:
-        """A run's last event; None when it cannot be read."""
+        """Return a run's last event; None if it cannot be read."""
         ...
 
     def whole(self, run: str, *, dry: bool) -> Pruned:
@@ -69,16 +69,16 @@ class Pruning(Protocol):
         ...
 
     def mentions(self, run: str, words: Sequence[str], *, dry: bool) -> Pruned:
-        """Remove each content, and each answer, that holds one of some words, whatever their case.
+        """Remove every content and every answer that contains one of some words, ignoring case.
 
         Raises:
-            BadInput: content is encrypted, and there is no key to look into it with.
+            BadInput: content is encrypted, and there is no key to read it.
         """
         ...
 
 
 def pruning_of(journal: KeptRuns) -> Pruning:
-    """What prunes the runs of a journal."""
+    """Return what prunes the runs of a journal."""
     from scaffold.trace.files import FileJournal
 
     if isinstance(journal, FileJournal):
@@ -97,7 +97,7 @@ class FilePruning:
         self._journal = journal
 
     def last(self, run: str) -> ev.Event | None:
-        """As its spine has it."""
+        """Return the last event in its spine."""
         return last_event(self._journal.folder(run))
 
     def whole(self, run: str, *, dry: bool) -> Pruned:
@@ -105,11 +105,11 @@ class FilePruning:
         return prune_run(self._journal.folder(run), dry=dry)
 
     def content(self, run: str, *, dry: bool) -> Pruned:
-        """Remove its content, its reviews' and its inbox's."""
+        """Remove its content and inbox, and those of its reviews."""
         return prune_content(self._journal.folder(run), dry=dry)
 
     def mentions(self, run: str, words: Sequence[str], *, dry: bool) -> Pruned:
-        """Remove the lines and the answers that hold them, in its reviews too."""
+        """Remove the lines and answers that contain them, also in its reviews."""
         return prune_mentions(self._journal.folder(run), words, dry=dry)
 
 
@@ -118,7 +118,7 @@ def held(folder: Path) -> Iterator[None]:
     """Hold a run's lock, so that nobody writes it meanwhile.
 
     Raises:
-        RunHeld: somebody does.
+        RunHeld: another process holds it.
         JournalFailed: files cannot be locked there.
     """
     with (folder / SPINE).open("rb") as spine:
@@ -144,10 +144,10 @@ def prune_content(folder: Path, *, dry: bool = False) -> Pruned:
 
 
 def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> Pruned:
-    """Remove each content, and each answer, that holds one of some words, whatever their case.
+    """Remove every content and every answer that contains one of some words, ignoring case.
 
     Raises:
-        BadInput: content is encrypted, and there is no key to look into it with.
+        BadInput: content is encrypted, and there is no key to read it.
     """
     wanted = [each.casefold() for each in words]
     return _prune(
@@ -159,10 +159,10 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
 
 
 def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
-    """Whether a content line holds one of some casefolded words, in any of its texts or names.
+    """Whether a content line contains one of some casefolded words, in any text or name.
 
     Raises:
-        BadInput: it is encrypted, and there is no key that opens it.
+        BadInput: it is encrypted, and no key opens it.
     """
     try:
         body = msgspec.json.decode(read_content(line).body)
@@ -172,12 +172,12 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
     except NotOpened as error:
         raise BadInput(f"content of run {run} {error}") from None
     except ValueError:
-        return False  # damaged: for verification to say
+        return False  # damaged: verification reports that
     return mentions(body, wanted)
 
 
 def mentions(value: object, wanted: Sequence[str]) -> bool:
-    """Whether a JSON value holds one of some casefolded words."""
+    """Whether a JSON value contains one of some casefolded words."""
     match value:
         case str():
             said = value.casefold()
@@ -201,7 +201,7 @@ def _prune(folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[
 
 
 def _reviews(folder: Path) -> list[Path]:
-    """Reviews of a run that stand in its folder: runs themselves, which quote it."""
+    """Return the reviews in a run's folder: runs themselves, which quote it."""
     return sorted(each.parent for each in folder.glob(f"*/*/{SPINE}"))
 
 
@@ -223,12 +223,12 @@ def _prune_held(
         pruned.contents += inner.contents
         pruned.bytes += inner.bytes
     if pruned.contents and not dry:
-        # It holds arguments, and is made again from what is left.
+        # The index holds arguments; it is rebuilt from what is left.
         (folder.parent / INDEX).unlink(missing_ok=True)
 
 
 def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, dry: bool) -> None:
-    """Write the lines that are kept to a file that takes the old one's place; without any, there is none."""
+    """Replace a file by one with only the lines to keep; remove it if there are none."""
     draft = path.with_name(f"{path.name}.draft")
     before, found, left = path.stat().st_size, 0, 0
     try:
@@ -249,7 +249,7 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
             pruned.bytes += before
             path.unlink()
             draft.unlink()
-    except (OSError, EOFError, zlib.error) as error:  # or what is compressed is damaged
+    except (OSError, EOFError, zlib.error) as error:  # or damaged compressed data
         draft.unlink(missing_ok=True)
         said = (isinstance(error, OSError) and error.strerror) or error
         raise JournalFailed(f"cannot prune {path}: {said}") from error
@@ -260,7 +260,7 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
 
 @contextmanager
 def _opened(draft: Path, path: Path, *, dry: bool) -> Iterator[BinaryIO]:
-    with open(os.devnull if dry else draft, "wb") as file:  # noqa: PTH123 - a device, perhaps
+    with open(os.devnull if dry else draft, "wb") as file:  # noqa: PTH123 - may be a device
         if not dry:
             os.fchmod(file.fileno(), 0o600)
         if not is_plain(path):

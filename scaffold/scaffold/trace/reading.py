@@ -1,4 +1,4 @@
-"""A run's folder read line by line, each checked against the chain; once, or as it grows."""
+"""Reads a run's folder line by line, checking the chain; once, or as the run grows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PATIENCE_S = 2.0
 
 
 def links(folder: Path) -> Iterator[Link]:
-    """Give the checked lines of a run.
+    """Yield the checked lines of a run.
 
     Raises:
-        TraceDamaged: one was altered.
-        NewerTrace: one is of a kind that this version does not know.
+        TraceDamaged: a line was altered.
+        NewerTrace: a line's kind is unknown to this version.
     """
     chain = Chain()
     for record in read_files(folder):
@@ -33,10 +33,10 @@ def links(folder: Path) -> Iterator[Link]:
 
 
 def followed(folder: Callable[[], Path], sleep: Callable[[float], None] = time.sleep) -> Iterator[Link]:
-    """Give the checked lines of a run as they come, until it has ended, or stands still and nobody writes it.
+    """Yield the checked lines of a run as they come, until it has ended, or is paused and nobody writes it.
 
     Args:
-        folder: gives the run's folder, or a copy of it as it is now.
+        folder: returns the run's folder, or a current copy of it.
         sleep: waits for more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The records of a run's files, read without its lock, all of them or from where somebody stands."""
+"""Reads the records of a run's files without its lock, from the start or from a given position."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BLOCK = 1 << 16
 
 
 class Place:
-    """Where somebody stands who reads a run's files.
+    """A reader's position in a run's files.
 
     Attributes:
-        seq: the event that was read last.
-        spine: bytes of the spine that were read.
-        content: bytes of the content that were, as if it were one file.
+        seq: number of the last event read.
+        spine: bytes of the spine read.
+        content: bytes of the content read, as if it were one file.
     """
 
     __slots__ = ("content", "seq", "spine")
@@ -34,24 +34,24 @@ class Place:
 
 
 def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
-    """Give the records of a run's folder, without a lock; a line still being written is left out.
+    """Yield the records of a run's folder, without a lock; a line still being written is left out.
 
     Args:
-        folder: the run's.
-        place: where to begin; it moves along.
+        folder: the run's folder.
+        place: where to start; updated as records are read.
     """
     place = place or Place()
     seq, spine_read, content_read = place.seq, place.spine, place.content
     with (folder / SPINE).open("rb") as spine, contextlib.closing(content_lines(folder, place.content)) as contents:
-        # What is written to the spine later may have content that comes after what is read of the content.
+        # Spine lines written later may have content beyond what is read here.
         left = os.fstat(spine.fileno()).st_size - spine.seek(place.spine)
         waiting = next(contents, b"")
         try:
             for line in _lines(spine, left):
                 seq += 1
                 content = b""
-                while waiting[-1:] == b"\n":  # else it is still being written, or there is none
-                    if waiting.startswith(b'{"seq":%d,' % seq):  # as a rule: most events have content
+                while waiting[-1:] == b"\n":  # else it is being written, or there is none
+                    if waiting.startswith(b'{"seq":%d,' % seq):  # usually: most events have content
                         content = waiting[:-1]
                     elif seq_of(waiting) > seq:
                         break
@@ -66,9 +66,9 @@ def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
 
 
 def _lines(file: BinaryIO, left: int) -> Iterator[bytes]:
-    """Whole lines without their newlines, of so many bytes from where a file stands."""
+    """Yield complete lines without their newlines, from the next `left` bytes of a file."""
     rest = b""
-    while left > 0 and (block := file.read(min(left, max(_BLOCK, len(rest))))):  # a line of any length is read in time
+    while left > 0 and (block := file.read(min(left, max(_BLOCK, len(rest))))):  # in time linear in a line's length
         left -= len(block)
         *lines, rest = (rest + block).split(b"\n")
         yield from lines

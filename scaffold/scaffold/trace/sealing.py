@@ -1,11 +1,11 @@
-"""Content encrypted at rest: the spine, with its digests and the facts of verdicts, stays as it is, and verifiable.
+"""Encryption of content at rest. The spine, with its digests and the verdicts' facts, stays plain and verifiable.
 
     {"seq":N,"sealed":"<base64 of 16 bytes of salt, 12 of nonce, and the content under AES-256-GCM>"}
 
-What is encrypted is the 16 bytes of the content's own salt and its body; its number is authenticated with it. The key
-for a process is HMAC-SHA256(key, "scaffold.content/" ‖ salt), so that random nonces are never used up. The key is 32
-bytes in base64, in the environment variable `SCAFFOLD_CONTENT_KEY`; of several, parted by commas, the first seals and
-all open.
+Encrypted are the content's own 16-byte salt and its body; its event number is authenticated with them. Each process
+derives its own key, HMAC-SHA256(key, "scaffold.content/" ‖ salt), so that random nonces cannot run out. The key is 32
+bytes in base64, in the environment variable `SCAFFOLD_CONTENT_KEY`; of several, separated by commas, the first
+encrypts and all decrypt.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 VARIABLE = "SCAFFOLD_CONTENT_KEY"
 MARK = b',"sealed":"'
 _BYTES, _SALT, _NONCE = 32, 16, 12
-_USES = 1 << 31  # of one derived key, far below what random nonces allow
+_USES = 1 << 31  # of one derived key: far below the limit for random nonces
 
 
 class NotOpened(ValueError):
-    """No key that is there opens it: it was sealed with another, or altered."""
+    """No available key decrypts it: it was encrypted with another, or altered."""
 
     def __init__(self) -> None:
         super().__init__(f"opens with no key in ${VARIABLE}: it was sealed with another, or altered")
 
 
 class Sealer:
-    """Encrypts and decrypts contents.
+    """Encrypts and decrypts content.
 
     Args:
-        keys: 32 bytes each; the first seals.
+        keys: 32 bytes each; the first encrypts.
 
     Raises:
         MissingExtra: the extra `signing` is not installed.
@@ -49,14 +49,14 @@ class Sealer:
         self._cipher = _cipher(keys[0], self._salt)
 
     def line(self, seq: int, salt: bytes, body: bytes) -> bytes:
-        """The line that keeps an event's content."""
+        """Return the line that stores an event's content."""
         from base64 import b64encode
 
         sealed = b64encode(self.seal(salt + body, b"%d" % seq))
         return b'{"seq":%d%b%b"}' % (seq, MARK, sealed)
 
     def seal(self, plain: bytes, about: bytes) -> bytes:
-        """Encrypt something, bound to what it is about."""
+        """Encrypt data, bound to what it is about."""
         if not self._left:
             self._salt, self._left = os.urandom(_SALT), _USES
             self._cipher = _cipher(self._keys[0], self._salt)
@@ -65,10 +65,10 @@ class Sealer:
         return self._salt + nonce + self._cipher.encrypt(nonce, plain, about)
 
     def open(self, sealed: bytes, about: bytes) -> bytes:
-        """Decrypt it.
+        """Decrypt data.
 
         Raises:
-            NotOpened: none of the keys opens it.
+            NotOpened: none of the keys decrypts it.
         """
         from cryptography.exceptions import InvalidTag
 
@@ -83,7 +83,7 @@ class Sealer:
 
 @lru_cache(maxsize=64)
 def _cipher(key: bytes, salt: bytes) -> AESGCM:
-    import hmac  # most runs encrypt nothing, and start sooner without
+    import hmac  # most runs encrypt nothing, and start faster without it
 
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -93,10 +93,10 @@ def _cipher(key: bytes, salt: bytes) -> AESGCM:
 
 
 def from_environment() -> Sealer | None:
-    """The sealer that the environment asks for; None when it asks for none.
+    """Return the sealer that the environment asks for, or None.
 
     Raises:
-        BadInput: what is there is no key.
+        BadInput: the value there is not a key.
         MissingExtra: the extra `signing` is not installed.
     """
     said = os.environ.get(VARIABLE, "")

@@ -1,12 +1,12 @@
-"""Where the key that signs heads is kept: a file, the environment, or with a program that signs for us.
+"""Where the key that signs heads is kept: in a file, in the environment, or behind a program that signs for us.
 
-A spec names it: a path; `env:VARIABLE`, which holds what a key file holds; `command:PROGRAM ARGUMENTS`. Such a program
-reads the text to sign from its input and writes the signed note; with nothing to read it writes its verifier line, and
-below it the endorsement of the key, if it has one.
-`scaffold audit sign FILE` is one, so that `command:ssh keeper scaffold audit sign FILE` leaves the key elsewhere.
+A spec names it: a path; `env:VARIABLE`, whose value is the content of a key file; `command:PROGRAM ARGUMENTS`. Such a
+program reads the text to sign from its input and writes the signed note. Given no input, it writes its verifier line,
+and below it the key's endorsement, if there is one. `scaffold audit sign FILE` is such a program, so
+`command:ssh keeper scaffold audit sign FILE` keeps the key on another machine.
 
-A key is replaced by another in the open: the trace records which key signs from where on, and the old key may endorse
-the new one, as a signed note whose text is
+Keys are replaced openly: the trace records which key signs from where on, and the old key may endorse the new one by a
+signed note whose text is
 
     scaffold.key/
     <verifier line of the new key>
@@ -34,36 +34,36 @@ _PATIENCE_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The statement that a key follows on the one that signs this."""
+    """The statement that a key succeeds the key that signs this."""
 
     verifier: str
 
     def text(self) -> str:
-        """The note's text."""
+        """Return the note's text."""
         return f"{ORIGIN}\n{self.verifier}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A note's text as it came."""
+    """A note's text as received."""
 
     said: str
 
     def text(self) -> str:
-        """The note's text."""
+        """Return the note's text."""
         return self.said
 
 
 def endorsed_by(endorsement: str, successor: str, verifier: str) -> bool:
-    """Whether a note says, by the key of a verifier line, that the key `successor` follows on it."""
+    """Whether a note, signed by the key of a verifier line, names the key `successor` as its successor."""
     try:
         return endorsement.startswith(Successor(successor).text() + "\n") and is_signed_by(endorsement, verifier)
-    except ValueError:  # what stands for the signature is none
+    except ValueError:  # malformed signature
         return False
 
 
 def endorse(old: Signer, successor: Signer, path: Path) -> str:
-    """Have a key endorse its successor, whose key file is at `path`; gives the note, and keeps it beside the file."""
+    """Have a key endorse its successor, whose key file is at `path`; return the note and store it beside that file."""
     note = old.sign(Successor(successor.verifier()))
     kept = path.with_name(path.name + ENDORSEMENT)
     kept.write_text(note, encoding="utf-8")
@@ -71,7 +71,7 @@ def endorse(old: Signer, successor: Signer, path: Path) -> str:
 
 
 class CommandSigner(Signer):
-    """Has a program sign.
+    """Signs by running a program.
 
     Args:
         command: the program and its arguments.
@@ -94,7 +94,7 @@ class CommandSigner(Signer):
         self.name = self._verifier.partition("+")[0]
 
     def sign(self, said: Says) -> str:
-        """Give the signed note.
+        """Return the signed note.
 
         Raises:
             JournalFailed: the program fails, takes too long, or signs something else.
@@ -110,7 +110,7 @@ class CommandSigner(Signer):
         return note if note.endswith("\n") else note + "\n"
 
     def verifier(self) -> str:
-        """The verifier line that the program gave."""
+        """Return the verifier line that the program gave."""
         return self._verifier
 
     def _ask(self, text: str) -> str:
@@ -133,7 +133,7 @@ def signer_of(spec: str | Path) -> Signer:
     """Make the signer that a spec names.
 
     Raises:
-        BadInput: there is no key there, or its file can be read by others.
+        BadInput: there is no key there, or others can read its file.
         MissingExtra: the extra `signing` is not installed.
     """
     said = str(spec)

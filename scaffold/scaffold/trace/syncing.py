@@ -1,12 +1,12 @@
-"""Makes what runs have written durable: the files of all runs that wait at one time go to the disk together.
+"""Makes runs durable: files of all runs that need an fsync at the same time are synced together.
 
-What several runs of a process want durable at one time is a round. A few threads sync its files, and the event loop is
-told once, when the last of them is done. Where that takes long, all threads help, it is told as files are done, and the
+What the runs of a process want durable at one time forms a round. A few threads sync its files, and the event loop is
+notified once, after the last. If a round takes long, all threads help, the loop is notified as files are done, and the
 next round does not wait.
 
-Handing a file to a thread and being told takes about as long as a good disk takes to sync it. So where one run alone
-writes, many times within a few milliseconds, to a disk that has lately been quick, it is synced where it is asked for.
-The event loop is held up for no longer than the handing over would have taken, and turns to others in between.
+Handing a file to a thread and being notified takes about as long as a sync on a good disk. So if a single run writes,
+many times within a few milliseconds, to a disk that has lately been fast, it is synced in the event loop. That blocks
+the loop no longer than the handover would have taken, and the loop serves others in between.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from errno import EIO
 
 Sync = Callable[[int], Awaitable[None]]
 _FEW_THREADS, _MOST_THREADS = 12, 32
-_LONG_S = 0.005  # a round that takes longer is not waited for
-_QUICK_S = 0.0005  # what a good disk takes for a sync
-_WEIGHT = 0.2  # of the last time in what is usual
-_TURN_S = 0.005  # how long the loop may go on with syncs of its own before it turns to others
+_LONG_S = 0.005  # the next round does not wait for one that takes longer
+_QUICK_S = 0.0005  # duration of a sync on a good disk
+_WEIGHT = 0.2  # weight of the latest duration in the moving average
+_TURN_S = 0.005  # how long the loop may sync by itself before it must serve others
 
 
 class _Threads:
-    """Threads that do nothing but wait for disks; they hardly use a processor, and end with the process."""
+    """Threads that only wait for disks; they use hardly any CPU, and end with the process."""
 
     def __init__(self) -> None:
-        from queue import SimpleQueue  # many processes have nothing durable to write
+        from queue import SimpleQueue  # many processes write nothing durable
 
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
         self._number = self._idle = 0
 
     def do(self, work: Callable[[], None]) -> None:
-        """Have something done."""
+        """Have a thread run something."""
         with self._lock:
             new = not self._idle and self._number < _MOST_THREADS
             self._number += new
@@ -51,7 +51,7 @@ class _Threads:
             work()
 
     def _started(self, work: Callable[[], None]) -> bool:
-        """Start a thread, unless the system gives no more of them, or the interpreter is ending."""
+        """Start a thread, unless the system has no more, or the interpreter is exiting."""
         try:
             threading.Thread(target=self._run, args=(work,), name="scaffold-sync", daemon=True).start()
         except RuntimeError:
@@ -79,13 +79,13 @@ def _have_done(work: Callable[[], None]) -> None:
 
 
 class Files(ABC):
-    """Files that become durable together, such as those of one run, and who waits for that.
+    """Files that become durable together, such as those of one run, and the tasks waiting for that.
 
     Attributes:
-        handed: they are handed over to be synced, and stay open until they were told what came of that.
-        begun: those being synced, in this order.
-        error: what came of it.
-        took: seconds that it took.
+        handed: they are being synced, and must stay open until `told` is called.
+        begun: the files being synced, in this order.
+        error: the error of the sync, if any.
+        took: its duration in seconds.
     """
 
     __slots__ = ("_waiting", "begun", "error", "handed", "took")
@@ -99,29 +99,29 @@ class Files(ABC):
 
     @abstractmethod
     def begin(self) -> Sequence[int]:
-        """Say which files there are to sync; what is written by now will be on disk, and nothing that comes later."""
+        """Return the files to sync; only what has been written by now is sure to be on disk afterwards."""
 
     @abstractmethod
     def told(self, error: BaseException | None) -> None:
-        """Take in what came of it, whether or not anybody waits for it any more.
+        """Take in the result, whether or not anybody still waits for it.
 
         Args:
-            error: None: all is on disk. An OSError: it may not be, and never will. Anything else: nobody can tell yet.
+            error: None: all is on disk. An OSError: it may not be, and never will. Anything else: not known yet.
         """
 
     def over(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """Give what is done when the sync that they are handed over for, or will be at once, is over."""
+        """Return a future that is done after the sync for which they are, or are about to be, handed over."""
         over = loop.create_future()
         self._waiting.append(over)
         return over
 
     def end(self, error: BaseException | None) -> None:
-        """Say what came of it, and let go on who waits; what they wait for may be for another sync."""
+        """Report the result, and wake whoever waits; they may have been waiting for another sync."""
         self.handed = False
         self.told(error)
         waiting, self._waiting = self._waiting, []
         for over in waiting:
-            if not over.done():  # whoever was cancelled waits no more
+            if not over.done():  # may have been cancelled
                 over.set_result(None)
 
 
@@ -129,20 +129,20 @@ class Syncing:
     """Syncs the files of one journal, for one event loop.
 
     Args:
-        fsync: syncs one file, and raises OSError where that fails.
+        fsync: syncs one file; raises OSError on failure.
     """
 
     def __init__(self, fsync: Callable[[int], None] = os.fsync) -> None:
         self._loop = asyncio.get_running_loop()
         self._fsync = fsync
-        self._usual = 2 * _QUICK_S  # seconds that a sync of one run takes of late: nothing is known yet
+        self._usual = 2 * _QUICK_S  # moving average of one run's sync in seconds; a guess at first
         self._next: list[Files] = []
-        self._begins = False  # the next round, as soon as the loop gets there
+        self._begins = False  # the next round is scheduled in the loop
         self._latest: _Round | None = None
-        self._turned = 0.0  # when the loop was last seen to turn to others
+        self._turned = 0.0  # when the loop was last seen to serve others
 
     def sync(self, files: Files, *, alone: bool = False) -> Awaitable[None]:
-        """Have files synced, unless they are about to be; gives what is done when they were told.
+        """Sync files unless that is already scheduled; return an awaitable that is done once they are told.
 
         Args:
             files: the files.
@@ -169,7 +169,7 @@ class Syncing:
         return not self._next and (self._latest is None or not self._latest.left)
 
     def _begin_soon(self) -> None:
-        """Begin a round, unless one is under way that will not be long: what others want in this moment goes along."""
+        """Schedule a round, unless a fast one is under way; requests made until it starts join it."""
         latest = self._latest
         if latest is None or latest.late or not latest.left:
             self._begins = True
@@ -185,7 +185,7 @@ class Syncing:
         self._loop.call_later(_LONG_S, self._look_at, latest)
 
     def _look_at(self, latest: _Round) -> None:
-        """Where the disk is slow: have all threads wait for it beside one another, and nobody for this round."""
+        """On a slow disk, put all threads to work on a round, and let the next not wait for it."""
         if latest.left:
             latest.late = True
             if 2 * latest.left > len(latest.items):
@@ -193,10 +193,10 @@ class Syncing:
             self._tell(latest)
 
     def _done(self, done: _Round) -> None:
-        """In a thread: have the loop told of what is done of a round."""
+        """Notify the loop, from a thread, of what is done of a round."""
         try:
             self._loop.call_soon_threadsafe(self._tell, done)
-        except RuntimeError:  # the loop is closed; what was to be closed after the sync still has to be
+        except RuntimeError:  # the loop is closed; files to be closed after the sync still must be
             for files in done.taken():
                 with contextlib.suppress(RuntimeError):
                     files.end(files.error)
@@ -213,12 +213,12 @@ class Syncing:
 
 
 class _Round:
-    """Files that go to the disk together.
+    """Files that are synced together.
 
     Attributes:
         items: the files of each run.
         left: how many of these are not synced yet.
-        late: it takes long: what is done of it is told of at once, and others do not wait for the rest.
+        late: it takes long: results are reported as they come, and others do not wait for the rest.
     """
 
     def __init__(
@@ -238,11 +238,11 @@ class _Round:
         self._workers = 0
 
     def begin(self) -> None:
-        """Have it done."""
+        """Start it."""
         self.work_with(_FEW_THREADS)
 
     def work_with(self, threads: int) -> None:
-        """Have so many threads work at it, if there is as much to do."""
+        """Let at most so many threads work on it."""
         with self._lock:
             more = min(threads - self._workers, len(self._todo))
             self._workers += max(0, more)
@@ -264,14 +264,14 @@ class _Round:
                 self._tell(self)
 
     def taken(self) -> Sequence[Files]:
-        """What is synced and nobody was told of."""
+        """Return what is synced but not reported yet."""
         with self._lock:
             done, self._done = self._done, []
         return done
 
 
 def _sync(files: Files, fsync: Callable[[int], None]) -> None:
-    """Sync files, and say in them what came of that."""
+    """Sync files, and store the result in them."""
     began = time.perf_counter()
     files.error = None
     try:
@@ -279,19 +279,19 @@ def _sync(files: Files, fsync: Callable[[int], None]) -> None:
             fsync(descriptor)
     except OSError as error:
         files.error = error
-    except BaseException as error:  # noqa: BLE001 - whatever it is, what somebody waits for may not be on disk
+    except BaseException as error:  # noqa: BLE001 - whatever went wrong, the data may not be on disk
         files.error = OSError(EIO, f"{type(error).__name__}: {error}")
     files.took = time.perf_counter() - began
 
 
 class OneByOne:
-    """Syncs by a function of somebody's choosing, one file after another: for tests and measurements."""
+    """Syncs by a given function, one file after another: for tests and measurements."""
 
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
 
     async def sync(self, files: Files, *, alone: bool = False) -> None:
-        """Have files synced, unless they are being synced: then wait until that is over."""
+        """Sync files; if they are already being synced, wait until that is over."""
         if files.handed:
             return await files.over(asyncio.get_running_loop())
         files.handed = True

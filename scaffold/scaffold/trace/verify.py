@@ -1,7 +1,7 @@
-"""Checks a stored run: is the chain whole, is the content right, do signed heads fit, did the gate hold?
+"""Verifies a stored run: is the chain intact, does the content match, do signed heads fit, did the gate hold?
 
-What it says is about the record. A verified run was not changed since it was written (signed: not by anyone
-without the key); that it was wise, it does not say. `Check` takes one line after another.
+The result is about the record. A verified run was not changed since it was written (if signed: not by anyone without
+the key); it says nothing about whether the run was wise. `Check` takes one line after another, from any journal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scaffold.vocabulary import events as ev
 
 State = Literal[
     "verified",
-    "foreign",  # imported: nothing is known of how it came about
+    "foreign",  # imported: its origin cannot be checked
     "unsigned",
     "running",  # no end event yet, and a process is still writing
     "cut off",
@@ -38,9 +38,9 @@ State = Literal[
     "altered",
     "newer format",
 ]
-# The gravest is what a run is called; all that was found is kept.
+# A run's state is its gravest finding; all findings are kept.
 _GRAVITY: tuple[State, ...] = State.__args__  # type: ignore[attr-defined]  # a Literal has its values
-# What stands after such a place was not read, so nothing is said of how the trace ends.
+# Nothing after such a line was read, so nothing is said of how the trace ends.
 _UNREAD_AFTER: frozenset[State] = frozenset({"altered", "newer format"})
 
 _TELLING = frozenset({ev.RunStarted, ev.RunResumed, ev.KeyChanged})
@@ -51,7 +51,7 @@ Note = tuple[Head, str]
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is not as it should be; `line` counts from 1, in the file named."""
+    """One fault found; `line` counts from 1, in the file named."""
 
     state: State
     said: str
@@ -60,29 +60,29 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Verification(msgspec.Struct, kw_only=True):
-    """What was found.
+    """The result of verifying a run.
 
     Attributes:
         run: the run.
         state: the gravest finding, or `verified`.
         standing: `ended` or `paused`, by its last event; else empty.
-        ended: the run's status, from its last event; empty when that is neither an end nor a pause.
-        events: events whose chain is right.
-        line: line of the gravest finding; 0 when it is about no line.
-        findings: everything found.
-        withheld: events whose content is absent. That is allowed: the spine stands without it.
-        sealed: events whose content is encrypted, and no key to open it was given: it was not checked.
-        content_altered: events whose content is not what was digested.
-        heads: signed heads that fit the chain.
+        ended: the run's status, from its last event; empty if that is neither an end nor a pause.
+        events: number of events whose chain is right.
+        line: line of the gravest finding; 0 if it is about no line.
+        findings: all findings.
+        withheld: number of events whose content is absent. That is allowed: the spine stands without it.
+        sealed: number of events whose content is encrypted and was not checked, as no key was given.
+        content_altered: number of events whose content does not match its digest.
+        heads: number of signed heads that fit the chain.
         keys: verifier lines of the keys that the trace names, in order.
-        signed_by_key: whether a given key signed them; None when none was given.
-        signed_until: number of the last event under a fitting head.
-        actions: actions begun.
-        unfinished: of these, how many have no outcome: they may have happened.
-        unread: of these, how many that change something no monitor had read.
-        observed: of these, how many were cleared while monitors were suspended.
-        repaired: torn lines mended on resuming, in words.
-        foreign: what the trace was imported from; empty when it is our own.
+        signed_by_key: whether a given key signed the heads; None if none was given.
+        signed_until: number of the last event covered by a fitting head.
+        actions: number of actions begun.
+        unfinished: how many of these have no outcome: they may have happened.
+        unread: how many of these change something and were read by no monitor.
+        observed: how many of these were cleared while monitors were suspended.
+        repaired: torn lines repaired on resuming, in words.
+        foreign: what the trace was imported from; empty for a native run.
     """
 
     run: str
@@ -113,18 +113,18 @@ class Verification(msgspec.Struct, kw_only=True):
 
     @property
     def unread_after(self) -> bool:
-        """Whether something was found that could not be read past."""
+        """Whether a finding made the rest of the spine unreadable."""
         return any(finding.state in _UNREAD_AFTER and finding.file == SPINE for finding in self.findings)
 
     def find(self, state: State, said: str, line: int = 0, file: str = SPINE) -> None:
-        """Add a finding; of one state the first is kept."""
+        """Add a finding; of several with the same state, the first is kept."""
         if all(finding.state != state for finding in self.findings):
             self.findings.append(Finding(state, said, line, file))
         if _GRAVITY.index(state) > _GRAVITY.index(self.state):
             self.state, self.line = state, line
 
     def sentence(self) -> str:
-        """The outcome in one sentence."""
+        """Return the result in one sentence."""
         said = "; ".join(finding.said for finding in self.findings if finding.state == self.state)
         if self.state != "verified":
             return f"run {self.run} is {self._called()}: {said}"
@@ -169,23 +169,23 @@ class Verification(msgspec.Struct, kw_only=True):
 def verify_run(
     folder: Path, *, key: str | Sequence[str] = (), against: str | Sequence[str] = (), running: bool = False
 ) -> Verification:
-    """Verify a run's folder, in constant memory; nothing is changed.
+    """Verify a run's folder, in constant memory, without changing it.
 
     Args:
-        folder: the run's; the content and the heads may be absent.
-        key: verifier lines (`name+hash+base64`) of the keys that have to have signed it; one that the last of them
+        folder: the run's folder; content and heads may be absent.
+        key: verifier lines (`name+hash+base64`) of the keys that must have signed it; a key that the last of them
             endorses in the trace counts too.
         against: signed heads kept elsewhere, as text.
         running: a process is writing the run now.
 
     Raises:
-        UnknownRun: it is no run's folder.
-        BadInput: a key or the heads given cannot be read.
+        UnknownRun: the folder is not a run's.
+        BadInput: a key or the given heads cannot be read.
     """
     if not is_there(folder / SPINE):
         raise UnknownRun(f"{folder} holds no run")
-    # A writer stores content, then its line, then the head of it. Taken the other way round, what is looked at here is
-    # one moment of a run that goes on meanwhile: no head of a line, and no line of a content, that came later.
+    # A writer stores content, then its line, then the line's head. Reading in the opposite order gives a consistent
+    # snapshot of a run that goes on: every head read has its line, and every line its content.
     heads = _own_heads(folder / HEADS, running=running)
     given = _given_heads(_several(against), folder.name)
     with (folder / SPINE).open("rb") as spine:
@@ -200,7 +200,7 @@ def _several(said: str | Sequence[str]) -> Sequence[str]:
 
 
 def _own_heads(path: Path, *, running: bool) -> Iterator[Note]:
-    """The heads that a run has now; one that is being written is none yet."""
+    """Return the heads that a run has now, without one still being written."""
     size = path.stat().st_size if is_there(path) else 0
     return _heads_until(path, size, running=running) if size else iter(())
 
@@ -215,7 +215,7 @@ def _heads_until(path: Path, size: int, *, running: bool) -> Iterator[Note]:
 
 
 def _until(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The lines that stand in the first bytes of a file; the last of them may be cut off."""
+    """Yield the lines in the first bytes of a file; the last may be cut off."""
     for line in file:
         if size <= 0:
             return
@@ -224,10 +224,10 @@ def _until(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _given_heads(texts: Sequence[str], run: str) -> list[Note]:
-    """The heads of a run among those that were kept elsewhere, perhaps of many runs in one place.
+    """Return a run's heads among those kept elsewhere, which may be of many runs.
 
     Raises:
-        BadInput: there are none, so that nothing would be held against the run.
+        BadInput: there are none, so that nothing would be compared with the run.
     """
     found = [note for text in texts for note in whole_notes(text)]
     ours = [note for note in found if note[0].run == run]
@@ -243,7 +243,7 @@ def _given_heads(texts: Sequence[str], run: str) -> list[Note]:
 def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> Iterator[bytes]:
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
-            if running:  # it is being written
+            if running:  # still being written
                 return
             result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
             return
@@ -256,22 +256,22 @@ def _contents(folder: Path, result: Verification) -> Iterator[tuple[int, bytes]]
         for number, line in enumerate(content_lines(folder), start=1):
             if line.endswith(b"\n"):
                 yield number, line[:-1]
-    except (OSError, JournalFailed) as error:  # compressed, and damaged
+    except (OSError, JournalFailed) as error:  # damaged compressed data
         result.find("content altered", f"it cannot be read after line {number}: {error}", number, CONTENT)
         result.content_altered += 1
 
 
 class Check:
-    """One verification under way.
+    """One verification in progress.
 
     Args:
         run: the run's id.
-        keys: verifier lines of the keys that have to have signed it; none: signatures are not asked for.
-        own: the run's own heads, as they were signed.
-        given: heads of it that were kept elsewhere.
+        keys: verifier lines of the keys that must have signed it; if none are given, signatures are not checked.
+        own: the run's own signed heads.
+        given: its heads that were kept elsewhere.
 
     Raises:
-        BadInput: what is given as a key is none.
+        BadInput: a given key is invalid.
     """
 
     def __init__(
@@ -282,10 +282,10 @@ class Check:
             check_verifier(each)
         self._asks = bool(keys)
         self._trusted = list(keys)
-        self._named = ""  # the key that signs from here on, as the trace says
+        self._named = ""  # the key that signs from here on, according to the trace
         self._last: ev.Event | None = None
         self._own = iter(own)
-        self._due = 0  # number of the event that the next of them is about
+        self._due = 0  # event number of the next head
         self._next = self._next_own()
         self._given: dict[int, list[Note]] = {}
         for head, note in given:
@@ -307,7 +307,7 @@ class Check:
         return None
 
     def follow(self, lines: Iterable[bytes], contents: Iterator[tuple[int, bytes]], *, running: bool = False) -> None:
-        """Check the spine's lines in order, and the content's beside them, each with its number in its file."""
+        """Check the spine's lines in order, and the content's along with them, each with its number in its file."""
         waiting = _Contents(contents, self.result)
         for line in lines:
             event = self._line(line)
@@ -318,7 +318,7 @@ class Check:
         waiting.rest(self.result.events, ended=isinstance(self._last, ev.Ended), paused=paused)
 
     def _line(self, line: bytes) -> ev.Event | None:
-        """Check one line of the spine; nothing is to be believed after one that is not right."""
+        """Check one line of the spine; nothing after a faulty line can be trusted."""
         number = self._chain.seq + 1
         try:
             event = self._chain.step(line)
@@ -368,7 +368,7 @@ class Check:
     # --- heads and keys
 
     def _key_changed(self, event: ev.KeyChanged, number: int) -> None:
-        """Another key signs from here on; it is believed when a believed one endorses it."""
+        """Take in that another key signs from here on; it is trusted if a trusted key endorses it."""
         result = self.result
         if event.before != self._named:
             result.find("altered", f"line {number}: it names another key before than there was", number)
@@ -380,11 +380,11 @@ class Check:
             self._trusted.append(event.verifier)
 
     def _believed(self) -> list[str]:
-        """The keys that may sign here: the one that the trace names, once it names one."""
+        """Return the trusted keys that may sign here: only the one the trace names, once it names one."""
         return [each for each in self._trusted if each == self._named] if self._named else self._trusted
 
     def _fits_key(self, head: Head, note: str, whose: str) -> bool:
-        """Whether a head counts: no key was asked for, or one of those signed it."""
+        """Whether a head counts: no key was asked for, or a trusted key signed it."""
         if not self._asks:
             return True
         said = {_signature(note, each) for each in self._believed()}
@@ -426,7 +426,7 @@ class Check:
             result.signed_until = number
 
     def _left_over(self) -> int:
-        """The number of the last event that heads speak of and the trace has not; 0 when there is none."""
+        """Return the number of the last event that heads cover but the trace lacks; 0 if there is none."""
         most = 0
         while self._next is not None:
             if self._fits_key(*self._next, "the run's own heads"):
@@ -439,7 +439,7 @@ class Check:
     # --- the end
 
     def finish(self, *, running: bool = False) -> Verification:
-        """Say what it came to."""
+        """Return the result."""
         result, conduct, last = self.result, self._conduct, self._last
         if isinstance(last, ev.Ended | ev.Paused):
             result.standing = "ended" if isinstance(last, ev.Ended) else "paused"
@@ -482,7 +482,7 @@ class Check:
 
 
 class _Contents:
-    """Content lines, matched with the events they belong to as both come by."""
+    """Matches content lines with their events, as both are read."""
 
     def __init__(self, lines: Iterator[tuple[int, bytes]], result: Verification) -> None:
         self._lines = lines
@@ -490,7 +490,7 @@ class _Contents:
         self._next = self._read()
 
     def _read(self) -> tuple[int, int, Content | None] | None:
-        """The next content line: its line number, its event's number, and what it holds; None when that is sealed."""
+        """Read the next content line: its line number, event number and content; None as content if it is sealed."""
         for line, text in self._lines:
             try:
                 content = read_content(text)
@@ -498,7 +498,7 @@ class _Contents:
                 return line, sealed.seq, None
             except NotOpened as error:
                 self._altered(line, f"line {line} of {CONTENT} {error}")
-            except ValueError:  # which msgspec's errors are
+            except ValueError:  # includes msgspec's errors
                 self._altered(line, f"line {line} of {CONTENT} is not the content of an event")
             else:
                 return line, content.seq, content
@@ -509,7 +509,7 @@ class _Contents:
         self._result.find("content altered", said, line, CONTENT)
 
     def match(self, seq: int, digest: str) -> None:
-        """Check the content of one event, whose digest of it is empty when it has none."""
+        """Check one event's content against its digest, which is empty if it has none."""
         found = False
         while self._next is not None and self._next[1] <= seq:
             line, number, content = self._next
@@ -526,7 +526,7 @@ class _Contents:
             self._result.withheld += 1
 
     def rest(self, last: int, *, ended: bool, paused: bool = False) -> None:
-        """What is left over; where the run may go on, content may have been written whose line was not, or not yet."""
+        """Check what is left over; if the run may go on, content may have been written before its line."""
         while self._next is not None:
             line, number, _ = self._next
             if ended or number <= last:
@@ -540,11 +540,11 @@ class _Contents:
 def _signature(note: str, key: str) -> str:
     try:
         return signature_of(note, key)
-    except ValueError:  # what stands for the signature is none
+    except ValueError:  # malformed signature
         return "of another"
 
 
 def describe(result: Verification) -> dict[str, Any]:
-    """A verification as JSON values, with whether it is `ok` and the sentence."""
+    """Return a verification as JSON values, with `ok` and its sentence."""
     plain: dict[str, Any] = msgspec.to_builtins(result)
     return {"ok": result.ok, "sentence": result.sentence(), **plain}

@@ -1,6 +1,6 @@
-"""Where signed heads are kept beside the run's own folder, so that a rollback shows.
+"""Witnesses: keep signed heads outside the run's own folder, so that a rollback is noticed.
 
-What each keeps is the note as it was signed; `scaffold audit verify --against` takes any of them.
+Each keeps the note exactly as signed; `scaffold audit verify --against` accepts any of them.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ _WEBHOOK_S = 4.0
 
 
 class StreamWitness:
-    """Writes heads to stdout or stderr, where whatever collects a program's output has them."""
+    """Writes heads to stdout or stderr, for whatever collects a program's output."""
 
     def __init__(self, name: Literal["stdout", "stderr"]) -> None:
         self._name = name
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
-        """Write one, with the blank line that parts it from the next."""
+        """Write one, with the blank line that separates it from the next."""
         stream = getattr(sys, self._name)
         stream.write(note + "\n")
         stream.flush()
 
 
 class FileWitness:
-    """Appends heads to a file, on disk before the run goes on; many runs may share it."""
+    """Appends heads to a file, durably, before the run goes on; many runs may share it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
-        """Append one; a head is one write, so that writers do not mix."""
+        """Append one in a single write, so that writers do not mix."""
         await asyncio.to_thread(self._append, (note + "\n").encode())
 
     def _append(self, note: bytes) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # one before was cut off, by a full disk
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":  # an earlier one was cut off by a full disk
                 note = b"\n" + note
             if os.write(descriptor, note) < len(note):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
@@ -61,14 +61,14 @@ class FileWitness:
 
 
 class WebhookWitness:
-    """Posts heads to an address, as text."""
+    """Posts heads to a URL, as text."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     async def keep(self, run: str, seq: int, note: str) -> None:
-        """Post one; whatever is no success is an error."""
-        import httpx  # takes long, and most runs need none of it
+        """Post one; any reply but success is an error."""
+        import httpx  # slow to import, and most runs do not need it
 
         named = {"content-type": "text/plain; charset=utf-8", "x-scaffold-run": run, "x-scaffold-seq": str(seq)}
         way = httpx.AsyncHTTPTransport(proxy=proxy_of(self._url))
@@ -78,33 +78,33 @@ class WebhookWitness:
 
 
 class JournalWitness:
-    """Keeps heads in another journal, under the run's own name."""
+    """Stores heads in another journal, under the run's own name."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     async def keep(self, run: str, _seq: int, note: str) -> None:
-        """Keep one."""
+        """Store one."""
         if isinstance(self._journal, FileJournal):
             (self._journal.root / run).mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._journal.sign(Claim(run, "witness"), note)
 
 
 class DatabaseWitness:
-    """Keeps heads in a PostgreSQL database that has the tables of a journal, under the run's own name."""
+    """Stores heads in a PostgreSQL database with a journal's tables, under the run's own name."""
 
     def __init__(self, url: str) -> None:
-        from scaffold.trace.postgres.archive import Archive  # most heads are kept elsewhere
+        from scaffold.trace.postgres.archive import Archive  # most heads are stored elsewhere
 
         self._archive = Archive(url)
 
     async def keep(self, run: str, _seq: int, note: str) -> None:
-        """Keep one."""
+        """Store one."""
         await asyncio.to_thread(self._archive.keep_head, run, note)
 
 
 def witness_of(spec: str) -> Witness:
-    """Make the witness that a spec names: `stdout`, `stderr`, an address, `journal:PLACE`, or a file's path.
+    """Make the witness that a spec names: `stdout`, `stderr`, a URL, `journal:PLACE`, or a file's path.
 
     Raises:
         BadInput: it names nothing.

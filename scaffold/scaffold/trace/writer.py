@@ -1,4 +1,4 @@
-"""The two files of a run as the process has them that writes it: locked, appended to, set aside, and made durable."""
+"""The two files of a run in the process that writes it: locked, appended to, set aside, and made durable."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that nobody else may enter, and those above it, whose names are made durable: once for all runs.
+    """Make a folder that only its owner may enter; missing parents are made too, their names made durable.
 
     Raises:
-        JournalFailed: it is there already, or cannot be made.
+        JournalFailed: it exists already, or cannot be made.
     """
     try:
         try:
@@ -59,10 +59,10 @@ class Writer(Files):
     """The two open files of one run under its lock.
 
     Args:
-        folder: the run's.
+        folder: the run's folder.
         write: writes to a file.
         create: the run is new.
-        part: content of so many bytes is a full part, which is set aside.
+        part: bytes of content that make a full part, which is set aside.
     """
 
     def __init__(self, folder: Path, write: Write, *, create: bool, part: int) -> None:
@@ -91,23 +91,23 @@ class Writer(Files):
         self.uncompressed = any(map(is_plain, full))  # full parts wait to be compressed
         self._compressing: asyncio.Future[None] | None = None
         self._aside = until(full)
-        self._last = 0  # event written
-        self._renamed: int | None = None  # the folder, until the new names in it are on disk
+        self._last = 0  # number of the last event written
+        self._renamed: int | None = None  # the folder's descriptor, until new names in it are on disk
         self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         self.written = 0
-        self._synced = -1  # what another process has written may not be on disk
-        self._content_synced = -1  # of its bytes
-        self._syncing = (0, 0)  # how much was written, and how much content, when the sync under way began
+        self._synced = -1  # what an earlier process wrote may not be on disk
+        self._content_synced = -1  # bytes of content
+        self._syncing = (0, 0)  # `written` and the content's size when the current sync began
         self._closing = False
         self._failed: JournalFailed | None = None
 
     @property
     def is_void(self) -> bool:
-        """Whether writing has failed before anything at all was written, as on a full disk."""
+        """Whether writing failed before anything at all was written, as on a full disk."""
         return self._failed is not None and self._sizes == (0, 0)
 
     def close(self) -> None:
-        """Unlock the run, at once or as soon as the sync under way is over: the descriptors are its own until then."""
+        """Unlock the run, now or after the current sync, which still needs the descriptors."""
         self._closing = True
         if not self.handed:
             os.close(self.spine)
@@ -119,7 +119,7 @@ class Writer(Files):
         """Cut off what a crash left half written; say what was cut.
 
         Raises:
-            JournalFailed: it cannot be read, or not be mended.
+            JournalFailed: it cannot be read or repaired.
         """
         try:
             said = mend(self._folder, self.spine, self.content, self._aside)
@@ -147,24 +147,24 @@ class Writer(Files):
             self._last = records[-1].seq
 
     def is_full(self) -> bool:
-        """Whether the content is long enough to be set aside, as soon as all of it is on disk."""
+        """Whether the content is long enough to be set aside once all of it is on disk."""
         return self._sizes[1] >= self._part
 
     def lacks(self, target: int) -> bool:
-        """Whether something of what was written until then is not on disk yet; nor is it enough while a part is full.
+        """Whether something written up to `target` is not on disk yet, or a full part is still to be set aside.
 
         Raises:
-            JournalFailed: it may never be.
+            JournalFailed: it may never be on disk.
         """
         if self._failed is not None:
             raise self._failed
         return self._synced < target or self._sizes[1] >= self._part
 
     def compress(self) -> None:
-        """Compress the full parts in a thread, unless one is at it, with the run's lock until that is done."""
+        """Compress the full parts in a thread that shares the run's lock, unless one is already running."""
         if self._compressing is not None and not self._compressing.done():
             return
-        with contextlib.suppress(OSError):  # no file is to be had: later, then
+        with contextlib.suppress(OSError):  # out of descriptors: try again later
             work = partial(_compress_held, self._folder, os.dup(self.spine))
             self._compressing = asyncio.get_running_loop().run_in_executor(None, work)
             self.uncompressed = False
@@ -183,14 +183,14 @@ class Writer(Files):
             await self.over(asyncio.get_running_loop())
 
     def begin(self) -> Sequence[int]:
-        """The files with anything in them that is not on disk; content comes first."""
+        """Return the files with anything not yet on disk, content first."""
         size = self._sizes[1]
         self._syncing = (self.written, size)
         files = (self.spine,) if size == self._content_synced else (self.content, self.spine)
         return files if self._renamed is None else (self._renamed, *files)
 
     def told(self, error: BaseException | None) -> None:
-        """Count as on disk what was written when the sync began; set a full part aside if nobody has written since."""
+        """Count what was written before the sync as durable; set a full part aside if nobody has written since."""
         if error is None:
             self._synced, self._content_synced = self._syncing
             if self._renamed is not None:
@@ -199,13 +199,13 @@ class Writer(Files):
             if self.is_full() and self._synced == self.written:
                 self._set_aside()
         elif isinstance(error, OSError):
-            # After a failed fsync the kernel may have dropped the pages: nothing written since can be trusted.
+            # After a failed fsync the kernel may have dropped the pages: nothing written since is safe.
             self._fail(f"cannot sync {self._folder}: {error.strerror}")
         if self._closing:
             self.close()
 
     def _set_aside(self) -> None:
-        """Begin a new part. All there is, is on disk; where no file can be made, the part becomes twice as long."""
+        """Start a new part, as everything is on disk. If no file can be created, the part grows to twice its length."""
         draft = self._folder / f"{CONTENT}.draft"
         try:
             folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -237,7 +237,7 @@ class Writer(Files):
         return self._failed
 
     def _write_all(self, descriptor: int, data: bytes) -> None:
-        written = self._write(descriptor, data)  # all of it, as a rule
+        written = self._write(descriptor, data)  # usually all of it
         while written < len(data):
             written += self._write(descriptor, data[written:])
 
@@ -248,7 +248,7 @@ class Writer(Files):
 
 
 def _compress_held(folder: Path, lock: int) -> None:
-    """Compress the full parts; one that cannot be is whole all the same."""
+    """Compress the full parts; on failure a part stays intact."""
     try:
         compress_parts(folder)
     except JournalFailed as error:
