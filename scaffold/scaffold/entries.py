@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from scaffold.errors import BrokenPlugin, MissingExtra, UnknownPlugin
+from scaffold.places import described
 from scaffold.vocabulary.cards import Card, MonitorCard
 
 Family = Literal["planner", "monitor", "backend", "source", "model"]
@@ -97,7 +98,7 @@ def load(family: Family, name: str) -> Any:
         raise
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything
         raise BrokenPlugin(
-            f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {type(error).__name__}: {error}"
+            f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {described(error)}"
         ) from error
 
 

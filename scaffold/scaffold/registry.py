@@ -23,6 +23,7 @@ from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
 from scaffold.fitting import first_fault, in_words
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
+from scaffold.places import described
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
 
@@ -80,7 +81,7 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
             raise TaskError(f"no module {module_name!r} in {base}, and none is installed", path=path) from None
         raise TaskError(f"{module_name!r} does not import: {error}", path=path) from error
     except (Exception, SystemExit) as error:  # the user's module may raise anything
-        raise TaskError(f"{module_name!r} does not import: {type(error).__name__}: {error}", path=path) from error
+        raise TaskError(f"{module_name!r} does not import: {described(error)}", path=path) from error
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):

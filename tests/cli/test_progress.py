@@ -82,7 +82,7 @@ def test_a_check_that_could_not_be_made_is_told_to_whoever_watches(
     task.write_text(f'prompt: x\nplanner: own:{planner}\nactions: ["own:pay"]\nmonitors: ["own:Forgetful"]\n')
     assert main(["solve", str(task), "--runs", str(tmp_path / "runs")]) == status
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "(block): " in line]
-    assert said.endswith("it was not cleared: forgetful says block (error): LookupError: the list is gone")
+    assert said.endswith("it was not cleared: forgetful says block (error): LookupError: the list is gone (own.py:10)")
 
 
 MAPPING = """

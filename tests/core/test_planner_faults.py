@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import json
 import math
 import re
 import runpy
@@ -156,19 +157,38 @@ def test_a_foreign_object_is_named_with_its_place(world: World) -> None:
 
 
 def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
-    """The error's own words, and the key of the move after which it came, in a branch too."""
+    """The error's own words, its line, and the key of the move after which it came, in a branch too."""
 
     def branch() -> Planning[int]:
         yield from think("solve", "x")
         raise KeyError("no such thing")
+
+    line = branch.__code__.co_firstlineno + 2
 
     def planner(_: Task) -> Planning[Any]:
         return (yield from together(think("solve", "y"), branch()))
 
     assert ended(world, planner) == (
         "failed",
-        "the planner raised KeyError: 'no such thing' (after its move at 0/1/0)",
+        f"the planner raised KeyError: 'no such thing' (test_planner_faults.py:{line}, after its move at 0/1/0)",
     )
+
+
+def test_the_line_is_that_of_the_planners_author(world: World) -> None:
+    """Not that of a library, or of ours, which the planner's code has called wrongly; of a plan that is none too."""
+
+    def decoding(_: Task) -> Planning[str]:
+        return str(json.loads("no JSON"))
+        yield
+
+    def planning(_: Task) -> Planning[str]:
+        Plan([Planned("look", after=["nothing"])])
+        yield from note("never")
+        return ""
+
+    for planner in (decoding, planning):
+        line = planner.__code__.co_firstlineno + 1
+        assert ended(world, planner)[1].endswith(f" (test_planner_faults.py:{line}, before its first move)")
 
 
 @pytest.mark.parametrize("in_branch", [False, True], ids=["at its root", "in a branch"])
@@ -197,7 +217,7 @@ def test_a_step_that_is_only_called_is_told_how_to_ask_it(world: World) -> None:
 
     status, reason = ended(world, planner)
     assert status == "failed"
-    assert reason.endswith("(before its first move); a step is asked by `yield from think(...)`, not by calling alone")
+    assert reason.endswith(", before its first move); a step is asked by `yield from think(...)`, not by calling alone")
 
 
 def forgetful(_: Task) -> Planning[str]:
@@ -388,7 +408,9 @@ def test_a_planner_that_fails_at_once_has_made_no_move(world: World) -> None:
         raise KeyError("no such thing")
         yield
 
-    assert ended(world, planner) == ("failed", "the planner raised KeyError: 'no such thing' (before its first move)")
+    line = planner.__code__.co_firstlineno + 1
+    said = f"the planner raised KeyError: 'no such thing' (test_planner_faults.py:{line}, before its first move)"
+    assert ended(world, planner) == ("failed", said)
 
 
 def test_a_planner_that_catches_even_its_end_is_let_go_in_silence(
@@ -431,5 +453,6 @@ def test_a_step_that_is_taken_up_again_gives_a_hint(world: World, how: str) -> N
 
     status, reason = ended(world, planner)
     assert status == "failed"
-    assert "'NoneType' object has no attribute 'value' (after its move at 0)" in reason
+    assert "'NoneType' object has no attribute 'value' (test_planner_faults.py:" in reason
+    assert ", after its move at 0); a step that was begun" in reason
     assert reason.endswith("a step that was begun, ended or closed before gives None: call its function again")

@@ -174,7 +174,7 @@ def test_a_function_beside_the_task_is_found_by_its_module(tmp_path: Path) -> No
     [
         ("nowhere:f", "planner: no module 'nowhere' in"),
         ("mine:planer", "planner: 'mine' has no 'planer'; did you mean 'planner'"),
-        ("bad:f", "planner: 'bad' does not import: ZeroDivisionError"),
+        ("bad:f", "planner: 'bad' does not import: ZeroDivisionError: division by zero \\(bad.py:1\\)"),
         ("lost:f", "planner: 'lost' does not import: No module named 'no_such_module'"),
         ("exits:f", "planner: 'exits' does not import: SystemExit: 0"),
     ],

@@ -352,7 +352,7 @@ def test_a_read_that_was_interrupted_is_read_again_and_nothing_else(
     [
         ("has it", "performed: it is there", 1),
         ("has it not", "performed: done", 2),
-        ("fails", "OutcomeUnknown: its target could not say: OSError: refused: [TOKEN]", 1),
+        ("fails", "OutcomeUnknown: its target could not say: OSError: refused: [TOKEN] (test_replay.py:", 1),
         ("hangs", "OutcomeUnknown: its target could not say: TimeoutError: ", 1),
     ],
 )
@@ -390,7 +390,8 @@ def test_what_a_target_says_of_an_interrupted_action_decides(
     kinds = [event["kind"] for event in read_story(Path(whole.trace).parent).events]
     cut_after(tmp_path / "whole", kinds.index("action.intent") + 1, tmp_path / "cut")
     again = agent_in(tmp_path / "cut", planner, actions=[kept]).resume_sync(whole.run)
-    assert (again.answer, len(done)) == (answer, times)
+    assert again.answer.startswith(answer)
+    assert len(done) == times
 
 
 def test_a_recorded_block_still_blocks_after_a_crash(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Engine:
         self._moves = 0
         self._interrupted = False
         self._cut_at = ""
-        self._faulty_at = ""  # a clause with the key of a move that could not be recorded
+        self._faulty_at = ""  # words with the key of a move that could not be recorded
         self._driving: asyncio.Task[None] | None = None
         self._deadline: asyncio.Timeout | None = None
 
@@ -161,7 +161,7 @@ class Engine:
                     raise
                 except Exception as error:  # the move cannot be recorded: unlike our errors, this does not say where
                     deep = f": {TOO_DEEP}" if isinstance(error, RecursionError) else ""
-                    self._faulty_at = self._faulty_at or f" (in its move at {pending.key}{deep})"
+                    self._faulty_at = self._faulty_at or f"in its move at {pending.key}{deep}"
                     raise
                 except asyncio.CancelledError:
                     if is_from_within():
@@ -201,7 +201,7 @@ class Engine:
         error, key = self._interpreter.error, self._interpreter.failed_at
         if error is None:
             return await self._run.answered(self._interpreter.result)
-        where = f" (after its move at {key})" if key else " (before its first move)"
+        where = f"after its move at {key}" if key else "before its first move"
         return await self._run.ended_by(error, where=where)
 
 

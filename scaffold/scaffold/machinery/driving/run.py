@@ -26,6 +26,7 @@ from scaffold.machinery.recording.recorder import Fold, Recorder
 from scaffold.machinery.recording.redacting import redaction_of
 from scaffold.machinery.recording.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
 from scaffold.machinery.reviewing.reviews import Reviews
+from scaffold.places import place_of
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
 from scaffold.version import VERSION
@@ -495,7 +496,7 @@ class Run:
         seconds = self.state.bounds.get("seconds")
         return None if seconds is None else max(0.0, seconds - self.recorder.active())
 
-    async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911 - one for each way to end
+    async def ended_by(self, error: BaseException, *, where: str = "") -> Outcome:  # noqa: C901, PLR0911, PLR0912 - for each way to end
         """End or pause the run because of an error.
 
         Args:
@@ -523,14 +524,17 @@ class Run:
             case errors.Stopped() | errors.ActionRefused() | errors.StepRefused() | errors.ObservationWithheld():
                 return await self.end("stopped", reason=str(error))
             case errors.PlannerStuck() | errors.MemoryTooSmall():
-                return await self.end("failed", reason=f"{error}{where}")
+                return await self.end("failed", reason=f"{error}{_in_brackets(where)}")
+            case errors.PlanError():
+                return await self.end("failed", reason=f"{error}{_in_brackets(place_of(error), where)}")
             case errors.ScaffoldError():
                 return await self.end("failed", reason=str(error))
             case asyncio.CancelledError():
                 return await self.pause("interrupted", "interrupted")
             case _:
                 trace = "".join(traceback.format_exception(error, limit=-8))
-                said = f"the planner raised {type(error).__name__}: {error}{where}"
+                at = _in_brackets(place_of(error), where)
+                said = f"the planner raised {type(error).__name__}: {error}{at}"
                 if "'NoneType'" in str(error):
                     said += "; a step that was begun, ended or closed before gives None: call its function again"
                 elif str(error).startswith("'generator' object"):
@@ -586,6 +590,11 @@ class _Opening(msgspec.Struct):
 
 
 _opening = msgspec.json.Decoder(_Opening)
+
+
+def _in_brackets(*parts: str) -> str:
+    said = ", ".join(filter(None, parts))
+    return said and f" ({said})"
 
 
 def _misfit(task: Task, answer: Any) -> str:

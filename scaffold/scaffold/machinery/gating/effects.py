@@ -22,6 +22,7 @@ from scaffold.interfaces import Reconciles
 from scaffold.machinery.gating.credentials import Revealed
 from scaffold.machinery.gating.undoing import offer_in
 from scaffold.machinery.within import leaving
+from scaffold.places import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable
@@ -96,7 +97,7 @@ class Effects:
                     said = await cast("Previews", action).preview(decode(canonical(call.arguments)), asking)
                 content["value"] = msgspec.Raw(told.hidden_in(canonical(said)))
             except Exception as error:  # noqa: BLE001 - reviewers are told that there is no preview
-                content["reason"] = told.hidden(f"{type(error).__name__}: {error}")
+                content["reason"] = told.hidden(described(error))
             self._reach("action.previewed:before")
             self._recorder.record(ev.ActionPreviewed(key=key, action=call.action, ok="value" in content), content)
             self._reach("action.previewed:after")
@@ -176,7 +177,7 @@ class Effects:
             return "performed", task.result(), "", cancelled
         if isinstance(error, NotPerformed):
             return "failed", None, str(error) or "not performed", cancelled
-        return certain, None, f"{type(error).__name__}: {error}", cancelled
+        return certain, None, described(error), cancelled
 
     async def conclude(
         self,
@@ -298,7 +299,7 @@ class Effects:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, asking)
             except Exception as error:  # noqa: BLE001 - then the outcome stays unknown
-                why = f"its target could not say: {type(error).__name__}: {error}"
+                why = f"its target could not say: {described(error)}"
                 return await self._conclude_by_word(key, call, progress, why, told)
             return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
         return await self._conclude_by_word(key, call, progress, "the process died between intent and outcome")

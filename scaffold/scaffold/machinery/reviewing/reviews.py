@@ -21,6 +21,7 @@ from scaffold.machinery.recording.bounds import bounded
 from scaffold.machinery.reviewing.beside import Beside
 from scaffold.machinery.reviewing.views import Context, View
 from scaffold.machinery.within import within
+from scaffold.places import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.models import NO_USAGE
@@ -445,7 +446,7 @@ class Reviews:
                 raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale="it was cancelled from within")
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
-            verdict = Verdict(decision=spec.on_error, status="error", rationale=f"{type(error).__name__}: {error}")
+            verdict = Verdict(decision=spec.on_error, status="error", rationale=described(error))
         else:
             verdict = _counted(verdict, spec, (self._recorder.ticks() - started) / 1e6)
         return msgspec.structs.replace(

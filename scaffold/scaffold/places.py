@@ -1,0 +1,29 @@
+"""Where in its author's code an error was raised."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from traceback import walk_tb
+
+_NOT_THE_AUTHORS = (
+    f"{Path(__file__).parent}/",
+    *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<",  # what a library has generated
+)
+
+
+def place_of(error: BaseException) -> str:
+    """File and line in an author's code, such as `tools.py:12`: not in a library's; empty if none of theirs ran."""
+    place = ""
+    for frame, line in walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_THE_AUTHORS):
+            place = f"{Path(file).name}:{line}"
+    return place
+
+
+def described(error: BaseException) -> str:
+    """An error of an author's code in one phrase: its kind, what it says, and where it was raised."""
+    place = place_of(error)
+    return f"{type(error).__name__}: {error}{place and f' ({place})'}"
