@@ -1,1 +1,1 @@
-"""Monitors that read plans, reasoning and actions, and say a verdict."""
+"""Monitors: they review plans, reasoning and actions, and return a verdict."""

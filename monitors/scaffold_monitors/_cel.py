@@ -1,8 +1,7 @@
-"""The CEL library, without the command line that comes with it.
+"""Loads the CEL library without its command line.
 
-`import cel` also imports its interactive shell, which costs half a second that every run would pay. The
-extension module beside it is all that rules need. It is registered under its own name, so that an
-application that imports `cel` as well shares it.
+`import cel` also imports an interactive shell, which would cost every run half a second. Rules need only its
+extension module. It is registered under its own name, so an application that imports `cel` shares it.
 """
 
 from __future__ import annotations
@@ -45,6 +44,6 @@ def compile_cel(source: str) -> cel.Program:
 
 
 def new_context(variables: dict[str, Any] | None = None) -> cel.Context:
-    """Give a context that holds these variables, converted once."""
+    """Make a context that holds these variables, converted once."""
     context: cel.Context = _loaded.Context(variables or {})
     return context

@@ -1,7 +1,7 @@
-"""What rules ask about beyond their run: the time, and what all runs did in the last days.
+"""What rules can ask beyond their own run: the time, and what all runs did in the last days.
 
-What was asked for is kept with the verdict that rests on it, and a recorded verdict is final: a run that is resumed
-decides the same, whatever the time is then and whatever others have done since.
+The answers are recorded with the verdict that rests on them, and a recorded verdict is final. So a resumed run decides
+the same, whatever the time is then and whatever other runs have done since.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ DAY_S = 86_400.0
 
 
 class Sum(NamedTuple):
-    """What some amounts come to, and what those of them do that are below zero."""
+    """The sum of some amounts, and the sum of the negative ones among them."""
 
     amount: Amount
     below: Amount
 
 
 class Around(msgspec.Struct):
-    """The time, and what all runs did; remembers what it was asked for.
+    """The time, and what all runs did. Remembers each question and its answer.
 
     Attributes:
         now: seconds since the epoch.
-        acts: what all runs did or may do, without what is under review.
-        asked: each question, as it stands in a rule, and its answer.
+        acts: actions that runs performed or may perform, without those under review.
+        asked: answers by question, as written in a rule.
     """
 
     now: float
@@ -45,7 +45,7 @@ class Around(msgspec.Struct):
     _below: dict[str, Amount] = msgspec.field(default_factory=dict)
 
     def count(self, action: str, days: int) -> int:
-        """How often an action was done in the last days."""
+        """Count how often an action was performed in the last days."""
         question = f"count_in({action!r}, {days})"
         if question not in self.asked:
             self.asked[question] = len(self._of(action, days))
@@ -53,7 +53,7 @@ class Around(msgspec.Struct):
         return count
 
     def sum(self, action: str, argument: str, days: int) -> Sum | None:
-        """What an argument of it came to; None when some call has no such number, or its arguments are withheld."""
+        """Sum up an argument; None if some call has no such number, or its arguments are withheld."""
         question = f"total_in({action!r}, {argument!r}, {days})"
         if question not in self.asked:
             tally = Tally()
@@ -65,7 +65,7 @@ class Around(msgspec.Struct):
         return None if total is None else Sum(total, self._below[question])
 
     def count_to(self, action: str, argument: str, days: int, value: Any) -> int | None:
-        """How often it was done with one value of an argument; None when the arguments of some call are withheld."""
+        """Count the calls with one value of an argument; None if the arguments of some call are withheld."""
         question = f"count_to({action!r}, {argument!r}, {days}, {value!r})"
         if question not in self.asked:
             acts = self._of(action, days)
@@ -81,12 +81,12 @@ class Around(msgspec.Struct):
         return [act for act in self.acts if act.action == action and act.at >= since]
 
     def clock(self, zone: str) -> int:
-        """Minutes since midnight."""
+        """Return the minutes since midnight."""
         here = self._here(zone)
         return here.hour * 60 + here.minute
 
     def weekday(self, zone: str) -> int:
-        """0 for Monday."""
+        """Return the day of the week, 0 for Monday."""
         return self._here(zone).weekday()
 
     def _here(self, zone: str) -> datetime:
@@ -95,5 +95,5 @@ class Around(msgspec.Struct):
         return here
 
     def evidence(self) -> tuple[Evidence, ...]:
-        """What was looked up, for the trace."""
+        """Return what was looked up, for the trace."""
         return tuple(Evidence(quote=f"{question} = {answer}") for question, answer in self.asked.items())

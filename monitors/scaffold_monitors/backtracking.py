@@ -1,10 +1,10 @@
-"""Which regular expressions may take for ever: those that can divide one text in ever more ways between their parts.
+"""Rejects regular expressions that can backtrack catastrophically (ReDoS).
 
-Python's `re` tries all of them before it says that there is no match, and nothing can stop it meanwhile. What is
-searched was written by a model, which may have looked for such a text. Refused are a repetition within a repetition,
-as in `(a+)+b` or `(aa?)+b`; alternatives that begin alike within one, as in `(a|ab)+c`; and many repetitions of the
-same in a row, or of nearly anything, as in `.*a.*b.*c`. What is left takes at most a low power of the length of what
-is looked at, which is bounded.
+Python's `re` tries every way of dividing a text among a pattern's parts before it reports no match, and cannot be
+interrupted. The text was written by a model, which may have chosen it for that. Refused are a repetition within a
+repetition, as in `(a+)+b` or `(aa?)+b`; alternatives that begin alike within a repetition, as in `(a|ab)+c`; and many
+repetitions of the same, or of nearly anything, in a row, as in `.*a.*b.*c`. The others take at most a low power of the
+length of the text searched, which is bounded.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-_parser: Any = getattr(re, "_parser")  # noqa: B009 - what `re` itself compiles from; nothing public gives the parts
-_FEW = 2  # what is repeated at most so often multiplies the ways by no more
+_parser: Any = getattr(re, "_parser")  # noqa: B009 - what `re` itself compiles from; there is no public parser
+_FEW = 2  # a repetition of at most this many multiplies the ways by a small constant only
 _MOST_OF_ANYTHING = 2
 _ANYTHING = frozenset({"ANY", "NOT_LITERAL", "NEGATE"})
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
-_ONCE = frozenset({"ATOMIC_GROUP", "POSSESSIVE_REPEAT", "ASSERT", "ASSERT_NOT"})  # what these match is not divided anew
+_ONCE = frozenset({"ATOMIC_GROUP", "POSSESSIVE_REPEAT", "ASSERT", "ASSERT_NOT"})  # never backtracked into
 
 _CURE = "make what is repeated inside possessive, as in `(a++b)+`, or part it into several patterns"
 
 
 def endless(pattern: str) -> str:
-    """Why a search for a pattern may take for ever, and what to do; nothing when it cannot.
+    """Say why a search for a pattern may never end, and what to do; empty if it always ends.
 
     Raises:
-        re.error: it is no regular expression.
-        OverflowError: it repeats something more often than can be counted.
+        re.error: the pattern is no regular expression.
+        OverflowError: a repetition count is too large.
         RecursionError: it is nested too deeply.
     """
     tree = _parser.parse(pattern)
@@ -39,7 +39,7 @@ def endless(pattern: str) -> str:
 
 
 def _faults(parts: Any, *, within: bool) -> Iterator[str]:
-    """What is wrong with a sequence of parts, which stands within a repetition or does not."""
+    """Find faults in a sequence of parts; `within` says whether it is inside a repetition."""
     repeated: list[str] = []  # in a row
     for name, inside in _named(parts):
         repeats = name in _REPEATS and inside[1] > _FEW
@@ -53,7 +53,7 @@ def _faults(parts: Any, *, within: bool) -> Iterator[str]:
 
 
 def _divisible(name: str, inside: Any) -> str:
-    """Why a part that is repeated can be divided in several ways."""
+    """Say why a repeated part can match one text in several ways; empty if it cannot."""
     if name in _REPEATS and inside[1] > inside[0]:
         return "it has a repetition within a repetition"
     if name == "BRANCH" and _alike(inside[1]):
@@ -62,7 +62,7 @@ def _divisible(name: str, inside: Any) -> str:
 
 
 def _bodies(name: str, inside: Any) -> Sequence[Any]:
-    """The sequences of parts that a part holds."""
+    """Return the sequences of parts inside a part."""
     if name == "BRANCH":
         return list(inside[1])
     if name == "GROUPREF_EXISTS":
@@ -77,14 +77,14 @@ def _named(parts: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _alike(alternatives: Any) -> bool:
-    """Whether two alternatives may begin with the same letter; of what is no letter, that is not known."""
+    """Whether two alternatives may begin with the same letter; assumed if one does not begin with a literal."""
     begin = [next(_named(each), ("", None)) for each in alternatives]
     letters = [letter for name, letter in begin if name == "LITERAL"]
     return len(letters) < len(begin) or len(set(letters)) < len(letters)
 
 
 def _of_anything(parts: Any) -> int:
-    """How many repetitions of nearly anything there are."""
+    """Count the repetitions of nearly anything, such as `.*`."""
     count = 0
     for name, inside in _named(parts):
         if name in _REPEATS:

@@ -2,10 +2,10 @@
 
     python -m scaffold_monitors.baselines --write baseline.json --answers RUN
 
-Where it is known which answers were right (`--answers` names a run whose answers are taken for right), a logistic
-regression on the standardised signals, and on their products where there are errors enough to learn those from, tells
-wrong from right ones; its threshold is set so that a wanted share of right answers lies above. Without a key it is only
-told how far an answer's signals lie from those that were seen.
+If it is known which answers were right (`--answers` names a run whose answers count as right), a logistic regression on
+the standardised signals, and on their products if there are enough errors, separates wrong from right ones. Its
+threshold is set so that a wanted share of right answers lies above it. Without `--answers`, the score only says how far
+an answer's signals lie from those seen.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from scaffold.odds.measured import Key
 
 FALSE_POSITIVES = 0.05
-_LEAST = 30  # answers, before anything is learned from them
+_LEAST = 30  # answers needed to learn anything
 _RIDGE = 1.0  # of a weight of one standard deviation
 _ROUNDS = 30
-_FAR = 4.0  # standard deviations, beyond which nothing more is made of a signal
-_EACH = 10  # errors for each weight, as a rule of thumb has it (Peduzzi et al. 1996, J Clin Epidemiol 49)
+_FAR = 4.0  # standard deviations at which a signal is clipped
+_EACH = 10  # errors needed for each weight: a rule of thumb (Peduzzi et al. 1996, J Clin Epidemiol 49)
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +38,15 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         signals: their names, in the order of the figures below.
-        means: of what was seen, or of right answers.
-        spreads: standard deviations.
-        weights: of the standardised signals, in a logistic regression, and then of their products two by two; none
-            where it is not known what was right.
-        bias: its constant.
-        quantiles: ascending distances of what was seen, where there are no weights.
-        threshold: the score that a share of right answers reaches.
+        means: means of the signals of right answers, or of all if it is not known which were right.
+        spreads: their standard deviations.
+        weights: weights of a logistic regression on the standardised signals, then on their pairwise products; none if
+            it is not known which answers were right.
+        bias: the regression's constant.
+        quantiles: ascending distances of the answers seen, if there are no weights.
+        threshold: the score that a share `false_positives` of right answers reaches.
         false_positives: that share.
-        seen: how many answers it follows from.
+        seen: how many answers it was learned from.
         wrong: how many of them were wrong.
     """
 
@@ -65,13 +65,13 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     wrong: int = 0
 
     def score(self, signals: Mapping[str, float]) -> float:
-        """How likely the answer is wrong; or without weights, which share of what was seen lay closer."""
+        """Return how likely the answer is wrong; without weights, the share of the answers seen that lay closer."""
         z = [
             (signals[name] - mean) / spread
             for name, mean, spread in zip(self.signals, self.means, self.spreads, strict=True)
         ]
         if not all(math.isfinite(each) for each in z):
-            return 1.0  # no figure at all: nothing like it was ever seen
+            return 1.0  # no signal at all: nothing like it was seen
         if self.weights:
             seen = _features(z, products=len(self.weights) > len(z))
             return _logistic(self.bias + sum(w * each for w, each in zip(self.weights, seen, strict=True)))
@@ -79,13 +79,13 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baselines(msgspec.Struct, frozen=True):
-    """What `latent` knows."""
+    """A file of baselines, as `latent` reads it."""
 
     baselines: tuple[Baseline, ...] = ()
 
 
 class Row(NamedTuple):
-    """One answer: its signals, and whether it was wrong; None where that is not known."""
+    """One answer: its signals, and whether it was wrong; None if that is not known."""
 
     signals: dict[str, float]
     wrong: bool | None
@@ -100,7 +100,7 @@ def _logistic(x: float) -> float:
 
 
 def _features(z: Sequence[float], *, products: bool) -> list[float]:
-    """What a regression sees of standardised signals: themselves, within bounds, and perhaps their products."""
+    """Make a regression's features of standardised signals: clipped, and perhaps with their products."""
     bounded = [max(-_FAR, min(_FAR, each)) for each in z]
     if not products:
         return bounded
@@ -173,7 +173,7 @@ def _regression(made: Baseline, known: Sequence[Row]) -> tuple[tuple[float, ...]
         p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
         step = np.linalg.solve((x.T * (p * (1 - p))) @ x + ridge, x.T @ (y - p) - ridge @ w)
         w += step
-        if float(np.abs(step).max()) < 1e-8:  # noqa: PLR2004 - far below what any score shows
+        if float(np.abs(step).max()) < 1e-8:  # noqa: PLR2004 - far below a score's precision
             break
     *weights, bias = (float(each) for each in w)
     return tuple(weights), bias
@@ -183,7 +183,7 @@ def _regression(made: Baseline, known: Sequence[Row]) -> tuple[tuple[float, ...]
 
 
 def rows_of(folders: Iterable[Path], key: Key | None = None) -> dict[Whose, list[Row]]:
-    """The answers in runs' traces that have signals; those of damaged runs are left out."""
+    """Collect the answers with signals from runs' traces; damaged runs are left out."""
     found: dict[Whose, list[Row]] = {}
     for folder in folders:
         try:

@@ -1,14 +1,14 @@
-"""The ledger of what a run's steps have stated as so: of what, which property, and what it is.
+"""A ledger of the facts that a run's steps have stated: thing, property and value.
 
-A belief is read off an answer where its form shows one, by plain rules:
+A belief is extracted from an answer by plain rules:
 
-- an object in a structured answer: `{"invoice": "INV-7", "account": "DE07"}` says what INV-7's account is;
-- a sentence that names one thing's one property: "the account of INV-7 is DE07", "INV-7's account is DE07", "INV-7 has
-  an account of DE07", "the account for INV-7: DE07";
-- a sentence that says a number of something, with the same verb: "INV-7 costs 12.50".
+- an object in a structured answer: `{"invoice": "INV-7", "account": "DE07"}` states INV-7's account;
+- a sentence that states one property of one thing: "the account of INV-7 is DE07", "INV-7's account is DE07", "INV-7
+  has an account of DE07", "the account for INV-7: DE07";
+- a sentence that gives a number with a verb: "INV-7 costs 12.50".
 
-What is hedged, negated, asked or supposed states nothing. English only. What was believed before something in the world
-was changed may have been true then, so an effect empties the ledger.
+Hedged, negated, interrogative and conditional sentences state nothing. English only. A belief from before a change of
+the world may have been true then, so an effect empties the ledger.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _REMEMBERED = 4096
-_LONGEST = 20_000  # characters of one answer
+_LONGEST = 20_000  # characters of one answer that are read
 _DEEP = 4
 _MOST = 200  # beliefs of one answer
 
@@ -55,7 +55,7 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _NAMES = ("id", "name", "number", "no", "code", "key", "ref", "reference", "title")
-# What an answer adds about itself is no property of the thing that it is about.
+# An answer's remark about itself is no property of its thing.
 REMARK = re.compile(
     r"notes?|remarks?|comments?|reason(?:s|ing)?|why|explanation|rationale|summary|description|confidence|sure|source|"
     r"quote|evidence|step"
@@ -64,11 +64,11 @@ _ARTICLES = re.compile(r"^(?:the|a|an|this|that|our|its)\s+", re.IGNORECASE)
 
 
 class Belief(NamedTuple):
-    """What an answer states as so.
+    """A fact that an answer states.
 
     Attributes:
-        of: which property of which thing, in one form.
-        value: what it is, in one form.
+        of: the thing and its property, normalised.
+        value: the property's value, normalised.
         quote: the words that state it.
     """
 
@@ -87,17 +87,17 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Beliefs:
-    """What a run's steps have stated, the latest things only.
+    """The beliefs that a run's steps have stated, of the latest things only.
 
     Attributes:
-        held: for each property of a thing, who said what of it, by the step's key.
+        held: for each property of a thing, the beliefs about it by the key of their step.
     """
 
     held: OrderedDict[tuple[str, str], dict[str, Held]] = field(default_factory=OrderedDict)
     by_key: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def take(self, event: ev.Event, content: dict[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         match event:
             case ev.StepAnswered(ledger="model", ok=True):
                 self._forget(event.key)
@@ -106,7 +106,7 @@ class Beliefs:
                 for belief in stated(content.get("value"), text):
                     self._add(event.key, belief)
             case ev.Released(subject="step", ok=False):
-                self._forget(event.key)  # the planner never had it
+                self._forget(event.key)  # the planner never got it
             case ev.ActionOutcome() if event.key in self.by_key:
                 self.by_key.pop(event.key)
                 if event.status != "failed":
@@ -136,17 +136,17 @@ class Beliefs:
                     del self.held[of]
 
     def against(self, key: str, belief: Belief) -> Held | None:
-        """An earlier step that states the opposite, if any."""
+        """Return the belief of another step that contradicts this one, if any."""
         said = self.held.get(belief.of, {})
         return next((each for each in said.values() if each.key != key and each.value != belief.value), None)
 
 
 def stated(value: Any, text: str) -> list[Belief]:
-    """What an answer states, from its value and from its words."""
+    """Extract the beliefs from an answer's value and from its text."""
     if isinstance(value, str):
         return list(_worded(text or value))[:_MOST]
     with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(text[:_LONGEST])  # as it was written: what an object is about stands first in it
+        value = json.loads(text[:_LONGEST])  # in the order as written: an object's first field names its thing
     found: list[Belief] = []
     for belief in _structured(value, _DEEP):
         found.append(belief)
@@ -188,7 +188,7 @@ def _structured(value: Any, deep: int) -> Iterator[Belief]:
 
 
 def _form(text: str) -> str:
-    """One form for ways of writing that mean the same."""
+    """Normalise spellings that mean the same."""
     plain = " ".join(text.casefold().split()).strip(" .,:;!\"'`")
     plain = _ARTICLES.sub("", plain)
     number = plain.replace(",", "")

@@ -1,9 +1,8 @@
-"""The monitor `budget`: refuses a plan that would run out in the middle, before any of it is done.
+"""The monitor `budget`: refuses a plan that would exceed the budget midway, before any of it is performed.
 
-The engine's ledger enforces the budget whatever monitors say. This one looks ahead: half a plan carried out
-can be worse than none. It counts actions and declared costs. What thinking between the actions will cost is
-not known beforehand, and plans of other branches that have not begun are not counted, so a plan that fits may
-still run out.
+The engine's ledger enforces the budget in any case. This monitor looks ahead, since half a plan can be worse than
+none. It counts actions and their declared costs. The cost of steps between the actions is unknown beforehand, and
+plans of other branches that have not begun are not counted, so a plan that fits may still run out.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ _TOLERANCE = 1e-6
 
 
 class Spent(msgspec.Struct):
-    """What a run has used so far: a fold over its trace.
+    """A run's spending so far: a fold over its trace.
 
     Attributes:
-        actions: how many were begun; a further attempt at the same one is not counted.
+        actions: how many actions were begun; retries of one are not counted.
         usd: settled cost of steps and actions, in US dollars.
-        reserved: worst case of each step that is being asked, by key.
+        reserved: worst-case cost of each step under way, by key.
         proposed: declared cost of each action under way, by key.
-        raised: what a person has let the run use since it began.
+        raised: the budget's bounds that a person has raised since the run began.
     """
 
     actions: int = 0
@@ -40,7 +39,7 @@ class Spent(msgspec.Struct):
     raised: dict[str, float] = msgspec.field(default_factory=dict)
 
     def follow(self, event: events.Event) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         match event:
             case StepAsked() | StepReserved():
                 if event.usd and event.ledger == "model":
@@ -64,13 +63,13 @@ class Spent(msgspec.Struct):
                 pass
 
     def committed(self, key: str) -> float:
-        """US dollars spent, or promised to anything but the action of that key."""
+        """Return the US dollars spent, or committed to anything but the action with this key."""
         promised = sum(cost for other, cost in self.proposed.items() if other != key)
         return self.usd + sum(self.reserved.values()) + promised
 
 
 class BudgetMonitor:
-    """Compares what a plan needs with what is left."""
+    """Compares what a plan needs with what is left of the budget."""
 
     folds = frozenset(
         {
@@ -91,13 +90,13 @@ class BudgetMonitor:
         self.spec = MonitorSpec(name="budget", tier=0, default=True)
 
     def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> Spent:
-        """Remember what the run has used."""
+        """Add up what the run has used."""
         spent: Spent = state or Spent()
         spent.follow(event)
         return spent
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Check that a plan, or one action on its way, fits into what is left."""
+        """Check that a plan, or one action, fits into what is left."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         spent = view.state if isinstance(view.state, Spent) else Spent()
         budget = view.task.budget.model_copy(update=spent.raised)

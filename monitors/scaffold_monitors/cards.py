@@ -1,7 +1,7 @@
-"""What each monitor says of itself before it is imported: what its word is worth, and what it cannot see.
+"""The monitors' cards, readable without importing them: how far to trust each, and what it cannot see.
 
-`scaffold plugins --monitor NAME` shows one whole, so this imports nothing heavy. `tests/monitors/test_cards.py` holds
-it to what the monitors declare. Rates are those of `benchmarks/README.md`, which says how far to trust them.
+`scaffold plugins --monitor NAME` shows a card, so this module imports nothing heavy. `tests/monitors/test_cards.py`
+compares it with what the monitors declare. Rates are from `benchmarks/README.md`, which says how far to trust them.
 """
 
 from __future__ import annotations

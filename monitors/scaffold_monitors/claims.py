@@ -1,10 +1,10 @@
-"""Finds, in what a model wrote, mentions of actions and abilities that there are not.
+"""Finds mentions of actions and abilities that do not exist in what a model wrote.
 
-Three signs count, each by its form, never by a single word: a tool call written out (`{"name": "wire", "arguments":`),
-an announcement that names something as a tool ("I will call `wire_money`", "use the wire tool"), and a call that looks
-like an action there is but is misspelt (`send_mail(`, where there is `send_email`). A fourth is a claim to be able to
-do, or to have done, what no action does ("I have sent the email"); its phrases are English. What stands in quotation
-marks or in a block of code is somebody else's words and is passed over, except for tool calls written out.
+It looks for four signs, by their form and never by a single word: a tool call written out
+(`{"name": "wire", "arguments":`), an announcement that names a tool ("I will call `wire_money`", "use the wire tool"),
+a call with the misspelt name of an action (`send_mail(` for `send_email`), and, in English only, a claim to be able to
+do, or to have done, what no action does ("I have sent the email"). Quotations and code blocks are skipped as somebody
+else's words, except for tool calls written out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = r"[A-Za-z_]\w*(?:[.:-]\w+)*"
 _CLOSE = 0.85
 _LONG_ENOUGH = 5
 
-# Words that stand before "tool" or "action" without naming one.
+# Words before "tool" or "action" that name none.
 _NO_NAME = (
     "a an any all both each every this that these those the my our your its their same right correct appropriate "
     "proper available provided given following next first second last other another new only one two suitable "
@@ -64,12 +64,12 @@ _BETWEEN = r"(?: [\w'-]+){0,4}? "
 
 
 class Ability(NamedTuple):
-    """Something a model may claim to be able to do.
+    """An ability that a model may claim to have.
 
     Attributes:
-        what: in words.
-        claimed: matches the claim.
-        words: beginnings of words that an action has in its name or description when there is such an ability.
+        what: the ability in words.
+        claimed: pattern of the claim.
+        words: prefixes of words; an action with one in its name or description gives the ability.
     """
 
     what: str
@@ -143,7 +143,7 @@ ABILITIES = (
 
 
 class Claim(NamedTuple):
-    """One mention of what there is not.
+    """One mention of something that does not exist.
 
     Attributes:
         start: offset of its first character in the text.
@@ -157,7 +157,7 @@ class Claim(NamedTuple):
 
 
 def claims(text: str, actions: Mapping[str, ActionSpec]) -> list[Claim]:
-    """Find the claims in a text, in their order; none that overlap."""
+    """Find the claims in a text, in order and without overlaps."""
     others = [match.span() for match in _OTHERS_WORDS.finditer(text)]
     said = (*_announced(text, actions), *_misspelt(text, actions), *_abilities(text, actions))
     own = (claim for claim in said if not any(start <= claim.start < end for start, end in others))
@@ -185,7 +185,7 @@ def _announced(text: str, actions: Mapping[str, ActionSpec]) -> Iterator[Claim]:
 
 
 def _misspelt(text: str, actions: Mapping[str, ActionSpec]) -> Iterator[Claim]:
-    """Calls whose name differs from an action's by its spelling only, or by a letter or two."""
+    """Find calls whose name differs from an action's only in spelling, or by a letter or two."""
     plainly = {_plain(name): name for name in actions}
     for match in _CALLED.finditer(text):
         name = match["name"]
@@ -209,7 +209,7 @@ def _abilities(text: str, actions: Mapping[str, ActionSpec]) -> Iterator[Claim]:
 
 
 def _exists(name: str, actions: Mapping[str, ActionSpec]) -> bool:
-    """Whether an action has this name, perhaps below that of who offers it (`functions.pay`)."""
+    """Whether an action has this name, perhaps with a prefix (`functions.pay`)."""
     return name in actions or re.split(r"[.:]", name)[-1] in actions
 
 

@@ -1,10 +1,9 @@
-"""The monitor `consistency`: does what the model believes hold, within the run and when it is asked elsewhere?
+"""The monitor `consistency`: does the model contradict itself, within the run or when asked again?
 
-Two things are done. What each step states is held against the ledger of what earlier steps of the run have stated
-(`beliefs`): two values of one property of one thing are a contradiction, found without asking anybody. And on sampled
-steps the model is asked the same question again in a context of its own, in other words; an answer that does not come
-again, twice, was likely made up (Manakul et al. 2023, "SelfCheckGPT", arXiv 2303.08896: what is hallucinated varies
-between samples, what is known does not).
+Each step's statements are compared with a ledger of those of earlier steps (`beliefs`): two values for one property of
+one thing are a contradiction, found without a model. Sampled steps are also asked again, reworded, in a fresh context;
+an answer that two such repetitions do not reproduce was likely made up (Manakul et al. 2023, "SelfCheckGPT", arXiv
+2303.08896: hallucinations vary between samples, knowledge does not).
 """
 
 from __future__ import annotations
@@ -46,32 +45,32 @@ _SHOWN = 5
 
 @dataclass(slots=True)
 class Known(Purse):
-    """What probes have used, and what the run's steps have stated."""
+    """What the probes have used, and the beliefs that the run's steps have stated."""
 
     beliefs: Beliefs = field(default_factory=Beliefs)
 
     def take(self, event: ev.Event, content: dict[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         Purse.take(self, event, content)
         self.beliefs.take(event, content)
 
 
 def know(state: Any, event: ev.Event, content: dict[str, Any]) -> Known:
-    """The fold."""
+    """Fold in one more event."""
     known = state if isinstance(state, Known) else Known()
     known.take(event, content)
     return known
 
 
 class Consistency:
-    """Holds what a step states against what others stated, and asks its question again elsewhere."""
+    """Compares a step's statements with those of others, and asks its question again in a fresh context."""
 
     folds = PURSED | {ev.ActionIntent, ev.ActionOutcome}
     fold = staticmethod(know)
 
     def __init__(self, **options: Any) -> None:
         self._options: ProbeOptions = options_of(ProbeOptions, options, "consistency")
-        # The ledger is for nothing, so every step is read; `sample` is of what is asked again.
+        # The ledger is free, so every step is read; the setting `sample` limits only what is asked again.
         self.spec = spec_of("consistency", self._options, sample=1.0)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:

@@ -1,8 +1,8 @@
-"""Ways to disturb a reasoning, by which one may tell whether an answer rests on it (arXiv 2307.13702).
+"""Ways to disturb a reasoning, to test whether the answer depends on it (arXiv 2307.13702).
 
-Each gives the disturbed text, or nothing where the reasoning is too short for it. All is plain code, so that it costs
-nothing and comes out alike for the same random source: a mistake is another number, or a word turned into its
-opposite; other words are those of a small table.
+Each function returns the disturbed text, or None if the reasoning is too short. No model is asked, so it costs nothing
+and is reproducible from the random source: a mistake is a changed number or a word turned into its opposite, and
+rewording takes synonyms from a small table.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _OTHER_WORDS = {
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a reasoning, without those that are empty."""
+    """Split a reasoning into its sentences, without empty ones."""
     return [each for each in _SENTENCE.split(text.strip()) if each.strip()]
 
 
 def cut_short(text: str, source: random.Random) -> str | None:
-    """A beginning of at most half of it, perhaps nothing at all."""
+    """Keep a beginning of at most half of the sentences, perhaps none."""
     parts = sentences(text)
-    if len(parts) < 2:  # noqa: PLR2004 - what is one sentence cannot be halved
+    if len(parts) < 2:  # noqa: PLR2004 - one sentence cannot be halved
         return None
     return " ".join(parts[: source.randrange(len(parts) // 2 + 1)])
 
 
 def mistaken(text: str, source: random.Random) -> str | None:
-    """It as far as a sentence in its first three quarters, in which something is now wrong."""
+    """Cut it after a sentence in its first three quarters, and put a mistake into that sentence."""
     parts = sentences(text)
     places = list(range(max(1, len(parts) * 3 // 4)))
     source.shuffle(places)
@@ -57,7 +57,7 @@ def mistaken(text: str, source: random.Random) -> str | None:
 def _with_mistake(sentence: str, source: random.Random) -> str | None:
     numbers = list(_NUMBER.finditer(sentence))
     if numbers:
-        last = numbers[-1]  # what a sentence works out stands at its end
+        last = numbers[-1]  # a sentence's result is at its end
         other = _another(last[0], source)
         return sentence[: last.start()] + other + sentence[last.end() :]
     for match in re.finditer(r"[A-Za-z]+", sentence):
@@ -73,12 +73,12 @@ def _another(number: str, source: random.Random) -> str:
 
 
 def filled(text: str, _: random.Random) -> str | None:
-    """As long a text that says nothing."""
+    """Replace it by filler of the same length."""
     return " ".join("..." for _ in text.split()) or None
 
 
 def reworded(text: str, source: random.Random) -> str | None:
-    """The same in other words, one sentence a line: whoever reads what it says comes to the same answer."""
+    """Say the same in other words, one sentence per line; the answer should stay the same."""
     parts = sentences(text)
     if not parts:
         return None
@@ -86,7 +86,7 @@ def reworded(text: str, source: random.Random) -> str | None:
     def other(match: re.Match[str]) -> str:
         word = match[0]
         said = _OTHER_WORDS.get(word.lower())
-        if said is None or source.random() < 0.25:  # noqa: PLR2004 - not every word, so that it comes out differently
+        if said is None or source.random() < 0.25:  # noqa: PLR2004 - not every word, so that the results vary
             return word
         return said.capitalize() if word[0].isupper() else said
 

@@ -1,14 +1,13 @@
-"""Compares what happened with what was predicted, as far as that can be done without a reader.
+"""Compares an action's result with the planner's structured prediction, without a model.
 
-A prediction is what the planner attached to an action: JSON of the result's shape, of which only the named parts are
-compared, with these forms in place of a value:
+A prediction is JSON of the result's shape that the planner attached to an action. Only the parts it names are compared.
+In place of a value it may have one of these forms:
 
-    {"about": 120}                    within five per cent of it, or within `within` (a fraction) where that is given
+    {"about": 120}                    within five per cent of it, or within the fraction `within`, if given
     {"at_least": 1, "at_most": 5}     either or both
     {"one_of": ["paid", "queued"]}    any of these
 
-Text is compared by its words, without case. A prediction in prose ("the invoice will be paid") is no such claim:
-it is left to a judge.
+Texts are compared by their words, ignoring case. A prediction in prose ("the invoice will be paid") is left to a judge.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One claim of a prediction, beside what happened.
+    """One claim of a prediction, compared with the result.
 
     Attributes:
-        path: where in the result (`/lines/0/cents`).
+        path: its place in the result (`/lines/0/cents`).
         predicted: the claim.
-        happened: what is there; None when nothing is.
-        holds: whether they agree; None when code cannot tell.
+        happened: the result's value there; None if there is none.
+        holds: whether they agree; None if code cannot tell.
     """
 
     path: str
@@ -49,13 +48,13 @@ class Compared:
     holds: bool | None
 
     def text(self) -> str:
-        """Say it in a line."""
+        """Describe it in one line."""
         where = f"{self.path}: " if self.path else ""
         return f"{where}{_short(self.happened)}, where {_short(self.predicted)} was predicted"
 
 
 def compare(predicted: Any, happened: Any, path: str = "") -> Iterator[Compared]:
-    """Give each claim of a prediction with what happened."""
+    """Yield each claim of a prediction, compared with the result."""
     if isinstance(predicted, dict):
         if frozenset(predicted) in _FORMS:
             yield Compared(path, predicted, happened, _fits(predicted, happened))
@@ -85,7 +84,7 @@ def _equal(predicted: Any, happened: Any) -> bool | None:
 
 
 def _close(one: float, other: float, share: float) -> bool:
-    """Whether two numbers are as good as equal; integers too large to be fractions by their value."""
+    """Whether two numbers are nearly equal; integers too large for a float must be equal."""
     try:
         return math.isclose(one, other, rel_tol=share)
     except OverflowError:
@@ -105,7 +104,7 @@ def _fits(form: dict[str, Any], happened: Any) -> bool:
         if "about" in form:
             return _close(happened, form["about"], form.get("within", _ABOUT))
         return bool(form.get("at_least", -math.inf) <= happened <= form.get("at_most", math.inf))
-    except (TypeError, ValueError):  # a bound that is no number holds for nothing
+    except (TypeError, ValueError):  # a bound that is no number matches nothing
         return False
 
 

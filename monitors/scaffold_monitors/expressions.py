@@ -1,11 +1,11 @@
-"""A rule's CEL expression: read once, so that checking a call is cheap and an unsafe rule never starts.
+"""A rule's CEL expression, analysed once: checking a call is then cheap, and an unsafe rule is refused at once.
 
-CEL is the language of Kubernetes admission policies (https://cel.dev). The library holds the interpreter's
-lock while it evaluates, and copies a record whenever it is mentioned. So the source is read (`reading`) for
-what would take unbounded time, and *fields* such as `args.account` become variables of their own: with 10,000
-accounts in `inputs`, `args.account in inputs.accounts` is some 20 times as fast that way.
+CEL is the language of Kubernetes admission policies (https://cel.dev). The library holds the GIL while it evaluates,
+and copies a record at each mention. So the source is analysed (`reading`) for what could take unbounded time, and
+*fields* such as `args.account` become variables of their own: with 10,000 accounts in `inputs`,
+`args.account in inputs.accounts` is some 20 times as fast that way.
 
-The reading is checked against the library's own list of variables; where they differ, the rule is refused.
+The analysis is compared with the library's own list of variables; if they differ, the rule is refused.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Expression(msgspec.Struct, frozen=True, eq=False, dict=True):
     """A compiled expression and what it needs.
 
     Attributes:
-        source: as the user wrote it.
-        expanded: with what each ready rule stands for in its place.
-        fields: variable of the compiled program to the path it stands for, such as `("args", "account")`.
-        whole: records that are used undivided.
-        probed: for each record, the fields asked for with `has()`.
-        functions: the functions called.
-        mentions: names to check against the actions there are.
-        certain: arguments of planned calls are only ever selected, so that missing ones cannot mislead.
-        depth: how deep comprehensions are nested.
-        days: how far back it looks, over all runs; 0 when it does not.
+        source: the expression as the user wrote it.
+        expanded: the same with ready rules expanded.
+        fields: for each variable of the compiled program, its path, such as `("args", "account")`.
+        whole: the records that are used as a whole.
+        probed: for each record, the fields tested with `has()`.
+        functions: the functions that it calls.
+        mentions: names to check against the existing actions.
+        certain: whether arguments of planned calls are only ever selected, so that missing ones cannot mislead.
+        depth: nesting depth of its comprehensions.
+        days: how many days it looks back over all runs; 0 if it does not.
     """
 
     source: str
@@ -61,44 +61,44 @@ class Expression(msgspec.Struct, frozen=True, eq=False, dict=True):
 
     @cached_property
     def arguments(self) -> frozenset[str]:
-        """Names of the arguments it selects."""
+        """The names of the arguments that it selects."""
         return frozenset(path[1] for path in self.fields.values() if path[0] == "args")
 
     @cached_property
     def per_call(self) -> bool:
-        """It speaks of single calls."""
+        """Whether it is about single calls."""
         roots = {path[0] for path in self.fields.values()} | self.whole | set(self.probed)
         return bool(roots & {"action", "args", "provenance"}) or "before" in self.functions
 
     @cached_property
     def looks_around(self) -> bool:
-        """It asks what time it is, or what other runs did."""
+        """Whether it asks for the time, or for what other runs did."""
         return bool(self.functions & (ACROSS | CLOCK))
 
     @cached_property
     def of_plan(self) -> bool:
-        """It speaks of the plan as a list of calls."""
+        """Whether it uses the plan as a list of calls."""
         return "plan" in self.whole
 
     def cost(self, longest: int, nodes: int) -> int:
-        """Bound the work of one evaluation, in units of about a microsecond.
+        """Return an upper bound on the cost of one evaluation, in units of about a microsecond.
 
         Args:
-            longest: items of the longest list or record among the values, or thousands of characters.
-            nodes: values of all records together.
+            longest: length of the longest list or record among the values, or of a text in thousands of characters.
+            nodes: number of values in all records.
         """
         steps = sum(count * longest**depth for depth, count in self.operations.items())
         copied = sum(count * nodes * longest**depth for depth, count in self.copies.items())
         return int(steps + copied)
 
     def fault(self, message: str, position: int) -> Fault:
-        """Say what is wrong with the expression, and where."""
+        """Make a fault that points into the expression."""
         return Fault(message, self.expanded, position)
 
 
 @lru_cache(maxsize=1024)
 def read(source: str) -> Expression:
-    """Compile an expression and find out what it needs.
+    """Compile and analyse an expression.
 
     Raises:
         Fault: it does not parse, uses an unknown name, or could take too long.

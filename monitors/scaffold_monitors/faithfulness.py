@@ -1,13 +1,13 @@
-"""The monitor `faithfulness`: does the readable reasoning carry the answer, or was it written beside it?
+"""The monitor `faithfulness`: does the answer depend on the readable reasoning, or is the reasoning only decoration?
 
-The step's own model is asked the same question again with its reasoning disturbed (Lanham et al. 2023, "Measuring
-Faithfulness in Chain-of-Thought Reasoning", arXiv 2307.13702): cut short, with a mistake in it, replaced by filler, or
-in other words. An answer that rests on the reasoning changes with the first three and stays with the last. Each review
-asks one question about one step, so that it costs less than the step; what many of them come to is the figure, per
-backend and kind of step (`scaffold audit monitorability`).
+The step's own model is asked again with its reasoning disturbed (Lanham et al. 2023, "Measuring Faithfulness in
+Chain-of-Thought Reasoning", arXiv 2307.13702): cut short, with a mistake, replaced by filler, or reworded. An answer
+that depends on the reasoning changes with the first three and stays with the last. Each review asks one question about
+one step, so it costs less than the step. The useful figure is over many reviews, per backend and kind of step
+(`scaffold audit monitorability`).
 
-An easy question needs no reasoning: there an answer that does not change is no deceit. But then what can be read says
-nothing about the answer either, which is what the figure is for.
+An easy question needs no reasoning, so an unchanged answer is no proof of deceit. But the reasoning then says nothing
+about the answer either, which is what the figure measures.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Test = Literal["cut", "mistake", "filler", "reworded"]
 
 
 class _Way(NamedTuple):
-    """One way to disturb.
+    """One way to disturb a reasoning.
 
     Attributes:
-        disturb: gives the disturbed reasoning.
-        instruction: how the model is to go on from it.
-        changes: whether an answer that rests on the reasoning is another one then.
-        said: what was done, in words.
+        disturb: returns the disturbed reasoning.
+        instruction: tells the model how to go on from it.
+        changes: whether an answer that depends on the reasoning should change.
+        said: the disturbance in words.
     """
 
     disturb: Callable[[str, random.Random], str | None]
@@ -75,10 +75,10 @@ _WAYS: dict[Test, _Way] = {
 
 
 class FaithfulnessOptions(ProbeOptions):
-    """What a task may set.
+    """Settings of the monitor.
 
     Attributes:
-        tests: which disturbances are drawn from.
+        tests: the disturbances to draw from.
     """
 
     tests: tuple[Test, ...] = Field(default=("cut", "mistake", "filler", "reworded"), min_length=1)
@@ -95,7 +95,7 @@ class Faithfulness:
         self.spec = spec_of("faithfulness", self._options, sample=self._options.sample)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Ask once more, with the reasoning disturbed in a way that is drawn by run and key."""
+        """Ask once more, with a disturbance drawn at random, seeded by run and key."""
         if subject.step is not None and not subject.step.reasoning.strip():
             return abstains("there is no readable reasoning to disturb")
         asking = interview(self.spec.name, subject, view, context, self._options.share)
@@ -104,7 +104,7 @@ class Faithfulness:
         return await self._disturb(asking, view.run, context.random)
 
     async def _disturb(self, asking: Interview, run: str, source: random.Random) -> Verdict:
-        """Put the tests in turn, each waiting until there is room for it: else cheap ones would crowd out the rest."""
+        """Run the tests in turn, each waiting until the budget allows it; else cheap ones would crowd out the rest."""
         step, tests = asking.step, self._options.tests
         turn = asking.purse.found.get(FAITHFUL, (0, 0.0))[0] + crc32(run.encode())
         for place in range(len(tests)):

@@ -1,7 +1,7 @@
-"""Text in one spelling, folded piece by piece while it is written, with the way back to the letters as they stood.
+"""Normalises ("folds") text piece by piece while it is written, and maps matches back to the original letters.
 
-Folding goes letter by letter (compatibility forms unified, marks and unseen characters dropped, look-alikes and case
-unified, white space made one space), so a text that comes in pieces folds to the same as the whole.
+Folding works letter by letter: it unifies compatibility forms, look-alikes and case, drops marks and invisible
+characters, and collapses white space. So the pieces of a text fold to the same as the whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from scaffold_monitors.entailment.wording import unseen
 
-# Letters of other scripts that pass for Latin ones at a glance (Unicode TR 39), the commonest.
+# The commonest letters of other scripts that look like Latin ones (Unicode TR 39).
 _LOOKALIKES = dict(
     zip(
         "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb\u043a\u043c\u0442\u0432\u043d"
@@ -22,14 +22,14 @@ _LOOKALIKES = dict(
     )
 )
 _SPACES = re.compile(r"\s+")
-_CIRCLED = 4_000  # characters in which going round in circles is looked for
-_SHORTEST = 8  # of a passage that counts
-_TRIES = 8  # how many lengths of it are tried
+_CIRCLED = 4_000  # characters searched for repeating passages
+_SHORTEST = 8  # characters of a passage that counts
+_TRIES = 8  # how many lengths of a passage are tried
 
 
 @lru_cache(maxsize=8192)
 def _letter(letter: str) -> str:
-    """One letter as it is compared: often one letter, sometimes several, and nothing for what is not seen."""
+    """Fold one letter: often to one letter, sometimes to several, to nothing if it is invisible."""
     if letter.isspace():
         return " "
     if unseen(letter):
@@ -40,13 +40,13 @@ def _letter(letter: str) -> str:
 
 
 def folded(text: str) -> str:
-    """A text in one spelling."""
+    """Fold a text."""
     flat = text.lower().replace("`", "'") if text.isascii() else "".join(map(_letter, text))
     return _SPACES.sub(" ", flat)
 
 
 class Folded:
-    """A text that grows, and its end in one spelling.
+    """A growing text, with its end folded.
 
     Attributes:
         raw: all of it, as it was written.
@@ -67,21 +67,21 @@ class Folded:
         return self._pieces[0] if self._pieces else ""
 
     def add(self, piece: str, tail: int) -> str:
-        """Take in a piece; gives the folded piece behind the last `tail` letters of what came before it."""
+        """Add a piece; return it folded, after the last `tail` folded letters before it."""
         self._pieces.append(piece)
         more = folded(piece)
         if more.startswith(" ") and (not self._kept or self._kept.endswith(" ")):
             more = more[1:]
         self._window = (self._kept[-tail:] if tail else "") + more
         kept = max(tail, _CIRCLED)
-        # Cut now and then, so that a long text costs no more a piece than a short one.
+        # Cut now and then, so that the cost of a piece does not grow with the text.
         self._kept += more
         if len(self._kept) > 2 * kept:
             self._kept = self._kept[-kept:]
         return self._window
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where a stretch of what `add` gave last stands in the raw text: found from its end, letter by letter."""
+        """Map a span of what `add` last returned to the raw text, by counting letters back from the end."""
         raw = self.raw
         behind = len(self._window) - end
         length = end - start
@@ -106,7 +106,7 @@ class Folded:
         return first, last
 
     def circling(self, times: int) -> int:
-        """How long the passage is that the text ends in more than so many times in a row; 0 for none."""
+        """Return the length of a passage that the text ends in more than `times` times in a row; 0 if none."""
         text = self._kept[-_CIRCLED:]
         end = text[-_SHORTEST:]
         place = len(text) - _SHORTEST

@@ -1,14 +1,12 @@
-"""The monitor `goals`: a model compares the plan and its predicted consequences with each goal, one by one.
+"""The monitor `goals`: a model judges the plan and its predicted consequences against each goal separately.
 
-First the cheap question: does the plan achieve what was asked at all? A plan that does not is refused for its cost
-alone, and nobody is asked the rest. Only then come the goals it must not break, ethical ones too, each by a question
-of its own, so that none is weighed against another. Goals that cannot be kept together are named: which of them gives
-way is for a person to say.
+The cheap question comes first: does the plan achieve what was asked? If not, it is refused as a waste, and no more
+questions are asked. Then come constraints and principles, one question for each, so that none is weighed against
+another. Goals in conflict are named, and a person decides which one gives way.
 
-The judge sees what the plan does, never what the planner says in its favour. It has to quote the words that its
-judgement rests on, and the quote is looked for in the plan: a judgement about something that is not there is no
-judgement. A judge is a model and can be wrong or be talked into something; what must hold for certain belongs in a
-rule.
+The judge sees what the plan does, never the planner's arguments for it. It must quote the words that its judgement
+rests on; a quote that is not found in the plan makes the judgement void. A judge is a model, so it can be wrong or be
+persuaded. What must hold for certain belongs in a rule.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ _Consequences = Literal["stated", "asked"]
 
 
 class Judgement(Strict):
-    """What a judge says about one goal; the evidence comes first, so that the answer follows from it."""
+    """A judge's answer about one goal; the evidence comes first, so that the decision is generated from it."""
 
     consequence: str = Field(default="", max_length=2_000)
     quote: str = Field(max_length=2_000)
@@ -59,19 +57,19 @@ class Judgement(Strict):
 
 
 class Consequences(Strict):
-    """What a judge foresees."""
+    """The consequences that a judge foresees."""
 
     consequences: tuple[str, ...] = Field(min_length=1, max_length=50)
 
 
 class Goals:
-    """Asks a judge whether the plan serves each objective and keeps to each constraint and principle.
+    """Asks a judge whether the plan serves each objective and respects each constraint and principle.
 
     Args:
-        to: role of the backend that judges; better another model than the planner's own.
+        to: role of the judging backend; preferably another model than the planner's.
         max_tokens: most tokens of one judgement, reasoning included.
-        consequences: `stated` judges by what the plan itself predicts, `asked` has the judge foresee what would follow,
-            once for all goals, as soon as the plan is found to serve the objectives.
+        consequences: `stated` uses the plan's own predictions; `asked` has the judge predict the consequences, once for
+            all goals, after the plan was found to serve the objectives.
     """
 
     def __init__(self, *, to: str = "judge", max_tokens: int = 1024, consequences: _Consequences = "stated") -> None:
@@ -91,7 +89,7 @@ class Goals:
         )
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Judge a plan; of the objectives, the first one that is not served ends the review."""
+        """Judge a plan; the first objective that it does not serve ends the review."""
         plan = data(render(subject.plan), _sources(subject.plan))
         verdicts: list[Verdict] = []
         goals = list(_in_order(view.task))
@@ -109,7 +107,7 @@ class Goals:
             foreseen = await self._foresee(plan, view.task, context)
         except NotJudged as problem:
             return _combined([*verdicts, *(_unjudged(goal, str(problem)) for goal in others)])
-        # Each by itself: what one judge says of one goal is not told to the next.
+        # Separately: a judgement of one goal is not shown to the judge of the next.
         work = [partial(self._judge, goal, plan, view.task, context, foreseen) for goal in others]
         return _combined([*verdicts, *await some_at_once(work)])
 
@@ -152,7 +150,7 @@ class Goals:
 
 
 def render(calls: tuple[ActionCall, ...]) -> str:
-    """The plan in a few words for each call: what, with which arguments, after what, expecting what."""
+    """Render a plan, one line per call: action, arguments, predecessors, predicted result."""
     return "\n".join(_line(call) for call in calls) or "(the plan has no actions)"
 
 
@@ -164,7 +162,7 @@ def _line(call: ActionCall) -> str:
 
 
 def _json(value: object) -> str:
-    # On one line, so that no argument can look like a further action.
+    # On one line, so that no argument can look like another action.
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -174,7 +172,7 @@ def _sources(calls: tuple[ActionCall, ...]) -> tuple[str, ...]:
 
 
 def _in_order(task: Task) -> Iterator[Goal]:
-    """Objectives first; without any, the request itself is one."""
+    """Yield the goals, objectives first; without any, the request itself is one."""
     objectives = [goal for goal in task.goals if goal.kind == "objective"]
     yield from objectives or [Goal(kind="objective", statement=task.prompt, name="request")]
     yield from (goal for goal in task.goals if goal.kind != "objective")
@@ -192,7 +190,7 @@ def _wording(goal: Goal, task: Task) -> str:
 
 
 def _facts(task: Task) -> Iterator[Reference[object]]:
-    """The request, and what was given with it: trusted facts and data from outside apart."""
+    """Yield the request and the inputs, each with its provenance, so that untrusted ones are marked."""
     yield Reference({"request": task.prompt}, NOWHERE)
     for name in task.inputs:
         yield Reference({name: task.inputs[name]}, task.input(name).provenance)
@@ -210,7 +208,7 @@ def _verdict(goal: Goal, judgement: Judgement, plan: str, task: Task) -> Verdict
     against, unknown = _conflicts(goal, judgement, task)
     if against:
         feedback += f"; it conflicts with {' and '.join(map(repr, against))}"
-        if decision == "revise":  # no other plan helps where the goals themselves stand against each other
+        if decision == "revise":  # no other plan helps if the goals themselves conflict
             decision = "escalate"
     rationale = f"{goal.kind} {goal.name!r}, {judgement.holds}: {judgement.reason}"
     if judgement.consequence:
@@ -237,7 +235,7 @@ def _decision(goal: Goal, judgement: Judgement) -> tuple[Decision, str]:
 
 
 def _conflicts(goal: Goal, judgement: Judgement, task: Task) -> tuple[list[str], list[str]]:
-    """Goals that the judge names as standing against this one, and names that no goal has."""
+    """Return the goals that the judge names as conflicting with this one, and the names that no goal has."""
     if judgement.holds == "yes":
         return [], []
     names = list(dict.fromkeys(judgement.conflicts))
@@ -255,7 +253,7 @@ def _unjudged(goal: Goal, problem: str) -> Verdict:
 
 
 def _combined(verdicts: list[Verdict], *, left: int = 0) -> Verdict:
-    """The strictest wins; it is an error only if nothing that was found is as strict."""
+    """Combine verdicts: the strictest decides; the status is an error only if no finding is as strict."""
     decision = strictest(verdicts)
     found = any(verdict.status == "ok" and verdict.severity == SEVERITY[decision] for verdict in verdicts)
     unserved = [verdict for verdict in verdicts if verdict.decision != "allow"]

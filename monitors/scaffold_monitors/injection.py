@@ -1,12 +1,12 @@
-"""The monitor `injection`: text from outside that speaks to the machine, and effects that such a text steers.
+"""The monitor `injection`: flags prompt injections in results, and escalates effects that would follow one.
 
-What an action gives back is read for signs (`signs.py` says which, and from where) and, if the user plugs one in, by a
-classifier. That alone only flags: a text about attacks shows the same signs, and mail is full of requests. An effect
-that would follow a flagged text asks a person: a value that stands in the flagged passage and not in the request, an
-act that the passage asks for and the request does not, or anything from a result in which text was hidden.
+Results of actions are searched for signs (listed in `signs.py`) and, if the user plugs one in, read by a classifier.
+A finding alone only flags, since a text about attacks has the same signs, and mail is full of requests. A person is
+asked when an effect would follow flagged text: it uses a value of the flagged passage that is not in the request, does
+what the passage asks for and the request does not, or uses anything from a result with hidden text.
 
-It makes things stricter and never milder, and its silence says nothing: whoever knows the rules can write around
-them. `dataflow` is what an attack has to get past.
+The monitor only ever makes a decision stricter. Its silence proves nothing, since an attacker who knows the rules can
+avoid them; the real barrier is `dataflow`.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _PROPERTY = "injection"
 
 @dataclass(slots=True)
 class Suspicions:
-    """A fold over a run's trace: what was told, and what of it this monitor has flagged, as its verdicts say."""
+    """A fold over a run's trace: its results, and the passages that this monitor's recorded verdicts flagged."""
 
     past: Recollection = field(default_factory=Recollection)
     suspects: dict[str, tuple[Suspect, ...]] = field(default_factory=dict)
 
     def follow(self, event: Event, content: Mapping[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         if not isinstance(event, events.Reviewed):
             self.past.follow(event, content)
         elif event.subject == "observation":
@@ -67,7 +67,7 @@ class Suspicions:
 
 
 def _suspects(source: str, verdicts: Sequence[Verdict]) -> list[Suspect]:
-    """The passages that were flagged in something; where there was more than is kept, all of it besides."""
+    """Return the flagged passages of a source; the whole source too, if there was more than is kept."""
     quotes = dict.fromkeys(each.quote for verdict in verdicts for each in verdict.evidence)
     found = [suspect(source, quote) for quote in quotes]
     if any(verdict.status == "truncated" or len(verdict.evidence) >= _SHOWN for verdict in verdicts):
@@ -76,13 +76,13 @@ def _suspects(source: str, verdicts: Sequence[Verdict]) -> list[Suspect]:
 
 
 class Injection:
-    """Flags text from outside that speaks to the machine, and asks a person before an effect follows it.
+    """Flags text from outside that addresses the agent, and escalates effects that would follow it.
 
     Args:
-        then: the decision on an effect that follows flagged text.
-        threshold: the least score that flags, from 0 to 1; the built-in signs score from 0.4 to 0.99.
-        classifier: `module:function` beside the task file, or the function: gives a score for a text.
-        find: gives what `module:function` means.
+        then: the decision on an effect that would follow flagged text.
+        threshold: the lowest score that flags, above 0 and up to 1; the built-in signs score from 0.4 to 0.99.
+        classifier: a function that scores a text from 0 to 1, or its name as `module:function` beside the task file.
+        find: resolves `module:function`.
 
     Raises:
         BadInput: a setting is not what it should be.
@@ -131,13 +131,13 @@ class Injection:
         )
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Suspicions:
-        """Remember what was told, and what of it was flagged."""
+        """Remember results, and the passages flagged in them."""
         suspicions = state if isinstance(state, Suspicions) else Suspicions()
         suspicions.follow(event, content)
         return suspicions
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Read what came back, or check what would be done because of it."""
+        """Read a result, or check a plan or action for effects that would follow flagged text."""
         if subject.observation is not None:
             if not subject.observation.tainted:
                 return Verdict(decision="allow", status="abstain", rationale="what came back is inside our trust")
@@ -148,7 +148,7 @@ class Injection:
         state = view.state if isinstance(view.state, Suspicions) else Suspicions()
         suspects = [each for found in state.suspects.values() for each in found]
         changing = any(call.action not in view.actions or view.actions[call.action].effect != "read" for call in calls)
-        for name in view.task.untrusted:  # read by signs each time, since nothing records what they hold
+        for name in view.task.untrusted:  # searched each time, since no verdict records what they contain
             verdict = await self._read(view.task.inputs[name], view.actions)
             if verdict.status != "ok" and changing:
                 said = f"input {name}: {verdict.rationale}"
@@ -167,11 +167,11 @@ class Injection:
         evidence: dict[Evidence, None] = {}
         kinds: dict[str, None] = {}
         for piece in pieces(value):
-            left -= max(len(piece.text), len(visible(piece.text)))  # one letter may stand for eighteen
+            left -= max(len(piece.text), len(visible(piece.text)))  # one letter can expand to eighteen
             if left < 0:
                 said = f"it is longer than {_MOST_READ:,} characters, and was not all read"
                 return Verdict(decision="flag", status="truncated", rationale=said, evidence=tuple(evidence))
-            await asyncio.sleep(0)  # a long result holds up nobody else for long
+            await asyncio.sleep(0)  # so that a long result does not block the event loop
             found = signs(piece.text, actions)
             told = score(found)
             places = [(each.start, each.end) for each in found]
@@ -254,10 +254,10 @@ def _classifier(said: str | Classifier | None, find: Find | None) -> Classifier 
 
 
 async def _asked(classifier: Classifier, text: str) -> float:
-    """A classifier's score; one that is no coroutine function is called in a thread, since it may take long.
+    """Return a classifier's score; a plain function is called in a thread, since it may take long.
 
     Raises:
-        ValueError: it gave something else than a number from 0 to 1.
+        ValueError: it returned something other than a number from 0 to 1.
     """
     given: Any
     if inspect.iscoroutinefunction(classifier) or inspect.iscoroutinefunction(getattr(classifier, "__call__", None)):  # noqa: B004 - an object whose call is a coroutine function

@@ -1,9 +1,9 @@
-"""The monitor `latent`: what the inner state of a model says of its answer, where no reasoning can be read.
+"""The monitor `latent`: uses signals of a model's inner state to flag likely wrong answers, without readable reasoning.
 
-Some backends give figures about the model's inner state with each sample (`signals: true`): how sure it was of the next
-word, how large its memory has grown. Against a baseline of the same backend, model and kind of step they tell answers
-that are likely wrong, or merely unlike what was seen. The baseline is a file, learned from other runs
-(`python -m scaffold_monitors.baselines`); without one of that very kind nothing is said.
+Some backends report signals of the model's inner state with each sample (`signals: true`), such as how sure it was of
+the next word, or how large its memory has grown. Compared with a baseline of the same backend, model and kind of step,
+they show answers that are likely wrong, or merely unusual. The baseline is a file learned from other runs
+(`python -m scaffold_monitors.baselines`); without a matching one the monitor abstains.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ UNLIKE = "unlike what was seen, by its inner signals"
 
 
 class Latent:
-    """Holds the inner signals of a step's answer against a baseline.
+    """Compares the inner signals of a step's answer with a baseline.
 
     Args:
-        baseline: the file, beside the task file; or the figures themselves.
-        decision: what is said of an answer above the baseline's threshold.
-        threshold: a score in place of the baseline's own.
-        base: the folder of the task file.
+        baseline: the baseline's file, beside the task file; or the baseline itself.
+        decision: the decision on an answer above the threshold.
+        threshold: a score that replaces the baseline's own threshold.
+        base: the task file's folder.
     """
 
     def __init__(

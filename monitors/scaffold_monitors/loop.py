@@ -1,7 +1,7 @@
-"""The monitor `loop`: the same thing is done, or thought, again and again, and nothing comes of it.
+"""The monitor `loop`: detects calls and questions that are repeated without progress.
 
-No progress means: the same call with the same arguments gave the same result, or the same question got the same
-answer. Waiting for something to change is a loop only when it takes too long, so reads may be repeated more often.
+No progress means that the same call with the same arguments gave the same result, or the same question got the same
+answer. Polling is a loop only if it goes on for too long, so reads may be repeated more often.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from scaffold.vocabulary import events
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
 
-_REMEMBERED = 4096  # different calls, and as many questions: a loop comes round sooner
+_REMEMBERED = 4096  # different calls, and as many questions; loops are shorter than that
 _FAR_TOO_OFTEN = 5  # times the limit
 
 
 @dataclass(slots=True)
 class Repeats:
-    """How often in a row each thing came out the same, the latest things only.
+    """Counts how often in a row each call or question had the same result, for the latest ones only.
 
     Attributes:
-        times: for each thing asked or done, a digest of what came of it last, and how often in a row.
+        times: for each call or question, a digest of its last result, and how often in a row it came.
     """
 
     times: OrderedDict[bytes, tuple[bytes, int]] = field(default_factory=OrderedDict)
 
     def add(self, what: bytes, result: bytes) -> None:
-        """It came out like this."""
+        """Record a result."""
         before = self.times.pop(what, None)
         self.times[what] = (result, before[1] + 1 if before is not None and before[0] == result else 1)
         if len(self.times) > _REMEMBERED:
             self.times.popitem(last=False)
 
     def of(self, what: bytes) -> int:
-        """How often in a row it came out the same."""
+        """Return how often in a row the result was the same."""
         return self.times.get(what, (b"", 0))[1]
 
 
 @dataclass(slots=True)
 class Doings:
-    """What a run has done and thought, as far as it repeats itself.
+    """A fold over a run's trace that counts repetitions.
 
     Attributes:
-        calls: of actions.
-        questions: of steps.
-        open: digest of what is under way, by key.
+        calls: repetitions of actions.
+        questions: repetitions of steps.
+        open: digests of calls and questions under way, by key.
     """
 
     calls: Repeats = field(default_factory=Repeats)
@@ -57,7 +57,7 @@ class Doings:
     open: dict[str, bytes] = field(default_factory=dict)
 
     def follow(self, event: events.Event, content: dict[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         match event:
             case events.StepAsked(ledger="model"):
                 self.open[event.key] = _digest(content.get("asked"))
@@ -77,12 +77,12 @@ class Doings:
 
 
 class Loop:
-    """Objects to a call, and in the end to a thought, that has come out the same too often in a row.
+    """Objects to a call or thought that had the same result too often in a row.
 
     Args:
-        effects: how often a call that changes something may give the same result before it is refused.
-        reads: the same for calls that only read.
-        steps: how often one question may get one answer before that is flagged; five times as often stops the run.
+        effects: how often an effect may give the same result before it is refused.
+        reads: the same for reads.
+        steps: how often a question may get the same answer before it is flagged; five times as often stops the run.
     """
 
     folds = frozenset(
@@ -111,13 +111,13 @@ class Loop:
         )
 
     def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> Doings:
-        """Remember what repeats itself."""
+        """Count repetitions."""
         doings = state if isinstance(state, Doings) else Doings()
         doings.follow(event, content)
         return doings
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Count how often this has come out the same."""
+        """Check how often in a row this had the same result."""
         doings = view.state if isinstance(view.state, Doings) else Doings()
         if subject.call is not None:
             call = subject.call

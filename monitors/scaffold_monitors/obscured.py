@@ -1,7 +1,7 @@
-"""What keeps a reader from reading a text: encodings, unseen characters, another script than the request is written in.
+"""Finds what a reader cannot read in a text: encodings, invisible characters, another script than the request's.
 
-By rules, without a model. That something is encoded says nothing of why; what it holds is given to whoever judges.
-Another language in the same script is for a judge to see.
+It works by rules, without a model. An encoding is no proof of intent; the decoded content is passed to the judge.
+Another language in the same script is left to the judge.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ Kind = Literal["encoded", "unreadable", "unseen", "script"]
 
 _FEWEST_UNSEEN = 4
 _FORMS = "\ufe0e\ufe0f\u200d"
-_FEW_LETTERS = 10  # a line of dashes has fewer different ones
+_FEW_LETTERS = 10  # fewer different characters are no encoding, but for example a line of dashes
 _MUCH = 0.1
-_WRAPPED = 1.4  # what a letter takes once it is encoded, about
+_WRAPPED = 1.4  # characters per encoded letter, about
 _RUN = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
 _FEWEST_LETTERS = 20
-_SAMPLE = 20_000  # characters from which the script is taken
+_SAMPLE = 20_000  # characters from which the script is determined
 _SHOWN = 200
 _DECODED = 4_000
-_OTHERS = 0.5  # share of letters in another script from which a text counts as written in it
+_OTHERS = 0.5  # from this share of letters in another script, a text counts as written in it
 
 
 @dataclass(frozen=True, slots=True)
 class Obscured:
-    """One thing that a reader cannot read as it stands.
+    """One unreadable piece of a text.
 
     Attributes:
-        kind: what sort of thing.
-        quote: the beginning of it, as it stands; empty where it is the text as a whole.
+        kind: its kind.
+        quote: its beginning, as written; empty if it is the text as a whole.
         start: offset of the quote.
-        holds: what it holds once it is decoded, if that is text.
-        why: in words.
-        share: how much of the text it is, from 0 to 1.
+        holds: its decoded content, if that is text.
+        why: the reason in words.
+        share: its share of the text, from 0 to 1.
     """
 
     kind: Kind
@@ -52,11 +52,11 @@ class Obscured:
 
 
 def obscured(text: str, request: str = "") -> list[Obscured]:
-    """What in a text cannot be read as it stands.
+    """Find what cannot be read in a text.
 
     Args:
-        text: any.
-        request: words in the language that a reader of the text can be expected to know.
+        text: the text.
+        request: words in a language that the text's reader is expected to know.
     """
     return [*_encoded(text), *_unseen(text), *_foreign(text, request)]
 
@@ -71,7 +71,7 @@ def _encoded(text: str) -> list[Obscured]:
 
 
 def _unreadable(text: str) -> list[Obscured]:
-    """Runs that are no words, where they are much of the text: a checksum in it is nothing unusual."""
+    """Find runs that are no words, if they are much of the text; a single checksum is not unusual."""
     runs = [match for match in _RUN.finditer(text) if len(set(match[0])) > _FEW_LETTERS]
     length = sum(len(run[0]) for run in runs)
     if not runs or length < _MUCH * len(text):
@@ -92,7 +92,7 @@ def _unseen(text: str) -> list[Obscured]:
 
 
 def _is_hidden(text: str, place: int) -> bool:
-    """Whether a letter is one that nobody sees; what gives a pictograph its form is none."""
+    """Whether a letter is invisible; the variation selector of an emoji does not count."""
     letter = text[place]
     if not unseen(letter):
         return False

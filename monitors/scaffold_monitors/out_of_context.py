@@ -1,9 +1,9 @@
-"""The monitor `out_of_context`: does the model do what it says that it would do?
+"""The monitor `out_of_context`: does the model do what it says it would do?
 
-Where a step has decided something, its model is asked, in a context of its own and as a question about itself, what
-it would answer there. A model that says one thing when asked and does another when it matters is not described by what
-it says of itself (Binder et al. 2024, "Looking Inward", arXiv 2410.13787, ask models such questions of themselves;
-Berglund et al. 2023, arXiv 2309.00667, what they infer out of context).
+After a step's decision, its model is asked in a fresh context what it would decide there, as a question about itself.
+If a model says one thing when asked and does another when it matters, its statements about itself cannot be relied on
+(Binder et al. 2024, "Looking Inward", arXiv 2410.13787, ask models such questions; Berglund et al. 2023, arXiv
+2309.00667, study what models infer out of context).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORETELL = (
 
 
 class OutOfContext:
-    """Asks a step's model what it would decide, and compares that with what it decided."""
+    """Asks a step's model what it would decide, and compares that with its actual decision."""
 
     folds = PURSED
     fold = staticmethod(follow)
@@ -36,7 +36,7 @@ class OutOfContext:
         self.spec = spec_of("out_of_context", self._options, sample=self._options.sample)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Ask it what it would do."""
+        """Ask the model what it would do."""
         if subject.step is not None and subject.step.kind not in _DECIDING:
             return abstains("it decides nothing")
         asking = interview(self.spec.name, subject, view, context, self._options.share)

@@ -1,4 +1,4 @@
-"""How the monitor `policy` is made: by itself so light that to list the monitors costs next to nothing."""
+"""The factory of the monitor `policy`, apart from it so that listing the monitors imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def policy(*, file: str, base: Path | None = None) -> Policy:
-    """Decides by a policy file, or by the default policy when the file's name is empty.
+    """Make a monitor that decides by a policy file, or by the default policy if the file's name is empty.
 
     Args:
-        file: the file.
-        base: folder that it is looked for in.
+        file: the file's path.
+        base: the folder that it is relative to.
 
     Raises:
-        TaskError: the file is no policy; names its line.
+        TaskError: the file is not a valid policy; names the line.
     """
     from scaffold_monitors.policy import Policy
 

@@ -1,12 +1,12 @@
-"""The monitor `policy`: a file that says what may be done with the actions there are, shared by many tasks.
+"""The monitor `policy`: decides on calls by a policy file that many tasks share.
 
-What an action is follows from its specification: what it does, at what, with what (`entailment.tools`, the one home of
-that reading). Each call is of one or more kinds: `read`; `fetch`, which tells an address something; `send`, to somebody
-else; `pay`; `destroy`; `empower`, which gives access; `credential`, which takes one; `change`, which can be taken back;
-`other`. The strictest decision of its kinds counts, unless the policy has one for the action; and no rule may break.
+Each call has one or more kinds, which `entailment.tools` derives from its action's specification: `read`; `fetch`
+(tells an address something); `send` (to somebody else); `pay`; `destroy`; `empower` (grants access); `credential`
+(takes one); `change` (can be undone); `other`. The strictest decision for its kinds counts, unless the policy has one
+for the action; and no rule may be broken.
 
-What the file says of actions (`roles`, `effect`) is what every monitor of the run reads. `scaffold policy check`,
-`test` and `explain` say what a file means before it is used.
+Corrections of specifications in the file (`roles`, `effect`) hold for every monitor of the run. `scaffold policy
+check`, `test` and `explain` show what a file means before it is used.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that the policy says of a call.
+    """One reason for the policy's decision on a call.
 
     Attributes:
-        decision: what follows from it alone.
+        decision: the decision that follows from it alone.
         where: line of the file, or `default`.
-        why: in words.
+        why: the reason in words.
     """
 
     decision: Decision
@@ -68,14 +68,14 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the policy makes of one call.
+    """The policy's decision on one call, explained.
 
     Attributes:
-        decision: of the strictest reason.
-        reasons: all of them, the one that decides first.
-        kinds: what kinds of act it is.
-        roles: of its arguments.
-        status: of the check of the rules.
+        decision: the decision of the strictest reason.
+        reasons: all reasons, the deciding one first.
+        kinds: the call's kinds of act.
+        roles: the roles of its arguments.
+        status: status of the rules' check.
     """
 
     decision: Decision
@@ -86,13 +86,13 @@ class Explanation:
 
 
 class _OwnRules(Rules):
-    """The rules of the file alone; those of goals are another monitor's."""
+    """The rules of the file alone; those of goals belong to the monitor `rules`."""
 
     def _rules(self, task: Task) -> tuple[Rule, ...]:
         return self._extra
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Check the rules that are about actions of this task: a policy is shared by tasks that have others."""
+        """Check the rules about this task's actions; others are skipped, as tasks with other actions share the file."""
         for rule in self._extra:
             if not self.missing(rule, actions):
                 try:
@@ -102,12 +102,12 @@ class _OwnRules(Rules):
 
     @staticmethod
     def missing(rule: Rule, actions: Mapping[str, ActionSpec]) -> list[str]:
-        """The actions that a rule names and a task does not have."""
+        """Return the actions that a rule names and the task does not have."""
         named = [mention.name for mention in rule.expression.mentions if mention.kind == "action"]
         return [name for name in [*named, *(rule.only or ())] if actions and name not in actions]
 
     def unknown(self, actions: Mapping[str, ActionSpec]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """Where rules name such actions."""
+        """Yield the places where rules name such actions."""
         for rule in self._extra:
             yield from ((rule.path, name) for name in self.missing(rule, actions))
 
@@ -116,11 +116,11 @@ class Policy:
     """Decides by a policy file.
 
     Args:
-        file: the file.
-        base: folder that it is looked for in.
+        file: the file's path.
+        base: the folder that it is relative to.
 
     Raises:
-        TaskError: the file is no policy; names its line.
+        TaskError: the file is not a valid policy; names the line.
     """
 
     folds = Rules.folds
@@ -142,7 +142,7 @@ class Policy:
         self.spec = MonitorSpec(name="policy", tier=0, settings=settings)
 
     def describe(self, spec: ActionSpec) -> ActionSpec:
-        """An action as the policy says it is."""
+        """Return an action's specification with the policy's corrections."""
         said = self.file.actions.get(spec.name)
         if said is None or not (said.roles or said.effect):
             return spec
@@ -154,14 +154,14 @@ class Policy:
         return msgspec.structs.replace(spec, parameters=parameters, effect=said.effect or spec.effect)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Refuse a policy that speaks of what does not exist.
+        """Refuse a policy that names something that does not exist.
 
         Raises:
             TaskError: names the line, and the nearest name.
         """
         for name, said in self.file.actions.items() if actions else ():
             if name not in actions:
-                continue  # a policy is shared by tasks that have other actions
+                continue  # tasks with other actions share the policy
             known = actions[name].parameters.get("properties")
             for argument in said.roles:
                 if known is not None and argument not in known:
@@ -173,7 +173,7 @@ class Policy:
             raise self._located(error) from None
 
     def unknown(self, actions: Mapping[str, ActionSpec]) -> list[TaskError]:
-        """What the file says of actions that a task does not have: right for another task, or a typo."""
+        """Return what the file says about actions that a task does not have: meant for another task, or a typo."""
         places: list[tuple[tuple[str | int, ...], str]] = [(("actions", name), name) for name in self.file.actions]
         places += [(path[2:], name) for path, name in self._rules.unknown(actions)]
         return [
@@ -183,7 +183,7 @@ class Policy:
         ]
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Any:
-        """Remember what was done, for the rules."""
+        """Remember what was performed, for the rules."""
         return self._rules.fold(state, event, content)
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
@@ -215,7 +215,7 @@ class Policy:
         )
 
     def reason(self, name: str, tool: Tool, spec: ActionSpec) -> Reason:
-        """What is decided of an action whatever its arguments."""
+        """Return the decision on an action regardless of its arguments."""
         said = self.file.actions.get(name)
         if said is not None and said.decision is not None:
             why = said.because or f"the policy has a decision for {name}"
@@ -229,11 +229,11 @@ class Policy:
 
     @staticmethod
     def case(**said: Any) -> Case:
-        """A call to explain, of which nothing is wanted."""
+        """Make a case for a call to explain, without an expected verdict."""
         return Case.model_validate({**said, "wants": "allow"})
 
     def explain(self, case: Case, actions: Mapping[str, ActionSpec] | None = None) -> Explanation:
-        """Say what the policy makes of a call, and why; without specifications, by the names in the call alone.
+        """Explain the policy's decision on a call; without specifications, by the names in the call alone.
 
         Raises:
             TaskError: there is no such action.
@@ -266,7 +266,7 @@ class Policy:
         return await self._rules.review(Subject(kind="action", key="0", call=call), view, _NoContext())
 
     def _broken(self, verdict: Verdict) -> list[Reason]:
-        """The rules that stand against a call, each with its line."""
+        """Return the rules that a call breaks, each with its line."""
         if verdict.decision == "allow":
             return []
         found = []
@@ -278,7 +278,7 @@ class Policy:
         return found or [Reason("block", self._line(("rules",)), verdict.rationale)]
 
     def failures(self, actions: Mapping[str, ActionSpec] | None = None) -> list[TaskError]:
-        """The lines of the file's table that come out otherwise than wanted."""
+        """Run the file's tests; return an error for each unexpected result."""
         found = []
         for number, case in enumerate(self.file.tests):
             try:
@@ -304,18 +304,18 @@ class Policy:
         return TaskError(message, path=place) if self.document is None else self.document.fault(message, place)
 
     def _located(self, error: TaskError) -> TaskError:
-        """A fault of a rule at its line of the file."""
+        """Locate a rule's fault at its line of the file."""
         at = error.path.index("rules", 2) if error.path[:2] == ("monitors", "rules") else 0
         return self._fault(error.args[0], error.path[at:])
 
 
 def _which(call: ActionCall) -> str:
-    """Which call of a plan it is; nothing where its name is the action's."""
+    """Name the call within its plan; empty if its id is the action's name."""
     return "" if call.id == call.action else f"{call.id}: "
 
 
 def kinds_of(tool: Tool, spec: ActionSpec, said: Override | None = None) -> tuple[Kind, ...]:
-    """What kinds of act an action is, by its specification or as the policy says."""
+    """Return an action's kinds of act, by the policy or else by its specification."""
     if said is not None and said.kinds is not None:
         return said.kinds or ("other",)
     if tool.outward:
@@ -338,7 +338,7 @@ def kinds_of(tool: Tool, spec: ActionSpec, said: Override | None = None) -> tupl
 
 
 def _made_up(case: Case) -> dict[str, ActionSpec]:
-    """A specification that follows from the call alone."""
+    """Make specifications from the calls of a case alone."""
     found: dict[str, ActionSpec] = {}
     for name, arguments in [(case.call, case.arguments), *(pair for each in case.before for pair in each.items())]:
         properties = {each: {"type": _TYPES.get(type(value), "string")} for each, value in arguments.items()}
@@ -357,7 +357,7 @@ def _when(text: str) -> float:
 
 @dataclass
 class _Alone:
-    """A view of a run that has done nothing but what the case says, among no others."""
+    """A view of a run that did nothing but what the case says, without other runs."""
 
     task: Task
     actions: Mapping[str, ActionSpec]
@@ -378,7 +378,7 @@ class _Alone:
 
 
 class _NoContext:
-    """Rules ask nobody."""
+    """A context for rules, which ask nothing of it."""
 
     stakes: Stakes = "low"
     random = random.Random(0)  # noqa: S311 - never drawn from

@@ -1,4 +1,4 @@
-"""A policy file: what may be done with the actions there are, for many tasks; read, and checked line by line.
+"""Reads a policy file, which says for many tasks what may be done with their actions, and checks it line by line.
 
 decisions: {send: allow, pay: escalate}          # by kind of act; what is left out is as by default
 actions:
@@ -31,7 +31,7 @@ from scaffold_monitors.entailment.tools import Role
 
 Kind = Literal["read", "fetch", "send", "pay", "destroy", "empower", "credential", "change", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# What is asked about when a policy does not say: whatever reaches somebody, or cannot be taken back.
+# By default a person is asked about whatever reaches somebody else, or cannot be undone.
 DEFAULT: dict[Kind, Decision] = {
     "read": "allow",
     "fetch": "flag",
@@ -51,14 +51,14 @@ class _Strict(BaseModel):
 
 
 class Override(_Strict):
-    """What the policy says of one action.
+    """The policy's settings for one action.
 
     Attributes:
-        decision: whatever its kinds; None leaves it to them.
-        because: why, for people.
-        kinds: what kinds of act it is, in place of what its specification shows.
-        effect: what monitors take its effect for.
-        roles: of arguments, in place of what their names and schemas show.
+        decision: the decision regardless of its kinds; None leaves it to them.
+        because: the reason, for people.
+        kinds: its kinds of act, in place of those derived from its specification.
+        effect: its effect as monitors see it.
+        roles: roles of arguments, in place of those derived from their names and schemas.
     """
 
     decision: _DECIDING | None = None
@@ -69,12 +69,12 @@ class Override(_Strict):
 
 
 class PolicyRule(_Strict):
-    """A rule in CEL, as goals have them.
+    """A rule in CEL, like those of goals.
 
     Attributes:
         rule: the expression.
-        statement: what the planner is told when it is broken; the expression itself when left out.
-        only: names of the actions it is about; written `for`.
+        statement: what the planner is told when it is broken; by default the expression itself.
+        only: names of the actions it is about; `for` in the file.
     """
 
     rule: str
@@ -91,17 +91,17 @@ def _a_name(call: str) -> str:
 
 
 class Case(_Strict):
-    """One line of the table of calls and wanted verdicts.
+    """One test: a call and its expected decision.
 
     Attributes:
-        call: the action.
-        arguments: of the call.
-        tainted: names of arguments that come from outside our trust.
-        inputs: of the task.
-        before: calls that were performed earlier in the run, each `{action: {arguments}}`.
-        at: when, as `2026-11-23T12:00:00+00:00`; now when left out.
-        wants: the decision.
-        because: words that the explanation holds.
+        call: name of the action.
+        arguments: the call's arguments.
+        tainted: names of the tainted arguments.
+        inputs: the task's inputs.
+        before: calls performed earlier in the run, each `{action: {arguments}}`.
+        at: the time, as `2026-11-23T12:00:00+00:00`; by default now.
+        wants: the expected decision.
+        because: words that the explanation must contain.
     """
 
     call: Annotated[str, AfterValidator(_a_name)]
@@ -115,7 +115,7 @@ class Case(_Strict):
 
 
 class PolicyFile(_Strict):
-    """What a policy file holds."""
+    """The contents of a policy file."""
 
     decisions: dict[Kind, _DECIDING] = {}
     actions: dict[str, Override] = {}
@@ -123,7 +123,7 @@ class PolicyFile(_Strict):
     tests: tuple[Case, ...] = ()
 
     def extra_rules(self) -> list[dict[str, Any]]:
-        """The rules as the monitor `rules` takes them."""
+        """Return the rules in the form that the monitor `rules` takes."""
         return [{"rule": each.rule, "statement": each.statement or each.rule, "for": each.only} for each in self.rules]
 
 
@@ -131,7 +131,7 @@ def read(path: Path) -> tuple[Document, PolicyFile]:
     """Read a policy file.
 
     Raises:
-        TaskError: it is no policy; names the line, the key, and the nearest name where one was meant.
+        TaskError: it is not a valid policy; names the line, the key, and the nearest valid name for a typo.
     """
     document = documents.read(path)
     if not isinstance(document.value, dict):

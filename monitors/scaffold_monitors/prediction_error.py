@@ -1,7 +1,7 @@
-"""The monitor `prediction_error`: what came of an action is not what the plan said would come of it.
+"""The monitor `prediction_error`: compares the results of actions with the plan's predictions.
 
-A plan was allowed for its predicted consequences. Where an effect turns out otherwise, what is left of the plan rests
-on something that is not so: it is refused, and the planner may propose anew, from what it knows now.
+A plan was allowed for its predicted consequences. If an effect turns out otherwise, the rest of the plan rests on a
+false premise: it is refused, and the planner may propose anew with what it now knows.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _SHOWN = 10
 
 @dataclass(slots=True)
 class Plans:
-    """Which plans of a run rest on something that is not so.
+    """The plans of a run whose predictions failed.
 
     Attributes:
-        under_way: the plan that each action under way belongs to, by the action's key.
-        surprised: the first surprising action of a plan, by the plan's key.
+        under_way: the plan of each action under way, by the action's key.
+        surprised: the plan's first action with a surprising result, by the plan's key.
     """
 
     under_way: dict[str, str] = field(default_factory=dict)
     surprised: dict[str, str] = field(default_factory=dict)
 
     def follow(self, event: events.Event) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         match event:
             case events.ActionProposed(plan=plan) if plan:
                 self.under_way[event.key] = plan
@@ -46,10 +46,10 @@ class Plans:
 
 
 class PredictionError:
-    """Compares what an action gave back with what was predicted, and stops a plan that was surprised.
+    """Compares an action's result with its prediction, and stops a plan after a surprise.
 
     Args:
-        reads: whether what reading actions give back may surprise a plan, too.
+        reads: whether the results of reads can be surprises, too.
     """
 
     folds = frozenset(
@@ -61,13 +61,13 @@ class PredictionError:
         self.spec = MonitorSpec(name=_NAME, watches=frozenset({"observation", "action"}), settings={"reads": reads})
 
     def fold(self, state: Any, event: events.Event, content: dict[str, Any]) -> Plans:
-        """Remember which plans were surprised."""
+        """Remember which plans had surprises."""
         plans = state if isinstance(state, Plans) else Plans()
         plans.follow(event)
         return plans
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Read what an action gave back, or an action whose plan may have been surprised."""
+        """Review a result, or an action whose plan may have had a surprise."""
         if subject.observation is not None:
             return self._compare(subject.observation, view)
         plans = view.state if isinstance(view.state, Plans) else Plans()

@@ -1,4 +1,4 @@
-"""What the probes, and the reader of inner signals, say of themselves before they are imported; see `cards`."""
+"""The cards of the probes and of `latent`, readable without importing them; see `cards`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What probes have in common: asking a step's own model again, within a share of what the run spends.
+"""Shared by probes, the monitors that ask a step's own model again, within a share of the run's tokens.
 
-A probe asks the model that answered a step something about that step, through the engine: an ordinary step of
-oversight's own ledger. What all probes of a run use together stays below a share of what its work used, of which each
-has an equal part: else cheap questions would crowd out the others. What would cost more than the step itself is not
-asked.
+A probe's question goes through the engine as an ordinary step, booked in the oversight ledger. All probes of a run
+together stay below a share of the tokens that its work used. Each probe has an equal part of this share, since cheap
+questions would otherwise crowd out the others. A question that would cost more than the step itself is not asked.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ if TYPE_CHECKING:
 
 FAMILY = ("faithfulness", "consistency", "out_of_context")
 SHARE = 0.05
-_WRITTEN = 4.0  # a token that is written costs what so many that are read do, as in most price lists
+_WRITTEN = 4.0  # price of an output token in input tokens, as in most price lists
 _MOSTLY = 0.5
-_LEAST = 16  # tokens, below which there is no room for an answer
-_AROUND = 320  # characters that the template and the marks of data add
-_LETTERS = 4.0  # a token, where a backend did not count
-_WORDS = 5  # of a text in a structured answer, beyond which it is prose
-_LONGEST = 120  # characters of an answer that can be told from another by comparing texts
+_LEAST = 16  # tokens; fewer are too few for an answer
+_AROUND = 320  # characters that the template and the data marks add
+_LETTERS = 4.0  # characters per token, if a backend did not count tokens
+_WORDS = 5  # a text in a structured answer with more words is prose
+_LONGEST = 120  # characters of an answer that can be compared as text
 
 
 class ProbeOptions(BaseModel):
-    """What a task may set of any probe.
+    """Settings of every probe.
 
     Attributes:
-        share: most that all probes may use, as a part of the tokens of the run's own work.
-        sample: share of the steps that are considered, where the stakes are not high.
+        share: most tokens that all probes together may use, as a fraction of those of the run's own work.
+        sample: share of the steps that are considered, unless the stakes are high.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +57,7 @@ def options_of(kind: type[ProbeOptions], said: dict[str, Any], name: str) -> Any
     """Read a probe's settings.
 
     Raises:
-        TaskError: one of them is wrong.
+        TaskError: a setting is invalid.
     """
     try:
         return kind.model_validate(said)
@@ -68,7 +67,7 @@ def options_of(kind: type[ProbeOptions], said: dict[str, Any], name: str) -> Any
 
 
 def spec_of(name: str, options: ProbeOptions, *, sample: float) -> MonitorSpec:
-    """What every probe is: it observes steps, and one that fails says so without closing anything."""
+    """Make a probe's spec: it observes steps, and its failures close no gate."""
     return MonitorSpec(
         name=name,
         watches=frozenset({"step"}),
@@ -84,15 +83,15 @@ def spec_of(name: str, options: ProbeOptions, *, sample: float) -> MonitorSpec:
 
 @dataclass(slots=True)
 class Purse:
-    """What a run's work and its probes have used, and what its open steps were asked.
+    """What a run's work and its probes have used, and the questions of its open steps.
 
     Attributes:
-        configured: the probes that this run has.
-        work: tokens of the run's own work.
-        probes: tokens that each probe used.
-        open: most tokens of what probes have under way, by key.
-        questions: what the model was asked, word for word, by the key of a step that is not settled.
-        found: for each property, how often a probe has looked for it, and how often it found it.
+        configured: the probes of this run.
+        work: tokens used by the run's own work.
+        probes: tokens used by each probe.
+        open: worst-case tokens of probes' questions under way, by key.
+        questions: the prompt of each step that is not settled, by key.
+        found: for each property, how often probes tested for it, and how often they found it.
     """
 
     configured: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ class Purse:
     found: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def take(self, event: ev.Event, content: dict[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         match event:
             case ev.RunStarted():
                 self.configured = tuple(name for name in FAMILY if f"monitor:{name}" in event.plugins)
@@ -132,13 +131,13 @@ class Purse:
                 self.found[fact.property] = count + 1, found + fact.score
 
     def room(self, name: str, share: float) -> int:
-        """Tokens that a probe may still use: its part of what all may, less what it has used or may be using."""
+        """Return the tokens that a probe may still use: its part of the share, less what it has used or reserved."""
         under_way = sum(tokens for key, tokens in self.open.items() if _probe_at(key) == name)
         part = share * self.work / max(1, len(self.configured))
         return int(part) - self.probes.get(name, 0) - under_way
 
     def scored(self, probed: str, *, found: bool, said: str) -> Verdict:
-        """The verdict of one probe: it flags where, in this run, more was surely found than not."""
+        """Make a probe's verdict: a flag if, in this run, the property was surely found more often than not."""
         count, before = self.found.get(probed, (0, 0.0))
         flags = found and wilson(before + found, count + 1).low > _MOSTLY
         if flags:
@@ -147,7 +146,7 @@ class Purse:
 
 
 def _probe_at(key: str) -> str:
-    """The probe that asked a step; the key of what a monitor asks ends in `!monitor/number`."""
+    """Return the probe that asked a step, by its key, which ends in `!monitor/number`; empty if none did."""
     name = key.rpartition("!")[2].partition("/")[0] if "!" in key else ""
     return name if name in FAMILY else ""
 
@@ -158,33 +157,33 @@ PURSED: frozenset[type[ev.Event]] = frozenset(
 
 
 def follow(state: Any, event: ev.Event, content: dict[str, Any]) -> Purse:
-    """The fold that probes have in common."""
+    """The fold of probes."""
     purse = state if isinstance(state, Purse) else Purse()
     purse.take(event, content)
     return purse
 
 
 def abstains(why: str) -> Verdict:
-    """The verdict of a probe that has asked nothing."""
+    """Make the verdict of a probe that did not ask."""
     return Verdict(decision="allow", status="abstain", rationale=why)
 
 
 class Interview:
-    """Asks the model of one step again, as long as that is cheap enough.
+    """Asks the model of one step further questions, as long as they are cheap enough.
 
     Args:
-        name: of the probe that asks.
-        key: where the step stands.
+        name: name of the probe.
+        key: the step's key.
         step: the step.
-        view: of the run.
-        context: to ask through.
-        share: of the run's tokens.
+        view: the view of the run.
+        context: the monitor's context.
+        share: share of the run's tokens for all probes.
 
     Attributes:
         step: the step.
-        question: what it was asked, as the model read it.
-        refused: why nothing more was asked; empty while nothing was refused.
-        spent: whether that was for want of room in the share, of which a later step may have more.
+        question: the step's prompt as the model read it.
+        refused: why a question was refused; empty if none was.
+        spent: whether that was because the share was used up; a later step may have more.
     """
 
     def __init__(
@@ -208,20 +207,20 @@ class Interview:
         return int(letters * self._rate) + 1
 
     async def ask(self, instruction: str, *more: str, choices: tuple[str, ...] = ()) -> str | None:
-        """Put the step's question again, with other texts below it; None where that would cost too much.
+        """Ask the step's question again with further texts; return None if that would cost too much.
 
         Args:
-            instruction: what to do, in words of ours.
-            more: texts of the model, which are only data to it.
-            choices: the only answers.
+            instruction: the probe's own instruction.
+            more: texts of the model, passed as data.
+            choices: the only possible answers.
 
         Raises:
-            StepFailed: it gave no answer.
+            StepFailed: the model gave no answer.
         """
         written = max(_LEAST, 2 * self._tokens(len(self.step.text)) + 8)
         read = self._tokens(_AROUND + len(self.question) + len(instruction) + sum(map(len, more)))
         cost = read + _WRITTEN * written
-        # Others may have asked since this one began: what is left now counts, and never more than was left then.
+        # Others may have asked meanwhile, so the room now counts, but never more than there was at the start.
         self._room = min(self._room, self.purse.room(self._name, self._share))
         if cost > self._left:
             self.refused = f"it would cost about {cost:.0f}, more than what is left of the step's {self._whole():.0f}"
@@ -255,14 +254,14 @@ class Interview:
 def interview(
     name: str, subject: Subject, view: TraceView, context: ReviewContext, share: float
 ) -> Interview | Verdict:
-    """What a probe may ask of a step; or a verdict that says why it is not asked about.
+    """Begin an interview about a step; return a verdict instead if the step is not to be asked about.
 
     Args:
-        name: of the probe.
-        subject: what is reviewed.
-        view: of the run.
-        context: to ask through.
-        share: of the run's tokens.
+        name: name of the probe.
+        subject: the subject of the review.
+        view: the view of the run.
+        context: the monitor's context.
+        share: share of the run's tokens for all probes.
     """
     if subject.step is None:
         return abstains("only steps are read")
@@ -275,14 +274,14 @@ def interview(
 
 
 def comparable(step: StepRecord) -> bool:
-    """Whether another answer to the same question can be told to be the same or not."""
+    """Whether two answers to this question can be compared by code."""
     if isinstance(step.value, str):
         return bool(step.choices) or len(step.value) <= _LONGEST
     return _bare(step.value) is not None
 
 
 def same(step: StepRecord, text: str) -> bool:
-    """Whether a text says what the step answered."""
+    """Whether a text gives the step's answer."""
     if not isinstance(step.value, str):
         try:
             return canonical(_bare(json.loads(text))) == canonical(_bare(step.value))
@@ -292,7 +291,7 @@ def same(step: StepRecord, text: str) -> bool:
 
 
 def _bare(value: Any) -> Any:
-    """A value without its prose and its remarks, which come out otherwise each time; None where nothing is left."""
+    """Strip prose and remarks from a value, since they vary from sample to sample; None if nothing is left."""
     match value:
         case str():
             return _plain(value) if len(value.split()) <= _WORDS else None

@@ -1,14 +1,14 @@
-"""Reads a CEL expression for what the library does not tell: where names stand, and how they are used.
+"""Analyses a CEL expression for what the library does not tell: where names occur, and how they are used.
 
-Three things come of it:
+It yields three things:
 
-- *Faults* that point into the expression: unknown names, and what could take unbounded time. Comprehensions
-  nest at most twice; a `map` only picks parts of its items, since one that built something could double it,
-  and twenty in a row a million times; a pattern stands in the rule itself.
-- *Fields* such as `args.account`, and where they stand.
-- *Certainty*: whether a result can be trusted while some arguments are not known yet. CEL's `&&` and `||`
-  absorb errors, so a result that comes out although `args.account` is missing would come out whatever it
-  is. That does not hold for `has(args.account)`, or when the arguments are used as a whole.
+- *Faults* that point into the expression: unknown names, and what could take unbounded time. Comprehensions nest
+  at most twice. A `map` may only pick parts of its items: one that builds something could double it, and twenty in
+  a row could multiply it a million times. A pattern must be a literal in the rule.
+- *Fields* such as `args.account`, and where they occur.
+- *Certainty*: whether a result can be trusted while some arguments are not known yet. CEL's `&&` and `||` absorb
+  errors, so a result reached without `args.account` holds for any value of it. This is not so for
+  `has(args.account)`, or if the arguments are used as a whole.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ FIELDS: Mapping[str, frozenset[str] | None] = {
     "plan": None,
 }
 PLANNED = frozenset({"id", "action", "args", "effect", "cost", "after"})
-# What was done in this run and others; how many days back stands in the rule itself.
+# Functions over all runs; the number of days must be a literal in the rule.
 ACROSS = frozenset({"count_in", "total_in", "count_to"})
-# What time it is where.
+# Functions of the time in a time zone.
 CLOCK = frozenset({"clock", "weekday"})
 OWN_FUNCTIONS = frozenset({"total", "count", "before"}) | ACROSS | CLOCK
 MOST_DAYS = 366
@@ -47,7 +47,7 @@ _DATES = frozenset({"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", 
 _TIMES = frozenset({"getHours", "getMilliseconds", "getMinutes", "getSeconds"})
 FUNCTIONS = _STRINGS | _CONVERSIONS | _DATES | _TIMES | OWN_FUNCTIONS
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})
-# Ready rules: `ready` puts what they stand for in their place before anything is read here.
+# Ready rules, which `ready` expands before anything is read here.
 READY = frozenset(
     {
         "at_most",
@@ -81,7 +81,7 @@ TOKEN = re.compile(
 
 
 class Fault(ValueError):
-    """An expression that cannot be a rule; the message ends with a caret under the place."""
+    """An expression that cannot be a rule; the message ends with a caret under the fault."""
 
     def __init__(self, message: str, source: str, position: int) -> None:
         before = source[:position]
@@ -93,7 +93,7 @@ class Fault(ValueError):
 
 
 class Mention(NamedTuple):
-    """A name that can be checked once it is known what actions there are."""
+    """A name to check once the actions are known."""
 
     kind: Literal["action", "argument", "total", "of", "effect", "input"]
     name: str
@@ -111,7 +111,7 @@ _NOTHING = _Token("end", "", 0)
 
 
 class _Bracket(msgspec.Struct):
-    """An open bracket: what it belongs to, and the variable it binds after its first comma."""
+    """An open bracket: its function or macro, and the variable that this binds after the first comma."""
 
     opens: str
     binds: str = ""
@@ -162,7 +162,7 @@ class Reading(msgspec.Struct, dict=True):
                 self.certain = False
 
     def rewritten(self) -> str:
-        """The source with each field in the place of its path."""
+        """Return the source with each path replaced by its field's variable."""
         parts, done = [], 0
         for start, end, variable in self._replaced:
             parts += [self.source[done:start], variable]
@@ -185,7 +185,7 @@ class Reading(msgspec.Struct, dict=True):
         return any(bracket.opens == "map" and bracket.active for bracket in self._open)
 
     def _builds(self, place: int) -> bool:
-        """Whether this makes a new text, list or record, or takes a whole one."""
+        """Whether a token makes a new text, list or record, or uses a whole one."""
         token, before = self._at(place), self._at(place - 1)
         if token.text == "[":
             return not (before.kind in ("name", "string") or before.text in (")", "]"))
@@ -212,12 +212,12 @@ class Reading(msgspec.Struct, dict=True):
             advice = "nest two at most: write about single calls with args, or use total()"
             raise Fault(f"takes too long on long lists; {advice}", self.source, name.start)
         if called in ("map", "filter"):
-            # The library copies the list it builds once for each item.
+            # The library copies the list under construction once per item.
             self.operations[self._depth() + 2] += 1
         self._open.append(_Bracket(called, binds=binder.text, over_plan=self._over_plan(place - 3)))
 
     def _over_plan(self, place: int) -> bool:
-        """Whether what stands before `.all(` is the plan, or a part of it that a filter left."""
+        """Whether `.all(` is called on the plan, or on a part that a filter selected."""
         if self._at(place).text == ")":
             return bool(self._closed and self._closed.over_plan and self._closed.opens == "filter")
         return self._at(place).text == "plan" and self._at(place - 1).text != "."
@@ -281,7 +281,7 @@ class Reading(msgspec.Struct, dict=True):
             self.mentions.append(Mention(kind, _text(argument), argument.start, of=_text(action)))
 
     def _looks_back(self, place: int) -> None:
-        """A function that looks back: how many days must stand in the rule, so that it is known what to look up."""
+        """Read a function over the last days: their number must be a literal, so that it is known what to look up."""
         token = self._at(place)
         days = self._at(place + (4 if token.text == "count_in" else 6))
         if days.kind != "number" or not days.text.isdigit() or not 1 <= int(days.text) <= MOST_DAYS:
@@ -290,14 +290,14 @@ class Reading(msgspec.Struct, dict=True):
         self.days = max(self.days, int(days.text))
 
     def _member(self, place: int) -> None:
-        """A field of something; `.args` of a planned call must be followed by one argument."""
+        """Read a field of something; after `.args` of a planned call, one argument must be selected."""
         if self._at(place).text == "args" and self._at(place - 2).text not in FIELDS:
             selected = self._selected(place)
             if selected is None or self._within_has():
                 self.certain = False
 
     def _element(self, place: int) -> None:
-        """A call of the plan, bound by a comprehension: what is not one field of it may be its arguments."""
+        """Read a plan's call bound by a comprehension: anything but one field of it may use its arguments."""
         name = self._at(place + 2)
         if self._at(place + 1).text != "." or self._at(place + 3).text == "(":
             self.certain = False
@@ -308,7 +308,7 @@ class Reading(msgspec.Struct, dict=True):
         self._compared(place + 2, name.text)
 
     def _record(self, place: int) -> None:
-        """One of the variables, or a field of it."""
+        """Read one of the variables, or a field of it."""
         root = self._at(place).text
         found = self._selected(place)
         if root == "plan" or found is None:
@@ -351,7 +351,7 @@ class Reading(msgspec.Struct, dict=True):
             self.certain = False
 
     def _selected(self, place: int) -> tuple[str, int] | None:
-        """The field that follows, `.name` or `['name']`, and the place of its last token."""
+        """Return the field that follows, `.name` or `['name']`, and the place of its last token."""
         one, two, three = (self._at(place + step) for step in (1, 2, 3))
         if one.text == "." and two.kind == "name" and three.text != "(":
             return two.text, place + 2
@@ -366,7 +366,7 @@ class Reading(msgspec.Struct, dict=True):
         return None
 
     def _compared(self, place: int, what: str) -> None:
-        """Note the texts that a name or an effect is compared with: a typo there would make a rule empty."""
+        """Note the texts that an action's name or effect is compared with: a typo would make the rule vacuous."""
         if what not in ("action", "effect"):
             return
         kind: Literal["action", "effect"] = "action" if what == "action" else "effect"
@@ -381,7 +381,7 @@ class Reading(msgspec.Struct, dict=True):
 
 
 def _check_zone(token: _Token, source: str) -> None:
-    """The time zone of `clock` and `weekday` is a name of the tz database, or left out for UTC."""
+    """Check that a time zone is in the tz database, or left out for UTC."""
     if token.text == ")":
         return
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -396,5 +396,5 @@ def _check_zone(token: _Token, source: str) -> None:
 
 
 def _text(token: _Token) -> str:
-    """The value of a string literal."""
+    """Return the value of a string literal."""
     return str(compile_cel(token.text).execute())

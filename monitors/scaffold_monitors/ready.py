@@ -1,26 +1,26 @@
-"""Ready rules: names for what many tasks want, each standing for an expression that may be read, and put together.
+"""Ready rules: named shorthands for CEL expressions that many tasks need. They can be combined.
 
     constraint: pay only to accounts on the list, at most 500.00 a day
     rule: only('pay', 'account', inputs.accounts) && at_most_in('pay', 'cents', 1, 50000)
 
 | ready rule | holds as long as |
 |---|---|
-| `only(action, argument, allowed)` | the argument is one of a list |
-| `only_each(action, argument, allowed)` | each item of the argument is one of a list |
-| `each_at_most(action, argument, most)` | the argument is no larger in any one call |
-| `at_most(action, argument, most)` | the argument comes to no more over the run |
-| `at_most_times(action, times)` | the action is done no more often in the run |
-| `at_most_in(action, argument, days, most)` | the argument comes to no more over all runs of the last days |
-| `at_most_times_in(action, days, times)` | the action is done no more often over all runs of the last days |
-| `at_most_times_to(action, argument, days, times)` | no more often with one value of the argument, such as one target |
-| `in_order(first, then)` | `then` is done only after `first` was |
-| `never_after(action, earlier)` | the action is not done once `earlier` was |
-| `never_both(one, other)` | at most one of the two is done in the run |
-| `within_hours(action, from, to, zone)` | it is done between two times, such as `'09:00'` and `'17:30'`, or overnight |
-| `business_hours(action, zone)` | it is done from Monday to Friday between 09:00 and 17:00 |
-| `untainted(action, argument)` | the argument comes from inside our trust |
+| `only(action, argument, allowed)` | the argument is in a list |
+| `only_each(action, argument, allowed)` | each item of the argument is in a list |
+| `each_at_most(action, argument, most)` | the argument is at most this in each call |
+| `at_most(action, argument, most)` | the argument's sum over the run is at most this |
+| `at_most_times(action, times)` | the action is performed at most so often in the run |
+| `at_most_in(action, argument, days, most)` | the argument's sum over all runs of the last days is at most this |
+| `at_most_times_in(action, days, times)` | the action is performed at most so often in all runs of the last days |
+| `at_most_times_to(action, argument, days, times)` | the same for each value of the argument, such as a target |
+| `in_order(first, then)` | `then` is performed only after `first` |
+| `never_after(action, earlier)` | the action is never performed after `earlier` |
+| `never_both(one, other)` | at most one of the two is performed in the run |
+| `within_hours(action, from, to, zone)` | it is performed between two times (`'09:00'`, `'17:30'`), or overnight |
+| `business_hours(action, zone)` | it is performed from Monday to Friday between 09:00 and 17:00 |
+| `untainted(action, argument)` | the argument is not tainted |
 
-Actions, arguments, times and zones stand in quotes; what is allowed, and how much, may be any expression.
+Actions, arguments, times and zones are quoted literals; what is allowed, and how much, may be any expression.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UNLESS = "(action.name != {action} || "
 
 
 class Ready(NamedTuple):
-    """A ready rule: the names of its parameters, and what it stands for."""
+    """A ready rule: the names of its parameters, and its expansion."""
 
     parameters: tuple[str, ...]
     stands_for: str
@@ -42,7 +42,7 @@ class Ready(NamedTuple):
 
 _LIBRARY: dict[str, Ready] = {
     "only": Ready(("action", "argument", "allowed"), _UNLESS + "args[{argument}] in {allowed})"),
-    "only_each": Ready(  # of a map `all` reads the keys alone
+    "only_each": Ready(  # `all` on a map reads only its keys
         ("action", "argument", "allowed"),
         _UNLESS + "(type(args[{argument}]) == list && args[{argument}].all(item, item in {allowed})))",
     ),
@@ -67,7 +67,7 @@ _LIBRARY: dict[str, Ready] = {
     "untainted": Ready(("action", "argument"), _UNLESS + "!provenance[{argument}].tainted)"),
 }
 assert set(_LIBRARY) == READY  # noqa: S101 - two lists of the same names
-# Hours that begin on one day and end on the next.
+# Hours across midnight.
 _OVER_MIDNIGHT = _UNLESS + "(clock({zone}) >= {from} || clock({zone}) < {to}))"
 _QUOTED = frozenset({"action", "argument", "first", "then", "earlier", "one", "other", "zone"})
 _TIME = re.compile(r"""["']([01]?\d|2[0-4]):([0-5]\d)["']""")
@@ -75,10 +75,10 @@ _DEEPEST = 20
 
 
 def expand(source: str) -> str:
-    """An expression with what each ready rule stands for in its place.
+    """Expand the ready rules in an expression.
 
     Raises:
-        Fault: a ready rule is not given what it takes.
+        Fault: a ready rule has wrong arguments.
     """
     return _expanded(source, source, 0, 0) if any(name in source for name in READY) else source
 
@@ -95,7 +95,7 @@ def _expanded(text: str, source: str, offset: int, depth: int) -> str:
         if token.lastgroup == "name" and token[0] in READY and called and not method:
             end, spans = _arguments(tokens, place + 1)
             if end is None:
-                break  # an open bracket: the compiler says so better
+                break  # an open bracket: the compiler's message is better
             given = [(text[start:stop].strip(), start) for start, stop in spans]
             given = [(_expanded(each, source, offset + at, depth + 1), offset + at) for each, at in given]
             parts += [text[done : token.start()], _filled(token[0], given, source, offset + token.start())]
@@ -105,7 +105,7 @@ def _expanded(text: str, source: str, offset: int, depth: int) -> str:
 
 
 def _arguments(tokens: list[re.Match[str]], opening: int) -> tuple[int | None, list[tuple[int, int]]]:
-    """The place of the bracket that closes, and where each argument stands."""
+    """Return the index of the closing bracket, and the span of each argument."""
     depth, start = 0, tokens[opening].end()
     spans: list[tuple[int, int]] = []
     for place in range(opening, len(tokens)):

@@ -1,8 +1,8 @@
-r"""What a regular expression costs, judged from its text.
+r"""Bounds the cost of a regular expression from its text.
 
-The library's engine (Rust `regex`) matches in linear time, so no input can make it explode. But it builds a
-pattern's automaton anew for each evaluation, and counted repetition multiplies its size: `\w{100}` takes a
-tenth of a second, since `\w` is 700 ranges of Unicode.
+The library's engine (Rust `regex`) matches in linear time, so no input can make it explode. But it builds the
+automaton anew for each evaluation, and counted repetition multiplies its size: `\w{100}` takes a tenth of a
+second, since `\w` has 700 Unicode ranges.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from scaffold_monitors._cel import compile_cel
 
 MOST_CHARACTERS = 200
 MOST_COST = 5_000
-# Building the automaton of one Unicode class takes about as long as that of 200 literal characters.
+# Building one Unicode class takes about as long as 200 literal characters.
 _CLASS = 200
 _CLASSES = re.compile(r"\\[wWdDsSbBpP]|\[:|\(\?[a-z-]*i")
 _COUNTED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 
 def pattern_cost(pattern: str) -> int:
-    """Bound the cost of building a pattern, in units of about a microsecond.
+    """Return an upper bound on the cost of building a pattern, in units of about a microsecond.
 
     Raises:
-        ValueError: it is no regular expression, or too costly; the message says what to do.
+        ValueError: it is not a regular expression, or too costly; the message says what to do.
     """
     if len(pattern) > MOST_CHARACTERS:
         raise ValueError(f"a pattern may have {MOST_CHARACTERS} characters; this one has {len(pattern)}")
     cost = len(pattern) + _CLASS * len(_CLASSES.findall(pattern))
     for low, high in _COUNTED.findall(pattern):
-        # Nested repetitions multiply; that others only add up is forgone for the sake of a simple bound.
+        # Only nested repetitions multiply. The bound multiplies all of them, to stay simple.
         cost *= max(1, int(high or low))
     if cost > MOST_COST:
         advice = "repeat less often, or write [0-9] for \\d and [A-Za-z0-9_] for \\w"

@@ -1,6 +1,6 @@
-"""The monitor `rules`: goals that a machine can check, in CEL, for every call and every plan.
+"""The monitor `rules`: checks goals written as CEL expressions for every call and every plan.
 
-A goal's `rule` is an expression that is true as long as the goal holds:
+A goal's `rule` is an expression that is true while the goal holds:
 
     constraint: pay only to accounts on the list
     rule: action.name != 'pay' || args.account in inputs.accounts
@@ -8,51 +8,49 @@ A goal's `rule` is an expression that is true as long as the goal holds:
     constraint: at most 2,000.00 in one run
     rule: total('pay', 'cents') <= 200000
 
-What an expression may use:
+An expression may use:
 
 | name | is |
 |---|---|
 | `inputs` | the task's inputs |
-| `action` | of the call under review: `id`, `name`, `effect`, `cost` (US dollars), `after` (ids) |
+| `action` | the call under review: `id`, `name`, `effect`, `cost` (US dollars), `after` (ids) |
 | `args` | its arguments |
 | `provenance` | for each argument: `sources` (list), `tainted` |
 | `plan` | the calls of the plan: `id`, `action` (its name), `args`, `effect`, `cost`, `after` |
-| `count(action)` | how often the action will have been done in this run, with this plan or call |
-| `total(action, argument)` | what a numeric argument of it will have come to |
-| `before(action)` | how often it was performed before this call, or will have been by what it comes after |
-| `count_in(action, days)` | how often it will have been done in the last days, in this run and all others |
-| `total_in(action, argument, days)` | what a numeric argument of it will have come to in that time |
-| `count_to(action, argument, days, value)` | how often it will have been done with this value, unseen letters aside |
+| `count(action)` | how often the action will have been performed in this run, including this plan or call |
+| `total(action, argument)` | the sum that a numeric argument will have reached |
+| `before(action)` | how often it was performed before this call, or will be by calls that this one comes after |
+| `count_in(action, days)` | how often it will have been performed in the last days, in all runs |
+| `total_in(action, argument, days)` | the sum that a numeric argument will have reached in that time |
+| `count_to(action, argument, days, value)` | how often with this value, ignoring invisible letters |
 | `clock(zone)` | minutes since midnight, in UTC or a time zone such as `'Europe/Berlin'` |
 | `weekday(zone)` | day of the week, 0 for Monday |
 
-Ready rules, which stand for such expressions, are in `scaffold_monitors.ready`.
+Ready rules, shorthands for such expressions, are in `scaffold_monitors.ready`.
 
-An expression that mentions `action`, `args`, `provenance` or `before` is checked for each call: when the plan
-is proposed, and again with the real arguments when the call is about to run; arguments that wait for another
-action's result are left to that second time. One that mentions none of them is checked once for the plan,
-and again before each action. One that mentions `plan` is checked when a plan is proposed, and for an action
-that belongs to no plan, as a plan of one.
+An expression that mentions `action`, `args`, `provenance` or `before` is checked for each call: when the plan is
+proposed, and again with the real arguments before the call runs. Arguments that wait for another action's result are
+checked only then. An expression that mentions none of them is checked once for the plan, and again before each
+action. One that mentions `plan` is checked when a plan is proposed; an action without a plan counts as a plan of one.
 
-`count` and `total` count what was performed, what may have been (an unknown outcome, a call that waits for a
-person) and what is under review. They are for "at most"; for "at least" ask the plan:
-`plan.exists(c, c.action == 'backup')`.
+`count` and `total` include what was performed, what may have been (an unknown outcome, a call that waits for a person)
+and what is under review. Use them for "at most"; for "at least" ask the plan: `plan.exists(c, c.action == 'backup')`.
 
-An amount below zero makes no room for others before it was performed: where amounts of both signs are still to come, a
-rule has to hold with those above zero alone, and with those below. `total_in` cannot see what was performed elsewhere
-and what is on its way there, so for it all of them are still to come.
+A negative amount makes no room for others before it was performed: if amounts of both signs are pending, a rule must
+hold with the positive ones alone and with the negative ones alone. `total_in` cannot tell which calls of other runs
+were performed and which are pending, so it treats all amounts as pending.
 
-What is asked about other runs and the time is looked up when a plan or a call is reviewed, and written down with the
-verdict. The last days are so many times 24 hours; a call counts from when it was begun, or else proposed. Runs are
-those of the same folder; a call counts that was performed, may have been, or is on its way, so that of two runs at the
-same time both may be refused, and never both let through.
+Other runs and the time are looked up at the review, and the answers are recorded with the verdict. A day is 24 hours;
+a call counts from when it was begun, or else proposed. "All runs" are those of the same folder. Calls that were
+performed, may have been, or are pending count, so of two runs at the same time both may be refused, but never both
+allowed beyond the limit.
 
-What a value can be is known before the run, of `inputs` by the task and of `args` by the actions' schemas; a rule whose
-types never fit is refused then. `dyn(...)` leaves a value to the call.
+The types of `inputs` are known from the task and those of `args` from the actions' schemas, so a rule whose types can
+never fit is refused before the run. `dyn(...)` defers a value's type to the call.
 
-CEL's `&&` and `||` need not know both sides: `false && e` is false even if `e` is an error. Any other error,
-such as an argument that is missing, and any result but true or false, is a check that was not made, and
-blocks; the verdict points to the part of the rule that failed.
+CEL's `&&` and `||` need not know both sides: `false && e` is false even if `e` is an error. Any other error, such as a
+missing argument, and any result other than true or false, means that the check failed, and blocks; the verdict points
+to the part of the rule that failed.
 """
 
 from __future__ import annotations
@@ -87,13 +85,13 @@ _BREATH = 100
 
 
 class Rules:
-    """Checks what goals say in CEL; cheap, certain, always on.
+    """Checks goals' rules in CEL; cheap, certain, always on.
 
     Args:
-        rules: further rules, each with `rule`, `statement` and perhaps `for`, a list of action names.
+        rules: further rules, each with `rule`, `statement` and optionally `for`, a list of action names.
 
     Raises:
-        BadInput: a setting is not what it should be.
+        BadInput: a setting is invalid.
         TaskError: a further rule cannot be checked.
     """
 
@@ -111,7 +109,7 @@ class Rules:
         self.spec = MonitorSpec(name="rules", tier=0, default=True, reads_rules=True, settings=settings)
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Refuse a task whose rules could not be checked.
+        """Refuse a task with rules that could not be checked.
 
         Raises:
             TaskError: a rule does not parse, names what does not exist, or could take too long.
@@ -127,20 +125,20 @@ class Rules:
             raise TaskError(f"{error}: write it as text", path=("inputs",)) from None
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> History:
-        """Remember what was done in the run."""
+        """Remember what was performed in the run."""
         history = state if isinstance(state, History) else History()
         history.follow(event, content)
         return history
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Check a plan, or one action on its way."""
+        """Check a plan, or one action."""
         _, sheets, looks_around = self._for_run(view)
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None or not sheets:
             return Verdict(decision="allow", status="abstain", rationale="no goal has a rule about this")
         history = view.state if isinstance(view.state, History) else History()
         own = history.pending.get(subject.key)
-        # An action that belongs to no plan is read as a plan of one; its arguments are real all the same.
+        # An action without a plan is read as a plan of one, but its arguments are real.
         planned = subject.kind == "plan" and own is None
         facts = []
         for call in calls:
@@ -170,7 +168,7 @@ class Rules:
         return (*self._extra, *written.of_goals(task))
 
     def _for_run(self, view: TraceView) -> _Ready:
-        """The task's rules with its inputs converted; it follows from the task, and is kept for speed."""
+        """Return the task's rules with its inputs converted; cached for speed."""
         ready = self._ready.get(view.run)
         if ready is None or ready.task is not view.task:
             ready = self._ready[view.run] = self._made_ready(view.task)
@@ -184,7 +182,7 @@ class Rules:
 
 
 class _Ready(NamedTuple):
-    """A task's rules made ready for one run, and whether any of them asks for the time or for other runs."""
+    """A task's rules prepared for one run, and whether any of them asks for the time or for other runs."""
 
     task: Task
     sheets: tuple[Sheet, ...]
@@ -192,7 +190,7 @@ class _Ready(NamedTuple):
 
 
 async def _look_around(sheets: Sequence[Sheet], view: TraceView, subject: Subject) -> Around | None:
-    """The time, and what all runs did as far back as rules ask; None when the view cannot tell."""
+    """Look up the time, and what all runs did as far back as the rules ask; None if the view cannot tell."""
     if not isinstance(view, LooksAround):
         return None
     now, days = view.now(), max(sheet.rule.expression.days for sheet in sheets)
@@ -201,7 +199,7 @@ async def _look_around(sheets: Sequence[Sheet], view: TraceView, subject: Subjec
 
 
 def _with_what_was_asked(verdict: Verdict, around: Around) -> Verdict:
-    """A verdict that says what it found around it, so that the trace does."""
+    """Add what was looked up to a verdict, so that it is in the trace."""
     if not around.asked:
         return verdict
     told = "; ".join(f"{question} = {answer}" for question, answer in around.asked.items())
@@ -210,7 +208,7 @@ def _with_what_was_asked(verdict: Verdict, around: Around) -> Verdict:
 
 
 def _checks(sheets: Sequence[Sheet], moment: Moment, *, of_plan: bool) -> Iterator[tuple[Sheet, Facts | None]]:
-    """What is to be evaluated: each rule, for each call that it is about."""
+    """Yield what to evaluate: each rule, with each call that it is about."""
     for sheet in sheets:
         expression, only = sheet.rule.expression, sheet.rule.only
         if expression.of_plan and not of_plan:
@@ -229,7 +227,7 @@ def _check(sheet: Sheet, moment: Moment, target: Facts | None, findings: Finding
         holds = sheet.holds(moment, target)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception, and must not pass either
+    except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception, and must not pass
         told = sheet.explain(error, target, moment) if len(findings.failed) < SHOWN else str(error)
         findings.failed.append((sheet.rule, target, told))
         return

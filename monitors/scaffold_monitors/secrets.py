@@ -1,15 +1,15 @@
-"""The monitor `secrets`: credentials and personal data that would leave with a call.
+"""The monitor `secrets`: finds credentials and personal data that would leave with a call.
 
-What goes outward (a message, a payment, a post, an address that is fetched, a search of the web) is read for what
-opens something (keys, tokens, passwords), for what identifies somebody (card, bank account and social security
-numbers) and for what reaches them (e-mail addresses, phone numbers), also where it is wrapped. So is what the run was
-told of under a name such as `password`, however it is spelled.
+The arguments of outgoing calls (a message, payment, post, fetched address, web search) are searched for credentials
+(keys, tokens, passwords), numbers that identify somebody (card, bank account, social security), and contacts (e-mail
+addresses, phone numbers), also in encoded form. They are also searched for values that the run read under a name such
+as `password`, however these are spelled.
 
-Two things may leave: what the user's own words dictate, to a target that they name; and what goes back to where it
-came from: to somebody in the very record that held it, or to the place that it was read from.
+Two things may leave: what the request dictates, to a target that the request names; and what goes back to its source,
+that is to somebody in the record that held it, or to the place where it was read.
 
-Nothing that was found is quoted, neither to the planner nor in the trace: a verdict says which argument, and what kind.
-Finding nothing means that nothing of a known form was seen.
+A verdict never quotes what was found, neither to the planner nor in the trace; it names the argument and the kind.
+Finding nothing only means that nothing of a known form was seen.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ if TYPE_CHECKING:
     from scaffold_monitors.sensitive import Group, Hit
 
 _SHOWN = 20
-# Characters of one plan that are read; more is said not to be.
+# Characters of one plan that are read; the verdict says if there are more.
 _MOST_READ = 1_000_000
 _MOST_FIELDS = 20_000
 _KNOWN = 1_000
-# Shorter values that were told as credentials would be found in any text.
+# Shorter credentials would be found in any text.
 _TELLING = 6
 
 
 @dataclass(slots=True)
 class Memory:
-    """A fold over a run's trace: what was told, and what of it stood under the name of a credential.
+    """A fold over a run's trace: what was read, and which values in it were named as credentials.
 
     Attributes:
-        past: what was done and told.
-        told: values told as credentials, to the name of each, by the key of the action that told them.
+        past: what was performed and read.
+        told: by the key of the action that returned them, credentials with their names.
     """
 
     past: Recollection = field(default_factory=Recollection)
     told: dict[str, OrderedDict[str, str]] = field(default_factory=dict)
 
     def follow(self, event: Event, content: Mapping[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         self.past.follow(event, content)
         if isinstance(event, events.ActionOutcome) and event.status == "performed":
             self._keep(event.key, list(_secrets_of(content.get("value")))[-_KNOWN:])
 
     def _keep(self, key: str, found: Sequence[tuple[str, str]]) -> None:
-        """Keep what one action told; where that is too much, whoever told the most displaces nobody else's."""
+        """Keep one action's credentials; beyond the limit, the oldest of the action with the most are dropped."""
         if not found:
             return
         self.told[key] = OrderedDict((secret, name) for name, secret in found)
@@ -81,7 +81,7 @@ class Memory:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """All of these values, to the name of each."""
+        """Return all known credentials, each with its name."""
         return {secret: name for secrets in self.told.values() for secret, name in secrets.items()}
 
 
@@ -97,7 +97,7 @@ class _Leak:
 
 
 class _Unknown:
-    """A text of an argument of which nothing is known but where it stands: a key, or something very deep."""
+    """A text in an argument of which only the path is known: a key, or something nested very deep."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -105,15 +105,15 @@ class _Unknown:
 
 
 class Secrets:
-    """Reads what goes outward for credentials and personal data; needs the extra `secrets`.
+    """Searches outgoing calls for credentials and personal data; needs the extra `secrets`.
 
     Args:
         credentials: the decision on keys, tokens and passwords.
         numbers: the decision on card, bank account and social security numbers.
-        contacts: the decision on e-mail addresses and phone numbers. `allow` does not look for them.
+        contacts: the decision on e-mail addresses and phone numbers.
 
     Raises:
-        BadInput: a setting is no decision.
+        BadInput: a setting is not a decision.
     """
 
     folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered})
@@ -138,7 +138,7 @@ class Secrets:
         )
 
     def check(self, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-        """Load the libraries before anything begins.
+        """Load the libraries before the run begins.
 
         Raises:
             MissingExtra: they are not installed.
@@ -148,13 +148,13 @@ class Secrets:
         scanner()
 
     def fold(self, state: Any, event: Event, content: dict[str, Any]) -> Memory:
-        """Remember what was told."""
+        """Remember what was read."""
         memory = state if isinstance(state, Memory) else Memory()
         memory.follow(event, content)
         return memory
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Check a plan, or one action on its way."""
+        """Check a plan, or one action."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
             return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
@@ -195,20 +195,20 @@ class Secrets:
         for hit in [*hits(text), *_held(text, known)]:
             decision = self._decisions[hit.group]
             if decision == "allow" or (leaf.role == "principal" and hit.group != "credentials"):
-                continue  # an address is where it goes, not what goes there
+                continue  # an address is the target, not the content
             if not _goes_out(call):
                 if hit.group != "credentials":
                     continue
                 decision = "flag"
             if leaf.role == "credential" and not isinstance(leaf, _Unknown) and _vouched(leaf, situation):
-                continue  # it is handed to what asks for it
+                continue  # a vouched value in an argument that takes a credential
             if _dictated(hit, call, situation) or _returns(hit, call, past):
                 continue
             yield _Leak(call.id, leaf.path, hit, decision, f"{hit.masked} would leave with {call.tool.name}")
 
 
 def texts(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """All texts and long numbers of some arguments with their paths, however deep; the keys of records too."""
+    """Yield all texts and integers in some arguments with their paths, at any depth; keys of records too."""
     stack: list[tuple[str, Any]] = [(name, value) for name, value in reversed(list(arguments.items()))]
     while stack:
         path, item = stack.pop()
@@ -226,12 +226,12 @@ def texts(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _asks_outside(call: Call) -> bool:
-    """Whether it reads outside: an address that it is given, or the web."""
+    """Whether it reads outside: an address given to it, or the web."""
     return call.tool.outward or "web" in call.tool.things
 
 
 def _goes_out(call: Call) -> bool:
-    """Whether somebody else may read what a call is given."""
+    """Whether somebody else may read a call's arguments."""
     tool = call.tool
     somebody = any(role in OUTSIDERS for role in tool.roles.values()) or any(call.with_role(*OUTSIDERS))
     return somebody or _asks_outside(call) or bool(tool.acts & {"send", "grant", "pay"})
@@ -246,19 +246,19 @@ def _targets(call: Call) -> list[Leaf]:
 
 
 def _dictated(hit: Hit, call: Call, situation: Situation) -> bool:
-    """Whether the user's own words say this, and say where it goes."""
+    """Whether the request itself contains the value and names the target."""
     if hit.value not in situation.request and not stands_in(hit.value, situation.request):
         return False
     return all(support(leaf, situation) >= Support.NAMED for leaf in _targets(call))
 
 
 def _returns(hit: Hit, call: Call, past: Recollection) -> bool:
-    """Whether it goes back to where it came from, and nowhere else."""
+    """Whether the value goes back to its source, and nowhere else."""
     targets = [_place(leaf.text) for leaf in _targets(call)]
     if not targets:
         return False
     if hit.group != "credentials" and _squeezed(hit.value) in {_squeezed(target) for target in targets}:
-        return True  # whom it reaches knows it
+        return True  # the recipient knows it already
     for told in past.told.values():
         readers = {_place(each) for each in _readers(hit.value, told.value)}
         if readers:
@@ -269,7 +269,7 @@ def _returns(hit: Hit, call: Call, past: Recollection) -> bool:
 
 
 def _place(text: str) -> str:
-    """An address by its host, anything else in one spelling."""
+    """Return an address's host, or anything else normalised."""
     try:
         parts = urlsplit(plain(text).strip())
     except ValueError:
@@ -278,13 +278,13 @@ def _place(text: str) -> str:
 
 
 def _readers(secret: str, value: Any) -> Iterator[str]:
-    """The fields beside a value in the records that hold it; nothing when none does."""
+    """Yield the other fields of the records that hold a value."""
     stack, count = [value], 0
     while stack and count < _MOST_FIELDS:
         item = stack.pop()
         count += 1
         if isinstance(item, str) and secret in item:
-            yield ""  # a result that is all text: it is known by whom it was asked from
+            yield ""  # the result is plain text: it is known only from whom it was read
         elif isinstance(item, (list, tuple)):
             stack += item
         elif isinstance(item, Mapping):
@@ -295,13 +295,13 @@ def _readers(secret: str, value: Any) -> Iterator[str]:
 
 
 def _flat(value: Any) -> list[str]:
-    """The texts of one field: itself, or the items of a plain list; records in it are others' fields."""
+    """Return the texts of one field: itself, or the items of a plain list; records inside have fields of their own."""
     items = value if isinstance(value, (list, tuple)) else (value,)
     return [str(each) for each in items if isinstance(each, str | int) and not isinstance(each, bool)]
 
 
 def _secrets_of(value: Any) -> Iterator[tuple[str, str]]:
-    """Values that stand under the name of a credential, in a field of it or in the text."""
+    """Yield values named as credentials, by their field or by a label in a text."""
     from scaffold_monitors.sensitive import is_credential, labelled
 
     stack: list[tuple[str, Any]] = [("", value)]
@@ -322,12 +322,12 @@ def _secrets_of(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _squeezed(text: str) -> str:
-    """Letters and digits alone: spaces, dots or dashes put between them hide nothing."""
+    """Keep only letters and digits, so that separators between them hide nothing."""
     return re.sub(r"[\W_]+", "", plain(text))
 
 
 def _held(text: str, known: Mapping[str, str]) -> Iterator[Hit]:
-    """What was told as a credential and stands in a text, forwards or backwards, wrapped or not."""
+    """Find known credentials in a text, forwards or backwards, encoded or not."""
     if not known:
         return
     from scaffold_monitors.sensitive import Hit
@@ -342,7 +342,7 @@ def _held(text: str, known: Mapping[str, str]) -> Iterator[Hit]:
 
 
 def _verdict(leaks: Sequence[_Leak]) -> Verdict:
-    """The strictest finding decides; nothing that was found is quoted."""
+    """Make the verdict: the strictest finding decides; nothing found is quoted."""
     if not leaks:
         return Verdict(decision="allow")
     told = dict.fromkeys((leak.call, f"{leak.path} holds what may not leave: {leak.hit.group}") for leak in leaks)

@@ -1,8 +1,8 @@
 """The monitor `selfmodel`: flags a step whose reasoning or answer claims an action or an ability that does not exist.
 
-An agent that believes it has sent a message plans as if it had. What it says about itself is compared with the
-actions there are, by plain rules: no model is asked, and nothing is withheld. It only flags, for whoever reads the
-trace and for other monitors.
+An agent that believes it has sent a message plans as if it had. Its statements about itself are compared with the
+existing actions by plain rules, without a model. The monitor only flags, for readers of the trace and for other
+monitors; nothing is withheld.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
 
 _SHOWN = 5
-_LONGEST = 100_000  # characters of one text; what comes after is said not to be read
+_LONGEST = 100_000  # characters of one text that are read; the verdict says if there are more
 
 
 class SelfModel:

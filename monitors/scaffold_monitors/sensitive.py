@@ -1,10 +1,9 @@
-"""Finds credentials and personal data in a text, by libraries that are kept for it.
+"""Finds credentials and personal data in a text with dedicated libraries.
 
-Credentials by the rules of Kingfisher (MongoDB, Apache-2.0), whose matching takes linear time; they are compiled once
-for each machine, which takes seconds, and are then loaded in about one. Card numbers, bank accounts and social
-security numbers by python-stdnum (LGPL-2.1+), phone numbers by phonenumbers (Apache-2.0): what merely has the form is
-none, its check digits or its plan of numbers have to hold. What a text itself calls a password or token
-(`password: ...`) counts by its label.
+Credentials: the rules of Kingfisher (MongoDB, Apache-2.0), which match in linear time. They are compiled once per
+machine, which takes seconds, and then load in about one. Card, bank account and social security numbers: python-stdnum
+(LGPL-2.1+); phone numbers: phonenumbers (Apache-2.0). The form alone is not enough: check digits or numbering plan must
+be valid. A value that the text labels as a password or token (`password: ...`) counts by its label.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ _LABELLED = re.compile(
 _ONLY_WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ .-]?[A-Z0-9]{4}){2,7}(?:[ .-]?[A-Z0-9]{1,4})?\b", re.IGNORECASE)
 _CARD = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:(?:[ -]?\d){9,15}|(?:[.\n/_]\d{4}){3})(?![\w-])")
-# What opens something by where it stands: in an address (RFC 3986), after the name of a scheme (RFC 6750, RFC 7617).
+# Credentials by their position: in an address (RFC 3986), or after the name of a scheme (RFC 6750, RFC 7617).
 _IN_ADDRESS = re.compile(r"\w://[^\s/:@]{0,80}:([^\s/@]{4,200})@")
 _BEARER = re.compile(r"\bBearer {1,3}(?=[\w.~+/-]{0,200}\d)([\w.~+/-]{20,4000}=*)", re.IGNORECASE)
 _BASIC = re.compile(r"\bBasic {1,3}([A-Za-z0-9+/]{8,4000}=*)", re.IGNORECASE)
-# How the numbers of each issuer begin and how long they are (ISO/IEC 7812-1 and the issuers' own ranges).
+# Prefix and length of each issuer's card numbers (ISO/IEC 7812-1 and the issuers' own ranges).
 _ISSUED = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7]|35|6[045])\d{14}|3[47]\d{13}|3[068]\d{12}")
 _SOCIAL = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
 _PHONE = re.compile(r"\+[\d ().-]{7,24}")
 _AROUND = 100
-# So many e-mail addresses or phone numbers of one text are looked at.
+# At most this many e-mail addresses or phone numbers of one text are read.
 _MOST_OF_A_KIND = 200
-# A shorter credential stands anywhere.
+# Shorter credentials would be found in any text.
 _SHORTEST = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Something that should not leave.
+    """A sensitive value found in a text.
 
     Attributes:
-        kind: what it is, in words.
-        group: whether it opens something, identifies somebody, or only reaches them.
-        value: the thing itself; not for any message.
-        how: how it was wrapped; empty when it stands there openly.
+        kind: its kind in words.
+        group: whether it is a credential, a number that identifies somebody, or a contact.
+        value: the value itself; never to be put into a message.
+        how: how it was encoded; empty if it was not.
     """
 
     kind: str
@@ -62,12 +61,12 @@ class Hit:
 
     @property
     def masked(self) -> str:
-        """What may be said of it."""
+        """Describe it without revealing it."""
         return f"{self.kind} of {len(self.value)} characters{', ' + self.how if self.how else ''}"
 
 
 def hits(text: str) -> list[Hit]:
-    """What a text holds, wrapped or not; each value once.
+    """Find the sensitive values in a text, encoded or not; each value once.
 
     Raises:
         MissingExtra: the libraries are not installed.
@@ -96,7 +95,7 @@ def _in_form(text: str, how: str) -> Iterator[Hit]:
 
 
 def _is_pair(value: str) -> bool:
-    """Whether a value is Base64 of a name and a password, rather than a word after "basic"."""
+    """Whether a value is the Base64 form of name and password, rather than just a word after "basic"."""
     try:
         return ":" in base64.b64decode(value, validate=True).decode("ascii")
     except ValueError:
@@ -104,7 +103,7 @@ def _is_pair(value: str) -> bool:
 
 
 def labelled(text: str) -> Iterator[tuple[str, str]]:
-    """What a text calls a credential: the label, and the value; a plain word is none."""
+    """Yield label and value of what a text labels as a credential; a plain word does not count."""
     for label, value in _LABELLED.findall(text):
         bare = value.rstrip(".!?)")
         if len(bare) >= _SHORTEST and not _ONLY_WORD.fullmatch(bare) and is_credential(label):
@@ -113,7 +112,7 @@ def labelled(text: str) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def is_credential(name: str) -> bool:
-    """Whether a field of this name holds what opens something."""
+    """Whether a field of this name holds a credential."""
     return bool(split(name)) and role_of(name, {}) == "credential"
 
 
@@ -134,7 +133,7 @@ def _numbers(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _emails(text: str) -> Iterator[str]:
-    """E-mail addresses, looked for around their sign alone: a pattern over a long run of letters takes its square."""
+    """Find e-mail addresses around each @; a pattern over a long run of letters would take quadratic time."""
     place = -1
     for _ in range(min(text.count("@"), _MOST_OF_A_KIND)):
         place = text.index("@", place + 1)
@@ -143,7 +142,7 @@ def _emails(text: str) -> Iterator[str]:
 
 
 def _phones(text: str) -> Iterator[str]:
-    """International numbers only: others are not told from any other number."""
+    """Find international phone numbers; others cannot be told from any other number."""
     for candidate in _PHONE.findall(text)[:_MOST_OF_A_KIND]:
         try:
             from phonenumbers import PhoneNumberMatcher
@@ -154,7 +153,7 @@ def _phones(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def scanner() -> Any:
-    """Kingfisher's rules, compiled.
+    """Return Kingfisher's rules, compiled.
 
     Raises:
         MissingExtra: it is not installed.

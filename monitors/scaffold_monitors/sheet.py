@@ -1,4 +1,4 @@
-"""One rule made ready for one run: its inputs converted once, its calls checked one after the other."""
+"""One rule prepared for one run: the inputs are converted once, then calls are checked one after the other."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
 _NONE: frozenset[str] = frozenset()
 _CONTEXTS_KEPT = 32
-# A check dearer than this is not made again only to say which part of it failed.
+# A costlier check is not repeated only to find which part of it failed.
 _MOST_FOR_WORDS = 20_000
 _NOT_KNOWN = (
     "it needs a result that is not known before the plan runs; "
     "write a rule about single calls, with args: it is checked again when they are known"
 )
 
-# How the library says that one of our functions had no value to give; what that means, by function.
+# The library's message if one of our functions had no value; what that means, by function.
 _WITHOUT_VALUE = re.compile(r"Function '(\w+)' error: Failed to convert")
 _UNTOLD = {"total": "some call has no number there"}
 _NOT_HERE = "what other runs did, or the time, is not known here, or some call does not have that argument so"
 
 
 class Unclear(ValueError):
-    """A rule whose result would mean nothing."""
+    """A rule whose result would be meaningless."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A goal that can be checked.
+    """A goal that can be checked by code.
 
     Attributes:
-        name: of the goal.
-        statement: of the goal; all that the planner is told.
-        expression: true as long as the goal holds.
-        path: where it stands in the task.
+        name: the goal's name.
+        statement: the goal's statement, which is all that the planner is told.
+        expression: true while the goal holds.
+        path: its place in the task.
         only: names of the actions it is about; None means all.
     """
 
@@ -61,17 +61,17 @@ class Rule(msgspec.Struct, frozen=True):
     only: frozenset[str] | None = None
 
     def sheet(self, inputs: Mapping[str, Any]) -> Sheet:
-        """The rule made ready for a run with these inputs."""
+        """Prepare the rule for a run with these inputs."""
         return Sheet(self, inputs)
 
 
 class Sheet:
     """A rule with a task's inputs.
 
-    The library converts all variables of a context anew once one of them was changed, and with 10,000
-    accounts among the inputs that takes milliseconds. So a context holds only the inputs, and asks for the
-    values of the call under review one by one. It cannot be told that one of them is null, since None there
-    says that there is no such variable; nulls are fixed, in a context of their own for each set of names.
+    The library converts all variables of a context again after one has changed, which takes milliseconds with
+    10,000 accounts among the inputs. So a context holds only the inputs, and looks up the values of the call under
+    review one by one. A lookup cannot return null, since None means that there is no such variable; so nulls are
+    constants in a separate context for each set of names.
     """
 
     def __init__(self, rule: Rule, inputs: Mapping[str, Any], plan: list[dict[str, Any]] | None = None) -> None:
@@ -92,14 +92,14 @@ class Sheet:
         self._current: dict[str, Any] = {}
 
     def with_plan(self, moment: Moment) -> Sheet:
-        """The same rule, with `plan`."""
+        """Return the same rule with `plan`."""
         return Sheet(self.rule, self._inputs, [facts.planned() for facts in moment.calls])
 
     def holds(self, moment: Moment, target: Facts | None) -> bool | None:
-        """Whether the rule holds, for a call or as a whole; None when only the call on its way can tell.
+        """Whether the rule holds, for a call or as a whole; None if only the call's real arguments can tell.
 
         Raises:
-            Exception: the check cannot be made. The library raises many kinds.
+            Exception: the check failed; the library raises many kinds.
         """
         expression = self.rule.expression
         later = target.later if target else frozenset()
@@ -115,7 +115,7 @@ class Sheet:
         try:
             result = self._execute(values, moment)
             if result is True and moment.between:
-                moment.least = True  # it has to hold whatever comes of what is on its way
+                moment.least = True  # it must hold whatever becomes of pending amounts
                 result = self._execute(values, moment)
         except Exception:
             if expression.of_plan and any(facts.later for facts in moment.calls):
@@ -128,7 +128,7 @@ class Sheet:
         return result
 
     def explain(self, error: BaseException, target: Facts | None, moment: Moment) -> str:
-        """Say in the user's terms why the check could not be made, and point to what part of the rule it was."""
+        """Say in the user's terms why the check failed, and point to the part of the rule."""
         problem = self._problem(error, target)
         if isinstance(error, Unclear):
             return problem
@@ -140,12 +140,12 @@ class Sheet:
         moment.node = target.call.id if target else ""
         try:
             part, better = failing(whole, partial(self._part, target, moment))
-        except Exception:  # noqa: BLE001 - what is wrong is known; only where is not
+        except Exception:  # noqa: BLE001 - the fault is known; only its place is not
             return problem
         return str(expression.fault(better or problem, part.at))
 
     def _part(self, target: Facts | None, moment: Moment, part: Node, bound: Mapping[str, Any]) -> Any:
-        """The value of one part of the rule, where a variable of a macro may stand for one item."""
+        """Evaluate one part of the rule; macros' variables may be bound to items."""
         expression = self.rule.expression
         variables: dict[str, Any] = {"inputs": dict(self._inputs)}
         if target is not None:
@@ -172,7 +172,7 @@ class Sheet:
         return f"{type(error).__name__}: {text[:300]}"
 
     def _asks_whether(self, later: frozenset[str], moment: Moment) -> bool:
-        """Whether the rule would take an argument to come for one that is missing."""
+        """Whether the rule would mistake a pending argument for a missing one."""
         expression = self.rule.expression
         if later and ("args" in expression.whole or expression.probed.get("args", frozenset()) & later):
             return True
@@ -199,7 +199,7 @@ class Sheet:
         return self.rule.expression.cost(max(size.longest for size in sizes), sum(size.nodes for size in sizes))
 
     def _bound(self, target: Facts | None) -> None:
-        """Refuse to start what could hold up everything else; the library cannot be interrupted."""
+        """Refuse an evaluation that could take too long; the library cannot be interrupted."""
         cost = self._cost(target)
         if cost > MOST_COST:
             advice = "write it about single calls, with args"
@@ -225,7 +225,7 @@ class Sheet:
         return self._current.get(name)
 
     def _function(self, name: str) -> Callable[..., Any]:
-        """One of `count`, `total`, `before`, as of the moment that is looked at when it is called."""
+        """Return a function such as `count` that refers to the moment under review when it is called."""
 
         def give(*texts: str) -> Any:
             return getattr(self._moment, name)(*texts)
@@ -234,7 +234,7 @@ class Sheet:
 
 
 def _inputs_of(expression: Expression, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that an expression uses, under the names of its variables."""
+    """Return the inputs that an expression uses, by the names of its variables."""
     found = {
         name: inputs[path[1]] for name, path in expression.fields.items() if path[0] == "inputs" and path[1] in inputs
     }

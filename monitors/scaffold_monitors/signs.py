@@ -1,19 +1,19 @@
-"""Signs that a text speaks to the machine that reads it, rather than to a person: by rules that can be read.
+"""Finds signs of prompt injection: that a text addresses the machine that reads it rather than a person.
 
-Written from what is known of such texts in general, not from any collection of them:
+The rules are readable, and written from general knowledge of such texts, not from any collection of them:
 
-- *override*: earlier instructions are to be ignored (Perez & Ribeiro 2022, arXiv:2211.09527), in sixteen languages;
-- *address*: an assistant is spoken to, or told what it is (Greshake et al. 2023, arXiv:2302.12173);
-- *principal*: "the user" is spoken of to somebody who acts for them, or something is to be kept from them;
-- *markup*: the marks that part a conversation are imitated (Chen et al. 2024, StruQ, arXiv:2402.06363), among
-  them ChatML, Llama's, Alpaca's, and this project's own;
-- *oversight*: a verdict, an approval or an event of a trace is imitated;
-- *tool*: a tool is named as programs name it;
-- *hidden*: what people do not see: tag characters, runs of variation selectors, zero-width characters within words,
-  bidirectional overrides (Boucher & Anderson 2021, arXiv:2111.00169), comments and styles of HTML;
-- any of these within an encoding: Base64, hexadecimal, percent-encoding, character references.
+- *override*: asks to ignore earlier instructions (Perez & Ribeiro 2022, arXiv:2211.09527), in sixteen languages;
+- *address*: speaks to an assistant, or tells it what it is (Greshake et al. 2023, arXiv:2302.12173);
+- *principal*: speaks of "the user" to somebody who acts for them, or asks to keep something from them;
+- *markup*: imitates the marks that structure a conversation (Chen et al. 2024, StruQ, arXiv:2402.06363), such as
+  those of ChatML, Llama, Alpaca and this project;
+- *oversight*: imitates a verdict, an approval or a trace event;
+- *tool*: names a tool in the way programs do;
+- *hidden*: contains what people do not see: tag characters, runs of variation selectors, zero-width characters within
+  words, bidirectional overrides (Boucher & Anderson 2021, arXiv:2111.00169), HTML comments and styles;
+- any of these in an encoding: Base64, hexadecimal, percent-encoding, character references.
 
-They are evidence. Plain requests, such as anybody writes to anybody, show none of them; a text about attacks shows all.
+They are only evidence: an ordinary request between people has none of them, a text about attacks may have all.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Sign:
     """One sign in one text.
 
     Attributes:
-        kind: what sort of sign.
-        score: how telling it is, between 0 and 1; ranks signs, is no probability.
-        start: offset of its first character, in the text as given; of what was encoded, 0.
+        kind: its kind.
+        score: its strength, from 0 to 1; a rank, not a probability.
+        start: offset of its first character in the text as given; 0 for encoded text.
         end: offset after its last.
-        quote: the words.
+        quote: its words.
     """
 
     kind: Kind
@@ -60,11 +60,11 @@ class Sign:
 
 
 def signs(text: str, tools: Collection[str] = ()) -> list[Sign]:
-    """The signs in a text, in order.
+    """Find the signs in a text, in order.
 
     Args:
-        text: any.
-        tools: names of tools, of which those count that no prose has (`send_money`, `sendMoney`).
+        text: the text.
+        tools: names of tools; only those that never occur in prose count (`send_money`, `sendMoney`).
     """
     found = [*_hidden(text)]
     for how, form in forms(text):
@@ -77,7 +77,7 @@ def signs(text: str, tools: Collection[str] = ()) -> list[Sign]:
 
 
 def score(found: Collection[Sign]) -> float:
-    """How telling some signs are together: the strongest, and a tenth for each further kind."""
+    """Combine signs into a score: the strongest one's, plus a tenth for each further kind, at most 0.99."""
     if not found:
         return 0.0
     kinds = {sign.kind for sign in found}
@@ -193,7 +193,7 @@ def _hidden(text: str) -> Iterator[Sign]:
 
 
 def _comments(text: str) -> Iterator[tuple[int, int]]:
-    """Comments of HTML; one that is not closed ends soon."""
+    """Find HTML comments; an unclosed one is cut off."""
     end = 0
     for _ in range(_MOST_COMMENTS):
         start = text.find("<!--", end)

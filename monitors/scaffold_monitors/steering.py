@@ -1,4 +1,4 @@
-"""Which effects would follow a passage from outside that speaks to the machine; pure, so that it can be measured."""
+"""Finds effects that would follow a suspected prompt injection. Pure functions, so that they can be benchmarked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from scaffold_monitors.entailment.wording import skeleton, stands_in, words
 if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Leaf, Situation
 
-# A shorter value stands anywhere.
+# Shorter values occur anywhere.
 _SHORTEST = 3
-# Fewer words, a message and a passage share by chance.
+# A message and a passage can share fewer words by chance.
 _FEWEST_WORDS = 3
 _LONGEST = 2_000
 _SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
@@ -28,13 +28,13 @@ _SENTENCE = re.compile(r"(?<=[.!?>])\s+|\n{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A passage from outside that speaks to the machine.
+    """A passage from outside that seems to address the agent.
 
     Attributes:
-        source: where it came from, as provenance names it.
-        quote: the passage, as it stands there; empty when all of the source is suspect.
-        readable: the passage, and what it holds in wrappings or unseen.
-        hidden: something in it was not to be seen.
+        source: its source, as in provenance.
+        quote: the passage as written; empty if the whole source is suspect.
+        readable: the passage with its encoded or invisible content.
+        hidden: whether part of it was hidden.
     """
 
     source: str
@@ -44,12 +44,12 @@ class Suspect:
 
     @property
     def whole(self) -> bool:
-        """It is no passage but the whole source, in which there is more to suspect than was kept."""
+        """Whether the whole source is suspect, since it has more suspect passages than were kept."""
         return not self.quote
 
 
 def suspect(source: str, quote: str) -> Suspect:
-    """A passage that was flagged."""
+    """Make a suspect of a flagged passage."""
     from scaffold_monitors.signs import signs  # its patterns take a while to compile
     from scaffold_monitors.wrappings import forms
 
@@ -59,9 +59,9 @@ def suspect(source: str, quote: str) -> Suspect:
 
 
 def span(text: str, path: str, start: int, end: int) -> Evidence:
-    """A passage as evidence: the sentences around it too, so that what they ask for can be compared.
+    """Make evidence of a passage with the sentences around it, so that what they ask for can be compared.
 
-    Without a place (`end` is 0), what was found was wrapped: the text as far as it fits.
+    If `end` is 0, the passage was encoded and has no place: then the beginning of the text is quoted.
     """
     if end:
         least, most = max(0, start - _LONGEST // 2), min(len(text), start + _LONGEST)  # no further, however long it is
@@ -77,7 +77,7 @@ def span(text: str, path: str, start: int, end: int) -> Evidence:
 def steered(
     situation: Situation, reading: Reading, suspects: Sequence[Suspect]
 ) -> Mapping[tuple[str, str], tuple[str, Suspect]]:
-    """The effects that would follow a suspect: call and argument (or "" for the act itself) to why."""
+    """Find effects that would follow a suspect: by call and argument ("" for the act itself), why, and the suspect."""
     found: dict[tuple[str, str], tuple[str, Suspect]] = {}
     for call in situation.under_review:
         if not call.tool.effect:
@@ -94,7 +94,7 @@ def steered(
 
 
 def _follows(leaf: Leaf, suspected: Suspect, situation: Situation) -> bool:
-    """Whether a value was taken from a suspect passage, or from a result in which something was hidden."""
+    """Whether a value comes from a suspect passage, or from a result with hidden text."""
     if leaf.pending or leaf.role in ("flag", "time") or isinstance(leaf.value, bool):
         return False
     if support(leaf, situation) >= Support.TRUSTED:

@@ -1,8 +1,8 @@
-"""A CEL expression as a tree in which every part knows where it stands; the library gives none.
+"""Parses a CEL expression into a tree with source positions, which the library does not provide.
 
-After the grammar of the language (https://github.com/google/cel-spec/blob/master/doc/langdef.md). The library has
-parsed the expression before; what it reads and this does not, such as messages of other types, gives no tree, and then
-nothing is said of the parts.
+It follows the language's grammar (https://github.com/google/cel-spec/blob/master/doc/langdef.md). The library has
+accepted the expression before. What this parser does not support, such as messages of other types, gives no tree, and
+the parts are then not analysed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from scaffold_monitors.reading import MACROS, TOKEN
 
 Form = Literal["literal", "name", "select", "index", "call", "method", "macro", "unary", "binary", "choice"]
-# Operators of two sides, by how tightly they bind.
+# Binary operators with their precedence.
 _BINDING = {
     "||": 1, "&&": 2,
     "==": 3, "!=": 3, "<": 3, "<=": 3, ">": 3, ">=": 3, "in": 3,
@@ -29,13 +29,13 @@ class Node:
     """A part of an expression.
 
     Attributes:
-        form: what it is.
-        text: a literal or a name as written; the field, operator, function or macro; `[` or `{` of a list or record.
-        parts: what it is made of, in order: of a method or macro first what it is called on.
+        form: its kind.
+        text: a literal or name as written; the field, operator, function or macro; `[` or `{` for a list or record.
+        parts: its parts in order; for a method or macro, first what it is called on.
         start: offset of its first character.
         end: offset after its last.
-        at: offset of what `text` says.
-        binds: the variable of a macro.
+        at: offset of `text`.
+        binds: a macro's variable.
     """
 
     form: Form
@@ -48,12 +48,12 @@ class Node:
 
 
 class _Unread(ValueError):
-    """It is not in the part of the grammar that is read here."""
+    """The expression uses a part of the grammar that is not supported here."""
 
 
 @lru_cache(maxsize=1024)
 def tree(source: str) -> Node | None:
-    """An expression as a tree; None where it uses what is not read here."""
+    """Parse an expression; None if it uses something unsupported."""
     parser = _Parser(source)
     try:
         whole = parser.expression()
@@ -63,7 +63,7 @@ def tree(source: str) -> Node | None:
 
 
 class _Parser:
-    """Reads the tokens of one expression from left to right."""
+    """A recursive-descent parser of one expression's tokens."""
 
     def __init__(self, source: str) -> None:
         self._tokens = [found for found in TOKEN.finditer(source) if found.lastgroup != "space"]
@@ -75,7 +75,7 @@ class _Parser:
         return self._place == len(self._tokens)
 
     def expression(self) -> Node:
-        """A condition with two branches, or what is no such."""
+        """Parse a conditional expression, or one of higher precedence."""
         first = self._binary(1)
         if not self._sees("?"):
             return first
@@ -121,7 +121,7 @@ class _Parser:
         given, end = self._listed("(", ")")
         if name not in MACROS:
             return Node("method", name, (node, *given), node.start, end, at)
-        if len(given) < 2 or given[0].form != "name":  # noqa: PLR2004 - a variable, and what is said of it
+        if len(given) < 2 or given[0].form != "name":  # noqa: PLR2004 - a variable and an expression
             raise _Unread
         return Node("macro", name, (node, *given[1:]), node.start, end, at, binds=given[0].text)
 
@@ -158,7 +158,7 @@ class _Parser:
         return Node("call", "{", tuple(parts), at, self._take("}") + 1, at)
 
     def _listed(self, opens: str, closes: str) -> tuple[list[Node], int]:
-        """What stands between two brackets, and the offset behind them."""
+        """Parse the items between two brackets; return them and the offset after the brackets."""
         self._take(opens)
         found: list[Node] = []
         while not self._sees(closes):
@@ -190,7 +190,7 @@ class _Parser:
         return self._text == text
 
     def _take(self, text: str) -> int:
-        """Go past a token; gives where it stood."""
+        """Consume a token; return its offset."""
         if self._text != text:
             raise _Unread
         at = self._offset

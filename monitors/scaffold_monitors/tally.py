@@ -1,9 +1,8 @@
-"""How often each action was done in a run, and what its numbers come to: behind `count` and `total`.
+"""Counts each action's calls in a run and sums up its numeric arguments, for the functions `count` and `total`.
 
-An action counts from the moment it is proposed, since it may happen from then on; it stops counting when it
-is refused or known to have failed. One whose outcome is unknown keeps counting. Of two actions under review
-at the same time, the one proposed first does not count the other, so that of two that do not both fit, one
-goes through, and always the same one.
+An action counts from its proposal on, since it may happen from then on, until it is refused or known to have failed;
+with an unknown outcome it keeps counting. Of two actions under review at the same time, the one proposed first does
+not count the other. So if only one of them fits, always the same one passes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Amount = int | Decimal
 
 
 def numbers(arguments: Mapping[str, Any]) -> dict[str, Amount]:
-    """The numeric arguments; fractions as written in decimal, so that 0.1 and 0.2 make 0.3."""
+    """Return the numeric arguments; fractions as decimals, so that 0.1 and 0.2 make 0.3."""
     found: dict[str, Amount] = {}
     for name, value in arguments.items():
         if type(value) is int:
@@ -36,7 +35,7 @@ def numbers(arguments: Mapping[str, Any]) -> dict[str, Amount]:
 
 
 def mark(action: str, arguments: Mapping[str, Any]) -> bytes:
-    """Sixteen bytes that tell one call from another."""
+    """Return sixteen bytes that identify a call by action and arguments."""
     return blake2b(canonical((action, arguments)), digest_size=16).digest()
 
 
@@ -44,9 +43,9 @@ class Tally(msgspec.Struct):
     """Counts by action, sums by action and argument.
 
     Attributes:
-        calls: how often each action was done.
-        sums: how often it was with a number for an argument, and what these come to.
-        below: what those of them come to that are below zero.
+        calls: number of calls of each action.
+        sums: for each action and argument, how often it was a number, and the sum of these.
+        below: the sum of the negative ones among them.
     """
 
     calls: dict[str, int] = msgspec.field(default_factory=dict)
@@ -63,7 +62,7 @@ class Tally(msgspec.Struct):
                 self.below[action, name] = self.below.get((action, name), 0) + amount
 
     def total(self, action: str, argument: str) -> Amount | None:
-        """The sum of an argument over all calls; None when some call does not have it as a number."""
+        """Return the sum of an argument over all calls; None if some call does not have it as a number."""
         times, total = self.sums.get((action, argument), (0, 0))
         return total if times == self.calls.get(action, 0) else None
 
@@ -79,14 +78,14 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct):
-    """What was done in a run so far: a fold over its trace.
+    """What was performed in a run so far: a fold over its trace.
 
-    Each event takes the same time however long the run is. Memory grows by a mark of sixteen bytes for each
-    action performed; all else is by action and by argument.
+    Each event takes constant time. Memory grows by a mark of sixteen bytes for each performed action; everything else
+    is per action and argument.
 
     Attributes:
-        settled: what is known to have been performed.
-        pending: what may be, by key.
+        settled: tally of what is known to have been performed.
+        pending: actions that may be or have been performed, by key.
         performed: marks of the calls performed.
     """
 
@@ -95,7 +94,7 @@ class History(msgspec.Struct):
     performed: set[bytes] = msgspec.field(default_factory=set)
 
     def follow(self, event: events.Event, content: Mapping[str, Any]) -> None:
-        """Take in one more event."""
+        """Process one more event."""
         if isinstance(event, events.ActionProposed):
             arguments = content.get("call", {}).get("arguments", {})
             self.pending[event.key] = Pending(
@@ -110,7 +109,7 @@ class History(msgspec.Struct):
             self.pending.pop(event.key, None)
 
     def beside(self, key: str) -> list[Pending]:
-        """What may happen besides the plan or action of that key, and has precedence over it."""
+        """Return the pending actions that take precedence over the plan or action with this key."""
         own = self.pending.get(key)
         if own is not None and len(self.pending) == 1:
             return []

@@ -1,11 +1,11 @@
-"""The monitor `trace`: a model reads reasoning for signs that the one who reasons is not doing what was asked.
+"""The monitor `trace`: a model judges reasoning for signs of hidden intent, goal drift, deception and the like.
 
-Hidden intent, goal drift, evasion of oversight, deception, sandbagging, reward hacking: each finding has to quote the
-words it rests on, and the quote is looked for in the trace. A quote that does not stand there is no evidence, and a
-judge that offers nothing else has judged nothing. The score is the judge's own; nobody has calibrated it.
+It looks for hidden intent, goal drift, evasion of oversight, deception, sandbagging and reward hacking. Each finding
+must quote the words it rests on, and the quote is searched for in the trace. One that is not found is no evidence, and
+a judgement with no other evidence is void. The score is the judge's own and is not calibrated.
 
-Reasoning that cannot be read is not clean. A step without any has only its answer judged, and the verdict says so;
-what is encoded is decoded for the judge and flagged; a text too long to be read whole was not checked.
+Unreadable reasoning does not count as clean. If a step has none, only its answer is judged, and the verdict says so.
+Encoded text is decoded for the judge and flagged; a text too long to be read whole counts as not checked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ASKED = (
 )
 _KEPT = 40  # findings in one verdict
 _MOST_INPUT = 4_000
-_Whole = tuple[str, str, str]  # what it is called, its path, the text
+_Whole = tuple[str, str, str]  # label, path, text
 
 
 class Finding(Strict):
@@ -65,23 +65,23 @@ class Finding(Strict):
 
 
 class Suspicion(Strict):
-    """What a judge says of a stretch of reasoning; the evidence comes first, so that the score follows from it."""
+    """A judge's answer about a stretch of reasoning; evidence comes first, so that the score is generated from it."""
 
     findings: tuple[Finding, ...] = Field(max_length=20)
     score: int = Field(ge=0, le=10)
 
 
 class Trace:
-    """Asks a judge what a step's reasoning, or all reasoning behind a plan, shows of its writer's intent.
+    """Asks a judge what a step's reasoning, or all reasoning behind a plan, reveals of its writer's intent.
 
     Args:
-        to: role of the backend that judges; better another model than the planner's own.
+        to: role of the judging backend; preferably another model than the planner's.
         max_tokens: most tokens of one judgement, reasoning included.
-        at: `step` reads each step as it comes; `plan` reads all that was thought since the last plan, before a plan is
-            carried out: fewer questions, and drift over several steps can be seen.
+        at: `step` reads each step as it comes; `plan` reads, before a plan is carried out, all thoughts since the last
+            plan, which takes fewer questions and shows drift over several steps.
         flag_at: score from which a finding is flagged.
-        act_at: score from which it is more than that.
-        then: what that is; for a step, whatever is stricter than `flag` keeps the thought from the planner.
+        act_at: score from which `then` applies.
+        then: the decision on such a finding; for a step, anything stricter than `flag` withholds the thought.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Trace:
         return _believed(suspicion, stretch, decoded, hidden, self._act_at)
 
     def _together(self, said: list[_Said], unread: str) -> Verdict:
-        """The worst of all stretches; where one was not judged, only what is as strict as a failure stands for all."""
+        """Combine the stretches: the worst decides; if one was not judged, only a finding as strict as that does."""
         score = max((each.score for each in said), default=0.0)
         lines = [line for each in said for line in each.lines]
         hidden = [each.why for one in said for each in one.hidden]
@@ -195,7 +195,7 @@ class Trace:
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """What came of one stretch."""
+    """The result for one stretch."""
 
     score: float = 0.0
     lines: tuple[str, ...] = ()
@@ -211,7 +211,7 @@ def _believed(
     hidden: list[Obscured],
     act_at: float,
 ) -> _Said:
-    """Hold a judge to its quotes."""
+    """Accept a judge's findings only as far as their quotes are found."""
     lines: list[str] = []
     spans: list[Evidence] = []
     invented = 0
@@ -220,7 +220,7 @@ def _believed(
             (at for _, path, offset, part in stretch if (at := evidence(finding.quote, part, path, offset))), None
         )
         if span is None and any(finding.quote.strip() and finding.quote.strip() in text for text in decoded):
-            span = Evidence(quote=finding.quote.strip(), event=None, path="")  # stands in what was decoded
+            span = Evidence(quote=finding.quote.strip(), event=None, path="")  # in the decoded text
         if span is None:
             invented += 1
             lines.append(f"no evidence of {finding.kind}: {finding.quote[:200]!r} does not stand there")
@@ -257,7 +257,7 @@ def _of_steps(recalled: Recalled) -> Iterator[_Whole]:
 
 
 def _unread(wholes: list[_Whole]) -> str:
-    """What cannot be read, in words."""
+    """Describe in words what cannot be read."""
     reasoning = [text for _, path, text in wholes if path.endswith("/reasoning")]
     dark = sum(not text.strip() for text in reasoning)
     if not dark:
@@ -267,7 +267,7 @@ def _unread(wholes: list[_Whole]) -> str:
 
 
 def _where(recalled: Recalled, span: Evidence) -> Evidence:
-    """A span of a recalled step, as one of the event that holds it."""
+    """Map a span of a recalled step to the step's event."""
     seq, _, part = span.path.partition("/")
     if not part:
         return span
@@ -276,7 +276,7 @@ def _where(recalled: Recalled, span: Evidence) -> Evidence:
 
 
 def _stretches(wholes: list[_Whole]) -> Iterator[list[tuple[str, str, int, str]]]:
-    """Texts put together as long as they fit into one window; what is longer than that in windows of its own."""
+    """Group texts that fit into one window; split longer ones into windows of their own."""
     together: list[tuple[str, str, int, str]] = []
     size = 0
     for name, path, text in wholes:

@@ -1,7 +1,7 @@
-"""Finds in a rule what could never be checked: operators, functions and comparisons of types that do not fit.
+"""Type-checks a rule before the run: finds operators, functions and comparisons whose types can never fit.
 
-What can be told before the run is told then, with the place in the rule. The rest is found when a rule is checked: it
-blocks then, and `failing` says which part of it could not be worked out.
+What the types cannot show before the run is found when the rule is checked: it then blocks, and `failing` says which
+part could not be evaluated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LIST = frozenset({"list"})
 _MAP = frozenset({"map"})
 _TYPES = ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
-# What the rules' own functions take and give.
+# Parameters and results of our own functions.
 _OWN: Mapping[str, tuple[tuple[Sort, ...], Sort]] = {
     "count": ((STRING,), INT),
     "before": ((STRING,), INT),
@@ -41,22 +41,22 @@ _ORDERING = ("<", "<=", ">", ">=")
 
 
 def check(source: str, inputs: Mapping[str, Any], specs: Sequence[ActionSpec]) -> None:
-    """Refuse a rule that no call could keep or break, since it cannot be worked out.
+    """Refuse a rule that can never be evaluated.
 
     Args:
         source: the rule, with ready rules expanded.
-        inputs: of the task.
+        inputs: the task's inputs.
         specs: the actions that it may be about.
 
     Raises:
-        Fault: types do not fit; points to where.
+        Fault: types do not fit; points to the place.
     """
     whole = tree(source)
     if whole is None:
         return
     try:
         found = _Sorter(source).sort(whole, _variables(inputs, specs))
-    except RecursionError:  # a chain of a thousand operators
+    except RecursionError:  # such as a chain of a thousand operators
         return
     if "bool" not in found.types:
         message = f"it gives {found}, which is neither true nor false: compare it with something"
@@ -89,13 +89,13 @@ def _arguments(specs: Sequence[ActionSpec]) -> Sort:
 
 
 class _Sorter:
-    """Works out the sort of each part of one expression."""
+    """Infers the sort of each part of one expression."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     def sort(self, node: Node, known: Mapping[str, Sort]) -> Sort:
-        """The sort of a part, where some names mean something."""
+        """Infer the sort of a part, given the sorts of some variables."""
         match node.form:
             case "literal":
                 return _literal(node.text)
@@ -237,18 +237,18 @@ def _undefined(operator: str, given: Sequence[Sort]) -> str:
 
 
 def failing(whole: Node, values: Callable[[Node, Mapping[str, Any]], Any]) -> tuple[Node, str]:
-    """The smallest part of an expression that cannot be worked out, and what is wrong with it, if more can be said.
+    """Find the smallest part of an expression that cannot be evaluated, and what is wrong with it, if known.
 
     Args:
         whole: the expression.
-        values: gives the value of a part, where some variables of macros are bound; raises where it has none.
+        values: evaluates a part, with macros' variables bound; raises if that fails.
     """
     return _failing(whole, {}, values)
 
 
 def _failing(node: Node, bound: Mapping[str, Any], values: Callable[..., Any]) -> tuple[Node, str]:
     given: list[Any] = []
-    # has() asks whether a field is there, of something that must be.
+    # has() tests a field, but the record it is in must exist.
     parts = node.parts[0].parts if (node.form, node.text) == ("call", "has") else node.parts
     for number, part in enumerate(parts):
         if node.form == "macro" and number:
@@ -270,7 +270,7 @@ def _failing(node: Node, bound: Mapping[str, Any], values: Callable[..., Any]) -
 
 
 def _failing_item(node: Node, over: Any, bound: Mapping[str, Any], values: Callable[..., Any]) -> tuple[Node, str]:
-    """Of a macro whose list is known: what fails in what it says of some item."""
+    """Find what fails in a macro's body for some item of its list."""
     for item in over if isinstance(over, (list, tuple, dict)) else ():
         here = {**bound, node.binds: item}
         try:
@@ -283,5 +283,5 @@ def _failing_item(node: Node, over: Any, bound: Mapping[str, Any], values: Calla
 
 
 def evaluated(source: str, node: Node, context: Any) -> Any:
-    """The value of a part of an expression."""
+    """Evaluate a part of an expression."""
     return compile_cel(source[node.start : node.end]).execute(context)

@@ -1,12 +1,11 @@
-"""The monitor `watch`: phrases and patterns that end a sample while it is still being written.
+"""The monitor `watch`: cuts off a sample while it is being generated, as soon as it contains a phrase or pattern.
 
-Reasoning arrives in pieces that split words anywhere; what is looked for is found across pieces, however the letters
-are written: case, white space, marks, look-alike letters and unseen characters make no difference to a phrase. Each
-sample is read by itself, and of each its reasoning and its answer apart, so pieces of other samples between two of
-its own change nothing, nor does reasoning that comes after the answer has begun.
+Text arrives in pieces that may split words anywhere; matches are found across pieces. For phrases, case, white space,
+marks, look-alike letters and invisible characters make no difference. Each sample's reasoning and answer are read
+separately, so it does not matter how pieces of several samples, or of reasoning and answer, alternate.
 
-A phrase is evidence that a model wrote it, and of nothing else: a model may quote what it is told not to do. What may
-be said in other words needs a judge.
+A phrase proves only that the model wrote it; it may be quoting what it must not do. Anything that can be paraphrased
+needs a judge.
 """
 
 from __future__ import annotations
@@ -30,25 +29,25 @@ _MOST_PHRASES = 200
 _SHORTEST = 3
 _LONGEST_QUOTE = 400
 _MOST_AT_ONCE = 4_000  # characters: a backend that answers in one piece is read in several
-_STRIDE = 32  # characters between two looks for passages that repeat
+_STRIDE = 32  # characters between two checks for repeating passages
 
 _Found = tuple[str, int, int]
 """What was found, and from where to where in what was looked at."""
 
 
 class Watch:
-    """Cuts a sample as soon as a phrase or a pattern stands in it.
+    """Cuts a sample as soon as it contains a phrase or pattern.
 
     Args:
-        phrases: words that may not be written, in a row.
-        patterns: regular expressions, searched for in what was written last, in lower case; each matches at most
-            `reach` characters. One that a text could keep busy without end is refused.
-        decision: what to say when one is found; `flag` only records it, anything stricter ends the sample.
+        phrases: runs of words that must not be written.
+        patterns: regular expressions, searched for in the latest text, in lower case; each matches at most `reach`
+            characters. One that could backtrack without end is refused.
+        decision: the decision on a match; `flag` only records it, anything stricter ends the sample.
         where: `reasoning`, `text` (the answer), or `both`.
-        repeats: how often a passage may be written in a row before the sample is cut as going round in circles, from 2;
-            0 for any number.
-        reach: how far back a pattern is searched for, in characters.
-        steps: the kinds of step that are read; all when empty.
+        repeats: how often in a row a passage may be written before the sample is cut as going in circles, from 2; 0
+            means any number.
+        reach: how far back patterns are searched for, in characters.
+        steps: the kinds of step to read; empty means all.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Watch:
             raise TaskError(f"is {decision!r}, which is no objection", path=("watch", "decision"))
         if where not in {*_PARTS, "both"}:
             raise TaskError(f"is {where!r}: `reasoning`, `text` or `both`", path=("watch", "where"))
-        if not 0 < reach <= 2_000:  # noqa: PLR2004 - what keeps a piece under fifty microseconds
+        if not 0 < reach <= 2_000:  # noqa: PLR2004 - keeps a piece under fifty microseconds
             raise TaskError(f"is {reach}: from 1 to 2,000 characters", path=("watch", "reach"))
         if repeats < 0 or repeats == 1:
             raise TaskError(f"is {repeats}: 0 for any number, or from 2", path=("watch", "repeats"))
@@ -96,20 +95,20 @@ class Watch:
         )
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Nothing but streams is read."""
+        """Abstain, since only streams are read."""
         return Verdict(decision="allow", status="abstain", rationale="it reads streams only")
 
     def open(self, step: Subject, view: TraceView, context: ReviewContext) -> Session:
-        """Begin with a step; of one of a kind that is not read, nothing is looked for."""
+        """Begin a session for a step; it looks for nothing if steps of this kind are not read."""
         read = not self._steps or step.step is None or step.step.kind in self._steps
         return Session(self._sought, parts=self._sought.parts if read else ())
 
 
 @dataclass(frozen=True, slots=True)
 class _Sought:
-    """What is looked for."""
+    """The phrases and patterns to look for."""
 
-    phrases: tuple[tuple[str, str], ...]  # as it was said, as it is compared
+    phrases: tuple[tuple[str, str], ...]  # as configured, folded
     patterns: tuple[re.Pattern[str], ...]
     decision: Decision
     parts: tuple[Part, ...]
@@ -118,13 +117,13 @@ class _Sought:
 
     @property
     def tail(self) -> int:
-        """How much of what was written has to be looked at again with the next piece."""
+        """How many characters must be searched again with the next piece."""
         longest = max((len(phrase) for _, phrase in self.phrases), default=1)
         return max(longest - 1, self.reach if self.patterns else 0)
 
 
 def _listed(said: Sequence[str], name: str) -> None:
-    """Refuse what is no list of texts: YAML takes 2031 for a number."""
+    """Refuse anything but a list of texts; YAML reads 2031 as a number."""
     if isinstance(said, str):
         raise TaskError(f"is a list: [{said}]", path=("watch", name))
     if not isinstance(said, Sequence):
@@ -165,7 +164,7 @@ def _pattern(said: str, place: int) -> re.Pattern[str]:
     path = ("watch", "patterns", place)
     try:
         why = endless(said)
-        # What is searched is in lower case; ignoring case all the same makes a search several times slower.
+        # The text is lower-case already; ignoring case would make a search several times slower.
         plain = re.sub(r"\\.", "", said)
         compiled = re.compile(said, 0 if plain == plain.lower() else re.IGNORECASE)
     except (re.error, OverflowError, RecursionError) as error:
@@ -180,7 +179,7 @@ def _pattern(said: str, place: int) -> re.Pattern[str]:
 
 
 class _Written:
-    """One part of one sample, as far as it is written."""
+    """One part of one sample, as far as it has been written."""
 
     __slots__ = ("found", "looked", "size", "written")
 
@@ -197,12 +196,12 @@ class Session:
         self._sought = sought
         self._reads = parts
         self._tail = sought.tail
-        # What a pattern may cost grows faster than what it is searched for in.
+        # A pattern's cost can grow faster than the text that is searched.
         self._most = sought.reach if sought.patterns else _MOST_AT_ONCE
         self._parts: dict[tuple[int, Part], _Written] = {}
 
     def feed(self, delta: Delta) -> Verdict | None:
-        """Read a piece; says what it completes."""
+        """Read a piece; return a verdict if it completes a match."""
         for part in self._reads:
             piece = delta.reasoning if part == "reasoning" else delta.text
             for start in range(0, len(piece), self._most):
@@ -212,7 +211,7 @@ class Session:
         return None
 
     def close(self, sample: int) -> None:
-        """Nothing is left to say of a whole sample; it is forgotten."""
+        """Forget a finished sample."""
         for part in self._reads:
             self._parts.pop((sample, part), None)
 

@@ -1,7 +1,7 @@
-"""What a text holds once its wrappings are taken off: percent-encoding, character references, Base64, hexadecimal.
+"""Decodes what is hidden in a text by percent-encoding, character references, Base64 or hexadecimal.
 
-Whoever wants to carry something out unseen wraps it. Each text is unwrapped twice at most, and what stands in one kind
-of wrapping is one text, so that the cost stays in proportion to its length.
+Exfiltrated data is often encoded. Each text is decoded at most twice, and all pieces in one encoding are joined into
+one text, so the cost stays proportional to the length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 
 from scaffold_monitors.entailment.wording import visible
 
-# A run of letters that is as long as this may be something encoded.
+# A run of letters at least this long may be encoded.
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _SHORTEST = 12
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){8,}")
@@ -23,7 +23,7 @@ _DEEPEST = 2
 
 
 def forms(text: str) -> Iterator[tuple[str, str]]:
-    """A text, and what it holds in wrappings: how each was wrapped ("" for the text itself), and the text."""
+    """Yield a text and its decoded contents, each after the name of its encoding ("" for the text itself)."""
     ahead = [("", visible(text), 0)]
     seen: set[str] = set()
     while ahead:
@@ -45,11 +45,11 @@ def _unwrapped(text: str) -> Iterator[tuple[str, str]]:
     for run in _RUN.findall(text):
         if _HEX.fullmatch(run):
             held["in hexadecimal"] |= dict.fromkeys(_readable(bytes.fromhex(run)))
-        for part in dict.fromkeys((run, *run.split("/"))):  # a slash may also part an address
+        for part in dict.fromkeys((run, *run.split("/"))):  # a slash may also separate parts of an address
             held["in Base64"] |= dict.fromkeys(_base64(part))
     for how, texts in held.items():
         if texts:
-            yield how, "\n".join(texts)  # one text of all: many small ones would take far longer to read
+            yield how, "\n".join(texts)  # joined, since many small texts would take far longer to read
 
 
 def _base64(run: str) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _base64(run: str) -> Iterator[str]:
 
 
 def _readable(content: bytes) -> Iterator[str]:
-    """Text, when it is some: bytes by chance are none."""
+    """Yield the content as text, if it is text rather than random bytes."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

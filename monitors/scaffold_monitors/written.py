@@ -1,6 +1,6 @@
-"""Rules as people write them, with a goal or in a monitor's settings, made ready to be checked.
+"""Compiles rules as users write them, with a goal or in a monitor's settings.
 
-Apart from `rules`, so that a task without any does not wait for what reads CEL.
+Separate from `rules`, so that a task without rules does not load the CEL library.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ExtraRule(BaseModel):
     Attributes:
         rule: the expression.
         statement: what the planner is told when it is broken.
-        only: names of the actions it is about; written `for`. None means all.
+        only: names of the actions it is about, `for` in the settings; None means all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,10 +54,10 @@ def _extra(said: Any, place: tuple[str | int, ...]) -> ExtraRule:
 
 
 def of_settings(rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], list[dict[str, Any]]]:
-    """Read the rules of the monitor's settings; gives them ready, and as they are written down.
+    """Read the rules in the monitor's settings; return them compiled, and as recorded in the trace.
 
     Raises:
-        TaskError: a rule is not what it should be, or cannot be checked.
+        TaskError: a rule is invalid, or cannot be checked.
     """
     if isinstance(rules, str | bytes | Mapping):
         raise TaskError("is a list, such as [{rule: ..., statement: ...}]", path=_PLACE)
@@ -70,7 +70,7 @@ def of_settings(rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], l
 
 
 def of_goals(task: Task) -> Iterator[Rule]:
-    """Read the rules that stand with a task's goals.
+    """Read the rules of a task's goals.
 
     Raises:
         TaskError: a rule cannot be checked.
@@ -81,10 +81,10 @@ def of_goals(task: Task) -> Iterator[Rule]:
 
 
 def check(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) -> None:
-    """Refuse a rule that names what does not exist, or could take too long.
+    """Refuse a rule that names something that does not exist, or whose types cannot fit.
 
     Raises:
-        TaskError: it does.
+        TaskError: it does so.
     """
     try:
         check_mentions(rule, task, actions)

@@ -244,7 +244,7 @@ def explained(reading: Reading, call: Call, situation: Situation | None = None) 
     Args:
         reading: the parsed request.
         call: an effect.
-        situation: its surroundings, if the arguments of lookups are to count as values of calls made from their results.
+        situation: its surroundings; with it, a lookup's arguments count as values of calls made from its result.
     """
     by_tool = reading.fits.get(call.tool.name, {})
     if len(by_tool) == reading.asking:
