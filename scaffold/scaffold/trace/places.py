@@ -26,7 +26,7 @@ def place_of(said: str) -> Path | str:
 
 
 def runs_folder() -> Path | str:
-    """Return where runs are stored: `$SCAFFOLD_RUNS`, a folder or a database, else `.scaffold/runs`."""
+    """Return where runs are stored, a folder or a database: `$SCAFFOLD_RUNS`, else `./.scaffold/runs`."""
     return place_of(os.environ.get("SCAFFOLD_RUNS") or ".scaffold/runs")
 
 

@@ -1,4 +1,4 @@
-"""The Postgres journal: the same events and content as the files hold, in two tables, for runs of many machines."""
+"""The Postgres journal: the same events and content as in files, in two tables, for runs on many machines."""
 
 from scaffold.trace.postgres.journal import PostgresJournal
 

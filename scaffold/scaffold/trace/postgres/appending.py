@@ -1,4 +1,4 @@
-"""The one statement that stores what runs have recorded: under their claims, wholly or not at all."""
+"""Builds the one SQL statement that stores records of runs under their claims, all or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scaffold.interfaces import Record
 _KIND = b'{"kind":"'
 _FEW = 4  # records
 
-# The lock of `held` is what fences: a claim changes `epoch`, waits for it, and who comes later reads the new epoch.
+# The lock in `held` does the fencing: a claim changes `epoch`, so it waits for the lock; later appends see the change.
 _HELD_ONE = """
 WITH held AS MATERIALIZED (
     SELECT run, CASE WHEN %b THEN '' ELSE set_config('synchronous_commit', 'off', true) END
@@ -26,7 +26,7 @@ _SPINE_ONE = """, spine AS (
     SELECT held.run, e.seq, e.kind, e.line::json
     FROM held, unnest(%b::bigint[], %b::text[], %b::text[]) AS e (seq, kind, line))
 """
-# The same for a few records, each value for itself, which takes a client a tenth of what arrays take.
+# The same for a few records, with single values: these cost the client a tenth of what arrays cost.
 _HELD_DURABLE = """
 WITH held AS MATERIALIZED (SELECT run FROM scaffold.runs WHERE run = %b AND epoch = %b FOR KEY SHARE)
 """
@@ -61,7 +61,7 @@ _WHOSE = "SELECT * FROM held"
 
 
 class Part(NamedTuple):
-    """Records of one run, under one claim; without any, it is only seen that what was stored before is durable."""
+    """Records of one run under one claim; without any, only makes what was stored before durable."""
 
     run: str
     epoch: int
@@ -69,7 +69,7 @@ class Part(NamedTuple):
 
 
 def appending(parts: Sequence[Part], *, durable: bool) -> tuple[bytes, list[Any]]:
-    """The statement that stores records, with only the parts that these need, and its values."""
+    """Return the statement that stores records, with only the clauses they need, and its values."""
     if len(parts) == 1 and 0 < len(parts[0].records) <= _FEW:
         return _appending_few(parts[0], durable=durable)
     rows = [(part.run, record) for part in parts for record in part.records]
@@ -93,14 +93,14 @@ def appending(parts: Sequence[Part], *, durable: bool) -> tuple[bytes, list[Any]
 
 @cache
 def _few(events: int, contents: int, *, durable: bool) -> bytes:
-    """The statement that stores a few records of one run."""
+    """Return the statement that stores a few records of one run."""
     kept = _KEPT_FEW.format(", ".join(["(%b::bigint, %b::json)"] * contents)) if contents else ""
     spine = _SPINE_FEW.format(", ".join(["(%b::bigint, %b::text, %b::json)"] * events))
     return ((_HELD_DURABLE if durable else _HELD_ONE) + kept + spine).encode()
 
 
 def _appending_few(part: Part, *, durable: bool) -> tuple[bytes, list[Any]]:
-    """The same for a few of one run; where they are to be durable, nothing is set."""
+    """Return the same for a few records of one run; if they are to be durable, no setting is changed."""
     contents = [record for record in part.records if record.content]
     values: list[Any] = [] if durable else [durable]
     values += [part.run, part.epoch]
@@ -112,6 +112,6 @@ def _appending_few(part: Part, *, durable: bool) -> tuple[bytes, list[Any]]:
 
 
 def kind_of(line: bytes) -> str:
-    """The kind of a spine line, which stands first in it."""
+    """Return the kind of a spine line, which is its first field."""
     end = line.find(b'"', len(_KIND)) if line.startswith(_KIND) else -1
     return line[len(_KIND) : end].decode() if end > 0 else ""

@@ -1,7 +1,7 @@
-"""Runs in PostgreSQL as the command looks at them: by copies of their lines, in folders as the file journal has them.
+"""Read access to runs in PostgreSQL: copies their lines into folders laid out like the file journal's.
 
-So whatever reads, checks or exports a run's folder does the same for runs of a database. The copies lie in a private
-temporary folder that goes with the process; those that were looked at last are kept.
+So everything that reads, checks or exports a run's folder also works for runs in a database. The copies are in a
+private temporary folder that is deleted with the process; the most recently used ones are kept.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Archive:
         self._size = 0
 
     def runs(self) -> list[str]:
-        """Ids of all runs, oldest first."""
+        """Return the ids of all runs, oldest first."""
         return [run for (run,) in self._rows("SELECT run FROM scaffold.runs ORDER BY run")]
 
     def find(self, name: str) -> str:
-        """Give the run meant by an id, a unique beginning or ending of one, or `last`.
+        """Resolve a run: by its id, a unique beginning or ending of one, or `last`.
 
         Raises:
-            UnknownRun: none, or more than one, is meant.
+            UnknownRun: no run matches, or more than one does.
         """
         if name == "last":
             newest = self._rows("SELECT run FROM scaffold.runs ORDER BY begun DESC LIMIT 1")
@@ -88,7 +88,7 @@ class Archive:
         raise UnknownRun(f"no run {name!r} in {self.name}{nearest(name, known) if known else '; there are none'}")
 
     def inbox(self, run: str) -> Sequence[Answer]:
-        """What people have said to a run; what is no answer is passed over."""
+        """Return what people have said to a run; skip what is not an answer."""
         found = []
         for (said,) in self._rows("SELECT answer::text FROM scaffold.inbox WHERE run = %s ORDER BY id, person", (run,)):
             with contextlib.suppress(msgspec.MsgspecError):
@@ -96,22 +96,22 @@ class Archive:
         return found
 
     def elsewhere(self, since: float) -> list[Elsewhere]:
-        """The actions of all runs proposed or begun from a time on, and not refused or known to have failed."""
+        """Return the actions of all runs begun (or proposed) since a time, unless refused or known to have failed."""
         return [
             Elsewhere(run, key, at, action, _arguments(run, said))
             for run, key, at, action, said in self._rows(_ELSEWHERE, (since,))
         ]
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
-        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        """Record a person's word on an action of a run whose trace is gone; return whether it held anything."""
         return bool(self._rows(_HELD_BY if happened else _LET_GO, (run, key)))
 
     def over(self, runs: Sequence[str]) -> dict[str, str]:
-        """Of these runs, those that have ended or are paused, with their status."""
+        """Return those of the runs that have ended or are paused, with their status."""
         return dict(self._rows(_OVER, (list(runs),)))
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
-        """A folder with a copy of a run as it is now; `brief`: its first and last event alone."""
+        """Return a folder with a current copy of a run; with `brief`, of its first and last event only."""
         with self._copying:
             folder = self._root() / ("brief" if brief else "runs") / run
             folder.mkdir(parents=True, exist_ok=True)
@@ -131,13 +131,13 @@ class Archive:
             return folder
 
     def _drop(self, folder: Path) -> _Copy | None:
-        """Take a copy for none; gives what it was."""
+        """Forget a copy; return what was known of it."""
         copy = self._copied.pop(folder, None)
         self._size -= 0 if copy is None else copy.size
         return copy
 
     def _make_room(self) -> None:
-        """Remove the copies that were looked at longest ago: who works, or serves, for months meets many runs."""
+        """Remove the least recently used copies: a worker or server that runs for months meets many runs."""
         while self._size > _MOST_BYTES and len(self._copied) > 1:
             folder = next(iter(self._copied))
             self._drop(folder)
@@ -145,7 +145,7 @@ class Archive:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _copy(self, run: str, folder: Path) -> None:
-        """Copy what the database holds at one moment, some lines at a time."""
+        """Copy a snapshot of the run from the database, some lines at a time."""
         with self.transaction(snapshot=True) as connection:
             for name, statement in _FILES.items():
                 with connection.cursor(name="copied") as lines:
@@ -154,23 +154,23 @@ class Archive:
                     _write(folder / name, (line for (line,) in lines))
 
     def forget(self, run: str) -> None:
-        """Copy a run anew when it is looked at again."""
+        """Discard a run's copies, so that the next look copies it again."""
         with self._copying:
             for brief in ("brief", "runs"):
                 self._drop(self._root() / brief / run)
 
     def heads(self, run: str) -> str:
-        """The signed heads of a run, one after another."""
+        """Return the signed heads of a run, one after another."""
         heads = self._rows("SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number", (run,))
         return "".join(f"{note}\n" for (note,) in heads)
 
     def keep_head(self, run: str, note: str) -> None:
-        """Keep a signed head of a run that may be kept elsewhere."""
+        """Store a signed head; the run itself may be stored elsewhere."""
         with self.transaction() as connection:
             connection.execute(b"INSERT INTO scaffold.heads (run, note) VALUES (%s, %s)", (run, note))
 
     def _mark(self, folder: Path, *, living: bool) -> None:
-        """Hold the lock of a run that somebody writes, as whoever writes a run's files does."""
+        """Hold the lock on the copy of a run that is being written, as the writer of a run's files does."""
         held = self._locks.pop(str(folder), None)
         if held is not None:
             os.close(held)
@@ -186,14 +186,14 @@ class Archive:
 
     @contextlib.contextmanager
     def transaction(self, *, snapshot: bool = False) -> Iterator[Connection[tuple[Any, ...]]]:
-        """A connection in a transaction; with `snapshot`, one that changes nothing and sees one moment throughout.
+        """Open a transaction; with `snapshot`, a read-only one that sees the database at one moment.
 
         Raises:
-            JournalFailed: the database cannot be reached, or does not let this role do that.
+            JournalFailed: the database cannot be reached, or denies this to the role.
         """
         import psycopg
 
-        self._rows("SELECT 1")  # a connection that was lost meanwhile is made anew
+        self._rows("SELECT 1")  # reconnects if the connection was lost
         with self._lock:
             connection = self._connected()
             try:
@@ -242,7 +242,7 @@ class Archive:
 
 
 class _Copy(NamedTuple):
-    """What is copied: how the run stood then, and how much room it takes."""
+    """What was copied: the run's state then, and the copy's size."""
 
     mark: list[Any]
     size: int
@@ -253,7 +253,7 @@ def _room_of(path: Path) -> int:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a file anew; who reads the old one in another thread goes on reading it."""
+    """Write a file anew; another thread that reads the old one can go on."""
     new = path.with_name(f".{path.name}")
     with new.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
@@ -262,7 +262,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _close(connection: Connection[Any], process: int) -> None:
-    if process == os.getpid():  # a child that was forked leaves its parent's alone
+    if process == os.getpid():  # a forked child must not close its parent's
         connection.close()
 
 
@@ -273,8 +273,8 @@ def _remove(folder: Path, locks: dict[str, int], lock: int, process: int) -> Non
             os.close(descriptor)
 
 
-# Each file of a run, and its lines. A head stands with the blank line that parts it from the next. The spine comes
-# last: whoever reads finds the content of its events.
+# Each file of a run, and its lines. A head comes with the blank line that separates it from the next. The spine is
+# last, so that readers find the content of its events.
 _FILES = {
     CONTENT: "SELECT line::text FROM scaffold.content WHERE run = %s ORDER BY seq",
     HEADS: "SELECT note FROM scaffold.heads WHERE run = %s ORDER BY number",
@@ -289,10 +289,10 @@ WHERE last.kind IN ('run.ended', 'run.paused')
 
 
 def _arguments(run: str, said: str | None) -> dict[str, Any] | None:
-    """The arguments of a call, from its content; None where that is withheld.
+    """Return a call's arguments from its content; None if it is withheld.
 
     Raises:
-        BadInput: the content is encrypted, and there is no key, or another.
+        BadInput: the content is encrypted, and there is no key that opens it.
     """
     if said is None:
         return None
@@ -312,7 +312,7 @@ _FIRST_AND_LAST = """
 SELECT line::text FROM scaffold.events
 WHERE run = %s AND seq IN (1, (SELECT max(seq) FROM scaffold.events WHERE run = %s)) ORDER BY seq
 """
-# Content is given as it is: PostgreSQL's functions for JSON make texts of its strings, and those hold less than JSON.
+# Content is returned unparsed: PostgreSQL's JSON functions turn strings into its text type, which cannot hold all.
 _HELD_BY = "SELECT 1 FROM scaffold.identities WHERE run = %s AND key = %s"
 _LET_GO = "DELETE FROM scaffold.identities WHERE run = %s AND key = %s RETURNING 1"
 _ELSEWHERE = """

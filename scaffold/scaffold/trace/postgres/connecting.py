@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that whoever is cancelled need not wait for long."""
+"""A PostgreSQL connection whose cancelled statements do not block for long."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _CANCEL_S = 1.0
 
 
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
-    """Leaves a server alone that does not even hear that a statement is to be stopped.
+    """Gives up on a server that does not even react to a request to cancel a statement.
 
-    psycopg asks the server to stop what a cancelled task has asked, for five seconds, and then waits for five more.
+    When a task is cancelled, psycopg asks the server to cancel its statement for five seconds, then waits for five
+    more.
     """
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own signature
-        """Stop the statement under way; where the server does not answer, close the connection and be cancelled."""
+        """Cancel the current statement; if the server does not react, close the connection and be cancelled."""
         try:
             await super().cancel_safe(timeout=min(timeout, _CANCEL_S))
         except psycopg.errors.CancellationTimeout:

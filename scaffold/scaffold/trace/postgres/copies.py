@@ -1,6 +1,7 @@
-"""Where copies of runs lie: a private temporary folder that goes with its process.
+"""Storage for copies of runs: a private temporary folder, deleted with its process.
 
-Each is locked by who made it. One without a lock was left by a process that was killed, and goes with the next's.
+Each folder is locked by its creator. One without a lock was left by a process that was killed, and the next process
+deletes it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ _PREFIX = "scaffold-copies-"
 
 
 def private_folder() -> tuple[Path, int]:
-    """Make one, and remove those of processes that were killed; gives it, and the descriptor that holds its lock."""
+    """Create one and delete those of killed processes; return it with the descriptor that holds its lock."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or another process removes it
+        with contextlib.suppress(OSError):  # another user's, or being removed by another process
             _remove_if_left(left)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if folder.exists():  # else another found it before it was locked
+            if folder.exists():  # else another process removed it before it was locked
                 return folder, lock
             os.close(lock)
 

@@ -1,7 +1,7 @@
-"""What a journal asks of a database, and PostgreSQL's answer to it: every statement, and nothing that decides.
+"""The database operations of the journal, and their PostgreSQL implementation: all SQL, and no decisions.
 
-Each method is one statement, so each happens wholly or not at all. One that is broken off raises `Gone`: whether it was
-done, nobody can tell. The time of leases is the database's own; the clocks of those who ask do not matter.
+Each method is one statement, so it happens completely or not at all. If it is interrupted, it raises `Gone`: whether it
+took effect is unknown. Leases run on the database's clock; the clients' clocks do not matter.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 _CONNECT_S = 10
-_ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # connections: from how many on some are kept, and how many are not
+_ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # with this many connections some are kept for appends, all but so many
 _GREETING = "SELECT pg_postmaster_start_time(), set_config('plan_cache_mode', 'force_generic_plan', false)"
 EVENTS, INBOX = "scaffold_events", "scaffold_inbox"
 
 
 class Gone(Exception):
-    """The database is not there, or was lost in the middle."""
+    """The database is unreachable, or the connection broke."""
 
 
 class Refused(Exception):
-    """The database has understood, and will not: nothing was done."""
+    """The database has refused the statement: nothing was done."""
 
 
 class Claimed(NamedTuple):
-    """What came of asking for a run.
+    """The result of claiming a run.
 
     Attributes:
-        epoch: of the new claim; 0 when it was not given.
-        owner: who has it, when somebody else does; None when there is no such run.
-        left: for how many seconds, unless they renew it.
+        epoch: of the new claim; 0 if it was not granted.
+        owner: who holds it, if somebody else does; None if there is no such run.
+        left: for how many more seconds, unless they renew it.
     """
 
     epoch: int
@@ -49,7 +49,7 @@ class Claimed(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Who has an identity, and how often it has changed hands."""
+    """Who holds an identity, and how often it has changed hands."""
 
     run: str
     key: str
@@ -57,88 +57,88 @@ class Taken(NamedTuple):
 
 
 class Database(Protocol):
-    """What a journal asks of a database.
+    """The operations the journal needs of a database.
 
     Attributes:
-        restarts: grows whenever the database may have lost what was stored and not durable.
+        restarts: incremented whenever the database may have lost what was stored but not durable.
     """
 
     restarts: int
 
     async def open(self) -> None:
-        """Be ready; opened as often as closed."""
+        """Get ready; each call needs a matching `close`."""
         ...
 
     async def close(self) -> None:
-        """Let go."""
+        """Release the resources, with the last matching call."""
         ...
 
     async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
-        """Claim a run for so many seconds, unless the claim of another owner has not run out."""
+        """Claim a run for so many seconds, unless another owner's claim is still valid."""
         ...
 
     async def renew(self, claims: Sequence[tuple[str, int]], lease: float) -> set[str]:
-        """Have claims last so many seconds from now; gives the runs whose claims are the latest."""
+        """Extend claims to so many seconds from now; return the runs whose claims are the latest."""
         ...
 
     async def release(self, run: str, epoch: int) -> None:
-        """Give a claim back, if it is the latest."""
+        """Give up a claim, if it is the latest."""
         ...
 
     async def fence(self, run: str) -> bool:
-        """Have a claim that has run out write nothing any more; says whether the run is written by nobody."""
+        """Stop an expired claim from writing any more; return whether nobody holds the run."""
         ...
 
     async def append(self, parts: Sequence[Part], *, durable: bool, restarts: int) -> set[str]:
-        """Store records of those whose claims are the latest, and say whose; raises Gone after a restart."""
+        """Store the records of those claims that are the latest, and return their runs; raise Gone after a restart."""
         ...
 
     async def last(self, run: str, epoch: int) -> int | None:
-        """The number of the last record; None when the claim is not the latest."""
+        """Return the number of the last record; None if the claim is not the latest."""
         ...
 
     async def records(self, run: str, after: int, most: int, kinds: str = "") -> list[Record] | None:
-        """The next records of a run, of kinds that begin so; None when there is no such run."""
+        """Return the next records of a run, of kinds with this prefix; None if there is no such run."""
         ...
 
     async def keep_head(self, run: str, epoch: int, note: str) -> bool:
-        """Keep a signed head; says whether the claim is the latest."""
+        """Store a signed head; return whether the claim is the latest."""
         ...
 
     async def post(self, run: str, name: str, person: str, answer: bytes) -> bool:
-        """Put an answer into an inbox, in place of what the person said before; says whether there is the run."""
+        """Put an answer into an inbox, replacing the person's earlier one; return whether the run exists."""
         ...
 
     async def answers(self, runs: Sequence[str]) -> list[tuple[str, bytes]]:
-        """What lies in inboxes: runs and answers."""
+        """Return what is in inboxes: pairs of run and answer."""
         ...
 
     async def take(self, identity: str, run: str, key: str, since: Taken | None = None) -> Taken | None:
-        """Take an identity that nobody has, or that somebody has had since; gives who has it otherwise."""
+        """Take an identity if it is free, or still held as in `since`; otherwise return its holder."""
         ...
 
     async def taken(self, identity: str) -> Taken | None:
-        """Who has an identity."""
+        """Return who holds an identity."""
         ...
 
     async def free(self, identity: str, run: str, key: str) -> None:
-        """Give an identity back."""
+        """Free an identity."""
         ...
 
     async def tell(self, runs: Sequence[str]) -> None:
-        """Tell who listens that runs have grown."""
+        """Notify listeners that runs have grown."""
         ...
 
     def heard(self) -> AsyncIterator[tuple[str, str]]:
-        """Listen: gives channel and run; raises Gone at the end."""
+        """Listen: yield pairs of channel and run; raise Gone at the end."""
         ...
 
 
 def said_of(conninfo: str) -> str:
-    """A database's address without what is secret in it.
+    """Return a database's address without its secrets.
 
     Raises:
-        BadInput: it is none.
+        BadInput: it is not an address.
     """
     from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict
@@ -153,7 +153,7 @@ def said_of(conninfo: str) -> str:
 
 
 def extra() -> None:
-    """See that psycopg is there.
+    """Check that psycopg is installed.
 
     Raises:
         MissingExtra: it is not.
@@ -171,8 +171,8 @@ class Postgres:
 
     Args:
         conninfo: a `postgresql://` address, with libpq's parameters.
-        connections: most at a time; one more listens.
-        migrate: make or change the tables when they are not up to date.
+        connections: most connections at a time, plus one that listens.
+        migrate: create or update the tables if they are not current.
     """
 
     def __init__(self, conninfo: str, *, connections: int = 4, migrate: bool = True) -> None:
@@ -184,7 +184,7 @@ class Postgres:
         self._migrate = migrate
         self._started: Any = None
         self._pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] | None = None
-        self._kept: list[AsyncCursor[tuple[Any, ...]]] = []  # of connections from the pool, for the next append
+        self._kept: list[AsyncCursor[tuple[Any, ...]]] = []  # cursors of pooled connections, kept for the next append
         self._users = 0
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -194,7 +194,7 @@ class Postgres:
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # what another loop had open ended with it
+        if self._loop is not loop:  # another loop's connections ended with it
             self._loop, self._pool, self._users, self._opening = loop, None, 0, asyncio.Lock()
             self._kept = []
         assert self._opening is not None  # noqa: S101 - made above
@@ -233,7 +233,7 @@ class Postgres:
             await pool.close()
 
     async def _greet(self, connection: AsyncConnection[Any]) -> None:
-        """Notice a new life of the server, whose memory of what was not durable may be shorter than ours."""
+        """Notice a restart of the server, which may have lost what was not durable."""
         cursor = await connection.execute(_GREETING, prepare=False)
         row = await cursor.fetchone()
         started = row[0] if row else None
@@ -249,10 +249,10 @@ class Postgres:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
-        """A connection of its own.
+        """Open a separate connection.
 
         Raises:
-            JournalFailed: the server cannot be reached, or does not let us in.
+            JournalFailed: the server cannot be reached, or refuses the login.
         """
         import psycopg
 
@@ -269,11 +269,11 @@ class Postgres:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
-        """A connection, from the pool where it is open.
+        """Get a connection, from the pool if it is open.
 
         Raises:
             Gone: it broke, or there is none.
-            Refused: what was asked of it was refused.
+            Refused: the statement was refused.
         """
         with _understood():
             if self._pool is None or self._loop is not asyncio.get_running_loop():
@@ -286,9 +286,10 @@ class Postgres:
 
     @asynccontextmanager
     async def _appending(self) -> AsyncIterator[AsyncCursor[tuple[Any, ...]]]:
-        """A cursor that is kept with its connection for the next append.
+        """Get a cursor that is kept, with its connection, for the next append.
 
-        The pool's care of each use takes as long as the append, and a new cursor learns anew how values are written.
+        The pool's bookkeeping takes as long as the append, and each new cursor must work out again how to encode
+        values.
         """
         if self._most < _ENOUGH_TO_KEEP or self._pool is None or self._loop is not asyncio.get_running_loop():
             async with self._connection() as connection:
@@ -347,9 +348,9 @@ class Postgres:
                 raise Gone("the server was restarted")
             try:
                 await cursor.execute(statement, values, prepare=True)
-            except UniqueViolation as error:  # its own, which was given up and came to its end all the same
+            except UniqueViolation as error:  # from our own earlier attempt, which succeeded after all
                 raise Gone(_line(error)) from error
-            if len(parts) == 1:  # what it gives need not be read to be counted
+            if len(parts) == 1:  # the row count is enough
                 return {parts[0].run} if cursor.rowcount > 0 else set()
             return {run for (run, *_) in await cursor.fetchall()}
 
@@ -395,7 +396,7 @@ class Postgres:
     async def take_share(
         self, name: str, seconds: float, amount: tuple[int, int], limits: tuple[float, float], under_way: float
     ) -> int | None:
-        """Take a part of what may be used within a minute; None when it does not fit now."""
+        """Take a share of what may be used within a minute; None if it does not fit now."""
         async with self._connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
             await connection.execute(_FORGET, (name, seconds))
@@ -404,7 +405,7 @@ class Postgres:
         return None if row is None else int(row[0])
 
     async def settle_share(self, name: str, entry: int, tokens: int) -> None:
-        """Say what was used of it."""
+        """Record how much of it was used."""
         await self._rows(
             "UPDATE scaffold.limits SET running_until = NULL, tokens = %s WHERE name = %s AND entry = %s",
             (tokens, name, entry),
@@ -422,7 +423,7 @@ class Postgres:
             async with self.alone() as connection:
                 await connection.execute(f"LISTEN {EVENTS}".encode())
                 await connection.execute(f"LISTEN {INBOX}".encode())
-                yield "", ""  # whoever heard nothing until now looks once
+                yield "", ""  # listeners look once, as they may have missed something
                 async for notice in connection.notifies():
                     yield notice.channel, notice.payload
         except (psycopg.Error, JournalFailed) as error:
@@ -431,11 +432,11 @@ class Postgres:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """What psycopg says, in the two words that matter.
+    """Translate psycopg's errors into the two kinds that matter.
 
     Raises:
         Gone: the connection broke, or there is none.
-        Refused: what was asked of it was refused.
+        Refused: the statement was refused.
     """
     import psycopg
     from psycopg_pool import PoolClosed, PoolTimeout
@@ -455,7 +456,7 @@ def _understood() -> Iterator[None]:
 def _share(
     name: str, amount: tuple[int, int], limits: tuple[float, float], under_way: float
 ) -> tuple[str | int | float, ...]:
-    """The values of what asks for a share; what is larger than a limit alone is let in once there is nothing else."""
+    """Return the values for requesting a share; a request above a limit is let in once nothing else is in use."""
     calls, tokens = amount
     most = [max(float(limit), float(wanted)) for limit, wanted in zip(limits, amount, strict=True)]
     return (name, calls, tokens, under_way, name, calls, most[0], tokens, most[1])

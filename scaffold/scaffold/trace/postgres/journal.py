@@ -1,8 +1,8 @@
-"""The Postgres journal: runs of many machines, each written by one process at a time.
+"""The Postgres journal: runs on many machines, each written by one process at a time.
 
-A claim is a lease on the database's clock, renewed while the run goes on, and an epoch that every append names: who was
-paused past the lease and wakes up can store nothing more, and is told to stop. Connections are open while a run is
-claimed, or within `async with journal`.
+A claim is a lease on the database's clock, renewed while the run goes on, and an epoch that every append names. A
+process that was suspended past its lease can store nothing more when it wakes up, and is told to stop. Connections are
+open while a run is claimed, or within `async with journal`.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _ENDS = (b'{"kind":"run.ended"', b'{"kind":"run.paused"')
 
 
 class PostgresJournal:
-    """Keeps runs in a PostgreSQL database; the extra `postgres` brings what it needs.
+    """Stores runs in a PostgreSQL database; needs the extra `postgres`.
 
     Args:
         url: `postgresql://user@host/database?sslmode=verify-full`, with any of libpq's parameters.
-        lease: for how many seconds a process that has died keeps a run from others.
-        patience: for how many seconds a database that is gone is waited for.
-        connections: most at a time; one more listens.
-        apart: the runs are trials of the same thing, each in a world of its own: what one acts on, others may too.
-        migrate: make or change the tables when they are not up to date.
-        database: what stands in for PostgreSQL, in simulations.
+        lease: seconds for which a dead process keeps a run from others.
+        patience: seconds to wait for a database that is gone.
+        connections: most connections at a time, plus one that listens.
+        apart: the runs are independent trials of the same thing, so they may act on the same identities.
+        migrate: create or update the tables if they are not current.
+        database: replaces PostgreSQL in simulations.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PostgresJournal:
         self._database: Database = (
             Postgres(url, connections=connections, migrate=migrate) if database is None else database
         )
-        self._clocks = _clocks if database is None else tuple  # a simulation has no others than its loop's
+        self._clocks = _clocks if database is None else tuple  # a simulation has only its loop's clock
         self._writing = Writing(
             self._database, senders=max(1, connections - 2), patience=patience, stored=self._have_grown
         )
@@ -89,34 +89,34 @@ class PostgresJournal:
 
     @property
     def archive(self) -> Archive:
-        """The runs as whoever only looks sees them."""
+        """The runs as read-only users see them."""
         if self._archive is None:
             self._archive = Archive(self._url)
         return self._archive
 
     @property
     def name(self) -> str:
-        """Where the runs are, for people; what is secret in it is left out."""
+        """Where the runs are, for people, without secrets."""
         return self.archive.name
 
     def runs(self) -> list[str]:
-        """Ids of the runs kept here, oldest first."""
+        """Return the ids of the runs stored here, oldest first."""
         return self.archive.runs()
 
     def find(self, name: str) -> str:
-        """Give the run meant by an id, a unique beginning or ending of one, or `last`."""
+        """Resolve a run: by its id, a unique beginning or ending of one, or `last`."""
         return self.archive.find(name)
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
-        """A folder that holds a copy of the run as it is now; `brief`: of its first and last event alone."""
+        """Return a folder with a current copy of the run; with `brief`, of its first and last event only."""
         return self.archive.folder(run, brief=brief)
 
     def elsewhere(self, since: float) -> list[Elsewhere]:
-        """What all runs did, from a time on."""
+        """Return what all runs did since a time."""
         return self.archive.elsewhere(since)
 
     def location(self, run: str) -> str:
-        """Where people find the run: the database, and its id."""
+        """Return where people find the run: the database and the run's id."""
         return f"{self.name}#{run}"
 
     # --- life
@@ -140,7 +140,7 @@ class PostgresJournal:
             await self._database.close()
 
     async def _end_tasks(self) -> None:
-        """Cancel what goes on beside the runs; psycopg may lose a cancellation that comes while it connects."""
+        """Cancel the background tasks, repeatedly: psycopg may lose a cancellation that comes while it connects."""
         while tasks := [task for task in self._tasks if not task.done()]:
             for task in tasks:
                 task.cancel()
@@ -155,7 +155,7 @@ class PostgresJournal:
         """Ask the database, again if it is gone.
 
         Raises:
-            JournalFailed: it does not come back, or will not.
+            JournalFailed: it does not come back, or refuses.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience
@@ -184,7 +184,7 @@ class PostgresJournal:
         if run in self._lines:
             raise RunHeld(f"run {run} is being written by this process")
         asked, clocks, restarts = asyncio.get_running_loop().time(), self._clocks(), self._database.restarts
-        token = f"{owner}#{os.urandom(6).hex()}"  # by which a claim is known as ours whose answer was lost on its way
+        token = f"{owner}#{os.urandom(6).hex()}"  # identifies a claim as ours even if the reply to it was lost
         got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=create))
         if not got.epoch and create and got.owner == token:
             got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=False))
@@ -192,7 +192,7 @@ class PostgresJournal:
             raise JournalFailed(f"there is a run {run} already in {self.name}")
         if not got.epoch and got.owner is None:
             raise UnknownRun(f"no run {run!r} in {self.name}")
-        if not got.epoch and got.left <= 0:  # it was given back, or ran out, after it was refused
+        if not got.epoch and got.left <= 0:  # it was released, or expired, just after the refusal
             got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=False))
         if not got.epoch:
             who = (got.owner or "").partition("#")[0]
@@ -210,7 +210,7 @@ class PostgresJournal:
         return claim
 
     async def release(self, claim: Claim) -> None:
-        """Give it back, when all that was handed over is stored."""
+        """Give up the claim once everything handed over is stored."""
         line = self._lines.get(claim.run)
         if line is None or line.claim is not claim:
             return
@@ -225,11 +225,11 @@ class PostgresJournal:
         self._inboxes.pop(claim.run, None)
         if line.error is None:
             line.error = ClaimLost(f"run {claim.run} is not ours to write")
-        with contextlib.suppress(Gone, Refused):  # then its lease runs out
+        with contextlib.suppress(Gone, Refused):  # then its lease expires
             await self._database.release(claim.run, claim.epoch)
 
     def when_lost(self, claim: Claim, tell: Callable[[], None]) -> None:
-        """Have a function called once somebody else has taken over."""
+        """Register a function to be called once another process has taken over."""
         line = self._line_of(claim)
         if isinstance(line.error, ClaimLost):
             tell()
@@ -237,11 +237,11 @@ class PostgresJournal:
             line.lost.append(tell)
 
     async def confirm(self, claim: Claim) -> None:
-        """See that the claim has not been lost: by the lease, or where that may have run out, by asking.
+        """Check that the claim holds: by the lease, or, if that may have expired, by asking the database.
 
         Raises:
-            ClaimLost: it has.
-            JournalFailed: nobody can tell.
+            ClaimLost: it was lost.
+            JournalFailed: it cannot be determined.
         """
         line = self._line_of(claim)
         if isinstance(line.error, ClaimLost):
@@ -252,7 +252,7 @@ class PostgresJournal:
                 raise line.error
 
     def _slept(self, line: Line) -> bool:
-        """Whether the machine may have stood still since the last renewal, which its steady clock does not tell."""
+        """Whether the machine may have been suspended since the last renewal, which the loop's clock may not show."""
         clocks = zip(self._clocks(), line.clocks, strict=True)
         return any(not 0 <= now - then < 0.8 * self._lease for now, then in clocks)
 
@@ -273,7 +273,7 @@ class PostgresJournal:
         for line in lines:
             if line.claim.run in held:
                 line.until, line.clocks = asked + self._lease, clocks
-            elif self._lines.get(line.claim.run) is line:  # else it was given back meanwhile
+            elif self._lines.get(line.claim.run) is line:  # else it was released meanwhile
                 line.fail(lost(line.claim))
 
     def _line_of(self, claim: Claim) -> Line:
@@ -289,7 +289,7 @@ class PostgresJournal:
         await self._writing.append(self._line_of(claim), records, durable=durable)
 
     async def read(self, run: str, after: int = 0) -> AsyncIterator[Record]:
-        """Give what is stored."""
+        """Yield what is stored."""
         while True:
             page = await self._page(run, after)
             for record in page:
@@ -305,7 +305,7 @@ class PostgresJournal:
         return found
 
     async def follow(self, run: str, after: int = 0) -> AsyncIterator[Record]:
-        """Give what is stored, and then what comes to be, until the run ends or pauses."""
+        """Yield what is stored, then new records, until the run ends or pauses."""
         grown = asyncio.Event()
         self._followers.setdefault(run, set()).add(grown)
         try:
@@ -325,7 +325,7 @@ class PostgresJournal:
             self._followers[run].discard(grown)
 
     async def sign(self, claim: Claim, note: str) -> None:
-        """Keep a signed head."""
+        """Store a signed head."""
         line = self._line_of(claim)
         if not await self._patiently(lambda: self._database.keep_head(claim.run, claim.epoch, note)):
             line.fail(lost(claim))
@@ -334,7 +334,7 @@ class PostgresJournal:
     # --- what people say
 
     async def post(self, run: str, answer: Answer) -> None:
-        """Put an answer into the run's inbox; the last one of each person for a question counts."""
+        """Put an answer into the run's inbox; each person's last answer to a question counts."""
         person = sha256(answer.by.encode()).hexdigest()[:16] if answer.by else ""
         said = msgspec.json.encode(answer)
         if not await self._patiently(lambda: self._database.post(run, answer.id, person, said)):
@@ -343,7 +343,7 @@ class PostgresJournal:
             await self._look_into([run])
 
     def inbox(self, run: str) -> Sequence[Answer]:
-        """What lies in the run's inbox; for a run that is written here, as we were last told."""
+        """Return what is in the run's inbox; for a run written here, as of the last notification."""
         return self._inboxes[run] if run in self._inboxes else self.archive.inbox(run)
 
     async def _look_into(self, runs: Sequence[str]) -> None:
@@ -355,21 +355,21 @@ class PostgresJournal:
     # --- what runs act on
 
     async def holder(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Who else acts on a thing, or has, or may have."""
+        """Return who else acts on a thing, has acted on it, or may have."""
         if self._apart:
             return None
         taken = await self._patiently(lambda: self._database.taken(identity))
         return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(taken)
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
-        """Take a thing to act on, unless somebody else has it; gives who."""
+        """Take a thing to act on; if somebody else has it, return who."""
         since: Taken | None = None
         while not self._apart:
             taken = await self._patiently(partial(self._database.take, identity, claim.run, key, since))
             if taken is None or taken[:2] == (claim.run, key):
                 return None
             since = None
-            if taken.run:  # else it was given back while we looked
+            if taken.run:  # else it was freed while we looked
                 fate = await self._fate(taken)
                 if fate is not None:
                     return fate
@@ -377,18 +377,18 @@ class PostgresJournal:
         return None
 
     async def free(self, claim: Claim, identity: str, key: str) -> None:
-        """Give a thing back."""
+        """Free a thing."""
         if not self._apart:
             await self._patiently(lambda: self._database.free(identity, claim.run, key))
 
     def settle_gone(self, run: str, key: str, *, happened: bool) -> bool:
-        """Take a person's word on what a run did whose trace is gone; gives whether it held anything."""
+        """Record a person's word on an action of a run whose trace is gone; return whether it held anything."""
         return self.archive.settle_gone(run, key, happened=happened)
 
     async def _fate(self, taken: Taken) -> Holder | None:
-        """What became of whoever has it; None when they have done nothing with it, and cannot go on.
+        """Return what became of a holder; None if it has done nothing and cannot go on.
 
-        Who is passed over has to be unable to write: else a process that was only paused would go on to act.
+        A holder that is passed over must be fenced first, or a process that was only suspended could still act.
         """
         fenced = await self._patiently(lambda: self._database.fence(taken.run))
         records: list[Record] = []
@@ -419,7 +419,7 @@ class PostgresJournal:
             self._start(self._tell())
 
     async def _tell(self) -> None:
-        """Tell others, now and then rather than at each append: PostgreSQL commits notices one after another."""
+        """Notify others periodically, not at each append: PostgreSQL commits notifications one at a time."""
         try:
             await asyncio.sleep(_TELL_S)
         finally:
@@ -443,13 +443,13 @@ class PostgresJournal:
 
 
 def _clocks() -> tuple[float, ...]:
-    """Clocks that go on while the machine sleeps, or are set when it wakes up; the loop's own may do neither."""
+    """Read clocks that run on while the machine sleeps, or are set on wake-up; the loop's may do neither."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return (time.time(),) if boot is None else (time.time(), time.clock_gettime(boot))
 
 
 def _answers(said: Iterable[bytes]) -> list[Answer]:
-    """Answers; what is none is passed over."""
+    """Decode answers; skip what is not one."""
     found = []
     for each in said:
         with contextlib.suppress(msgspec.MsgspecError):

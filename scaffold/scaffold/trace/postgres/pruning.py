@@ -1,7 +1,7 @@
-"""What a database keeps no longer: whole runs, all content of runs, or only what mentions somebody.
+"""Pruning in a database: removes whole runs, all content of runs, or only content that mentions somebody.
 
-Each is one transaction. It takes the run's epoch, so that nobody writes the run meanwhile, and what a process whose
-lease ran out still has in hand is refused afterwards.
+Each removal is one transaction. It takes the run's epoch, so that nobody writes the run meanwhile, and later appends by
+a process whose lease expired are refused.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class PostgresPruning:
         self._archive = archive
 
     def last(self, run: str) -> Event | None:
-        """As its spine has it."""
+        """Return the last event in its spine."""
         return last_event(self._archive.folder(run, brief=True))
 
     def whole(self, run: str, *, dry: bool) -> Pruned:
-        """Remove a whole run. What it acted on stays its own: nobody does that again."""
+        """Remove a whole run. The identities it acted on stay taken, so that nobody repeats those actions."""
         pruned = Pruned(run=run, gone=True)
         with self._held(run, dry=dry) as connection:
             pruned.bytes = _one(connection, _BYTES_OF_ALL, run)
@@ -61,10 +61,10 @@ class PostgresPruning:
         return pruned
 
     def mentions(self, run: str, words: Sequence[str], *, dry: bool) -> Pruned:
-        """Remove each content, and each answer, that holds one of some words, whatever their case.
+        """Remove every content and every answer that contains one of some words, ignoring case.
 
         Raises:
-            BadInput: content is encrypted, and there is no key to look into it with.
+            BadInput: content is encrypted, and there is no key to read it.
         """
         pruned, wanted = Pruned(run=run), [each.casefold() for each in words]
         with self._held(run, dry=dry) as connection:
@@ -87,7 +87,7 @@ class PostgresPruning:
 
     @contextmanager
     def _held(self, run: str, *, dry: bool) -> Iterator[Connection[tuple[Any, ...]]]:
-        """One transaction, in which nobody writes the run."""
+        """Open a transaction during which nobody writes the run."""
         with self._archive.transaction() as connection:
             if not dry and connection.execute(_TAKE.encode(), (run,)).fetchone() is None:
                 raise RunHeld(f"run {run} is being written by another process")

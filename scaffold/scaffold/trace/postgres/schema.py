@@ -1,9 +1,9 @@
-"""The tables of the Postgres journal: versioned, made and changed by numbered files of SQL.
+"""The tables of the Postgres journal: versioned, created and changed by numbered SQL files.
 
-    migrations/0001.sql    what version 1 has; a change of it is a file of its own, never an edit
+    migrations/0001.sql    creates version 1; each later change is a file of its own, never an edit
 
-Two versions of this program work on one database while one replaces the other. So a migration also says, in its first
-line, from which version on a program understands the result (`-- compatible: 1`); without that, only its own.
+During an upgrade, two versions of this program use one database. So the first line of a migration also says from which
+version on a program understands its result (`-- compatible: 1`); without that line, only its own version does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 SCHEMA = "scaffold"
-_LOCK = 0x5CAFF01D  # of PostgreSQL's advisory locks: one migrates at a time
+_LOCK = 0x5CAFF01D  # a PostgreSQL advisory lock: one process migrates at a time
 _COMPATIBLE = re.compile(r"-- compatible: (\d+)\n")
 _VERSIONS = """
 CREATE SCHEMA IF NOT EXISTS scaffold;
@@ -31,9 +31,9 @@ class Migration(NamedTuple):
     """One step from a version of the tables to the next.
 
     Attributes:
-        version: what the tables are afterwards.
-        compatible: the oldest version of this program's tables whose program understands them.
-        sql: what to do.
+        version: version of the tables afterwards.
+        compatible: the oldest table version whose program understands them.
+        sql: the statements.
     """
 
     version: int
@@ -42,7 +42,7 @@ class Migration(NamedTuple):
 
 
 def migrations() -> list[Migration]:
-    """All steps, in order."""
+    """Return all steps, in order."""
     found = []
     for file in sorted(resources.files(__package__).joinpath("migrations").iterdir(), key=lambda each: each.name):
         if file.name.endswith(".sql"):
@@ -53,12 +53,12 @@ def migrations() -> list[Migration]:
 
 
 async def check(connection: AsyncConnection[tuple[object, ...]], where: str, *, migrate: bool = True) -> None:
-    """See that the tables are there and are ours to use; make them, or bring them up to date, if we may.
+    """Check that the tables exist and are usable; create or update them if allowed.
 
     Args:
         connection: with autocommit.
         where: names the database in messages.
-        migrate: make or change tables.
+        migrate: create or change tables.
 
     Raises:
         BadInput: the database cannot be used as it is; the message names the cure.
@@ -74,7 +74,7 @@ async def check(connection: AsyncConnection[tuple[object, ...]], where: str, *, 
 
 
 def refusal(where: str, error: Exception) -> str:
-    """What is said when the database refuses something, with the cure where one is known."""
+    """Return the message for a refusal by the database, with the cure if one is known."""
     import psycopg
 
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
@@ -120,7 +120,7 @@ async def _version(connection: AsyncConnection[tuple[object, ...]]) -> tuple[int
 async def _migrate(connection: AsyncConnection[tuple[object, ...]], known: list[Migration], where: str) -> None:
     from psycopg import errors
 
-    # Taken before the transaction: one that waits for it within would not see what was made meanwhile.
+    # Taken before the transaction: a transaction that waited for it would not see what was created meanwhile.
     await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
         async with connection.transaction():

@@ -1,9 +1,9 @@
-"""What was used within the last minute by all workers together, kept in the database: for limits that they share.
+"""Rate limits shared by all workers: what they used within the last minute, kept in the database.
 
-    name    what is limited, such as an account; each entry is one request that was let in
+    name    what is limited, such as an account; each entry is one admitted request
 
-A log, such as one process keeps for itself where a limit is its own, on the database's clock. A worker that dies in
-the middle of a request leaves an entry that counts as under way for a while, at the most that it could have been.
+This is the same log that one process keeps for a limit of its own, but on the database's clock. A worker that dies in
+the middle of a request leaves an entry that counts as under way for a while, at its worst case.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNDER_WAY_S = 600.0
 
 @dataclass(eq=False)
 class SharedEntry:
-    """What one request has taken."""
+    """One request's share."""
 
     number: int
 
@@ -35,7 +35,7 @@ class SharedMinute:
     Args:
         url: the database of the runs, or another.
         name: what is limited.
-        seconds: how long a minute is.
+        seconds: the length of the window.
     """
 
     def __init__(self, url: str, name: str, *, seconds: float = 60.0) -> None:
@@ -45,17 +45,16 @@ class SharedMinute:
         self._settling: set[asyncio.Task[None]] = set()
 
     async def take(self, amount: tuple[int, int], *, limits: tuple[float, float]) -> SharedEntry:
-        """Wait until so much more may be used within the limits.
+        """Wait until a request fits within the limits.
 
-        Who asks more often is not served sooner, but between workers there is no line: of two that wait, either may
-        come first.
+        Asking more often does not help, but there is no queue between workers: of two that wait, either may come first.
 
         Args:
-            amount: requests and tokens that are wanted.
-            limits: most requests and tokens in any minute, by all together.
+            amount: requests and tokens wanted.
+            limits: most requests and tokens in any minute, by all workers together.
 
         Raises:
-            BackendUnavailable: the database is gone: nobody can tell what may be used.
+            BackendUnavailable: the database is gone, so the usage is not known.
         """
         pause = _SHORTEST_S
         while True:
@@ -68,7 +67,7 @@ class SharedMinute:
             pause = min(2 * pause, _LONGEST_S)
 
     def settle(self, entry: SharedEntry, tokens: int) -> None:
-        """Say what a request has used in the end."""
+        """Record what a request has used in the end."""
         task = asyncio.get_running_loop().create_task(self._settle(entry, tokens))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -77,10 +76,10 @@ class SharedMinute:
         try:
             await self._database.settle_share(self._name, entry.number, tokens)
         except (Gone, Refused, JournalFailed):
-            return  # it stays taken at its worst, which is on the safe side
+            return  # it stays charged at its worst case, which is safe
 
     async def settled(self) -> None:
-        """Wait until all that was said is known to the database."""
+        """Wait until everything settled is recorded in the database."""
         while self._settling:
             await asyncio.wait(self._settling)
 

@@ -1,10 +1,10 @@
-"""Hands the records of all runs that a process writes to the database, few statements for many runs.
+"""Batches the records of all runs that a process writes into few SQL statements.
 
-What several runs want stored at one time goes in one statement, so that they share a round trip and a sync: a sender,
-which is a task, begins in the loop's next turn with all that is wanted by then. Where one run has been alone of late
-its own task sends, which spares two turns. A run has at most one statement under way, so its records are stored in
-order. Records that are stored and not yet durable are kept until they are: a database that was restarted may have
-forgotten them, and is given them again.
+What several runs want stored at one time goes in one statement, so that they share a round trip and a sync. A sender
+task starts in the loop's next turn with everything requested by then. If a single run was writing lately, its own task
+sends instead, which saves two turns. A run has at most one statement under way, so its records are stored in order.
+Records that are stored but not yet durable are kept until they are: a database that restarted may have lost them, and
+they are stored again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Line:
     """A run that is written here.
 
     Attributes:
-        claim: the right to.
-        until: when its lease may have run out, by the loop's clock.
-        clocks: what other clocks said when it was renewed.
-        lost: called once when somebody else has taken over.
+        claim: the right to write it.
+        until: when its lease may have expired, by the loop's clock.
+        clocks: readings of other clocks when it was renewed.
+        lost: functions called once another process has taken over.
         error: why nothing can be stored any more.
     """
 
@@ -58,11 +58,11 @@ class Line:
     listed: bool = False
 
     def wants_sync(self) -> bool:
-        """Whether somebody waits for what is not durable, or too much of it is kept."""
+        """Whether somebody waits for durability, or too much is kept that is not durable."""
         return len(self.unsafe) > _MOST_UNSAFE or any(durable for _, durable, _ in self.waiting)
 
     def settle(self) -> None:
-        """Tell those who wait for what has come about."""
+        """Wake those whose records are now stored, or durable."""
         still = []
         for target, durable, waiter in self.waiting:
             if (self.safe if durable else self.stored) < target:
@@ -72,7 +72,7 @@ class Line:
         self.waiting = still
 
     def fail(self, error: TraceError) -> None:
-        """Store nothing any more, and tell all who wait."""
+        """Store nothing any more, and tell everybody waiting."""
         self.error = self.error or error
         self.queue.clear()
         waiting, self.waiting = self.waiting, []
@@ -86,7 +86,7 @@ class Line:
 
 
 def lost(claim: Claim) -> ClaimLost:
-    """What is said when somebody else has taken over."""
+    """Return the error for a run that another process has taken over."""
     return ClaimLost(f"run {claim.run} was taken over by another process: the lease of {claim.owner} ran out")
 
 
@@ -94,10 +94,10 @@ class Writing:
     """All runs that one process writes.
 
     Args:
-        database: where to.
+        database: the database.
         senders: most statements at a time.
-        patience: for how many seconds a database that is gone is waited for.
-        stored: told of runs that have grown.
+        patience: seconds to wait for a database that is gone.
+        stored: called with runs that have grown.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class Writing:
         self._patience = patience
         self._stored = stored
         self._ready: deque[Line] = deque()
-        # Left by the sender itself: a task is done a moment after it has looked last.
+        # Each sender removes itself: its task is done only a moment after its last look at the queue.
         self._sending: set[object] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alone: Line | None = None  # the one run of the last sender's statement
+        self._alone: Line | None = None  # the run of the last statement, if it was the only one
 
     async def append(self, line: Line, records: Sequence[Record], *, durable: bool) -> None:
-        """Have records stored, in the order of the calls."""
+        """Store records, in the order of the calls."""
         if line.error is not None:
             raise line.error
         line.queue.extend(records)
@@ -130,7 +130,7 @@ class Writing:
         await waiter
 
     async def settled(self, line: Line) -> None:
-        """Wait until nothing of a run is under way or waits to be."""
+        """Wait until nothing of a run is queued or under way."""
         while line.error is None and (line.busy or line.queue or line.stored < line.given):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             line.waiting.append((line.given, False, waiter))
@@ -155,7 +155,7 @@ class Writing:
             task.add_done_callback(partial(self._ended, place))
 
     def _ended(self, place: object, task: asyncio.Task[None]) -> None:
-        """One that was cancelled before its first step leaves nobody waiting: the process is ending."""
+        """Handle a sender cancelled before its first step: the process is exiting, so nobody is left waiting."""
         self._tasks.discard(task)
         if place in self._sending:
             self._sending.discard(place)
@@ -166,9 +166,9 @@ class Writing:
             while batch := self._batch():
                 try:
                     await self._store(batch, durable=any(line.wants_sync() for line, _ in batch))
-                except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+                except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever
                     self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
-                except BaseException:  # the process is ending: nothing may be begun any more
+                except BaseException:  # the process is exiting: nothing may be started any more
                     self._fail([*batch, *((line, ()) for line in self._ready)], "the process is ending")
                     raise
                 finally:
@@ -180,11 +180,11 @@ class Writing:
             self._sending.discard(place)
 
     async def _store_alone(self, line: Line, *, durable: bool) -> None:
-        """Store what a run wants in the task that wants it, which may be cancelled in the middle.
+        """Store a run's records in the task that asks for it, which may be cancelled meanwhile.
 
         Raises:
-            ClaimLost: somebody else has taken over.
-            JournalFailed: it is not stored.
+            ClaimLost: another process has taken over.
+            JournalFailed: they are not stored.
         """
         place = object()
         self._sending.add(place)
@@ -194,14 +194,14 @@ class Writing:
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(batch, f"cannot store: {type(error).__name__}: {error}")
         except BaseException:
-            line.restarts = -1  # whoever wants something stored next asks what has become of it
+            line.restarts = -1  # the next append first asks what became of it
             raise
         finally:
             self._sending.discard(place)
             line.busy = False
             if line.error is None and (line.queue or line.waiting):
                 self._list(line)
-            self._go_on()  # what others want found no room, where few may send
+            self._go_on()  # others may have been waiting for a sender
         if line.error is not None:
             raise line.error
 
@@ -222,7 +222,7 @@ class Writing:
 
     @staticmethod
     def _taken(line: Line, most: int) -> Sequence[Record]:
-        """Take the next records of a run from its queue; until they are durable they are kept."""
+        """Take the next records of a run from its queue; they are kept until durable."""
         records = list(islice(line.queue, most))
         for _ in records:
             line.queue.popleft()
@@ -231,7 +231,7 @@ class Writing:
         return records
 
     async def _store(self, batch: list[tuple[Line, Sequence[Record]]], *, durable: bool) -> None:
-        """Store what was taken from the queues, however often the database has to be asked."""
+        """Store what was taken from the queues, retrying as needed."""
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + self._patience, _FIRST_PAUSE_S
         while True:
@@ -242,7 +242,7 @@ class Writing:
                     self._fail(batch, f"the database is gone: {error}")
                     return
                 for line, _ in batch:
-                    line.restarts = -1  # nobody knows what has become of the statement
+                    line.restarts = -1  # the outcome of the statement is unknown
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             except Refused as error:
@@ -261,7 +261,7 @@ class Writing:
         self._stored([line.claim.run for line, _ in parts])
 
     async def _caught_up(self, parts: list[tuple[Line, Sequence[Record]]]) -> list[tuple[Line, Sequence[Record]]]:
-        """What is still to be stored, after the database was lost sight of: all it has forgotten, or never got."""
+        """Return what is still to be stored after contact was lost: what the database forgot, or never received."""
         left: list[tuple[Line, Sequence[Record]]] = []
         for line, records in parts:
             if line.error is not None:
@@ -290,7 +290,7 @@ class Writing:
         line.settle()
 
     async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str, *, durable: bool) -> None:
-        """One run's records must not keep another's from being stored."""
+        """Store each run's records separately, so that one run cannot block the others."""
         if len(parts) == 1:
             self._fail(parts, f"PostgreSQL will not store it: {why}")
             return
