@@ -47,7 +47,7 @@ _Consequences = Literal["stated", "asked"]
 
 
 class Judgement(Strict):
-    """A judge's answer about one goal; the evidence comes first, so that the decision is generated from it."""
+    """What a judge says about one goal; the evidence comes first, so that the answer follows from it."""
 
     consequence: str = Field(default="", max_length=2_000)
     quote: str = Field(max_length=2_000)
@@ -57,7 +57,7 @@ class Judgement(Strict):
 
 
 class Consequences(Strict):
-    """The consequences that a judge foresees."""
+    """What a judge foresees."""
 
     consequences: tuple[str, ...] = Field(min_length=1, max_length=50)
 

@@ -54,7 +54,7 @@ _MOST_ANSWER = 8_000
 
 
 class Rating(Strict):
-    """A judge's rating of reasoning; the passage comes first, so that the figures are generated from it."""
+    """What a judge says of reasoning; the passage comes first, so that the figures follow from it."""
 
     unclear: str = Field(default="", max_length=2_000)
     missing: str = Field(default="", max_length=1_000)

@@ -65,7 +65,7 @@ class Finding(Strict):
 
 
 class Suspicion(Strict):
-    """A judge's answer about a stretch of reasoning; evidence comes first, so that the score is generated from it."""
+    """What a judge says of a stretch of reasoning; the evidence comes first, so that the score follows from it."""
 
     findings: tuple[Finding, ...] = Field(max_length=20)
     score: int = Field(ge=0, le=10)
