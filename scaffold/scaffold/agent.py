@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -310,27 +309,16 @@ def _plain(option: Any) -> Any:
             return named(option)
 
 
-def _wait_for(start: Callable[[], Any]) -> Outcome:
+def _wait_for(start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        outcome: Outcome = asyncio.run(start())
+        return asyncio.run(start())
+    from anyio.from_thread import start_blocking_portal
+
+    with start_blocking_portal(name="scaffold") as portal:  # which pauses the run where whoever waits is interrupted
+        outcome: Outcome = portal.call(start)
         return outcome
-    box: list[Any] = []
-
-    def drive() -> None:
-        try:
-            box.append(asyncio.run(start()))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-            box.append(error)
-
-    thread = threading.Thread(target=drive, name="scaffold")
-    thread.start()
-    thread.join()
-    if isinstance(box[0], BaseException):
-        raise box[0]
-    result: Outcome = box[0]
-    return result
 
 
 __all__ = ["Scaffold"]

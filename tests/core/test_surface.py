@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import pydoc
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 import scaffold
-from scaffold import Planning, Scaffold, Task, Verdict, note, think
+from scaffold import Planning, Scaffold, Task, Verdict, act, action, note, think
 from scaffold.errors import BadInput, TaskError, UnknownRun
 from scaffold.interfaces import Surroundings
 from scaffold.machinery.recording.state import ActionSummary, VerdictSummary
@@ -142,6 +144,37 @@ def test_solve_sync_works_with_and_without_a_running_loop(world: World) -> None:
 
     with pytest.raises(UnknownRun):
         asyncio.run(refused())
+
+
+def test_who_interrupts_what_they_wait_for_pauses_the_run(world: World) -> None:
+    """As by stopping a notebook's cell: what was begun comes to its end, nothing else is done, and it can go on."""
+    interrupts = [True]
+
+    @action(effect="irreversible")
+    async def post(text: str) -> None:
+        if interrupts:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            interrupts.clear()
+        await asyncio.sleep(0.2)
+        world.done.append((text,))
+
+    def posting(_: Task) -> Planning[None]:
+        yield from act("post", {"text": "one"})
+        yield from act("post", {"text": "two"})
+
+    async def cell() -> None:
+        agent.solve_sync(task)
+
+    agent = world.agent(posting, actions=[post])
+    task = Task.model_validate({"prompt": "x", "oversight": {"unmonitored": True}})
+    kernel = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        kernel.run_until_complete(cell())
+    kernel.close()
+    assert world.done == [("one",)]
+    (run,) = world.journal.runs()
+    assert agent.resume_sync(run).status == "solved"
+    assert world.done == [("one",), ("two",)]
 
 
 def test_a_journal_may_be_named_by_its_folder(tmp_path: Path) -> None:
