@@ -106,6 +106,22 @@ def test_it_is_hidden_however_it_is_written(world: World, monkeypatch: pytest.Mo
     assert "t0ken" not in everything_in(world.folder)
 
 
+@pytest.mark.parametrize("pin", [482913, 4829.13])
+def test_it_is_hidden_where_it_comes_back_as_a_number(
+    world: World, monkeypatch: pytest.MonkeyPatch, pin: float
+) -> None:
+    """Other numbers stay numbers."""
+    monkeypatch.setenv("BANK_TOKEN", str(pin))
+
+    @action(effect="read")
+    async def leak(at: str, token: Told) -> dict[str, Any]:
+        return {"at": at, "pin": json.loads(token), "cents": 100}
+
+    outcome = world.solve(doing("leak", at="x"), actions=[leak])
+    assert outcome.answer == str({"at": "x", "cents": 100, "pin": "[BANK_TOKEN]"})
+    assert str(pin) not in everything_in(world.folder)
+
+
 def test_a_missing_one_is_found_before_the_run_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which action needs it and where it was looked for; an action that is not allowed needs none."""
     monkeypatch.delenv("BANK_TOKEN", raising=False)

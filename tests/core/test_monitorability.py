@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
+from tests.core.doing import doing
 
-from scaffold import Options, Planning, Task, Verdict, act, cascade, majority, once, several, think
+from scaffold import Options, Planning, Task, Verdict, act, action, cascade, majority, once, several, think
 from scaffold.errors import ActionError
 from scaffold.odds.monitorability import gather, reading_of, save
 from scaffold.sampling_setting import read_monitorability
@@ -145,6 +146,52 @@ def test_a_monitorability_permits_or_a_person_does(
     figures = None if known is None else Monitorability(known)
     outcome = world.solve(paying, "7", monitors=[watcher()], approvers=[boss], task=task, monitorability=figures)
     assert (outcome.answer, len(boss.asked)) == ("paid i1", 0 if permitted else 1)
+
+
+def test_each_effect_has_a_floor_of_its_own_and_reads_have_none(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """What can be taken back may take less than what cannot; looking takes nothing, also of an opaque model."""
+
+    @action(effect="reversible")
+    async def file(name: str) -> str:
+        return f"filed {name}"
+
+    def planner(_: Task) -> Planning[None]:
+        yield from think("solve", "how many?", returns=int)
+        yield from act("look", {"at": "x"})
+        yield from act("file", {"name": "y"})
+        yield from act("pay", {"invoice": "i1"})
+
+    strict = {"monitorability": {"reversible": 0.8, "irreversible": 0.8}}
+    mild = {"monitorability": {"reversible": 0.5, "irreversible": 0.8}}
+    everything = {"unread": {"ask": "effects"}}
+    for backend, oversight, asked in (
+        ("7", strict, ["file", "pay"]),
+        ("7", mild, ["pay"]),
+        (opaque(), everything, ["file", "pay"]),
+    ):
+        boss = person("yes")
+        world.solve(
+            planner,
+            backend,
+            actions=[world.look, file, world.pay],
+            monitors=[watcher()],
+            approvers=[boss],
+            task={"oversight": oversight},
+            monitorability=Monitorability((sure(0.7),)),
+        )
+        assert [each.detail["calls"][0]["action"] for each in boss.asked] == asked
+
+
+@pytest.mark.parametrize("oversight", [{"monitorability": {"irreversible": 0.7}}, {"unread": {"ask": "effects"}}])
+def test_where_nobody_thinks_nobody_hides_anything(
+    world: World, watcher: type[Watcher], person: type[Person], oversight: dict[str, Any]
+) -> None:
+    """A planner of code alone asks no person for the sake of its reasoning, whatever its backend is."""
+    boss = person("yes")
+    outcome = world.solve(doing(), opaque(), monitors=[watcher()], approvers=[boss], task={"oversight": oversight})
+    assert (outcome.answer, boss.asked) == ("paid i1", [])
 
 
 def test_below_the_floor_an_effect_can_be_refused(world: World, watcher: type[Watcher], person: type[Person]) -> None:
@@ -357,11 +404,19 @@ def test_who_a_policy_asks_besides_has_thought_too(world: World, watcher: type[W
     assert (outcome.answer, len(boss.asked)) == ("paid i1", 1)
 
 
-@pytest.mark.parametrize("oversight", [{"monitorability": {"irreversible": 0.1}}, {"unread": {"ask": "irreversible"}}])
+@pytest.mark.parametrize(
+    ("oversight", "told", "why"),
+    [
+        ({"monitorability": {"irreversible": 0.1}}, "", "nothing was told of what thought of it"),
+        ({"monitorability": {"irreversible": 0.1}}, "pay it", "solve by host:host, never measured"),
+        ({"unread": {"ask": "irreversible"}}, "", "the reasoning behind it cannot be read"),
+        ({"unread": {"ask": "irreversible"}}, "pay it", ""),
+    ],
+)
 def test_what_thinks_out_of_sight_permits_nothing(
-    world: World, watcher: type[Watcher], person: type[Person], oversight: dict[str, Any]
+    world: World, watcher: type[Watcher], person: type[Person], oversight: dict[str, Any], told: str, why: str
 ) -> None:
-    """Around another agent's loop that tells of no thought, a person is asked where the task wants to know."""
+    """Around another agent's loop a person is asked, and is told why, where the task wants to know of its thoughts."""
     import asyncio
 
     from scaffold import Gate
@@ -376,12 +431,14 @@ def test_what_thinks_out_of_sight_permits_nothing(
         surroundings=Surroundings(clock=world.clock),
     )
 
-    async def paying_without_a_word() -> None:
+    async def paying_at_its_own_mind() -> None:
         async with gate, gate.run(Task.model_validate({"prompt": "pay", "oversight": oversight})) as run:
+            if told:
+                await run.think(told)
             await run.act("pay", {"invoice": "i1"})
 
-    asyncio.run(paying_without_a_word())
-    assert len(boss.asked) == 1
+    asyncio.run(paying_at_its_own_mind())
+    assert [why in each.detail["reasons"][0] for each in boss.asked] == ([True] if why else [])
 
 
 def test_the_votes_of_an_opaque_model_are_drawn_by_its_own_role(world: World) -> None:

@@ -11,6 +11,7 @@ from tests.core.doing import doing
 from scaffold import NotPerformed, Plan, Planned, Planning, Task, act, action, carry_out, propose
 from scaffold.errors import ActionError
 from scaffold.planning import undo
+from scaffold.vocabulary.plan import UNDOES
 from scaffold.vocabulary.review import Verdict
 
 if TYPE_CHECKING:
@@ -203,6 +204,37 @@ def test_what_was_undone_is_not_undone_again(world: World, watcher: type[Watcher
         "nothing that was done at '0' can be undone",
     ]
     assert travel.done == ["fly A 2", "give back A T-A"]
+
+
+def test_a_key_that_is_no_text_names_nothing(world: World, watcher: type[Watcher], travel: Travel) -> None:
+    """As a model may write one, where its planner hands on what it says."""
+
+    def planner(_: Task) -> Planning[str]:
+        yield from act("fly", {"flight": "A"})
+        try:
+            done = yield from act("give_back", {UNDOES: ["0"]})
+        except ActionError as error:
+            return error.message
+        return str(done.value)
+
+    outcome = world.solve(planner, actions=travel.actions, monitors=[watcher()])
+    assert outcome.answer.startswith("nothing that was done at ['0'] can be undone")
+    assert travel.done == ["fly A 1"]
+
+
+def test_only_what_the_same_plan_did_is_offered(world: World, watcher: type[Watcher], travel: Travel) -> None:
+    """What came of an earlier plan stands, also where the task says to undo by itself."""
+
+    def planner(_: Task) -> Planning[list[str]]:
+        first = Plan([Planned("fly", {"flight": "A"}, id="fly")])
+        yield from carry_out(first, (yield from propose(first)))
+        second = Plan([Planned("fly", {"flight": "B"}, id="fly"), Planned("sleep", {"hotel": "Ritz"}, after=["fly"])])
+        done = yield from carry_out(second, (yield from propose(second)))
+        return [each.reason for each in done.values()]
+
+    outcome = world.solve(planner, actions=travel.actions, monitors=[watcher()], task={"oversight": {"undo": "always"}})
+    assert outcome.answer[-1].startswith("Ritz is full; what was done before can be undone: fly at 3/0/0 by give_back")
+    assert travel.done == ["fly A 1", "fly B 1", "give back B T-B"]
 
 
 def test_one_that_failed_may_be_tried_again_and_one_in_doubt_not(
