@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold import Planning, Scaffold, Task, Verdict, act, action, think
+from scaffold import Planning, Scaffold, Task, Verdict, act, action, majority, once, think
 from scaffold.approvals.queue import Queue
-from scaffold.errors import BadInput, JournalFailed, RunHeld, TraceDamaged
+from scaffold.errors import BadInput, JournalFailed, RunHeld, StepFailed, TraceDamaged
 from scaffold.interfaces import Answer
 from scaffold.odds.measured import Measured
 from scaffold.testing import Scripted
@@ -285,6 +285,79 @@ def test_what_is_redacted_is_on_no_disk_and_reaches_no_planner(journal: FileJour
     for word in (b"ann@", b"zoe@", b"123-45", b"987-65", b"4111 1111"):
         assert word not in stored
     assert verify_run(journal.folder(outcome.run)).ok
+
+
+def test_what_is_said_of_samples_that_do_not_count_is_redacted_too(journal: FileJournal) -> None:
+    """How votes fell and why a sample was discarded repeat what models said: on disk and for the planner."""
+    said = [json.dumps({"mail": f"ann{number}@example.org", "ssn": f"98{number}"}) for number in range(9)]
+    said.append(json.dumps({"mail": "x" * 250, "ssn": "989"}))  # of which the votes hold a beginning
+
+    def planner(_: Task) -> Planning[list[Any]]:
+        told: list[Any] = []
+        for more in (
+            {"sampling": majority(3, cap=3)},
+            {"sampling": once(flags=(lambda value: f"nobody is called {value['mail']}",))},
+            {"returns": dict[str, int]},
+            {"sampling": once(tries=1)},
+        ):
+            try:
+                yield from think("decide", "who?", **{"returns": dict[str, str], **more})
+            except StepFailed as error:
+                told.append([error.message, error.data])
+        return told
+
+    redact = {"patterns": [r"[\w.]+@[\w.]+"], "fields": ["ssn"]}
+    made = Scaffold(planner, backends={"default": Scripted(said)}, monitors=[], journal=journal)
+    outcome = made.solve_sync(Task.model_validate({"prompt": "Find them", "redact": redact}))
+    assert outcome.answer[0][1]["votes"] == {'{"mail": "[redacted]", "ssn": "[redacted]"}': 3}
+    assert outcome.answer[1][1]["flags"] == ["nobody is called [redacted]"] * 3
+    stored = b"".join(path.read_bytes() for path in journal.folder(outcome.run).rglob("*") if path.is_file())
+    assert b"@example" not in stored
+    assert b'"98' not in stored
+
+
+@pytest.mark.parametrize(
+    ("gave", "left"),
+    [
+        (["987"], []),
+        ({"number": "987"}, {}),
+        (True, False),
+        (9.87, 0),
+        (None, None),
+    ],
+)
+def test_a_field_is_emptied_as_its_kind(journal: FileJournal, gave: Any, left: Any) -> None:
+    """A planner that goes through a result finds what it looks for, with nothing in it; also within lists."""
+
+    @action(effect="read")
+    async def look(at: str) -> Any:
+        return {"found": [{"SSN": gave, "of": at}], "said": "[see] above"}
+
+    def planner(_: Task) -> Planning[Any]:
+        return (yield from act("look", {"at": "x"})).value
+
+    task = Task.model_validate({"prompt": "Look", "redact": {"fields": ["ssn"]}})
+    outcome = Scaffold(planner, backends={}, actions=[look], monitors=[], journal=journal).solve_sync(task)
+    assert outcome.answer == {"found": [{"SSN": left, "of": "x"}], "said": "[see] above"}
+
+
+def test_what_the_planner_itself_says_is_left_as_it_is(journal: FileJournal) -> None:
+    """It is made of what was redacted already, and of its own code: a resumed run asks the same again."""
+
+    def planner(_: Task) -> Planning[Any]:
+        thought = yield from think("decide", "Write to desk@example.org?", returns=str)
+        paid = yield from act("pay", {"invoice": "A-1", "to": "desk@example.org"})
+        yield from act("pay", {"invoice": "A-2", "to": "Zoe"})
+        return [thought.value, paid.value["to"]]
+
+    def agent() -> Scaffold:
+        backends = {"default": Scripted("ask ann@example.org")}
+        return Scaffold(planner, backends=backends, actions=[pay], monitors=[Careful()], journal=journal)
+
+    waiting = agent().solve_sync(Task.model_validate({"prompt": "Pay", "redact": {"patterns": [r"[\w.]+@[\w.]+"]}}))
+    answered(journal, waiting.run)
+    outcome = agent().resume_sync(waiting.run)
+    assert (outcome.status, outcome.answer) == ("solved", ["ask [redacted]", "[redacted]"])
 
 
 def test_a_field_named_like_the_traces_own_leaves_the_trace_whole(

@@ -7,8 +7,10 @@ Fields are replaced at any depth, also in text that is JSON: texts by the mark, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,7 +52,7 @@ class Redaction:
             case "samples":
                 return [self._sample(each) for each in value]
             case "error":
-                return {**value, "message": self.text(value["message"])}
+                return {**value, "message": self.text(value["message"]), "data": self._data(value["data"])}
             case "verdicts" | "objections" | "reasons" | "reason" | "feedback" | "comment" | "text" | "title":
                 return self._said(value)
             case _:
@@ -59,8 +61,24 @@ class Redaction:
     def _sample(self, sample: dict[str, Any]) -> dict[str, Any]:
         blocks = [{**each, "text": self.text(each.get("text", ""))} for each in sample.get("blocks", ())]
         told = dict(sample)
-        told |= {name: self.text(sample[name]) for name in ("text", "reasoning") if name in sample}
+        told |= {name: self.text(sample[name]) for name in ("text", "reasoning", "flag") if name in sample}
         return told | ({"blocks": blocks} if blocks else {})
+
+    def _data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """What an error says beside its message; the votes of a step that failed stand there by their values."""
+        said = {name: self._said(each) for name, each in data.items()}
+        if "votes" in data:
+            said["votes"] = votes = Counter()
+            for value, number in data["votes"].items():
+                votes[self._vote(value)] += number
+        return said
+
+    def _vote(self, value: str) -> str:
+        """The value of a vote, in JSON; nothing is known of the fields of one that was cut short."""
+        try:
+            return json.dumps(self.value(json.loads(value)), ensure_ascii=False)
+        except ValueError:
+            return MARK if self._fields else self.text(value)
 
     def _said(self, value: Any) -> Any:
         """Redact somebody's words, but not the names in them."""
@@ -92,10 +110,8 @@ class Redaction:
     def text(self, text: str) -> str:
         """Redact a text; if it is JSON, its fields too."""
         if self._fields and text.lstrip()[:1] in {"{", "["}:
-            try:
-                return json.dumps(self.value(json.loads(text)), ensure_ascii=False)
-            except (ValueError, RecursionError):
-                pass
+            with contextlib.suppress(ValueError, RecursionError):
+                text = json.dumps(self.value(json.loads(text)), ensure_ascii=False)
         return self._patterns.sub(MARK, text) if self._patterns is not None else text
 
 
