@@ -34,8 +34,8 @@ from scaffold import (
 )
 from scaffold.approvals.queue import waiting
 from scaffold.approvals.saying import answer_to
-from scaffold.errors import ActionError
-from scaffold.interfaces import Answer
+from scaffold.errors import ActionError, BadInput, JournalFailed
+from scaffold.interfaces import Answer, Surroundings
 from scaffold.planning import undo
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
@@ -300,6 +300,43 @@ def test_many_runs_at_once_pay_it_once(folder: Folder) -> None:
     assert sorted(each.actions[0].status for each in outcomes) == ["performed", *["refused"] * 19]
 
 
+def test_what_another_run_does_between_the_look_and_the_taking_is_not_done_twice(folder: Folder) -> None:
+    """Whoever takes it first pays; the other had seen it free, and is refused all the same."""
+
+    def reach(point: str) -> None:
+        if point == "identity:before":
+            folder.solve()
+
+    late = folder.solve(surroundings=Surroundings(reach=reach))
+    assert folder.paid == ["i1"]
+    assert late.actions[0].status == "refused"
+    assert "it was done already, by run" in late.answer
+
+
+class FailsToHold(FileJournal):
+    """A journal that can be asked who acts on what, and cannot take it then."""
+
+    wrong: Exception
+
+    async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
+        """Say what is wrong."""
+        raise self.wrong
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "done"),
+    [(JournalFailed("the disk is full"), "unavailable", "planned"), (BadInput("it is damaged"), "solved", "refused")],
+    ids=["for now", "for good"],
+)
+def test_what_cannot_be_taken_is_not_done(folder: Folder, wrong: Exception, status: str, done: str) -> None:
+    """A run pauses for what passes by itself, and is refused for what does not."""
+    journal = FailsToHold(folder.root)
+    journal.wrong = wrong
+    said = folder.solve(journal=journal)
+    assert (said.status, [each.status for each in said.actions], folder.paid) == (status, [done], [])
+    assert str(wrong) in f"{said.reason} {said.answer}"
+
+
 class SlowToHold(FileJournal):
     """A journal that takes a moment to say who acts on what, as a database does."""
 
@@ -383,8 +420,6 @@ def killed_at(folder: Folder, point: str) -> str:
     def reach(reached: str) -> None:
         if reached == point:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    from scaffold.interfaces import Surroundings
 
     before = set(folder.journal.runs())
     child = os.fork()

@@ -60,6 +60,19 @@ def test_a_flag_asks_a_person_where_the_reasoning_is_absent(
     assert refused.actions[0].status == "refused"
 
 
+@pytest.mark.parametrize(
+    ("flag", "why"), [({"rationale": "odd"}, "odd"), ({"feedback": "strange"}, "strange"), ({}, "it says no more")]
+)
+def test_a_person_is_told_what_was_flagged(
+    world: World, watcher: type[Watcher], person: type[Person], flag: dict[str, str], why: str
+) -> None:
+    """Who flagged it and why, as far as that was said."""
+    boss = person("yes")
+    world.solve(paying, opaque(), monitors=[watcher(Verdict(decision="flag", **flag))], approvers=[boss])
+    said = f"gate: the reasoning behind it cannot be read, and watcher flags it: {why}"
+    assert said in boss.asked[0].detail["reasons"]
+
+
 @pytest.mark.parametrize(("ask", "asked"), [("never", 0), ("flagged", 0), ("irreversible", 1), ("effects", 1)])
 def test_a_task_says_what_is_asked_of_an_opaque_model(
     world: World, watcher: type[Watcher], person: type[Person], ask: str, asked: int
@@ -165,18 +178,20 @@ def test_each_effect_has_a_floor_of_its_own_and_reads_have_none(
 
     strict = {"monitorability": {"reversible": 0.8, "irreversible": 0.8}}
     mild = {"monitorability": {"reversible": 0.5, "irreversible": 0.8}}
-    everything = {"unread": {"ask": "effects"}}
-    for backend, oversight, asked in (
-        ("7", strict, ["file", "pay"]),
-        ("7", mild, ["pay"]),
-        (opaque(), everything, ["file", "pay"]),
+    for backend, oversight, says, asked in (
+        ("7", strict, None, ["file", "pay"]),
+        ("7", mild, None, ["pay"]),
+        (opaque(), {"unread": {"ask": "effects"}}, None, ["file", "pay"]),
+        (opaque(), {"unread": {"ask": "irreversible"}}, None, ["pay"]),
+        (opaque(), {"unread": {"ask": "flagged"}}, FLAG, ["pay"]),
+        (opaque(), {"unread": {"ask": "never"}}, FLAG, []),
     ):
         boss = person("yes")
         world.solve(
             planner,
             backend,
             actions=[world.look, file, world.pay],
-            monitors=[watcher()],
+            monitors=[watcher(says)],
             approvers=[boss],
             task={"oversight": oversight},
             monitorability=Monitorability((sure(0.7),)),
@@ -411,6 +426,7 @@ def test_who_a_policy_asks_besides_has_thought_too(world: World, watcher: type[W
         ({"monitorability": {"irreversible": 0.1}}, "pay it", "solve by host:host, never measured"),
         ({"unread": {"ask": "irreversible"}}, "", "the reasoning behind it cannot be read"),
         ({"unread": {"ask": "irreversible"}}, "pay it", ""),
+        ({"unread": {"ask": "flagged"}}, "", ""),
     ],
 )
 def test_what_thinks_out_of_sight_permits_nothing(
@@ -425,7 +441,7 @@ def test_what_thinks_out_of_sight_permits_nothing(
     boss = person("yes")
     gate = Gate(
         actions=(world.pay,),
-        monitors=[watcher()],
+        monitors=[watcher(FLAG)],
         journal=world.journal,
         approvers=[boss],
         surroundings=Surroundings(clock=world.clock),
