@@ -38,7 +38,7 @@ def honest() -> dict[str, Event]:
             "run": "made",
             "scaffold": "0",
             "planner": "p",
-            "bounds": {"actions": 2.0, "usd": 5.0, "tokens": 100.0, "oversight.tokens": 50.0},
+            "bounds": {"actions": 2.0, "usd": 5.0, "tokens": 100.0, "oversight.tokens": 50.0, "oversight.usd": 1.0},
         },
         "plan": {"kind": "plan.proposed", "actions": 1, **plan},
         "plan read": {**reviewed, "subject": "plan", "decision": "escalate", **plan},
@@ -343,6 +343,14 @@ RESUMED = {"kind": "run.resumed", "owner": "another"}
         ),
         ([step("asked", "8", tokens=60), RESUMED, step("asked", tokens=40)], ""),
         ([step("asked", "8", tokens=60), RESUMED, step("asked", "8", tokens=60)], "120 tokens"),
+        (
+            [
+                step("asked", "8", tokens=30, ledger="oversight"),
+                RESUMED,
+                step("asked", "8", tokens=30, ledger="oversight"),
+            ],
+            "60 tokens would be taken, and the budget is 50",
+        ),
         ([step("asked", tokens=50, ledger="oversight")], ""),
         ([step("asked", tokens=51, ledger="oversight")], "51 tokens would be taken, and the budget is 50"),
         ([step("asked", "8", tokens=100), step("asked", tokens=50, ledger="oversight")], ""),
@@ -352,6 +360,8 @@ RESUMED = {"kind": "run.resumed", "owner": "another"}
         ),
         ([step("asked", usd=1.0)], ""),
         ([step("asked", usd=1.5)], "5.5 usd would be taken, and the budget is 5"),
+        ([step("asked", usd=0.5), step("reserved", usd=0.5, spent={"usd": 0.5})], ""),
+        ([step("asked", usd=0.5), step("reserved", usd=0.75, spent={"usd": 0.5})], "5.25 usd would be taken"),
         ([step("asked", "8", usd=1.0), step("answered", "8", usage={"usd": 0.5}), step("asked", usd=0.5)], ""),
         ([step("asked", "8", usd=1.0), step("answered", "8", usage={"usd": 1.0}), step("asked", usd=0.5)], "5.5 usd"),
         ([step("asked", "8", usd=1.0, ledger="oversight"), step("asked", usd=1.0)], ""),
@@ -361,3 +371,44 @@ def test_what_was_asked_beyond_the_budget_is_found(tmp_path: Path, steps: list[E
     """What is under way counts at its worst, what is over as it was, what a process that died had begun for good."""
     found = verified(tmp_path, before("end", *steps))
     assert (found.ok, said in found.sentence()) == (not said, True), found.sentence()
+
+
+RAISED = {"kind": "budget.raised", "bounds": {"tokens": 200.0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([before("end", RAISED, step("asked", tokens=200))], ""),
+        ([before("end", RAISED, step("asked", tokens=201))], "201 tokens would be taken, and the budget is 200"),
+        ([before("end", RAISED, step("asked", usd=1.5))], "5.5 usd would be taken, and the budget is 5"),
+        ([before("end", step("asked", tokens=150), RAISED)], "150 tokens would be taken, and the budget is 100"),
+    ],
+    ids=["within the new one", "beyond the new one", "of another kind", "too early"],
+)
+def test_a_budget_holds_as_it_was_raised_and_since(tmp_path: Path, changes: list[Change], said: str) -> None:
+    """What a person has raised it to counts from there on, and the rest of it as it was."""
+    found = verified(tmp_path, *changes)
+    assert (found.ok, said in found.sentence()) == (not said, True), found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([before("end", step("asked", t=65.0))], ""),
+        ([before("end", step("asked", t=66.0))], "a step was asked after the time was over: 66 s of 5 s"),
+        ([from_("send begun", t=66.0)], "send was begun after the time was over: 66 s of 5 s"),
+        ([from_("send done", t=66.0)], ""),
+    ],
+    ids=["a step just in time", "a step", "an action", "an action that took long"],
+)
+def test_what_was_begun_after_the_time_was_over_is_found(tmp_path: Path, changes: list[Change], said: str) -> None:
+    """A busy machine may be a minute late, and what has begun may take its time."""
+    found = verified(tmp_path, with_("start", bounds={"seconds": 5.0}), *changes)
+    assert (found.ok, said in found.sentence()) == (not said, True), found.sentence()
+
+
+def test_oversight_that_is_not_bound_may_take_what_it_takes(tmp_path: Path) -> None:
+    """The work's bounds are not its own."""
+    asked = step("asked", tokens=101, usd=6.0, ledger="oversight")
+    assert verified(tmp_path, with_("start", bounds={"tokens": 100.0, "usd": 5.0}), before("end", asked)).ok

@@ -61,14 +61,19 @@ def test_a_flag_asks_a_person_where_the_reasoning_is_absent(
 
 
 @pytest.mark.parametrize(
-    ("flag", "why"), [({"rationale": "odd"}, "odd"), ({"feedback": "strange"}, "strange"), ({}, "it says no more")]
+    ("flag", "why"),
+    [
+        (FLAG, "odd"),
+        (Verdict(decision="flag", feedback="strange"), "strange"),
+        (Verdict(decision="flag"), "it says no more"),
+    ],
 )
 def test_a_person_is_told_what_was_flagged(
-    world: World, watcher: type[Watcher], person: type[Person], flag: dict[str, str], why: str
+    world: World, watcher: type[Watcher], person: type[Person], flag: Verdict, why: str
 ) -> None:
     """Who flagged it and why, as far as that was said."""
     boss = person("yes")
-    world.solve(paying, opaque(), monitors=[watcher(Verdict(decision="flag", **flag))], approvers=[boss])
+    world.solve(paying, opaque(), monitors=[watcher(flag)], approvers=[boss])
     said = f"gate: the reasoning behind it cannot be read, and watcher flags it: {why}"
     assert said in boss.asked[0].detail["reasons"]
 

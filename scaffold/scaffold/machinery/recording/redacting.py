@@ -68,9 +68,10 @@ class Redaction:
         """What an error says beside its message; the votes of a step that failed stand there by their values."""
         said = {name: self._said(each) for name, each in data.items()}
         if "votes" in data:
-            said["votes"] = votes = Counter()
+            votes: Counter[str] = Counter()
             for value, number in data["votes"].items():
                 votes[self._vote(value)] += number
+            said["votes"] = votes
         return said
 
     def _vote(self, value: str) -> str:
