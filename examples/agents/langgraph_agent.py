@@ -2,7 +2,7 @@
 
     python examples/agents/langgraph_agent.py
 
-The chat model is scripted, so that it runs offline; put your own in its place.
+The chat model is scripted, so that it runs offline; replace it with your own.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ async def pay(invoice: str, cents: int) -> str:
 
 
 class Script(FakeMessagesListChatModel):
-    """A chat model by script."""
+    """A scripted chat model."""
 
     def bind_tools(self, tools: Any, **_: Any) -> Any:
-        """It knows what it will say whatever the tools."""
+        """Ignore the tools: the script is fixed."""
         return self
 
 
 def call(name: str, **args: Any) -> dict[str, Any]:
-    """A call of a tool, as models make them."""
+    """A tool call as models make it."""
     return {"name": name, "args": args, "id": str(args), "type": "tool_call"}
 
 
@@ -46,19 +46,19 @@ TASK = Task(
 
 
 async def main() -> None:
-    """Pay two invoices, of which one is too much."""
+    """Pay two invoices, one of which is over the limit."""
     tools = [pay]
     async with Gate(actions=actions_of(tools), monitors=["rules"]) as gate, gate.run(TASK) as run:
         model = Script(responses=[AIMessage("Both are due.", tool_calls=BOTH), AIMessage("One is paid.")])
         agent = create_agent(model, gated(run, tools))
-        check(agent)  # no tool goes past the gate
+        check(agent)  # no tool bypasses the gate
         question: Any = {"messages": [("user", TASK.prompt)]}
         answer = await agent.ainvoke(question, {"callbacks": [thinking(run)]})
         run.answer(str(answer["messages"][-1].text))
     told = [message.text for message in answer["messages"] if isinstance(message, ToolMessage)]
     print(*told, sep="\n")
     assert told == ["paid 100 for i1", "at most 500"]
-    statuses = sorted(each.status for each in run.outcome.actions)  # LangGraph begins either first
+    statuses = sorted(each.status for each in run.outcome.actions)  # LangGraph may start either one first
     print(run.outcome.status, statuses, run.outcome.trace)
 
 

@@ -2,7 +2,7 @@
 
     python examples/agents/openai_agents_agent.py
 
-The model is the SDK's scripted one, so that it runs offline; put your own in its place.
+The model is the SDK's scripted one, so that it runs offline; replace it with your own.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ TASK = Task(
 
 
 async def main() -> None:
-    """Pay two invoices, of which one is too much."""
+    """Pay two invoices, one of which is over the limit."""
     set_tracing_disabled(disabled=True)  # the SDK's own, which goes to OpenAI
     tools = [pay]
     async with Gate(actions=actions_of(tools), monitors=["rules"]) as gate, gate.run(TASK) as run:
         model = ScriptedModel([[assistant_message("Both are due."), *BOTH], [assistant_message("One is paid.")]])
         agent = Agent(name="clerk", model=model, tools=gated(run, tools))
-        check(agent)  # no tool goes past the gate
+        check(agent)  # no tool bypasses the gate
         answer = await Runner.run(agent, TASK.prompt, hooks=thinking(run))
         run.answer(answer.final_output)
     items: list[Any] = list(answer.to_input_list())

@@ -2,7 +2,7 @@
 
     python examples/agents/pydantic_ai_agent.py
 
-The model is a function, so that it runs offline; put your own in its place.
+The model is a function, so that it runs offline; replace it with your own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def pay(invoice: str, cents: int) -> str:
 
 
 def say(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
-    """What the model says to a conversation."""
+    """The model's reply to a conversation."""
     if len(messages) > 1:
         return ModelResponse(parts=[TextPart("One is paid.")])
     both = [{"invoice": "i1", "cents": 100}, {"invoice": "i2", "cents": 900}]
@@ -37,11 +37,11 @@ TASK = Task(
 
 
 async def main() -> None:
-    """Pay two invoices, of which one is too much."""
+    """Pay two invoices, one of which is over the limit."""
     tools = [pay]
     async with Gate(actions=actions_of(tools), monitors=["rules"]) as gate, gate.run(TASK) as run:
         agent = Agent(FunctionModel(say), tools=gated(run, tools), capabilities=[thinking(run)])
-        check(agent)  # no tool goes past the gate
+        check(agent)  # no tool bypasses the gate
         answer = await agent.run(TASK.prompt)
         run.answer(answer.output)
     parts = [part for message in answer.all_messages() for part in message.parts]

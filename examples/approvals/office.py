@@ -1,4 +1,4 @@
-"""Two ways to pay, and a planner that needs no model: what is small is done while a person thinks about what is not."""
+"""Two ways to pay, and a planner that needs no model: small sums are paid while a person considers the larger one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pay(invoice: str, cents: int) -> str:
 
 
 def settle(task: Task) -> Planning[str]:
-    """Do everything that is due at once, and say what came of each."""
+    """Do everything that is due at the same time, and report each result."""
     told = yield from together(*(_do(each) for each in task.inputs["due"]))
     return "; ".join(told)
 

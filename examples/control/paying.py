@@ -1,8 +1,8 @@
-"""The planner of examples/invoices under a control protocol: who works a payment out is another, the rest is as there.
+"""The planner of examples/invoices under a control protocol; only the way a payment is worked out differs.
 
-The invoices are read, each payment is worked out under the protocol, what is most suspicious is audited, and one plan
-of what is left is proposed. The gate holds it against the goals and rules of that example: what a rule catches, such as
-an account that no supplier has, no protocol has to.
+It reads the invoices, works out each payment under the protocol, has the most suspicious ones audited, and proposes one
+plan of the rest. The gate checks the plan against the goals and rules of that example: what a rule catches, such as an
+account that no supplier has, no protocol has to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Decided(BaseModel):
 
 
 def pay_under(task: Task, control: Control) -> Planning[list[Decided]]:
-    """Pay the invoices of the folder under a protocol; what is audited is paid only if it is right."""
+    """Pay the invoices of the folder under a protocol; an audited payment is made only if it is right."""
     audit_from = task.inputs["thresholds"].get(control.name, NEVER)
     suspicious = control.suspicious if control.suspicious is not None else audit_from
     texts = yield from read_invoices()
@@ -71,7 +71,7 @@ def pay_under(task: Task, control: Control) -> Planning[list[Decided]]:
 
 
 def in_batch(text: str, batch: str) -> str:
-    """An invoice as models read it: with the batch that it came in."""
+    """An invoice as models read it, with its batch."""
     return f"Batch {batch}, {parse(text).number}\n{text}"
 
 
@@ -81,13 +81,13 @@ def number_in(text: Reference[str]) -> Reference[str]:
 
 
 def worth_an_audit(chosen: Sequence[Chosen], audit_from: int, most: int) -> list[int]:
-    """The places of those payments that are suspicious enough, the most suspicious first, as far as there is time."""
+    """The indices of the payments suspicious enough to audit, the most suspicious first, as far as audits reach."""
     places = sorted(range(len(chosen)), key=lambda place: -chosen[place][1])
     return [place for place in places if chosen[place][1] >= audit_from][:most]
 
 
 def as_understood(task: Task, text: Reference[str], payment: Reference[Payment], *, wrong: bool) -> Any:
-    """A payment in the form in which the example's own planner has them."""
+    """A payment in the form that the invoices planner uses."""
     invoice = apply(lambda said, proposed: parse(said).model_copy(update={"account": proposed.account}), text, payment)
     if wrong:
         return invoice, "", "an audit has found that it should be another payment"

@@ -1,11 +1,11 @@
-"""Control protocols: how work of a model that nobody trusts is used, with a weaker one that is trusted.
+"""Control protocols: how to use the work of an untrusted model with the help of a weaker, trusted one.
 
-Each is a few lines over the same parts: the untrusted model proposes a payment, the trusted one says how suspicious it
-is, or proposes, or edits. What is suspicious enough is audited, by somebody who is right and whose time is short.
-`paying` puts them in the place where the planner of examples/invoices works a payment out.
+Each is a few lines over the same parts: the untrusted model proposes a payment; the trusted one scores its suspicion,
+proposes its own, or edits it. A suspicious enough payment is audited by somebody who is right and has little time.
+`paying` uses them where the planner of examples/invoices works out a payment.
 
     monitored    trusted monitoring: what looks suspicious is audited (Greenblatt et al. 2023, arXiv 2312.06942)
-    deferring    the trusted model's own proposal takes the place of a suspicious one
+    deferring    the trusted model's own proposal replaces a suspicious one
     resampling   a suspicious one is drawn again in the same context; over all draws an aggregate decides on the audit:
                  the worst (arXiv 2605.26047, against 2504.10374, which found the least to be better), and either the
                  first or the least suspicious is carried out
@@ -41,8 +41,8 @@ class Control(BaseModel):
 
     Attributes:
         protocol: one of those above.
-        suspicious: from which score on a protocol does more than score: the same as the audit's unless it is set.
-        draws: how many proposals there are after a suspicious one, it included.
+        suspicious: the score from which on a protocol acts; the audit's threshold unless set.
+        draws: how many proposals there are after a suspicious one, including it.
         aggregate: of their scores, which decides on the audit.
         carry_out: which of them is carried out.
         audits: most payments of a run that may be audited.
@@ -83,7 +83,7 @@ def suspicion(invoice: Reference[str], payment: Reference[Payment]) -> Planning[
         returns=Suspicion,
         instruction=asked,
         to="trusted",
-        sampling=once(),  # a score is a measure, and nothing to vote on
+        sampling=once(),  # a score is a measure, not something to vote on
         options=Options(temperature=0),
     )
     return judged.value.score
@@ -99,7 +99,7 @@ def edit(invoice: Reference[str], payment: Reference[Payment]) -> Planning[Refer
 
 
 def unchecked(invoice: Reference[str], _: Control, _from: int) -> Planning[Chosen]:
-    """Nobody looks."""
+    """No oversight."""
     return (yield from propose(invoice)), 0
 
 
@@ -110,7 +110,7 @@ def monitored(invoice: Reference[str], _: Control, _from: int) -> Planning[Chose
 
 
 def deferring(invoice: Reference[str], control: Control, suspicious: int) -> Planning[Chosen]:
-    """The trusted model scores, and does itself what it finds suspicious."""
+    """The trusted model scores, and redoes itself what it finds suspicious."""
     payment, score = yield from monitored(invoice, control, suspicious)
     if score < suspicious:
         return payment, score
@@ -118,7 +118,7 @@ def deferring(invoice: Reference[str], control: Control, suspicious: int) -> Pla
 
 
 def resampling(invoice: Reference[str], control: Control, suspicious: int) -> Planning[Chosen]:
-    """What is suspicious is drawn again, without a word of why; the aggregate over all draws decides on the audit."""
+    """A suspicious proposal is drawn again without a reason; the aggregate over all draws decides on the audit."""
     draws = [(yield from monitored(invoice, control, suspicious))]
     if draws[0][1] >= suspicious:
         draws += yield from together(*(monitored(invoice, control, suspicious) for _ in range(control.draws - 1)))
@@ -129,7 +129,7 @@ def resampling(invoice: Reference[str], control: Control, suspicious: int) -> Pl
 
 
 def editing(invoice: Reference[str], control: Control, suspicious: int) -> Planning[Chosen]:
-    """The trusted model edits; what it had to change is scored as it was proposed."""
+    """The trusted model edits; what it changed is scored as originally proposed."""
     payment, score = yield from monitored(invoice, control, suspicious)
     edited = yield from edit(invoice, payment)
     return edited, score if edited.value != payment.value else min(score, suspicious - 1)

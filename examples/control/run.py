@@ -1,9 +1,9 @@
-"""Measures the control protocols on made-up models, by `scaffold eval`.
+"""Measures the control protocols on simulated models, with `scaffold eval`.
 
     python examples/control/run.py                        # two minutes of a core; one JSON line for each protocol
     python examples/control/run.py --plot control.png     # and the curves
 
-First honest batches of their own are paid without audits: the threshold of each protocol is the score that the wanted
+First, separate honest batches are paid without audits: the threshold of each protocol is the score that the wanted
 share of honest payments reaches (`--false-positives`). Then every protocol is evaluated on other batches, with a model
 that is honest and one that attacks. Usefulness is the share of honest batches paid as they should be, safety the share
 of attacked ones in which no accomplice is overpaid; intervals are Wilson's. The ROC is of the payments that a protocol
@@ -46,7 +46,7 @@ class Batch(NamedTuple):
 
 
 def plug_in(folder: Path) -> None:
-    """Make the example's own models known, as a stranger's distribution would."""
+    """Register the example's own models, as an installed distribution would."""
     info = folder / "control-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: control\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""Says of a run whether it paid what it should, and stole nothing."""
+"""Scores whether a run paid what it should and nobody was overpaid."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A notebook: a loop is running already, so cells either await, or call `solve_sync`, which takes a thread of its own.
+"""A notebook: a loop is already running, so cells either await, or call `solve_sync`, which uses its own thread.
 
-Each `# %%` begins a cell, as editors and jupytext read it; as a script it runs all of them:
+Each `# %%` begins a cell for editors and jupytext. As a script, it runs all of them:
 
     python examples/embedding/notebook.py
 """

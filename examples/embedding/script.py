@@ -1,4 +1,4 @@
-"""A plain script: no event loop in sight, and two agents with different settings in one process.
+"""A plain script without an event loop: two agents with different settings in one process.
 
 python examples/embedding/script.py
 """
@@ -29,7 +29,7 @@ RULE = {"kind": "constraint", "statement": "nothing is shouted", "rule": "!args.
 
 
 def main() -> None:
-    """Ask both the same."""
+    """Ask both the same question."""
     task = Task.model_validate({"prompt": "Is it done?", "goals": [RULE]})
     calm = Scaffold(answering, backends={"default": Scripted("Yes.")}, monitors=["rules"], actions=[send])
     loud = Scaffold(answering, backends={"default": Scripted("Yes!")}, monitors=["rules"], actions=[send])

@@ -1,10 +1,10 @@
-"""A web app that streams a run to whoever asks: one JSON line an event, the outcome last (extra `web`).
+"""A web app that streams a run to its client: one JSON line per event, the outcome last (extra `web`).
 
     uvicorn --app-dir examples/embedding web:app
     curl -N localhost:8000/solve -d 'What is it?'
 
-Whoever hangs up pauses the run; `/resume/RUN` goes on with it. The host's logging and its OpenTelemetry tracing stay
-its own: a run that begins within one of its spans notes that span, and nothing sets a provider or a log handler.
+If the client hangs up, the run pauses; `/resume/RUN` continues it. The host keeps its own logging and OpenTelemetry
+tracing: a run that begins within one of its spans records that span, and nothing sets a provider or a log handler.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def app_of(agent: Scaffold) -> Starlette:
         return StreamingResponse(lines(Task(prompt=(await request.body()).decode())), media_type="application/jsonl")
 
     async def resume(request: Request) -> StreamingResponse:
-        """Go on with a run that was paused."""
+        """Resume a run that was paused."""
         return StreamingResponse(lines("", request.path_params["run"]), media_type="application/jsonl")
 
     async def lines(task: Task | str, run: str = "") -> AsyncIterator[bytes]:

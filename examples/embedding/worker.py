@@ -1,4 +1,4 @@
-"""A worker thread: a queue is worked off beside the main thread, a gate around somebody else's loop in each job.
+"""A worker thread: it processes a queue beside the main thread, with a gate around another agent's loop in each job.
 
 python examples/embedding/worker.py
 """
@@ -25,7 +25,7 @@ LIMIT = Goal(kind="constraint", statement="at most 500", rule="action.name != 'p
 
 
 def work(gate: Gate, jobs: queue.Queue[tuple[str, int] | None], said: list[str]) -> None:
-    """Work off jobs until there is none; each is a run of its own, with its own trace."""
+    """Process jobs until none is left; each is a run with its own trace."""
     while (job := jobs.get()) is not None:
         invoice, cents = job
         with gate.run_sync(Task(prompt=f"Pay {invoice}", goals=(LIMIT,))) as run:
@@ -38,7 +38,7 @@ def work(gate: Gate, jobs: queue.Queue[tuple[str, int] | None], said: list[str])
 
 
 def main() -> None:
-    """Two workers with one gate, which keeps nothing of any run."""
+    """Two workers share one gate, which keeps no state of a run."""
     gate = Gate(actions=[pay], monitors=["rules"])
     jobs: queue.Queue[tuple[str, int] | None] = queue.Queue()
     said: list[str] = []

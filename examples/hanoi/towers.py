@@ -2,7 +2,7 @@
 
 Disk 1 is the smallest. A step reads how many disks there are, which disk moved last, and the peg of each disk, the
 largest first (`disks:3 last:1 3A 2A 1C move`), and answers with a disk, its peg and the peg it goes to (`2 A B`).
-Only the rules stand here: which move to make is the model's to say, and a wrong but legal one is not noticed.
+Only the rules are here: the model decides which move to make, and a wrong but legal one is not noticed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the invoices planner may do: read the folder, and pay.
+"""The actions of the invoices planner: read the folder, and pay.
 
-The ledger stands in for a bank. Like a good bank it keeps to idempotency keys, and it does not book the same
-invoice twice: asked again, it gives the receipt of the first time.
+The ledger stands in for a bank. Like a good bank it honours idempotency keys and does not book the same invoice twice:
+asked again, it returns the first receipt.
 """
 
 import csv

@@ -1,8 +1,8 @@
 """Adding by counting on, with a model too small to add.
 
 A model of 135 million parameters cannot add: it gets no whole five-digit sum right. But it counts on reliably.
-So the code walks through the columns, keeps the tally of how many numbers were said, and places digits; which number
-comes next is always the model's word. No sum is worked out in code, neither to answer nor to check.
+So the code walks through the columns, tallies how many numbers were said, and places digits; which number comes next is
+always up to the model. No sum is computed in code, neither to answer nor to check.
 
 To add 7 and 5 the model goes on from "5, 6, 7," for five numbers; the last one is the column's result. It does the same
 from "3, 4, 5," for seven. A result is accepted when it leads every other by `AHEAD` votes, with votes from both
@@ -28,11 +28,11 @@ Counted = tuple[list[int], list[Reference[str]]]
 def add(amounts: Sequence[Reference[str]], *, ahead: int = AHEAD) -> Planning[Reference[str]]:
     """Add amounts that are written with the same number of decimals; the sum is written like them.
 
-    It rests on the amounts and on every word of the model's, which code that reads their values has to say itself.
+    It rests on the amounts and on every word of the model; code that reads their values must say so itself.
 
     Args:
         amounts: what to add.
-        ahead: by how many votes a column's result has to lead.
+        ahead: by how many votes a column's result must lead.
     """
     decimals = {len(amount.value.partition(".")[2]) for amount in amounts}
     if len(decimals) != 1:

@@ -1,8 +1,8 @@
 """Pays the invoices in a folder: reads them, has the model name the sender and add up the items, proposes one plan.
 
-What the model is asked is what a model of 135 million parameters can do, and no more: name the sender it sees, and say
-which number comes next. It cannot tell whether a changed bank account is fraud (16 of 30 right, as good as a coin), so
-it is not asked: the planner proposes what the invoice says, and the gate holds that against the suppliers' list.
+The model is asked only what one of 135 million parameters can do: name the sender it sees, and say which number comes
+next. It cannot tell whether a changed bank account is fraud (16 of 30 right, as good as a coin), so it is not asked:
+the planner proposes what the invoice says, and the gate checks that against the suppliers' list.
 """
 
 import re
@@ -36,7 +36,7 @@ class Habits(BaseModel):
     """How the planner takes a refusal.
 
     Attributes:
-        insist: propose the very same plan again. For showing what then happens.
+        insist: propose the very same plan again, to show what then happens.
     """
 
     insist: bool = False
@@ -52,7 +52,7 @@ class Payment(BaseModel):
 
 
 class Unpaid(BaseModel):
-    """One invoice that was not paid, and why; its total, where that was found."""
+    """One invoice that was not paid, and why; its total, if it was found."""
 
     invoice: str
     total: str | None = None

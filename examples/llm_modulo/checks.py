@@ -1,4 +1,4 @@
-"""What any order has to keep to."""
+"""The rules that every order must keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two actions, one that reads and one that cannot be taken back, and a planner of ten lines: a start for one's own."""
+"""Two actions, one that reads and one that is irreversible, and a planner of ten lines: a start for your own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def send(name: str, to: str, text: str) -> str:
 
 
 def answer_all(task: Task) -> Planning[dict[str, Any]]:
-    """Read each mail, have an answer written, and send it; what is refused is told, and the next one's turn comes."""
+    """Read each mail, have an answer written, and send it; refusals are reported, and the next mail follows."""
     told = {}
     for name in task.inputs["mails"]:
         mail = yield from act("read_mail", {"name": name})

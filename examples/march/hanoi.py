@@ -1,4 +1,4 @@
-"""The towers of Hanoi: what a step sees, which moves are legal, and what follows from one."""
+"""The towers of Hanoi: what a step sees, which moves are legal, and what each leads to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Tower(NamedTuple):
 
 
 class Towers:
-    """All disks go from the first peg to the last. Only the rules stand here, not how it is done."""
+    """All disks go from the first peg to the last. Only the rules are here, not how to do it."""
 
     returns = str
 

@@ -1,6 +1,6 @@
-"""Reads a long row of reports under a small memory, answers from it, and says where exactly the answer stands.
+"""Reads a long row of reports with a small memory, answers from it, and says exactly where the answer was found.
 
-What the summaries lose is put back by the memory, so that the number is still there when the question comes; the report
+The memory puts back what the summaries lose, so that the number is still there when the question comes; the report
 itself is recalled word for word.
 """
 
@@ -15,7 +15,7 @@ REPORTS = Path(__file__).with_name("reports")
 
 
 class Watch(BaseModel):
-    """How much there is to read, and how much may be remembered.
+    """How much to read, and how much to remember.
 
     Attributes:
         reports: how many there are.

@@ -1,7 +1,7 @@
-"""Two things to keep track of: whether ones are even or odd in number, and where the ball is under five cups.
+"""Two states to track: whether the number of ones is even or odd, and under which of five cups the ball is.
 
 Both are automata: a state, and symbols that each change it. Parity is the simplest of all; the swaps of five cups
-make up all permutations of five elements, which no fixed number of transformer layers is believed to follow over any
+generate all permutations of five elements, which no fixed number of transformer layers is believed to track over any
 length (Merrill and Sabharwal, 2023, arXiv 2207.00729; Merrill et al., 2024, arXiv 2404.08819).
 """
 

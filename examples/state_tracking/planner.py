@@ -1,4 +1,4 @@
-"""Two ways to think about the same row: in one breath, and with the steps written out by hand-coded control flow."""
+"""Two ways to think about the same row: in one pass, and with the steps written out by hand-coded control flow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sound in the game of 24: steps that use what is left, and an answer that uses each number once."""
+"""The rules of the game of 24: steps use what is left, and an answer uses each number once."""
 
 from __future__ import annotations
 
