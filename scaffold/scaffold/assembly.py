@@ -1,4 +1,4 @@
-"""Backends, monitors and actions put together: what every way of embedding shares."""
+"""Assembles backends, monitors and actions: the base class of every way to embed."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ if TYPE_CHECKING:
 Say = Callable[[str, float], None]
 
 
-# What an action declares beside its schema and effect, and what was cleared and begun under it rests on.
+# What an action declares besides its schema and effect, on which recorded clearances and intents rest.
 _PROMISED = ("identity", "idempotency", "cost", "limits", "trusted", "undo")
 
 
 class Assembly:
-    """What runs are made of; it keeps nothing of any run.
+    """The parts that runs are made of; holds no state of any run.
 
-    Close it, or use it as an async context manager. The arguments are described where they are given: at `Scaffold`.
+    Close it, or use it as an async context manager. The arguments are documented at `Scaffold`.
     """
 
-    def __init__(  # noqa: PLR0913 - all that a run may be made of
+    def __init__(  # noqa: PLR0913 - everything that a run may be made of
         self,
         *,
         backends: Mapping[str, str | Mapping[str, Any] | Backend] | str | Backend | None = None,
@@ -125,7 +125,7 @@ class Assembly:
         await self.close()
 
     async def close(self) -> None:
-        """Free what the backends hold, and end the sources of actions."""
+        """Close the backends and the sources of actions."""
         for source in self._sources:
             await source.close()
         for backend in self._backends.values():
@@ -134,11 +134,11 @@ class Assembly:
 
     @property
     def profiles(self) -> list[Profile]:
-        """What each of its backends can do, costs, and shows."""
+        """What each backend can do, costs, and shows of its reasoning."""
         return [backend.profile for backend in self._backends.values()]
 
     async def prepare(self, say: Say | None = None) -> None:
-        """Have backends fetch and load what they need, and start the sources of actions; `solve` does so by itself."""
+        """Have backends load what they need, and start the sources of actions; `solve` does so itself."""
         if not self._prepared:
             for each in (*self._backends.values(), *self._sources):
                 if isinstance(each, TakesCredentials):
@@ -148,7 +148,7 @@ class Assembly:
             self._prepared = True
 
     def check(self, task: Task) -> None:
-        """Find what cannot work before anything begins; `solve` and `resume` do so by themselves.
+        """Check before the run that the task can be run; `solve` and `resume` do so themselves.
 
         Raises:
             BadInput: the task does not fit this agent.
@@ -180,7 +180,7 @@ class Assembly:
                 raise TaskError(said, path=path)
 
     def _check_ruled(self, task: Task, given: int) -> None:
-        """Rules are read by somebody: the task's own, which are so many of its goals, and those that limits became."""
+        """Check that a monitor reads rules: those of the task's own goals (the first `given`), and of its limits."""
         if any(monitor.spec.reads_rules for monitor in self._monitors):
             return
         for place, goal in enumerate(task.goals):
@@ -196,7 +196,7 @@ class Assembly:
         return limited(task, {name: specs[name] for name in (specs if task.actions is None else task.actions)})
 
     def _check_sampling(self) -> None:
-        """What sampling asks in another way must be there: in its place the same would be asked again."""
+        """Check that the prompts and roles named by sampling exist; else it would ask the same again."""
         for way in ways_of(self._sampling) if self._sampling is not None else ():
             if way.prompt:
                 self._templates.get(way.prompt)
@@ -209,7 +209,7 @@ class Assembly:
             if _same_model(self._backends[role], self._backends.get("default")):
                 warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
         elif "default" not in self._backends:
-            if monitor.spec.on_missing == "block":  # found now rather than at its first review
+            if monitor.spec.on_missing == "block":  # reported now rather than at its first review
                 said = f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}"
                 raise TaskError(said, path=("backends",))
         else:
@@ -218,11 +218,11 @@ class Assembly:
             warnings.warn(said, stacklevel=4)
 
     async def claimed(self, task: Task | str, *, resume: str = "") -> tuple[Task, Mapping[str, Any], Claim]:
-        """A task that fits, what its run was started with, and the right to write that run.
+        """Return a checked task, the config its run was started with, and a claim on that run.
 
         Args:
-            task: the task; a text is one without goals.
-            resume: a run to go on with; its own task counts.
+            task: the task; a text is a task without goals.
+            resume: id of a run to resume; its own task is used.
         """
         config: Mapping[str, Any] = {}
         if resume:
@@ -233,12 +233,12 @@ class Assembly:
             raise BadInput(f"{registry.kind_of(task)} is no task: give a Task, or what is asked as text")
         self.check(task)
         task = redacted(task)
-        if not (resume and _has_ended(self.journal, resume)):  # if it has, nobody is asked any more
+        if not (resume and _has_ended(self.journal, resume)):  # an ended run asks nobody any more
             await self.prepare()
         return task, config, await self.journal.claim(resume or self.new_id(), owner(), create=not resume)
 
     def new_id(self) -> str:
-        """An id for a run: when it begins, and six letters."""
+        """Return a new run id: its start time, and six random characters."""
         when = datetime.fromtimestamp(self._surroundings.clock.now(), UTC)
         tail = "".join(self._surroundings.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=6))
         return f"{when:%Y%m%d-%H%M%S}-{tail}"
@@ -247,17 +247,17 @@ class Assembly:
     async def setting(
         self, task: Task, name: str, config: Mapping[str, Any], *, resumed: bool
     ) -> AsyncIterator[Setting]:
-        """What one run is made of, for as long as it goes on.
+        """Provide what one run is made of, for as long as it goes on.
 
         Args:
             task: the task.
             name: who makes the moves, as pinned in the trace.
-            config: what is needed to build this again; kept in the trace's content.
-            resumed: the run has begun before.
+            config: what is needed to rebuild this; kept in the trace's content.
+            resumed: the run was started before.
         """
         known = dict(config)
         if not resumed and (traceparent := _host_span()):
-            known["traceparent"] = traceparent  # so that later exports stand below the host's span too
+            known["traceparent"] = traceparent  # so that later exports also nest under the host's span
         live = _live_export(resumed=resumed)
         try:
             yield Setting(
@@ -324,7 +324,7 @@ def _journal(said: Journal | Path | str | None) -> Journal:
 
 
 def _monitors(said: Sequence[str | Mapping[str, Any] | Monitor] | None, base: Path) -> list[Monitor]:
-    """The monitors that were named, each once; those that are on by default where nothing is said."""
+    """Return the named monitors, without duplicates; if None is given, those that are on by default."""
     if said is None:
         made = registry.default_monitors()
     else:
@@ -361,7 +361,7 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path) -> Monitor:
 
 
 def _check_watches(monitor: Monitor) -> None:
-    """One that watches what does not exist would read nothing, and seem to be there."""
+    """Refuse an unknown kind of subject: the monitor would read nothing and seem to work."""
     kinds = get_args(SubjectKind)
     for kind in monitor.spec.watches:
         if kind not in kinds:
@@ -370,7 +370,7 @@ def _check_watches(monitor: Monitor) -> None:
 
 
 def _same_model(one: Backend, other: Backend | None) -> bool:
-    """Whether two backends ask one model; of those whose model has no name of its own, only the same one does."""
+    """Whether two backends use one model; a model without a name of its own equals only itself."""
     if other is None or one is other:
         return one is other
     profile, known = one.profile, other.profile
@@ -379,7 +379,7 @@ def _same_model(one: Backend, other: Backend | None) -> bool:
 
 
 def _live_export(*, resumed: bool) -> LiveExport | None:
-    """The live OpenTelemetry export, when host or environment ask for one; else None, and nothing heavy is imported."""
+    """Return the live OpenTelemetry export if host or environment ask for one; otherwise import nothing."""
     if not (environment.wants_live_export() or environment.host_has_tracing()):
         return None
     from scaffold.projections.otlp import live_from_environment
@@ -397,7 +397,7 @@ def _check_approvers(task: Task) -> None:
 
 
 def _check_recordable(task: Task) -> None:
-    """What the trace could not hold is found before the run begins, and by its name."""
+    """Check before the run that the trace can hold the task, and name the part that it cannot."""
     inputs: list[tuple[tuple[str, ...], Any]] = [(("inputs", name), value) for name, value in task.inputs.items()]
     for path, value in [(("prompt",), task.prompt), *inputs]:
         try:
@@ -406,12 +406,12 @@ def _check_recordable(task: Task) -> None:
             raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TaskError(f"cannot be recorded: {unwritable(error)}", path=path) from None
-        if (number := not_finite(value)) is not None:  # it would be written as null, and be that when resumed
+        if (number := not_finite(value)) is not None:  # it would be recorded, and resumed, as null
             raise TaskError(f"{number} is no number that can be recorded", path=path)
 
 
 def _host_span() -> str:
-    """The host's span that is under way; where OpenTelemetry is not in use here, that of who started this process."""
+    """Return the host's current span; without OpenTelemetry here, that of the process that started this one."""
     if "opentelemetry.trace" not in sys.modules:
         return os.environ.get("TRACEPARENT", "")
     from scaffold.projections.identity import current_traceparent
@@ -420,7 +420,7 @@ def _host_span() -> str:
 
 
 def owner() -> str:
-    """Who claims a run: this process, on this machine."""
+    """Return the name under which this process claims runs."""
     return f"{os.uname().nodename}:{os.getpid()}"
 
 
@@ -429,7 +429,7 @@ def _silent(_what: str, _fraction: float) -> None:
 
 
 def _has_ended(journal: Journal, run: str) -> bool:
-    """Whether it is known at once that a run has ended; a database would be asked for a copy, once for each run."""
+    """Whether a run has ended, if that is cheap to know; a database would have to copy the run first."""
     from scaffold.trace.files import FileJournal
     from scaffold.trace.folders import has_ended
 
@@ -437,7 +437,7 @@ def _has_ended(journal: Journal, run: str) -> bool:
 
 
 async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
-    """Read what a run was started with, from its first event.
+    """Read from its first event what a run was started with.
 
     Raises:
         TraceDamaged: the first event is missing, withheld or altered.
@@ -457,5 +457,5 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
             return Task.model_validate(content["task"]), content["config"]
     finally:
         with suppress(AttributeError):
-            await records.aclose()  # type: ignore[attr-defined]  # generators have it
+            await records.aclose()  # type: ignore[attr-defined]  # a generator has it
     raise TraceDamaged(f"the trace does not hold the task it was started with: {why}", 1)

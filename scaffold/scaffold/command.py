@@ -1,4 +1,4 @@
-"""The command `scaffold` as a process of its own, which starts and ends quickly."""
+"""Runs the command `scaffold` as a process of its own, with quick start and exit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 
 
 class _Unheeded(FileIO):
-    """Standard error, where what it does not take is dropped.
+    """A standard error stream that drops what cannot be written.
 
-    Its terminal may be gone, its disk be full, or nobody read it any more: what is told there ends nothing.
+    Its terminal may be gone, its disk full, or its reader gone: progress messages must not end the command.
     """
 
     def write(self, data: Buffer, /) -> int:
@@ -33,7 +33,7 @@ class _Unheeded(FileIO):
 
 
 def _speak_unheeded() -> None:
-    """Have what is told on standard error end nothing."""
+    """Make standard error drop what cannot be written."""
     now = sys.stderr
     if isinstance(now, TextIOWrapper):
         raw = BufferedWriter(_Unheeded(now.fileno(), "w", closefd=False))
@@ -41,10 +41,10 @@ def _speak_unheeded() -> None:
 
 
 def process() -> int:
-    """Be the whole process, and give its exit status.
+    """Run the command as the whole process; return its exit status.
 
-    To look for garbage among all that was imported once more at the end, and for plug-ins of pydantic in every
-    installed distribution, takes a twentieth of a short run each.
+    Two things are skipped, each of which takes a twentieth of a short run: a last garbage collection of everything
+    imported, and pydantic's search for plug-ins in every installed distribution.
     """
     status = 1
 
@@ -54,13 +54,13 @@ def process() -> int:
         Source: https://github.com/temporalio/sdk-python/issues/300
         """
         if _TEMPORAL in sys.modules:
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            with contextlib.suppress(OSError, ValueError):  # the reader is gone
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status)
 
     _speak_unheeded()
-    atexit.register(leave)  # the first that is registered is the last that is called
+    atexit.register(leave)  # registered first, so called last
     gc.set_threshold(50_000)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

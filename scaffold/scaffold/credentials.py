@@ -1,4 +1,4 @@
-"""Credentials: named by actions and sources of actions, found where the task says, at the moment they are needed."""
+"""Credentials: named by actions and sources of actions, looked up where the task says, when they are needed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SOURCES = ("env", "file")
 
 
 class Credentials:
-    """Where each credential is found: `{env: VARIABLE}` or `{file: PATH}`; by default the variable of its own name.
+    """Where each credential is: `{env: VARIABLE}` or `{file: PATH}`; by default the variable of its own name.
 
     Args:
         sources: by the credential's name.
-        base: what paths are relative to.
+        base: folder that paths are relative to.
 
     Raises:
-        TaskError: a source is described otherwise.
+        TaskError: a source is described in another way.
     """
 
     def __init__(self, sources: Mapping[str, Any] | None = None, base: Path | None = None) -> None:
@@ -38,16 +38,16 @@ class Credentials:
             self._sources[name] = (kind, where if kind == "env" else str(base / Path(where).expanduser()))
 
     def __eq__(self, other: object) -> bool:
-        """Whether all are found in the same places."""
+        """Whether all credentials are looked up in the same places."""
         return isinstance(other, Credentials) and self._sources == other._sources
 
-    __hash__ = None  # type: ignore[assignment]  # nothing keeps it in a set
+    __hash__ = None  # type: ignore[assignment]  # never kept in a set
 
     def check(self, names: Sequence[str], action: str) -> None:
-        """Find out before a run that all that an action needs is there.
+        """Check before a run that all credentials an action needs exist.
 
         Raises:
-            TaskError: one of them is not; the message says where it was looked for.
+            TaskError: one of them does not; the message says where it was looked for.
         """
         for name in names:
             try:
@@ -56,10 +56,10 @@ class Credentials:
                 raise TaskError(f"{action!r} needs it: {error}", path=("credentials", name)) from None
 
     def read(self, name: str) -> str:
-        """A credential as it is now.
+        """Return a credential's current value.
 
         Raises:
-            BadInput: it is not there, or empty.
+            BadInput: it is missing or empty.
         """
         kind, where = self._sources.get(name, ("env", name))
         if kind == "env":

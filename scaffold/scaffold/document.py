@@ -1,4 +1,4 @@
-"""Reads a YAML file as JSON values, and remembers on which line each of them stands."""
+"""Reads a YAML file as JSON values, and remembers the line of each of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 Place = tuple[str | int, ...]
 
-# More values than a person writes, and few enough that aliases of aliases cannot fill the memory.
+# More values than a person writes, but too few for nested aliases to fill the memory.
 _MOST_VALUES = 1_000_000
 _DEEPEST = 100
-_SHOWN_DEEP = 6  # keys of a place in the message that it is too deep
-_SHOWN = 60  # letters of a value in a message
+_SHOWN_DEEP = 6  # keys of a place shown in the message that it is nested too deeply
+_SHOWN = 60  # characters of a value in a message
 
 
 def show(value: Any) -> str:
-    """A value, short enough for a message."""
+    """Return a value's representation, short enough for a message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
@@ -32,8 +32,8 @@ class Document:
 
     Attributes:
         path: the file.
-        value: what it holds, as JSON values.
-        lines: line of each value, by the keys that lead to it; a mapping's value stands where its key does.
+        value: its content, as JSON values.
+        lines: line of each value, by the keys that lead to it; a mapping's value has the line of its key.
     """
 
     def __init__(self, path: Path, value: Any, lines: dict[Place, int]) -> None:
@@ -42,7 +42,7 @@ class Document:
         self.lines = lines
 
     def where(self, place: Place) -> tuple[str, Place]:
-        """Give `file:line` of the deepest part of a place that the file has, and that part itself."""
+        """Return `file:line` of the deepest part of a place that exists in the file, and that part itself."""
         found: Place = ()
         for part in place:
             step = self._step(found, part)
@@ -52,7 +52,7 @@ class Document:
         return f"{self.path}:{self.lines.get(found, 1)}", found
 
     def _step(self, found: Place, part: str | int) -> Place:
-        """One key further down; a name that leads into a list means the entry of that name."""
+        """Extend a place by one key; a name that leads into a list means the entry of that name."""
         holder = self.at(found)
         if isinstance(part, str) and isinstance(holder, list):
             for number, entry in enumerate(holder):
@@ -63,22 +63,22 @@ class Document:
         return (*found, part)
 
     def at(self, place: Place) -> Any:
-        """The value at a place."""
+        """Return the value at a place."""
         value = self.value
         for part in place:
             value = value[part]
         return value
 
     def fault(self, message: str, place: Place = ()) -> TaskError:
-        """An error that says where in this file its fault is."""
+        """Return an error that names the place in this file."""
         return TaskError(message, path=place, where=self.where(place)[0])
 
     @contextlib.contextmanager
     def locating(self, *, within: Place = ()) -> Iterator[None]:
-        """Add file and line to errors that only know the keys which lead to the fault.
+        """Add file and line to errors that only know the keys leading to the fault.
 
         Args:
-            within: keys that lead to what the block reads; errors may leave them out.
+            within: keys that lead to what the block reads; errors may omit them.
         """
         try:
             yield
@@ -94,7 +94,7 @@ class Document:
 
 
 class Faults:
-    """What is wrong in several parts of a file, told together: who installs what is missing should hear of a slip too.
+    """Collects faults from several parts of a file, to report them together.
 
     Attributes:
         found: the faults so far.
@@ -105,7 +105,7 @@ class Faults:
 
     @contextlib.contextmanager
     def gathered(self, located: AbstractContextManager[None]) -> Iterator[None]:
-        """Keep the fault of one part, located in the file, and go on with the next."""
+        """Collect the fault of one part, located in the file, and go on with the next part."""
         try:
             with located:
                 yield
@@ -114,7 +114,7 @@ class Faults:
                 self.found.append(error)
 
     def tell(self) -> None:
-        """Raise what was found, if anything: one fault as it is, several on a line each.
+        """Raise what was collected, if anything: one fault as it is, several on a line each.
 
         Raises:
             BadInput: of the kind of the first.
@@ -134,7 +134,7 @@ def read(path: Path) -> Document:
     """Read a file.
 
     Raises:
-        TaskError: it cannot be read, or is not YAML as we want it; names the line.
+        TaskError: it cannot be read, or is not YAML of the accepted kind; names the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -150,10 +150,10 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, path: Path) -> Document:
-    """Read YAML text; `path` is what messages call it.
+    """Parse YAML text; `path` is its name in messages.
 
     Raises:
-        TaskError: it is not YAML as we want it; names the line.
+        TaskError: it is not YAML of the accepted kind; names the line.
     """
     from ruamel.yaml import YAML, error
 
@@ -229,7 +229,7 @@ class _Reader:
             case "int":
                 try:
                     return self._constructor.construct_object(node)
-                except ValueError:  # Python's own bound on digits
+                except ValueError:  # Python's own limit on digits
                     raise self._fault("is a number of too many digits", place, node) from None
             case "float":
                 number = float(self._constructor.construct_object(node))

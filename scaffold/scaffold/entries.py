@@ -1,6 +1,6 @@
-"""Which plug-ins are installed, and what they say of themselves.
+"""Which plug-ins are installed, and what they declare about themselves.
 
-Unless it is loaded, a plug-in is not imported, and neither is pydantic: listing them is quick.
+Listing plug-ins is quick: neither the plug-ins nor pydantic are imported until one is loaded.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _GROUPS: dict[Family, str] = {
 }
 _CARDS = "scaffold.cards"
 _MONITOR_CARDS = "scaffold.monitor_cards"
-_OURS = "[scaffold."  # how the header of each of these groups begins
+_OURS = "[scaffold."  # prefix of the section header of each of our groups
 C = TypeVar("C", Card, MonitorCard)
 
 
 def installed(family: Family) -> dict[str, EntryPoint]:
-    """Entry points of a family, by name; nothing is imported."""
+    """Return the entry points of a family, by name, without importing anything."""
     return _of(_GROUPS[family])
 
 
@@ -43,7 +43,7 @@ def _of(group: str) -> dict[str, EntryPoint]:
 
 @cache
 def _entries(_path: tuple[str, ...]) -> dict[tuple[str, str], list[EntryPoint]]:
-    """Our entry points in the distributions on a path, by group and name; of one distribution the first on it counts.
+    """Return our entry points in the distributions on a path, by group and name; of duplicates the first counts.
 
     `importlib.metadata.entry_points` would parse those of every distribution, at five times the cost.
     """
@@ -58,7 +58,7 @@ def _entries(_path: tuple[str, ...]) -> dict[tuple[str, str], list[EntryPoint]]:
 
 
 def check_one(family: Family, name: str) -> None:
-    """See that one distribution alone brings a plug-in: which of two comes first hangs on how a disk lists its folders.
+    """Check that only one distribution provides a plug-in: which of two comes first depends on the file system.
 
     Raises:
         BrokenPlugin: several do.
@@ -70,13 +70,13 @@ def check_one(family: Family, name: str) -> None:
 
 
 def version_of(entry: EntryPoint) -> str:
-    """Name and version of the distribution that brings a plug-in."""
+    """Return name and version of the distribution that provides a plug-in."""
     return "unknown" if entry.dist is None else _version(entry.dist)
 
 
 @cache
 def _version(distribution: Distribution) -> str:
-    """Name and version; each time they are asked for, the whole of the metadata is parsed."""
+    """Return name and version. Each access parses the whole metadata."""
     return f"{distribution.name} {distribution.version}"
 
 
@@ -84,8 +84,8 @@ def load(family: Family, name: str) -> Any:
     """Import a plug-in.
 
     Raises:
-        UnknownPlugin: there is none of that name.
-        BrokenPlugin: it does not import, or several distributions bring one of that name.
+        UnknownPlugin: none has that name.
+        BrokenPlugin: it does not import, or several distributions provide one of that name.
     """
     known = installed(family)
     entry = known.get(name)
@@ -96,26 +96,26 @@ def load(family: Family, name: str) -> Any:
         return entry.load()
     except MissingExtra:
         raise
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # a third-party module may raise anything
         raise BrokenPlugin(
             f"the {family} {name!r} of {version_of(entry)} cannot be loaded: {described(error)}"
         ) from error
 
 
 def card_of(name: str) -> Card | None:
-    """The card of a backend; None when it has none.
+    """Return the card of a backend; None if it has none.
 
     Raises:
-        BrokenPlugin: it has one that cannot be read.
+        BrokenPlugin: its card cannot be read.
     """
     return _card(_CARDS, name, Card)
 
 
 def monitor_card_of(name: str) -> MonitorCard | None:
-    """The card of a monitor; None when it has none.
+    """Return the card of a monitor; None if it has none.
 
     Raises:
-        BrokenPlugin: it has one that cannot be read.
+        BrokenPlugin: its card cannot be read.
     """
     return _card(_MONITOR_CARDS, name, MonitorCard)
 
@@ -126,7 +126,7 @@ def _card(group: str, name: str, kind: type[C]) -> C | None:
         return None
     try:
         found = entry.load()
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # a third-party module may raise anything
         raise BrokenPlugin(f"its card cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(found, kind):
         raise BrokenPlugin(f"its card is a {type(found).__name__}, no {kind.__name__}")
@@ -134,15 +134,15 @@ def _card(group: str, name: str, kind: type[C]) -> C | None:
 
 
 def is_importable(module: str) -> bool:
-    """Whether a module could be imported, as far as can be told without importing its package."""
+    """Whether a module seems importable, judged without importing its package."""
     return _search(module) is not None
 
 
 def first_line(entry: EntryPoint) -> str:
-    """The first line of a plug-in's docstring, read from its source; empty when it has none.
+    """Return the first line of a plug-in's docstring, read from its source; empty if it has none.
 
     Raises:
-        BrokenPlugin: its module is not there.
+        BrokenPlugin: its module does not exist.
     """
     found = _search(entry.module)
     if found is None:
@@ -155,7 +155,7 @@ def first_line(entry: EntryPoint) -> str:
 
 
 def _search(module: str) -> Path | None:
-    """Where a module's file is. Only the name above all dots is looked up, which imports nothing."""
+    """Return a module's file. Only the top-level package is looked up, which imports nothing."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -175,7 +175,7 @@ def _search(module: str) -> Path | None:
 
 
 def _docstring(source: str, name: str) -> str:
-    """The docstring of one function or class; only its own lines are parsed."""
+    """Return the docstring of one function or class; only its own lines are parsed."""
     begin = re.search(rf"^(async def|def|class) {re.escape(name)}\b", source, re.MULTILINE)
     if begin is None:
         return ""

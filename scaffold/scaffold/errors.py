@@ -2,22 +2,22 @@
 
 ScaffoldError
 ├── BadInput                 what the user gave cannot be used                    (exit 2)
-│   ├── TaskError            a task file: says the line, the key, the nearest valid name
+│   ├── TaskError            a fault in a task: names the line, the key, the nearest valid name
 │   ├── MemoryTooSmall       a working memory has no room for what is pinned in it
 │   ├── UnknownPlugin        no planner, monitor or backend of that name is installed
 │   ├── BrokenPlugin         it is installed, and does not import or fit
-│   ├── MissingExtra         an optional dependency is absent: names the pip command
-│   ├── MissingKey           a backend's key is absent: names the variable; NotAuthorised too
+│   ├── MissingExtra         an optional dependency is missing: names the pip command
+│   ├── MissingKey           a backend's key is missing: names the variable; NotAuthorised too
 │   ├── ModelFileError       a local model's file is missing, cut short or not a model
-│   ├── AnswerRefused        what a person says cannot count: too late, twice, not theirs to say
+│   ├── AnswerRefused        a person's answer cannot count: too late, given twice, not theirs to give
 │   └── UnknownRun           no such run
 ├── PlannerError             the planner's code broke a rule of planning
 │   ├── PlanError            a plan that is not a DAG, or names what does not exist
-│   ├── PlannerStuck         a planner held on to control when the run's time was over
+│   ├── PlannerStuck         a planner did not give back control before the run's time was over
 │   └── PlanChanged          replay asked for something other than the trace records
 ├── GaveUp                   the planner says: unsolved                           (exit 1)
 │   ├── NoOptions            there is nothing to choose from
-│   └── GoalConflict         nothing found keeps to all goals at once: names them
+│   └── GoalConflict         nothing found satisfies all goals at once: names them
 ├── MoveError                the recorded outcome of a move, thrown into the planner
 │   ├── StepFailed           no acceptable sample
 │   │   ├── NoWinner         votes did not settle within the cap
@@ -28,7 +28,7 @@ ScaffoldError
 │       ├── ActionRefused    the gate did not clear it: nothing happened
 │       ├── ActionFailed     it is known not to have happened
 │       ├── OutcomeUnknown   it may have happened
-│       └── ObservationWithheld  it happened; what it gave back may not be read
+│       └── ObservationWithheld  it happened; its result may not be read
 ├── RunEnding                ends the run, never an outcome of a move
 │   ├── BudgetSpent          (exit 4)
 │   ├── Stopped              by oversight or by `scaffold stop`                    (exit 3)
@@ -42,7 +42,7 @@ ScaffoldError
 ├── TraceError
 │   ├── JournalFailed        runs cannot be read or stored: a full disk, a database   (exit 5)
 │   ├── RunHeld              another process writes this run
-│   ├── ClaimLost            it was ours and no longer is
+│   ├── ClaimLost            another process has taken the run over
 │   ├── TraceDamaged         altered, torn in the middle, or out of order
 │   └── NewerTrace           written by a later version
 ├── ClearanceError           an action was attempted without a fitting, unspent clearance
@@ -63,8 +63,8 @@ class ScaffoldError(Exception):
 
 
 def nearest(name: str, known: Iterable[str], *, alike: float = 0.55) -> str:
-    """Say which known name is closest, as a clause to end an error message with; from so much likeness on, of 1."""
-    import difflib  # for messages only
+    """Return a clause for an error message with the closest known name, if it is at least `alike` (0 to 1) similar."""
+    import difflib  # only needed for messages
 
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=alike)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -88,7 +88,7 @@ class TaskError(BadInput):
 
     Attributes:
         path: keys that lead to the fault, such as `("budget", "tokens")`.
-        where: file and line, once a reader of files has found them.
+        where: file and line, once added by the reader of the file.
     """
 
     def __init__(self, message: str, *, path: tuple[str | int, ...] = (), where: str = "") -> None:
@@ -107,7 +107,7 @@ class MemoryTooSmall(BadInput):
     Attributes:
         limit: the limit, in tokens.
         pinned: tokens of what is pinned.
-        room: tokens it needs beside that, at least.
+        room: least number of tokens it needs besides.
     """
 
     def __init__(self, limit: int, pinned: int, room: int) -> None:
@@ -132,11 +132,11 @@ class UnknownPlugin(BadInput):
 
 
 class BrokenPlugin(BadInput):
-    """A plug-in is installed and cannot be loaded."""
+    """A plug-in is installed but cannot be loaded."""
 
 
 class MissingExtra(BadInput):
-    """An optional dependency is absent."""
+    """An optional dependency is missing."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional part: pip install 'system2-scaffold[{extra}]'")
@@ -148,7 +148,7 @@ class ModelFileError(BadInput):
 
 
 class AnswerRefused(BadInput):
-    """What a person says to a run cannot count.
+    """A person's answer to a run cannot count.
 
     Attributes:
         why: `unknown`, `settled`, `ended`, `answered`, `expired`, `another`, `wrong person`, `misfit`.
@@ -160,7 +160,7 @@ class AnswerRefused(BadInput):
 
 
 class UnknownRun(BadInput):
-    """No run of that name where runs are kept."""
+    """No run of that name is stored there."""
 
 
 # --- planning
@@ -194,7 +194,7 @@ class NoOptions(GaveUp):
 
 
 class GoalConflict(GaveUp):
-    """Goals contradict one another: nothing that was found keeps to all of them.
+    """Goals contradict one another: nothing that was found satisfies all of them.
 
     Attributes:
         goals: their names.
@@ -234,7 +234,7 @@ class StepFailed(MoveError):
 
 
 class NoWinner(StepFailed):
-    """Votes did not settle within the cap; `data["votes"]` says how they fell."""
+    """Votes did not settle within the cap; `data["votes"]` has the count."""
 
     code = "no_winner"
 
@@ -276,13 +276,13 @@ class ActionFailed(ActionError):
 
 
 class OutcomeUnknown(ActionError):
-    """The action may have happened; a person has to look."""
+    """The action may have happened; a person must look."""
 
     code = "outcome_unknown"
 
 
 class ObservationWithheld(ActionError):
-    """The action happened, and oversight withheld what it gave back."""
+    """The action happened, and oversight withheld its result."""
 
     code = "observation_withheld"
 
@@ -324,8 +324,8 @@ class BudgetSpent(RunEnding):
         resource: which budget (`tokens`, `usd`, `seconds`, `steps`, `actions`).
         limit: the budget.
         spent: what was used and reserved when it ran out.
-        wanted: what the next move would have needed, at worst; 0 where it is over whatever comes next.
-        key: of the move that there is no room for, or of the last one.
+        wanted: what the next move would have needed, at worst; 0 if the budget is over whatever comes next.
+        key: of the move that does not fit, or of the last one.
     """
 
     def __init__(self, resource: str, *, limit: float, spent: float, wanted: float, key: str = "") -> None:
@@ -356,10 +356,10 @@ class BackendError(ScaffoldError):
 
 
 class BackendUnavailable(BackendError):
-    """Down, refused, or out of retries.
+    """The backend is down, refuses, or retries ran out.
 
     Attributes:
-        reached: whether anything may have reached it; what certainly did not is not charged.
+        reached: whether the request may have arrived; one that certainly did not is not charged.
     """
 
     def __init__(self, message: str = "", *, reached: bool = True) -> None:
@@ -372,10 +372,10 @@ class NotAuthorised(BackendUnavailable):
 
 
 class MissingKey(NotAuthorised, BadInput):
-    """The key that a backend needs is absent or cannot be a key; nothing was sent yet.
+    """The key that a backend needs is missing or cannot be a key; nothing was sent.
 
     Attributes:
-        variable: the environment variable that has to hold it.
+        variable: the environment variable that must hold it.
     """
 
     def __init__(self, message: str, variable: str) -> None:
@@ -415,7 +415,7 @@ class ClaimLost(TraceError):
 
 
 class TraceDamaged(TraceError):
-    """A line was altered, is torn, or stands out of order.
+    """A line was altered, is torn, or is out of order.
 
     Attributes:
         line: number of the first bad line, counted from 1.
@@ -438,7 +438,7 @@ class ClearanceError(ScaffoldError):
 
 
 class ToolFailed(ScaffoldError):
-    """A tool of an MCP server, or the server, failed in the middle of a call: it may have been performed."""
+    """An MCP server or its tool failed in the middle of a call: it may have been performed."""
 
 
 class NotPerformed(ScaffoldError):

@@ -1,4 +1,4 @@
-"""What does not fit a pydantic model, in words for who wrote it."""
+"""Explains pydantic's validation errors in plain words, for whoever wrote the input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _MOST = 1000
-# What pydantic calls its own types by is not what a file's author knows them by.
+# Authors of task files do not know pydantic's names for types.
 _IN_YAML = {
     "tuple_type": "is a list",
     "model_type": "is a mapping",
@@ -23,15 +23,15 @@ _IN_YAML = {
 
 
 def first_fault(error: ValidationError) -> ErrorDetails:
-    """The fault to tell; a key that is not known comes first: what is missing is often what it was meant to be."""
+    """Return the fault to report. An unknown key comes first: it is often a misspelt form of what is missing."""
     faults = error.errors(include_url=False)
     return next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
 
 
 def places_in(error: ValidationError) -> list[tuple[str, str]]:
-    """What does not fit, without what was given: for each fault its place, empty for the whole, and what is wrong.
+    """Return each fault's place (empty for the whole) and message, without the values given.
 
-    Of a flood, such as a long list of what is no text, their number: pydantic takes seconds to list a million.
+    Of a flood, such as a long list of non-texts, only the number: pydantic takes seconds to list a million.
     """
     count = error.error_count()
     if count > _MOST:
@@ -41,12 +41,12 @@ def places_in(error: ValidationError) -> list[tuple[str, str]]:
 
 
 def arguments_in_words(error: ValidationError) -> str:
-    """What does not fit of an action's arguments, in one line, without the arguments themselves."""
+    """Describe the faults of an action's arguments in one line, without the arguments themselves."""
     return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
 def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
-    """A fault of what was given for a model; the value that was given is not in it."""
+    """Describe a fault of input for a model, without the value given."""
     if fault["type"] == "extra_forbidden":
         return unknown(str(fault["loc"][-1]), fields_at(model, fault["loc"][:-1]))
     said = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
@@ -54,13 +54,13 @@ def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
-    """Keys that may stand at a place within a model."""
+    """Return the keys allowed at a place within a model."""
     return [field.alias or name for name, field in _model_at(model, place).model_fields.items()]
 
 
 def _model_at(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel]:
     for part in place:
-        if isinstance(part, str) and part in model.model_fields:  # else it is a name, such as an action's
+        if isinstance(part, str) and part in model.model_fields:  # else it is a free name, such as an action's
             annotation = model.model_fields[part].annotation
             model = next((each for each in (annotation, *get_args(annotation)) if _is_model(each)), model)
     return model

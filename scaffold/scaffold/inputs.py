@@ -1,6 +1,6 @@
-"""Reads a task's inputs: values that stand in its file, and files that it refers to.
+"""Reads a task's inputs: values in its file, and other files that it refers to.
 
-As in `suppliers: {file: suppliers.csv}` and `letter: {file: letter.txt, untrusted: true}`.
+Examples: `suppliers: {file: suppliers.csv}` and `letter: {file: letter.txt, untrusted: true}`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def read_inputs(document: Document) -> tuple[dict[str, Any], list[str]]:
-    """Give the inputs by name, and the names of those that are untrusted.
+    """Return the inputs by name, and the names of the untrusted ones.
 
     Raises:
-        TaskError: one of them cannot be read.
+        TaskError: an input cannot be read.
     """
     said = document.value.get("inputs")
     if said is None:
@@ -44,7 +44,7 @@ def read_inputs(document: Document) -> tuple[dict[str, Any], list[str]]:
 def _from_file(document: Document, place: Place, said: dict[str, Any]) -> Any:
     for key in said:
         if key not in {"file", "untrusted"}:
-            # Not taken for a value: a misspelt `untrusted` would make what comes from outside trusted.
+            # Refused, not taken for a value: a misspelt `untrusted` would make untrusted data trusted.
             hint = nearest(key, ["untrusted"]) or "; `file` stands alone or with `untrusted`"
             raise document.fault(f"is not known{hint}", (*place, key))
     if not isinstance(said.get("untrusted", False), bool):
@@ -73,7 +73,7 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table by the names in its first line; every field stays text."""
+    """Return a table's rows, keyed by the names in its first line; every field stays text."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
         try:
@@ -102,7 +102,7 @@ def _json(path: Path) -> Any:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise TaskError(f"is not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
-    except ValueError:  # Python's own bound on digits
+    except ValueError:  # Python's own limit on digits
         raise TaskError("has a number of too many digits", where=str(path)) from None
     except RecursionError:
         raise TaskError("is nested too deeply", where=str(path)) from None

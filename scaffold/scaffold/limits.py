@@ -1,4 +1,4 @@
-"""Limits on actions, as goals with rules: one mechanism counts, and one refuses; and limits on runs that are raised."""
+"""Limits on actions, turned into goals with rules so that one mechanism enforces both; and raised limits of runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def limited(task: Task, actions: Mapping[str, ActionSpec]) -> Task:
-    """The task with a goal for each limit that it or one of its actions says; one that has them is given as it is.
+    """Return the task with a goal for each limit set by it or by one of its actions; goals already there stay.
 
     Raises:
-        TaskError: a limit names no action or no number among its arguments, or dollars of an action without a cost.
+        TaskError: a limit names no action, no numeric argument of it, or dollars for an action without a cost.
     """
     for name in task.limits:
         if name not in actions:
@@ -37,10 +37,10 @@ def limited(task: Task, actions: Mapping[str, ActionSpec]) -> Task:
 
 
 def raised_to(bounds: Mapping[str, Any]) -> dict[str, float]:
-    """What a run may use from here on, where a person says more than before; `oversight.tokens` is oversight's own.
+    """Return the raised limits that a person gives a run; `oversight.tokens` means oversight's own.
 
     Raises:
-        BadInput: a budget has no such bound, or it is no such number.
+        BadInput: a budget has no such limit, or the value is not valid for it.
     """
     raised: dict[str, float] = {}
     for name, most in bounds.items():

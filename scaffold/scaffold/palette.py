@@ -1,4 +1,4 @@
-"""The colours and letters that all our pages have in common, by day and by night."""
+"""The colours and fonts shared by all our pages, for light and dark mode."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for a server; httpx cannot read IPv6 addresses and networks in NO_PROXY."""
+"""Which proxy the environment sets for a server; httpx does not understand IPv6 addresses and networks in NO_PROXY."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 
 def proxy_of(url: str) -> str | None:
-    """Give the URL of the proxy through which a URL is asked for; None when it is asked for directly."""
+    """Return the URL of the proxy for a URL; None if the server is contacted directly."""
     parts = urlsplit(url)
     named = getproxies()
     proxy = named.get(parts.scheme) or named.get("all")
@@ -18,7 +18,7 @@ def proxy_of(url: str) -> str | None:
 
 
 def _goes_directly(host: str, port: int | None, told: str) -> bool:
-    """Whether NO_PROXY, which is told, names a host; a name stands for all that end in it, too."""
+    """Whether NO_PROXY (`told`) covers a host; a name in it also covers all names that end in it."""
     if proxy_bypass(host if port is None else f"{host}:{port}"):
         return True
     return any(name.strip() == "*" or _is_within(host, name.strip()) for name in told.split(","))
@@ -27,5 +27,5 @@ def _goes_directly(host: str, port: int | None, told: str) -> bool:
 def _is_within(host: str, network: str) -> bool:
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network.strip("[]"), strict=False)
-    except ValueError:  # one of the two is a name
+    except ValueError:  # one of the two is a host name
         return False

@@ -1,4 +1,4 @@
-"""Finds plug-ins: the built-in ones come in by the same entry points as a stranger's."""
+"""Loads and makes plug-ins: the built-in ones use the same entry points as third-party ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def load_all(family: Family) -> dict[str, Any]:
-    """Import all plug-ins of a family; one that fails is warned about and left out."""
+    """Import all plug-ins of a family; warn about one that fails, and leave it out."""
     loaded = {}
     for name in sorted(installed(family)):
         try:
@@ -47,11 +47,11 @@ _METHODS: Mapping[Family, tuple[str, ...]] = {"monitor": ("review",), "backend":
 
 
 def check_shape(family: Family, name: str) -> None:
-    """Import a plug-in, and see whether it has the shape of one, as far as that can be told without making any.
+    """Import a plug-in and check that it has the right shape, as far as possible without instantiating it.
 
     Raises:
-        BrokenPlugin: it does not import, or has not.
-        MissingExtra: it needs what is not installed.
+        BrokenPlugin: it does not import, or has another shape.
+        MissingExtra: it needs an optional dependency that is not installed.
     """
     found = load(family, name)
     if family == "planner":
@@ -68,7 +68,7 @@ def check_shape(family: Family, name: str) -> None:
 
 
 def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -> Any:
-    """Give what `module:name` means, the module being a file or package beside the task file, else an installed one.
+    """Resolve `module:name`; the module is a file or package beside the task file, else an installed one.
 
     Raises:
         TaskError: there is no such module or name, or it does not import.
@@ -95,7 +95,7 @@ def _module(name: str, base: Path) -> Any:
     file = base / f"{name.replace('.', '/')}.py"
     if not file.is_file():
         return importlib.import_module(name)
-    # Named after its place, so that two task folders may each have a `planner.py`.
+    # Named after its path, so that two task folders may each have a `planner.py`.
     unique = f"_scaffold_task_{zlib.crc32(str(file.resolve()).encode()):x}_{name.replace('.', '_')}"
     if unique in sys.modules:
         return sys.modules[unique]
@@ -118,11 +118,11 @@ def _module(name: str, base: Path) -> Any:
 def planner(
     function: Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path | None = None
 ) -> Callable[[Task], Planning[Any]]:
-    """Bind a planner's options, checked by the model its second parameter is annotated with.
+    """Bind a planner's options, validated by the model with which its second parameter is annotated.
 
     Args:
         function: the planner.
-        options: what is said of it; code in it as `module:name` (`scaffold.vocabulary.code`), or the thing itself.
+        options: its options; code as `module:name` (`scaffold.vocabulary.code`), or the object itself.
         base: folder that `module:name` refers to.
 
     Raises:
@@ -146,14 +146,14 @@ class Bound:
         self._options = options
 
     def __call__(self, task: Task) -> Planning[Any]:
-        """The planner's generator for a task."""
+        """Return the planner's generator for a task."""
         return self._function(task, self._options)
 
     def check(self, task: Task) -> None:
-        """Have the options checked against the task, where their model has a method `check_task`.
+        """Check the options against the task, if their model has a method `check_task`.
 
         Raises:
-            TaskError: they do not go together.
+            TaskError: they do not fit together.
         """
         check = getattr(type(self._options), "check_task", None)
         if callable(check):
@@ -161,10 +161,10 @@ class Bound:
 
 
 def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:
-    """See that something is a planner, and give the model of its options; None where it takes none.
+    """Check that an object is a planner; return the model of its options, or None if it takes none.
 
     Raises:
-        TaskError: it is no generator function, or asks for what no planner is given.
+        TaskError: it is not a generator function, or needs arguments that no planner is given.
     """
     if not inspect.isgeneratorfunction(function):
         name = getattr(function, "__name__", type(function).__name__)
@@ -181,10 +181,10 @@ def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:
 
 
 def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters by which a planner is given the task and its options.
+    """Return the parameters that receive the task and the options.
 
     Raises:
-        TaskError: there is none for the task, or there are more that have to be given.
+        TaskError: there is none for the task, or there are further required ones.
     """
     every = _signature(function).parameters.values()
     placed = [each for each in every if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
@@ -199,14 +199,14 @@ def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """What a function takes, also where annotations name what is imported for checking only."""
+    """Return a function's signature, even if annotations name what is imported for type checking only."""
     if sys.version_info >= (3, 14):
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
     return inspect.signature(function)
 
 
 def _annotation(function: Callable[..., Any], name: str) -> Any:
-    """The type that a parameter is annotated with; others may name what is imported for checking only."""
+    """Return the annotated type of a parameter; others may name what is imported for type checking only."""
     said = get_annotations(function, format=Format.FORWARDREF).get(name)
     if not isinstance(said, str):
         return said
@@ -232,16 +232,16 @@ _SAY_IT_ALL = frozenset(  # pydantic's kinds of fault
 
 
 def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = None) -> Monitor:
-    """Make a monitor with settings: an installed one, or a class of one's own, `module:name`.
+    """Make a monitor with settings: an installed one, or the user's own class, `module:name`.
 
     Args:
-        name: its name, or where it is found.
-        settings: what is said of it; under `spec`, what the gate is to make of it, such as its time. A monitor that
-            takes `find` as well can be given code by `module:name`, and one that takes `base` knows the folder.
-        base: folder that `module:name`, and files, refer to.
+        name: its name, or `module:name`.
+        settings: its settings; under `spec`, changes to its spec, such as its timeout. A monitor that also takes `find`
+            can be given code as `module:name`, and one that takes `base` is told the folder.
+        base: folder that `module:name` and files are relative to.
 
     Raises:
-        TaskError: it does not take these settings, or `spec` says what cannot be said.
+        TaskError: it does not take these settings, or `spec` sets what cannot be set.
     """
     place = base or Path.cwd()
     factory = _own_monitor(name, place) if ":" in name else load("monitor", name)
@@ -261,7 +261,7 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
 
 
 def _own_monitor(reference: str, base: Path) -> Callable[..., Any]:
-    """What makes the monitor that `module:name` means; one that is made already is given as it is."""
+    """Return the factory that `module:name` means; a ready-made monitor is returned as it is."""
     found = from_file(reference, base, path=("monitors", reference))
     if callable(found):
         return found  # type: ignore[no-any-return]  # just looked at
@@ -274,7 +274,7 @@ _SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "t
 
 
 def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorSpec:
-    """A monitor's spec with what a task says; what it reads, and whether it restricts or waives, is its own."""
+    """Return a monitor's spec with the task's changes; what it reads, and its role, cannot be changed."""
     if not isinstance(changes, Mapping):
         raise TaskError(f"is a mapping with any of {', '.join(_SAYABLE)}", path=path)
     for key in changes:
@@ -294,7 +294,7 @@ def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorS
 
 
 def default_monitors() -> list[Monitor]:
-    """The monitors that are on when a task names none: those whose spec says so; cards spare the others an import."""
+    """Return the monitors whose spec makes them the default; cards spare importing the others."""
     made: list[Monitor] = []
     for name in installed("monitor"):
         try:
@@ -303,7 +303,7 @@ def default_monitors() -> list[Monitor]:
                 continue
             monitor = _made(load("monitor", name), "monitor", name, {})
         except TaskError:
-            continue  # it needs settings, so it cannot be meant to be on without being named
+            continue  # it needs settings, so it cannot be on by default
         except (BrokenPlugin, MissingExtra) as error:
             warnings.warn(str(error), stacklevel=2)
             continue
@@ -313,12 +313,12 @@ def default_monitors() -> list[Monitor]:
 
 
 def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
-    """Give the backend that a spec (`smollm2`), or a table with `use` and options, describes; or one as it is.
+    """Return the backend described by a spec (`smollm2`) or a table with `use` and options, or a given one as it is.
 
-    Backends around a backend take their inner one in the same forms.
+    Wrapping backends take their inner one in the same forms.
 
     Raises:
-        UnknownPlugin: no backend of that name.
+        UnknownPlugin: no backend has that name.
         TaskError: it is none of these, or the options do not fit.
         MissingKey: it needs a key, and the environment variable for it is not set.
     """
@@ -339,7 +339,7 @@ def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
     """Make a backend from a spec: `NAME`, `NAME:MODEL`, or the address of a server.
 
     Raises:
-        UnknownPlugin: no backend of that name.
+        UnknownPlugin: no backend has that name.
         TaskError: it does not take these options.
         MissingKey: it needs a key, and the environment variable for it is not set.
     """
@@ -366,28 +366,28 @@ def _made(factory: Callable[..., Any], family: Family, name: str, settings: Mapp
         hint = nearest(wrong, known) if wrong else ""
         if wrong and not hint:
             hint = f"; it takes {', '.join(known) or 'none'}" + (", beside `use`" if family == "backend" else "")
-        path = () if family == "backend" else (family + "s", name)  # a backend stands below its role
+        path = () if family == "backend" else (family + "s", name)  # a backend is listed under its role
         raise TaskError(f"the {family} {name!r} cannot be made with these settings: {error}{hint}", path=path) from None
     _check_plain(factory, family, name, settings)
     try:
         return factory(*positional, **settings)
     except (BadInput, NotAuthorised):
         raise
-    except ScaffoldError as error:  # in our own words already
+    except ScaffoldError as error:  # already in our own words
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {error}") from error
     except Exception as error:
         raise BrokenPlugin(f"the {family} {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Action | ActionSource:
-    """Check that something is an action, or a source of some."""
+    """Check that an object is an action, or a source of actions."""
     if isinstance(found, Action | ActionSource):
         return found
     raise TaskError(f"{reference!r} is no action: decorate the function with @action(effect=...)", path=path)
 
 
 def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
-    """Make the sources of actions that a table of a task file describes; none is started.
+    """Make the sources of actions that a table of a task file describes, without starting them.
 
     Raises:
         UnknownPlugin: there are no sources of that kind.
@@ -400,24 +400,24 @@ def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
 
 
 def kind_of(given: object) -> str:
-    """What was given, for a message; a class where what it makes is wanted is the commonest slip."""
+    """Describe what was given, for a message; the commonest mistake is a class in place of an instance."""
     if isinstance(given, type):
         return f"the class {given.__name__} itself, without brackets,"
     return f"a {type(given).__name__}"
 
 
 def by_role(given: Mapping[str, Any] | str | Backend | None) -> Mapping[str, Any]:
-    """Backends by the roles they answer in; one that is given alone has the role `default`."""
+    """Return backends by role; a single one has the role `default`."""
     if given is None:
         return {}
     return given if isinstance(given, Mapping) else {"default": given}
 
 
 def listed(given: Iterable[Any], what: str) -> list[Any]:
-    """What was given as a list.
+    """Return what was given as a list.
 
     Raises:
-        TaskError: it is none: a text would be read letter by letter.
+        TaskError: it is not a list; a text would be read character by character.
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise TaskError(f"is a list, not {kind_of(given)}", path=(what,))
@@ -425,10 +425,10 @@ def listed(given: Iterable[Any], what: str) -> list[Any]:
 
 
 def each_action(given: Iterable[Action | ActionSource]) -> list[Action]:
-    """The actions among these, those that their sources bring, and those that undo them.
+    """Return the actions given, those of the given sources, and the actions that undo them.
 
     Raises:
-        TaskError: something is none.
+        TaskError: an element is neither an action nor a source.
     """
     given = [make_action(each, getattr(each, "__name__", repr(each)), ("actions",)) for each in given]
     found = [one for each in given for one in (each.actions() if isinstance(each, ActionSource) else (each,))]
@@ -466,10 +466,10 @@ _PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def _check_plain(factory: Callable[..., Any], family: Family, name: str, settings: Mapping[str, Any]) -> None:
-    """Check the settings whose types are plain; what a factory makes of others is its own affair.
+    """Check the settings whose types are plain; others are left to the factory.
 
     Raises:
-        TaskError: one is of another type.
+        TaskError: a setting has the wrong type.
     """
     for each in _signature(factory).parameters.values():
         said = each.annotation if isinstance(each.annotation, str) else getattr(each.annotation, "__name__", "")

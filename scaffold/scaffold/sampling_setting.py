@@ -1,4 +1,4 @@
-"""Reads the keys `sampling` and `monitorability` of a task file: how samples become one answer, and what is known."""
+"""Reads the keys `sampling` and `monitorability` of a task file: how samples become one answer, and probe results."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _FORM = "is `once`, `majority: N` or `ahead_by: K`"
 
 
 def read_sampling(said: Any) -> Sampling | None:
-    """Give the policy that a task file names.
+    """Return the policy that a task file describes.
 
-    That is `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`, and around it
+    That is `once`, `{majority: 5}` or `{ahead_by: 2, cap: 20, shorter_than: 750}`, optionally with
 
-        rotate: [{}, {temperature: 1.0}, {prompt: other}]    asked in several ways in turn
-        cascade: strong                                      another backend, where its votes split
+        rotate: [{}, {temperature: 1.0}, {prompt: other}]    ask in several ways in turn
+        cascade: strong                                      ask another backend if its votes split
         cascade: {to: strong, majority: 3}                   the same, with a vote there too
-        sure: 0.95                                           one sample, where corrected confidence is as high
+        sure: 0.95                                           one sample, if its corrected confidence is as high
         calibration: calibration.json                        how it is corrected: a file beside the task file
 
     Raises:
-        TaskError: it names none.
+        TaskError: it describes none.
     """
     if said is None:
         return None
@@ -65,7 +65,7 @@ def _unless_sure(policy: Sampling, table: dict[str, Any]) -> Sampling:
 
 
 def read_calibration(document: Document) -> Calibration | None:
-    """How stated confidence is corrected: the file that `sampling` names; None where it names none."""
+    """Read the calibration file that `sampling` names; None if it names none."""
     table = document.value.get("sampling")
     said = table.get("calibration") if isinstance(table, dict) else None
     if said is None:
@@ -82,7 +82,7 @@ def read_calibration(document: Document) -> Calibration | None:
 
 
 def read_monitorability(document: Document) -> Monitorability | None:
-    """What probes in other runs found of the reasoning: the file that the task names; None where it names none."""
+    """Read the file of probe results that the task names; None if it names none."""
     said = document.value.get("monitorability")
     if said is None:
         return None

@@ -1,4 +1,4 @@
-"""JSON Schemas that came from outside: what of a value does not fit one."""
+"""Validation against JSON Schemas from outside, such as those of tools."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from scaffold.errors import BadInput, MissingExtra
 
 _MOST_SAID = 5
-_LONGEST_SAID = 200  # letters of one fault, which may quote the value
+_LONGEST_SAID = 200  # characters of one fault, which may quote the value
 
 
 def faults_by(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any]], str]:
-    """Make what says where arguments do not fit a schema; nothing where they do.
+    """Return a function that says where arguments do not fit a schema; it returns "" if they do.
 
-    Nothing is fetched that it refers to, and its patterns take time by the length of the text alone.
+    References are never fetched, and patterns take time linear in the text's length.
 
     Args:
         schema: a JSON Schema of an object.
         name: the tool it belongs to, for messages.
-        extra: what brings the library that reads it.
+        extra: the extra that installs the JSON Schema library.
 
     Raises:
-        BadInput: the schema is none, or refers to what is not in it.
-        MissingExtra: there is nothing that reads JSON Schema.
+        BadInput: the schema is invalid, or refers to something outside it.
+        MissingExtra: the JSON Schema library is not installed.
     """
     try:
         import jsonschema_rs as library

@@ -1,4 +1,4 @@
-"""Reads the keys of a task file that say who solves the task: planner, backends, monitors, prompts."""
+"""Reads the keys of a task file that describe the agent: planner, backends, monitors, prompts and so on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AGENT_KEYS = (
 
 
 def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
-    """The planner's name, and its options."""
+    """Return the planner's name and its options."""
     said = document.value.get("planner", "direct")
     if isinstance(said, str):
         return said, {}
@@ -48,12 +48,12 @@ def _no_key_of_a_planner(key: str, said: Mapping[str, Any]) -> str:
 
 
 def read_backends(document: Document) -> dict[str, Any]:
-    """The backend of each role: a spec, or a table with `use`."""
+    """Return the backend of each role: a spec, or a table with `use`."""
     said = document.value.get("backends")
     if isinstance(said, str):
         return {"default": said}
     roles = _mapping(document, said, ("backends",))
-    if "use" in roles:  # the table of one backend, with no role above it
+    if "use" in roles:  # the table of a single backend, without a role
         roles = {"default": roles}
     for role, spec in roles.items():
         if isinstance(spec, dict) and not isinstance(spec.get("use"), str):
@@ -67,7 +67,7 @@ def read_backends(document: Document) -> dict[str, Any]:
 
 
 def read_monitors(document: Document) -> list[Any] | None:
-    """The monitors, by name or with settings; None for those that are on by default."""
+    """Return the monitors, by name or with settings; None for the default ones."""
     said = document.value.get("monitors")
     if said is None:
         return None
@@ -82,7 +82,7 @@ def read_monitors(document: Document) -> list[Any] | None:
 
 
 def read_policy(document: Document) -> str | None:
-    """The file of the policy, as the file names it."""
+    """Return the policy's file, as named in the task file."""
     said = document.value.get("policy")
     if said is None:
         return None
@@ -95,7 +95,7 @@ def read_policy(document: Document) -> str | None:
 
 
 def read_texts(document: Document, key: str) -> list[str]:
-    """A key that holds a list of texts."""
+    """Return the list of texts at a key."""
     said = _list(document, key)
     for number, each in enumerate(said):
         if not isinstance(each, str):
@@ -104,7 +104,7 @@ def read_texts(document: Document, key: str) -> list[str]:
 
 
 def read_actions(document: Document) -> list[Any]:
-    """The actions: MODULE:NAME, or `kind: {...}` for sources of actions, such as `mcp: {time: {command: [...]}}`."""
+    """Return the actions: MODULE:NAME, or `kind: {...}` for sources, such as `mcp: {time: {command: [...]}}`."""
     said = _list(document, "actions")
     for number, each in enumerate(said):
         if isinstance(each, dict):
@@ -117,7 +117,7 @@ def read_actions(document: Document) -> list[Any]:
 
 
 def read_prompts(document: Document) -> str | None:
-    """The folder of templates, as the file names it."""
+    """Return the folder of templates, as named in the task file."""
     said = document.value.get("prompts")
     if said is None:
         return None
@@ -129,7 +129,7 @@ def read_prompts(document: Document) -> str | None:
 
 
 def read_credentials(document: Document) -> dict[str, Any]:
-    """Where what actions are told is found, by name."""
+    """Return where each credential is looked up, by name."""
     return _mapping(document, document.value.get("credentials"), ("credentials",))
 
 

@@ -1,4 +1,4 @@
-"""What is put together at the start stays, and nobody need look through it for garbage."""
+"""Keeps Python's garbage collector away from objects created at start-up, which all stay alive."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def starting() -> Iterator[None]:
-    """Look for no garbage meanwhile, nor ever again among what is there afterwards.
+    """Disable garbage collection meanwhile, and exempt everything alive afterwards from later collections.
 
-    To look through it, again and again as it grows, takes a tenth of a short run.
+    Scanning these objects, again and again as they grow in number, takes a tenth of a short run.
     """
     gc.disable()
     try:

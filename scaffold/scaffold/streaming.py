@@ -1,7 +1,7 @@
-"""What happens in a run, as it happens, for live interfaces.
+"""A run's events as they happen, for live interfaces.
 
-Whoever watches may be slow, and never holds up the run: what has gathered in memory is bounded, and what no longer fits
-is read back from the journal, where every event is anyway. So nothing is lost, and nothing comes out of order.
+A slow reader never holds up the run. The buffer in memory is bounded, and events that no longer fit are read back from
+the journal, which has every event anyway. So nothing is lost or out of order.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _MOST_BYTES = 4_000_000
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """One event of a run; `event.seq` numbers them without gaps.
+    """One event of a run; `event.seq` numbers events without gaps.
 
     Attributes:
-        run: which run.
-        event: what happened; one of the types in `scaffold.vocabulary.events`.
-        content: what the spine of the trace does not hold, such as texts and arguments.
+        run: the run.
+        event: one of the types in `scaffold.vocabulary.events`.
+        content: the event's content, such as texts and arguments.
     """
 
     run: str
@@ -45,13 +45,13 @@ class Happened(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """The events of one run, between the run and one who watches.
+    """A buffer of one run's events, between the run and one reader.
 
     Args:
-        journal: where they can be read back.
-        run: which run.
-        most: how many are kept in memory.
-        most_bytes: how much content is.
+        journal: where events can be read back.
+        run: the run.
+        most: most events kept in memory.
+        most_bytes: most bytes of content kept in memory.
     """
 
     def __init__(self, journal: Journal, run: str, *, most: int = _MOST, most_bytes: int = _MOST_BYTES) -> None:
@@ -65,7 +65,7 @@ class Feed:
         self._news = asyncio.Event()
 
     def take(self, event: Event, body: bytes) -> None:
-        """Take in one event; the run calls this, and never waits for it."""
+        """Take in one event; called by the run, and never blocks."""
         if self._told < 0:
             self._told = event.seq - 1
         self._last = event.seq
@@ -77,16 +77,16 @@ class Feed:
 
     @property
     def held(self) -> tuple[int, int]:
-        """How many events are in memory, and the bytes of their content."""
+        """Return the number of events in memory, and the bytes of their content."""
         return len(self._recent), self._bytes
 
     def close(self) -> None:
-        """The run is over, or stands still: there will be no more."""
+        """Note that the run is over or paused: there will be no more events."""
         self._over = True
         self._news.set()
 
     async def happenings(self) -> AsyncGenerator[Happened]:
-        """Give each event in its order, until there will be no more."""
+        """Yield each event in order, until there will be no more."""
         while True:
             self._news.clear()
             while self._recent and self._recent[0][0].seq <= self._told + 1:
@@ -101,13 +101,13 @@ class Feed:
                     async for each in missed:
                         yield each
             if self._told > before:
-                continue  # what comes next is in memory
+                continue  # the next event is in memory
             if self._over:
                 return
             await self._news.wait()
 
     async def _read_back(self) -> AsyncGenerator[Happened]:
-        """Read what was let go of; up to what is in memory still, or to what is on record now."""
+        """Read back events that were dropped, up to those still in memory, or to the end of the journal."""
         chain = Chain()
         async for record in self._journal.read(self._run):
             link = chain.follow(record)
@@ -120,9 +120,9 @@ class Feed:
 
 
 async def streamed(feed: Feed, solve: Callable[[], Coroutine[Any, Any, Outcome]]) -> AsyncGenerator[Happened | Outcome]:
-    """Solve, and give what happens, then the outcome.
+    """Solve, and yield each event, then the outcome.
 
-    Whoever stops watching before that, or is cancelled, pauses the run.
+    If the reader stops early or is cancelled, the run is paused.
     """
     solving = asyncio.create_task(solve())
     solving.add_done_callback(lambda _: feed.close())
@@ -136,7 +136,7 @@ async def streamed(feed: Feed, solve: Callable[[], Coroutine[Any, Any, Outcome]]
             solving.cancel()
             await to_its_end(asyncio.wait({solving}))
         if not solving.cancelled():
-            solving.exception()  # taken note of, when nobody has waited for it
+            solving.exception()  # retrieved, so that asyncio does not warn
 
 
 __all__ = ["Feed", "Happened", "Piece", "streamed"]

@@ -1,4 +1,4 @@
-"""Reads a task file: the task, and the agent that is to solve it.
+"""Reads a task file: the task, and the agent that solves it.
 
     prompt: Pay this month's invoices
     inputs:
@@ -10,8 +10,8 @@
     backends: {default: smollm2}
     actions: [tools:pay]
 
-One file can be the template of many tasks, which differ in their inputs. Whatever is wrong in it is a TaskError that
-names the file, the line and the key.
+One file can be the template of many tasks with different inputs. Every fault in it is a TaskError that names the file,
+the line and the key.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ Locate = Callable[..., AbstractContextManager[None]]
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said beside the file, on the command line.
+    """What the command line adds to a task file.
 
     Attributes:
-        backends: specs by role, in place of the file's.
+        backends: specs by role, replacing the file's.
         monitors: names of further monitors.
-        inputs: inputs by name, in place of the file's.
+        inputs: inputs by name, replacing the file's.
     """
 
     backends: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -85,14 +85,14 @@ class Built(NamedTuple):
 
 
 class Shared:
-    """What several agents have in common: backends and sources of actions, one for each way they are described."""
+    """Backends and sources of actions shared by several agents, one for each distinct description."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, Backend]] = []
         self._sources: list[tuple[Any, list[ActionSource]]] = []
 
     def backend(self, spec: Any) -> Backend:
-        """The backend of a spec, or of a table with `use` and options."""
+        """Return the backend of a spec, or of a table with `use` and options."""
         for other, backend in self._made:
             if other == spec:
                 return backend
@@ -102,7 +102,7 @@ class Shared:
         return backend
 
     def sources(self, kind: str, said: Any, base: Path, credentials: Any) -> list[ActionSource]:
-        """The sources of a kind that a table describes, for tasks that find credentials in the same places."""
+        """Return the sources of a kind that a table describes, shared by tasks with the same credential places."""
         for other, sources in self._sources:
             if other == (kind, said, base, credentials):
                 return sources
@@ -111,7 +111,7 @@ class Shared:
         return sources
 
     async def close(self) -> None:
-        """Free what they hold, and end what they started."""
+        """Close the backends and the sources."""
         for _, sources in self._sources:
             for source in sources:
                 await source.close()
@@ -124,8 +124,8 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
 
     Args:
         path: the file.
-        changes: what is said beside it.
-        shared: backends in common with other agents, none of which may be closed before all are done.
+        changes: what the command line adds.
+        shared: backends shared with other agents; close none of these until all are done.
         outside: arguments of Scaffold that no file can give: `journal`, `approvers`, `signer`, `on_event`.
 
     Raises:
@@ -141,19 +141,19 @@ def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | 
 
 
 class Template:
-    """A task file of which many tasks are made: one agent for all of them, and inputs that differ.
+    """A task file from which many tasks are made: one agent for all of them, with different inputs.
 
     Args:
-        document: the file, as `read` gives it.
-        changes: what is said beside it.
-        shared: backends in common with other agents.
+        document: the file, as returned by `read`.
+        changes: what the command line adds.
+        shared: backends shared with other agents.
         outside: arguments of Scaffold that no file can give.
 
     Attributes:
         agent: solves the tasks.
-        config: what is needed to build the agent again.
+        config: what is needed to rebuild the agent.
         document: the file.
-        inputs: what all tasks are given.
+        inputs: the inputs common to all tasks.
 
     Raises:
         TaskError: something in the file is wrong.
@@ -170,7 +170,7 @@ class Template:
         )
 
     def task(self, inputs: Mapping[str, Any], prompt: str | None = None) -> Task:
-        """One task that fits the agent, with these inputs beside or in place of the file's, perhaps another prompt.
+        """Make one task for the agent, with further or replaced inputs and perhaps another prompt.
 
         Raises:
             TaskError: the file and these inputs do not make a task.
@@ -191,16 +191,16 @@ def rebuild(
     shared: Shared | None = None,
     **outside: Any,
 ) -> Scaffold:
-    """Build the agent of a run again, from what its trace holds.
+    """Rebuild the agent of a run from what its trace holds.
 
     Args:
-        config: what that is.
-        backends: specs by role, in place of those it began with.
-        shared: backends in common with other agents.
+        config: the config in the trace.
+        backends: specs by role, replacing those it began with.
+        shared: backends shared with other agents.
         outside: arguments of Scaffold that no file can give.
 
     Raises:
-        BadInput: the run was not started from a task file, or what it needs is gone.
+        BadInput: the run was not started from a task file, or something it needs is gone.
     """
     if "base" not in config:
         raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
@@ -213,10 +213,10 @@ def rebuild(
 
 
 def read(path: Path) -> Document:
-    """Read a task file as far as its outermost keys.
+    """Read a task file and check its top-level keys.
 
     Raises:
-        TaskError: it is no YAML mapping, or has a key that task files do not have.
+        TaskError: it is not a YAML mapping, or has a key that task files do not have.
     """
     try:
         document = documents.read(path)
@@ -228,10 +228,10 @@ def read(path: Path) -> Document:
 
 
 def checked(document: Document) -> Document:
-    """Give a document back that has only keys that task files have.
+    """Return a document if it has only the keys of task files.
 
     Raises:
-        TaskError: it is no mapping, or has a key that task files do not have.
+        TaskError: it is not a mapping, or has a key that task files do not have.
     """
     if not isinstance(document.value, dict):
         raise document.fault("a task file is a mapping: `prompt: what is asked`, and so on")
@@ -243,10 +243,10 @@ def checked(document: Document) -> Document:
 
 
 def actions_of(path: Path) -> list[Action]:
-    """The actions that a task file names.
+    """Return the actions that a task file names.
 
     Raises:
-        TaskError: one of them is not there, or no action.
+        TaskError: one of them does not exist, or is not an action.
     """
     document = read(path)
     with document.locating():
@@ -255,7 +255,7 @@ def actions_of(path: Path) -> list[Action]:
 
 
 def sources_of(path: Path) -> list[ActionSource]:
-    """The sources of actions that a task file describes; what they bring need not be known yet.
+    """Return the sources of actions that a task file describes; their actions need not be known yet.
 
     Raises:
         TaskError: a table does not fit.
@@ -275,7 +275,7 @@ def sources_of(path: Path) -> list[ActionSource]:
 
 
 def inputs_of(path: Path) -> dict[str, Any]:
-    """The inputs that a task file gives."""
+    """Return the inputs that a task file gives."""
     return read_inputs(read(path))[0]
 
 
@@ -286,7 +286,7 @@ def _nowhere(**_: Any) -> Any:
 
 @contextlib.contextmanager
 def _on_the_command_line(spec: Any) -> Any:
-    """What was said there is at fault, and no line of the file."""
+    """Blame a fault on the command line, not on a line of the file."""
     try:
         yield
     except TaskError as error:
@@ -297,7 +297,7 @@ def _on_the_command_line(spec: Any) -> Any:
 
 
 def _config(document: Document, changes: Changes) -> dict[str, Any]:
-    """What an agent is made of, as JSON; with it alone the same agent can be built again."""
+    """Return what an agent is made of, as JSON from which it can be rebuilt."""
     value = document.value
     planner, options = read_planner(document)
     monitors = read_monitors(document)
@@ -328,11 +328,11 @@ def _config(document: Document, changes: Changes) -> dict[str, Any]:
     }
 
 
-_MISSPELT = 0.9  # as near as a slip of the finger, and nearer than `trusted` is to `untrusted`
+_MISSPELT = 0.9  # as similar as a typing error; more than `trusted` and `untrusted`
 
 
 def _warn_of_names(what: str, given: Iterable[str], there: Collection[str], *, of: str = "file") -> None:
-    """Say which name of the command line is close to one that is there: it would stand beside it, and be of no use."""
+    """Warn of a name on the command line that is close to an existing one: it would be added without effect."""
     for name in given:
         close = "" if name in there else nearest(name, there, alike=_MISSPELT)
         if close:
@@ -340,7 +340,7 @@ def _warn_of_names(what: str, given: Iterable[str], there: Collection[str], *, o
 
 
 def _warn_of_passwords(backends: Mapping[str, Any]) -> None:
-    """Say which backend is named by a URL that holds a password or a key: a resume builds it from the trace."""
+    """Warn of a backend whose URL holds a password or a key: the trace holds the URL, to rebuild the backend."""
     for role, spec in backends.items():
         if any(holds_secret(said) for said in _texts_in(spec)):
             told = f"the URL of the backend {role!r} holds a password or a key, which the trace will hold too"
@@ -348,7 +348,7 @@ def _warn_of_passwords(backends: Mapping[str, Any]) -> None:
 
 
 def _texts_in(spec: Any) -> Iterator[str]:
-    """What a backend is given, and those that it goes around."""
+    """Yield the texts in a backend's spec, and in those of the backends it wraps."""
     if isinstance(spec, str):
         yield spec
     elif isinstance(spec, Mapping | list):
@@ -364,7 +364,7 @@ def _made(
     outside: dict[str, Any],
     read_task: Callable[[list[str]], T],
 ) -> tuple[Scaffold, T]:
-    """The agent of a file, and what is read of its task once its actions' names are known; faults are told together."""
+    """Make the agent of a file, and read its task once the actions' names are known; report faults together."""
     shared, faults = shared or Shared(), Faults()
     actions: list[Action | ActionSource] = []
     with faults.gathered(document.locating()):
@@ -393,7 +393,7 @@ def _assemble(
     monitors = None if config["monitors"] is None else _make_monitors(config["monitors"], locate, base, faults)
     with faults.gathered(locate(within=("sampling",))):
         sampling = read_sampling(config["sampling"])
-    if faults.found:  # else what is made finds it
+    if faults.found:  # else making the agent finds it
         with faults.gathered(locate(within=("planner",))):
             planner_of(config["planner"], config["options"], base)
     faults.tell()
@@ -444,7 +444,7 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
         for kind, said in reference.items() if isinstance(reference, dict) else ():
             with locate(within=(*path, kind)):
                 sources = shared.sources(kind, said, base, config.get("credentials"))
-                registry.each_action(sources)  # what they bring has to be known: found now, where it can be located
+                registry.each_action(sources)  # their actions must be known: check here, where a fault can be located
                 actions += sources
         if isinstance(reference, dict):
             continue
@@ -461,7 +461,7 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
 
 
 def _inputs(document: Document, changes: Changes) -> tuple[dict[str, Any], list[str]]:
-    """The inputs that the file and the command give, and the names of those that the file calls untrusted."""
+    """Return the inputs from file and command line, and the names of those that the file calls untrusted."""
     inputs, tainted = read_inputs(document)
     _warn_of_names("input", changes.inputs, inputs)
     inputs.update(changes.inputs)
@@ -485,9 +485,9 @@ def _task(document: Document, inputs: dict[str, Any], tainted: list[str], action
 
 
 def _fault(document: Document, error: ValidationError) -> TaskError:
-    """The first fault that pydantic found, in words for who wrote the file."""
+    """Return the first fault that pydantic found, in words for the file's author."""
     fault = first_fault(error)
-    place: Place = fault["loc"] or ("goals",)  # of the task as a whole only the goals' names are checked
+    place: Place = fault["loc"] or ("goals",)  # the only check on the whole task is of the goals' names
     if fault["type"] == "extra_forbidden":
         return document.fault(unknown(str(place[-1]), _known_at(place[:-1])), place)
     if fault["type"] == "missing":
@@ -509,6 +509,6 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
 
 
 def _known_at(place: Place) -> list[str]:
-    """Keys that a part of a task may have."""
+    """Return the keys that a part of a task may have."""
     fields = fields_at(Task, place)
     return [*fields, *get_args(GoalKind)] if fields == list(Goal.model_fields) else fields

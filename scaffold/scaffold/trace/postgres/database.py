@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 _CONNECT_S = 10
-_ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # with this many connections some are kept for appends, all but so many
+_ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # from 3 connections on, all but 2 may be kept for appends
 _GREETING = "SELECT pg_postmaster_start_time(), set_config('plan_cache_mode', 'force_generic_plan', false)"
 EVENTS, INBOX = "scaffold_events", "scaffold_inbox"
 
