@@ -1,1 +1,1 @@
-"""Hand-coded planners: ways of breaking a task into cognitive steps."""
+"""Hand-coded planners: strategies for breaking a task into cognitive steps."""

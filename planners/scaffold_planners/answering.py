@@ -1,4 +1,4 @@
-"""How an answer is asked for: of which type, within which bounds, and how many samples have to agree."""
+"""Settings of how an answer is asked for: its type, its length, and how many samples have to agree."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TYPES: dict[str, Any] = {"text": str, "integer": int, "number": float, "boolean
 
 
 class PlannerOptions(BaseModel):
-    """What every planner here lets the user set."""
+    """Options that all planners here have."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_tokens: MaxTokens = 1024
 
     def asked(self, choices: tuple[str, ...] = ()) -> Options:
-        """How a step is asked under these options."""
+        """Return a step's options under these."""
         return Options(max_tokens=self.max_tokens, choices=choices)
 
 
@@ -37,12 +37,12 @@ class Form(NamedTuple):
 
 
 def form_of(wanted: Wanted, max_tokens: int) -> Form:
-    """Say how to ask for what `Task.answer` names; `list` is a JSON list of texts."""
+    """Return the form that `Task.answer` asks for; `list` is a JSON list of texts."""
     if isinstance(wanted, tuple):
         return Form(str, Options(max_tokens=max_tokens, choices=wanted))
     return Form(_TYPES[wanted], Options(max_tokens=max_tokens))
 
 
 def agreed(votes: int) -> Sampling | None:
-    """More than half of so many votes; a single one leaves sampling to the run."""
+    """Return a majority vote of this many samples; None for a single one, which leaves sampling to the run."""
     return majority(votes) if votes > 1 else None

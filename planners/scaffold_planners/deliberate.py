@@ -1,4 +1,4 @@
-"""Deliberate: think of several ways, foresee what comes of each, weigh that, and only then act."""
+"""Deliberate: propose several ways, predict the consequences of each, weigh them, and only then act."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _DEFAULTS = DeliberateOptions()
 
 
 def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[Any]:
-    """Understand, propose ways, foresee and weigh each, decide, have the plan read, act, and compare.
+    """Understand, propose ways, predict and weigh each, decide, have the plan reviewed, act, and compare the results.
 
-    Proposing several thoughts and rating each by itself is Tree of Thoughts (Yao et al. 2023, arXiv
-    2305.10601), the model as a model of the world is RAP (Hao et al. 2023, arXiv 2305.14992). Goals are
-    weighed one by one: what breaks a constraint or a principle is out, however much it would achieve; among
-    the rest, objectives count by their weights. The model fills in small steps, and code decides.
+    Proposing several thoughts and rating each separately is from Tree of Thoughts (Yao et al. 2023, arXiv
+    2305.10601), using the model as a world model from RAP (Hao et al. 2023, arXiv 2305.14992). Each goal is
+    weighed separately: a way that breaks a constraint or a principle is out, however much it would achieve;
+    among the rest, objectives count by their weights. The model fills in small steps, and code decides.
 
-    Without actions it deliberates about an answer only. A task that wants text is answered with a `Report`;
-    that is also the run's partial answer when the planner gives up.
+    Without actions it only deliberates about an answer. A task that wants text is answered with a `Report`,
+    which is also the run's partial answer if the planner gives up.
 
     Raises:
-        GoalConflict: every way breaks a constraint or a principle; names those that stand against one another.
-        GaveUp: oversight turned every way down, or not all that was decided was done.
+        GoalConflict: every way breaks a constraint or a principle; names the conflicting ones.
+        GaveUp: oversight refused every way, or not all that was decided was done.
         StepFailed: no way could be proposed or weighed at all.
     """
     tools = {spec.name: spec for spec in task.tools}
@@ -84,12 +84,12 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
 def _weigh_all(
     ways: Sequence[Reference[Way]], task: Task, tools: Tools, options: DeliberateOptions, *, first: bool
 ) -> Planning[list[Weighed]]:
-    """Weigh ways side by side; one whose consequences cannot be foreseen is left out."""
+    """Weigh ways in parallel; one whose consequences cannot be predicted is left out."""
     said = yield from together(*(attempt(weigh(way, task, tools, options)) for way in ways))
     weighed = [each for each in said if not isinstance(each, StepFailed)]
     if first and not weighed:
         raise next(error for error in said if isinstance(error, StepFailed))
-    # A way that is out is asked only about objectives that no other meets: that is where goals may conflict.
+    # A way that is out is rated only for objectives that no other way meets, since only there goals may conflict.
     missing = unmet(weighed, objectives(task))
     return list((yield from together(*(measure(each, missing, options) for each in weighed))))
 
@@ -103,7 +103,7 @@ def _breaking(weighed: Weighed, task: Task) -> str:
 
 
 def _proposed_at(way: Reference[Way]) -> str:
-    """Where in the trace a way was proposed."""
+    """Say where in the trace a way was proposed."""
     keys = [source.removeprefix("step:") for source in way.provenance.sources if source.startswith("step:")]
     return f" (at {keys[0]})" if keys else ""
 
@@ -116,7 +116,7 @@ def _left(weighed: Sequence[Weighed], down: Sequence[TurnedDown]) -> list[Weighe
 def _follow_through(
     task: Task, choice: Weighed, plan: Plan, review: Review, report: Report, options: DeliberateOptions
 ) -> Planning[Any]:
-    """Do what was decided and say what came of it."""
+    """Carry out what was decided, and report the results."""
     report.decided = choice.way.value.summary
     results = yield from carry_out(plan, review)
     record(report, choice.way.value, results)

@@ -12,7 +12,7 @@ from scaffold_planners.showing import given
 
 
 class DirectOptions(PlannerOptions):
-    """How `direct` answers."""
+    """Options of `direct`."""
 
     votes: Votes = 1
 
@@ -21,12 +21,12 @@ _DEFAULTS = DirectOptions()
 
 
 def direct(task: Task, options: DirectOptions = _DEFAULTS) -> Planning[Any]:
-    """Ask once and take what is said: the baseline that every other planner has to beat.
+    """Ask once and take the answer: the baseline that every other planner has to beat.
 
     With `votes` above 1 this is self-consistency (Wang et al. 2022, arXiv 2203.11171).
 
     Raises:
-        StepFailed: no answer of the wanted kind, or no majority for one.
+        StepFailed: there was no answer of the wanted type, or no majority for one.
     """
     form = form_of(task.answer, options.max_tokens)
     answer = yield from think(

@@ -1,12 +1,12 @@
-"""Finds named facts in a text by plain rules, and says which of them another text still has.
+"""Extracts facts from a text by plain rules, and checks which of them another text still contains.
 
-Numbers, dates, names, quotations and sentences that bind. No model is asked, so the same text always has the same
-facts. The rules lean to finding too much: a fact that is wrongly called lost costs a few words when it is put back, one
-that is wrongly called kept is gone. Numbers, dates and quotations are found in any language; names where a script has
-capitals; months and weekdays by their names in English, German, French, Spanish and Italian; sentences that bind by
-words of these, Russian, Chinese and Japanese. A sentence that binds is kept in other words where names, figures and
-denials stand in the same order: who may and who may not follows from it. A number is looked for by its value and unit,
-not by what it counts: a bare `3` is taken for kept wherever a 3 stands.
+Facts are numbers, dates, names, quotations and binding sentences (obligations and prohibitions). No model is asked, so
+the same text always has the same facts. The rules prefer to find too much: a fact wrongly called lost costs a few words
+when it is put back, one wrongly called kept is gone. Numbers, dates and quotations are found in any language; names if
+the script has capitals; months and weekdays by their English, German, French, Spanish and Italian names; binding
+sentences by words of these languages, Russian, Chinese and Japanese. A reworded binding sentence counts as kept if
+names, figures and negations are in the same order, since who may and who may not depends on it. A number is matched by
+value and unit, not by what it counts: a bare `3` counts as kept wherever there is a 3.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Kind = Literal["constraint", "date", "number", "name", "quote"]
-# What is put back first when not all of it fits.
+# The order in which lost facts are put back if not all fit.
 _ORDER: tuple[Kind, ...] = ("constraint", "date", "number", "name", "quote")
 
 _UNITS = (
@@ -60,7 +60,7 @@ _NUMBER = re.compile(
     rf"(?:\s?(?P<unit>{_UNITS})(?!\w))?"
 )
 _QUOTE = re.compile(r"\"([^\"\n]{2,80})\"|“([^”\n]{2,80})”|„([^“”\n]{2,80})[“”]|«([^»\n]{2,80})»|「([^」\n]{1,80})」")
-# A word with letters and digits, an address, a path, words joined by _ or by inner capitals.
+# A word with letters and digits, an address, a path, or words joined by _.
 _IDENTIFIER = re.compile(
     r"""
       https?://\S+[\w/]
@@ -91,26 +91,26 @@ _DENIES = re.compile(
     r"\b(?:not|no|never|cannot|can't|don't|without|nicht|kein\w*|nie|niemals|ne|pas|jamais|nunca|sin|non|mai|не|нет|никогда)\b|不|ない",
     re.IGNORECASE,
 )
-_SAME_WORDS = 0.8  # share of a binding sentence's words that another has to have to be the same in other words
+_SAME_WORDS = 0.8  # share of a binding sentence's words that a rewording must contain
 _SHORT_WORD = 3
 _OF_A_THOUSAND = 3  # digits between two separators
 
 
 class Fact(NamedTuple):
-    """One named fact, as the text has it."""
+    """One fact, as written in the text."""
 
     kind: Kind
     text: str
 
 
 def facts_in(text: str) -> tuple[Fact, ...]:
-    """The named facts of a text: what binds first, each once."""
+    """Return the facts of a text, binding sentences first, each once."""
     found = dict.fromkeys(_found(text))
     return tuple(sorted(found, key=lambda fact: _ORDER.index(fact.kind)))
 
 
 def missing(facts: Iterable[Fact], text: str) -> tuple[Fact, ...]:
-    """Those facts that a text does not have any more."""
+    """Return the facts that a text no longer contains."""
     kept = _Kept(text)
     return tuple(fact for fact in facts if not kept.has(fact))
 
@@ -123,7 +123,7 @@ def _found(text: str) -> Iterator[Fact]:
     for pattern, kind in _FIGURES:
         for match in pattern.finditer(rest):
             yield Fact(kind, match[0].strip())
-        rest = pattern.sub(_blank, rest)  # the digits of a date are no numbers besides
+        rest = pattern.sub(_blank, rest)  # so that a date's digits are not found as numbers, too
     for match in _QUOTE.finditer(text):
         yield Fact("quote", next(group for group in match.groups() if group))
     yield from _names(text)
@@ -134,7 +134,7 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _names(text: str) -> Iterator[Fact]:
-    """Runs of capitalised words; one word alone counts where no sentence begins with it."""
+    """Find runs of capitalised words; a single word counts only if it does not begin a sentence."""
     run: list[str] = []
     end, opens = -2, False
     for match in _WORD.finditer(text):
@@ -156,7 +156,7 @@ def _names(text: str) -> Iterator[Fact]:
 def _name(run: list[str], *, opens: bool) -> Iterator[Fact]:
     alone = len(run) == 1
     if alone and (len(run[0]) == 1 or (opens and not run[0].isupper())):
-        return  # the first word of a sentence has a capital whatever it is
+        return  # the first word of a sentence is always capitalised
     yield Fact("name", " ".join(run))
 
 
@@ -168,7 +168,7 @@ def _opens(text: str, start: int) -> bool:
 
 
 class _Kept:
-    """What a text still has, looked up once for many facts."""
+    """An index of a text, for looking up many facts."""
 
     def __init__(self, text: str) -> None:
         self._plain = _plain(text)
@@ -186,7 +186,7 @@ class _Kept:
         ]
 
     def has(self, fact: Fact) -> bool:
-        """Whether a fact is still there, in whatever form."""
+        """Whether the text still contains a fact, in any form."""
         match fact.kind:
             case "number":
                 return self._has_number(fact.text)
@@ -204,7 +204,7 @@ class _Kept:
         return any((reading, _unit(match)) in self._numbers for reading in _readings(match["number"]))
 
     def _binds(self, sentence: str) -> bool:
-        """Whether a sentence with nearly all of these words binds too, and denies the same if this one denies."""
+        """Whether a binding sentence has nearly all of these words, and the same negations."""
         words, denies, order = _content_words(sentence), _DENIES.search(sentence) is not None, _order(sentence)
         return bool(words) and any(
             also == denies
@@ -216,7 +216,7 @@ class _Kept:
 
 
 def _stands_in(words: str, text: str) -> bool:
-    """Whether words stand in a text, and are not part of longer ones there."""
+    """Whether words occur in a text as whole words."""
     place = text.find(words)
     while place >= 0:
         beside = text[max(0, place - 1) : place] + text[place + len(words) : place + len(words) + 1]
@@ -232,7 +232,7 @@ def _content_words(sentence: str) -> set[str]:
 
 
 def _order(sentence: str) -> list[str]:
-    """Names, figures and denials in the order in which a sentence has them: who is meant by what follows from it."""
+    """Return a sentence's names, figures and negations in order, which decides who is meant."""
     words = _WORD.findall(sentence)
     return [
         "not" if _DENIES.fullmatch(word) else word.casefold()
@@ -242,7 +242,7 @@ def _order(sentence: str) -> list[str]:
 
 
 def _in_order(some: list[str], more: list[str]) -> bool:
-    """Whether all of some words stand among others in the same order."""
+    """Whether some words occur among others in the same order."""
     rest = iter(more)
     return all(word in rest for word in some)
 
@@ -261,7 +261,7 @@ def _unit(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=16_384)
 def _readings(number: str) -> frozenset[str]:
-    """The values that digits with points and commas may mean: `1.200` is read both ways."""
+    """Return the values that digits with points and commas can mean; `1.200` has two."""
     digits = re.sub(r"['\u2019\u00a0\u202f]", "", number.replace("\u2212", "-"))
     points, commas = digits.count("."), digits.count(",")
     if points and commas:
@@ -277,7 +277,7 @@ def _readings(number: str) -> frozenset[str]:
 
 
 def _values(verbatim: str, *forms: str) -> frozenset[str]:
-    """Forms by their value; the digits as they stand where they are no number, or begin with a nought (`007`)."""
+    """Normalise forms of a number; digits that are no number, or begin with a zero (`007`), stay as written."""
     plain = verbatim.lstrip("+-")
     if not forms or (plain.startswith("0") and plain[1:2].isdigit()):
         return frozenset({verbatim})

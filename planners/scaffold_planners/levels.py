@@ -1,4 +1,4 @@
-"""Levels of a DAG: what does not depend on one another, and so can be done at the same time."""
+"""Levels of a DAG: groups of nodes that do not depend on each other, so that they can run in parallel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Node = TypeVar("Node", int, str)
 
 
 class Circle(ValueError):
-    """Nodes that need one another.
+    """A cycle of nodes that need one another.
 
     Attributes:
         nodes: each needs the one before it; the last is the first again.
@@ -24,13 +24,13 @@ class Circle(ValueError):
 
 
 def levels(needs: Mapping[Node, Collection[Node]]) -> list[list[Node]]:
-    """Group nodes so that each stands in the first level after all that it needs.
+    """Group nodes into levels, each node in the first level after all that it needs.
 
-    Within a level they keep the order of `needs`: keys of moves follow from it, so that it has to be the same
-    on replay.
+    Within a level they keep the order of `needs`: the keys of moves follow from it, so it must be the same on
+    replay.
 
     Args:
-        needs: for each node those it needs, all of them nodes themselves.
+        needs: for each node the nodes it needs; these must be keys, too.
 
     Raises:
         Circle: some nodes need one another.

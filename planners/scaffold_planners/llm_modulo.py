@@ -1,4 +1,4 @@
-"""LLM-Modulo: a model proposes, sound critics in code have the last word, models advise."""
+"""LLM-Modulo: a model proposes, sound critics in code decide, and models advise."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SHOWN = 4000
 
 
 class Adviser(BaseModel):
-    """A soft critic: a model that is asked one thing about a proposal.
+    """A soft critic: a model that is asked one question about a proposal.
 
     Attributes:
-        asks: what it is asked.
+        asks: the question.
         backend: role of the backend that answers.
     """
 
@@ -49,11 +49,11 @@ class Advice(BaseModel):
 
 
 class LLMModuloOptions(PlannerOptions):
-    """Who criticises, and how often.
+    """The critics, and how often they criticise.
 
     Attributes:
-        critics: sound critics in code, as `module:name`: each is given a proposal, and says True, or what is wrong.
-        advisers: models that are asked about a proposal which every sound critic accepted.
+        critics: sound critics in code, as `module:name`; each takes a proposal, and returns True or what is wrong.
+        advisers: models that are asked about a proposal after every sound critic accepted it.
     """
 
     critics: Annotated[tuple[Critic, ...], Field(min_length=1)]
@@ -64,15 +64,15 @@ class LLMModuloOptions(PlannerOptions):
 
 
 def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
-    """Propose, be criticised, propose again with all critiques at hand, until every sound critic accepts.
+    """Propose, collect critiques, and propose again with all of them, until every sound critic accepts.
 
-    LLM-Modulo (Kambhampati et al. 2024, arXiv 2402.01817): the model generates candidates, and soundness comes from
-    critics outside it. All sound critics read each proposal, not just the first that objects. Models advise on what
-    these accept: while rounds are left, advice asks for another proposal, but it can neither pass nor refuse one. The
+    LLM-Modulo (Kambhampati et al. 2024, arXiv 2402.01817): the model generates candidates, and external critics
+    ensure soundness. All sound critics read each proposal, even if one has objected. Models advise on what these
+    accept: while rounds are left, advice asks for another proposal, but it can neither accept nor refuse one. The
     answer is always one that every sound critic accepted.
 
     Raises:
-        GaveUp: none was accepted in so many rounds; says what stood against the last.
+        GaveUp: no proposal was accepted within the rounds; gives the objections to the last.
         CheckFailed: a critic raised or took too long.
         StepFailed: there is no proposal at all: the prompt is too long, or the backend calls it wrong.
         StepRefused: oversight withheld a proposal.
@@ -95,7 +95,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
                 options=form.options,
             )
         except (StepRefused, CheckFailed):
-            raise  # oversight's word; or nothing was criticised at all
+            raise  # oversight withheld it, or nothing was criticised
         except StepFailed as error:
             if not error.data.get("flags"):
                 raise  # there is no proposal to criticise
@@ -117,7 +117,7 @@ _AGAIN = "Propose a solution, against which none of this stands: the whole of it
 
 
 def all_of(critics: Sequence[Callable[[Any], Any]]) -> Check:
-    """Have every critic read a value, and give all that they object to, below the value itself."""
+    """Combine critics into one that returns the value and all their objections below it."""
     read = every(*critics)
 
     async def check(value: Any) -> str | bool:
@@ -131,7 +131,7 @@ def all_of(critics: Sequence[Callable[[Any], Any]]) -> Check:
 
 
 def _advise(task: Task, proposal: Thought[Any], options: LLMModuloOptions) -> Planning[list[Reference[str]]]:
-    """Ask each adviser by itself; one that cannot answer has nothing to say."""
+    """Ask each adviser separately; one that cannot answer is skipped."""
     said = yield from together(
         *(
             attempt(

@@ -1,4 +1,4 @@
-"""March: a long task as a march of tiny steps, each decided from the present state alone."""
+"""March: a long task as a sequence of tiny steps, each decided from the current state alone."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from scaffold_planners.answering import PlannerOptions
 
 @runtime_checkable
 class Domain(Protocol):
-    """The rules of a task of many steps, in code: what a step sees, what it may decide, and what follows from that.
+    """A task's state machine in code: what a step sees, which decisions are legal, and what state each leads to.
 
-    A state is any value; `next` gives a new one and leaves the old as it is. None of these does I/O; one that does not
-    give back control ends the run, once its seconds are over.
+    A state is any value; `next` returns a new one and does not change the old. None of the methods does I/O; one that
+    does not return ends the run when its seconds are over.
     """
 
     returns: Any
     """The type of a decision: `str`, `int`, a pydantic model."""
 
     def start(self, task: Task) -> Any:
-        """Give the first state."""
+        """Return the initial state."""
         ...
 
     def done(self, state: Any) -> bool:
@@ -37,32 +37,32 @@ class Domain(Protocol):
         ...
 
     def show(self, state: Any) -> Any:
-        """Give all that one step sees: a text, or a mapping whose keys a template names."""
+        """Return all that one step sees: a text, or a mapping whose keys a template uses."""
         ...
 
     def fault(self, state: Any, decision: Any) -> str:
-        """Say why a decision is against the rules; empty when it is not."""
+        """Say why a decision is illegal; empty if it is legal."""
         ...
 
     def next(self, state: Any, decision: Any) -> Any:
-        """Give the state that a decision leads to."""
+        """Return the state that a decision leads to."""
         ...
 
 
 @runtime_checkable
 class Answers(Protocol):
-    """A domain whose last state holds an answer."""
+    """A domain whose final state contains an answer."""
 
     def answer(self, state: Any) -> Any:
-        """Read the answer off the last state."""
+        """Return the answer in the final state."""
         ...
 
 
 class MarchOptions(PlannerOptions):
-    """How `march` goes.
+    """Options of `march`.
 
     Attributes:
-        domain: the rules, as `module:name`.
+        domain: the domain, as `module:name`.
         instruction: what each step is to do; a template named by `prompt` may say it instead.
         prompt: name of a template.
     """
@@ -82,13 +82,13 @@ class MarchOptions(PlannerOptions):
 
 
 class Marched(BaseModel):
-    """What became of a march.
+    """The result of a march.
 
     Attributes:
-        steps: decisions made.
+        steps: number of decisions made.
         digest: SHA-256, in hex, over the decisions, each as canonical JSON with a line feed. The decisions
-            themselves stand in the trace, one a step.
-        answer: what the domain reads off the last state, if it does.
+            themselves are in the trace, one per step.
+        answer: the domain's answer from the final state, if it has one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -99,16 +99,16 @@ class Marched(BaseModel):
 
 
 def march(task: Task, options: MarchOptions) -> Planning[Any]:
-    """Go from state to state, one tiny decision at a time, each voted on until one is ahead.
+    """Go from state to state by tiny decisions, each made by a vote.
 
-    MAKER (Meyerson et al. 2025, arXiv 2511.09030): a step sees its state and nothing else, a decision wins when it
-    leads by k votes, and what is against the rules or over-long is discarded and drawn again, never repaired. The
-    number of steps is bounded by the task's budget; memory does not grow with it.
+    MAKER (Meyerson et al. 2025, arXiv 2511.09030): a step sees only its state, a decision wins when it leads by k
+    votes, and illegal or over-long samples are discarded and drawn again, never repaired. The task's budget bounds the
+    number of steps; memory does not grow with it.
 
-    A task that wants text is answered with `Marched`, another with what the domain reads off the last state.
+    A task that wants text is answered with `Marched`, any other with the domain's answer.
 
     Raises:
-        TaskError: the task wants a value that the domain cannot read off its last state.
+        TaskError: the task wants a value, and the domain has no `answer`.
         GaveUp: a step has no winner; says which.
         StepRefused: oversight withheld a decision.
     """
@@ -122,9 +122,9 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     state, steps, mark = domain.start(task), 0, sha256()
 
     def legal(decision: Any) -> str:
-        return _fault(domain, state, decision)  # samples are checked before their step has its thought
+        return _fault(domain, state, decision)  # each sample is checked before it can win
 
-    legal.__qualname__ = f"{type(domain).__qualname__}.fault"  # by which messages call it
+    legal.__qualname__ = f"{type(domain).__qualname__}.fault"  # its name in messages
     flags = (shorter_than(options.shorter_than), legal)
     voted = ahead_by(options.ahead, cap=options.cap, flags=flags)
     while not domain.done(state):
@@ -139,7 +139,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
                 options=asked,
             )
         except StepRefused:
-            raise  # oversight's word, under its own name
+            raise  # oversight's refusal stays as it is
         except StepFailed as error:
             yield from note("a step has no winner", partial=Marched(steps=steps, digest=mark.hexdigest()))
             raise GaveUp(f"step {steps + 1} of the march: {error}") from error
@@ -153,7 +153,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
 
 
 def _fault(domain: Domain, state: Any, decision: Any) -> str:
-    """What the domain has against a decision; True would pass for no objection, and be meant as one."""
+    """Return the domain's objection to a decision; refuse True, which would be ambiguous."""
     said: Any = domain.fault(state, decision)
     if said is True:
         raise TypeError("`fault` says in words what is against the rules, and nothing where nothing is; it said True")

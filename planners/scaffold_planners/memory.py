@@ -1,13 +1,13 @@
-"""A working memory for long tasks: what a step is shown instead of the whole history, under a limit of tokens.
+"""A working memory for long tasks: shows a step a shortened history within a token limit.
 
     memory = WorkingMemory(pinned(task, identity="..."), limit=2_000)
-    key = yield from memory.add(observation)                 # older ones are shortened when there is no room
+    key = yield from memory.add(observation)                 # older ones are shortened if there is no room
     thought = yield from think("decide", *memory.shown(), memory.recall(key), instruction="...")
 
-What is pinned is never shortened. Observations are shortened oldest first, by `compress` steps. What a model leaves out
-of a summary it does not announce: so after each compression the named facts of the raw texts (`facts.py`) are looked
-for in it, and those that are gone are put back in their own words, as far as there is room. The rest is counted in what
-is shown, and every loss is noted in the trace. The raw texts stay in the trace, and `recall` gives them back exactly.
+Pinned texts are never shortened. Observations are shortened by `compress` steps, oldest first. A model does not say
+what it leaves out of a summary, so after each compression the facts of the raw texts (`facts.py`) are searched for in
+it, and lost ones are put back word for word, as far as there is room. What is shown gives the number of the others, and
+the trace notes every loss. The raw texts stay in the trace, and `recall` returns them exactly.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from scaffold_planners.facts import Fact, facts_in, missing
 from scaffold_planners.showing import labelled
 from scaffold_planners.ways import described
 
-_LEAST_ROOM = 96  # tokens for what is observed, at least: a shortened entry that says where to look has room
-_MARKS = 12  # tokens of the marks around tainted text, and of the space between two texts
-_LEAST_ENTRY = 48  # tokens of a shortened entry that says no more than where to look
+_LEAST_ROOM = 96  # minimum tokens for observations: enough for a shortened entry that says where to look
+_MARKS = 12  # tokens of the marks around tainted text and of the space between texts
+_LEAST_ENTRY = 48  # tokens of a shortened entry that only says where to look
 _LEAST_SUMMARY = 16
-_SLACK = 5  # a fifth of the room is made free at once, so that not every observation compresses
-_ENOUGH = 32  # facts in a row for which there is no room: after a long history a shorter one is not looked for
-_LONGEST_LIST = 40  # facts named in a note; their number is always told
+_SLACK = 5  # a fifth of the room is freed at once, so that not every observation triggers a compression
+_ENOUGH = 32  # after this many facts in a row that do not fit, no shorter one is tried
+_LONGEST_LIST = 40  # facts listed in a note; their number is always given
 _INSTRUCTION = (
     "Shorten the observations above to at most {words} words, for somebody who goes on with the task. Keep every "
     "number, name, date and condition exactly as it is written. Add nothing. Give the shortened text alone."
@@ -43,7 +43,7 @@ Measure = Callable[[str], int]
 
 
 def tokens_in(text: str) -> int:
-    """How many tokens a text has at most, for most tokenizers and languages: one for three bytes of UTF-8."""
+    """Return an upper bound on a text's tokens for most tokenizers and languages: one per three bytes of UTF-8."""
     return -(-len(text.encode("utf-8", "replace")) // 3)
 
 
@@ -51,11 +51,11 @@ class Loss(NamedTuple):
     """What one compression left out.
 
     Attributes:
-        keys: which observations were shortened, such as `m1-m4`.
-        restored: facts that were missing from the summary, and put back.
+        keys: the observations that were shortened, such as `m1-m4`.
+        restored: facts that were missing from the summary, and were put back.
         left: facts for which there was no room; the raw texts have them.
-        before: tokens shown of these observations before.
-        after: tokens shown of them now.
+        before: tokens of these observations before.
+        after: their tokens now.
     """
 
     keys: str
@@ -66,7 +66,7 @@ class Loss(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """Observations `first` to `last`, as they are shown."""
+    """Observations `first` to `last` as shown."""
 
     first: int
     last: int
@@ -81,13 +81,13 @@ class _Entry(NamedTuple):
 def pinned(
     task: Task, *, identity: str = "", can: Sequence[str] = (), cannot: Sequence[str] = ()
 ) -> tuple[Reference[str], ...]:
-    """What an agent must know at every step: who it is, what is asked, its goals, which actions there are.
+    """Return what an agent must know at every step: its identity, the request, its goals and actions.
 
     Args:
         task: as the engine gives it to a planner, with its actions.
-        identity: who the agent is, in the planner's own words.
-        can: abilities beside the actions, in the planner's own words.
-        cannot: what it cannot do, the same.
+        identity: who the agent is, in the planner's words.
+        can: abilities other than the actions, in the planner's words.
+        cannot: what it cannot do, in the planner's words.
     """
     actions = described({spec.name: spec for spec in task.tools}) or "(none)"
     limits = [
@@ -106,15 +106,15 @@ def pinned(
 
 
 class WorkingMemory:
-    """What is remembered, shown under a limit.
+    """Observations and pinned texts, shown within a token limit.
 
     It belongs to one generator: branches of a `together` each need their own.
 
     Args:
-        pinned: texts that are always shown, whole.
-        limit: most tokens that `shown` gives, pinned texts included.
-        about: what the task is, shown to the steps that shorten; none if left out.
-        measure: how many tokens a text has.
+        pinned: texts that are always shown in full.
+        limit: most tokens that `shown` returns, pinned texts included.
+        about: the task, shown to the steps that shorten; nothing if left out.
+        measure: returns the number of tokens of a text.
         to: role of the backend that shortens.
         tries: most samples drawn for one summary.
 
@@ -122,7 +122,7 @@ class WorkingMemory:
         losses: what each compression left out.
 
     Raises:
-        MemoryTooSmall: the limit has no room for anything beside what is pinned.
+        MemoryTooSmall: the limit leaves no room beside the pinned texts.
     """
 
     def __init__(
@@ -152,15 +152,15 @@ class WorkingMemory:
 
     @property
     def size(self) -> int:
-        """Tokens of what is shown now."""
+        """The tokens shown now."""
         return self._fixed + sum(entry.size for entry in self._entries)
 
     def shown(self) -> tuple[Reference[str], ...]:
-        """All that a step is shown: what is pinned, then what was observed, oldest first; each still a reference."""
+        """Return what a step is shown, as references: pinned texts, then observations, oldest first."""
         return (*self._pinned, *(entry.shown for entry in self._entries))
 
     def add(self, observed: Any) -> Planning[str]:
-        """Remember something; what is older is shortened if there is no room. Gives the key to recall it by."""
+        """Remember something, shortening older entries if there is no room; return the key to recall it by."""
         place = len(self._raws)
         raw = observed if isinstance(observed, Reference) else apply(_itself, observed)
         self._raws.append(raw)
@@ -175,10 +175,10 @@ class WorkingMemory:
         return key
 
     def recall(self, key: str) -> Reference[Any]:
-        """The very thing that was remembered under a key (`m3`), or that came from a place in the trace (`action:0/2`).
+        """Return the raw value remembered under a key (`m3`), or from a place in the trace (`action:0/2`).
 
         Raises:
-            KeyError: nothing was.
+            KeyError: there is none.
         """
         if key not in self._places:
             raise KeyError(f"nothing is remembered as {key!r}: keys go from m1 to m{len(self._raws)}")
@@ -187,7 +187,7 @@ class WorkingMemory:
     # --- shortening
 
     def _shorten(self) -> Planning[None]:
-        """Shorten the oldest entries as one, so that there is room again."""
+        """Shorten the oldest entries into one, to make room."""
         need = self.size - self._limit + (self._limit - self._fixed) // _SLACK
         chosen = self._chosen(need)
         first, last = chosen[0].first, chosen[-1].last
@@ -203,7 +203,7 @@ class WorkingMemory:
         yield from note(_told(self.losses[-1]))
 
     def _chosen(self, need: int) -> list[_Entry]:
-        """The oldest entries, enough of them that half of what they take is what is needed; the newest last of all."""
+        """Choose the oldest entries until half of their size is what is needed; the newest only if all are needed."""
         size = 0
         for count, entry in enumerate(self._entries[:-1], 1):
             size += entry.size
@@ -212,7 +212,7 @@ class WorkingMemory:
         return self._entries[:-1] if size - _LEAST_ENTRY >= need else list(self._entries)
 
     def _summary(self, chosen: list[_Entry], most: int) -> Generator[Any, Any, Reference[str]]:
-        """What a model makes of some entries, in portions where they are long; empty where it makes nothing of them."""
+        """Have a model summarise some entries, in portions if they are long; empty if it fails."""
         portions = self._portions([piece for entry in chosen for piece in self._pieces(entry.shown)])
         share = max(_LEAST_SUMMARY, most // len(portions))
         made: list[Reference[str]] = []
@@ -230,19 +230,19 @@ class WorkingMemory:
                     options=Options(max_tokens=4 * share),
                 )
             except StepFailed:
-                continue  # its facts are then all lost, and put back
+                continue  # all its facts are then lost, and put back
             made.append(thought)
         if made:
             return apply(_joined, *made)
         return _alike("", chosen[-1].shown, union(each.shown.provenance for each in chosen))
 
     def _pieces(self, shown: Reference[str]) -> list[Reference[str]]:
-        """A text in pieces that each fit into the limit, cut at ends of lines where there are any."""
+        """Split a text into pieces that each fit into the limit, at ends of lines if possible."""
         pieces = _cut(shown.value, self._limit, self._measure)
         return [shown] if len(pieces) == 1 else [_alike(piece, shown, shown.provenance) for piece in pieces]
 
     def _portions(self, pieces: list[Reference[str]]) -> list[list[Reference[str]]]:
-        """Pieces in groups that each fit into the limit."""
+        """Group pieces so that each group fits into the limit."""
         portions: list[list[Reference[str]]] = []
         size = 0
         for piece in pieces:
@@ -256,9 +256,9 @@ class WorkingMemory:
     def _restored(
         self, keys: str, summary: str, facts: tuple[Fact, ...], most: int
     ) -> tuple[str, tuple[Fact, ...], tuple[Fact, ...]]:
-        """A summary with what it lost put back, as far as that fits; what was put back, and what does not fit."""
+        """Put lost facts back into a summary as far as they fit; return it, the facts put back, and the others."""
         if self._measure(_shown(keys, summary, (), len(facts))) > most:
-            summary = ""  # it is no shorter than what it stands for
+            summary = ""  # it is no shorter than the original
         back: list[Fact] = []
         left: list[Fact] = []
         lost = missing(facts, summary)
@@ -270,7 +270,7 @@ class WorkingMemory:
             fits = self._measure(_shown(keys, summary, [*back, fact], len(facts))) <= most
             (back if fits else left).append(fact)
             in_vain = 0 if fits else in_vain + 1
-        # What binds is put back first, whole, and may hold names and numbers that are lost as well.
+        # Binding sentences are put back first, whole, and may contain other lost facts.
         binding = " ; ".join(fact.text for fact in back if fact.kind == "constraint")
         alone = [fact for fact in back if fact.kind == "constraint"]
         alone += missing((fact for fact in back if fact.kind != "constraint"), binding)
@@ -288,7 +288,7 @@ class WorkingMemory:
 
 
 def _alike(text: str, like: Reference[Any], provenance: Provenance) -> Reference[str]:
-    """A text of this provenance; it depends on the generator's history too if what it is made from does."""
+    """Make a text of this provenance; it also depends on the generator's history if the original does."""
     return Mixed(text, provenance) if isinstance(like, Mixed) else Reference(text, provenance)
 
 
@@ -297,7 +297,7 @@ def _keys(first: int, last: int) -> str:
 
 
 def _shown(keys: str, summary: str, back: Sequence[Fact], left: int) -> str:
-    """How shortened observations read: the summary, the facts that were put back, and how many are not here."""
+    """Render shortened observations: the summary, the facts put back, and the number of those left out."""
     parts = [f"[{keys}, shortened]", summary]
     parts += [f"Also: {'; '.join(fact.text for fact in back)}."] if back else []
     parts += [f"({left} more named facts: recall {keys})"] if left else []
@@ -305,7 +305,7 @@ def _shown(keys: str, summary: str, back: Sequence[Fact], left: int) -> str:
 
 
 def _told(loss: Loss) -> str:
-    """One compression in words, for the trace."""
+    """Describe one compression for the trace."""
     said = [f"memory: {loss.keys} shortened from {loss.before} to {loss.after} tokens"]
     for facts, what in ((loss.restored, "lost and put back"), (loss.left, "lost, to be recalled")):
         listed = "; ".join(f"{fact.kind} {fact.text!r}" for fact in facts[:_LONGEST_LIST])
@@ -332,7 +332,7 @@ def _too_long(text: str, *, measure: Measure, most: int) -> str | None:
 
 
 def _cut(text: str, most: int, measure: Measure) -> list[str]:
-    """A text in pieces of at most so many tokens, cut between lines, and within a line that is longer by itself."""
+    """Split a text into pieces of at most this many tokens, between lines, or within a line that is longer."""
     if measure(text) <= most:
         return [text]
     pieces = [""]

@@ -1,4 +1,4 @@
-"""Proposes ways to do a task: several at first, and after objections another one that knows them."""
+"""Proposes ways to do a task: several at first, and after objections another one that takes them into account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scaffold_planners.weighing import WeighingOptions, attempt
 
 
 class DeliberateOptions(WeighingOptions):
-    """How long `deliberate` thinks."""
+    """Options of `deliberate`."""
 
     ways: Annotated[int, Field(ge=1, le=20, description="ways to propose at first")] = 3
     revisions: Annotated[int, Field(ge=0, le=10, description="times to propose again after objections")] = 2
@@ -42,13 +42,13 @@ class Understanding(BaseModel):
 
 
 class TurnedDown(NamedTuple):
-    """A way that will not do, and what was said against it."""
+    """A way that was turned down, and the objection."""
 
     way: Reference[Way]
     why: str
 
 
-# Different angles make different ways, also of a model that is asked greedily.
+# Different angles give different ways even with greedy decoding.
 _ANGLES = (
     "the most direct one",
     "the most careful one, which is easiest to undo",
@@ -71,7 +71,7 @@ def propose_ways(
     down: Sequence[TurnedDown],
     options: DeliberateOptions,
 ) -> Planning[list[Reference[Way]]]:
-    """Propose several ways at first; after objections one more, which is shown them. No two are the same."""
+    """Propose several ways at first, and after objections one more that is shown them; no two are the same."""
     angles = [_REVISED] if down else [_ANGLES[number % len(_ANGLES)] for number in range(options.ways)]
     said = yield from together(
         *(attempt(_propose_way(task, understood, tools, down, angle, options)) for angle in angles)
@@ -93,7 +93,7 @@ def _propose_way(
     angle: str,
     options: DeliberateOptions,
 ) -> Planning[Reference[Way]]:
-    """Have one way proposed: calls of actions or, where there are none, an answer of the form wanted."""
+    """Have one way proposed: calls of actions, or an answer of the wanted form if there are no actions."""
     if options.tree is not None and not tools and not down:
         return (yield from _grow_way(task, options.tree))
     form = form_of(task.answer, options.max_tokens) if not tools else Form(Way, options.asked())
@@ -119,7 +119,7 @@ def _propose_way(
 
 
 def _grow_way(task: Task, options: TreeOptions) -> Planning[Reference[Way]]:
-    """Hand the search for an answer to a tree of thoughts; one that finds none is a way fewer."""
+    """Search for an answer with a tree of thoughts; if it finds none, there is one way fewer."""
     try:
         found = yield from grow(task, options)
     except NoOptions as error:

@@ -1,4 +1,4 @@
-"""ReAct: think, act, observe, and again, until there is an answer."""
+"""ReAct: think, act and observe in turn until there is an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scaffold_planners.ways import Call, Way, fault_in
 
 
 class ReactOptions(PlannerOptions):
-    """How long `react` goes on."""
+    """Options of `react`."""
 
     steps: Annotated[int, Field(ge=1, le=200, description="most turns")] = 12
     faults: Annotated[int, Field(ge=0, description="most calls of actions that there are not, or not so")] = 3
@@ -58,19 +58,19 @@ _NEXT = (
 
 
 def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
-    """Take turns of thinking, acting and observing; each action is cleared by the gate.
+    """Think, act and observe in turn until there is an answer; the gate clears each action.
 
-    ReAct (Yao et al. 2022, arXiv 2210.03629), with turns as typed data and not as text to be parsed. What an action
-    gives back stays a reference, tainted as its action says, and so do the arguments of calls that follow from it. A
-    call that cannot be made is answered by an observation in the planner's own words, and counts towards `faults`. With
-    `memory`, earlier turns are kept in a working memory, and `recall` gives back what was shortened, word for word.
+    ReAct (Yao et al. 2022, arXiv 2210.03629), with turns as typed data rather than text to parse. An action's result
+    stays a reference, tainted as its action says, and so do arguments derived from it. A call that cannot be made is
+    answered by an observation in the planner's words, and counts towards `faults`. With `memory`, earlier turns are
+    kept in a working memory, and `recall` returns what was shortened, word for word.
 
     Raises:
-        TaskError: there is no action to take.
-        MemoryTooSmall: `memory` has no room for anything beside the task, its goals and its actions.
+        TaskError: there are no actions.
+        MemoryTooSmall: `memory` has no room beside the task, its goals and its actions.
         GaveUp: too many turns, too many faults, or the same call again and again.
-        StepFailed: no turn of the wanted form.
-        OutcomeUnknown: an action may have happened; a person has to look before anything goes on.
+        StepFailed: there was no turn of the wanted form.
+        OutcomeUnknown: an action may have happened; a person has to look before the run goes on.
     """
     tools = {spec.name: spec for spec in task.tools}
     if not tools:
@@ -100,12 +100,12 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
         happened, observation = yield from _do(turn)
         yield from seen.add("Observation", observation)
         if happened and tools[turn.value.action].effect != "read":
-            made = {same: made[same]}  # what was looked up before may have changed
+            made = {same: made[same]}  # an effect may have changed what earlier reads returned
     raise GaveUp(f"no answer after {options.steps} turns (the last at {last})")
 
 
 def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Turn]]:
-    """Ask for one turn, shown the actions there are and what was seen so far."""
+    """Ask for one turn, showing the actions and what was seen so far."""
     form = form_of(task.answer, options.max_tokens)
 
     def misfit(turn: Turn) -> str:
@@ -135,7 +135,7 @@ def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Tur
 
 
 def _do(turn: Thought[Turn]) -> Planning[tuple[bool, Any]]:
-    """Take an action whose arguments are references into the turn; say whether it happened, and what came of it."""
+    """Perform an action with references into the turn as arguments; return whether it happened, and its result."""
     arguments: Mapping[str, Reference[Any]] = {name: turn["arguments"][name] for name in turn.value.arguments}
     try:
         observed = yield from act(turn.value.action, arguments, because=(turn,))

@@ -1,4 +1,4 @@
-"""What came of a deliberation: what was decided, done and not done, and what was not as expected."""
+"""The report of a deliberation: what was decided, done and not done, and what was not as expected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scaffold_planners.weighing import Conflict, Contradiction, Tension, Weighed
 
 
 class Done(BaseModel):
-    """A call that was made, and what it gave back; None, with a reason, when that was withheld."""
+    """A call that was made, and its result; None, with a reason, if that was withheld."""
 
     action: str
     arguments: dict[str, Any]
@@ -28,7 +28,7 @@ class Done(BaseModel):
 
 
 class NotDone(BaseModel):
-    """A call that was not made, or of which nobody knows (status `unknown`), and why."""
+    """A call that was not made, or may not have been (status `unknown`), and why."""
 
     action: str
     arguments: dict[str, Any]
@@ -37,7 +37,7 @@ class NotDone(BaseModel):
 
 
 class Rejected(BaseModel):
-    """A way that was out, and the names of the goals it breaks."""
+    """A way that is out, and the names of the goals it breaks."""
 
     way: str
     breaks: list[str]
@@ -47,15 +47,15 @@ class Report(BaseModel):
     """The answer of a deliberation.
 
     Attributes:
-        decided: the way that was chosen, in words; empty when none was.
+        decided: the chosen way in words; empty if there is none.
         done: calls that were made.
-        not_done: calls that were not, or may not have been.
-        surprises: where what happened was not what had been predicted.
+        not_done: calls that were not made, or may not have been.
+        surprises: results that differ from the predictions.
         conflicts: objectives that could not be met without breaking another goal.
-        contradictions: constraints and principles that no way found keeps to at once.
-        tensions: pairs of objectives of which one is met at the cost of the other.
+        contradictions: constraints and principles that no way found keeps all at once.
+        tensions: pairs of objectives where one is met at the cost of the other.
         rejected: ways that broke a goal.
-        objections: what oversight said against plans on the way to the one decided.
+        objections: oversight's objections to earlier plans.
     """
 
     decided: str = ""
@@ -79,12 +79,12 @@ class Comparison(BaseModel):
 
 
 def rejected(weighed: list[Weighed]) -> list[Rejected]:
-    """The ways that are out."""
+    """Return the ways that are out."""
     return [Rejected(way=each.way.value.summary, breaks=list(each.broken)) for each in weighed if each.broken]
 
 
 def record(report: Report, way: Way, results: Mapping[str, Observation[Any]]) -> None:
-    """Write into a report what became of each call."""
+    """Add the outcome of each call to a report."""
     for call, seen in zip(way.calls, results.values(), strict=True):
         if seen.status == "performed":
             report.done.append(Done(action=call.action, arguments=call.arguments, result=seen.value))
@@ -97,7 +97,7 @@ def record(report: Report, way: Way, results: Mapping[str, Observation[Any]]) ->
 
 
 def surprises(plan: Plan, results: Mapping[str, Observation[Any]], asked: Options) -> Planning[list[str]]:
-    """Compare each result with what was predicted, by itself."""
+    """Compare each result with its prediction, one step for each."""
     seen = [planned for planned in plan if results[planned.id].status == "performed"]
     compared = yield from together(*(attempt(_compare(planned, results[planned.id], asked)) for planned in seen))
     found = []
@@ -110,7 +110,7 @@ def surprises(plan: Plan, results: Mapping[str, Observation[Any]], asked: Option
 
 
 def doings(plan: Plan, results: Mapping[str, Observation[Any]]) -> list[Reference[str]]:
-    """Refer to what each call gave back, under the call's name and action."""
+    """Refer to the result of each performed call, labelled with the call's id and action."""
     read = [planned for planned in plan if results[planned.id].status == "performed"]
     return [apply(under, f"{planned.id} ({planned.action}) gave", results[planned.id]) for planned in read]
 

@@ -1,4 +1,4 @@
-"""What a turn is shown of earlier ones: all of it, or what a working memory keeps."""
+"""What a turn is shown of earlier ones: everything, or what a working memory keeps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HAVE_BACK = "have what was shortened back word for word: say its key, such as m
 
 
 class Seen:
-    """The actions, the task, and all that was seen so far; long texts are cut."""
+    """The actions, the task, and everything seen so far; long texts are cut."""
 
     def __init__(self, task: Task, tools: Tools, longest: int) -> None:
         self._tools = tools
@@ -41,10 +41,10 @@ class Seen:
 
 
 class Remembered(Seen):
-    """The same under a limit of tokens: what is older is shortened, and can be had back word for word.
+    """The same within a token limit: older texts are shortened, and can be recalled word for word.
 
     Raises:
-        MemoryTooSmall: there is no room for anything beside the task, its goals and its actions.
+        MemoryTooSmall: there is no room beside the task, its goals and its actions.
     """
 
     def __init__(self, task: Task, tools: Tools, limit: int) -> None:

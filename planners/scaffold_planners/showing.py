@@ -1,4 +1,4 @@
-"""What a step is shown: the request, inputs, what earlier steps gave; labelled, and still references."""
+"""Labels what a step is shown (the request, inputs, earlier results), keeping it as references."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def inputs(task: Task) -> tuple[Reference[str], ...]:
 
 
 def given(task: Task) -> tuple[Reference[str], ...]:
-    """Refer to all that the user gave: inputs first, so that the request stands next to what is wanted."""
+    """Refer to all that the user gave: inputs first, so that the request is next to the instruction."""
     return (*inputs(task), task.request)
 
 
 def labelled(label: str, value: Any) -> Reference[str]:
-    """Put a label before a value, and keep where the value came from.
+    """Put a label before a value, keeping the value's provenance.
 
     Args:
-        label: a constant of the planner's code or a name of the task file, never what a model said: it
-            adds nothing to where the value came from.
+        label: a constant of the planner's code or a name of the task file, never a model's words, since it adds
+            nothing to the provenance.
         value: a reference; a bare value depends on the planner's history.
     """
     return apply(under, Reference(label, NOWHERE), value)

@@ -1,4 +1,4 @@
-"""The steps of a workflow, as a task file holds them; what can be wrong is found when they are loaded."""
+"""The steps of a workflow as a task file gives them; faults are found when they are loaded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _TYPES = ("text", "integer", "number", "boolean", "list")
 
 
 class Policy(BaseModel):
-    """How samples become one answer: `once`, `majority: N` or `ahead_by: K`; in words, `majority N`.
+    """How samples become one answer: `once`, `majority: N` or `ahead_by: K`; also written `majority N`.
 
     Attributes:
-        majority: of how many samples more than half have to agree.
-        ahead_by: by how many samples an answer has to lead.
+        majority: number of samples of which more than half must agree.
+        ahead_by: number of samples by which an answer must lead.
         cap: most samples drawn.
-        shorter_than: characters from which on an answer is discarded.
+        shorter_than: answers with this many characters or more are discarded.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,7 @@ class Policy(BaseModel):
         return self
 
     def sampling(self) -> Sampling:
-        """The policy as steps take it."""
+        """Return the policy as a `Sampling`."""
         flags = () if self.shorter_than is None else (shorter_than(self.shorter_than),)
         if self.majority is not None:
             return majority(self.majority, cap=self.cap, flags=flags)
@@ -65,21 +65,21 @@ class Policy(BaseModel):
 
 
 class Step(BaseModel):
-    """One step: it sees what `needs` and `inputs` name, and nothing else.
+    """One step; it sees only what `needs` and `inputs` name.
 
     Attributes:
-        id: what other steps call it.
-        kind: what sort of step; also names its template.
+        id: its id.
+        kind: its kind, which also names its template.
         instruction: what to do.
         needs: ids of the steps whose outputs it sees.
         after: ids of steps that it only waits for.
         inputs: names of the task's inputs that it sees; `prompt` is the request.
-        returns: `text`, `integer`, `number`, `boolean`, `list` (of texts), or a list of choices; what the
-            task wants, for the step that answers it; else text.
-        sampling: how samples become one answer; as the run says when left out.
+        returns: `text`, `integer`, `number`, `boolean`, `list` (of texts), or a list of choices; by default what
+            the task wants for the answering step, and text for others.
+        sampling: how samples become one answer; by default the run's.
         backend: role of the backend that answers.
-        each: one of `needs` or `inputs` that is a list: the step is done for each item, and gives a list.
-        max_tokens: most tokens of one sample; the workflow's own when left out.
+        each: one of `needs` or `inputs` that is a list; the step runs for each item, and gives a list.
+        max_tokens: most tokens of one sample; by default the workflow's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,16 +112,16 @@ class Step(BaseModel):
 
     @property
     def before(self) -> tuple[str, ...]:
-        """Ids of all the steps that have to be done first."""
+        """The ids of all steps that must come first."""
         return (*self.needs, *self.after)
 
 
 class WorkflowOptions(PlannerOptions):
-    """A workflow.
+    """Options of `workflow`: its steps.
 
     Attributes:
-        steps: what to do; they form a DAG, in whatever order they are written.
-        answer: id of the step whose output is the answer; the last one written when left out.
+        steps: the steps, which form a DAG, in any order.
+        answer: id of the step whose output is the answer; by default the last one written.
     """
 
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
@@ -134,19 +134,19 @@ class WorkflowOptions(PlannerOptions):
 
     @cached_property
     def answering(self) -> str:
-        """Id of the step whose output is the answer."""
+        """The id of the step whose output is the answer."""
         return self.answer or self.steps[-1].id
 
     @cached_property
     def levels(self) -> list[list[str]]:
-        """Ids in the order they are done, those that can be done at the same time together."""
+        """Return the ids in order, grouped by what can run in parallel."""
         return levels({step.id: step.before for step in self.steps})
 
     def check_task(self, task: Task) -> None:
-        """See that the inputs are there that steps name.
+        """Check that the inputs named by steps exist.
 
         Raises:
-            TaskError: one is not, or is no list and a step is for each item of it.
+            TaskError: one does not exist, or is not a list though a step runs for each item of it.
         """
         names = [*task.inputs, PROMPT]
         for place, step in enumerate(self.steps):
@@ -193,7 +193,7 @@ class WorkflowOptions(PlannerOptions):
 
 
 def _fault(said: str, *place: str | int) -> NoReturn:
-    """Raise what pydantic reports at just this place."""
+    """Raise an error that pydantic reports at this place."""
     kind = PydanticCustomError("value_error", "{said}", {"said": said})
     details = InitErrorDetails(type=kind, loc=place, input=None)
     raise ValidationError.from_exception_data("WorkflowOptions", [details])

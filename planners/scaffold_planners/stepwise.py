@@ -1,4 +1,4 @@
-"""Stepwise: split a task into smaller questions, answer each from what it needs, put the answers together."""
+"""Stepwise: split a task into smaller questions, answer each from what it needs, and combine the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scaffold_planners.showing import given, inputs, labelled
 
 
 class StepwiseOptions(PlannerOptions):
-    """How `stepwise` splits and answers."""
+    """Options of `stepwise`."""
 
     most: Annotated[int, Field(ge=1, le=100, description="most sub-questions")] = 6
     votes: Votes = 1
@@ -56,16 +56,15 @@ _SPLIT = (
 
 
 def stepwise(task: Task, options: StepwiseOptions = _DEFAULTS) -> Planning[Any]:
-    """Answer the questions a task consists of, each after those it needs, independent ones at the same time.
+    """Answer the questions that a task consists of, each after those it needs, independent ones in parallel.
 
-    Least-to-most prompting (Zhou et al. 2022, arXiv 2205.10625), with the questions a DAG in place of a list
-    so that they can run side by side (as calls do in Kim et al. 2023, arXiv 2312.04511). A decomposition
-    that runs in a circle, or needs what it does not have, is discarded and drawn again. Where the reasoning
-    behind the decomposition could not be read, and the task wants finer steps then (`oversight.unread.finer`), each
-    question is split once more.
+    Least-to-most prompting (Zhou et al. 2022, arXiv 2205.10625), with a DAG of questions instead of a list, so that
+    they can run in parallel (as calls do in Kim et al. 2023, arXiv 2312.04511). A decomposition with a cycle, or with
+    needs that it does not contain, is discarded and drawn again. If the reasoning behind the decomposition could not be
+    read, and the task wants finer steps then (`oversight.unread.finer`), each question is split once more.
 
     Raises:
-        StepFailed: no sound decomposition, an unanswered question, or no majority.
+        StepFailed: there was no sound decomposition, an unanswered question, or no majority.
     """
     parts, answers = yield from _in_parts(task, given(task), options, finer=task.oversight.unread.finer)
     form = form_of(task.answer, options.max_tokens)
@@ -104,7 +103,7 @@ def _in_parts(
 
 
 def fault_in(parts: Decomposition, *, most: int) -> str:
-    """Say what is wrong with a decomposition; empty when it is sound."""
+    """Say what is wrong with a decomposition; empty if it is sound."""
     count = len(parts.questions)
     if not 1 <= count <= most:
         return f"{count} questions, where 1 to {most} are wanted"
@@ -125,7 +124,7 @@ def _solve(shown: Sequence[Reference[Any]], options: StepwiseOptions) -> Plannin
 
 
 def _solve_in_parts(task: Task, shown: Sequence[Reference[Any]], options: StepwiseOptions) -> Planning[Thought[str]]:
-    """Answer one question by smaller ones: of each less is thought out of sight."""
+    """Answer one question by smaller ones, so that less of the thinking is hidden."""
     smaller, found = yield from _in_parts(task, shown, options, finer=False)
     asked = (*shown, *_answered(smaller, found))
     return (yield from think("combine", *asked, sampling=agreed(options.votes), options=options.asked()))
@@ -134,7 +133,7 @@ def _solve_in_parts(task: Task, shown: Sequence[Reference[Any]], options: Stepwi
 def _needed(
     task: Task, parts: Thought[Decomposition], number: int, answers: Mapping[int, Reference[str]]
 ) -> list[Reference[Any]]:
-    """All that one question is answered from: the task and the answers it needs, not any other."""
+    """Collect what one question is answered from: the task and the answers it needs, nothing else."""
     needed = {other: answers[other] for other in parts.value.questions[number - 1].needs}
     return [*inputs(task), labelled("Task", task.request), *_answered(parts, needed), _asked(parts, number)]
 

@@ -1,4 +1,4 @@
-"""Tree of thoughts: propose several next thoughts, judge them, go on from the best."""
+"""Tree of thoughts: propose several next thoughts, judge them, and go on from the best."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _WORTH = {"sure": 2, "maybe": 1, "impossible": 0}
 
 
 class TreeOptions(PlannerOptions):
-    """How a tree of thoughts grows.
+    """Options of `tree`.
 
     Attributes:
-        prunes: sound critics in code, as `module:name`: each is given the texts of a path's thoughts, and says True, or
-            what is wrong with it. A thought that any of them refuses is discarded and drawn again.
-        accepts: the same, given the answer.
-        step: what a thought is, in the user's words.
+        prunes: sound critics in code, as `module:name`; each takes the texts of a path's thoughts, and returns True or
+            what is wrong. A thought that any of them refuses is discarded and drawn again.
+        accepts: the same for the answer.
+        step: description of what a thought is, in the user's words.
     """
 
     depth: Annotated[int, Field(ge=1, le=20, description="thoughts in a row")] = 3
@@ -69,13 +69,13 @@ _DEFAULTS = TreeOptions()
 def tree(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Any]:
     """Grow a tree of thoughts breadth first, and answer from its best path.
 
-    Tree of Thoughts (Yao et al. 2023, arXiv 2305.10601): at each level every state is given several next thoughts,
-    the states are valued one by one or voted on, and the best `breadth` of them are kept (a beam; without `breadth`,
-    all). Thoughts are drawn independently, and those that say the same count once. Models rank; only critics in code
+    Tree of Thoughts (Yao et al. 2023, arXiv 2305.10601): at each level several next thoughts are proposed for every
+    state, the new states are valued one by one or voted on, and the best `breadth` are kept (beam search; without
+    `breadth`, all). Thoughts are drawn independently, and equal ones count once. Models rank; only critics in code
     prune.
 
     Raises:
-        NoOptions: at some level there is no thought left to go on from.
+        NoOptions: at some level no thought is left.
         CheckFailed: a critic raised or took too long.
         StepFailed: no path leads to an acceptable answer.
     """
@@ -83,7 +83,7 @@ def tree(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Any]:
 
 
 def grow(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Thought[Any]]:
-    """Do what `tree` does, and give the answer with where it came from: for planners that hand it a part."""
+    """Do the same as `tree`, but return the answer as a thought with its provenance, for use by other planners."""
     kept: list[Path] = [()]
     for level in range(1, options.depth + 1):
         said = yield from together(
@@ -102,7 +102,7 @@ def grow(task: Task, options: TreeOptions = _DEFAULTS) -> Planning[Thought[Any]]
 
 
 def _propose(task: Task, path: Path, options: TreeOptions) -> Planning[Path]:
-    """Have one thought proposed that goes on from a path."""
+    """Have one next thought proposed for a path."""
     before = [thought.value for thought in path]
     critics = all_limited(options.prunes, timeout_s=options.critic_timeout_s)
     thought = yield from think(
@@ -120,7 +120,7 @@ def _on_path(critic: Callable[[Any], Any], before: Sequence[str], thought: str) 
 
 
 def _distinct(paths: Sequence[Path]) -> list[Path]:
-    """Leave out paths that say the same as an earlier one, but for white space."""
+    """Leave out paths that equal an earlier one except for white space."""
     found: dict[tuple[str, ...], Path] = {}
     for path in paths:
         found.setdefault(tuple(" ".join(thought.value.split()) for thought in path), path)
@@ -128,14 +128,14 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
 
 
 def _ranked(task: Task, paths: list[Path], options: TreeOptions) -> Planning[list[Path]]:
-    """Put the most promising first; of equals, the one that was proposed first."""
+    """Sort paths, most promising first; equals stay in the order proposed."""
     judge = _values if options.judge == "value" else _ballots
     worth = yield from judge(task, paths, options)
     return [paths[place] for place in sorted(range(len(paths)), key=lambda place: -worth[place])]
 
 
 def _values(task: Task, paths: list[Path], options: TreeOptions) -> Planning[list[int]]:
-    """Rate each state by itself; one of which nothing could be told is worth nothing."""
+    """Rate each state separately; one that could not be rated is worth nothing."""
     rated = yield from together(
         *(
             attempt(
@@ -154,7 +154,7 @@ def _values(task: Task, paths: list[Path], options: TreeOptions) -> Planning[lis
 
 
 def _ballots(task: Task, paths: list[Path], options: TreeOptions) -> Planning[list[int]]:
-    """Count votes for the most promising state; each voter sees them in another order, since places sway models."""
+    """Count votes for the most promising state; each voter sees them in another order, against position bias."""
     names = tuple(str(place + 1) for place in range(len(paths)))
 
     def vote(voter: int) -> Planning[Thought[str]]:
@@ -175,7 +175,7 @@ def _ballots(task: Task, paths: list[Path], options: TreeOptions) -> Planning[li
 
 
 def _answer(task: Task, paths: list[Path], options: TreeOptions) -> Planning[Thought[Any]]:
-    """Answer from the best path; from the next best when every critic's word stands against that."""
+    """Answer from the best path; if the critics accept no answer from it, from the next best."""
     form = form_of(task.answer, options.max_tokens)
     critics = all_limited(options.accepts, timeout_s=options.critic_timeout_s)
     last: StepFailed | None = None
@@ -191,7 +191,7 @@ def _answer(task: Task, paths: list[Path], options: TreeOptions) -> Planning[Tho
                 )
             )
         except (StepRefused, CheckFailed):
-            raise  # oversight's word; or nothing was checked
+            raise  # oversight withheld it, or nothing was checked
         except StepFailed as error:
             last = error
     raise last or NoOptions("no path is left")

@@ -1,4 +1,4 @@
-"""Ways to do a task: calls of actions that a model chose, as typed data, and the plan that they make."""
+"""Ways to do a task: calls of actions chosen by a model, as typed data, and the plan made from them."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ class Way(BaseModel):
     calls: list[Call] = []
 
     def text(self) -> str:
-        """The way as steps and people read it."""
+        """Render the way for steps and people."""
         lines = [f"{call_id(place)}: {_call_text(call)}" for place, call in enumerate(self.calls)]
         return "\n".join([self.summary, *lines])
 
 
 def call_id(place: int) -> str:
-    """Name of a way's call in its plan, counted from 1 as models do."""
+    """Return the id of a way's call in its plan, counted from 1 as models do."""
     return f"call-{place + 1}"
 
 
 def described(tools: Tools) -> str:
-    """Say what actions there are, one a line."""
+    """Describe the actions, one per line."""
     return "\n".join(_described(spec) for spec in tools.values())
 
 
 def fault_in(way: Way, *, tools: Tools, refused: Collection[bytes] = (), most: int = 20) -> str:
-    """Say what is wrong with a way, as far as code can tell; empty when nothing is.
+    """Say what is wrong with a way, as far as code can tell; empty if nothing is.
 
     Args:
-        way: what a model said.
-        tools: the actions there are, by name.
-        refused: calls of ways that were turned down; the same again would change nothing.
-        most: most calls.
+        way: the model's proposal.
+        tools: the actions by name.
+        refused: calls of ways that were turned down, which must not be proposed again.
+        most: most calls allowed.
     """
     if len(way.calls) > most:
         return f"{len(way.calls)} calls, more than {most}"
@@ -69,15 +69,14 @@ def fault_in(way: Way, *, tools: Tools, refused: Collection[bytes] = (), most: i
 
 
 def same(way: Way) -> bytes:
-    """What makes two ways the same: their calls, however they are described."""
+    """Return a key that equal ways share: their calls, however they are described."""
     return canonical(way.calls or way.summary)
 
 
 def plan_of(way: Reference[Way], expected: Reference[Any], tools: Tools) -> Plan:
-    """Make the plan that a way means, each argument still a reference to what the model said.
+    """Make the plan of a way; each argument stays a reference to the model's words.
 
-    What changes the world waits for all calls before it; a read only for the changes before it, so that reads
-    run at the same time.
+    An effect waits for all calls before it, a read only for the effects before it, so reads run in parallel.
     """
     actions: list[Planned] = []
     changes: list[Planned] = []
@@ -99,7 +98,7 @@ def plan_of(way: Reference[Way], expected: Reference[Any], tools: Tools) -> Plan
 
 
 def _linked(argument: Reference[Any]) -> Any:
-    """Put a `Later` where a model refers to an earlier call's result; all else stays the reference it is."""
+    """Replace a model's mention of an earlier call's result by a `Later`; anything else stays a reference."""
     value = argument.value
     if not any(_results_named(value)):
         return argument
@@ -111,7 +110,7 @@ def _linked(argument: Reference[Any]) -> Any:
 
 
 def _results_named(value: Any) -> Iterator[Any]:
-    """Give the numbers of the calls whose results a value refers to, or whatever stands in their place."""
+    """Yield the numbers of the calls whose results a value refers to, or whatever is given in their place."""
     if isinstance(value, list):
         for item in value:
             yield from _results_named(item)

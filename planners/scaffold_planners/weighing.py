@@ -1,4 +1,4 @@
-"""Weighs ways to do a task: what would come of each, which goals that breaks, how far it meets the others."""
+"""Weighs ways to do a task: the consequences of each, which goals these break, and how far they meet the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HARM = {"read": 0, "reversible": 1, "irreversible": 2}
 
 
 class WeighingOptions(PlannerOptions):
-    """How ways are weighed."""
+    """Options of how ways are weighed."""
 
     votes: Votes = 1
 
@@ -41,33 +41,33 @@ class Consequences(BaseModel):
 
 
 class Conflict(BaseModel):
-    """An objective that is met further by ways that break other goals than by any that keeps to them."""
+    """An objective that ways which break other goals meet further than any way that keeps them."""
 
     objective: str
     breaks: list[str]
 
 
 class Contradiction(BaseModel):
-    """Constraints and principles that no way keeps to at once, though each by itself is kept by some."""
+    """Constraints and principles that no way keeps all at once."""
 
     goals: list[str]
 
 
 class Tension(BaseModel):
-    """Two objectives, each of which is met further by some way than by any that meets the other as far as can be."""
+    """Two objectives that no way meets both as far as each can be met."""
 
     objectives: tuple[str, str]
 
 
 class Weighed(NamedTuple):
-    """A way that was weighed.
+    """A way, weighed.
 
     Attributes:
         way: the way.
-        future: what would come of it.
-        broken: names of the constraints and principles that it breaks, or for which that could not be told.
-        met: how far it meets each objective, 0 to 1, by name; not all are asked about a way that is out.
-        untold: names of those among `broken` for which that could not be told.
+        future: its consequences.
+        broken: names of the constraints and principles that it breaks or may break.
+        met: how far it meets each objective, 0 to 1, by name; a way that is out is not rated for all.
+        untold: names of those among `broken` that could not be judged.
     """
 
     way: Reference[Way]
@@ -78,12 +78,12 @@ class Weighed(NamedTuple):
 
 
 def objectives(task: Task) -> list[Goal]:
-    """What is to be achieved; the request itself when the task names no objective."""
+    """Return the task's objectives; the request itself if there are none."""
     return [goal for goal in task.goals if goal.kind == "objective"] or [Goal(statement=task.prompt, name="request")]
 
 
 def attempt(planning: Planning[T]) -> Planning[T | StepFailed]:
-    """Give the error of a step without an answer in its place, so that what is beside it goes on."""
+    """Return the error of a failed step instead of raising it, so that parallel steps go on."""
     try:
         return (yield from planning)
     except StepFailed as error:
@@ -95,7 +95,7 @@ def weigh(way: Reference[Way], task: Task, tools: Tools, options: WeighingOption
     future = yield from _foresee(way, tools, options)
     bounds = [goal for goal in task.goals if goal.kind != "objective"]
     kept = yield from together(*(attempt(_judge(way, future, goal, _KEEPING, options)) for goal in bounds))
-    # What could not be told counts as broken: a failed check is never a pass.
+    # What could not be judged counts as broken: a failed check is never a pass.
     words = {goal.name: _word(said) for goal, said in zip(bounds, kept, strict=True)}
     broken = tuple(name for name, word in words.items() if word != _KEEPING[0])
     weighed = Weighed(way, future, broken, {}, untold=tuple(name for name in broken if not words[name]))
@@ -103,7 +103,7 @@ def weigh(way: Reference[Way], task: Task, tools: Tools, options: WeighingOption
 
 
 def measure(weighed: Weighed, goals: Sequence[Goal], options: WeighingOptions) -> Planning[Weighed]:
-    """Say of some more objectives how far a way meets them."""
+    """Rate how far a way meets further objectives."""
     asked = [goal for goal in goals if goal.name not in weighed.met]
     degrees = tuple(_DEGREES)
     said = yield from together(
@@ -116,7 +116,7 @@ def measure(weighed: Weighed, goals: Sequence[Goal], options: WeighingOptions) -
 def best(weighed: Sequence[Weighed], goals: Sequence[Goal], tools: Tools) -> Weighed | None:
     """Choose among the ways that break nothing: the highest weighted sum of objectives met.
 
-    Of equals the one easiest to undo, then the one with the fewest calls, then the one proposed first.
+    Ties go to the one easiest to undo, then the one with the fewest calls, then the one proposed first.
     """
 
     def rank(each: Weighed) -> tuple[float, int, int]:
@@ -128,12 +128,12 @@ def best(weighed: Sequence[Weighed], goals: Sequence[Goal], tools: Tools) -> Wei
 
 
 def unmet(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Goal]:
-    """The objectives that no way which breaks nothing meets fully."""
+    """Return the objectives that no way meets fully without breaking a goal."""
     return [goal for goal in goals if _reach(goal, [each for each in weighed if not each.broken]) < 1]
 
 
 def conflicts(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Conflict]:
-    """Name the objectives that only ways which are out meet so far, and the goals that these ways break."""
+    """Find objectives that only ways which are out meet furthest, and the goals that these break."""
     found = []
     for goal in goals:
         reach = _reach(goal, [each for each in weighed if not each.broken])
@@ -145,7 +145,7 @@ def conflicts(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Conflic
 
 
 def contradictions(weighed: Sequence[Weighed]) -> list[Contradiction]:
-    """Name the constraints and principles that stand against one another, when every way breaks one."""
+    """Find the constraints and principles that conflict, if every way breaks one."""
     if not weighed or any(not each.broken for each in weighed):
         return []
     names = list(dict.fromkeys(name for each in weighed for name in each.broken))
@@ -155,12 +155,12 @@ def contradictions(weighed: Sequence[Weighed]) -> list[Contradiction]:
         for one, other in combinations(sometimes, 2)
         if all(one in each.broken or other in each.broken for each in weighed)
     ]
-    # What breaks more than two at a time, or the same one always, is named as a whole.
+    # If more than two conflict at a time, or one is always broken, all are named together.
     return pairs or [Contradiction(goals=names)]
 
 
 def tensions(weighed: Sequence[Weighed], goals: Sequence[Goal]) -> list[Tension]:
-    """Name the pairs of objectives that no way which breaks nothing meets both as far as each can be met."""
+    """Find pairs of objectives that no way, without breaking a goal, meets both as far as each can be met."""
     kept = [each for each in weighed if not each.broken]
     most = {goal.name: _reach(goal, kept) for goal in goals}
     return [
@@ -200,7 +200,7 @@ def _judge(
     words: tuple[str, ...],
     options: WeighingOptions,
 ) -> Planning[Thought[str]]:
-    """Hold one way against one goal; a word for an answer, so that votes can agree."""
+    """Judge one way by one goal; the answer is one word, so that votes can agree."""
     question = "How far does it meet" if goal.kind == "objective" else "Does it keep to, or break (or risk breaking),"
     examples = [f"Fits: {each}" for each in goal.examples.wanted]
     examples += [f"Does not fit: {each}" for each in goal.examples.unwanted]

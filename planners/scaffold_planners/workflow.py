@@ -1,4 +1,4 @@
-"""Workflow: steps written down beforehand, each of which sees just what it names."""
+"""Workflow: a predefined DAG of steps, each of which sees only what it names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from scaffold_planners.steps import PROMPT, Step, WorkflowOptions
 
 
 def workflow(task: Task, options: WorkflowOptions) -> Planning[Any]:
-    """Do the steps of a DAG, each after those it names, independent ones at the same time.
+    """Run the steps of a DAG, each after those it names, independent ones in parallel.
 
-    The workflow of "Building effective agents" (Anthropic 2024): models fill in predefined paths. Prompt
-    chaining, sectioning and voting are what a DAG with a sampling for each step gives.
+    The workflow of "Building effective agents" (Anthropic 2024): models fill in predefined paths. A DAG with a
+    sampling policy per step covers prompt chaining, sectioning and voting.
 
     Raises:
-        TaskError: a step names an input that the task does not have, or is for each item of what is no list.
+        TaskError: a step names a missing input, or runs for each item of something that is not a list.
         GaveUp: a step has no acceptable answer; says which.
-        StepRefused: oversight withheld what a step gave.
+        StepRefused: oversight withheld a step's answer.
     """
     options.check_task(task)
     known: dict[str, Reference[Any]] = {name: task.input(name) for name in task.inputs}
@@ -43,7 +43,7 @@ def _do(
     known: Mapping[str, Reference[Any]],
     outputs: Mapping[str, Reference[Any]],
 ) -> Planning[Reference[Any]]:
-    """Do one step: once, or for each item of the list it names."""
+    """Run one step: once, or for each item of the list it names."""
     shown = {name: known[name] for name in step.inputs} | {name: outputs[name] for name in step.needs}
     wanted = step.returns or (task.answer if step.id == options.answering and step.each is None else "text")
     form = form_of(wanted, step.max_tokens or options.max_tokens)
@@ -66,7 +66,7 @@ def _do(
         count = len(items.value)
         thoughts = yield from together(*(once({**shown, step.each: items[place]}) for place in range(count)))
     except StepRefused:
-        raise  # oversight's word, under its own name
+        raise  # oversight's refusal stays as it is
     except StepFailed as error:
         raise GaveUp(f"step {step.id!r}: {error}") from error
     return apply(lambda _items, *values: list(values), items, *thoughts)
