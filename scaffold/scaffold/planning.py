@@ -222,7 +222,8 @@ def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Ob
     Every node has an observation: its `status` says what became of it, and its value raises unless it was performed.
 
     If the task says so, what was done before a failure is undone, the last first; `undone` says what became of that.
-    An action on which something rests that still stands, or may, is kept, unless a person is asked about each.
+    If an action may have happened, or its undo failed or was refused, the actions it rests on are left as they are,
+    unless a person is asked about each.
     """
     parts = yield from together(
         *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())

@@ -193,8 +193,8 @@ class Oversight(_Strict):
         approvers: who may approve: names, or names with the verifier line of each one's key; anybody if empty.
         needs: how many of them must approve.
         undo: when a step of a plan fails, what its plan has done before can be undone: `offer` this to the planner,
-            `ask` a person about each, or `always` undo, the last first, unless something that rests on it still stands.
-            Each undo goes through the gate.
+            `ask` a person about each, or `always` undo, the last first; if an action may have happened, or its undo
+            failed or was refused, the actions it rests on are left. Each undo goes through the gate.
         unread: what applies where reasoning is hidden, beside higher stakes.
         monitorability: how well the reasoning must be known to carry the answers, for effects to be cleared.
         budget: what oversight itself may use; a ledger of its own.
