@@ -1,4 +1,4 @@
-"""Where in its author's code an error was raised."""
+"""Locates the line in user or plug-in code at which an error was raised."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_THE_AUTHORS = (
 
 
 def place_of(error: BaseException) -> str:
-    """File and line in an author's code, such as `tools.py:12`: not in a library's; empty if none of theirs ran."""
+    """Return file and line in an author's code, such as `tools.py:12`, skipping libraries; empty if there is none."""
     place = ""
     for frame, line in walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
@@ -24,6 +24,6 @@ def place_of(error: BaseException) -> str:
 
 
 def described(error: BaseException) -> str:
-    """An error of an author's code in one phrase: its kind, what it says, and where it was raised."""
+    """Describe an error of an author's code in one phrase: its type, its message, and where it was raised."""
     place = place_of(error)
     return f"{type(error).__name__}: {error}{place and f' ({place})'}"

@@ -72,7 +72,7 @@ def _is_signed(question: Question, answer: Answer, key: str) -> bool:
 
 
 def stopped_by(said: Iterable[Answer]) -> str:
-    """Who of those that have spoken to a run has asked it to stop, which it does when it goes on; empty if nobody."""
+    """Return who asked the run to stop; empty if nobody did. The run obeys when it goes on."""
     return next((answer.by or "someone" for answer in said if answer.id == STOP), "")
 
 

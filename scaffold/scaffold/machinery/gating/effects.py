@@ -128,7 +128,7 @@ class Effects:
             if spec.effect != "read":
                 await self._recorder.confirm()
         except TraceError as error:
-            # Recorded, if anything can still be written: an effect whose head could not be signed was not begun.
+            # Not begun. Recorded, if anything can still be written, so that a resumed run does not call it unknown.
             with contextlib.suppress(TraceError):
                 await self._write_outcome(key, call, progress, "failed", reason=f"it was not begun: {error}")
             raise

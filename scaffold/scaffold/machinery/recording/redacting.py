@@ -65,7 +65,7 @@ class Redaction:
         return told | ({"blocks": blocks} if blocks else {})
 
     def _data(self, data: dict[str, Any]) -> dict[str, Any]:
-        """What an error says beside its message; the votes of a step that failed stand there by their values."""
+        """Redact an error's data besides its message; a failed step's votes are keyed by their values."""
         said = {name: self._said(each) for name, each in data.items()}
         if "votes" in data:
             votes: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Redaction:
         return said
 
     def _vote(self, value: str) -> str:
-        """The value of a vote, in JSON; nothing is known of the fields of one that was cut short."""
+        """Redact the value of a vote, which is JSON; if it was cut short, its fields are unknown, so it goes whole."""
         try:
             return json.dumps(self.value(json.loads(value)), ensure_ascii=False)
         except ValueError:

@@ -350,7 +350,10 @@ class Reviews:
             self.write(Subject(kind="stream", key=key), "", self.decide(verdicts), "low", verdicts)
 
     def _is_due(self, each: Watching, key: str, stakes: Stakes, verdicts: Sequence[Verdict]) -> bool:
-        """Whether a monitor runs: cheap tiers always, others if the stakes or an inconclusive score ask for it."""
+        """Whether a monitor runs: cheap tiers always, others if the stakes or an inconclusive score ask for it.
+
+        If the stakes are not high, a monitor that samples runs only on the subjects drawn.
+        """
         if each.spec.sample < 1 and stakes != "high" and not self._is_drawn(each, key):
             return False
         needed = _TIER_STAKES.get(each.spec.tier)
@@ -368,7 +371,7 @@ class Reviews:
         return least <= verdict.score <= most
 
     async def waive(self, subject: Subject, subject_digest: str, stakes: Stakes) -> bool:
-        """Whether all monitors that may waive this question do so; without any, or if one fails, it is not waived."""
+        """Whether all monitors that may waive this question say `allow`; a missing or failed verdict does not."""
         asked = [each for each in self._waiving if subject.kind in each.spec.watches]
         if not asked or self._observe:
             return False

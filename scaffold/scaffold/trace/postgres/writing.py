@@ -50,9 +50,9 @@ class Line:
     error: TraceError | None = None
     queue: deque[Record] = field(default_factory=deque)
     unsafe: deque[Record] = field(default_factory=deque)
-    given: int = 0  # records handed over so far; of these
-    stored: int = 0  # are stored,
-    safe: int = 0  # and durable
+    given: int = 0  # records handed over so far
+    stored: int = 0  # how many of them are stored
+    safe: int = 0  # how many of them are durable
     waiting: list[tuple[int, bool, asyncio.Future[None]]] = field(default_factory=list)
     busy: bool = False
     listed: bool = False
