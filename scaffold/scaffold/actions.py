@@ -158,7 +158,7 @@ class FunctionAction:
         return wrap if function is None else wrap(function)
 
     def _values(self, arguments: Mapping[str, Any], call: Call) -> dict[str, Any]:
-        """The function's arguments, of the types that its annotations name."""
+        """Return the function's arguments, converted to the types in its annotations."""
         if not self._stays:
             self._must_stay(arguments)
         checked = self._check(dict(arguments), strict=False)
@@ -170,10 +170,10 @@ class FunctionAction:
         return values
 
     def _must_stay(self, arguments: Mapping[str, Any]) -> None:
-        """See that what is reviewed is what the function is given.
+        """Check that the function is given exactly what is reviewed.
 
         Raises:
-            ValueError: a validator, an alias or a serializer makes something else of what it made itself.
+            ValueError: validating the validated values again, with aliases and serializers, changes them.
         """
         try:
             plain = self._plain(self._check(dict(arguments), strict=False))
@@ -185,7 +185,7 @@ class FunctionAction:
             raise ValueError(f"what they are made into is made into something else again: {', '.join(changed)}")
 
     def _plain(self, checked: Any) -> dict[str, Any]:
-        """Arguments as JSON values, under the names and in the forms that their schema has."""
+        """Return arguments as JSON values, with the names and forms of their schema."""
         plain: dict[str, Any] = self._dump(checked, mode="json", by_alias=True, round_trip=True)
         return _in_order(plain, self._dump(checked, by_alias=True, round_trip=True)) if self._has_sets else plain
 
@@ -281,10 +281,10 @@ class _Shape(NamedTuple):
     """What a function takes.
 
     Attributes:
-        arguments: what reads its arguments.
-        schema: of these.
-        stays: what is made of arguments is always read again as just that.
-        told: it is told of the call.
+        arguments: validates its arguments.
+        schema: their JSON Schema.
+        stays: validated arguments always validate to the same values again.
+        told: it takes `call`.
         credentials: names of credentials, by parameter.
     """
 
@@ -296,7 +296,7 @@ class _Shape(NamedTuple):
 
 
 def _in_order(plain: Any, value: Any) -> Any:
-    """A JSON value with the items of each set in one order, whatever their hashes are in this process."""
+    """Return a JSON value with the items of each set sorted, independent of this process's hash seed."""
     match plain, value:
         case list(), set() | frozenset():
             return sorted(plain, key=canonical)
@@ -309,7 +309,7 @@ def _in_order(plain: Any, value: Any) -> Any:
 
 
 def _credential_in(hint: Any) -> str:
-    """The name of the credential that an annotation asks for; empty when it asks for none."""
+    """Return the name of the credential that an annotation asks for; empty if none."""
     marks = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Credential)]
     return marks[0].name if marks else ""
 
@@ -342,7 +342,7 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
     try:
         model = create_model(f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
         schema: dict[str, Any] = model.model_json_schema()
-    except PydanticUserError as error:  # no schema is known for a type, or it is no JSON
+    except PydanticUserError as error:  # a type has no schema, or no JSON form
         why = str(error.message).partition("\n")[0].partition(". Set ")[0]
         raise TypeError(
             f"{function.__name__}: an argument is what JSON can hold (text, numbers, truth values, lists, dicts, "
@@ -358,7 +358,7 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
 
 
 def _is_read(hint: Any, default: Any) -> bool:
-    """Whether a default, which nothing checks, is read as it is written."""
+    """Whether a default, which nothing validates, is read back unchanged."""
     try:
         written = adapter(hint).dump_python(default, mode="json", warnings="error")
         return canonical(adapter(hint).validate_python(written)) == canonical(written)

@@ -272,10 +272,10 @@ class Scaffold(Assembly):
 def planner_of(
     said: str | Callable[..., Planning[Any]], options: Mapping[str, Any], base: Path
 ) -> tuple[Callable[[Task], Planning[Any]], str]:
-    """The planner that is meant, with its options, and what a trace calls the two.
+    """Return the planner described, with its options bound, and its name in traces.
 
     Raises:
-        BadInput: there is none, or it does not take these options.
+        BadInput: there is no such planner, or it does not take these options.
     """
     if callable(said):
         name = f"{said.__module__}:{getattr(said, '__qualname__', type(said).__name__)}"
@@ -290,14 +290,14 @@ def planner_of(
         name, function = said, registry.load("planner", said)
     pinned = f"{name} {digest(canonical(_plain(options)))[:12]}" if options else name
     bound = registry.planner(function, options, base)
-    is_installed = isinstance(said, str) and ":" not in said  # which takes as long to read, and is tested
+    is_installed = isinstance(said, str) and ":" not in said  # installed ones are tested; reading source is slow
     if not is_installed and (wrong := unasked(function)):
         raise TaskError(wrong, path=("planner",))
     return bound, pinned
 
 
 def _plain(option: Any) -> Any:
-    """An option as JSON values: code by its name, so that a task file and a program pin the same."""
+    """Return an option as JSON values: code by its name, so that a task file and a program pin the same."""
     match option:
         case Mapping():
             return {name: _plain(each) for name, each in option.items()}
@@ -316,7 +316,7 @@ def _wait_for(start: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
         return asyncio.run(start())
     from anyio.from_thread import start_blocking_portal
 
-    with start_blocking_portal(name="scaffold") as portal:  # which pauses the run where whoever waits is interrupted
+    with start_blocking_portal(name="scaffold") as portal:  # it pauses the run if the waiting thread is interrupted
         outcome: Outcome = portal.call(start)
         return outcome
 

@@ -1,4 +1,4 @@
-"""Gate: what stands between somebody else's agent and the world, without our planners."""
+"""The gate for other people's agents: monitors, people and the trace, without our planners."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class GatedRun:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended, or why it is paused.
+        """How the run ended, or why it is paused.
 
         Raises:
             BadInput: it is still running.
@@ -306,11 +306,11 @@ class GatedRun:
 
 
 class SyncGatedRun:
-    """The same for code that is not async; it may be used from several threads.
+    """A `GatedRun` for code that is not async; it may be used from several threads.
 
     Attributes:
         id: the run's id.
-        within: the run itself, in an event loop of another thread.
+        within: the `GatedRun`, in an event loop of another thread.
     """
 
     def __init__(self, run: GatedRun, portal: BlockingPortal) -> None:
@@ -375,7 +375,7 @@ class SyncGatedRun:
 
 
 def _must_name(action: object, arguments: object) -> None:
-    """Raise BadInput unless an action is told by its name, and its arguments by theirs."""
+    """Raise BadInput unless an action is given by its name, and its arguments by theirs."""
     if not isinstance(action, str | Planned):
         name = getattr(getattr(action, "spec", None), "name", "")
         raise BadInput(f"act: give the name of an action{name and f', {name!r}'}, not a {type(action).__name__}")

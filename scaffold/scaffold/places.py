@@ -9,7 +9,7 @@ from traceback import walk_tb
 _NOT_THE_AUTHORS = (
     f"{Path(__file__).parent}/",
     *(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    "<",  # what a library has generated
+    "<",  # generated code
 )
 
 

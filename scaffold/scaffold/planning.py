@@ -1,4 +1,4 @@
-"""What planners are written with: typed generators that yield a move and return its result.
+"""The functions planners are written with: typed generators that yield a move and return its result.
 
     def plan(task: Task) -> Planning[str]:
         understanding = yield from think("understand", task.prompt, returns=Understanding)
@@ -129,7 +129,7 @@ def think(
 def _check(options: object) -> None:
     if not isinstance(options, Options):
         raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
-    given: dict[str, Any] = asdict(options)  # which may be of any type
+    given: dict[str, Any] = asdict(options)  # unchecked, so values may be of any type
     for name in ("stop", "choices"):
         texts = given[name]
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
@@ -155,7 +155,7 @@ def together(*branches: Planning[Any]) -> Planning[tuple[Any, ...]]:
     All branches end first; then the error of the first failed branch, in that order, is raised.
     """
     move = Together(list(branches))
-    del branches  # so that branches that have ended do not stay in memory until all have
+    del branches  # so that ended branches can be freed before all have ended
     results = yield move
     return cast("tuple[Any, ...]", results)
 
@@ -189,7 +189,7 @@ def acting(
     because: Sequence[Reference[Any]] = (),
     predicted: Any = None,
 ) -> Act:
-    """The move that `act` makes."""
+    """Return the move that `act` makes."""
     planned = (
         action if isinstance(action, Planned) else Planned(action, arguments, because=because, predicted=predicted)
     )
@@ -389,9 +389,9 @@ def _mark(
 
 
 def unasked(planner: Callable[..., Any]) -> str:
-    """Say where a planner, or a generator that it calls, makes a move and does not yield it; nothing where none does.
+    """Say where a planner, or a generator that it calls, makes a move without yielding it; empty if nowhere.
 
-    Such a call does nothing at all, and nothing else would tell of it. Code whose source is not at hand is passed over.
+    Such a call would silently do nothing. Code whose source is not available is skipped.
     """
     planner = inspect.unwrap(planner)
     code = getattr(planner, "__code__", None)
@@ -416,7 +416,7 @@ def _unasked(planner: Callable[..., Any]) -> str:
         try:
             lines, first = inspect.getsourcelines(function)
             tree = ast.parse(textwrap.dedent("".join(lines)))
-        except (OSError, TypeError, SyntaxError, TokenError):  # its file may have been changed since
+        except (OSError, TypeError, SyntaxError, TokenError):  # the file may have changed since
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -433,11 +433,11 @@ def _unasked(planner: Callable[..., Any]) -> str:
 
 
 def _meant(said: ast.expr, within: Any) -> Any:
-    """The generator function that a name, or a module's name and its own, stands for; None where it is none."""
+    """Return the generator function that a name, perhaps qualified by a module, refers to; None if it is none."""
     first, *rest = ast.unparse(said).split(".")
     code = within.__code__
     if first in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
-        return None  # what it stands for is not known before it runs
+        return None  # known only at run time
     found = within.__globals__.get(first)
     for name in rest:
         found = getattr(found, name, None) if inspect.ismodule(found) else None

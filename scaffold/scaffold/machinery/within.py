@@ -44,7 +44,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[
     async with asyncio.timeout(seconds) as limit:
         result = await _rest(work, waits_for, task, at_fault=at_fault)
     if limit.expired():
-        raise TimeoutError  # it answered, but only to its own cancellation
+        raise TimeoutError  # it did return, but only after being cancelled
     return result
 
 

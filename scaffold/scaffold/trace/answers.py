@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Signer
 
 ORIGIN = "scaffold.approval/"
-STOP = "stop"  # what is no answer to a question, but a word to the run
+STOP = "stop"  # the id of a request to the run itself, not an answer to a question
 
 
 class Statement(msgspec.Struct, frozen=True):

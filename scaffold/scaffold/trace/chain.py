@@ -100,7 +100,7 @@ def _opened(line: bytes) -> Content:
 
     try:
         told = _sealed_line.decode(line)
-    except msgspec.MsgspecError as error:  # msgspec 0.20's are no ValueErrors
+    except msgspec.MsgspecError as error:  # not ValueErrors in msgspec 0.20
         raise ValueError("not written as sealed content is") from error
     sealer = from_environment()
     if sealer is None:

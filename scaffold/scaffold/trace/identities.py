@@ -328,7 +328,7 @@ class Identities:
             if not kept:
                 index.execute("DELETE FROM looked")
             looked: dict[str, int] = dict(index.execute("SELECT run, size FROM looked").fetchall())
-            for run in sorted(os.listdir(self._root)):  # noqa: PTH208 - names alone, of perhaps very many runs
+            for run in sorted(os.listdir(self._root)):  # noqa: PTH208 - only names, of possibly very many runs
                 if looked.get(run) == _OVER:
                     continue
                 try:

@@ -19,20 +19,20 @@ _PROMISES = get_args(Idempotency)
 
 
 class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What an action declares of itself.
+    """What an action declares about itself.
 
     Attributes:
-        name: what plans call it.
+        name: its name in plans.
         description: one line for planners and people.
-        version: changes when what it does changes.
+        version: changes when the action's behaviour changes.
         parameters: JSON Schema of its arguments.
         effect: what it does to the world.
-        cost: what one call costs, in US dollars; counts towards stakes and what a refusal saved.
+        cost: cost of one call, in US dollars; counts towards stakes and what a refusal saved.
         trusted: whether its result is trusted; otherwise it is tainted.
         identity: names of the arguments that say *which* thing is acted on: one effect each.
         idempotency: what the target promises about repeated calls.
         timeout_s: seconds after which the outcome counts as unknown.
-        limits: the most that it may be done, in the form of a task's `limits`.
+        limits: how much of it is allowed, in the form of a task's `limits`.
         preview: whether it can say beforehand what a call would do.
         undo: name of the action that undoes it; empty if there is none.
         credentials: names of the secrets that it alone receives, at the moment of the call.
@@ -82,7 +82,7 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class _NoCredentials:
-    """What a call outside a run may know: nothing."""
+    """The credentials of a call outside a run: none."""
 
     def __getitem__(self, name: str) -> str:
         raise KeyError(name)

@@ -199,7 +199,7 @@ def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
     Raises:
         ValueError: `sure` is not a probability above one half.
     """
-    if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half it is rather wrong
+    if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half the answer is more likely wrong
         raise ValueError(f"sure is {sure}: it has to lie above 0.5, and be at most 1")
     return _UnlessSure(policy, sure)
 

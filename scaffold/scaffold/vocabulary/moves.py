@@ -1,4 +1,4 @@
-"""What a planner yields, and the thoughts it is sent back."""
+"""Moves, which a planner yields, and their results, which it is sent back."""
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ class Thought(Reference[T_co]):
 
 
 class Review(msgspec.Struct, frozen=True):
-    """What came of a proposed plan.
+    """The result of proposing a plan.
 
     Attributes:
         key: the proposal's key; `carry_out` names it.
         allowed: whether the plan as a whole may be carried out.
-        objections: what oversight has against it.
+        objections: oversight's objections to it.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""A plan: a DAG of the actions proposed and the thoughts they rest on."""
+"""Plans: DAGs of proposed actions and the thoughts they rest on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Later:
         return f"Later({self.node!r}, {self.path!r})"
 
     def record(self) -> dict[str, Any]:
-        """The form in which a plan's record holds it."""
+        """Return the form in which a plan's record holds it."""
         return {LATER: [self.node, *self.path]}
 
 
@@ -92,7 +92,7 @@ class Planned:
         return tuple(map(_id, self._after))
 
     def needs(self) -> frozenset[str]:
-        """Ids of the nodes that have to come before this one."""
+        """Return the ids of the nodes that must come before this one."""
         return frozenset(self.after) | {later.node for later in _laters(self.arguments)}
 
     def __repr__(self) -> str:
@@ -111,14 +111,14 @@ def _id(node: str | Planned) -> str:
 
 
 class ActionCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One proposed call as reviewers read it: arguments as JSON, and where each came from.
+    """One proposed call as reviewers read it: arguments as JSON, with their provenance.
 
     Attributes:
         id: the node's name in its plan.
         action: the action's name.
         arguments: JSON values; `{"$later": [node, ...]}` stands for a result not known yet.
-        provenance: for each argument, what it came from.
-        control: what the decision to make this call came from.
+        provenance: provenance of each argument.
+        control: provenance of the decision to make this call.
         after: ids of the nodes that come before.
         predicted: the consequence expected.
         compensates: key of the action of this run that it undoes; its arguments are then taken from there.
@@ -176,7 +176,7 @@ class Plan:
 
     @cached_property
     def graph(self) -> nx.DiGraph[str]:
-        """The plan as a networkx graph: an edge leads from what comes first to what needs it."""
+        """The plan as a networkx graph, with edges from each node to those that need it."""
         import networkx as nx
 
         graph: nx.DiGraph[str] = nx.DiGraph()
@@ -186,7 +186,7 @@ class Plan:
         return graph
 
     def components(self) -> list[list[str]]:
-        """Groups of nodes that do not depend on one another, each in an order that respects its references."""
+        """Split the plan into independent groups of nodes, each in an order that respects its dependencies."""
         group: dict[str, list[str]] = {}
         for node in self.order:
             members = [node]
@@ -201,15 +201,15 @@ class Plan:
         return [sorted(members, key=rank.__getitem__) for members in unique.values()]
 
     def calls(self, history: Provenance) -> tuple[ActionCall, ...]:
-        """The plan as reviewers read it."""
+        """Return the plan as reviewers read it."""
         return tuple(as_call(planned, history) for planned in self.actions)
 
 
 def as_call(planned: Planned, history: Provenance) -> ActionCall:
-    """One planned action as reviewers read it."""
+    """Return one planned action as reviewers read it."""
     arguments, provenance, before = {}, {}, set(planned.after)
     for name, value in planned.arguments.items():
-        if type(value) in BARE:  # as most are; each further function costs more than this does
+        if type(value) in BARE:  # most are; another function call would cost more than this
             arguments[name], provenance[name] = value, history
         else:
             arguments[name], provenance[name] = _recorded(value), _where_from(value, history)
@@ -228,7 +228,7 @@ def as_call(planned: Planned, history: Provenance) -> ActionCall:
 
 
 def resolve(value: Any, results: Mapping[str, Reference[Any]]) -> Any:
-    """Put what has become known in the place of each `Later`, as references."""
+    """Replace each `Later` by the now known result, as a reference."""
     match value:
         case Later():
             known: Reference[Any] = results[value.node]
@@ -286,8 +286,8 @@ def _recorded(value: Any) -> Any:
 
 
 def _as_read(value: Any) -> Any:
-    """A value that holds no reference, in the form in which actions read it: by the names that schemas have."""
-    from pydantic import BaseModel  # a tenth of a second, which who only lists plug-ins need not wait
+    """Return a value without references as actions read it: under the field names of its schema."""
+    from pydantic import BaseModel  # takes a tenth of a second; not needed to list plug-ins
 
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, round_trip=True)
@@ -302,5 +302,5 @@ def _where_from(value: Any, history: Provenance) -> Provenance:
     pending = [f"action:{later.node}" for later in _laters(value)]
     if not pending:
         return provenance_of(value, history)
-    # What an action will give back is outside our trust until the action has said otherwise.
+    # An action's future result is untrusted until the action has said otherwise.
     return (NOWHERE if isinstance(value, Later) else history) | Provenance(tuple(pending), tainted=True)

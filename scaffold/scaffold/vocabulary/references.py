@@ -21,7 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which events a value came from, and whether any of them is outside our trust.
+    """Which events a value came from, and whether any of them is untrusted.
 
     A source reads `task:prompt`, `input:NAME`, `step:KEY`, `action:KEY`, `answer:KEY` (of a person) or
     `history:PATH@ORDINAL`: all that the generator at PATH was told before its move ORDINAL.
@@ -31,7 +31,7 @@ class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
     tainted: bool = False
 
     def __or__(self, other: Provenance) -> Provenance:
-        """Depend on both."""
+        """Combine two provenances: the value depends on both."""
         if other.sources == self.sources and other.tainted == self.tainted:
             return self
         if not self.sources and not self.tainted:
@@ -115,11 +115,11 @@ class Mixed(Reference[T_co]):
 
 
 BARE = frozenset({str, int, float, bool, type(None)})
-"""Types whose values hold nothing: asked first, since most values are of them."""
+"""Types whose values contain no references: checked first, since most values are of these."""
 
 
 def unwrap(value: Any) -> Any:
-    """Give the bare value of a reference, or of a container that holds references."""
+    """Return the bare value of a reference, or of a container that holds references."""
     if type(value) in BARE:
         return value
     match value:
@@ -134,7 +134,7 @@ def unwrap(value: Any) -> Any:
 
 
 def provenance_of(value: Any, history: Provenance) -> Provenance:
-    """Say what a value depends on; whatever holds no reference depends on the history."""
+    """Return what a value depends on; a value without references depends on the history."""
     if type(value) in BARE:
         return history
     match value:
@@ -151,9 +151,9 @@ def provenance_of(value: Any, history: Provenance) -> Provenance:
 
 
 def union(parts: Iterable[Provenance], begin: Provenance = NOWHERE) -> Provenance:
-    """Depend on all of these.
+    """Combine provenances: the value depends on all of them.
 
-    A container also depends on the history: its shape (its length, which keys it has) is the planner's choice.
+    For a container, `begin` is the history: its shape (length, keys) is the planner's choice, and so depends on it.
     """
     whole = begin
     for part in parts:

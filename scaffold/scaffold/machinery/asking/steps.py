@@ -186,7 +186,7 @@ class Steps:
         sampling: Sampling | None = None,
     ) -> None:
         self.seed = seed or run
-        self._secret = str(surroundings.random.getrandbits(128))  # actions know the run's id and keys
+        self._secret = str(surroundings.random.getrandbits(128))  # not the run's id or keys: actions know these
         self._backends = backends
         self._templates = templates
         self._recorder = recorder

@@ -422,7 +422,7 @@ class Gate:
             await self._identities.give_back(call, key)
             if spent:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(spent)])
-            progress.covered = ""  # the approval expired meanwhile: ask again, or it counts as no answer in time
+            progress.covered = ""  # the approval expired meanwhile: ask again, or count it as no answer
 
     def _approved_until(self, plan: str, progress: Progress) -> float:
         """Return when the approval that a call rests on expires; infinity if it rests on none."""

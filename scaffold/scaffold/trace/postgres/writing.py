@@ -51,8 +51,8 @@ class Line:
     queue: deque[Record] = field(default_factory=deque)
     unsafe: deque[Record] = field(default_factory=deque)
     given: int = 0  # records handed over so far
-    stored: int = 0  # how many of them are stored
-    safe: int = 0  # how many of them are durable
+    stored: int = 0  # records of these that are stored
+    safe: int = 0  # records of these that are durable
     waiting: list[tuple[int, bool, asyncio.Future[None]]] = field(default_factory=list)
     busy: bool = False
     listed: bool = False
