@@ -1,4 +1,4 @@
-"""What acts on the world, and where its credentials are found."""
+"""The Action protocol: what acts on the world; and where credentials are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to reach a person, and what is asked and answered."""
+"""The Approver protocol: ways to reach a person, and what is asked and answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reviews plans, steps and actions, and what it is given to do so."""
+"""The Monitor protocol: what reviews plans, steps and actions, and what it is given to do so."""
 
 from __future__ import annotations
 

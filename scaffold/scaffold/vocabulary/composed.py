@@ -1,4 +1,4 @@
-"""Policies around a policy: a stronger backend if votes split, less correlated votes, one sample if sure."""
+"""Sampling policies around another: ask a stronger backend if votes split, vary how samples are asked, stop if sure."""
 
 from __future__ import annotations
 

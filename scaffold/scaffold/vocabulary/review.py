@@ -1,4 +1,4 @@
-"""Verdicts of monitors, and what they are about."""
+"""Reviews as data: the verdicts of monitors, and what they are about."""
 
 from __future__ import annotations
 

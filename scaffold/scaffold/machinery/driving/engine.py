@@ -1,4 +1,7 @@
-"""The engine: drives a planner within its limits, several moves at a time."""
+"""The engine: drives a planner within its limits, several moves at a time.
+
+Up to `task.concurrency` workers take moves from the interpreter and carry them out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Performs cleared calls, and records the outcome of each, or that it is unknown."""
+"""Performs cleared calls, and records the outcome of each, or that it is unknown.
+
+The intent is on disk before the effect begins; once begun, an effect is never cancelled, only waited for.
+"""
 
 from __future__ import annotations
 

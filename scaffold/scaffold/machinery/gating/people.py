@@ -1,4 +1,7 @@
-"""Asks people: for approval of an exact call, and for facts that only they know."""
+"""Asks people: for approval of an exact call, and for facts that only they know.
+
+Approvers are asked in turn, and the run's inbox is watched; if nobody answers, the move waits (`Parked`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Runs the monitors of a run: in tiers, each with its timeout, and every failure becomes a verdict."""
+"""Runs the monitors of a run: in tiers, each with its timeout, and every failure becomes a verdict.
+
+Cheap tiers always run; dearer ones only if the stakes, or a score so far, ask for it. The strictest verdict wins.
+"""
 
 from __future__ import annotations
 
