@@ -1,10 +1,10 @@
-"""Critics in code: sound checks of what a model says, for `verified(...)`, `flags=`, and planners that take critics.
+"""Critics in code: sound checks of a model's answers, for `verified(...)`, `flags=`, and planners that take critics.
 
-thought = yield from think("solve", task.request, sampling=verified(equations()))
+    thought = yield from think("solve", task.request, sampling=verified(equations()))
 
-A critic is called with a value and says True, or what is wrong, as text; some have to be awaited. One that raises or
-takes too long has accepted nothing: the sample is discarded as unchecked, and a step of which no sample could be
-checked raises CheckFailed.
+A critic is called with a value and returns True, or a text that says what is wrong; some are async. One that raises or
+times out has accepted nothing: the sample is discarded as unchecked. If a step has no accepted sample, and at least one
+could not be checked, it raises CheckFailed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Equations that a text states, worked out exactly: by a small reader of our own, never by running the text."""
+"""Checks equations stated in a text, exactly: with a small parser of our own, never by running the text."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _NONE = "it is no expression of numbers"
 
 
 def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said]:
-    """Make a critic that works out every equation of numbers in a text, such as `12 * (3 + 4) = 84`.
+    """Make a critic that checks every equation of numbers in a text, such as `12 * (3 + 4) = 84`.
 
-    Both sides are worked out exactly, as fractions. `^` and `**` are powers, `%` after a number is a hundredth, a comma
-    before three digits is ignored. What stands next to a name (`2 * x = 4`, `4 euros + 1 = 5`) is not known, and so is
-    no equation. The time goes with the length of the text; equations that together take more work than a few seconds'
-    are refused.
+    Both sides are computed exactly, as fractions. `^` and `**` are powers, `%` after a number is a hundredth, a comma
+    before three digits is ignored. An expression with a name in it (`2 * x = 4`, `4 euros + 1 = 5`) has no known value,
+    and so is not an equation. The time is linear in the length of the text; equations that together take more than a
+    few seconds' work are refused.
 
     Args:
-        tolerance: by how much the sides may differ, relative to the larger one; for answers that are rounded.
-        least: how many equations there have to be.
+        tolerance: how much the sides may differ, relative to the larger one; for rounded answers.
+        least: how many equations there must be.
 
     Raises:
-        BadInput: the tolerance is no number from 0 up.
+        BadInput: the tolerance is not a number from 0 up.
     """
     if not 0 <= tolerance < math.inf:
         raise BadInput(f"`tolerance` is a number from 0 up, not {tolerance!r}")
@@ -154,13 +154,13 @@ class _Effort:
 
 
 def evaluate(expression: str, effort: _Effort | None = None) -> Number:
-    """Work out an expression of numbers, `+ - * / ^ %` and brackets, exactly.
+    """Evaluate an expression of numbers, `+ - * / ^ %` and parentheses, exactly.
 
-    Two stacks, of numbers and of signs that wait for what is behind them (Dijkstra's shunting yard): the time goes with
-    the length, and brackets may be nested as deep as there is room for.
+    Uses two stacks, of numbers and of pending operators (Dijkstra's shunting yard): the time is linear in the length,
+    and parentheses may be nested to any depth.
 
     Raises:
-        ValueError: it is none, or its result is too large to be worked out.
+        ValueError: it is not an expression, or its result is too large to compute.
         ZeroDivisionError: it divides by zero.
     """
     text = _GROUPS.sub("", expression.translate(_PLAIN)).strip()

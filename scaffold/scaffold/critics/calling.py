@@ -1,4 +1,4 @@
-"""How critics are called: several as one, and any callable within a time limit."""
+"""Calls critics: several as one, and any callable within a time limit."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def limited(function: Callable[[Any], Any], *, timeout_s: float = 5.0, name: str
     """Make a critic of any callable, in a thread of its own and within a time limit.
 
     Args:
-        function: given the value; True, or anything that is true and no text, accepts; a text says what is wrong;
-            whatever else there is refuses. What has to be awaited is awaited, within the same time.
-        timeout_s: after which it has failed. Python cannot end a thread: a function that never ends goes on in the
-            background until the process does. What may hang for long belongs into a process, as `passes_tests` does.
-        name: what messages call it.
+        function: called with the value. True, or any truthy value that is not a text, accepts; a text says what is
+            wrong; anything else refuses. An awaitable result is awaited, within the same time.
+        timeout_s: seconds after which it has failed. Python cannot end a thread: a function that never ends goes on in
+            the background until the process exits. Run what may hang for long in a process, as `passes_tests` does.
+        name: its name in messages.
     """
     return Limited(function, timeout_s, name or called(function))
 
 
 def all_limited(critics: Iterable[Callable[[Any], Any]], *, timeout_s: float) -> tuple[Limited, ...]:
-    """Have each of several critics keep to a time limit; one that has its own keeps that."""
+    """Give each of several critics a time limit; one that has its own keeps that."""
     return tuple(each if isinstance(each, Limited) else limited(each, timeout_s=timeout_s) for each in critics)
 
 

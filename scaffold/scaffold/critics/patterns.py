@@ -1,4 +1,4 @@
-"""Regular expressions that take time by the length of the text alone, whatever the expression: RE2's."""
+"""Regular expressions that take linear time in the text, whatever the expression (RE2)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from scaffold.errors import BadInput, MissingExtra
 
 
 def pattern(expression: str, *, whole: bool = True) -> Callable[[Any], Said]:
-    """Make a critic that wants a text to match a regular expression.
+    """Make a critic that accepts texts that match a regular expression.
 
-    It is RE2's language (https://github.com/google/re2/wiki/Syntax): no look-around and no back-references, and in
-    exchange no expression that blows up.
+    The syntax is RE2's (https://github.com/google/re2/wiki/Syntax): no look-around and no back-references, and in
+    exchange no expression takes exponential time.
 
     Args:
         expression: what to match.
-        whole: the whole text has to match, not just a part of it.
+        whole: the whole text must match, not just a part of it.
 
     Raises:
-        BadInput: it is no such expression.
+        BadInput: it is not such an expression.
         MissingExtra: RE2 is not installed.
     """
     try:

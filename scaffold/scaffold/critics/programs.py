@@ -25,28 +25,32 @@ _MOST = 10_000_000  # seconds, megabytes, bytes
 def passes_tests(
     tests: str, *, seconds: float = 10.0, megabytes: int = 512, most_output: int = 16_384, network: bool = False
 ) -> Callable[[Any], Awaitable[Said]]:
-    """Make a critic that wants Python code to pass tests: both run one after the other, in one module of a new process.
+    """Make a critic that accepts Python code if it passes tests: both run, in order, in one module of a new process.
 
     They have the standard library, an empty environment, a folder of their own, and limits on time, memory, files and
-    output. They have no network where the system lets us take it away (user namespaces on Linux); if it does not,
-    nothing is run, unless `network` says that this may be. Elsewhere than in their folder they write nothing where the
-    system can forbid that (Landlock: Linux 5.13; since 6.12 they end no other process either). They start no processes,
-    and read what the user may read. Root's programs become `nobody`'s where `nobody` can read Python's library; where
-    not, they lose root's powers, but still read root's files and can start processes, which no limit forbids root. That
-    keeps accidents in, not attacks: code that means harm belongs into a virtual machine. Tests in the code's own
-    process can also be fooled by code that sets out to. A run that ends before the tests do is a failure, whatever its
-    status.
+    output.
+
+    - Network: none, if the system lets us remove it (user namespaces on Linux). If not, nothing is run, unless
+      `network` allows it.
+    - Files: they read what the user may read, and write only in their folder, if the system can enforce that (Landlock:
+      Linux 5.13; since 6.12 they cannot end other processes either).
+    - Processes: they start none.
+    - Root: the programs run as `nobody` if `nobody` can read Python's library. Otherwise they lose root's privileges,
+      but still read root's files and can start processes, which no limit forbids root.
+
+    This contains accidents, not attacks: run malicious code in a virtual machine. Code can also fool tests in its own
+    process on purpose. A run that ends before the tests do is a failure, whatever its status.
 
     Args:
         tests: Python source, such as `assert add(1, 2) == 3`; it sees what the code defines.
         seconds: of wall time and of CPU time.
         megabytes: of memory.
-        most_output: bytes of output, of which the end of an error is told.
-        network: run it even where the network cannot be taken away.
+        most_output: bytes of output; of an error, its end is reported.
+        network: run it even if the network cannot be removed.
 
     Raises:
-        BadInput: the tests are no Python, or define functions `test_...` that they never call, or a limit is no number
-            above 0.
+        BadInput: the tests are not Python, or define functions `test_...` that they never call, or a limit is not a
+            number above 0.
     """
     _check(tests, {"seconds": seconds, "megabytes": megabytes, "most_output": most_output})
 

@@ -1,4 +1,4 @@
-"""Quotations: whether what is quoted occurs in the source, word for word."""
+"""Checks that quotations occur in the source, word for word."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _DEEPEST = 8  # quotations within others
 def quoted_from(
     source: str | Reference[str], *, quotes: Callable[[Any], Iterable[str]] | None = None, least: int = 1
 ) -> Callable[[Any], Said]:
-    """Make a critic that wants every quotation to occur in a source, but for white space and the shape of quote marks.
+    """Make a critic that wants every quotation to occur in a source, ignoring whitespace and the shape of quote marks.
 
-    A word or a number that is cut short does not: `paid 1` is no quotation of `paid 12`, nor of `paid 1.50`.
+    A word or number cut short does not count: `paid 1` is not a quotation of `paid 12`, nor of `paid 1.50`.
 
     Args:
         source: what may be quoted.
         quotes: picks the quotations of a value; if None, a text is one, and a list of texts is several.
             `in_quotation_marks` picks those of prose.
-        least: how many there have to be.
+        least: how many there must be.
     """
     text = _plain(source.value if isinstance(source, Reference) else source)
     pick = quotes or _all
@@ -93,7 +93,7 @@ def _cuts(text: str, place: int) -> bool:
 
 
 def in_quotation_marks(text: Any) -> list[str]:
-    """The parts of a text that stand in double quotation marks of any kind, those within others too."""
+    """Return the parts of a text in double quotation marks of any kind, including nested ones."""
     said = str(text)
     opened: list[tuple[str, int]] = []
     found: list[tuple[int, str]] = []

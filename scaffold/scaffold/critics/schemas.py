@@ -1,4 +1,4 @@
-"""JSON Schema: whether a value, or the JSON that a text holds, fits one."""
+"""Checks a value, or the JSON in a text, against a JSON Schema."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONGEST_SAID = 300  # characters of one fault, which may quote the value
 
 
 def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
-    """Make a critic that wants a value, or the JSON that a text holds, to fit a JSON Schema.
+    """Make a critic that accepts values, or JSON in a text, that fit a JSON Schema.
 
-    Nothing is fetched: a reference to another document is an error. Patterns take time by the length of the text alone.
+    Nothing is fetched: a reference to another document is an error. Patterns take linear time in the text.
 
     Raises:
-        BadInput: the schema is none.
+        BadInput: it is not a schema.
         MissingExtra: the library is not installed.
     """
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""Quantities: whether a text states a number in a unit of the right kind, and the right amount."""
+"""Checks that a text states a quantity: a number in a unit of the right kind, and the right amount."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _UNIT = re.compile(
 
 
 def quantity(of: str, *, equal: str = "", tolerance: float = 1e-9) -> Callable[[Any], Said]:
-    """Make a critic that wants a text to state one quantity, such as `3.5 km/h`.
+    """Make a critic that accepts a text that states one quantity, such as `3.5 km/h`.
 
     Args:
-        of: a unit of the kind that is wanted: `m` accepts `3 km`, and refuses `3 kg`.
-        equal: the amount it has to be, in any unit of that kind.
-        tolerance: by how much it may differ from that, relatively.
+        of: a unit of the kind wanted: `m` accepts `3 km`, and refuses `3 kg`.
+        equal: the amount it must be, in any unit of that kind.
+        tolerance: how much it may differ from that, relatively.
 
     Raises:
-        BadInput: `of` is no unit, `equal` no quantity of that kind, or `tolerance` no number from 0 up.
+        BadInput: `of` is not a unit, `equal` not a quantity of that kind, or `tolerance` not a number from 0 up.
         MissingExtra: the library is not installed.
     """
     if not 0 <= tolerance < math.inf:
