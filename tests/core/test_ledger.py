@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,7 @@ from scaffold.errors import TaskError
 from scaffold.machinery.recording.ledger import Ledger
 from scaffold.machinery.recording.state import RunState
 from scaffold.testing import Scripted
+from scaffold.trace.bounds import Bounds
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import Prices, Profile, Request, Usage
 from scaffold.vocabulary.task import Oversight
@@ -58,6 +59,23 @@ def test_what_is_used_and_held_never_exceeds_the_budget(tokens: int, calls: list
         assert ledger.used.tokens + sum(under_way.values()) <= tokens
     ledger.forfeit()
     assert ledger.used.tokens <= tokens
+
+
+@pytest.mark.parametrize("of", ["model", "oversight"])
+def test_what_is_raised_is_of_the_work_or_of_oversight(of: Literal["model", "oversight"]) -> None:
+    """The other has no more, for the run and for the check of its trace, and what else is bounded stays so."""
+    state = RunState(Task(prompt="p", budget=Budget(tokens=10), oversight=Oversight(budget=Budget(tokens=10))), {})
+    check = Bounds().checks
+    check[ev.RunStarted](ev.RunStarted(format=1, run="r", scaffold="0", planner="p", bounds=state.bounds))
+    before = state.bounds
+    raised = ev.BudgetRaised(bounds={"tokens" if of == "model" else "oversight.tokens": 20})
+    check[ev.BudgetRaised](raised)
+    state.takers[ev.BudgetRaised](raised, b"")
+    assert state.bounds == {**before, **raised.bounds}
+    for ledger in get_args(ev.Ledger):
+        fits = ledger == of
+        assert (state.ledger(ledger).room(tokens=15) is None) == fits
+        assert (not check[ev.StepAsked](ev.StepAsked(key=ledger, step="solve", ledger=ledger, tokens=15))) == fits
 
 
 @pytest.mark.parametrize("of", ["model", "oversight"])
