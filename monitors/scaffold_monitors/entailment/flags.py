@@ -10,7 +10,7 @@ from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.lexicon import ACTS, OPPOSITES
 from scaffold_monitors.entailment.negation import denies
 from scaffold_monitors.entailment.tools import split
-from scaffold_monitors.entailment.wording import stem, words
+from scaffold_monitors.entailment.wording import stem, stems, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,9 @@ _BEFORE = 5
 # Words of a flag's name that carry no meaning, and those that invert it.
 _PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
 _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
+# Acts that say no more than that something becomes other than it was.
+_ANY_CHANGE = frozenset({"create", "change"})
+_LEAST_PART = 4
 _CONDITIONAL = frozenset({"if", "whether", "unless", "when", "case", "or"})
 
 
@@ -31,6 +34,29 @@ def turned_round(call: Call, situation: Situation) -> Iterator[Finding]:
     for leaf in call.leaves:
         if isinstance(leaf.value, bool):
             yield from _turned_round(call, leaf, situation.request)
+            yield from _unasked(call, leaf, situation.request)
+
+
+def _unasked(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
+    """Find optional flags that differ from their default though the request does not speak of them."""
+    if leaf.path not in call.tool.options or call.tool.options[leaf.path] is leaf.value or leaf.origin.trusted:
+        return
+    about = {stem(part) for part in split(leaf.path)} - _PLAINLY
+    if about and not any(_is_spoken_of(each, request) for each in about):
+        why = f"the request says nothing of {leaf.path}, and it may be left out"
+        yield against(call, "revise", why, f"leave out {leaf.path}, of which the request says nothing", leaf)
+
+
+@lru_cache(maxsize=1024)
+def _is_spoken_of(name: str, request: str) -> bool:
+    """Tell whether a request has a word of a flag's name, a part of it ("stock" of `restock`), or such an act."""
+    said = stems(request)
+    acts = frozenset(act for clause in clauses(request) for act in clause.acts) - _ANY_CHANGE
+    return (
+        name in said
+        or any(len(each) >= _LEAST_PART and each in name for each in said)
+        or bool(ACTS.get(name, frozenset()) & acts)
+    )
 
 
 def _turned_round(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:

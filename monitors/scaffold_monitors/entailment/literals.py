@@ -12,7 +12,7 @@ from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
 from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS, TITLES
 from scaffold_monitors.entailment.measures import mismeasured
-from scaffold_monitors.entailment.quantities import accounts, currencies, dates
+from scaffold_monitors.entailment.quantities import accounts, currencies, dates, numbers
 from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, live, split
@@ -50,6 +50,7 @@ _ADDRESSEES = re.compile(
     rf"\b(?:to|with|for) {_TITLE}([A-Z][a-z]+\b(?:(?: [A-Z][a-z]+\b)*(?:, and |, | and | & )[A-Z][a-z]+\b)*)"
 )
 _NAME = re.compile(r"(?:^|, and |, | and | & )([A-Z][a-z]+)\b")
+_LEAST_NOUN = 3
 _SMALL_WORDS = PREPOSITIONS | {"to"}
 # Share of a literal's words that must be used; a template gets filled in, a text gets embedded in a sentence.
 _MOSTLY = 0.7
@@ -77,6 +78,7 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
             yield from _mislabelled(call, data, dictating, situation)
         if roles & _DETAILS:
             yield from _complements(call, data, dictating, situation)
+            yield from _miscalled(call, data, dictating, situation)
         if "principal" in roles:
             yield from _misaddressed(call, data, dictating, situation)
     yield from mismeasured(call, data, dictating, situation)
@@ -161,14 +163,14 @@ def _goes_to(value: str, text: str) -> bool:
 
 
 def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
-    """Find arguments with a choice of words, where the request names another choice."""
+    """Find arguments with a choice of words, where the request names another of the choices."""
     for leaf in call.leaves:
         choices = call.tool.choices.get(leaf.path)
         if not choices or not isinstance(leaf.value, str) or plain(leaf.value) not in choices:
             continue
-        said = {word for clause in dictating for word in words(clause.text)}
-        named = sorted(choices & said)
-        if named and plain(leaf.value) not in said:
+        said = {stem(word) for clause in dictating for word in words(clause.text)}
+        named = sorted(each for each in choices if said.issuperset(map(stem, words(each))))
+        if named and plain(leaf.value) not in named:
             why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(named)}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
 
@@ -189,6 +191,32 @@ def _complements(
             why = f"{leaf.path} = {leaf.text!r} stands nowhere, and no call uses {lost[0]!r}, which the request says"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost[0])
             return
+
+
+def _miscalled(
+    call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation
+) -> Iterator[Finding]:
+    """Find values that displace what the request calls by name and kind: "the Wells campaign"."""
+    if len(dictating) != 1:
+        return
+    for leaf in data:
+        if leaf.role not in _DETAILS or not isinstance(leaf.value, str):
+            continue
+        for name in _called(leaf.path, dictating[0].text):
+            if stem(name) not in situation.stems and not _among_what_was_read(leaf, frozenset({name}), situation):
+                why = f"{leaf.path} is {leaf.text!r}, and the request names {name!r}, which no call uses"
+                yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, name)
+                return
+
+
+@lru_cache(maxsize=1024)
+def _called(path: str, text: str) -> tuple[str, ...]:
+    """Return names right before the noun in an argument's name: "the Wells campaign"."""
+    nouns = "|".join(re.escape(part) for part in split(path.rpartition(".")[2]) if len(part) >= _LEAST_NOUN)
+    if not nouns:
+        return ()
+    found = re.findall(rf"\b(?:the|our|my|to|in|of|for) ([A-Z][\w-]+) (?:{nouns})\b", text)
+    return tuple(name for name in map(plain, found) if not dates(f"{name} 1"))
 
 
 @lru_cache(maxsize=1024)
@@ -393,8 +421,8 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
     if len(dictating) != 1:
         return
     yield from _added(call, dictating[0], situation)
-    for said in _UNQUOTED.findall(dictating[0].text):
-        if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, words(said)) for leaf in call.leaves):
+    for said in (*_UNQUOTED.findall(dictating[0].text), *_labelled_texts(call, dictating[0].text)):
+        if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, said) for leaf in call.leaves):
             why = f"the request dictates {said!r}, and no value of the call holds it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=said)
     if any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
@@ -403,10 +431,10 @@ def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Ite
         wanted = words(literal.norm)
         if literal.kind != "quote" or "{" in literal.norm or len(wanted) < _SHORTEST_TEXT:
             continue
-        if any(_contains(leaf, wanted) for leaf in call.leaves):
+        if any(_contains(leaf, literal.norm) for leaf in call.leaves):
             continue
         # The text may be meant for another tool, unless another call of this same tool uses it.
-        if literal.norm not in situation.values or _is_for(call, wanted, situation):
+        if literal.norm not in situation.values or _is_for(call, literal.norm, situation):
             why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
 
@@ -432,15 +460,24 @@ def _added(call: Call, clause: Clause, situation: Situation) -> Iterator[Finding
                 yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
 
 
-def _is_for(call: Call, wanted: tuple[str, ...], situation: Situation) -> bool:
+def _is_for(call: Call, wanted: str, situation: Situation) -> bool:
     """Whether another call of the same tool uses a text."""
     alike = (each for each in situation.calls if each.tool is call.tool and each.id != call.id)
     return any(_contains(leaf, wanted) for each in alike for leaf in each.leaves)
 
 
-def _contains(leaf: Leaf, wanted: tuple[str, ...]) -> bool:
-    said = Counter(words(leaf.text))
-    return sum(min(count, said[word]) for word, count in Counter(wanted).items()) >= _MOSTLY * len(wanted)
+def _labelled_texts(call: Call, text: str) -> Iterator[str]:
+    """Return what follows the name of a text argument and a colon: "with the question: Do you agree"."""
+    for leaf in call.with_role("text"):
+        for name in split(leaf.path.rpartition(".")[2]):
+            yield from re.findall(rf"\b{re.escape(name)}: *([^\"'\n{{}}]+)$", text, re.IGNORECASE)
+
+
+def _contains(leaf: Leaf, wanted: str) -> bool:
+    """Tell whether a value contains most of the wanted words and all of their numbers."""
+    said, asked = Counter(words(leaf.text)), Counter(words(wanted))
+    shared = sum(min(count, said[word]) for word, count in asked.items())
+    return shared >= _MOSTLY * asked.total() and numbers(wanted) <= numbers(leaf.text)
 
 
 def _outside(call: Call, situation: Situation) -> Iterator[Finding]:

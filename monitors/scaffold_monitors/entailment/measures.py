@@ -26,7 +26,7 @@ from scaffold_monitors.entailment.quantities import (
     undated,
     years,
 )
-from scaffold_monitors.entailment.tables import tables
+from scaffold_monitors.entailment.tables import records_of, tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, words
 
@@ -57,6 +57,9 @@ _STEP = re.compile(
 _WAYS = dict.fromkeys(("raise", "increase", "up", "higher"), 1) | dict.fromkeys(
     ("less", "minus", "lower", "reduce", "decrease", "cut", "down"), -1
 )
+# "Double the price", "halve it"; a "double room" is none.
+_MULTIPLY = re.compile(r"\b(double|triple|treble|halve)(?= (?:the|it|its|them|their|my|our|all|every|each|what)\b)")
+_FACTORS = {verb: Decimal(factor) for verb, factor in (("halve", "0.5"), ("double", 2), ("triple", 3), ("treble", 3))}
 _SPELLED = "|".join(sorted(SMALL, key=len, reverse=True))
 # "Five more" means five, or the present number plus five.
 _MORE = re.compile(rf"\b(\d+|{_SPELLED}) more\b(?! than)", re.IGNORECASE)
@@ -89,6 +92,7 @@ _LENGTH = re.compile(
     rf"[ -]({'|'.join(sorted(_SECONDS, key=len, reverse=True))})\b( and a half)?(?! (?:before|earlier|prior|ago|later))"
 )
 _SHOWN = 80
+_HALF_A_DAY = 720  # minutes
 _PRESENT = frozenset({"now", "today", "tonight", "immediately", "asap", "once"})
 # Marks several numbers, or a sign, in what should be one number.
 _OPERATOR = re.compile(r"[+*/=;|&]|\d\s*-\s*\d|^\s*-")
@@ -156,16 +160,42 @@ def money(text: str) -> frozenset[Decimal]:
 
 def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
     """Find amounts that are no known number changed by the request's step: "less 85", "by 25"."""
+    if any(each.seen is None for each in situation.calls if not each.tool.effect):
+        return
+    told = frozenset(each for text in situation.told for each in numbers(text)) | numbers(undated(situation.request))
+    if factor := _factor(situation.request):
+        yield from _not_multiplied(call, data, factor, told, situation)
     steps = _steps(situation.request)
-    if len(steps) != 1 or any(each.seen is None for each in situation.calls if not each.tool.effect):
+    if len(steps) != 1:
         return
     ((step, ways),) = steps
-    told = frozenset(each for text in situation.told for each in numbers(text)) | numbers(undated(situation.request))
     for leaf in data:
         value = number(leaf.value) if leaf.role == "amount" else None
         if value is not None and value != step and not {value - way * step for way in ways} & (told - {step}):
             why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and no number that was read comes to that by {step}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request comes to", leaf)
+
+
+def _not_multiplied(
+    call: Call, data: Sequence[Leaf], factor: Decimal, told: frozenset[Decimal], situation: Situation
+) -> Iterator[Finding]:
+    """Find amounts that are not the request's multiple of a known number: of their own record, where it was read."""
+    records = [record for leaf in call.with_role("record") for record in records_of(leaf, situation)]
+    if records:
+        told = frozenset(each for record in records for cell in record.values() for each in numbers(str(cell)))
+    for leaf in data:
+        value = number(leaf.value) if leaf.role == "amount" else None
+        if value is not None and value not in {factor * each for each in told}:
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and no number that was read comes to that times {factor}"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request comes to", leaf)
+
+
+@lru_cache(maxsize=256)
+def _factor(request: str) -> Decimal | None:
+    """Return the factor a request multiplies something by, if that is all it computes."""
+    verbs = _MULTIPLY.findall(plain(request))
+    told = set(words(_MULTIPLY.sub(" ", _SAID_OUTRIGHT.sub(" ", undated(request)))))
+    return _FACTORS[verbs[0]] if len(verbs) == 1 and not told & COMPUTING and "%" not in request else None
 
 
 @lru_cache(maxsize=256)
@@ -272,6 +302,15 @@ def _clocks(call: Call, situation: Situation) -> Iterator[Finding]:
         leaf = mine[0][0]
         why = f"{leaf.path} is {leaf.text}, and the request names other hours"
         yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
+        return
+    for begin, end in ranges(situation.request):
+        first = next((leaf for leaf, clock in mine if clock % _HALF_A_DAY == begin), None)
+        ended = [(leaf, clock) for leaf, clock in mine if first is not None and leaf.path != first.path]
+        if ended and not any(clock % _HALF_A_DAY == end for _, clock in ended):
+            leaf = ended[0][0]
+            why = f"{leaf.path} is {leaf.text}, and what the request says begins at the same hour ends at another"
+            yield against(call, "revise", why, f"{leaf.path} is not the hour that the request says", leaf)
+            return
 
 
 def _counted(text: str) -> list[Date]:

@@ -11,7 +11,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.lexicon import COPULAS, DETERMINERS, HOLLOW, MODALS, PREPOSITIONS, SKIPPED, SUBJECTS
+from scaffold_monitors.entailment.lexicon import (
+    COPULAS,
+    DETERMINERS,
+    HOLLOW,
+    MODALS,
+    PREPOSITIONS,
+    SKIPPED,
+    SUBJECTS,
+    THINGS,
+)
 from scaffold_monitors.entailment.measures import computes, money, relative
 from scaffold_monitors.entailment.quantities import dates, number, numbers, undated
 from scaffold_monitors.entailment.wording import plain, stem, stems, words
@@ -35,7 +44,7 @@ _TELLING = 3
 def mistold(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """Find composed texts of a call that do not say what they should, or contain made-up figures."""
     yield from _told(call, texts, dictating, situation)
-    yield from _coded(call, texts, situation)
+    yield from _coded(call, texts, dictating, situation)
     yield from _unsaid(call, texts, dictating)
 
 
@@ -67,8 +76,14 @@ def _told_days(call: Call, texts: Sequence[Leaf], clause: Clause, situation: Sit
             return
 
 
-def _coded(call: Call, texts: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
-    """Find long numbers and sums of money in texts that occur in nothing read."""
+def _coded(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
+    """Find long numbers and sums of money in texts that occur in nothing read.
+
+    Where the request says what to tell and names no money, sums that were read count as well.
+    """
+    reported = _reported(dictating[0].text) if len(dictating) == 1 else frozenset()
+    dictated = reported and not any("money" in THINGS.get(each, ()) for each in reported)
+    read = () if dictated else situation.told
     for leaf in texts:
         for code in _LONG_NUMBER.findall(undated(leaf.text)):
             digits = re.sub(r"\D", "", code)
@@ -76,7 +91,7 @@ def _coded(call: Call, texts: Sequence[Leaf], situation: Situation) -> Iterator[
                 yield _given_by_nobody(call, leaf, code)
                 return
         for value in money(leaf.text) if not computes(situation.request) else ():
-            if not any(value in numbers(told) for told in (situation.request, *situation.told)):
+            if not any(value in numbers(told) for told in (situation.request, *read)):
                 yield _given_by_nobody(call, leaf, str(value))
                 return
 

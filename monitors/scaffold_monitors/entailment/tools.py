@@ -37,6 +37,10 @@ _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier"
 _LONGEST = 200
 # "view or edit", "'low', 'medium' or 'high'"
 _OR = re.compile(r"(?<![\w])['\"]?\w+['\"]?(?:, ?['\"]?\w+['\"]?)*,? or ['\"]?\w+['\"]?(?![\w])")
+# "tenant present or key safe", and nothing else: no example, no article.
+_CHOICE = r"['\"]?(?!an? |the |e\.g|any |no )[\w-]+(?: [\w-]+){0,2}['\"]?"
+_CHOICES = re.compile(rf"{_CHOICE}(?:, ?{_CHOICE})*,? or {_CHOICE}\.?")
+_DEFAULT = re.compile(r"\bdefault(?:s to|:)? ['\"]?(true|false)\b")
 _AND_DOES = re.compile(r"\band (\w+s) (?:it|them)\b")
 _FINAL = re.compile(
     r"\bfor (?:good|ever)\b|\bforever\b|\bpermanent|\birrevocabl|\birreversibl|\birrecoverabl|\bunrecoverabl"
@@ -89,6 +93,7 @@ class Tool:
         identity: the arguments that identify the thing acted on.
         said: stem of the verb that its description begins with.
         choices: for each argument that takes one of several words, these words.
+        options: for each flag that may be left out, its default; None where it is not stated.
     """
 
     name: str
@@ -105,6 +110,7 @@ class Tool:
     identity: tuple[str, ...] = ()
     said: str = ""
     choices: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    options: Mapping[str, bool | None] = field(default_factory=dict)
     told: frozenset[str] = frozenset()
     final: bool = False
 
@@ -181,6 +187,7 @@ def read_tool(
         main=next(iter(roles), ""),
         identity=identity,
         choices=_choices(parameters),
+        options=_options(parameters),
         told=acted_on,
         final=is_final(description),
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
@@ -274,11 +281,36 @@ def _choices(parameters: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         if not isinstance(schema, Mapping):
             continue
         listed = [each for each in schema.get("enum") or () if isinstance(each, str)]
-        if not listed and (match := _OR.search(plain(str(schema.get("description", "")))[:_LONGEST])):
-            listed = _BARE.findall(match[0].replace(" or ", " "))
+        if not listed:
+            listed = _listed(plain(str(schema.get("description", "")))[:_LONGEST])
         if len(listed) > 1:
             found[str(name)] = frozenset(map(plain, listed))
     return found
+
+
+def _options(parameters: Mapping[str, Any]) -> dict[str, bool | None]:
+    """Return the flags that may be left out, by schema or description, each with its default if stated."""
+    properties, required = parameters.get("properties"), parameters.get("required")
+    found: dict[str, bool | None] = {}
+    for name, schema in properties.items() if isinstance(properties, Mapping) else ():
+        if not isinstance(schema, Mapping) or _types(schema) != {"boolean"}:
+            continue
+        described = plain(str(schema.get("description", "")))[:_LONGEST]
+        default = schema.get("default")
+        if default is None and (said := _DEFAULT.search(described)):
+            default = said[1] == "true"
+        left_out = isinstance(required, (list, tuple)) and name not in required
+        if left_out or isinstance(default, bool) or described.startswith("optional"):
+            found[str(name)] = default if isinstance(default, bool) else None
+    return found
+
+
+def _listed(description: str) -> list[str]:
+    """Return the choices in a description: all of it, "tenant present or key safe", or single words within it."""
+    if _CHOICES.fullmatch(description):
+        return [each.strip(" '\".") for each in re.split(r",| or ", description) if each.strip(" '\".")]
+    match = _OR.search(description)
+    return _BARE.findall(match[0].replace(" or ", " ")) if match else []
 
 
 def role_of(name: str, schema: Mapping[str, Any]) -> Role:  # noqa: PLR0911, PLR0912, C901 - a table
