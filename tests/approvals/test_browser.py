@@ -347,6 +347,34 @@ def test_two_people_at_once_are_told_of_each_other(office: Office, serve: Serve,
     expect(page.locator("#confirm")).not_to_be_visible()
 
 
+def test_what_is_typed_for_one_question_answers_no_other(office: Office, serve: Serve, page: Page) -> None:
+    """Where somebody else has answered it meanwhile, the rest of a comment goes on to no other question."""
+    outcome, other = office.wait(), office.wait()
+    page.goto(serve("ben").addresses["ben"])
+    expect(page.locator("#list button")).to_have_count(2)
+    page.keyboard.press("j")
+    page.locator("#detail h2").wait_for()
+    page.keyboard.press("a")
+    asked = office.asked(outcome)
+    said = Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann")
+    with ThreadPoolExecutor() as elsewhere:
+        elsewhere.submit(asyncio.run, office.journal.post(outcome.run, said)).result()
+        elsewhere.submit(office.agent().resume_sync, outcome.run).result()
+    expect(page.locator("#list button")).to_have_count(1)
+    expect(page.locator("#detail")).to_contain_text(re.compile("is settled already|waits no more"))
+    page.keyboard.type("just as agreed", delay=100)
+    expect(page.locator("#problem")).to_contain_text("is settled already")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert list(office.journal.inbox(other.run)) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator("#detail h2")).to_have_text("pay")
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_contain_text("Answered.")
+
+
 def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, page: Page) -> None:
     """Seconds pass on the page, and in the end nothing can be approved there."""
     office.wait(approval_timeout_s=300)
@@ -357,8 +385,12 @@ def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, pa
     expect(page.locator("#detail .soon")).to_have_text(re.compile(r"^[0-4]:\d\d left$"))
     page.clock.fast_forward(60_000)
     expect(page.locator("#detail .soon")).to_have_text(re.compile(r"^[0-3]:\d\d left$"))
+    page.keyboard.press("a")
     page.clock.fast_forward(300_000)
     expect(page.locator("#detail")).to_contain_text("Expired, which means no.")
+    expect(page.locator("#problem")).to_have_text("It has expired, which means no.")
+    expect(page.locator("#sure")).to_be_disabled()
+    page.keyboard.press("Escape")
     assert page.locator("#detail .actions button").count() == 0
 
 

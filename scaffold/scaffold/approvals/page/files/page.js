@@ -50,7 +50,7 @@ function tick() {
   const shown = state.shown;
   if (shown && shown.expires !== null && shown.expires <= Date.now() / 1000 && shown.state !== "expired" && !shown.settled) {
     shown.state = "expired";
-    if (at("confirm").open) at("confirm").close();
+    tooLate("It has expired, which means no.");
     render(shown);
   }
 }
@@ -208,7 +208,7 @@ function showNothing(all) {
 
 function showGone(why) {
   state.shown = null;
-  if (at("confirm").open) at("confirm").close();
+  tooLate(why);
   state.drawn = null;
   at("detail").replaceChildren(element("p", "empty", why));
 }
@@ -320,6 +320,13 @@ function confirm(granted) {
   at("sure").disabled = false;
   at("confirm").showModal();
   at(isQuestion ? "value" : "comment").focus();
+}
+
+// The dialog stays, and takes what is still being typed: as keys of the page it might answer another question.
+function tooLate(why) {
+  if (!at("confirm").open || at("sure").disabled) return;
+  at("problem").textContent = plain(why);
+  at("sure").disabled = true;
 }
 
 async function send(event) {
