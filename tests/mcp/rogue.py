@@ -96,6 +96,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: C901,
             return {
                 "content": [{"type": "text", "text": "here"}, {"type": "image", "data": data, "mimeType": "image/png"}]
             }
+        case "reveal" if arguments.get("text") == "number":
+            return text("", structuredContent={"pin": int(os.environ["ROGUE_TOKEN"]), "n": 7})
         case "reveal":
             return text(f"token {os.environ.get('ROGUE_TOKEN')}, home {os.environ.get('SECRET_OF_OURS')}")
         case "stubborn":

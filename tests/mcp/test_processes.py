@@ -174,6 +174,20 @@ def _until_it_hangs(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
+def test_a_credential_is_hidden_where_it_comes_back_as_a_number(
+    world: Any, go: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an action's own is; other numbers stay what they are."""
+    monkeypatch.setenv("TOKEN_FOR_IT", "48291357")
+
+    async def story() -> Any:
+        server = await world.accepted(env={"ROGUE_TOKEN": "${TOKEN_FOR_IT}"}, effects={"reveal": "read"})
+        return await world.run(server, ("rogue.reveal", {"text": "number"}))
+
+    assert go(story()).answer[0] == {"pin": "[secret removed]", "n": 7}
+    assert "48291357" not in world.trace()
+
+
 def test_what_a_server_says_on_its_standard_error_stays_off_the_terminal(
     world: Any, go: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

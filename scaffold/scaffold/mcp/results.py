@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import ToolFailed
 from scaffold.vocabulary.canonical import canonical, digest
-from scaffold.wrapping.scrubbing import REMOVED, hiding
+from scaffold.wrapping.scrubbing import REMOVED, hidden_in, hiding
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -36,7 +36,7 @@ def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
         if not said and result.structured_content:
             said = canonical(result.structured_content).decode()
         said = said or "it does not say why"
-        raise ToolFailed(f"the tool says that it failed: {without(secrets, shortened(said))}")
+        raise ToolFailed(f"the tool says that it failed: {shortened(without(secrets, said))}")
     if result.structured_content is not None:
         return without(secrets, result.structured_content)
     if all(isinstance(each, str) for each in parts):
@@ -72,19 +72,7 @@ def _bytes(encoded: str) -> dict[str, Any]:
 def without(secrets: Sequence[str], value: Any) -> Any:
     """A value in which none of these credentials stands, however it is written."""
     sought = dict.fromkeys((each for each in secrets if len(each) >= _SHORTEST), REMOVED)
-    return _cleaned(hiding(sought), value) if sought else value
-
-
-def _cleaned(hide: Callable[[str], str], value: Any) -> Any:
-    match value:
-        case str():
-            return hide(value)
-        case list():
-            return [_cleaned(hide, each) for each in value]
-        case dict():
-            return {hide(name): _cleaned(hide, each) for name, each in value.items()}
-        case _:
-            return value
+    return hidden_in(value, hiding(sought)) if sought else value
 
 
 def shortened(text: str) -> str:

@@ -305,7 +305,7 @@ class McpServer:
         return BadInput(self._clean(f"the MCP server {self.name!r} cannot be used: {why}{last}"))
 
     def _clean(self, text: str) -> str:
-        return scrubbed(str(without(self._secrets, shortened(text))))
+        return scrubbed(shortened(without(self._secrets, text)))
 
     # --- calls
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus
 
 REMOVED = "[secret removed]"
@@ -45,6 +46,22 @@ def hiding(secrets: Mapping[str, str]) -> Callable[[str], str]:
         return text
 
     return hidden
+
+
+def hidden_in(value: Any, hidden: Callable[[str], str]) -> Any:
+    """Return a JSON value with something else in the place of secrets; a number that holds one becomes a text."""
+    match value:
+        case str():
+            return hidden(value)
+        case list():
+            return [hidden_in(each, hidden) for each in value]
+        case dict():
+            return {hidden(name): hidden_in(each, hidden) for name, each in value.items()}
+        case int() | float() if not isinstance(value, bool):
+            said = hidden(repr(value))
+            return value if said == repr(value) else said
+        case _:
+            return value
 
 
 def _as_written(secret: str) -> set[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scaffold.errors import BadInput, NotPerformed
 from scaffold.vocabulary.canonical import canonical, decode
-from scaffold.wrapping.scrubbing import hiding
+from scaffold.wrapping.scrubbing import hidden_in, hiding
 
 if TYPE_CHECKING:
     from scaffold.interfaces import FindsCredentials
@@ -49,18 +49,4 @@ class Revealed:
 
     def hidden_in(self, value: bytes) -> bytes:
         """Do the same for the canonical bytes of a value."""
-        return canonical(self._within(decode(value))) if self._told else value
-
-    def _within(self, value: Any) -> Any:
-        match value:
-            case str():
-                return self.hidden(value)
-            case list():
-                return [self._within(each) for each in value]
-            case dict():
-                return {self.hidden(name): self._within(each) for name, each in value.items()}
-            case int() | float() if not isinstance(value, bool):
-                hidden = self.hidden(repr(value))
-                return value if hidden == repr(value) else hidden
-            case _:
-                return value
+        return canonical(hidden_in(decode(value), self._hide)) if self._told else value
