@@ -8,7 +8,7 @@
         front.check(agent)
         await agent.ainvoke(question, {"callbacks": [front.thinking(run)]})
 
-Each library has a module of its own here, with these four functions; it imports the library, and nothing else does.
+Each library has its own module here, with these four functions. Only that module imports the library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Arguments as a model gave them and as a tool reads them, in the one form that is reviewed and performed.
+"""Turns a model's arguments into the one form that is reviewed and performed.
 
-Libraries read arguments by validators of all kinds; the gate reviews JSON values. A call's arguments are settled so
-that what the tool reads of the reviewed values is what it would have read of the model's own.
+Libraries read arguments with all kinds of validators; the gate reviews JSON values. A call's arguments are settled so
+that the tool reads from the reviewed values what it would have read from the model's own.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def alike(one: Any, other: Any) -> bool:
 def settled(
     given: dict[str, Any], valid: Any, as_json: dict[str, Any], read: Callable[[dict[str, Any]], Any]
 ) -> dict[str, Any]:
-    """Arguments in the form that is reviewed and performed: as validated, and as given where that reads otherwise.
+    """Return arguments in the form to review and perform: each as validated, or as given if that would read otherwise.
 
-    Validators may convert ("$5" to 5, or 1 to 100 cents): what has been converted must not be so again.
+    Validators may convert ("$5" to 5, or 1 to 100 cents); a converted value must not be converted again.
 
     Args:
         given: what the model gave.

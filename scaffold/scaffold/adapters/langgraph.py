@@ -5,8 +5,8 @@
         agent = create_agent(model, gated(run, [search, pay]))
         await agent.ainvoke(question, {"callbacks": [thinking(run)]})
 
-A gated tool is made for one run, and so is the agent that has it. A tool may pause its graph by `interrupt`: what has
-been done until then is unknown to the gate, and when the graph goes on the tool is called, and cleared, again.
+A gated tool belongs to one run, and so does the agent that has it. A tool may pause its graph with `interrupt`: the
+gate does not know what was done until then, and when the graph goes on, the tool is called, and cleared, again.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _COMMAND = {each.name for each in fields(Command)}
 
 
 def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[ToolAction]:
-    """Make actions of tools: name and schema are the tool's; its own body is what is performed.
+    """Make actions from tools, with the tool's name and schema; performing one runs the tool's own body.
 
     Raises:
-        BadInput: something is no tool, or something is said of a tool that is not there.
+        BadInput: something is not a tool, or a declaration names an unknown one.
     """
     for tool in tools:
         if isinstance(tool, GatedTool) or not isinstance(tool, BaseTool):
@@ -81,10 +81,10 @@ def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[Tool
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseTool]:
-    """The same tools for one run's agent: each call goes through its gate.
+    """Return the same tools for one run's agent, with each call going through its gate.
 
     Raises:
-        BadInput: the run's gate has no action of one of them.
+        BadInput: the run's gate has no action for one of them.
     """
     for tool in tools:
         must_be_known(run, tool.name, tool)
@@ -92,10 +92,10 @@ def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseT
 
 
 def check(agent: Pregel[Any, Any, Any, Any]) -> None:
-    """Find tools of a compiled graph, and of graphs within it, that no gate stands in front of.
+    """Check that a gate stands in front of every tool of a compiled graph, and of graphs within it.
 
     Raises:
-        BadInput: there are such, or a node would tell the model of the run's end and go on.
+        BadInput: a tool has none, or a node would tell the model of the run's end and go on.
     """
     nodes = list(_tool_nodes(agent, set()))
     bypassing = [name for node in nodes for name, tool in node.tools_by_name.items() if not isinstance(tool, GatedTool)]
@@ -111,7 +111,7 @@ def check(agent: Pregel[Any, Any, Any, Any]) -> None:
 
 
 def thinking(run: GatedRun | SyncGatedRun) -> BaseCallbackHandler:
-    """What the model says goes to the run's monitors: give it to the agent in `config["callbacks"]`."""
+    """Send what the model says to the run's monitors; give this to the agent in `config["callbacks"]`."""
     return _Thinking(Reach(run))
 
 

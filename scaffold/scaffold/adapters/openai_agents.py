@@ -5,8 +5,8 @@
         agent = Agent(name="clerk", model=model, tools=gated(run, [search, pay]))
         await Runner.run(agent, question, hooks=thinking(run))
 
-A gated tool is made for one run, and so is the agent that has it. Tools that OpenAI runs at its own end, such as a web
-search, no gate of ours can stand in front of: `check` names them.
+A gated tool belongs to one run, and so does the agent that has it. No gate of ours can stand in front of tools that
+OpenAI runs itself, such as a web search: `check` names them.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 
 
 class RunEnded(AgentsException, RunEnding):
-    """The gate's run is over, or stands still; the cause says why. The SDK lets its own kind of error through only."""
+    """The gate's run is over or paused; the cause says why. The SDK only lets its own kind of error through."""
 
 
 class ThoughtWithheld(AgentsException, StepRefused):
-    """Monitors withhold what the agent's model has said; the agent's run ends."""
+    """Monitors withheld what the agent's model said; the agent's run ends."""
 
     def __init__(self, refused: StepRefused) -> None:
         AgentsException.__init__(self, refused.message)
@@ -61,10 +61,10 @@ class ThoughtWithheld(AgentsException, StepRefused):
 
 
 def actions_of(tools: Sequence[Tool], **said: Unpack[Declares]) -> list[ToolAction]:
-    """Make actions of function tools: name and schema are the tool's; its own body is what is performed.
+    """Make actions from function tools, with the tool's name and schema; performing one runs the tool's own body.
 
     Raises:
-        BadInput: something is no function tool, or something is said of a tool that is not there.
+        BadInput: something is not a function tool, or a declaration names an unknown one.
     """
     own = [_function_tool(tool) for tool in tools]
     schemas = {tool.name: tool.params_json_schema for tool in own}
@@ -77,10 +77,10 @@ def actions_of(tools: Sequence[Tool], **said: Unpack[Declares]) -> list[ToolActi
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
-    """The same tools for one run's agent: each call goes through its gate.
+    """Return the same tools for one run's agent, with each call going through its gate.
 
     Raises:
-        BadInput: the run's gate has no action of one of them.
+        BadInput: the run's gate has no action for one of them.
     """
     made: list[Tool] = []
     for tool in map(_function_tool, tools):
@@ -92,16 +92,16 @@ def gated(run: GatedRun | SyncGatedRun, tools: Sequence[Tool]) -> list[Tool]:
 
 
 def check(agent: Agent[Any]) -> None:
-    """Find tools that no gate stands in front of: of an agent, and of those that it hands over to or has as tools.
+    """Check that a gate stands in front of every tool of an agent, and of agents that it hands over to or has as tools.
 
     Raises:
-        BadInput: there are such.
+        BadInput: a tool has none.
     """
     must_be_gated(list(_bypassing(agent, set())), f"the agent {agent.name!r}")
 
 
 def thinking(run: GatedRun | SyncGatedRun) -> RunHooks[Any]:
-    """What the model says goes to the run's monitors: give it to `Runner.run` as `hooks`."""
+    """Send what the model says to the run's monitors; give this to `Runner.run` as `hooks`."""
     return _Thinking(Reach(run))
 
 

@@ -5,12 +5,12 @@
         agent = Agent(model, tools=gated(run, [search, pay]), capabilities=[thinking(run)])
         await agent.run(question)
 
-Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool is made for one run,
-and so is the agent that has it. With `thinking(run)`, stream by `run_stream_events` or `iter`: `run_stream` makes calls
-before what the model said with them has been read, which is refused. What a tool raises to steer its agent
+Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool belongs to one run,
+and so does the agent that has it. With `thinking(run)`, stream with `run_stream_events` or `iter`: `run_stream` makes
+calls before the model's words with them have been read, which is refused. What a tool raises to steer its agent
 (`ModelRetry`, `ApprovalRequired`) reaches it.
-What was done before a run is resumed is told again as the function's annotation says that it returns
-(`-> ToolReturn`); without one, as JSON values.
+On resume, earlier results are given again in the type that the function's annotation returns (`-> ToolReturn`), or as
+JSON values without one.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ Tools: TypeAlias = "Sequence[Tool[Any] | FunctionToolset[Any] | Callable[..., An
 
 
 def actions_of(tools: Tools, **said: Unpack[Declares]) -> list[ToolAction]:
-    """Make actions of tools: name and schema are the tool's; its own function is what is performed.
+    """Make actions from tools, with the tool's name and schema; performing one runs the tool's own function.
 
     Raises:
-        BadInput: something is no tool, or something is said of a tool that is not there.
+        BadInput: something is not a tool, or a declaration names an unknown one.
     """
     own = [_as_tool(each) for each in _each(tools)]
     schemas = {tool.name: tool.function_schema.json_schema for tool in own}
@@ -81,10 +81,10 @@ def actions_of(tools: Tools, **said: Unpack[Declares]) -> list[ToolAction]:
 
 
 def gated(run: GatedRun | SyncGatedRun, tools: Tools) -> list[Tool[Any]]:
-    """The same tools for one run's agent: each call goes through its gate.
+    """Return the same tools for one run's agent, with each call going through its gate.
 
     Raises:
-        BadInput: the run's gate has no action of one of them.
+        BadInput: the run's gate has no action for one of them.
     """
     made = []
     for each in _each(tools):
@@ -106,12 +106,12 @@ def gated(run: GatedRun | SyncGatedRun, tools: Tools) -> list[Tool[Any]]:
 
 
 def check(agent: Agent[Any, Any]) -> None:
-    """Find tools of an agent that no gate stands in front of, also those that its model's provider runs.
+    """Check that a gate stands in front of every tool of an agent, including those that its model's provider runs.
 
-    What a single run adds is not seen, and functions that make the agent's output of the model's are no tools.
+    Tools that a single run adds are not seen, and output functions do not count as tools.
 
     Raises:
-        BadInput: there are such.
+        BadInput: a tool has none.
     """
     bypassing: list[str] = []
 
@@ -129,7 +129,7 @@ def check(agent: Agent[Any, Any]) -> None:
 
 
 def thinking(run: GatedRun | SyncGatedRun) -> Hooks[Any]:
-    """What the model says goes to the run's monitors: give it to the agent in `capabilities`."""
+    """Send what the model says to the run's monitors; give this to the agent in `capabilities`."""
     reach = Reach(run)
     unread: set[str | None] = set()  # runs of agents whose model is speaking
 

@@ -1,4 +1,4 @@
-"""What the adapters share: another library's tool as an action, and how its calls reach a run."""
+"""Shared by the adapters: another library's tool as an action, and how its calls reach a run."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _ANSWERS_WITHIN_S = 10.0  # an event loop that has something else to do is back 
 
 
 class Declares(TypedDict, total=False):
-    """What is said of tools, which say nothing of the kind themselves; each by the tool's name.
+    """Declarations about tools, by tool name, since the tools themselves carry none.
 
     Attributes:
-        effects: what each does to the world; one that is not named is irreversible.
-        trusted: tools whose results are inside our trust; all others taint what rests on them.
+        effects: what each does to the world; a tool not named is irreversible.
+        trusted: tools whose results are trusted; all others taint what rests on them.
         identity: arguments that say which thing is acted on; the same thing is not acted on twice.
         costs: what one call costs, in US dollars.
-        timeout_s: seconds after which the outcome of a call is called unknown; for all.
+        timeout_s: seconds after which the outcome of a call counts as unknown, for all tools.
     """
 
     effects: Mapping[str, Effect]
@@ -57,15 +57,15 @@ class Declares(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Carried:
-    """What goes beside one call, past the gate and the trace: the library's own objects, which are no arguments.
+    """What accompanies one call beside the gate and the trace: the library's own objects, which are not arguments.
 
     Attributes:
-        context: what the library hands its tools.
-        beside: arguments that the library puts in, and the model knows nothing of.
-        result: what the tool gave back, as it is.
+        context: what the library passes to its tools.
+        beside: arguments that the library adds and the model does not know.
+        result: what the tool returned, unchanged.
         recorded: the same as a JSON value.
-        done: whether it has given back what the run tells its host.
-        turned: what the tool raised to steer the library that called it, such as a wish to be called again otherwise.
+        done: whether it has returned what the run tells its host.
+        turned: what the tool raised to steer its library, such as a request to be called again differently.
     """
 
     context: Any = None
@@ -85,10 +85,10 @@ class ToolAction:
     Args:
         spec: what it declares.
         original: the tool.
-        fit: gives arguments as JSON values with defaults filled in, in the form in which `body` reads them; raises
-            ValueError when they do not fit. What it gives, it gives unchanged when it is given that.
+        fit: returns arguments as JSON values with defaults filled in, in the form that `body` reads; raises ValueError
+            if they do not fit. It is idempotent.
         body: what the tool does.
-        shape: gives what the tool goes by when it reads arguments: another object than at first is another tool.
+        shape: returns the object by which the tool reads arguments; a different object means a different tool.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ToolAction:
         """Redeem the clearance on exactly these arguments, then call the tool's body.
 
         Raises:
-            NotPerformed: the tool would read them otherwise than when they were reviewed.
+            NotPerformed: the tool would now read them differently than when they were reviewed.
         """
         clearance.redeem(self.spec.name, canonical(arguments))
         if self._shape() is not self._known:
@@ -137,10 +137,10 @@ class ToolAction:
 def declared(
     names: Sequence[str], schemas: Mapping[str, dict[str, Any]], texts: Mapping[str, str], **said: Unpack[Declares]
 ) -> dict[str, ActionSpec]:
-    """What is declared of each tool.
+    """Return what is declared for each tool.
 
     Raises:
-        BadInput: something is said of a tool that is not there, or cannot be said.
+        BadInput: a declaration names an unknown tool, or is invalid.
     """
     for what in ("effects", "trusted", "identity", "costs"):
         for name in said.get(what, ()):  # type: ignore[attr-defined]  # each of these four is a collection of names
@@ -178,20 +178,20 @@ def must_be_known(run: GatedRun | SyncGatedRun, name: str, original: Any) -> Non
 
 
 def must_be_gated(bypassing: Sequence[str], where: str) -> None:
-    """Raise BadInput when there are tools that no gate stands in front of."""
+    """Raise BadInput if there are tools without a gate in front of them."""
     if bypassing:
         names = ", ".join(bypassing)
         raise BadInput(f"{where} has tools that no gate stands in front of: {names}; give it what gated() gives back")
 
 
 class Reach:
-    """A run, from wherever a library calls its tools: in the run's loop, in another one, or in a thread without any."""
+    """A run as reached from wherever a library calls its tools: in its own loop, another, or a thread without one."""
 
     def __init__(self, run: GatedRun | SyncGatedRun) -> None:
         self._run = _within(run)
 
     async def act(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
-        """Do it once it is cleared; gives what the tool gave back."""
+        """Perform it once it is cleared; returns what the tool returned."""
         return await self._from_anywhere(self._act(name, arguments, carried))
 
     def act_sync(self, name: str, arguments: Mapping[str, Any], carried: Carried) -> Any:
@@ -260,7 +260,7 @@ def _within(run: GatedRun | SyncGatedRun) -> GatedRun:
 
 
 def told(error: ActionError) -> str:
-    """What the agent's model is told of a call that was not performed as asked."""
+    """Return what the agent's model is told about a call that was not performed as asked."""
     match error:
         case ActionFailed():
             return f"It was not done: {error.message}"
@@ -273,7 +273,7 @@ def told(error: ActionError) -> str:
 
 
 def said_or_called(text: str, calls: Sequence[tuple[str, Any]]) -> str:
-    """What a model said; when it only called tools, which."""
+    """Return what a model said, or, if it only called tools, which."""
     return text or "\n".join(f"{name}({canonical(plain(arguments)).decode()})" for name, arguments in calls)
 
 
