@@ -296,7 +296,7 @@ class Assembly:
                 await asyncio.to_thread(live.close)
 
     def _pins(self) -> dict[str, str]:
-        """What a run must find unchanged when it is resumed."""
+        """Return what must be unchanged when a run is resumed."""
         pins = {
             f"monitor:{each.spec.name}": f"{each.spec.version}/{digest(canonical(each.spec.settings))[:12]}"
             for each in self._monitors

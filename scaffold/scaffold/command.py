@@ -49,7 +49,7 @@ def process() -> int:
     status = 1
 
     def leave() -> None:
-        """End at once where Temporal's client was used: its threads may abort an interpreter that is taken down.
+        """Exit at once if Temporal's client was used: its threads may abort an interpreter that is shutting down.
 
         Source: https://github.com/temporalio/sdk-python/issues/300
         """

@@ -403,7 +403,7 @@ class TraceError(ScaffoldError):
 
 
 class JournalFailed(TraceError):
-    """The journal could not write or sync; nothing after it may happen."""
+    """The journal could not be read or written; nothing that depends on it may happen."""
 
 
 class RunHeld(TraceError):

@@ -76,7 +76,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Built(NamedTuple):
-    """An agent, its task, and what is needed to build the agent again."""
+    """An agent, its task, and what is needed to rebuild the agent."""
 
     agent: Scaffold
     task: Task

@@ -114,7 +114,9 @@ class Gate:
         """Have a whole plan reviewed; return what the planner is sent.
 
         Raises:
-            Stopped: a monitor halts the run, or the planner proposes what was refused too often.
+            Stopped: a monitor halts the run, a refused proposal is repeated, or too many were refused.
+            Parked: it waits for a person.
+            PlanChanged: it was changed while it waited.
         """
         key, plan = pending.key, move.plan
         calls = plan.calls(pending.history)
@@ -228,9 +230,10 @@ class Gate:
             what: canonical bytes of the call as the planner made it.
 
         Raises:
-            Stopped: a monitor halts the run, or somebody stopped it.
+            Stopped: a monitor halts the run, somebody stopped it, a refused call is repeated, or too many were refused.
             Parked: it waits for a person.
             PlanOnly: it would change the world in a run that only plans.
+            PlanChanged: it was changed while it waited.
         """
         wrong, call = self._undoing.filled_in(call)
         progress = self._state.at(key)

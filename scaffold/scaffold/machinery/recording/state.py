@@ -335,7 +335,7 @@ class RunState:
             self._overseen(event.key, event.usage)
 
     def _overseen(self, key: str, usage: Usage) -> None:
-        """Count a question to a model for the monitor that asked it."""
+        """Count a question to a model, for the monitor that asked it."""
         name = key.partition("!")[2].partition("/")[0]
         overseen = self._of_monitor(name)
         overseen.questions += 1
