@@ -1,1 +1,1 @@
-"""Models: OpenAI-compatible servers over HTTP, and llama.cpp in this process."""
+"""Backends: models of servers over HTTP, models in this process, and wrappers around backends."""

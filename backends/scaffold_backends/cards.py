@@ -1,7 +1,7 @@
-"""What each backend says of itself before it is imported.
+"""The backends' cards, readable without importing the backends.
 
-`scaffold plugins` reads this, so it imports nothing heavy. `tests/cli/test_plugins.py` holds it to what the backends'
-profiles say.
+`scaffold plugins` reads this module, so it imports nothing heavy. `tests/cli/test_plugins.py` compares it with the
+backends' profiles.
 """
 
 from __future__ import annotations

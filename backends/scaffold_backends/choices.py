@@ -1,4 +1,4 @@
-"""What holds for a few given answers, whichever model chooses among them."""
+"""Shared by backends: choosing among a few given answers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Chat-completion chunks, as OpenAI-compatible servers and llama.cpp stream them, folded into Deltas.
+"""Folds chat-completion chunks, as OpenAI-compatible servers and llama.cpp stream them, into Deltas.
 
-The shape is that of https://platform.openai.com/docs/api-reference/chat-streaming with the widespread additions
-`reasoning_content` (DeepSeek, vLLM, llama.cpp), `reasoning` (Ollama, vLLM, OpenRouter), `reasoning_details`, which
-OpenRouter wants back as they came (https://openrouter.ai/docs/use-cases/reasoning-tokens), and content in parts, of
-which some are thinking (Mistral, https://docs.mistral.ai/capabilities/reasoning).
+The format is that of https://platform.openai.com/docs/api-reference/chat-streaming with these widespread additions:
+`reasoning_content` (DeepSeek, vLLM, llama.cpp); `reasoning` (Ollama, vLLM, OpenRouter); `reasoning_details`, which
+OpenRouter wants back unchanged (https://openrouter.ai/docs/use-cases/reasoning-tokens); and content in parts, some of
+them thinking (Mistral, https://docs.mistral.ai/capabilities/reasoning).
 """
 
 from __future__ import annotations

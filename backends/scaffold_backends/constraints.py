@@ -1,4 +1,4 @@
-"""JSON Schemas and choices in the forms that decoders take: each allows a subset of what was asked for."""
+"""Converts JSON Schemas and choices to the forms that decoders take; each form allows a subset of the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a thread that works to the event loop that waits for it."""
+"""Passes results from a worker thread to the event loop that waits for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at model files in GGUF format before a library does, whose errors say little."""
+"""Checks model files in GGUF format before they are loaded, since the libraries' errors say little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the options that a task gives to a backend."""
+"""Reads the options that a task gives to a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of all APIs share: which samples are open, what ends them, and the last piece with the usage."""
+"""Shared by the readers of all APIs: tracks open samples and how they end, and makes the final piece with the usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending a sample at a stop text here, for models that refuse to do it themselves."""
+"""Ends a sample at a stop text on our side, for models that do not support stop texts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where local models' files are kept, and how SmolLM2 gets there.
+"""The store of local models' files, and the download of SmolLM2 into it.
 
-A file in the store is whole: it is written under another name, checked, and only then given its own.
+A file in the store is always complete: it is written under another name, checked, and only then renamed.
 """
 
 from __future__ import annotations

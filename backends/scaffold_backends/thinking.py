@@ -1,6 +1,6 @@
-"""Reasoning that a model writes into its text, between tags, taken apart from it while both stream.
+"""Separates reasoning that a model writes between tags from the rest of its text, while both stream.
 
-The tags are those that models are taught, and that their servers pass on where they do not know them.
+The tags are those that models are trained with, and that servers pass on if they do not know them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Transformers and recurrent models through Hugging Face's library, in this process."""
+"""Transformers and recurrent models in this process, through Hugging Face's library."""

@@ -1,4 +1,4 @@
-"""Models in the format of Hugging Face, in this process, through transformers (https://github.com/huggingface/transformers)."""
+"""The plug-in `hf`: models in Hugging Face's format, run in this process by transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copying a model's state, so that many samples go on from one prompt that was read once."""
+"""Copies a model's state, so that many samples can continue from one prompt that was read once."""
 
 from __future__ import annotations
 

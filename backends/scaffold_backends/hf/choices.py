@@ -1,4 +1,4 @@
-"""How likely each of a few given answers is, as a whole."""
+"""Computes the probability of each of a few given answers as a whole."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keeping an answer to a JSON Schema while it is generated, by the library llguidance.
+"""Constrains decoding to a JSON Schema with the library llguidance.
 
-See https://github.com/guidance-ai/llguidance. It is given the model's own tokenizer, and says at each step which
-tokens can go on with an answer that fits.
+See https://github.com/guidance-ai/llguidance. It gets the model's tokenizer, and gives at each step the tokens that
+can continue a valid answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Turning a GGUF file into a folder, once: transformers takes a minute and more to read a GGUF file each time.
+"""Converts a GGUF file to a model folder once, since transformers takes over a minute to read a GGUF file each time.
 
 python -m scaffold_backends.hf.convert MODEL.gguf FOLDER
 """

@@ -1,7 +1,7 @@
-"""The decoding loop: a prompt is read once, and its samples go on from copies of the state together.
+"""The decoding loop: a prompt is read once, and its samples continue together from copies of the state.
 
-transformers has a loop of its own (`generate`), which cannot go on from the state of every kind of model, nor copy it.
-All rows of a step have the same number of tokens, so that no mask is needed, which some models would ignore.
+transformers' own loop (`generate`) cannot continue from the state of every kind of model, nor copy it. All rows of a
+step have the same number of tokens, so no mask is needed, which some models would ignore.
 """
 
 from __future__ import annotations

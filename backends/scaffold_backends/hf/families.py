@@ -1,8 +1,8 @@
-"""Which kinds of models are known to keep all their state where it can be copied.
+"""The kinds of models that are known to keep all their state where it can be copied.
 
-A model's samples are continued from copies of one state. A model that keeps part of it elsewhere would answer
-wrongly without any error, so a kind is used only once a test has compared its copies with the whole prompt run
-through it anew. `model_type` is what a model's config.json calls its kind.
+Samples continue from copies of one state. A model that keeps part of it elsewhere would give wrong answers without any
+error, so a kind is added only after a test has compared its copies with a fresh run of the whole prompt. The kind is
+`model_type` in a model's config.json.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Getting a model and its tokenizer from files on this machine: nothing is fetched, and no code of a model runs."""
+"""Loads a model and its tokenizer from local files; nothing is fetched, and no code that comes with a model runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the turns of a request to tokens, by the model's own chat template."""
+"""Converts the turns of a request to tokens with the model's own chat template."""
 
 from __future__ import annotations
 

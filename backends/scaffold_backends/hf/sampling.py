@@ -1,7 +1,6 @@
-"""Choosing the next token, and what the model's scores tell about how sure it was.
+"""Samples the next token, and reports how sure the model was.
 
-Each sample has a random source of its own, seeded by its place alone, so that it comes out the same whether it was
-asked for by itself or with others.
+Each sample has a random source of its own, seeded by its index alone, so it comes out the same alone and with others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From tokens to text: whole characters, reasoning apart from the answer, up to a stop text."""
+"""Converts tokens to text: whole characters, reasoning separated from the answer, cut at a stop text."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Models of servers, by the APIs that they speak over HTTP."""
+"""Models of servers, over the HTTP APIs that they speak."""

@@ -1,4 +1,4 @@
-"""One model of one server, in whichever dialect: pool, keys, retries, patience and limits are the same for all."""
+"""A model of a server in any dialect; connection pool, keys, retries, timeouts and limits are the same for all."""
 
 from __future__ import annotations
 

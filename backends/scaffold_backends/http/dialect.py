@@ -1,4 +1,4 @@
-"""What differs between APIs: how a request is written, and how its events are folded into Deltas."""
+"""The interface of a dialect, which is what differs between APIs: writing a request, folding its events into Deltas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One POST, answered by a stream of JSON events (server-sent events), asked again where that can help."""
+"""Sends one POST and reads its stream of JSON events (server-sent events), with retries where these can help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task may set for any backend over HTTP; each API adds its own."""
+"""Options of all backends over HTTP; each API adds its own."""
 
 from __future__ import annotations
 

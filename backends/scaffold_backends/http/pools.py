@@ -1,4 +1,4 @@
-"""HTTP clients, a few for each event loop, closed with their loop."""
+"""A pool of HTTP clients: a few for each event loop, closed with the loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a spec and options to a backend: which URL, which dialect, which key."""
+"""Makes a backend from a spec and options: chooses the URL, the dialect and the key."""
 
 from __future__ import annotations
 

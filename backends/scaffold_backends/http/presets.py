@@ -1,6 +1,6 @@
-"""The servers that are known by name: where they are, what they speak, where their key is, and what they can do.
+"""The servers known by name: their URL, dialect, key variable and abilities.
 
-A spec is `NAME:MODEL`, or `NAME:URL#MODEL` for one that is elsewhere.
+A spec is `NAME:MODEL`, or `NAME:URL#MODEL` for such a server at another address.
 """
 
 from __future__ import annotations

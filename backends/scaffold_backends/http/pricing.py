@@ -1,4 +1,4 @@
-"""What a model costs, from the genai-prices table."""
+"""Looks up a model's prices in the genai-prices table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which API an answer is written in, by its shape: for saying so when it is not the one that was asked for."""
+"""Recognises an answer's API by its shape, to say so if it is not the configured one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's error means: which of our errors it is, and whether asking again can help."""
+"""Maps a server's error to one of ours, and says whether a retry can help."""
 
 from __future__ import annotations
 

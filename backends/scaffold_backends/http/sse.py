@@ -1,8 +1,8 @@
-"""Server-sent events: bytes, however they are cut, to the data of whole events.
+"""Parses server-sent events: from chunks of bytes to the data of whole events.
 
-The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html. Only `data` is of use to us: every
-API repeats inside it what it says in `event`, and none can be asked to go on from an `id`. Written here and not taken
-from httpx-sse, which goes through httpx's decoding of lines: that is dearer than all else that is done with an event.
+The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html. Only `data` is used: every API
+repeats `event` inside it, and none can resume from an `id`. httpx-sse is not used, since it goes through httpx's
+decoding of lines, which costs more than everything else that is done with an event.
 """
 
 from __future__ import annotations

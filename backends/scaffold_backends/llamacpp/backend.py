@@ -1,4 +1,4 @@
-"""llama.cpp in this process, through xllamacpp (https://github.com/xorbitsai/xllamacpp)."""
+"""The plug-in `llamacpp`: llama.cpp in this process, through xllamacpp (https://github.com/xorbitsai/xllamacpp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp itself: a loaded model, and requests that run in threads and are read on event loops."""
+"""A model loaded by llama.cpp; its requests run in threads and are read on event loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holding answers to a JSON Schema in llama.cpp, with as few tokens as it takes."""
+"""Constrains llama.cpp's answers to a JSON Schema, in compact form to save tokens."""
 
 from __future__ import annotations
 

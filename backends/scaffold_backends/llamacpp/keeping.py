@@ -1,10 +1,10 @@
-"""The model's state after a long beginning of prompts, kept in a file, so that the next process need not compute it.
+"""Keeps the model's state after a long common prefix in a file, so that the next process need not compute it.
 
-The beginning is what all prompts with the same system turn have in common. llama.cpp gives a prompt to the slot whose
-text begins most alike, so that a state that was put into one slot is found again by itself.
+The prefix is what all prompts with the same system turn share. llama.cpp assigns a prompt to the slot with the longest
+common prefix, so a state put into one slot is found without further help.
 
-A file's name ends in the digest of its content, which is compared before llama.cpp reads it: one that is cut short may
-make llama.cpp end the whole process.
+A file's name ends in the digest of its content. The digest is checked before llama.cpp reads the file, since a
+truncated one may abort the whole process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How likely each of a few given answers is, as a whole, after a prompt.
+"""Computes the probability of each of a few given answers, as a whole, after a prompt.
 
-llama.cpp tells log-probabilities of the tokens that it generates, among the whole vocabulary. So the tree of the
-choices' tokens is walked from the prompt on, and at each branch one token is generated only to be told the likeliest
-ones; one that is not among them is made to come, to be told its own.
+llama.cpp reports log-probabilities, over the whole vocabulary, of the tokens that it generates. So the tree of the
+choices' tokens is walked from the prompt on, and at each branch one token is generated to learn the likeliest ones. A
+token that is not among them is forced, to learn its own.
 """
 
 from __future__ import annotations

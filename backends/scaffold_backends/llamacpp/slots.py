@@ -1,4 +1,4 @@
-"""Waiting for one's turn without an event loop or a thread of one's own."""
+"""A queue for a limited number of slots that needs neither an event loop nor a thread of its own."""
 
 from __future__ import annotations
 

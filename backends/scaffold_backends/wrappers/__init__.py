@@ -1,1 +1,1 @@
-"""Backends around a backend."""
+"""Wrappers: backends around a backend."""

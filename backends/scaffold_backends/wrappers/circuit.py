@@ -1,7 +1,7 @@
-"""`circuit_breaker`: a backend that has failed several times in a row is left alone for a while.
+"""`circuit_breaker`: after several failures in a row, a backend is not asked for a while.
 
-The pattern is Michael Nygard's ("Release It!", Pragmatic Bookshelf): closed, requests pass; open, they fail at
-once; half-open, one is tried.
+The pattern is Michael Nygard's ("Release It!", Pragmatic Bookshelf): closed, requests pass; open, they fail at once;
+half-open, one is tried.
 """
 
 from __future__ import annotations

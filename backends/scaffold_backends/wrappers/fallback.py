@@ -1,4 +1,4 @@
-"""`fallback`: several backends, of which the first that can answers."""
+"""`fallback`: tries several backends in order; the first that can answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""n samples from a backend that gives one at a time."""
+"""Draws n samples from a backend that gives one per request."""
 
 from __future__ import annotations
 

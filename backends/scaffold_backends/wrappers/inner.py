@@ -1,4 +1,4 @@
-"""Making the backend inside a wrapper, from the spec or the table that a task names it by."""
+"""Makes the backend inside a wrapper from the spec or table in the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was used within the last minute, and waiting until more may be: for all event loops and threads of a process."""
+"""A sliding-window limit on usage per minute, shared by all event loops and threads of a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`noisy`: a backend whose answers are spoiled at a known rate."""
+"""`noisy`: corrupts a backend's answers at a known rate."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""`paraphrase`: another model rewrites the reasoning before anybody reads it.
+"""`paraphrase`: has another model rewrite the reasoning before anybody reads it.
 
-Reasoning may carry what its reader does not see: a choice of words can be a code. What is said again in other words
-carries it no further. (Roger and Greenblatt, "Preventing Language Models From Hiding Their Reasoning",
-https://arxiv.org/abs/2310.18512.) What a task loses by it is measured by `benchmarks/paraphrase.py`.
+Reasoning can hide information in its choice of words (steganography); paraphrasing destroys it (Roger and Greenblatt,
+"Preventing Language Models From Hiding Their Reasoning", https://arxiv.org/abs/2310.18512). `benchmarks/paraphrase.py`
+measures what a task loses by it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`rate_limited`: keeps to so many requests and tokens a minute, together with all else in this process.
+"""`rate_limited`: limits requests and tokens per minute, shared by everything in this process.
 
-Neither aiolimiter 1.3 nor pyrate-limiter 4.5 can give back what was reserved and not used; the first also belongs to
-one event loop and serves small requests before large ones.
+Neither aiolimiter 1.3 nor pyrate-limiter 4.5 can release what was reserved but not used; the first is also bound to one
+event loop and serves small requests before large ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`recording`, `recorded` and `cached`: keep what a backend says in a file, and say it again."""
+"""`recording`, `recorded` and `cached`: record a backend's answers in a file, and replay them."""
 
 from __future__ import annotations
 

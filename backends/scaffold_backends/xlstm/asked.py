@@ -1,4 +1,4 @@
-"""One request under way: what was asked, and what its samples have said so far."""
+"""One request under way, with its samples so far."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The block of xLSTM 7B (Beck et al., 2025, arXiv 2503.13427), as transformers' `xLSTMForCausalLM` has it.
 
-It differs from the first paper's mLSTM block: nothing is convolved or widened before the cell, an output gate follows
-it, and a SwiGLU network stands after it, with norms that do not centre. The cell is the same.
+It differs from the first paper's mLSTM block: there is no convolution or widening before the cell; an output gate and
+a SwiGLU network follow it; the norms do not centre. The cell is the same.
 
 Shapes: B sequences, T tokens, N = B * T, D width, H heads, P and V widths of a head's keys and values.
 """

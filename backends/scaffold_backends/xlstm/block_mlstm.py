@@ -1,12 +1,12 @@
-"""The mLSTM block as it runs: what `plain` says, in as few calls as numpy allows.
+"""The mLSTM block as it runs: computes the same as `plain` in as few numpy calls as possible.
 
-A call on a small array costs about a microsecond whatever it does, so the work is arranged in few and larger pieces.
-None of it changes what is computed, and the tests hold it against `plain`, token by token:
+A call on a small array costs about a microsecond whatever it does, so the work is arranged in few, larger pieces. The
+result stays the same, and tests compare it with `plain` token by token:
 
-- What a token gives by itself (a, its value, its part of the gates, z) is linear in its normed vector: one product. Of
-  the first block it hangs on the word alone, and is a table.
+- What depends on one token alone (a, its value, its part of the gates, z) is linear in its normed vector: one product.
+  In the first block it depends on the word alone, and is a table.
 - The gates are linear in q, k and v, and these in c and a: their part of c is one small product.
-- Queries and keys come of squares on a diagonal: of one product for each head, not of one that is mostly zeros.
+- Queries and keys come from block-diagonal matrices: one product per head, rather than one with mostly zeros.
 - Reading is linear and the norm after it centres, so values are centred before they are written.
 - Dividing what was found by the bound N = max(|n . q|, 1) and then by the root of its mean square is one division:
   (x / N) / sqrt(mean((x / N)^2) + eps) = sqrt(P) x / sqrt(sum(x^2) + P eps N^2). A value's last entry, by which the

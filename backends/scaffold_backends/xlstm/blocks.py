@@ -1,9 +1,9 @@
-"""Residual blocks around the cells. Each reads from a stream of vectors and adds to it.
+"""Residual blocks around the cells; each reads from a stream of vectors and adds to it.
 
-A block has a memory that is a value: `step` reads one token and `encode` several, and both give a new one. Weights
-that are applied to the same vector are put into one matrix when the block is made: fewer, larger products.
+A block's memory is an immutable value: `step` reads one token, `encode` several, and both return a new one. Weights
+applied to the same vector are joined into one matrix when the block is made, for fewer and larger products.
 
-Streams are flat, one row a token, since one large product is cheaper than one for each sequence.
+Streams are flat, one row per token, since one large product is cheaper than one per sequence.
 
 Shapes: B sequences, T tokens, N = B * T, D width, I inner width, K tokens that a convolution sees.
 """

@@ -1,4 +1,4 @@
-"""Finding and reading a checkpoint: weights as safetensors, and a JSON config with the same name beside them."""
+"""Finds and reads a checkpoint: weights as safetensors, with a JSON config of the same name beside them."""
 
 from __future__ import annotations
 

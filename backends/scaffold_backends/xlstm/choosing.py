@@ -1,4 +1,4 @@
-"""Choosing the next word: temperature, seeds, and keeping to given choices."""
+"""Samples the next word: temperature, seeds, and restriction to given choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few functions that the cells are made of. All arrays are float32, all work on the last axis."""
+"""Basic functions used by the cells. All arrays are float32, and all functions work on the last axis."""
 
 from __future__ import annotations
 

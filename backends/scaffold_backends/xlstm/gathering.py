@@ -1,7 +1,7 @@
-"""Requests made at the same time, gathered so that they are answered together.
+"""Batches requests that are made at the same time.
 
-What an event loop's tasks ask before it turns to other things is one group: a planner that has sixteen branches asks
-sixteen times, and the sixteen are rows of one batch. A request that is alone is not held up for others.
+Requests that an event loop's tasks make before it turns to other things form one group: a planner with sixteen branches
+asks sixteen times, and these become sixteen rows of one batch. A single request does not wait for others.
 """
 
 from __future__ import annotations

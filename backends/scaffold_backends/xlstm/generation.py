@@ -1,8 +1,8 @@
-"""Answering requests together: each prompt is read once, and its state forks where samples part.
+"""Answers requests in batches: each prompt is read once, and its state forks where samples diverge.
 
-Samples that have said the same so far have the same state, so they are one row of the batch until one says something
-else: n votes that agree cost little more than one. Several requests are rows of one batch too: what was read is no
-longer than what was not, so nothing is filled up, and a call of numpy takes about as long for sixteen rows as for one.
+Samples with the same text so far have the same state, so they share one row of the batch until one differs: n votes
+that agree cost little more than one. Several requests are rows of one batch, too. A state's size does not depend on the
+prompt's length, so there is no padding, and a numpy call takes about as long for sixteen rows as for one.
 """
 
 from __future__ import annotations

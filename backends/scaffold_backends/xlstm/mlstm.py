@@ -1,17 +1,17 @@
-"""The mLSTM cell: a matrix memory that is written with a covariance update (arXiv 2405.04517, section 2.3).
+"""The mLSTM cell: a matrix memory with a covariance update (arXiv 2405.04517, section 2.3).
 
-In the paper's words, with value v, key k, query q, and gates i and f (equations 19 to 27):
+With value v, key k, query q, and gates i and f (equations 19 to 27):
 
     C_t = f_t C_{t-1} + i_t v_t k_t^T         the memory
-    n_t = f_t n_{t-1} + i_t k_t               the normaliser: what the memory holds in all
+    n_t = f_t n_{t-1} + i_t k_t               the normaliser: the total weight in the memory
     h_t = C_t q_t / max(|n_t . q_t|, 1)       what is read
 
-The normaliser is the memory of a value that is always 1. So here every value has a 1 after its last entry, and the last
-column of the memory is the normaliser: one update and one product do for both.
+The normaliser is the memory of a value that is always 1. So every value here has a 1 after its last entry, and the last
+column of the memory is the normaliser: one update and one product serve both.
 
-The input gate is exp(i~), which soon overflows; so memory and normaliser are kept divided by exp(m), where the
-stabiliser m is the largest logarithm of a weight so far (equations 15 to 17). The division cancels in h, save
-that the bound 1 becomes exp(-m). It starts at -1e4: nothing written yet weighs anything.
+The input gate exp(i~) overflows easily, so memory and normaliser are stored divided by exp(m), where the stabiliser m
+is the largest log-weight so far (equations 15 to 17). The division cancels in h, except that the bound 1 becomes
+exp(-m). m starts at -1e4, since an empty memory has no weight.
 
 Shapes: B sequences, T tokens, H heads, P width of a head's keys, V width of a head's values.
 """

@@ -1,12 +1,12 @@
-"""The model: words in, a state that is a value, logits of the next word out.
+"""The model: takes words and an immutable state, returns a new state with the logits of the next word.
 
     state = model.encode(tokens)          # (B, T) tokens read
     five = state.fork(5)                  # the same, five times; nothing is read again
     state = model.step(five, chosen)      # (5,) one token more for each
     stored = model.snapshot(state)        # bytes; `restore` gives the state back
 
-A state is never changed: every method gives a new one, and its arrays refuse to be written to. Its size does not hang
-on how much was read, so a fork of a long text costs as much as that of a short one.
+A state never changes: every method returns a new one, and its arrays are read-only. Its size does not depend on how
+much was read, so forking a long text costs as much as forking a short one.
 
 Shapes: B sequences, T tokens, D width, V words.
 """

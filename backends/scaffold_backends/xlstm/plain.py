@@ -1,4 +1,4 @@
-"""The mLSTM block as the paper writes it down, token by token: what the block that runs is held against.
+"""The mLSTM block as in the paper, token by token: the reference for the block that runs.
 
     x' = LayerNorm(x)        a, z = up(x')          c = SiLU(conv(a))
     q = W_q c                k = W_k c / sqrt(P)    v = W_v a

@@ -1,4 +1,4 @@
-"""Figures about a model's inner state, by which a monitor may tell that an answer is likely to be wrong.
+"""Signals of a model's inner state, from which a monitor can tell that an answer is likely wrong.
 
 | name | what |
 |---|---|

@@ -7,8 +7,8 @@ With r_t = R h_{t-1} mixing the memories of one head, and x~ what comes from the
     n_t = f_t n_{t-1} + i_t                   the normaliser
     h_t = o_t c_t / n_t                       what is read
 
-Memory and normaliser are kept divided by exp(m), the stabiliser (equations 15 to 17), which cancels in h. Since each
-token's gates need what was read at the one before, tokens can only be read one by one.
+Memory and normaliser are stored divided by exp(m), the stabiliser (equations 15 to 17), which cancels in h. Each
+token's gates need the output at the token before, so tokens can only be read one by one.
 
 Shapes: B sequences, T tokens, D width.
 """

@@ -1,4 +1,4 @@
-"""What a checkpoint's config says, checked by pydantic: the blocks, the vocabulary, what it was trained for."""
+"""A checkpoint's config, validated by pydantic: the blocks, the vocabulary, what it was trained for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last prompts that were read, with their states: votes that are drawn later do not read them again."""
+"""A cache of the last prompts' states, so that votes drawn later need not read a prompt again."""
 
 from __future__ import annotations
 

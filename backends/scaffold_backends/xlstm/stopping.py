@@ -1,4 +1,4 @@
-"""How work in a thread ends early."""
+"""Ends work in a thread early."""
 
 
 class Stopped(Exception):

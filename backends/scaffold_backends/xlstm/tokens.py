@@ -1,4 +1,4 @@
-"""Texts as words of a small vocabulary, and back."""
+"""Converts texts to words of a small vocabulary, and back."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The Tower of Hanoi as the shipped checkpoint `hanoi` was trained to solve it: its prompts, answers and best path.
+"""The Tower of Hanoi for the shipped checkpoint `hanoi`: prompts, answers and the optimal solution.
 
-Disk 1 is the smallest. The tower stands on peg A and goes to peg C. A prompt tells how many disks there are, which
-disk moved last (0 before the first move), and where each disk is, the largest first:
+Disk 1 is the smallest. The tower moves from peg A to peg C. A prompt gives the number of disks, the disk that moved
+last (0 before the first move), and the peg of each disk, the largest first:
 
     disks:3 last:1 3A 2A 1C move
 
-and the answer is the disk, the peg it leaves and the peg it goes to: `2 A B`. The direction in which disk 1 goes round
-hangs on whether the number of disks is even, and whether it moves on whether it moved last, so this is all that
-the best path needs.
+The answer is the disk, the peg it leaves and the peg it goes to: `2 A B`. Disk 1 moves whenever it did not move last,
+in a direction that depends on whether the number of disks is even, so the prompt contains all that the optimal solution
+needs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What waits for people over many runs, and the ways to reach them: `scaffold approvals`, a local page, a webhook."""
+"""Questions to people over many runs, and the ways to answer: `scaffold approvals`, a local page, a webhook."""

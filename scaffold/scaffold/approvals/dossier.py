@@ -1,4 +1,4 @@
-"""What a person should see before they answer: what is other than before, the thoughts and verdicts behind it."""
+"""What a person should see before answering: what differs from before, and the thoughts and verdicts behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue: what waits for a person, in the traces of runs that have not ended. Every face shows this one."""
+"""The queue of questions that wait for a person, read from the traces of unfinished runs; all interfaces show it."""
 
 from __future__ import annotations
 

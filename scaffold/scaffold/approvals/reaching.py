@@ -1,4 +1,4 @@
-"""Approvers that wait for what is said elsewhere."""
+"""Approvers that wait for an answer given elsewhere."""
 
 from __future__ import annotations
 

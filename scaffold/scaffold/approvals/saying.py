@@ -1,4 +1,4 @@
-"""Takes what a person says to an open question, whatever face they say it through, or says why it cannot count."""
+"""Takes a person's answer to an open question from any interface, or says why it cannot count."""
 
 from __future__ import annotations
 

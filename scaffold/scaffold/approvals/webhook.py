@@ -1,8 +1,7 @@
-"""Escalates to a webhook: a signed message with the question goes out, and perhaps a signed answer comes back.
+"""Escalates to a webhook: sends the question in a signed message, and may get a signed answer back.
 
-Both are signed as Standard Webhooks says (https://www.standardwebhooks.com): the headers `webhook-id`,
-`webhook-timestamp` and `webhook-signature`, of which the last is `v1,` and the base64 of
-HMAC-SHA256(secret, "id.timestamp.body").
+Both are signed after Standard Webhooks (https://www.standardwebhooks.com): headers `webhook-id`, `webhook-timestamp`
+and `webhook-signature`; the last is `v1,` and the base64 of HMAC-SHA256(secret, "id.timestamp.body").
 """
 
 from __future__ import annotations

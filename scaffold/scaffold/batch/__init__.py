@@ -1,1 +1,1 @@
-"""Many tasks with one runner: their inputs read as a stream, their ends written down as they come."""
+"""Many tasks with one runner: inputs are read as a stream, and results are written as they come."""

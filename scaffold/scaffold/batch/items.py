@@ -1,8 +1,8 @@
-"""The tasks of a batch, one after another: from the lines of a file for one template, or from task files.
+"""Yields the tasks of a batch: from a template and the lines of a file, or from task files.
 
-A line is one object of inputs, such as `{"question": "How many?", "table": [1, 2]}`. Three keys are no inputs: `id`
-names the task (else the line's number does), `prompt` stands in place of the template's, and `inputs` holds inputs too,
-also such as have one of these names.
+A line is one object of inputs, such as `{"question": "How many?", "table": [1, 2]}`. Three keys are special: `id` names
+the task (by default the line's number), `prompt` replaces the template's, and `inputs` holds further inputs, which may
+have one of these three names.
 """
 
 from __future__ import annotations

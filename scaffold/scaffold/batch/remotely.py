@@ -1,4 +1,4 @@
-"""A batch whose runs are carried out by workers."""
+"""A batch whose runs are solved by workers."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The results of a batch: a file that one batch at a time appends to, one line for each run that has ended.
+"""The results of a batch: a file with one line per finished run, to which one batch at a time appends.
 
     results.jsonl        {"id": "7", "status": "solved", "answer": ..., ...}
-    results.jsonl.open   {"batch": ..., "id": "8", "run": ...}: runs that have begun, written before their first step
+    results.jsonl.open   {"batch": ..., "id": "8", "run": ...}: runs under way, written before their first step
 
-A line has the fields of `solve --json`, `id` and `input`, `reason` and `seconds`; and two digests, `batch` of what all
-tasks have in common and `asked` of this one, by which it is known again. Where an id stands in several lines (a run was
-resumed, or begun anew), the last one counts. With the second file a batch that was killed finds the runs it had under
-way, so that none of them does again what it has done. It goes once none is open any more.
+A line has the fields of `solve --json`, `id`, `input`, `reason` and `seconds`, and two digests that identify it:
+`batch` of what all tasks share and `asked` of this task. If an id has several lines (the run was resumed, or begun
+anew), the last one counts. From the second file a killed batch finds the runs it had under way and resumes them, so
+none repeats what it has done. The file is removed once no run is open.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An outcome as one JSON object: what `--json` prints, and what a line of results holds."""
+"""Converts an outcome to one JSON object, as printed by `--json` and written to the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the tasks of a batch, a few at once, and writes down how each ends."""
+"""Runs the tasks of a batch, a few at a time, and records how each ends."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The command `scaffold`.
 
-Every subcommand is imported when it is called, so that `scaffold --help` costs next to nothing.
+Every subcommand is imported when it is called, so that `scaffold --help` is fast.
 """
 
 from __future__ import annotations

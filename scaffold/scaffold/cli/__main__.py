@@ -1,4 +1,4 @@
-"""`python -m scaffold.cli`, where the command is not on the path."""
+"""`python -m scaffold.cli`, for when the command is not on the PATH."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`scaffold approvals`: what waits for a person, and what the person says."""
+"""`scaffold approvals`: shows the questions that wait for a person, and takes the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold audit`: runs as a record to read, to check and to pass on."""
+"""`scaffold audit`: reads, checks and exports the records of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live view of many runs in a terminal: a bar with what they cost so far; what is not solved scrolls by."""
+"""The live view of many runs in a terminal: a progress bar with the cost so far; unsolved runs scroll by above it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exit statuses, and how the end of a run is told."""
+"""Exit statuses, and the messages about the end of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold eval`: a suite of cases, solved and scored; two evaluations compared."""
+"""`scaffold eval`: solves and scores a suite of cases, and compares two evaluations."""
 
 from __future__ import annotations
 

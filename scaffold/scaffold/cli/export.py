@@ -1,4 +1,4 @@
-"""`scaffold audit export`: a run to a tracing backend, as often as you like."""
+"""`scaffold audit export`: exports a run to a tracing backend; can be repeated."""
 
 from __future__ import annotations
 

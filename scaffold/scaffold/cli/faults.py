@@ -1,4 +1,4 @@
-"""Says in one line what went wrong, and with which status the command ends."""
+"""Maps an error to a one-line message and an exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command that runs in the foreground has: a display, and two signals."""
+"""Shared by all commands that run in the foreground: a display, and the handling of two signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A group of commands whose help has the first sentence of each command whole, however long it is."""
+"""A group of commands whose help does not truncate the commands' first sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold audit import`: traces of other frameworks, to be read, reviewed and reported on like ours."""
+"""`scaffold audit import`: imports traces of other frameworks, to read, review and report on them like ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold audit verify`, `key`, `sign`: whether a run is as it was written, and the keys that tell."""
+"""`scaffold audit verify`, `key`, `sign`: whether a run is unchanged, and the keys that show it."""
 
 from __future__ import annotations
 

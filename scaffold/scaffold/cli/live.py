@@ -1,4 +1,4 @@
-"""The live view of a run in a terminal: what happened scrolls by, what goes on stands below it."""
+"""The live view of a run in a terminal: past events scroll by, and below them is what is under way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many runs in the foreground: how they are shown, how they are interrupted, and with which status they end."""
+"""Many runs in the foreground: their display, their interruption, and the exit status."""
 
 from __future__ import annotations
 

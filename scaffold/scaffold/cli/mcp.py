@@ -1,4 +1,4 @@
-"""`scaffold mcp`: what MCP servers say of their tools, and accepting it."""
+"""`scaffold mcp`: shows what MCP servers say about their tools, and records its acceptance."""
 
 from __future__ import annotations
 

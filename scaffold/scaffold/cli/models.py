@@ -1,4 +1,4 @@
-"""`scaffold models`: weights that run on this machine."""
+"""`scaffold models`: manages models that run on this machine."""
 
 from __future__ import annotations
 

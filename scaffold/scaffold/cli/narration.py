@@ -1,4 +1,4 @@
-"""Tells the events of a run in words, one line each, to whoever watches it or reads it afterwards."""
+"""Describes the events of a run in words, one line each, for live views and stored traces."""
 
 from __future__ import annotations
 

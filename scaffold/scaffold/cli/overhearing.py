@@ -1,4 +1,4 @@
-"""Puts what a model says, piece by piece and several samples at once, into whole lines."""
+"""Assembles the streamed pieces of several samples into whole lines."""
 
 from __future__ import annotations
 

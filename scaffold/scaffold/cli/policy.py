@@ -1,4 +1,4 @@
-"""`scaffold policy`: what a policy file means, before it is used."""
+"""`scaffold policy`: shows what a policy file means before it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows a run while it goes: plain lines where stderr is a file, a live view where it is a terminal."""
+"""Shows a run while it goes: a live view if stderr is a terminal, plain lines if it is not."""
 
 from __future__ import annotations
 

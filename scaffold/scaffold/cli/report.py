@@ -1,4 +1,4 @@
-"""`scaffold audit report`: a run as one HTML file."""
+"""`scaffold audit report`: writes a run as one HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold audit prune` and `compress`: what is kept of runs, and in which form."""
+"""`scaffold audit prune` and `compress`: delete or compress parts of stored runs."""
 
 from __future__ import annotations
 

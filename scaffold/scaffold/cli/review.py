@@ -1,4 +1,4 @@
-"""`scaffold audit review`: monitors read a stored run again, and what they say stands beside what was said then."""
+"""`scaffold audit review`: has monitors review a stored run again, and shows new verdicts beside the old ones."""
 
 from __future__ import annotations
 

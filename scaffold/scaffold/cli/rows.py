@@ -1,4 +1,4 @@
-"""What the runs of a batch came to, in a few words: each in a line, and what all of them used."""
+"""Summarises the runs of a batch: each in a line, and the total usage."""
 
 from __future__ import annotations
 

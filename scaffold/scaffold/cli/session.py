@@ -1,4 +1,4 @@
-"""One run of the command: its display, its signals, its approver, and how its end is told."""
+"""One run by the command: its display, signals, approver, and final message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaffold audit show`: a trace as text, whole or in part, as a tree, or as it grows."""
+"""`scaffold audit show`: shows a trace as text: whole, in part, as a tree, or as it grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text for terminals: nothing that a model or tool wrote moves the cursor, hides a line or fakes a prompt."""
+"""Escapes text for terminals: nothing that a model or tool wrote can move the cursor, hide a line or fake a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task file may hold, as JSON Schema."""
+"""JSON Schema of task files, for editors."""
 
 from __future__ import annotations
 

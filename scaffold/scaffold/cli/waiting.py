@@ -1,4 +1,4 @@
-"""Says what to type for what waits for a person."""
+"""Tells which commands answer the questions that wait for a person."""
 
 from __future__ import annotations
 

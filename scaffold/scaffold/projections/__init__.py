@@ -1,1 +1,1 @@
-"""Readers of the trace that show it elsewhere: spans for tracing backends, a report, a verification."""
+"""Readers of the trace that present it elsewhere: as spans for tracing backends, as a report, as reasons."""

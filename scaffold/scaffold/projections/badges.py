@@ -1,10 +1,10 @@
-"""Verdicts as badges on what was evaluated, where a backend has an API for that.
+"""Sends verdicts as badges on what they evaluated, to backends with an API for that.
 
-OTLP has no word for them, so they go beside the spans: annotations of Phoenix (`POST /v1/span_annotations`),
-assessments of MLflow (`POST /api/3.0/mlflow/traces/ID/assessments`), scores of Langfuse (`POST /api/public/scores`).
-A badge is named after its monitor and knows its guard's span, so sending it again changes nothing. Phoenix averages
-badges of one name on one span; scores about different things are never averaged here, so a second verdict of a monitor
-on the same thing gets a name of its own.
+OTLP has no concept for them, so they go beside the spans: as annotations to Phoenix (`POST /v1/span_annotations`),
+assessments to MLflow (`POST /api/3.0/mlflow/traces/ID/assessments`), scores to Langfuse (`POST /api/public/scores`). A
+badge is named after its monitor and has the id of its guard's span, so sending it again changes nothing. Phoenix
+averages badges with one name on one span. Verdicts must not be averaged, so a monitor's second verdict on the same
+thing gets another name.
 """
 
 from __future__ import annotations

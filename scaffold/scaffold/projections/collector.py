@@ -1,8 +1,7 @@
-"""Sends spans to an OTLP collector, and knows what did not arrive.
+"""Sends spans to an OTLP collector, and tracks what did not arrive.
 
-The exporter below is OpenTelemetry's own and reads all of its `OTEL_EXPORTER_OTLP_*` settings itself. It
-says why a batch failed only in the log, and flushing it reports success whatever happened; so this
-counts, and overhears the log.
+The exporter below is OpenTelemetry's own and reads all `OTEL_EXPORTER_OTLP_*` settings itself. It reports why a batch
+failed only in its log, and flushing always reports success; so this module counts, and listens to the log.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the trace holds, in the words and shapes of the GenAI semantic conventions.
+"""Maps the trace to the names and formats of the GenAI semantic conventions.
 
 Source: OpenTelemetry semantic conventions for generative AI, status Development: names as of v1.41, and the span `plan`
-as kept since 2026 in open-telemetry/semantic-conventions-genai. Of these: the spans `invoke_agent`, `plan`, `chat` and
-`execute_tool`, the event `gen_ai.evaluation.result`, and the JSON schemas of input and output messages. What they do
-not define is named under `scaffold.`.
+as maintained since 2026 in open-telemetry/semantic-conventions-genai. Used are the spans `invoke_agent`, `plan`, `chat`
+and `execute_tool`, the event `gen_ai.evaluation.result`, and the JSON schemas of input and output messages. Whatever
+they do not define is named under `scaffold.`.
 """
 
 from __future__ import annotations

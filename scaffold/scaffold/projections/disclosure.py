@@ -1,4 +1,4 @@
-"""Decides what content spans may hold: none, unless the user asked for it."""
+"""Decides what content spans may contain: none, unless the user asked for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment says about tracing; imports nothing heavy, so that asking costs nothing.
+"""Reads the environment's settings for tracing; imports nothing heavy, so that asking is cheap.
 
 Source: OpenTelemetry specification 1.56, "OpenTelemetry Environment Variable Specification" and
 "OpenTelemetry Protocol Exporter"; the capture switch is that of opentelemetry-util-genai.

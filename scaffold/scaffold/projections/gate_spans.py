@@ -1,4 +1,4 @@
-"""The gate as spans: plans, verdicts, approvals, and actions from proposal to outcome."""
+"""Converts the gate's events to spans: plans, verdicts, approvals, and actions from proposal to outcome."""
 
 from __future__ import annotations
 

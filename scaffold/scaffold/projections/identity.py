@@ -1,4 +1,4 @@
-"""Trace and span ids that follow from the run alone, so that a span has the same id whenever it is exported.
+"""Derives trace and span ids from the run alone, so that a span has the same id in every export.
 
 Source: W3C Trace Context, level 1 (`traceparent`).
 """

@@ -1,4 +1,4 @@
-"""A run shown while it goes: spans and figures, to the host's own tracing or to a collector."""
+"""Live tracing of a run: sends spans and metrics to the host's own tracing or to a collector."""
 
 from __future__ import annotations
 

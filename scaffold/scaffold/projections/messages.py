@@ -1,7 +1,7 @@
-"""Spans as a message of OTLP, in OpenTelemetry's own message classes; what many spans say is made once.
+"""Encodes spans as OTLP messages in OpenTelemetry's own message classes; shared attributes are made only once.
 
-OpenTelemetry's encoder makes two objects of every attribute of every span, which is half of what showing a run costs.
-Most attributes of a run's spans are one of a few, so here each is made once a message. The bytes are the same.
+OpenTelemetry's encoder makes two objects for every attribute of every span, which is half the cost of tracing a run.
+The spans of a run have few distinct attributes, so here each is made once per message. The bytes are the same.
 
 Source: opentelemetry-proto 1.x, `trace/v1/trace.proto` and `common/v1/common.proto`.
 """

@@ -1,8 +1,8 @@
-"""Figures about a run while it goes: tokens, seconds, verdicts, refusals.
+"""Live metrics of a run: tokens, seconds, verdicts, refusals.
 
 Source: GenAI semantic conventions v1.41, "Generative AI client metrics", for the two histograms and the boundaries of
-their buckets; what they do not define is under `scaffold.`. They are counted once, when they happen: a later export of
-a trace sends spans alone, since figures cannot be sent twice without being counted twice.
+their buckets; whatever they do not define is under `scaffold.`. Metrics are counted once, when they happen. A later
+export of a trace sends spans alone, since metrics sent twice would be counted twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The spans of one run that are under way, by where later events look for them."""
+"""The open spans of one run, indexed by what later events use to find them."""
 
 from __future__ import annotations
 

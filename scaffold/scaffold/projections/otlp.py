@@ -1,4 +1,4 @@
-"""Export of spans over OTLP/HTTP: while a run goes, or afterwards from its stored trace.
+"""Exports spans over OTLP/HTTP, live or from a stored trace.
 
 Importing this is slow; ask `scaffold.projections.environment.wants_live_export` first. The protocol is
 OTLP/HTTP with protobuf, OTLP specification 1.x; gRPC is not spoken.

@@ -1,8 +1,8 @@
-"""What single backends want beside the conventions, added on the way out: never part of the record.
+"""Adds attributes that single backends need beyond the conventions; they are added on export and never recorded.
 
-With `gen_ai.*` alone Phoenix and MLflow leave more than half of a run's spans untyped, and show neither inputs nor
-outputs of most. An overlay adds attributes under a backend's own names; it changes nothing else, and shows no content
-that the span does not hold.
+With `gen_ai.*` alone Phoenix and MLflow leave more than half of a run's spans untyped, and show inputs and outputs of
+only a few. An overlay adds attributes under a backend's own names; it changes nothing else, and adds no content that
+the span does not contain.
 
 Sources: OpenInference semantic conventions 0.1 (kinds, `input.value`, token counts), read by arize-phoenix 20.26;
 mlflow 3.17 (`mlflow.spanType`, `mlflow.spanInputs`, `mlflow.spanOutputs`); Langfuse's documentation of its

@@ -1,4 +1,4 @@
-"""What of a span is its input and what its output, for backends that show one of each."""
+"""Picks a span's input and output, for backends that show one of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where spans of a run that goes on are put: the host's own tracing, or a collector that the environment names."""
+"""Destinations of live spans: the host's own tracing, or the collector set in the environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The trace as spans: a fold that gives the same spans live and afterwards.
+"""Converts the trace to spans by a fold, with the same result live and afterwards.
 
-What becomes of a run's events:
+The span tree of a run:
 
     invoke_agent {planner}        a session of the run: from its start, or a resume, to its pause or end
       step {kind}                 one cognitive step, with the review of its thought
@@ -14,16 +14,14 @@ What becomes of a run's events:
         execute_tool {name}       the call itself, from intent to outcome
       question, note, stop asked, budget raised
 
-A verdict stands on its guard as attributes, and on the span that was evaluated as the event. A signed head stands as
-attributes on the irreversible calls and the session that it was signed for.
+A verdict is recorded as attributes of its guard, and as an event on the evaluated span. A signed head is recorded as
+attributes of the irreversible calls and of the session that it was signed for.
 
-A resumed run has one `invoke_agent` span for each session, the later ones below the first, so that waiting
-for a person does not count as work. What waits (a plan, an action, an approval, a question) stays open over
-a pause.
+A resumed run has one `invoke_agent` span per session, the later ones below the first, so that waiting for a person
+does not count as work. Spans that wait (a plan, an action, an approval, a question) stay open over a pause.
 
-What is open when a session ends without saying so, since its process was killed, is closed at the time of
-the last event and marked `scaffold.cut_off`; an outcome that a later session records has a span of its own,
-with the same key.
+If a session ends without an end event because its process was killed, open spans are closed at the time of the last
+event and marked `scaffold.cut_off`; an outcome recorded by a later session gets a span of its own with the same key.
 """
 
 from __future__ import annotations

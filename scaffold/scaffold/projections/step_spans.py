@@ -1,4 +1,4 @@
-"""Steps as spans: the step itself, and the model call below it."""
+"""Converts steps to spans: the step itself, and the model call below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A span under way: what the fold keeps of it until it ends."""
+"""An open span, as the fold keeps it until it ends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Why one action was done, or was not: goal, steps and votes it rests on, provenance, verdicts, approval, outcome.
+"""Explains why one action was or was not performed: goal, steps and votes, provenance, verdicts, approval, outcome.
 
-The trace is read twice, so that what is held is what the answer is made of: first where everything came from, as keys;
-then what stands at those keys.
+The trace is read twice, so that only what the answer needs is in memory: first the keys that everything came from, then
+the events at those keys.
 """
 
 from __future__ import annotations

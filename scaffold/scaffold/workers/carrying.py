@@ -1,7 +1,7 @@
-"""What a worker does with the run that an engine hands it: go on with it, or say when to hand it out again.
+"""A worker's handling of a run that an engine delivers: continue it, or say when to deliver it again.
 
-A run may be handed out twice, or to two workers: the journal lets one write, and what is over stays over. So an engine
-has to do one thing only, to hand it out at least once.
+A run may be delivered twice, or to two workers: the journal lets only one write, and a finished run stays finished. So
+an engine only has to deliver at least once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The engines that hand out runs, by their addresses: `postgresql://...` (procrastinate) and `temporal://...`."""
+"""Selects the engine that delivers runs by its URL: `postgresql://...` (procrastinate) or `temporal://...`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""procrastinate as the engine, where there is only PostgreSQL: a run is a job; a dead worker's jobs go to others."""
+"""procrastinate as the engine, which needs only PostgreSQL: a run is a job, and a dead worker's jobs go to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solving by workers: a run is begun here, handed to an engine, and waited for."""
+"""Solves by workers: begins a run here, hands it to an engine, and waits for its end."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Two live workers on one simulated database, under one seed: the runs of a batch, handed out at least once.
+"""Simulates two live workers on one database under one seed: the runs of a batch, delivered at least once.
 
     result = simulate_workers(42, folder)
     assert not result.faults, result
 
-At any await of either worker it is killed, stands still for longer than its lease or not, is asked to leave, or has its
-clock set; meanwhile statements are lost and the database crashes. What carries the runs is what carries them in
-earnest (`Carrier`, `Remote`, the Postgres journal); the engine between them keeps its one promise, and no other.
+At any await a worker may be killed, freeze (for longer than its lease or not), be asked to leave, or have its clock
+set; meanwhile statements are lost and the database crashes. The runs are carried by the production code (`Carrier`,
+`Remote`, the Postgres journal); the simulated engine promises delivery at least once, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Temporal as the engine: a run is a workflow of one activity, whose heartbeat tells that its worker lives."""
+"""Temporal as the engine: a run is a workflow of one activity, whose heartbeat shows that its worker is alive."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The workflow of one run: an activity that goes on with it, again after a while as long as it says so.
+"""The workflow of one run: an activity that continues the run, repeated after a while as long as it asks for that.
 
-Temporal replays this code, so it stands alone: what it imports is imported for every replay.
+Temporal replays this code, so it stands alone: everything it imports is imported again for each replay.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One file for each API."""
+"""The dialects, one module per API."""

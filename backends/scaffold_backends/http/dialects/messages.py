@@ -1,4 +1,4 @@
-"""Anthropic Messages, as Anthropic, and beside their own dialect llama.cpp's server, vLLM, Ollama and others speak it.
+"""Anthropic Messages, spoken by Anthropic, and as a second dialect by llama.cpp's server, vLLM, Ollama and others.
 
 API: https://docs.claude.com/en/api/messages-streaming; thinking:
 https://docs.claude.com/en/docs/build-with-claude/extended-thinking and .../adaptive-thinking; structured outputs:

@@ -1,4 +1,4 @@
-"""OpenAI Responses, without any state on the server: what it reasoned comes back encrypted and is sent again.
+"""OpenAI Responses, without state on the server: reasoning comes back encrypted and is sent again.
 
 API: https://platform.openai.com/docs/api-reference/responses-streaming and
 https://platform.openai.com/docs/guides/reasoning (encrypted reasoning items, summaries).

@@ -1,1 +1,1 @@
-"""A small page on this machine alone that shows the queue and takes answers; needs the extra `web`."""
+"""A small local web page that shows the queue and takes answers; needs the extra `web`."""

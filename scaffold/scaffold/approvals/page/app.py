@@ -1,4 +1,4 @@
-"""The page's own address space: its files, the queue, one question with what led to it, an answer, and news."""
+"""The page's web application: its files, the queue, one question with its background, answers, and updates."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Who may use the page: browsers on this machine that have a token, and pages of no other origin.
+"""Access control of the page: only browsers on this machine with a token, and no page of another origin.
 
-A page on the loopback is within reach of every web site that the person has open. So each request has to name this
-address as its host (else a site could make its own name point here: DNS rebinding), what changes anything has to come
-from this origin (else a site could post a form: CSRF), and everything but the first visit has to bring the cookie.
-Ports do not part cookies, so the cookie's name holds the port.
+Every web site that the person has open can reach a page on the loopback. So each request must name this address as its
+host (against DNS rebinding), requests that change anything must come from this origin (against CSRF), and everything
+but the first visit must have the cookie. Cookies are not separated by port, so the cookie's name contains the port.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeps the queue fresh for who looks at it: read again twice a second while somebody does, and not otherwise."""
+"""Keeps the page's queue current: reads it twice a second while somebody is looking, and not otherwise."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A run as one HTML file that anybody can open: no server, no network, nothing to install.
+"""Writes a run as one HTML file that anybody can open: no server, no network, nothing to install.
 
-`reading` gives a stored run's events as far as they can be read, `rows` puts together what belongs to one move,
-`figures` adds up what the whole run came to, and `page` writes the file. All of it goes by once, as a stream.
+`reading` yields a stored run's events as far as they can be read, `rows` groups what belongs to one move, `figures`
+sums up the whole run, and `page` writes the file. Everything is processed once, as a stream.
 """

@@ -1,4 +1,4 @@
-"""What a whole run came to: tokens, money, time, votes, verdicts, actions; added up row by row."""
+"""Sums up a whole run row by row: tokens, money, time, votes, verdicts, actions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What monitors said later, when they read the run again: reviews, each a run of its own with a chain of its own.
+"""Later reviews, in which monitors read the run again; each is a run of its own with its own chain.
 
-A review names the run that it read, and the head of what it read of it. It is believed as far as its own chain holds;
-whether the run still is what was read is said beside it.
+A review names the run that it read, and the chain's head up to which it read. It is trusted as far as its own chain
+holds; the report also says whether the run has changed since.
 """
 
 from __future__ import annotations

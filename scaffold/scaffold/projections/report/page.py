@@ -1,12 +1,12 @@
-"""Writes the file: a page that shows whatever data it holds, and the data, compressed, in blocks.
+"""Writes the file: a page with scripts that show its data, and the data in compressed blocks.
 
-What a trace says stands only in the blocks, as base64 of deflated JSON, and the page puts it on the screen as text. So
-there is no markup to escape. A Content-Security-Policy besides lets nothing run but the page's own scripts, by
-their hashes, and lets nothing be fetched or sent.
+The trace's content is only in the blocks, as base64 of deflated JSON, and the page displays it as text, so there is no
+markup to escape. In addition a Content-Security-Policy allows only the page's own scripts, by their hashes, and no
+network access.
 
-A block holds the moves of a few hundred kilobytes of trace, one a line, and is unpacked when it is looked at; the index
-has a row for each move, and is unpacked at once. It stands before the blocks, so that a browser shows a long run while
-it still reads the rest; here both lie in files without a name until the trace has gone by.
+A block holds the moves of a few hundred kilobytes of trace, one per line, and is unpacked on demand. The index has a
+row per move and is unpacked at once; it precedes the blocks, so that a browser shows a long run while it still loads
+the rest. Here both are kept in unnamed files until the trace is processed.
 """
 
 from __future__ import annotations

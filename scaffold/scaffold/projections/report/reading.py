@@ -1,4 +1,4 @@
-"""Gives the events of a stored run as far as they can be read, whatever has become of it."""
+"""Yields the events of a stored run as far as they can be read, even if it is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds up how much of a run's reasoning could be read, and how much of that monitors have read, from its rows."""
+"""Measures how much of a run's reasoning was readable, and how much of that monitors read."""
 
 from __future__ import annotations
 

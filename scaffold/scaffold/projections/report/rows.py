@@ -1,4 +1,4 @@
-"""Puts together the events that belong to one move: a step, a plan, an action, a question, or the run itself."""
+"""Groups the events of one move: a step, a plan, an action, a question, or the run itself."""
 
 from __future__ import annotations
 

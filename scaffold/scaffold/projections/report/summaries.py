@@ -1,4 +1,4 @@
-"""Says a row in a line: what the strip, the list, the filters and the table of actions need, without its content."""
+"""Summarises a row for the strip, the list, the filters and the table of actions, without its content."""
 
 from __future__ import annotations
 
