@@ -1,4 +1,4 @@
-"""Backends around a backend: what several parts of the core need of them, and what others may build theirs on."""
+"""Backends around a backend: those that several parts of the core need, and a base to build others on."""
 
 from __future__ import annotations
 

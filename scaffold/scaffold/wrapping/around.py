@@ -1,4 +1,4 @@
-"""What every backend around others does: it gets them ready, and frees what they hold."""
+"""The base of backends around others: it prepares them, and frees what they hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Around:
-    """Base of a backend around one or more others; a subclass says how it answers, and perhaps how it is described.
+    """Base of a backend around one or more others; a subclass defines how it answers, and optionally its profile.
 
     Attributes:
         members: the backends inside.
@@ -27,11 +27,11 @@ class Around:
         self.profile = self.describe()
 
     def describe(self) -> Profile:
-        """What the whole can do, from what its members can: that of the first, unless a subclass says otherwise."""
+        """Return the profile of the whole: that of the first member, unless a subclass says otherwise."""
         return self.members[0].profile
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
-        """Get those ready that need it, one after another, and describe the whole anew: a loaded model knows more."""
+        """Prepare the members that need it, one by one, and describe the whole again: a loaded model knows more."""
         for member in self.members:
             if isinstance(member, Prepares):
                 await member.prepare(say)

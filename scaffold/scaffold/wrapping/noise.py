@@ -1,4 +1,4 @@
-"""A backend that makes another err, at a known rate: what votes and checks are measured with."""
+"""A backend that makes another err at a known rate, to measure votes and checks with."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Noisy(Around):
-    """Makes another backend err: each sample is spoiled with a probability, by a seed.
+    """Makes another backend err: each sample is spoiled with a given probability, by a seed.
 
-    A spoiled text keeps to no schema and no choice, and the log-probabilities are not its own, so the profile
-    claims none of these.
+    A spoiled text fits no schema and no choice, and the log-probabilities are not its own, so the profile claims none
+    of these.
 
     Args:
-        inner: who answers.
+        inner: the backend that answers.
         rate: probability that a sample is wrong, 0 to 1.
-        seed: two backends of one seed err at the same requests and samples, whatever their order.
-        spoil: makes a wrong text of a right one.
+        seed: two backends with the same seed err at the same requests and samples, whatever their order.
+        spoil: makes a wrong text from a right one.
     """
 
     def __init__(

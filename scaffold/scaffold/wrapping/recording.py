@@ -1,4 +1,4 @@
-"""Backends that record what another says, say it again without it, or do either: which is a cache."""
+"""Backends that record another's answers, replay them without it, or cache them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SHOWN = 80  # characters of a prompt's end, for people who look into the file
 
 
 class Recording(Around):
-    """Passes on another backend's answers and writes them down, each request's once it is whole.
+    """Passes on another backend's answers and records them, each request's once it is complete.
 
     What looks like a secret is replaced in the file, not in what is passed on.
 
     Args:
-        inner: who answers.
-        path: the file that they are added to.
+        inner: the backend that answers.
+        path: the file to append to.
     """
 
     def __init__(self, inner: Backend, path: Path | str) -> None:
@@ -41,10 +41,10 @@ class Recording(Around):
         self._file = AnswerFile(path, inner.profile)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Answer, and write down the answer before its last piece is passed on.
+        """Answer, and record the answer before its last piece is passed on.
 
         Raises:
-            BackendUnavailable: it cannot be written down.
+            BackendUnavailable: it cannot be recorded.
         """
         name = request_name(request)
         taken = _Taken(request)
@@ -65,16 +65,16 @@ class Recording(Around):
 
 
 class Recorded(Around):
-    """Says again what a recording holds, without who said it.
+    """Replays a recording, without the backend that made it.
 
-    A sample asked for with the seed that it was recorded with is said again; else the request's recorded answers
-    come in turn, over and over. Usage is what it was, so that budgets go as they went.
+    A sample requested with the seed that it was recorded with is replayed; otherwise the request's recorded answers
+    come in turn, over and over. Usage is as recorded, so that budgets run as they did.
 
     Args:
         path: the file.
 
     Raises:
-        BadInput: it is no recording, or empty.
+        BadInput: it is not a recording, or is empty.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -83,7 +83,7 @@ class Recorded(Around):
         super().__init__()
 
     def describe(self) -> Profile:
-        """What it was whose answers these are."""
+        """The profile of the backend that was recorded."""
         return self._file.profile
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
@@ -119,15 +119,15 @@ class Recorded(Around):
 class Cached(Around):
     """Answers from a file what was asked before, and asks another backend for the rest, sample by sample.
 
-    A sample is the same if everything in its request is, its seed included unless the temperature is 0; give
-    runs a seed for them to find each other's samples. A sample from the file costs nothing, and its origin says so.
-    Only whole samples are kept, and none that holds what looks like a secret.
+    A sample is the same if everything in its request is, including the seed unless the temperature is 0; give runs a
+    seed so that they find each other's samples. A sample from the file costs nothing, and its origin says so. Only
+    complete samples are stored, and none with what looks like a secret.
 
     Args:
-        inner: who answers.
-        path: the file that answers are kept in; several processes may share it.
+        inner: the backend that answers.
+        path: the file of answers; several processes may share it.
         of: what else decides the answers, such as the backend's settings.
-        most_bytes: the file grows no larger; what is in it stays. None for no bound.
+        most_bytes: the file grows no larger; what is in it stays. None means no limit.
     """
 
     def __init__(self, inner: Backend, path: Path | str, *, of: str = "", most_bytes: int | None = None) -> None:
@@ -138,7 +138,7 @@ class Cached(Around):
         self._is_out = False  # of use: full, or not to be written or read
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Say again the samples that are known, and pass on the others as they come."""
+        """Replay the samples that are known, and pass on the others as they come."""
         name = request_name(request, self._of)
         known = self._known(name, request)
         parts = list(_runs([index for index, answer in known.items() if answer is None]))
