@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.fitting import first_fault, in_words
+from scaffold.vocabulary.events import OVERSIGHT
 from scaffold.vocabulary.task import Budget, Goal, Limits
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def raised_to(bounds: Mapping[str, Any]) -> dict[str, float]:
     """
     raised: dict[str, float] = {}
     for name, most in bounds.items():
-        field = name.removeprefix("oversight.")
+        field = name.removeprefix(OVERSIGHT)
         try:
             found = getattr(Budget.model_validate({field: most}), field)
         except ValidationError as error:

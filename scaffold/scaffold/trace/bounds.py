@@ -92,11 +92,8 @@ class Bounds:
         return ""
 
     def _bind(self, bounds: Mapping[str, float]) -> None:
-        part = "oversight."
         self._work.bounds = bounds
-        self._oversight.bounds = {
-            name.removeprefix(part): bound for name, bound in bounds.items() if name.startswith(part)
-        }
+        self._oversight.bounds = ev.of_oversight(bounds)
         self._seconds = bounds.get("seconds")
 
     def _resumed(self, _event: ev.RunResumed) -> str:

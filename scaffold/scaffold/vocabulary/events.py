@@ -8,6 +8,7 @@ the planner's structure the event belongs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Literal, get_args
 
@@ -22,6 +23,7 @@ FORMAT = 1
 Ledger = Literal["model", "oversight"]
 RunStatus = Literal["solved", "failed", "stopped", "exhausted", "unavailable", "waiting", "interrupted"]
 ENDED: frozenset[str] = frozenset({"solved", "failed", "stopped"})
+OVERSIGHT = "oversight."  # prefix of the names of its own bounds
 
 
 class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
@@ -377,6 +379,11 @@ AnyEvent = (
 KINDS: tuple[type[Event], ...] = get_args(AnyEvent)
 
 encode = msgspec.json.Encoder().encode
+
+
+def of_oversight(bounds: Mapping[str, float]) -> dict[str, float]:
+    """Return the bounds of oversight's own budget among those of a run."""
+    return {name.removeprefix(OVERSIGHT): most for name, most in bounds.items() if name.startswith(OVERSIGHT)}
 
 
 @cache

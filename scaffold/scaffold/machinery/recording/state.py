@@ -130,7 +130,6 @@ class _Gave(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw(b"null")
 
 
-OVERSIGHT = "oversight."  # prefix of the names of its bounds
 _ASKED = b'{"asked":'
 _AT = len(_ASKED)
 
@@ -166,7 +165,7 @@ def bounds_of(task: Task) -> dict[str, float]:
     """Return the limits on a run, as its first event states them."""
     work = task.budget.model_dump(exclude_none=True)
     oversight = task.oversight.budget.model_dump(exclude_none=True)
-    return work | {f"{OVERSIGHT}{name}": bound for name, bound in oversight.items()}
+    return work | {f"{ev.OVERSIGHT}{name}": bound for name, bound in oversight.items()}
 
 
 class RunState:
@@ -285,9 +284,7 @@ class RunState:
     def _budget_raised(self, event: ev.BudgetRaised, _body: bytes) -> None:
         self.bounds = self.bounds | event.bounds
         self.model.widen(self.bounds)
-        self.oversight.widen(
-            {name.removeprefix(OVERSIGHT): most for name, most in self.bounds.items() if OVERSIGHT in name}
-        )
+        self.oversight.widen(ev.of_oversight(self.bounds))
 
     def _key_changed(self, event: ev.KeyChanged, _body: bytes) -> None:
         self.key = event.verifier
