@@ -58,7 +58,7 @@ class Previews(Protocol):
 
 @runtime_checkable
 class Undoes(Protocol):
-    """An action that may come with another that undoes it; `spec.undo` names that one."""
+    """An action that may bring another that undoes it; `spec.undo` names that one."""
 
     undoing: Action | None
 

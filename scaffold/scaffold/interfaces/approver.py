@@ -20,8 +20,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         title: one line.
         detail: the exact call and the reasons, as JSON values.
         needs: how many people must approve.
-        approvers: who may approve, by name, each with the verifier line of their key, or an empty text; anybody if
-            empty. For a question, who may answer it through the inbox.
+        approvers: who may approve, by name, each with the verifier line of their key, or an empty text; if nobody is
+            named, anybody may. For a question, who may answer it through the inbox.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         granted: for an approval.
         value: for a question, as text.
         by: who answered.
-        comment: kept in the trace; the planner is told that of a no, too, as the reason for the refusal.
+        comment: kept in the trace; with a no, also told to the planner as the reason for the refusal.
         scope: for a plan: approves its calls too, each as long as it is exactly as shown.
         signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
     """

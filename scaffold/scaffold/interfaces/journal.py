@@ -145,7 +145,7 @@ class Holder(msgspec.Struct, frozen=True):
 
     Attributes:
         run: the run.
-        key: where in that run.
+        key: the action's key in that run.
         how: it was `performed`, nobody can tell (`unknown`), or the run is still doing it (`under way`).
         because: what else is known, in words.
     """

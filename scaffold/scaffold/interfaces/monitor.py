@@ -52,8 +52,8 @@ class Elsewhere(msgspec.Struct, frozen=True):
     """An action in any run of the same journal that was performed, may have been, or may yet be.
 
     Attributes:
-        run: which run.
-        key: where in that run.
+        run: the run.
+        key: the action's key in that run.
         at: when it began, or was proposed if it has not begun, in seconds since the epoch.
         action: its name.
         arguments: its arguments; None if they are withheld.

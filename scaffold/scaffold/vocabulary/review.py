@@ -187,7 +187,7 @@ class MonitorSpec(msgspec.Struct, frozen=True, kw_only=True):
         version: changes when its verdicts may.
         watches: the kinds of subject it reads.
         needs: roles of the backends it asks, such as `judge`.
-        tier: 0 for rules, which always bind; higher tiers run if the stakes ask for it.
+        tier: 0 for rules, which always bind; 1 always runs too; 2 and 3 run if the stakes or a `band` ask for it.
         mode: `gate` if its verdicts can close the gate, `observe` if they are only recorded; a run does not wait for
             an observer of steps.
         role: `restrict` can only make a decision stricter. `waive` is asked only when something would be put to a

@@ -275,7 +275,7 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 def verified(critic: Callable[[Any], Any], *, tries: int = 8, timeout_s: float = 30.0) -> Sampling:
-    """Take the first sample that a sound critic in code accepts: it returns True, or a text that says what is wrong.
+    """Take the first sample for which a sound critic in code returns something true; a text says what is wrong.
 
     Args:
         critic: called with a sample's value, in a thread of its own.
