@@ -1,4 +1,4 @@
-"""Lets one of several requests with the same prompt go first, so that the others find it in the API's cache."""
+"""Sends one of several requests with the same prompt first, so that the others hit the API's prompt cache."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Suites of cases: solved by each combination of planner, backends and monitors, scored, tabled and compared."""
+"""Evaluation: suites of cases are solved by combinations of planner, backends and monitors, scored and compared."""

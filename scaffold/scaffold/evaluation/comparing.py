@@ -1,4 +1,4 @@
-"""Compares two evaluations over the same cases: which cases flip, whether that may be chance, and what each costs."""
+"""Compares two evaluations of the same cases: which cases flip, whether that may be chance, and the costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws an evaluation: what runs came to, and what that costs."""
+"""Plots an evaluation: the runs' outcomes and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says whether an answer is right: scorers by name, with options, or a function beside the suite.
+"""Scores answers as right or wrong: scorers by name, with options, or a function beside the suite.
 
 scorer: number                          # the last number in the answer, against `expected`
 scorer: {number: {within: 0.5}}

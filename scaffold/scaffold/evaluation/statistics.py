@@ -1,4 +1,4 @@
-"""How sure a rate is, and whether two differ."""
+"""Statistics: confidence intervals of rates, and tests whether two differ."""
 
 from __future__ import annotations
 

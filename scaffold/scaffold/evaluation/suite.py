@@ -1,4 +1,4 @@
-"""Reads a suite: a task, cases with what is expected of each, a scorer, and the agents that are to be compared.
+"""Reads a suite: a task, cases with expected answers, a scorer, and the agents to compare.
 
     task: task.yaml                  # or the task itself
     cases: cases.jsonl               # {"id": "a1", "question": "2 + 2?", "expected": 4}, or a list of such
@@ -9,8 +9,8 @@
       monitors: {none: [], rules: [rules]}
     repeats: 3
 
-Every case is solved by every combination in the matrix. Where a choice of monitors has none that reads rules, the rules
-of the task's goals are left out, so that a guarded agent can be compared with one that is not.
+Every case is solved by every combination in the matrix. For a choice of monitors without one that checks rules, the
+rules of the task's goals are left out, so that guarded and unguarded agents can be compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an evaluation came to: how often right, wrong, unsolved and stopped, and at what cost; by cell and axis."""
+"""Summarises an evaluation by cell and axis: rates of right, wrong, unsolved and stopped runs, and their costs."""
 
 from __future__ import annotations
 

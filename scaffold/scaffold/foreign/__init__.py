@@ -1,1 +1,1 @@
-"""Traces of other frameworks, read into ours."""
+"""Imports traces of other frameworks."""

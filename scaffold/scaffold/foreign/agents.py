@@ -1,4 +1,4 @@
-"""Spans as stories of agents: the GenAI semantic conventions in their several forms, and OpenInference.
+"""Interprets spans as agents' runs: the GenAI semantic conventions in several versions, and OpenInference.
 
 Sources: OpenTelemetry semantic conventions for GenAI, v1.28 (span events) to v1.41 (messages as attributes);
 OpenInference semantic conventions, "Span kinds" and "LLM spans"; Traceloop's `gen_ai.prompt.N`, `gen_ai.completion.N`.

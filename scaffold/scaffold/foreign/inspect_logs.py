@@ -1,7 +1,7 @@
-"""Logs of Inspect evaluations (`.eval`, or JSON), of which each sample is a run of an agent.
+"""Reads logs of Inspect evaluations (`.eval`, or JSON), in which each sample is a run of an agent.
 
-Source: the log format of inspect_ai 0.3: a zip file, `header.json` and `samples/ID_epoch_N.json`, compressed by
-Zstandard (method 93) in newer versions; what repeats stands once, in `attachments` and `events_data`.
+Source: the log format of inspect_ai 0.3: a zip file with `header.json` and `samples/ID_epoch_N.json`, compressed by
+Zstandard (method 93) in newer versions; repeated values are stored once, in `attachments` and `events_data`.
 """
 
 from __future__ import annotations

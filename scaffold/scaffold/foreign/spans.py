@@ -1,7 +1,7 @@
-"""OTLP files: JSON, JSON lines and protobuf, as collectors and SDKs write them; spans as plain data.
+"""Reads OTLP files, as collectors and SDKs write them (JSON, JSON lines, protobuf), into spans as plain data.
 
 Source: https://opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding" (ids in hex, 64-bit numbers as text), and the
-collector's file exporter (a JSON object a line; protobuf messages each after four bytes of length).
+collector's file exporter (a JSON object per line; protobuf messages each after four bytes of length).
 """
 
 from __future__ import annotations

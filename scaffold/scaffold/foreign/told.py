@@ -1,4 +1,4 @@
-"""What another agent's log tells, in one form, whatever it was written in."""
+"""The common form into which logs of other agents are converted, whatever their format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Writes what another agent's log tells as a trace: marked foreign, unsigned, and without a gate's word.
+"""Writes another agent's log as a trace: marked foreign, unsigned, and without clearances.
 
-An imported action has an intent and an outcome, and no clearance: nobody cleared it. Its provenance is all that was
-told before it. Whatever a tool gave back is tainted; what a tool does to the world is taken for irreversible.
+An imported action has an intent and an outcome but no clearance, since no gate cleared it. Its provenance is everything
+before it. All results of tools are tainted; their effects on the world count as irreversible.
 """
 
 from __future__ import annotations

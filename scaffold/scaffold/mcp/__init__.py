@@ -1,8 +1,8 @@
 """MCP servers as sources of actions, through the official SDK (extra `mcp`).
 
-What a server says of its tools counts for nothing until somebody has read and accepted it: accepted descriptions stand
-in a file of pins, and the actions are made from that file alone. So a task is read, checked and reviewed without its
-servers, and a server whose tools have changed since is refused.
+A server's descriptions of its tools are not used until somebody has read and accepted them. Accepted descriptions are
+in a file of pins, and actions are made from that file alone. So a task is read, checked and reviewed without its
+servers, and a tool that has changed since is refused.
 
     clock = McpServer("time", ServerSettings(command=("mcp-server-time",), effects={"get_current_time": "read"}))
     agent = Scaffold("react", backends={"default": "smollm2"}, actions=[clock])

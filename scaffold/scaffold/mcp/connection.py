@@ -1,4 +1,4 @@
-"""One connection to a server, in a task of its own: the SDK wants to be left where it was entered."""
+"""One connection to a server, in a task of its own, since the SDK must be exited in the task that entered it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tools say of themselves as somebody accepted it, in a file beside the task."""
+"""Pins: the tools' descriptions as somebody accepted them, in a file beside the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tool gave back, as JSON values for the trace and the planner."""
+"""Converts a tool's result to JSON values for the trace and the planner."""
 
 from __future__ import annotations
 

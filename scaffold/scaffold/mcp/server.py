@@ -1,4 +1,4 @@
-"""An MCP server as a source of actions: pinned, started, called once for each clearance, ended."""
+"""An MCP server as a source of actions: its tools are pinned, and called once for each clearance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task, or a program, says of an MCP server.
+"""The settings of an MCP server, in a task file or a program.
 
 actions:
   - mcp:

@@ -1,6 +1,6 @@
-"""How a server is spoken to: a program by its pipes, or an address over HTTP; what comes in is bounded either way.
+"""Transports: to a program over its pipes, or to a URL over HTTP; the size of what is received is bounded in both.
 
-The SDK's own client for programs reads a line however long it is, so the pipes are read here.
+The SDK's own client for programs reads lines of any length, so the pipes are read here.
 """
 
 from __future__ import annotations

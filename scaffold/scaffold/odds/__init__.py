@@ -1,1 +1,1 @@
-"""What votes can do, before they are paid for: odds of steps and tasks, what was measured, what to expect."""
+"""Predicts what voting can achieve and what it costs: odds of steps and tasks from measured error rates."""

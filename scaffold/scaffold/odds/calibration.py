@@ -1,8 +1,8 @@
-"""How well stated confidence has fitted what was seen, per backend and kind of step, and how it is corrected.
+"""Measures and corrects the calibration of stated confidence, per backend and kind of step.
 
-Everything follows from traces: a sample that states a confidence, and whether it was right, by a key or by agreement,
-as `measured` has it. A `Calibration` fitted from them is a file that can be made anew at any time; a run that is given
-one writes it into its first event and uses nothing else.
+The data come from traces: samples that state a confidence, and whether they were right, by a key or by agreement (see
+`measured`). A `Calibration` fitted to them is a file that can be made again at any time. A run that gets one writes it
+into its first event and uses nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a task will take, and how likely it comes out right, told from what was measured of its steps."""
+"""Estimates a task's cost and its probability of success from measurements of its steps."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The odds of voting: how likely a step, and a task of many, comes out right, and how many samples that takes.
+"""The mathematics of voting: the success probability of a step and of a task, and the number of samples needed.
 
-Two answers run against each other: the right one, which a sample gives with probability p, and one wrong answer that
-all errors agree on. That is the worst case; errors that differ lose sooner. The lead of the right answer is then a
-random walk that ends at k or at -k: the gambler's ruin (Feller, An Introduction to Probability Theory and Its
-Applications, vol. 1, ch. XIV). As MAKER (arXiv 2511.09030) has it, a step comes out right with probability
-1 / (1 + ((1 - p) / p)^k), a task of s steps with its s-th power, and k grows with log s.
+Two answers compete: the right one, which a sample gives with probability p, and one wrong answer on which all errors
+agree. This is the worst case; errors that differ lose sooner. The right answer's lead is then a random walk that ends
+at k or at -k, the gambler's ruin (Feller, An Introduction to Probability Theory and Its Applications, vol. 1, ch. XIV).
+As in MAKER (arXiv 2511.09030), a step is right with probability 1 / (1 + ((1 - p) / p)^k), a task of s steps with the
+s-th power of it, and k grows with log s.
 """
 
 from __future__ import annotations

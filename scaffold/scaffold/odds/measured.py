@@ -1,14 +1,14 @@
-"""What traces tell of a task's steps: for each prompt, what its samples said, what they cost, what they were sure of.
+"""Measures a task's steps from traces: each prompt's sampled answers, their costs and stated confidences.
 
-Only traces are read; nothing else is kept. Steps of one kind, template and backend are one group. A prompt that was
-asked in several runs, or several times, is one prompt. Whether a sample is right is told by
+Only traces are read; nothing else is stored. Steps of one kind, template and backend form a group. A prompt that was
+asked in several runs, or several times, is one prompt. Whether a sample is right is decided by
 
-- a key: a run whose answers are taken for right, such as one by a stronger model, or one that a person has checked; or
-- agreement: the answer that most samples of a prompt give is taken for right. Of a prompt, no fixed answer, so neither
-  the right one, agrees with more of its samples: what this counts as errors is a lower bound.
+- a key: a run whose answers count as right, such as one by a stronger model, or one that a person has checked; or
+- agreement: the answer that most of a prompt's samples give counts as right. No other answer, not even the right one,
+  agrees with more samples, so the errors counted this way are a lower bound.
 
-What was flagged is not wrong but discarded; it costs samples. What a backend broke off before it said anything is
-neither. What came after a vote was decided is not counted, since which samples that was depends on their speed.
+Flagged samples are discarded, not wrong; they cost samples. A sample that the backend broke off before it said anything
+is neither. Samples after a vote was decided are not counted, since which ones arrive depends on their speed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What traces tell of their reasoning: how much of it was read, and what probes have found of it.
+"""Measures monitorability from traces: how much of the reasoning was read, and what probes found about it.
 
     how = reading_of(events)              # of one run's events, in order, from their first
     known = gather(journal folders)       # the figures for `monitorability:` in a task file
 
-Only traces are read; nothing else is kept. A probe is any recorded verdict with status `ok` on a step whose score is of
-one of the properties that `scaffold.vocabulary.monitorability` names; what a review of an old trace says counts too.
+Only traces are read; nothing else is stored. A probe is any recorded verdict with status `ok` on a step whose score is
+for one of the properties in `scaffold.vocabulary.monitorability`; later reviews of a trace count, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How well the confidence that steps stated fitted, within one run, followed as its trace goes by.
+"""Measures the calibration of stated confidence within one run, as its trace is streamed.
 
-What is right is told by a key where there is one, else by agreement: it is what most samples of the same step say, so
-that a step with one sample tells nothing. Of many runs together, `calibration` tells more.
+The right answer is that of a key if there is one, else that of most samples of the same step, so a step with one sample
+tells nothing. `calibration` uses many runs and tells more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads a backend's stream to its end, and says what is wrong with its order."""
+"""Reads a backend's stream to its end, and finds faults in the order of its pieces."""
 
 from __future__ import annotations
 

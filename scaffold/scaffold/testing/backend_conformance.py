@@ -7,12 +7,12 @@
         def make(self) -> Backend:
             return Mine("tiny")
 
-pytest then runs every check. What the backend claims is read from its profile: the schema is checked if it `can` keep
-to one, and so on. A check that does not apply is skipped, and says why. A subclass supplies what the kit cannot know:
+pytest then runs every check. The backend's claims are read from its profile: schemas are checked if it `can` keep to
+one, and so on. A check that does not apply is skipped with the reason. A subclass supplies what the kit cannot know:
 the attributes below, and the methods `variation`, `release`, `failing` and `at_work`.
 
 `make` is called for each check. A backend that is slow to make may be made once and returned again, if `release` is
-overridden to leave it open.
+overridden so that it stays open.
 """
 
 from __future__ import annotations

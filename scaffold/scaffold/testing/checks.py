@@ -1,4 +1,4 @@
-"""What the checks of all conformance kits are written with."""
+"""Helpers for the checks of all conformance kits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, on a socket in a temporary folder: for tests and measurements.
+"""A private PostgreSQL server on a socket in a temporary folder, for tests and measurements.
 
 with Cluster(folder) as cluster:
     journal = PostgresJournal(cluster.url)

@@ -1,9 +1,9 @@
-"""A process that has everything imported and forks one child for each case: a case takes milliseconds.
+"""A process with everything imported that forks one child per case, so that a case takes milliseconds.
 
     python -m scaffold.testing.crash_worker
 
-reads one order a line, and answers each with one line. The child runs the agent and kills itself with SIGKILL
-at the point that the order names, from inside the transition, as an impatient supervisor would.
+reads one order per line, and answers each with one line. The child runs the agent and kills itself with SIGKILL at the
+point that the order names, from inside the transition, as an impatient supervisor would.
 """
 
 from __future__ import annotations

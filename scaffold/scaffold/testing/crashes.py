@@ -6,8 +6,8 @@
     cases = crash_matrix(make_agent, Task(prompt="..."), tmp_path, opaque={"send"})
     assert not [case for case in cases if case.faults]
 
-`make_agent` has to be a function of a module's top level: two other processes, with different hash seeds,
-import its file. The actions leave their effects in `stage.effects`, which no crash reaches: it is the judge.
+`make_agent` must be a top-level function of a module, since two other processes, with different hash seeds, import its
+file. The actions leave their effects in `stage.effects`, which no crash can touch and by which runs are judged.
 """
 
 from __future__ import annotations

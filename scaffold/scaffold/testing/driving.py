@@ -6,7 +6,7 @@
     driver.reply("42")
     assert driver.result == "42"
 
-If you do not look at the moves, skip `next`: `reply` takes the next one by itself.
+`next` may be skipped if you do not look at the move; `reply` then takes the next one itself.
 """
 
 from __future__ import annotations

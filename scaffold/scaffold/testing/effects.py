@@ -1,4 +1,4 @@
-"""A world outside the run: a file that remembers every effect, whatever becomes of process and journal.
+"""A stand-in for the outside world: a file that records every effect, whatever happens to process and journal.
 
 ledger = EffectLedger(folder / "effects")
 

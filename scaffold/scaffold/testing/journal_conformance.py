@@ -8,8 +8,8 @@
         async def opening(self, place: Path) -> AsyncIterator[Journal]:
             yield MyJournal(place)
 
-pytest then runs every check. `opening` is entered several times in one test with the same place: what one journal has
-stored the others see, as separate processes would.
+pytest then runs every check. `opening` is entered several times in one test with the same place; each journal sees what
+the others have stored, as separate processes would.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Judges a run from its stored lines and from what happened outside, sharing no code with what wrote them.
+"""Judges a run by its stored lines and its effects outside, without sharing code with what wrote them.
 
-Each check says in words what is wrong; no words mean that nothing was found.
+Each check describes what is wrong in words; no words mean that nothing was found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A made-up run of any length, what in it is to be reviewed, and what an attacker might write into it.
+"""Generates runs of any length, subjects to review in them, and what an attacker might write into them.
 
-Payments of invoices that are looked up first: each round asks a step, proposes a plan, looks, pays. Now and then a
-payment is refused, or fails.
+The runs pay invoices that are looked up first: each round asks a step, proposes a plan, looks and pays. Now and then a
+payment is refused or fails.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@
             return [Case(subject=..., bad=True), Case(subject=..., bad=False)]
 
 pytest then runs every check. What the monitor reads, whom it asks and how long it may take come from its spec. A check
-that does not apply is skipped, and says why. `cases` are labelled data: without them the kit cannot measure how often
+that does not apply is skipped with the reason. `cases` are labelled data; without them the kit cannot measure how often
 the monitor is right, and how well it sees through disguises.
 
-The kit's run is the one in `scaffold.testing.made_up_runs`, with the actions `look`, `pay` and `note`.
+The kit's run is that of `scaffold.testing.made_up_runs`, with the actions `look`, `pay` and `note`.
 """
 
 from __future__ import annotations

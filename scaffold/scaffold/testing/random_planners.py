@@ -1,7 +1,7 @@
-"""Planners drawn from a seed: trees of every move there is, which tell the engine all they were told.
+"""Random planners from a seed: trees of all kinds of moves, whose inputs contain all that they were sent.
 
-Each step's inputs hold everything the generator has learned so far. A value that differs by one byte
-between a live run and its replay therefore changes the next move, and is found as `PlanChanged`.
+Each step's inputs contain everything the generator has learned so far. A value that differs by one byte between a live
+run and its replay therefore changes the next move, and is detected as `PlanChanged`.
 """
 
 from __future__ import annotations

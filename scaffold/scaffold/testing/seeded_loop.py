@@ -1,4 +1,4 @@
-"""An event loop without I/O, threads or waiting: time is a number, what runs next is drawn from a seed."""
+"""A deterministic event loop without I/O, threads or waiting: time is a number, and a seed decides what runs next."""
 
 from __future__ import annotations
 

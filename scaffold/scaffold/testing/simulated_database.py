@@ -1,7 +1,7 @@
-"""A database for simulations: in memory, on the simulation's clock, failing at every use as a seed says.
+"""An in-memory database for simulations, on the simulation's clock, with faults at any use drawn from a seed.
 
-A statement may be lost on its way there (nothing was done), or on its way back (it was done, and nobody knows); and the
-server may crash, which forgets what was stored without waiting for the disk.
+A statement may be lost on the way there (nothing was done) or on the way back (it was done, but the client does not
+know). The server may crash, which loses what was stored without waiting for the disk.
 """
 
 from __future__ import annotations

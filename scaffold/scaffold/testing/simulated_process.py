@@ -1,7 +1,7 @@
-"""Processes within one seeded loop: each can be killed, or stand still, between any two of its steps.
+"""Simulated processes in one seeded loop: each can be killed or frozen between any two of its steps.
 
-Which process a callback belongs to is a context variable: tasks, timers and what would be threads inherit it as they do
-any other. So a fault can be drawn at every await of every process, while the others go on.
+A context variable says which process a callback belongs to; tasks, timers and simulated threads inherit it. So a fault
+can be drawn at every await of every process, while the others go on.
 """
 
 from __future__ import annotations

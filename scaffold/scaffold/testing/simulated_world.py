@@ -1,4 +1,4 @@
-"""Everything around a run, failing as a seed says: backends, monitors, actions, people, the disk."""
+"""A run's simulated surroundings, with faults drawn from a seed: backends, monitors, actions, people, the disk."""
 
 from __future__ import annotations
 

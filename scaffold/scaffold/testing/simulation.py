@@ -1,11 +1,10 @@
-"""Runs the engine, the gate and the journal under one seed: one schedule, one set of faults, one trace.
+"""Deterministic simulation of engine, gate and journal: one seed gives one schedule, one set of faults, one trace.
 
     result = simulate(42, folder)
     assert not result.faults, result
 
-Drawn from the seed: a task with its budgets; a planner; backends, monitors, actions, people and a disk that
-fail in every way their interfaces allow; the order in which ready callbacks run; and where the process dies,
-to be resumed.
+The seed decides the task with its budgets; the planner; backends, monitors, actions, people and a disk that fail in
+every way their interfaces allow; the order in which ready callbacks run; and where the process dies, to be resumed.
 """
 
 from __future__ import annotations

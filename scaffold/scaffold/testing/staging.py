@@ -1,4 +1,4 @@
-"""A run as a monitor sees it, without an engine: a trace made by hand, a view of it, and a model that answers as told.
+"""A run as a monitor sees it, without an engine: a hand-made trace, a view of it, and a model with scripted answers.
 
 stage = Stage(Mine(), task, actions)
 stage.add(ActionProposed(...), {"call": {...}})

@@ -1,4 +1,4 @@
-"""What can be done to a stored run, and what verifying it says: the table in docs/audit.md.
+"""Tampers with a stored run in many ways, and shows what verification says: makes the table in docs/audit.md.
 
 python -m scaffold.testing.tampering
 """

@@ -1,4 +1,4 @@
-"""A Temporal server of one's own for development, in memory, on loopback: for tests and measurements.
+"""A private Temporal development server, in memory and on loopback, for tests and measurements.
 
 with TemporalServer(folder) as server:
     engine_of(server.url)

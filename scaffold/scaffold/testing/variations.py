@@ -1,4 +1,4 @@
-"""Subjects that are empty, full of something, written otherwise, or quoted: what the kit for monitors varies."""
+"""Variations of review subjects for the monitors' kit: empty, overfull, disguised, or quoted."""
 
 from __future__ import annotations
 
