@@ -179,8 +179,9 @@ def test_the_run_itself_hears_what_was_settled_before_it_goes_on(
     assert here("audit", "verify", died).status == 0
 
 
+@pytest.mark.parametrize("word", ["--did-not-happen", "--happened"])
 def test_what_did_not_happen_may_be_tried_again_by_a_run_that_was_told_it_may_have(
-    folder: Path, here: Any, scaffold: Any
+    folder: Path, here: Any, scaffold: Any, word: str
 ) -> None:
     """The outcome stays on record as unknown; the word counts for the next try."""
     (folder / "dying.py").write_text(LAST_WORDS)
@@ -189,9 +190,13 @@ def test_what_did_not_happen_may_be_tried_again_by_a_run_that_was_told_it_may_ha
     run = only_run(folder).name
     waiting = json.loads(here("resume", run, "--json").out)
     assert (waiting["status"], waiting["actions"][0]["status"]) == ("waiting", "unknown")
-    assert here("settle", run, "0", "--did-not-happen").status == 0
+    assert here("settle", run, "0", word).status == 0
     (question,) = json.loads(here("approvals", "list", "--json").out)
     assert here("approvals", "approve", run, question["id"], "--answer", "done").status == 0
-    said = json.loads(here("resume", run, "--json").out)
-    assert (said["status"], said["answer"]) == ("solved", "paid")
+    resumed = here("resume", run)
+    if word == "--happened":
+        assert "it was done already, or may have been, by this run at 0" in resumed.err
+    else:
+        assert (resumed.status, resumed.out) == (0, "paid\n")
+    assert (folder / "paid.txt").read_text() == ("" if word == "--happened" else "A")
     assert here("audit", "verify", run).status == 0

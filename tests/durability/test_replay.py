@@ -189,18 +189,25 @@ def test_one_word_that_is_asked_otherwise_is_found(other: dict[str, Any], said: 
         ({"cost": 0.1}, "action:put.cost was 0.5, is 0.1"),
         ({"limits": {"run": 9}}, r'action:put.limits was absent, is \{"run":9\}'),
         ({"trusted": True}, "action:put.trusted was absent, is true"),
+        ({"undone": True}, "action:put.undo was absent, is put-back"),
     ],
 )
 def test_an_action_that_declares_something_else_is_told_apart(other: dict[str, Any], said: str, tmp_path: Path) -> None:
     """What was begun under one promise is not gone on with under another, and the message names it."""
     effects = EffectLedger(tmp_path / "effects")
 
-    def declaring(**more: Any) -> Scaffold:
+    def declaring(*, undone: bool = False, **more: Any) -> Scaffold:
         declared: dict[str, Any] = {"idempotency": "target_key", "identity": ("what",), "cost": 0.5}
 
         @action(effect="reversible", **{**declared, **more})
         async def put(what: str, *, call: Call) -> str:
             return str(effects.happen_once("put", call, {"what": what}, f"put {what}"))
+
+        if undone:
+
+            @put.undo(effect="reversible", name="put-back")
+            async def put_back(what: str) -> None:
+                """Never called."""
 
         return agent_in(tmp_path / "cut", asking(), actions=[put], monitors=["rules"])
 
