@@ -36,6 +36,8 @@ TOOLS = Toolbox(
         published=FLAG,
         notify_buyers=FLAG | {"default": False},
         restock=FLAG | {"description": "default: true"},
+        confirmed=FLAG,
+        dry_run=FLAG,
     ),
     tool("find_giver", "Finds a giver.", effect=False, name="string"),
     tool("list_stock", "Returns what is in stock.", effect=False),
@@ -92,6 +94,7 @@ def test_what_is_called_by_its_name_and_kind_is_no_other_that_was_read() -> None
         ("Book the kiln K-2 on 2026-06-11 at 14:00, not at 09:00.", "book_kiln",
          {"kiln": "K-2", "start": "2026-06-11T14:00", "end": "2026-06-11T15:00"}),
         (PRICE + " Tell the buyers.", "set_price", {"lamp": "LMP-2", "price": 79, "notify_buyers": True}),
+        (PRICE, "set_price", {"lamp": "LMP-2", "price": 79, "confirmed": True, "dry_run": True}),
         (PRICE + " Publish it.", "set_price", {"lamp": "LMP-2", "price": 79, "published": True}),
     ],
 )  # fmt: skip

@@ -23,6 +23,10 @@ _BEFORE = 5
 # Words of a flag's name that carry no meaning, and those that invert it.
 _PLAINLY = frozenset({"is", "has", "be", "with", "include", "allow", "enable", "use", "want", "needs", "should"})
 _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit", "suppress"})
+# Words of flags that are about the call itself: they confirm it, or make it harmless.
+_OF_THE_CALL = frozenset(
+    map(stem, ("confirm", "acknowledge", "dry", "preview", "simulate", "verbose", "debug", "quiet"))
+)
 # Acts that say no more than that something becomes other than it was.
 _ANY_CHANGE = frozenset({"create", "change"})
 _LEAST_PART = 4
@@ -42,7 +46,7 @@ def _unasked(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
     if leaf.path not in call.tool.options or call.tool.options[leaf.path] is leaf.value or leaf.origin.trusted:
         return
     about = {stem(part) for part in split(leaf.path)} - _PLAINLY
-    if about and not any(_is_spoken_of(each, request) for each in about):
+    if about and not about & _OF_THE_CALL and not any(_is_spoken_of(each, request) for each in about):
         why = f"the request says nothing of {leaf.path}, and it may be left out"
         yield against(call, "revise", why, f"leave out {leaf.path}, of which the request says nothing", leaf)
 
