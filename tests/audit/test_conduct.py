@@ -62,6 +62,10 @@ def honest() -> dict[str, Event]:
     }
 
 
+WITHDRAWN: Event = {**honest()["send begun"], "kind": "action.withdrawn"}
+BEGUN_ANEW: Event = {**honest()["send begun"], "attempt": 2}
+
+
 def verified(folder: Path, *changes: Change) -> Verification:
     """What verifying says of that run, changed and its chain computed anew."""
     events = honest()
@@ -210,6 +214,9 @@ OTHER_CALL, OTHER_CLEARANCE = "was cleared for another call", "was begun with a 
         # outcomes
         ([without("send begun")], "send has an outcome and was never begun"),
         ([with_("send done", digest="a")], "send has an outcome and was never begun"),
+        ([before("send done", WITHDRAWN, BEGUN_ANEW)], "send was begun without a clearance"),
+        ([before("send begun", WITHDRAWN)], "send was withdrawn and never begun"),
+        ([before("send done", WITHDRAWN)], "send has an outcome and was never begun"),
         ([without("send done")], "the run ended as solved with an action unfinished"),
         ([with_("send done", kind="action.refused", decision="block", status="")], "may have happened, and is called"),
         ([lambda events: events.update(more={"kind": "noted", "key": "3"})], "the run goes on after its end"),
@@ -304,6 +311,12 @@ def test_what_no_monitor_read_or_bound_is_counted(tmp_path: Path, effect: str, u
     assert (found.ok, found.actions, found.unread, found.observed) == (True, 2, unread, 1)
     assert f"{unread} actions were read by no monitor" in found.sentence()
     assert "1 actions were cleared while monitors only observed" in found.sentence()
+
+
+def test_what_was_withdrawn_may_be_begun_anew(tmp_path: Path) -> None:
+    """With a clearance of its own; it is one action of the budget, and nothing is left unfinished."""
+    found = verified(tmp_path, before("send done", WITHDRAWN, honest()["send cleared"], BEGUN_ANEW))
+    assert (found.ok, found.unfinished) == (True, 0), found.sentence()
 
 
 def test_what_has_no_outcome_is_counted(tmp_path: Path) -> None:

@@ -17,17 +17,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from scaffold import Call, Outcome, Planning, Scaffold, Task, Verdict, act, action, majority, think, together
-from scaffold.errors import ActionError, ContextOverflow, NotPerformed, StepFailed
+from scaffold.errors import ActionError, ContextOverflow, JournalFailed, NotPerformed, StepFailed
 from scaffold.interfaces import Answer, Question, ReviewContext, Surroundings, TraceView
 from scaffold.testing import Scripted
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import read_story, wrong_clearances, wrong_effects
 from scaffold.trace.files import FileJournal
-from scaffold.trace.heads import Signer
+from scaffold.trace.heads import Says, Signer
+from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.actions import Idempotency
 from scaffold.vocabulary.models import Delta, Request
 from scaffold.vocabulary.review import MonitorSpec, Subject
-from scaffold.vocabulary.task import Oversight
+from scaffold.vocabulary.task import Budget, Oversight
 
 TASK = Task(prompt="do it", oversight=Oversight(unmonitored=True))
 
@@ -356,33 +357,62 @@ def test_a_monitor_that_lets_cancellation_through_has_not_passed(tmp_path: Path)
     assert not ledger.lines()
 
 
-def test_an_interrupt_before_an_opaque_action_has_begun_leaves_no_doubt(tmp_path: Path) -> None:
-    """Cut off while its intent is being synced, it is known not to have happened, and the trace says so."""
+def test_an_interrupt_before_an_opaque_action_has_begun_loses_nothing(tmp_path: Path) -> None:
+    """Cut off while its intent is being synced, it is known not to have happened; the resumed run performs it."""
     ledger = EffectLedger(tmp_path / "effects")
-    begun: list[str] = []
+    reached: list[str] = []
 
     async def fsync(_descriptor: int) -> None:
-        if begun:
-            begun.clear()
+        if reached[-1:] == ["action.intent:before"] and reached.count("action.intent:before") == 1:
             agent.interrupt()
         await asyncio.sleep(0)
-
-    def reach(point: str) -> None:
-        if point == "action.intent:before":
-            begun.append(point)
 
     agent = Scaffold(
         do_it,
         monitors=[],
         actions=[pay_into(ledger)],
         journal=FileJournal(tmp_path / "runs", fsync=fsync),
-        surroundings=Surroundings(reach=reach),
+        surroundings=Surroundings(reach=reached.append),
     )
     outcome = agent.solve_sync(TASK)
     assert outcome.status == "interrupted"
-    assert [each.status for each in outcome.actions] == ["failed"]
+    assert [each.status for each in outcome.actions] == ["planned"]
     assert not ledger.lines()
-    assert agent.resume_sync(outcome.run).answer == "ActionFailed: the run was cut off before it began"
+    resumed = agent.resume_sync(outcome.run)
+    assert [each.status for each in resumed.actions] == ["performed"]
+    assert len(ledger.lines()) == 1
+    found = verify_run(tmp_path / "runs" / outcome.run)
+    assert (found.ok, found.unfinished) == (True, 0), found.sentence()
+
+
+@pytest.mark.parametrize("idempotency", ["none", "target_key"])
+def test_what_could_not_be_signed_for_is_performed_once_it_can(tmp_path: Path, idempotency: Idempotency) -> None:
+    """The run pauses with nothing done; resumed, it does what the one action of its budget allows."""
+    ledger = EffectLedger(tmp_path / "effects")
+    away = [True]
+
+    class OnAKey(Signer):
+        def sign(self, said: Says) -> str:
+            if away:
+                raise JournalFailed("the key is away")
+            return super().sign(said)
+
+    agent = Scaffold(
+        do_it,
+        monitors=[],
+        actions=[pay_into(ledger, idempotency=idempotency)],
+        journal=FileJournal(tmp_path / "runs"),
+        signer=OnAKey(Ed25519PrivateKey.generate()),
+    )
+    task = TASK.model_copy(update={"budget": Budget(actions=1)})
+    paused = agent.solve_sync(task)
+    assert (paused.status, [each.status for each in paused.actions]) == ("unavailable", ["planned"])
+    assert not ledger.lines()
+    away.clear()
+    outcome = agent.resume_sync(paused.run)
+    assert (outcome.answer, len(ledger.lines())) == ("paid", 1)
+    found = verify_run(tmp_path / "runs" / paused.run)
+    assert found.ok, found.sentence()
 
 
 def test_a_backend_that_lets_cancellation_through_fails_its_step(tmp_path: Path) -> None:

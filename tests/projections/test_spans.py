@@ -202,6 +202,23 @@ def test_a_failed_step_is_an_error(story: Any, fold: Fold) -> None:
     assert facts(spans[-1])["error.type"] == "failed"
 
 
+def test_a_call_that_was_withdrawn_has_a_span_of_its_own(story: Any, fold: Fold) -> None:
+    """It failed, and the action's span goes on until the call that was made."""
+    story.begin()
+    story.propose("0")
+    story.intend("0")
+    story.tell(happened.ActionWithdrawn, {"reason": "interrupted"}, key="0", action="pay", digest="d")
+    story.intend("0")
+    story.outcome("0")
+    story.end()
+    spans = fold(story)
+    calls = [facts(span)["scaffold.action.status"] for span in by_name(spans, "execute_tool pay")]
+    assert calls == ["withdrawn", "performed"]
+    (whole,) = by_name(spans, "action pay")
+    assert (facts(whole)["scaffold.action.status"], "error.type" in facts(whole)) == ("performed", False)
+    assert not any("scaffold.cut_off" in facts(span) for span in spans)
+
+
 def test_a_step_drawn_again_leaves_no_open_span(story: Any, fold: Fold) -> None:
     """When oversight has a step sampled again in silence, each try is a span, and none was cut off."""
     story.begin()

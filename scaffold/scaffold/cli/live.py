@@ -82,7 +82,7 @@ class LiveView:
                 self._verdict = _verdicts(event)
             case ev.ActionIntent():
                 self._acting[event.key] = event.action
-            case ev.ActionOutcome():
+            case ev.ActionOutcome() | ev.ActionWithdrawn():
                 self._acting.pop(event.key, None)
             case _:
                 pass

@@ -67,6 +67,7 @@ class Narrator:
             ev.ActionProposed: self._proposed,
             ev.ActionCleared: self._cleared,
             ev.ActionIntent: lambda event, _: Told("quiet", f"begins {self._call(event)}, attempt {event.attempt}"),
+            ev.ActionWithdrawn: self._withdrawn,
             ev.ActionOutcome: self._outcome,
             ev.ActionRefused: self._refused,
             ev.ApprovalAsked: self._approval_asked,
@@ -196,6 +197,9 @@ class Narrator:
             "quiet",
             f"cleared {self._call(event)}{how}{' while monitors only observe' if event.observed else ''}",
         )
+
+    def _withdrawn(self, event: ev.ActionWithdrawn, content: dict[str, Any]) -> Told:
+        return Told("bad", f"withdraws {self._call(event)}: {line(content.get('reason', ''), self._width)}")
 
     def _outcome(self, event: ev.ActionOutcome, content: dict[str, Any]) -> Told:
         why = line(content.get("reason", ""), self._width)

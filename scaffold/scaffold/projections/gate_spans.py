@@ -45,6 +45,7 @@ class GateSpans:
             happened.ActionPreviewed: self._action_previewed,
             happened.ActionCleared: self._action_cleared,
             happened.ActionIntent: self._action_intent,
+            happened.ActionWithdrawn: self._action_withdrawn,
             happened.ActionOutcome: self._action_outcome,
             happened.ActionRefused: self._action_refused,
         }
@@ -162,7 +163,9 @@ class GateSpans:
             if event.observed:
                 action.attributes["scaffold.observed"] = True
 
-    def _begin_call(self, event: happened.ActionIntent | happened.ActionOutcome, seconds: float = 0.0) -> Unfinished:
+    def _begin_call(
+        self, event: happened.ActionIntent | happened.ActionWithdrawn | happened.ActionOutcome, seconds: float = 0.0
+    ) -> Unfinished:
         attributes: Attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": event.action,
@@ -184,6 +187,12 @@ class GateSpans:
         if event.attempt > 1:
             call.attributes["scaffold.action.attempt"] = event.attempt
         self._open.calls[event.key] = call
+
+    def _action_withdrawn(self, event: happened.ActionWithdrawn, content: Content) -> None:
+        call = self._open.calls.pop(event.key, None) or self._begin_call(event)
+        call.attributes["scaffold.action.status"] = "withdrawn"
+        call.fail("withdrawn", self._disclosure.text(content.get("reason")))
+        self._open.end(call, event.at)
 
     def _action_outcome(self, event: happened.ActionOutcome, content: Content) -> None:
         call = self._open.calls.pop(event.key, None) or self._begin_call(event, event.seconds)

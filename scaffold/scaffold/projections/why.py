@@ -295,10 +295,8 @@ class _Telling:
             case ev.ActionIntent():
                 found.outcome = {"begun": event.at, "attempts": event.attempt, "idempotency": event.idempotency}
                 found.became = "begun; its outcome is unknown"
-            case ev.ActionOutcome():
-                found.outcome |= {"status": event.status, "at": event.at, "seconds": event.seconds}
-                found.outcome |= {name: content[name] for name in ("value", "reason") if name in content}
-                found.became = event.status
+            case ev.ActionWithdrawn() | ev.ActionOutcome():
+                self._outcome(event, content)
             case ev.ActionRefused():
                 found.outcome = {"status": "refused", "at": event.at, "feedback": content.get("feedback", "")}
                 found.became = "refused"
@@ -306,6 +304,13 @@ class _Telling:
                 found.outcome["withheld"] = content.get("feedback", "")
             case _:
                 pass
+
+    def _outcome(self, event: ev.ActionWithdrawn | ev.ActionOutcome, content: dict[str, Any]) -> None:
+        found = self.found
+        found.became = event.status if isinstance(event, ev.ActionOutcome) else "withdrawn"
+        found.outcome |= {"status": found.became, "at": event.at}
+        found.outcome |= {"seconds": event.seconds} if isinstance(event, ev.ActionOutcome) else {}
+        found.outcome |= {name: content[name] for name in ("value", "reason") if name in content}
 
     def _proposed(self, event: ev.ActionProposed, content: dict[str, Any]) -> None:
         found, call = self.found, content.get("call", {})

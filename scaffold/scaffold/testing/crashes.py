@@ -312,7 +312,7 @@ def _not_in_doubt(story: Story, unknown: set[str], opaque: frozenset[str]) -> It
         match event["kind"]:
             case "action.intent":
                 open_intents[event["key"]] = event["action"]
-            case "action.outcome":
+            case "action.outcome" | "action.withdrawn":
                 open_intents.pop(event["key"], None)
             case "run.resumed":
                 doubtful |= {key for key, action in open_intents.items() if action in opaque}

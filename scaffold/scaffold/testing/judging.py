@@ -168,6 +168,7 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
     undone = Counter(undoes.get(keys.get(line.key, ""), "") for line in happened)
     yield from (f"what was done at {of} was undone {count} times" for of, count in undone.items() if of and count > 1)
     intents = Counter(event["key"] for event in story.of("action.intent") if event["action"] in set(opaque))
+    intents.subtract(event["key"] for event in story.of("action.withdrawn"))
     yield from (
         f"the opaque action at {key} was attempted {count} times" for key, count in intents.items() if count > 1
     )

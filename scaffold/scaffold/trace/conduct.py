@@ -85,6 +85,7 @@ class Conduct:
             ev.ActionProposed: self._proposed,
             ev.ActionCleared: self._cleared,
             ev.ActionIntent: self._intent,
+            ev.ActionWithdrawn: self._withdrawn,
             ev.ActionOutcome: self._outcome,
             ev.ActionRefused: self._refused,
             ev.Released: self._released,
@@ -234,6 +235,13 @@ class Conduct:
     def _is_read(self, known: _Open) -> bool:
         """Whether a monitor has read the call, by itself or in its plan."""
         return bool(known.reviews) or known.plan in self._plans_read
+
+    def _withdrawn(self, event: ev.ActionWithdrawn) -> str:
+        known = self._at(event.key)
+        intent, known.intent = known.intent, None
+        if intent is None or intent.digest != event.digest:
+            return f"{event.action} was withdrawn and never begun"
+        return ""
 
     def _outcome(self, event: ev.ActionOutcome) -> str:
         known = self._at(event.key)

@@ -106,6 +106,8 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
                 acts[line.key] = Act(identity, "", line.digest, line.compensates)
             case "action.intent" if line.effect != "read":
                 act.status = "intended"
+            case "action.withdrawn":
+                act.status = ""
             case "action.refused":
                 act.status = "refused"
             case "action.outcome":

@@ -21,7 +21,8 @@ _FORGOTTEN = tuple(
     b'{"kind":"' + kind
     for kind in (
         *(b"step.", b"plan.", b"reviewed", b"noted", b"released", b"profile.corrected"),
-        *(b"action.proposed", b"action.previewed", b"action.cleared", b"action.refused", b"action.outcome"),
+        *(b"action.proposed", b"action.previewed", b"action.cleared", b"action.refused", b"action.withdrawn"),
+        b"action.outcome",
     )
 )
 _INTENT, _READ = b'{"kind":"action.intent"', b',"effect":"read"'

@@ -301,6 +301,13 @@ class ActionIntent(Event, tag="action.intent", kw_only=True):
     attempt: int = 1
 
 
+class ActionWithdrawn(Event, tag="action.withdrawn", kw_only=True):
+    """The call was not made after all, and no answer is given: it is made when the run goes on. Content: `reason`."""
+
+    action: str
+    digest: str
+
+
 class ActionOutcome(Event, tag="action.outcome", kw_only=True):
     """The result of the call. Content: `value` or `reason`; `undo`, and whether that is `due`.
 
@@ -368,6 +375,7 @@ AnyEvent = (
     | QuestionAnswered
     | ActionCleared
     | ActionIntent
+    | ActionWithdrawn
     | ActionOutcome
     | ActionRefused
     | Noted

@@ -112,6 +112,7 @@ class Effects:
         """Perform a cleared call: intent on disk, effect, outcome on disk, result reviewed."""
         action = self._actions[call.action]
         spec = action.spec
+        in_doubt = progress.intent is not None  # an earlier attempt was interrupted, and may have happened
         self._reach("action.intent:before")
         self._recorder.record(
             ev.ActionIntent(
@@ -133,16 +134,17 @@ class Effects:
         except TraceError as error:
             # Not begun. Recorded, if anything can still be written, so that a resumed run does not call it unknown.
             with contextlib.suppress(TraceError):
-                await self._write_outcome(key, call, progress, "failed", reason=f"it was not begun: {error}")
+                if not in_doubt:
+                    await self._withdraw(key, call, progress, f"it was not begun: {error}")
             raise
         except asyncio.CancelledError:
             if spec.effect != "read" and spec.idempotency == "none":  # the others can simply be started again
-                await self._write_outcome(key, call, progress, "failed", reason="the run was cut off before it began")
+                await self._withdraw(key, call, progress, "the run was cut off before it began")
             raise
         started = self._recorder.ticks()
         status, value, reason, cancelled = await self._run(action, clearance)
         seconds = (self._recorder.ticks() - started) / 1e6
-        if status == "failed" and clearance.call.attempt > 1 and spec.idempotency == "target_key":
+        if status == "failed" and in_doubt and spec.idempotency == "target_key":
             # This attempt did nothing, but the interrupted one may have.
             status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
         told = clearance.call.credentials
@@ -152,6 +154,16 @@ class Effects:
         if cancelled:
             raise asyncio.CancelledError  # the result is reviewed when the run is resumed
         return observation_from(event, body) if event.final else await self._read(key, call, event, body)
+
+    async def _withdraw(self, key: str, call: ActionCall, progress: Progress, reason: str) -> None:
+        """Write down that a call was not made: this is no outcome, and it is made when the run goes on."""
+        self._reach("action.withdrawn:before")
+        self._recorder.record(
+            ev.ActionWithdrawn(key=key, action=call.action, digest=progress.digest), {"reason": reason}
+        )
+        await self._recorder.flush(durable=True)
+        self._reach("action.withdrawn:after")
+        await self._identities.give_back(call, key)
 
     async def _run(self, action: Action, clearance: Clearance) -> tuple[Any, Any, str, bool]:
         """Perform a cleared call to its end: once started it is never cancelled, only waited for."""

@@ -441,7 +441,7 @@ class Gate:
     def _check_rules(self, key: str, call: ActionCall, progress: Progress) -> str:
         spec = self._actions[call.action].spec
         taken = self._identities.taken_here(call, key) if spec.identity else ""
-        if taken or progress.intent is not None:
+        if taken or progress.attempts:  # what was begun once is charged already
             return taken
         spent = self._state.model.room(actions=1, usd=spec.cost)
         return "" if spent is None else str(spent)
@@ -518,7 +518,7 @@ class Gate:
         told = Call(
             run=self._recorder.claim.run,
             key=idempotency_key(self._recorder.claim.run, key),
-            attempt=progress.intent.attempt + 1 if progress.intent else 1,
+            attempt=progress.attempts + 1,
             credentials=self._effects.reveal(call.action),
             epoch=self._recorder.claim.epoch,
         )

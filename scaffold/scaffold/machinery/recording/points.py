@@ -21,6 +21,7 @@ TRANSITIONS = (
     "identity",
     "action.previewed",
     "action.intent",
+    "action.withdrawn",
     "head",
     "action.effect",
     "action.outcome",

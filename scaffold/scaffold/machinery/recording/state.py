@@ -100,6 +100,7 @@ class Progress(msgspec.Struct, eq=False):
     question: ev.QuestionAsked | None = None
     action: ActionSummary | None = None
     intent: ev.ActionIntent | None = None
+    attempts: int = 0
     outcome: tuple[ev.ActionOutcome, bytes] | None = None
     answered: tuple[ev.StepAnswered, bytes] | None = None
     tries: int = 0
@@ -251,6 +252,7 @@ class RunState:
             ev.ActionProposed: self._action_proposed,
             ev.ActionPreviewed: self._action_previewed,
             ev.ActionIntent: self._action_intent,
+            ev.ActionWithdrawn: self._action_withdrawn,
             ev.ActionOutcome: self._action_outcome,
             ev.ActionRefused: self._action_refused,
             ev.ApprovalAsked: self._approval_asked,
@@ -432,7 +434,7 @@ class RunState:
 
     def _action_intent(self, event: ev.ActionIntent, _body: bytes) -> None:
         progress = self.at(event.key)
-        progress.intent = event
+        progress.intent, progress.attempts = event, event.attempt
         progress.outcome = None
         summary = progress.action
         if event.attempt == 1:
@@ -443,6 +445,13 @@ class RunState:
             identity = self._identity(summary)
             if identity:
                 self.taken[identity] = event.key
+
+    def _action_withdrawn(self, event: ev.ActionWithdrawn, _body: bytes) -> None:
+        progress = self.at(event.key)
+        progress.intent = None
+        if progress.action is not None:
+            progress.action.status = "planned"
+            self.taken.pop(self._identity(progress.action), None)
 
     def _action_outcome(self, event: ev.ActionOutcome, body: bytes) -> None:
         progress = self.at(event.key)

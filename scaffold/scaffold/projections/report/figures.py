@@ -183,7 +183,8 @@ class Figures:
         if not isinstance(event, ev.ActionProposed):
             return
         self._costs[event.action] = max(event.cost, self._costs.get(event.action, 0.0))
-        begun = row.last(ev.ActionIntent) is not None
+        last = row.last(ev.ActionIntent, ev.ActionWithdrawn)
+        begun = last is not None and isinstance(last.event, ev.ActionIntent)
         cleared = row.last(ev.ActionCleared)
         if cleared is not None and isinstance(cleared.event, ev.ActionCleared) and cleared.event.observed:
             self.actions["cleared while monitors only observed"] += 1

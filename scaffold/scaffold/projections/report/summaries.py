@@ -80,6 +80,7 @@ _STATUS: dict[type[ev.Event], Callable[[Any], str]] = {
     ev.Released: lambda event: "withheld" if not event.ok and event.subject == "step" else "",
     ev.PlanDecided: lambda event: "allowed" if event.allowed else "refused",
     ev.ActionIntent: lambda _: "begun",
+    ev.ActionWithdrawn: lambda _: "withdrawn",
     ev.ActionOutcome: lambda event: event.status,
     ev.ActionRefused: lambda _: "refused",
     ev.QuestionAnswered: lambda _: "answered",
@@ -174,7 +175,11 @@ def _more(row: Row) -> Any:
 
 
 def _execution(row: Row, opening: ev.ActionProposed) -> dict[str, Any]:
-    intent, cleared, given = row.last(ev.ActionIntent), row.last(ev.ActionCleared), row.last(ev.ApprovalGiven)
+    intent, cleared, given = (
+        row.last(ev.ActionIntent, ev.ActionWithdrawn),
+        row.last(ev.ActionCleared),
+        row.last(ev.ApprovalGiven),
+    )
     clearance = cleared.event if cleared is not None and isinstance(cleared.event, ev.ActionCleared) else None
     approval = given.event if given is not None and isinstance(given.event, ev.ApprovalGiven) else None
     return {

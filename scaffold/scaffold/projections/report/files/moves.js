@@ -172,7 +172,8 @@ function plannedCall(trace, row, call, objections, allowed) {
 }
 
 function showAction(trace, row, events, { cited, planned, later }) {
-  const proposed = eventOf(events, "action.proposed"), call = said(proposed).call || {}, intent = eventOf(events, "action.intent");
+  const proposed = eventOf(events, "action.proposed"), call = said(proposed).call || {};
+  const last = events.findLast((each) => ["action.intent", "action.withdrawn"].includes(each.e.kind)), intent = last && last.e.kind === "action.intent" ? last : null;
   const outcome = eventOf(events, "action.outcome"), refused = eventOf(events, "action.refused"), cleared = eventOf(events, "action.cleared");
   const verdicts = verdictsOf(events), spans = [...spansIn([...verdicts, ...later], row.seqs), ...cited];
   const opening = proposed.e;
