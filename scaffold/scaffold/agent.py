@@ -19,8 +19,8 @@ from scaffold.limits import raised_to
 from scaffold.machinery.asking.showing import Piece, Words
 from scaffold.machinery.driving.engine import Engine
 from scaffold.machinery.driving.run import Outcome, Run
-from scaffold.planning import unasked
 from scaffold.streaming import Feed, Happened, streamed
+from scaffold.unyielded import unyielded
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
 from scaffold.vocabulary.task import Task
@@ -291,7 +291,7 @@ def planner_of(
     pinned = f"{name} {digest(canonical(_plain(options)))[:12]}" if options else name
     bound = registry.planner(function, options, base)
     is_installed = isinstance(said, str) and ":" not in said  # installed ones are tested; reading source is slow
-    if not is_installed and (wrong := unasked(function)):
+    if not is_installed and (wrong := unyielded(function)):
         raise TaskError(wrong, path=("planner",))
     return bound, pinned
 
