@@ -37,20 +37,20 @@ class Thought(msgspec.Struct, kw_only=True):
 
 
 class Change(msgspec.Struct, kw_only=True):
-    """How the calls differ from others: lines, each with a blank, `-` or `+` in front of it."""
+    """A diff of the calls with earlier ones: lines that begin with a blank, `-` or `+`."""
 
     since: str
     lines: list[tuple[str, str]]
 
 
 class Dossier(msgspec.Struct, kw_only=True):
-    """What led to one question.
+    """The background of one question.
 
     Attributes:
         thoughts: the last steps before it, oldest first.
-        verdicts: what monitors said of what is asked, as it stands in the trace, the gravest first.
-        change: what is other than before; None when nothing like it was asked or proposed before.
-        reason: what the planner says that its plan is for.
+        verdicts: the verdicts on what is asked, as in the trace, the strictest first.
+        change: the difference from before; None if nothing similar was asked or proposed before.
+        reason: the planner's reason for its plan.
     """
 
     thoughts: list[Thought] = []
@@ -60,7 +60,7 @@ class Dossier(msgspec.Struct, kw_only=True):
 
 
 def dossier(journal: KeptRuns, run: str, name: str) -> Dossier:
-    """Read what led to one question of a run.
+    """Read the background of one question of a run.
 
     Raises:
         TraceDamaged: the trace was altered.
@@ -86,7 +86,7 @@ class _Reading:
         self._asked: list[tuple[str, list[Any]]] = []
 
     def follow(self, link: Link) -> None:
-        """Take in what came before."""
+        """Process one event before the question."""
         match link.event:
             case ev.StepAsked() as event:
                 self._steps[event.key] = event.step
@@ -114,7 +114,7 @@ class _Reading:
         )
 
     def dossier(self, link: Link) -> Dossier:
-        """What there is to see of the question of an event."""
+        """Make the dossier of the question that an event asks."""
         event = link.event
         verdicts = sorted(self._verdicts.get(event.key, ()), key=lambda each: -_GRAVITY.get(each["decision"], 0))
         calls = body_of(link.content).get("calls", [])
@@ -127,7 +127,7 @@ class _Reading:
         )
 
     def _change(self, key: str, subject: str, calls: list[Any]) -> Change | None:
-        """Compare with the call's own place in its plan, else with the last like it that was asked or proposed."""
+        """Compare with the same call in its plan, or else with the last similar one that was asked or proposed."""
         action = self._actions.get(key)
         if action is not None and action.plan in self._plans:
             planned = [each for each in self._plans[action.plan].get("calls", ()) if each.get("id") == action.node]
@@ -158,7 +158,7 @@ def _compare(since: str, before: Sequence[Any], now: Sequence[Any]) -> Change:
 
 
 def _lines(calls: Sequence[Any]) -> list[str]:
-    """Calls as lines: the action, then each argument."""
+    """Render calls as lines: the action, then each argument."""
     found = []
     for each in calls:
         arguments = json.dumps(each.get("arguments", {}), ensure_ascii=False, indent=2, sort_keys=True)

@@ -83,25 +83,25 @@ def cli() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Have all three standard streams: a daemon may start us without, and the next file would take their numbers."""
+    """Open missing standard streams: a daemon may start us without, and the next file would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and give its exit status; a user's mistake is one line, never a traceback."""
+    """Run the command and return its exit status; a user's mistake gives one line, never a traceback."""
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may know few letters
+            stream.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack letters
     with warnings.catch_warnings():
         warnings.showwarning = _warner()
         return _run(arguments)
 
 
 def _warner() -> Callable[..., None]:
-    """What prints Python's warnings as one line each, the same one once."""
+    """Return a function that prints Python's warnings as one line each, without repetitions."""
     said: set[str] = set()
 
     def warn(message: Warning | str, *_: object, **__: object) -> None:
@@ -124,8 +124,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it flushes at exit.
-        sys.stdout = None  # nothing is written any more
+        # The reader has closed the pipe. Without this, Python would complain again when it flushes at exit.
+        sys.stdout = None  # no further output
         return FAILED
     except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
         from scaffold.cli.faults import explain

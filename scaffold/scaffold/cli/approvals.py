@@ -69,7 +69,7 @@ def show(run: str, name: str, as_json: bool, runs: Path | None) -> None:
 
 
 def _person_options(command: Command) -> Command:
-    """Who says it, what they add, and the key that they sign it with."""
+    """Add the options for the person, their comment and their key."""
     for option in (
         runs_option,
         click.option(
@@ -227,7 +227,7 @@ def _plain(each: Waiting) -> dict[str, object]:
 
 
 def _left(each: Waiting) -> str:
-    """How long a question stays open, for people."""
+    """Describe how long a question stays open."""
     left = each.question.expires - time.time()
     if left == float("inf"):
         return ""

@@ -41,7 +41,7 @@ def list_(as_json: bool, runs: Path | None) -> None:
     journal = journal_at(runs)
     found = []
     for run in journal.runs():
-        with contextlib.suppress(FileNotFoundError):  # removed while we looked
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             found.append(_row(journal, run))
     if as_json:
         click.echo(json_text(found))

@@ -37,7 +37,7 @@ class Bar:
         self._progress.update(self._bar, description=f"{line(what)} {fraction:.0%}")
 
     def began(self, item: Item) -> None:
-        """The bar counts what has ended."""
+        """Do nothing: the bar counts runs that have ended."""
 
     def ended(self, item: Item, row: dict[str, Any], tally: Tally) -> None:
         if row["status"] != "solved" or row.get("outcome") == "wrong":

@@ -110,7 +110,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
 async def _by_workers(
     engine: str, journal: KeptRuns, runner: Runner, items: Iterator[Item | Fault], results: Results
 ) -> None:
-    """Begin the runs, have workers carry them out, and write down how they end."""
+    """Begin the runs, have workers solve them, and record how they end."""
     from scaffold.batch.remotely import by_workers
     from scaffold.trace.postgres import PostgresJournal
     from scaffold.workers.engines import engine_of
@@ -129,7 +129,7 @@ _Parts = tuple["Iterator[Item | Fault]", str, "Callable[[], Awaitable[None]]"]
 def _of_lines(
     task: Path, lines: Path, changes: Changes, shared: Shared, outside: dict[str, Any], shown: Watcher
 ) -> _Parts:
-    """The items of one template, what they have in common, and what is to be done before the first."""
+    """Make the items of one template, what they share, and what to do before the first."""
     from scaffold import taskfile
     from scaffold.batch.items import batch_of_template, items_of_lines, read_lines
 
@@ -139,7 +139,7 @@ def _of_lines(
 
 
 def _of_files(tasks: tuple[Path, ...], path: Path, changes: Changes, shared: Shared, outside: dict[str, Any]) -> _Parts:
-    """The items of task files, each made ready when its turn comes."""
+    """Make the items of task files, each prepared when its turn comes."""
     from scaffold import taskfile
     from scaffold.batch.items import batch_of_files, items_of_files
 

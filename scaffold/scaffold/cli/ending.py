@@ -23,7 +23,7 @@ STATUSES = {
 
 
 def as_json(outcome: Outcome) -> str:
-    """The one object that `--json` prints."""
+    """Return the JSON object that `--json` prints."""
     from scaffold.batch.rows import fields_of
     from scaffold.cli.speech import json_text
 
@@ -31,7 +31,7 @@ def as_json(outcome: Outcome) -> str:
 
 
 def answer_text(answer: Any, *, at_terminal: bool) -> str:
-    """An answer for stdout: text as it is, at a terminal with what would move the cursor written out; else JSON."""
+    """Render an answer for stdout: text as it is, but with control characters escaped at a terminal; else JSON."""
     from scaffold.cli.speech import json_text, steady
 
     if not isinstance(answer, str):
@@ -42,14 +42,14 @@ def answer_text(answer: Any, *, at_terminal: bool) -> str:
 def summary(
     outcome: Outcome, seconds: float, runs: str = "", again: str = "", settled: Collection[str] = ()
 ) -> list[str]:
-    """What stderr says at the end: how it ended, what it cost, what to do next.
+    """Return the lines for stderr at the end: how the run ended, what it cost, what to do next.
 
     Args:
-        outcome: of the run.
-        seconds: how long it took here.
-        runs: what to add to commands so that they find the run.
-        again: what to add to a command that goes on with it, so that it does so as this one did.
-        settled: keys of actions of which somebody has said what became of them.
+        outcome: the run's outcome.
+        seconds: duration of this session.
+        runs: option to add to commands so that they find the run.
+        again: options to add to a command that resumes it, so that it does so as this one did.
+        settled: keys of actions whose outcome somebody has settled.
     """
     from scaffold.cli.speech import count, line
 
@@ -83,16 +83,16 @@ def _actions(outcome: Outcome) -> list[str]:
 
 
 def _by_monitor(outcome: Outcome) -> str:
-    """Which monitors that was, the dearest first, where it was more than one."""
+    """List the tokens by monitor, the most first; empty if there was only one."""
     asking = {name: each.usage.tokens for name, each in outcome.overseers.items() if each.questions}
-    if len(asking) < 2:  # noqa: PLR2004 - one is the whole
+    if len(asking) < 2:  # noqa: PLR2004 - one accounts for everything
         return ""
     dearest = sorted(asking, key=asking.__getitem__, reverse=True)
     return f" ({', '.join(f'{name} {asking[name]:,}' for name in dearest)})"
 
 
 def _undoable(outcome: Outcome) -> list[str]:
-    """What was done and could be undone, the last first, where it did not go as it was meant to."""
+    """List what can be undone, the last first, if the run did not go as planned."""
     from scaffold.cli.speech import call, count
 
     if outcome.status == "solved" and not any(each.status in {"failed", "unknown"} for each in outcome.actions):
@@ -111,7 +111,7 @@ _MOST_LINES = 10
 
 
 def _unsettled(outcome: Outcome, runs: str, settled: Collection[str]) -> list[str]:
-    """What may have happened, and how to say whether it did: no other run does it before that."""
+    """List actions with unknown outcomes, and how to settle them; no other run repeats them before that."""
     from scaffold.cli.speech import call
 
     return [

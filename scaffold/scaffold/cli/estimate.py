@@ -100,7 +100,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
 
 
 def _runs_of(journal: KeptRuns, built: Built) -> list[str]:
-    """Earlier runs of the same task file with the same backends."""
+    """Return earlier runs of the same task file with the same backends."""
     from scaffold.assembly import read_start
     from scaffold.errors import ScaffoldError
 
@@ -210,7 +210,7 @@ def _facts(run: Taken) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: what is not known is null."""
+    """Replace NaN, which JSON lacks, by null for unknown values."""
     match value:
         case float() if math.isnan(value):
             return None

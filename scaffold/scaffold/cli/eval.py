@@ -25,13 +25,13 @@ class _SuiteOrCommand(WholeSentences):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Take what is no command for a suite."""
+        """Treat anything that is not a command as a suite."""
         if args and args[0] not in self.commands:
             return super().resolve_command(ctx, ["run", *args])
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Let options of `run` come before the suite too."""
+        """Allow options of `run` before the suite, too."""
         if args and args[0] not in {*self.commands, "-h", "--help"}:
             args = ["run", *args]
         return super().parse_args(ctx, args)

@@ -85,4 +85,4 @@ def _heads(folder: Path) -> Iterator[tuple[Head, str]]:
         try:
             yield from notes_in(notes, strict=False)
         except ValueError:
-            return  # damaged from here on, of which `scaffold audit verify` tells
+            return  # damaged from here on, which `scaffold audit verify` reports

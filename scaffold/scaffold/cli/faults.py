@@ -23,7 +23,7 @@ DEBUG = "SCAFFOLD_DEBUG"
 
 
 def explain(error: Exception) -> int:
-    """Print an error that nobody caught, and give the exit status for it."""
+    """Print an uncaught error, and return the exit status for it."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     said = lines(str(error)).strip() or type(error).__name__

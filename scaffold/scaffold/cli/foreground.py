@@ -19,21 +19,21 @@ _LEFT = b"left at once: what was recorded is kept, and can be gone on with\n"
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """The signals that ask a process to end: also that its terminal is gone, unless whoever began it ignores that."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as `nohup` wants it
+    """Return the signals that ask a process to end; SIGHUP is one of them unless it is ignored."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as under `nohup`
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 class Display(Protocol):
-    """Shows on stderr what goes on."""
+    """Shows progress on stderr."""
 
     def say(self, text: str) -> None:
         """Show a line."""
         ...
 
     def close(self) -> None:
-        """Show no more; it may be called twice."""
+        """Stop showing; may be called twice."""
         ...
 
 
@@ -41,13 +41,13 @@ Shown = TypeVar("Shown", bound=Display)
 
 
 class Foreground(Generic[Shown]):
-    """Something under way in front of a user: the first signal pauses it, the second leaves at once.
+    """A run in the foreground: the first signal pauses it, the second exits at once.
 
-    A terminal that is closed pauses it too, and never more than that: whoever ends a session sends SIGTERM as well.
+    A closed terminal also pauses it, but never exits at once: at the end of a session SIGTERM follows anyway.
 
     Attributes:
-        shown: what shows it.
-        signals: how many signals there were, of which hang-ups count as one at most.
+        shown: its display.
+        signals: how many signals came; hang-ups count as one at most.
     """
 
     def __init__(self, shown: Shown) -> None:
@@ -62,9 +62,9 @@ class Foreground(Generic[Shown]):
         self.shown.close()
 
     def on_signals(self, interrupt: Callable[[], None]) -> None:
-        """Have `interrupt` called by the running event loop after the first signal, and leave at once at the second.
+        """Have the event loop call `interrupt` at the first signal, and exit at once at the second.
 
-        The second is heard even where code of the user's holds the loop: the trace says how far it came.
+        The second works even while user code blocks the loop; the trace shows how far the run came.
         """
         loop = asyncio.get_running_loop()
         for number in ending_signals():

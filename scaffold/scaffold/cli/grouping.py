@@ -8,7 +8,7 @@ _LONGEST = 500
 
 
 class WholeSentences(click.Group):
-    """Like click's own, which cuts them off in the middle."""
+    """Like click's group, but shows the first sentence of each command in full."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands."""

@@ -46,7 +46,7 @@ def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
 
 
 def _stories(file: Path, faults: list[str]) -> Iterator[Story]:
-    """What a file tells; a part that cannot be read is a fault, and the next one is told all the same."""
+    """Yield the stories in a file; an unreadable part is added to the faults, and the next ones are still read."""
     from scaffold.errors import BadInput
     from scaffold.foreign import agents, inspect_logs, spans
 

@@ -20,12 +20,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _kept(said: str) -> Path | str:
-    """Where heads were kept, also in the words in which --heads-to was told."""
+    """Parse where heads were kept, also in the form that --heads-to takes."""
     return place(said.removeprefix("journal:").removeprefix("file:"))
 
 
 def evidence_options(command: Command) -> Command:
-    """`--against HEADS` and `--key LINE`: what a run is held against."""
+    """Add `--against HEADS` and `--key LINE`, which a run is compared with."""
     against = click.option(
         "--against",
         metavar="HEADS",
@@ -71,20 +71,20 @@ def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[
 
 
 def verified(folder: Path, against: tuple[Path | str, ...], key: tuple[str, ...]) -> Verification:
-    """Verify a run's folder against what the options name."""
+    """Verify a run's folder against the heads and keys from the options."""
     from scaffold.trace.folders import is_written
     from scaffold.trace.verify import verify_run
 
     heads = [_heads_in(each, folder.name) for each in against]
     running = is_written(folder)
     found = verify_run(folder, key=_verifiers(key), against=heads, running=running)
-    if not found.ok and not running and is_written(folder):  # it was gone on with while it was looked at
+    if not found.ok and not running and is_written(folder):  # it was resumed during the verification
         found = verify_run(folder, key=_verifiers(key), against=heads, running=True)
     return found
 
 
 def _verifiers(said: tuple[str, ...]) -> list[str]:
-    """The verifier lines given; a file's lines that are no comments are some."""
+    """Return the verifier lines given, directly or in files without their comments."""
     found: list[str] = []
     for each in said:
         lines = [each] if "+" in each and not Path(each).is_file() else _read(Path(each), "--key").splitlines()

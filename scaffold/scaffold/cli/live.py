@@ -110,7 +110,7 @@ class LiveView:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Leave the terminal to a prompt; what happens meanwhile is told after it."""
+        """Leave the terminal to a prompt; events during it are shown afterwards."""
         self._live.stop()
         held: list[Text] = []
         self._held = held
@@ -120,7 +120,7 @@ class LiveView:
             self._held = None
             for text in held:
                 self._console.print(text)
-            # A new one: the old one would erase as many lines as it had before.
+            # A new display, since the old one would erase as many lines as it had before.
             self._live = self._begin()
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scaffold.cli.options import Signing
     from scaffold.interfaces import Journal
 
-# Which status a batch ends with when its tasks ended in several ways: the first of these that there is.
+# The status of a batch whose tasks ended in several ways: the first of these that occurred.
 GRAVEST = ("stopped", "failed", "unavailable", "exhausted", "waiting", "interrupted", "")
 
 
@@ -61,7 +61,7 @@ class Lines:
 
 
 def display(total: int) -> Lines | Bar:
-    """What shows a batch: a bar where stderr is a terminal, else lines."""
+    """Return the display of a batch: a bar if stderr is a terminal, else lines."""
     if not sys.stderr.isatty():
         return Lines(total)
     from scaffold.cli.bar import Bar
@@ -73,7 +73,7 @@ class ManyRuns(Foreground["Lines | Bar"]):
     """Runs a batch to its end."""
 
     def drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work`; at a signal `runner` stops, or, if it does not run yet, the work is given up."""
+        """Run `work`; at a signal `runner` stops, or if it is not running yet, the work is cancelled."""
         asyncio.run(self._drive(runner, work))
 
     async def _drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -94,7 +94,7 @@ class ManyRuns(Foreground["Lines | Bar"]):
         self.shown.say("pausing; once more to leave at once")
 
     def tell(self, runner: Runner, results: Results) -> int:
-        """Say how it went, and give the exit status."""
+        """Print a summary, and return the exit status."""
         self.shown.close()
         lines = summary(results.statuses(), runner.tally)
         if results.repaired:
@@ -104,7 +104,7 @@ class ManyRuns(Foreground["Lines | Bar"]):
 
 
 def outside_of(journal: Journal, runner: Runner, key: Signing | None) -> dict[str, Any]:
-    """What agents are given by the command rather than by a task file; nobody is asked at the terminal."""
+    """Return what agents get from the command rather than from a task file; nobody is asked at the terminal."""
     given: dict[str, Any] = {"journal": journal, "on_event": runner.hear}
     if key is not None:
         given |= key.outside()
@@ -112,7 +112,7 @@ def outside_of(journal: Journal, runner: Runner, key: Signing | None) -> dict[st
 
 
 def exit_status(statuses: Iterable[str], tally: Tally) -> int:
-    """The exit status of many runs: 0 when all are solved, else the gravest."""
+    """Return the exit status of many runs: 0 if all are solved, else that of the gravest."""
     if tally.stopped_early == "interrupted":
         return ending.INTERRUPTED
     if tally.faults:
@@ -125,7 +125,7 @@ def exit_status(statuses: Iterable[str], tally: Tally) -> int:
 
 
 def summary(statuses: Iterable[str], tally: Tally) -> list[str]:
-    """What stderr says at the end: how the tasks stand, and what they cost this time."""
+    """Return the lines for stderr at the end: the tasks' statuses, and the cost of this session."""
     counted: dict[str, int] = {}
     for each in statuses:
         counted[each or "open"] = counted.get(each or "open", 0) + 1

@@ -32,7 +32,7 @@ def mcp() -> None:
 
 
 def _of_servers(command: _Command) -> _Command:
-    """`TASK.yaml [SERVER]...`: the servers that a task names, or some of them."""
+    """Add the arguments `TASK.yaml [SERVER]...`: all servers of a task, or some of them."""
     command = click.argument("servers", metavar="[SERVER]...", nargs=-1)(command)
     return click.argument("task", metavar="TASK.yaml", type=click.Path(path_type=Path))(command)
 
@@ -115,10 +115,10 @@ async def _look(server: McpServer) -> Looked:
 def _asked(
     task: Path, names: Sequence[str], ask: Callable[[McpServer], Coroutine[Any, Any, Looked]]
 ) -> list[tuple[McpServer, Looked]]:
-    """Start each server, ask it, and end it.
+    """Start each server, ask it, and stop it.
 
     Raises:
-        BadInput: the task names no such server, or one cannot be used.
+        BadInput: the task has no such server, or one cannot be used.
     """
     from scaffold import taskfile
     from scaffold.errors import BadInput, nearest

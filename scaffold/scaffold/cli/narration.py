@@ -26,19 +26,19 @@ REMEMBERED: tuple[type[Event], ...] = (ev.ActionProposed, ev.PlanProposed, ev.Ap
 
 
 class Told(NamedTuple):
-    """One line. `quiet` ones are for those who ask for everything."""
+    """One line; `quiet` ones are shown only in verbose mode."""
 
     tone: Tone
     text: str
 
 
 def is_shown(event: Event, told: Told, *, verbose: bool) -> bool:
-    """Whether a line goes to whoever watches; how the run ends is told when it has ended."""
+    """Whether a live view shows a line; the end of the run is shown separately."""
     return (verbose or told.tone != "quiet") and not isinstance(event, ev.Ended | ev.Paused)
 
 
 class Narrator:
-    """Puts events into words; remembers of a run what later events do not repeat."""
+    """Describes events in words, remembering what later events of the run do not repeat."""
 
     def __init__(self, *, width: int = _WIDTH) -> None:
         self._width = width
@@ -86,7 +86,7 @@ class Narrator:
         }
 
     def tell(self, event: Event, body: bytes) -> Told | None:
-        """Give the line of one event, from its content's bytes; empty when it is withheld."""
+        """Return the line for one event from its content's bytes, which are empty if the content is withheld."""
         teller = self._tellers.get(type(event))
         return teller(event, _decode(body) if body else {}) if teller is not None else None
 
@@ -139,7 +139,7 @@ class Narrator:
         objection = self._objections.pop(event.key, "")
         if event.ok:
             return Told("quiet", f"the {event.subject} may be read")
-        # The feedback is for the model: it does not say that a judge could not be reached, which its user can mend.
+        # The feedback is for the model, so it does not say that a judge was unreachable, which the user can mend.
         why = objection or line(content.get("feedback", ""), self._width)
         return Told("bad", f"oversight withholds the {event.subject}: {why}")
 
@@ -158,7 +158,7 @@ class Narrator:
         return Told("bad", f"{plan}: refused ({event.decision}): {self._against(event.key, said)}")
 
     def _against(self, key: str, feedback: str) -> str:
-        """What stands against a plan or an action: what its planner is told, and who only said it to us."""
+        """Describe the objections to a plan or an action: the planner's feedback, and which monitors gave none."""
         unspoken = self._objections.pop(key, "")
         return line(feedback, self._width) + (f": {unspoken}" if unspoken else "")
 
@@ -238,7 +238,7 @@ class Narrator:
 
 
 def what_is_asked(title: str, calls: Any, width: int) -> str:
-    """What a person is asked to approve: the call itself where it is one, else the title."""
+    """Describe what a person is asked to approve: the call itself if it is a single one, else the title."""
     if calls and len(calls) == 1:
         return call(calls[0]["action"], calls[0]["arguments"], width)
     return line(title, width)

@@ -22,16 +22,16 @@ _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
 
 
 def place(said: str) -> Path | str:
-    """What click takes for a type: a folder, or the address of a database, which is no path."""
+    """Parse a place, as a click type: a folder, or the URL of a database, which is not a path."""
     from scaffold.trace.places import place_of
 
-    if not said:  # as of a shell's variable that is not set: runs would be strewn over the current folder
+    if not said:  # from an unset shell variable; runs would be scattered over the current folder
         raise click.BadParameter("names no place; leave it out for the usual one")
     return place_of(said)
 
 
 def runs_option(command: Command) -> Command:
-    """`--runs PLACE`: where runs are kept."""
+    """Add `--runs PLACE`: where runs are kept."""
     return click.option(
         "--runs",
         metavar="PLACE",
@@ -41,16 +41,16 @@ def runs_option(command: Command) -> Command:
 
 
 class Signing(NamedTuple):
-    """How heads are to be signed, and where else they are kept, as it was said."""
+    """How heads are signed, and where else they are kept, as given by the options."""
 
     key: str
     heads_to: tuple[str, ...] = ()
 
     def outside(self) -> dict[str, Any]:
-        """What an agent is given of it.
+        """Return the corresponding settings of an agent.
 
         Raises:
-            BadInput: there is no such key, or no such place.
+            BadInput: the key or the place does not exist.
         """
         from scaffold.errors import BadInput
         from scaffold.trace.signing import signer_of
@@ -62,7 +62,7 @@ class Signing(NamedTuple):
 
 
 def key_option(command: Command) -> Command:
-    """`--key KEY`, `--heads-to WHERE`: sign the heads of traces; the command gets both as `key`, a Signing or None."""
+    """Add `--key KEY` and `--heads-to WHERE` to sign heads; the command gets both as `key`, a Signing or None."""
 
     @functools.wraps(command)
     def gathering(*, key: str | None, heads_to: tuple[str, ...], **given: Any) -> Any:
@@ -91,7 +91,7 @@ _SIGNING = (
 
 
 def backends_option(command: Command) -> Command:
-    """`--backend [ROLE=]SPEC`, any number of times; the command gets them as `backends`, specs by role."""
+    """Add `--backend [ROLE=]SPEC`, which can be repeated; the command gets them as `backends`, specs by role."""
 
     @functools.wraps(command)
     def gathering(*, backends: Sequence[str], **given: Any) -> Any:
@@ -110,7 +110,7 @@ _BACKENDS = click.option(
 
 
 def changes_options(command: Command) -> Command:
-    """What is said of a run beside its task file; the command gets it as `said`, the fields of `taskfile.Changes`."""
+    """Add options that change a task for one run; the command gets them as `said`, the fields of `taskfile.Changes`."""
 
     @functools.wraps(command)
     def gathering(*, backends: Sequence[str], inputs: Sequence[str], **given: Any) -> Any:
@@ -134,7 +134,7 @@ _CHANGES = (
 
 
 def answers_option(command: Command) -> Command:
-    """`--answers RUN`: the run whose answers are right; `right_answers` reads them."""
+    """Add `--answers RUN`, the run whose answers are right; `right_answers` reads them."""
     return click.option(
         "--answers",
         metavar="RUN",
@@ -143,7 +143,7 @@ def answers_option(command: Command) -> Command:
 
 
 def right_answers(journal: KeptRuns, run: str | None) -> Key | None:
-    """The answers of a run that are taken for right; None where no run was named.
+    """Read the answers of the run that counts as right; None if no run was given.
 
     Raises:
         UnknownRun: there is no such run.
@@ -156,24 +156,24 @@ def right_answers(journal: KeptRuns, run: str | None) -> Key | None:
 
 
 def json_option(command: Command) -> Command:
-    """`--json`: one JSON object or list on stdout."""
+    """Add `--json`: one JSON object or list on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def run_argument(command: Command) -> Command:
-    """RUN: a run's id, a unique beginning or ending of one, or `last`."""
+    """Add the argument RUN: a run's id, a unique beginning or ending of one, or `last`."""
     return click.argument("run", metavar="RUN")(command)
 
 
 def journal_at(runs: Path | str | None, *, apart: bool = False) -> KeptRuns:
-    """The journal of a place, or of the usual one; `apart` for trials that may do the same thing many times."""
+    """Open the journal of a place, by default the usual one; `apart` for trials that may repeat the same action."""
     from scaffold.trace.places import journal_of, runs_folder
 
     return journal_of(runs or runs_folder(), apart=apart)
 
 
 def runs_said(journal: KeptRuns) -> str:
-    """` --runs PLACE` to add to a command, when this journal is not where runs usually are."""
+    """Return ` --runs PLACE` to add to a command, or nothing if the journal is at the usual place."""
     from scaffold.trace.places import is_database, runs_folder
 
     usual = runs_folder()
@@ -183,12 +183,12 @@ def runs_said(journal: KeptRuns) -> str:
 
 
 def backends_said(backends: Mapping[str, str]) -> str:
-    """` --backend ROLE=SPEC` to add to a command, for each of them."""
+    """Return ` --backend ROLE=SPEC` for each backend, to add to a command."""
     return "".join(f" --backend {shlex.quote(f'{role}={spec}')}" for role, spec in backends.items())
 
 
 def by_role(specs: Sequence[str]) -> dict[str, str]:
-    """`SPEC` or `role=SPEC`, by role; an address may hold `=` itself."""
+    """Parse `SPEC` or `role=SPEC` into specs by role; a URL may itself contain `=`."""
     roles = {}
     for said in specs:
         role, spec = said.split("=", 1) if _ROLE.match(said) else ("default", said)
@@ -199,7 +199,7 @@ def by_role(specs: Sequence[str]) -> dict[str, str]:
 
 
 def by_name(pairs: Sequence[str], option: str = "--input") -> dict[str, Any]:
-    """`name=value`, by name; a value that is JSON is read as such, any other is text."""
+    """Parse `name=value` into values by name; a value that is valid JSON is decoded, any other is text."""
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

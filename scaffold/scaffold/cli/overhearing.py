@@ -15,13 +15,13 @@ _LONGEST = 2_000
 
 
 class Overheard:
-    """Puts pieces of samples, which come in any order, into whole lines, each with whose words they are."""
+    """Assembles pieces of samples, which come in any order, into whole lines labelled with their source."""
 
     def __init__(self) -> None:
         self._begun: dict[tuple[str, int, str], str] = {}
 
     def lines(self, piece: Piece) -> Iterator[str]:
-        """The lines that a piece completes."""
+        """Yield the lines that a piece completes."""
         for kind, words in (("reasoning", piece.reasoning), ("answer", piece.text)):
             at = (piece.key, piece.sample, kind)
             *whole, rest = (self._begun.pop(at, "") + words).split("\n")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scaffold.vocabulary.cards import BaseRate, Card, MonitorCard
 
-_ABILITIES = ("schema", "choices", "logprobs", "seed", "n", "fork")  # in the order they are told in
+_ABILITIES = ("schema", "choices", "logprobs", "seed", "n", "fork")  # in the order in which they are listed
 _SUBJECTS = ("plan", "action", "step", "stream", "observation", "answer")
 _INDENT = " " * 19
 
@@ -58,7 +58,7 @@ def _installed(family: Any) -> dict[str, EntryPoint]:
 
 
 def _told(family: Any, name: str, entry: EntryPoint, *, check: bool) -> dict[str, Any]:
-    """What is told of one plug-in, as JSON values."""
+    """Describe one plug-in as JSON values."""
     from scaffold import entries
     from scaffold.errors import BrokenPlugin, MissingExtra
 
@@ -148,7 +148,7 @@ def _rate(rate: BaseRate) -> dict[str, Any]:
 
 
 def _missing(card: Card) -> tuple[list[str], list[str]]:
-    """What has to be done before it can be used, and what is good to know."""
+    """Return what must be done before it can be used, and further hints."""
     from scaffold import entries
 
     missing, notes = [], []
@@ -180,7 +180,7 @@ def _show(told: dict[str, Any]) -> None:
 
 
 def _profile(told: dict[str, Any]) -> list[str]:
-    """What a profile says, in words; that of a backend around others follows from theirs."""
+    """Describe a profile in words; a wrapper's profile follows from its inner backends."""
     can = f"can {', '.join(told['can']) or 'sample'}"
     may = f" (or also {', '.join(told['may'])})" if told["may"] else ""
     reasoning = f"reasoning {'/'.join(told['reasoning'])}" if told["reasoning"] else ""

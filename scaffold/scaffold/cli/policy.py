@@ -29,7 +29,7 @@ def policy() -> None:
 
 
 def _known_by(command: _Command) -> _Command:
-    """`--task TASK.yaml` and `--action MODULE:NAME`: where the specifications of the actions come from."""
+    """Add `--task TASK.yaml` and `--action MODULE:NAME`, the sources of the actions' specifications."""
     for decorate in (
         click.option("--action", "references", metavar="MODULE:NAME", multiple=True, help="An action in code."),
         click.option(
@@ -130,7 +130,7 @@ def _policy(file: Path | None) -> Any:
 
 
 def _actions(task: Path | None, references: Sequence[str]) -> Mapping[str, ActionSpec] | None:
-    """The specifications of the actions that a task or the command names; None when neither names any."""
+    """Return the specifications of the actions from a task or the command; None if neither names any."""
     from scaffold import registry, taskfile
 
     found: list[Action | ActionSource] = list(taskfile.actions_of(task)) if task is not None else []
@@ -153,7 +153,7 @@ def _say(faults: Sequence[Exception]) -> None:
 
 
 def _read_call(text: str) -> tuple[str, dict[str, Any]]:
-    """`pay(account=A1, cents=500)`, or JSON: `{"pay": {"account": "A1"}}`."""
+    """Parse a call such as `pay(account=A1, cents=500)`, or JSON such as `{"pay": {"account": "A1"}}`."""
     from scaffold.errors import BadInput
 
     if text.lstrip().startswith("{"):

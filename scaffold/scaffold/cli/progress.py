@@ -24,22 +24,22 @@ _SILENCE_S = 15.0
 
 
 class Display(Protocol):
-    """What shows a run."""
+    """The interface of what shows a run."""
 
     def event(self, event: Event, body: bytes) -> None:
-        """Take in one event."""
+        """Process one event."""
         ...
 
     def earlier(self, event: Event, body: bytes) -> None:
-        """Take in one of before a resume, to which others refer: nothing is shown of it."""
+        """Process an event from before a resume without showing it, since later ones refer to it."""
         ...
 
     def piece(self, piece: Piece) -> None:
-        """Take in some of a model's words."""
+        """Process a piece of a model's output."""
         ...
 
     def preparing(self, what: str, fraction: float) -> None:
-        """Take in how far a backend is with getting ready."""
+        """Show how far a backend's preparation is."""
         ...
 
     def say(self, text: str) -> None:
@@ -47,20 +47,20 @@ class Display(Protocol):
         ...
 
     def aside(self) -> contextlib.AbstractContextManager[None]:
-        """Leave the terminal to somebody else for a while."""
+        """Leave the terminal to a prompt for a while."""
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
 
 class Lines:
-    """One line for each decision, action, refusal and approval; for each event when `verbose`.
+    """Prints one line for each decision, action, refusal and approval.
 
     Args:
-        verbose: whether to tell of each event.
-        silence_s: while it is thought for longer, a line says how far that has come.
+        verbose: whether to print a line for each event.
+        silence_s: after this many seconds of thinking, a line tells the progress.
     """
 
     def __init__(self, *, verbose: bool = False, silence_s: float = _SILENCE_S) -> None:
@@ -109,7 +109,7 @@ class Lines:
 
 
 def display(*, verbose: bool) -> Display:
-    """The display that fits where stderr goes."""
+    """Return the display that suits stderr."""
     if not sys.stderr.isatty():
         return Lines(verbose=verbose)
     from scaffold.cli.live import LiveView
@@ -118,7 +118,7 @@ def display(*, verbose: bool) -> Display:
 
 
 def guarded(shown: Display) -> _Guarded:
-    """A listener for a run: a fault in what is shown must not end what runs."""
+    """Make a listener of a display whose faults do not end the run."""
     return _Guarded(shown)
 
 

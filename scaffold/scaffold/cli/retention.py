@@ -110,7 +110,7 @@ def _pruned(
                 done = pruning.content(run, dry=dry)
         except (BadInput, RunHeld, JournalFailed) as error:
             done = Pruned(run=run, passed_over=str(error))
-        except FileNotFoundError:  # somebody else has removed it
+        except FileNotFoundError:  # removed meanwhile
             continue
         except OSError as error:
             done = Pruned(run=run, passed_over=f"{error.filename} cannot be used: {error.strerror}")
@@ -149,7 +149,7 @@ def compress(named: tuple[str, ...], runs: Path | None) -> int:
         try:
             with held(folder):
                 gained = pack_if_ended(folder)
-        except (RunHeld, FileNotFoundError):  # it goes on, or somebody has removed it
+        except (RunHeld, FileNotFoundError):  # being written, or removed meanwhile
             continue
         except PermissionError as error:
             status = explain(error)

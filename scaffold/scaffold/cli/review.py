@@ -90,7 +90,7 @@ async def _reread(
 
 
 def _beside(journal: KeptRuns, run: str) -> Path:
-    """The place for a run's reviews, where the run has a folder of its own."""
+    """Return the folder for a run's reviews, inside the run's own."""
     from scaffold.errors import BadInput
     from scaffold.trace.files import FileJournal
 

@@ -13,7 +13,7 @@ _WIDTH = 100
 
 
 def told(row: dict[str, Any]) -> str:
-    """One run in one line."""
+    """Summarise one run in a line."""
     said = row["answer"] if row["status"] == "solved" else row["reason"]
     mark = f" ({row['outcome']})" if "outcome" in row else ""
     why = f" ({line(row['why'], _WIDTH)})" if row.get("outcome") == "wrong" else ""
@@ -21,7 +21,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 def spent(tally: Tally) -> str:
-    """What a batch used and what its monitors said, in a few words."""
+    """Summarise a batch's usage and its monitors' verdicts."""
     parts = [f"work {_usage(tally.model)}"] if tally.model.tokens else []
     parts += [f"oversight {_usage(tally.oversight)}"] if tally.oversight.tokens else []
     parts += [f"{decision} {number:,} times" for decision, number in sorted(tally.decisions.items())]

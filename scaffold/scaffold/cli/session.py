@@ -32,7 +32,7 @@ class Session(Foreground[Any]):
     def __init__(
         self, journal: KeptRuns, key: Signing | None, *, verbose: bool, as_json: bool, words: Words | None = None
     ) -> None:
-        # Asked before the display begins: what rich 14 puts in place of stderr denies that it is a terminal.
+        # Checked before the display begins, since rich 14 replaces stderr by something that is no terminal.
         self._somebody_is_there = somebody_is_there()
         super().__init__(display(verbose=verbose))
         self._journal = journal
@@ -41,7 +41,7 @@ class Session(Foreground[Any]):
         self._words = words
 
     def outside(self, *, wait: bool = False) -> dict[str, Any]:
-        """What an agent is given by the command rather than by a task file."""
+        """Return what an agent gets from the command rather than from a task file."""
         given: dict[str, Any] = {"journal": self._journal, "on_event": guarded(self.shown)}
         given["approvers"] = self._approvers(wait=wait)
         if self._words is not None:
@@ -51,7 +51,7 @@ class Session(Foreground[Any]):
         return given
 
     def _approvers(self, *, wait: bool) -> tuple[Approver, ...]:
-        """A webhook, then whoever is at the terminal, then whoever comes."""
+        """Return the approvers: a webhook, then the terminal, then anybody who answers later."""
         found: list[Approver] = []
         if os.environ.get("SCAFFOLD_WEBHOOK_URL"):
             from scaffold.approvals.webhook import from_environment
@@ -73,13 +73,13 @@ class Session(Foreground[Any]):
         has_ended: bool = False,
         again: str = "",
     ) -> int:
-        """Run to the end, tell how it ended, and give the exit status.
+        """Run to the end, print how it ended, and return the exit status.
 
         Args:
-            agent: who runs.
-            start: what it does.
-            has_ended: the run has ended already, so nothing is loaded.
-            again: what to add to a command that goes on with the run, so that it does so as this one did.
+            agent: the agent.
+            start: starts the run.
+            has_ended: whether the run has ended already, so that nothing is loaded.
+            again: options to add to a command that resumes the run, so that it does so as this one did.
         """
         began = time.monotonic()
         try:
@@ -132,7 +132,7 @@ class Session(Foreground[Any]):
         sys.stderr.write("\n".join(lines) + "\n")
 
     def _settled(self, outcome: Outcome) -> set[str]:
-        """Keys of actions whose outcome is unknown, and of which somebody has said it since."""
+        """Return the keys of actions with unknown outcomes that somebody has settled since."""
         unknown = [each.key for each in outcome.actions if each.status == "unknown"]
         if not unknown:
             return set()

@@ -24,13 +24,13 @@ _STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quie
 
 @dataclass(frozen=True)
 class Filter:
-    """Which events are wanted.
+    """A filter of events.
 
     Attributes:
-        kinds: beginnings of their kinds, such as `action`; none: all.
-        key: a key they stand at or below.
-        text: what their content, or they themselves, have to hold, whatever its case.
-        after: they come after this number.
+        kinds: prefixes of their kinds, such as `action`; empty means all.
+        key: a key that they are at or below.
+        text: text that they or their content must contain, ignoring case.
+        after: the number that they come after.
     """
 
     kinds: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Filter:
     after: int = 0
 
     def __call__(self, link: Link) -> bool:
-        """Whether an event is."""
+        """Whether an event passes."""
         from scaffold.vocabulary.events import encode
 
         event = link.event
@@ -130,7 +130,7 @@ def _styled(said: Told) -> str:
 
 
 def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
-    """Each key once, below the one that it belongs to, with its events in order."""
+    """Print each key once, below its parent, with its events in order."""
     by_key: dict[tuple[Any, ...], list[str]] = {}
     for link, said in told:
         by_key.setdefault(_place(link.event.key), []).append(f"{link.event.seq:>5}  {_styled(said)}")
@@ -143,7 +143,7 @@ def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
 
 
 def _place(key: str) -> tuple[tuple[int, str], ...]:
-    """A key as what sorts as the planner's structure does: numbers by size, and anything else after them."""
+    """Return a sort key for a move's key: numbers by value, then everything else."""
     parts = key.split("/") if key else []
     return tuple((int(part), "") if part.isdigit() else (1 << 60, part) for part in parts)
 
@@ -154,7 +154,7 @@ def _show_json(links: Iterator[Link]) -> None:
 
     for link in links:
         event = json.loads(encode(link.event))
-        # Letters that a terminal might obey stay escaped.
+        # Characters that a terminal might interpret stay escaped.
         click.echo(json_text({**event, "content": body_of(link.content)}))
 
 

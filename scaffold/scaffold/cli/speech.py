@@ -16,34 +16,34 @@ _ALIKE = re.compile(
 )
 _LATIN = re.compile(r"[A-Za-z]")
 _WORD = re.compile(r"\w+")
-_TYPES = re.compile("[\U0001d400-\U0001d7ff]")  # Latin letters as mathematicians print them
+_TYPES = re.compile("[\U0001d400-\U0001d7ff]")  # mathematical alphanumeric symbols
 _SPACES = re.compile(r"(?<= ) ")
 _NOT_ASCII = re.compile(r"[^\n -~]")
-_MOVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # the cursor, or what is read first
+_MOVES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # control and bidi characters
 
 
 def plain(text: str) -> str:
-    """Text on one line, with every control and invisible character written out, and what passes for another letter."""
+    """Put text on one line, with control and invisible characters and look-alike letters escaped."""
     if text.isascii() and text.isprintable():
         return text
     text = _WORD.sub(lambda word: _told_apart(word[0]), text)
-    for hidden in (UNSEEN, _TYPES):  # of which Python calls much printable
+    for hidden in (UNSEEN, _TYPES):  # Python considers many of these printable
         text = hidden.sub(lambda letter: _escaped(letter[0]), text)
     return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def lines(text: str) -> str:
-    """The same of a text whose lines are ours."""
+    """The same for a text whose line breaks are ours."""
     return "\n".join(map(plain, text.split("\n")))
 
 
 def steady(text: str) -> str:
-    """Text in its own letters and lines, with what moves the cursor or turns the direction of reading written out."""
+    """Keep a text's letters and lines, but escape what moves the cursor or changes the reading direction."""
     return _MOVES.sub(lambda letter: _escaped(letter[0]), text.replace("\r\n", "\n"))
 
 
 def _told_apart(word: str) -> str:
-    """A word; where Latin letters stand in it and letters like them, which no language mixes, the latter written out.
+    """Escape look-alike letters in a word that mixes them with Latin ones, which no language does.
 
     After Unicode Technical Standard 39, section 5.2.
     """
@@ -58,37 +58,37 @@ def _escaped(letter: str) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """A value as JSON for stdout: what cannot be seen, or has no letter there, is written as JSON escapes it."""
+    """Render a value as JSON for stdout, with invisible and unencodable characters escaped."""
     known = (sys.stdout.encoding or "").lower().replace("_", "-").startswith("utf-")
     text = json.dumps(value, ensure_ascii=not known, indent=indent)
     return _NOT_ASCII.sub(lambda letter: letter[0] if letter[0].isprintable() else json.dumps(letter[0])[1:-1], text)
 
 
 def line(value: Any, width: int = 0) -> str:
-    """A value on one line: text as it is, anything else as JSON; cut at `width` letters."""
+    """Render a value on one line: text as it is, anything else as JSON; cut at `width` letters."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = plain(" ".join(text.split()))
     return text if not width or len(text) <= width else text[: width - 1] + "…"
 
 
 def sentence(text: str, width: int = 0) -> str:
-    """The lines of a text on one line, parted by semicolons; marks under a line are left out."""
+    """Join a text's lines with semicolons; carets under a line are left out."""
     told = (each.strip() for each in text.splitlines())
     return line("; ".join(each for each in told if each.strip("^")), width)
 
 
 def call(name: str, arguments: dict[str, Any], width: int = 0) -> str:
-    """A call as code would write it: `pay(invoice="A-1", cents=1200)`."""
+    """Render a call like code: `pay(invoice="A-1", cents=1200)`."""
     inner = ", ".join(f"{plain(each)}={_exact(value)}" for each, value in arguments.items())
     text = f"{plain(name)}({inner})"
     return text if not width or len(text) <= width else text[: width - 2] + "…)"
 
 
 def _exact(value: Any) -> str:
-    """A value as JSON, in which no run of spaces hides its length, or lays out lines of its own."""
+    """Render a value as JSON in which no run of spaces can hide its length or imitate line breaks."""
     return _SPACES.sub(r"\\u0020", plain(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def count(number: int, word: str) -> str:
-    """`1 step`, `2 steps`."""
+    """Return a count with its noun: `1 step`, `2 steps`."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

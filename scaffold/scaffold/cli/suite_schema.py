@@ -8,7 +8,7 @@ from scaffold.cli.task_schema import task_schema
 
 
 def suite_schema() -> dict[str, Any]:
-    """JSON Schema of a suite file; its task, when it stands in the suite, is one of a task file."""
+    """Return the JSON Schema of a suite file; a task inside it has the schema of a task file."""
     from scaffold.evaluation.scoring import SCORERS
 
     task = task_schema()
@@ -59,5 +59,5 @@ def suite_schema() -> dict[str, Any]:
 
 
 def _choices(said: dict[str, Any]) -> dict[str, Any]:
-    """Names, or labels of what stands in the task file at this key."""
+    """Return the schema of choices: names, or labelled values of this key of a task file."""
     return {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "object", "additionalProperties": said}]}

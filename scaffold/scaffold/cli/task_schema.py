@@ -13,7 +13,7 @@ _FIELD = re.compile(r"^    (\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
 def task_schema() -> dict[str, Any]:
-    """JSON Schema of a task file: a task's fields, and those of the agent that solves it."""
+    """Return the JSON Schema of a task file: a task's fields, and those of the agent that solves it."""
     from scaffold.vocabulary import task
 
     made = task.Task.model_json_schema()
@@ -29,7 +29,7 @@ def task_schema() -> dict[str, Any]:
 
 
 def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Have a model's schema say what the model's docstring does: of the whole, and of each field."""
+    """Put a model's docstring into its schema: the summary, and the description of each field."""
     about, _, fields = inspect.cleandoc(model.__doc__ or "").partition("\n\nAttributes:\n")
     schema["description"] = " ".join(about.split())
     for name, said in _FIELD.findall(fields):
@@ -45,7 +45,7 @@ _FILE = {
 
 
 def _goal(full: dict[str, Any]) -> dict[str, Any]:
-    """A goal may be its statement alone, or have its kind as the key."""
+    """Return the schema of a goal, which may be just a statement, or have its kind as the key."""
     kinds = ("objective", "constraint", "principle")
     rest = {name: said for name, said in full["properties"].items() if name not in {"kind", "statement"}}
     short = [
@@ -61,7 +61,7 @@ def _goal(full: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources() -> dict[str, Any]:
-    """Sources of actions: MCP servers in full, other kinds by their names."""
+    """Return the schema of action sources: MCP servers in full, other kinds by name only."""
     from scaffold import entries
     from scaffold.mcp.settings import ServerSettings
 
@@ -121,7 +121,7 @@ _CREDENTIAL = {
 
 
 def _agent() -> dict[str, Any]:
-    """The keys that say who solves the task, with the names that are installed here."""
+    """Return the schema of the keys that define the agent, with the names installed here."""
     from scaffold import entries
 
     return {

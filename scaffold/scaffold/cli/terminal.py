@@ -23,12 +23,12 @@ _DAY = 86_400
 
 
 def somebody_is_there() -> bool:
-    """Whether a person can read what we ask, and answer."""
+    """Whether a person at the terminal can read a question and answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def who() -> str:
-    """The user's name, for the record."""
+    """Return the user's name, for the record."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -36,13 +36,13 @@ def who() -> str:
 
 
 def when(moment: float) -> str:
-    """A moment in local time; with its date when that is not today."""
+    """Format a moment in local time, with its date if that is not today."""
     shape = "%H:%M:%S" if abs(moment - time.time()) < _DAY / 2 else "%Y-%m-%d %H:%M"
     return time.strftime(shape, time.localtime(moment))
 
 
 def shown(question: Question) -> list[str]:
-    """What is asked, line by line: the exact calls, the reasons, until when."""
+    """Render a question as lines: the exact calls, the reasons, the deadline."""
     lines = [f"{question.kind}: {line(question.title)}"]
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
@@ -60,7 +60,7 @@ def shown(question: Question) -> list[str]:
 
 
 def _in_part(text: str, question: Question) -> str:
-    """What somebody else wrote, of any length, so that it leaves the question in sight; where it is cut is said."""
+    """Shorten text from outside so that the question stays in sight, and say where it is cut."""
     if len(text) <= _LONGEST_VALUE:
         return text
     whole = f"scaffold approvals show {question.run} {question.id} --json"
@@ -68,7 +68,7 @@ def _in_part(text: str, question: Question) -> str:
 
 
 def may_answer(question: Question, person: str) -> bool:
-    """Whether what somebody types here can count: it is theirs to say, and they do not have to sign it."""
+    """Whether a typed answer can count: the person may answer, and need not sign."""
     return question.kind == "question" or not question.approvers or question.approvers.get(person) == ""
 
 
@@ -120,7 +120,7 @@ _ASKS = {
 
 
 def _forget_what_was_typed() -> None:
-    """Drop what was typed before the question could be read: a stray `y` approves nothing."""
+    """Discard input typed before the question was shown, so that a stray `y` approves nothing."""
     import termios
 
     with contextlib.suppress(termios.error):
@@ -128,7 +128,7 @@ def _forget_what_was_typed() -> None:
 
 
 async def _read_line() -> str | None:
-    """One line from the terminal, None at its end. It can be cancelled, which a thread that reads cannot."""
+    """Read one line from the terminal; None at its end. Unlike a reading thread, it can be cancelled."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
     ready: asyncio.Future[None] = loop.create_future()
@@ -137,7 +137,7 @@ async def _read_line() -> str | None:
         await ready
     finally:
         loop.remove_reader(descriptor)
-    # A terminal hands over whole lines.
+    # A terminal delivers whole lines.
     data = os.read(descriptor, _LONGEST_LINE)
     return lines(data.decode("utf-8", "replace").strip()) if data else None
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
-    """What to type for each open question of a run, and then; `again` is added to what goes on with it."""
+    """Return the commands for each open question of a run, and then to resume it; `again` is added to the last."""
     lines, runs = [], runs_said(journal)
     for each in waiting(journal, run):
         asked = each.question

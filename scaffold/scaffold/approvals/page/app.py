@@ -57,7 +57,7 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Page:
-    """What the page does, for people with their keys."""
+    """The page's request handlers, for people with their keys."""
 
     def __init__(self, journal: KeptRuns, signers: Mapping[str, Signer | None]) -> None:
         self._journal = journal
@@ -69,7 +69,7 @@ class Page:
         self._secret = Secret.read(said) if said else None
 
     def app(self) -> Starlette:
-        """The app, which has to stand behind a guard."""
+        """Return the application, which must be put behind a guard."""
         return Starlette(
             routes=[
                 Route("/", self.file),
@@ -84,7 +84,7 @@ class Page:
         )
 
     async def file(self, request: Request) -> Response:
-        """One of the files that the page is made of."""
+        """Serve one of the page's static files."""
         name = request.path_params.get("name", "page.html")
         if name not in _FILES:
             return Response("There is no such page.", 404)
@@ -92,7 +92,7 @@ class Page:
         return FileResponse(path, media_type=kind)
 
     async def queue(self, request: Request) -> Response:
-        """A part of the queue: `from` which place on, and only what holds the text `find`."""
+        """Return a part of the queue, from the index `from` on, filtered by the text `find`."""
         wanted = request.query_params.get("find", "").casefold()
         said = request.query_params.get("from", "0")
         start = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0  # noqa: PLR2004 - digits
@@ -112,11 +112,11 @@ class Page:
         )
 
     async def news(self, request: Request) -> Response:
-        """Server-sent events, one for each change of the queue."""
+        """Stream a server-sent event for each change of the queue."""
         return StreamingResponse(self._watch.news(), media_type="text/event-stream")
 
     async def question(self, request: Request) -> Response:
-        """One question with all that led to it."""
+        """Return one question with its background."""
         run, name = self._place(request)
         each = await asyncio.to_thread(find, self._journal, run, name)
         led = await asyncio.to_thread(dossier, self._journal, run, name)
@@ -137,7 +137,7 @@ class Page:
         return _json(detail)
 
     async def answer(self, request: Request) -> Response:
-        """Take an answer of the person whose cookie came with it."""
+        """Take an answer from the person whom the request's cookie identifies."""
         run, name = self._place(request)
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
             return _json({"error": "an answer is JSON"}, 415)
@@ -146,7 +146,7 @@ class Page:
         return await self._take(run, answer, self._signers.get(request.state.person))
 
     async def signed_answer(self, request: Request) -> Response:
-        """Take an answer that comes signed with the webhook's secret, from whoever the question was sent to."""
+        """Take an answer signed with the webhook's secret."""
         body = await _body(request)
         if self._secret is None:
             return _json({"error": "there is no $SCAFFOLD_WEBHOOK_SECRET here to check it with"}, 403)
@@ -160,7 +160,7 @@ class Page:
         return await self._take(self._known(said.run), said.answer, None)
 
     async def _take(self, run: str, answer: Answer, signer: Signer | None) -> Response:
-        async with self._one_at_a_time:  # of two people at once the second is told what the first has said
+        async with self._one_at_a_time:  # of two people at once, the second is told the first one's answer
             await say(self._journal, run, answer, signer=signer)
         await self._watch.refresh()
         return _json({"taken": True})
@@ -169,7 +169,7 @@ class Page:
         return self._known(request.path_params["run"]), request.path_params["name"]
 
     def _known(self, run: str) -> str:
-        """A run's id, if there is such a run: what came from outside names no other folder."""
+        """Check that a run exists and return its id, so that a request cannot name any other folder."""
         if run not in self._journal.runs():
             raise UnknownRun(f"there is no run {run!r}")
         return run
@@ -181,7 +181,7 @@ class _SignedAnswer(msgspec.Struct):
 
 
 def _item(each: Waiting, person: str) -> dict[str, Any]:
-    """A question as the list shows it."""
+    """Render a question for the list."""
     asked = each.question
     calls = asked.detail.get("calls") or []
     what = _calls(calls) if calls else asked.title
@@ -200,7 +200,7 @@ def _item(each: Waiting, person: str) -> dict[str, Any]:
 
 
 def _found_by(asked: Question) -> str:
-    """All that a question can be found by: more than the list has room for."""
+    """Return all text by which a question can be found, which is more than the list shows."""
     calls = asked.detail.get("calls") or []
     return " ".join([asked.run, asked.id, asked.kind, asked.title, *(_calls([each]) for each in calls)])
 
@@ -210,7 +210,7 @@ _Kind = TypeVar("_Kind")
 
 
 def _calls(calls: list[dict[str, Any]]) -> str:
-    """Calls on one line: one with its arguments, several by their names."""
+    """Render calls on one line: a single one with its arguments, several by their names."""
     if len(calls) == 1:
         return f"{calls[0]['action']} " + ", ".join(f"{name}: {value}" for name, value in calls[0]["arguments"].items())
     counted = Counter(each["action"] for each in calls)
@@ -218,7 +218,7 @@ def _calls(calls: list[dict[str, Any]]) -> str:
 
 
 def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Calls and values as text: a browser that reads them as numbers shows others from 2**53 on."""
+    """Convert calls and values to text, since browsers would round numbers from 2**53 on."""
     previews = detail.get("previews") or {}
     calls = [
         {
@@ -257,7 +257,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
-    """What cannot be done, in words for the person."""
+    """Return an error's message for the person."""
     if isinstance(error, UnknownRun):
         return _json({"error": str(error)}, 404)
     status = _STATUSES.get(error.why, 409) if isinstance(error, AnswerRefused) else 409
