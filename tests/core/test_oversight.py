@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scaffold import Planning, Task, Thought, Verdict, act, once, think
 from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Subject, strictest
+from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Objection, Subject, strictest
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
@@ -144,6 +145,34 @@ def test_rule_4_a_failed_check_is_never_a_pass(world: World, watcher: type[Watch
     assert (outcome.status, outcome.answer, world.done) == ("solved", "ActionRefused", [])
     (verdict,) = outcome.verdicts
     assert (verdict.decision, verdict.status) == ("block", status)
+
+
+def large(more: int) -> list[Verdict]:
+    """Verdicts that hold as much as one may, and that many more, each in another part."""
+    text, span, objection = "x" * (20_000 + more), Evidence(quote="x"), Objection("n", "no")
+    return [
+        Verdict(decision="flag", rationale=text),
+        Verdict(decision="flag", feedback=text),
+        Verdict(decision="flag", objections=(objection,) * (10_000 + more)),
+        Verdict(decision="flag", evidence=(span,) * (100 + more)),
+        Verdict(decision="flag", evidence=(Evidence(quote=text),)),
+    ]
+
+
+@pytest.mark.parametrize("part", range(5), ids=["rationale", "feedback", "objections", "spans", "quote"])
+def test_of_a_flood_a_beginning_is_kept_and_it_is_no_pass(world: World, watcher: type[Watcher], part: int) -> None:
+    """What a verdict may hold is bounded: more of it counts as cut off, so that its check was not made."""
+    told = []
+    for more, answer in ((0, "paid i1"), (1, "ActionRefused")):
+        outcome = world.solve(paying, monitors=[watcher(large(more)[part])])
+        assert outcome.answer == answer
+        (verdicts,) = (fact["verdicts"] for fact in world.facts(outcome, "reviewed"))
+        told.append(msgspec.convert(verdicts[0], Verdict))
+    assert [each.status for each in told] == ["ok", "truncated"]
+    sizes = [(len(each.rationale), len(each.feedback), len(each.objections), len(each.evidence)) for each in told]
+    assert sizes[0] == sizes[1]
+    quotes = [[(len(span.quote), len(span.sha256)) for span in each.evidence] for each in told]
+    assert quotes[0] == quotes[1]
 
 
 def test_a_review_that_is_not_async_is_told_to_be(world: World) -> None:
