@@ -60,7 +60,7 @@ def test_without_the_token_nothing_is_told(office: Office, serve: Serve) -> None
 
 
 def test_the_token_becomes_a_cookie_that_scripts_cannot_read(serve: Serve) -> None:
-    """The first visit is sent on to an address without the token; the cookie stays with this site."""
+    """The first visit is sent on to the page without the token; the cookie stays with this site."""
     page = serve("ann")
     reply = httpx.get(page.addresses["ann"])
     assert (reply.status_code, reply.headers["location"]) == (303, "/")
@@ -68,6 +68,9 @@ def test_the_token_becomes_a_cookie_that_scripts_cannot_read(serve: Serve) -> No
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert page.addresses["ann"].rpartition("=")[2].lower() not in cookie
+    with page.client("ann") as client:
+        opened = client.get("/")
+    assert (opened.status_code, "<script" in opened.text) == (200, True)
 
 
 ELSEWHERE: list[dict[str, str]] = [

@@ -271,6 +271,30 @@ def test_a_person_settles_what_is_unknown(folder: Folder, paid: list[str]) -> No
     assert ("as bob says" in said.answer) is happened
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["among others", "apart"])
+@pytest.mark.parametrize("happened", [False, True])
+def test_a_persons_word_counts_within_the_run_too(folder: Folder, *, happened: bool, apart: bool) -> None:
+    """What did not happen may be done after all; what did may not, whether or not other runs are looked at."""
+    journal = FileJournal(folder.root, apart=apart)
+
+    @action(effect="read")
+    async def settle(at: str, *, call: Call) -> str:
+        digest = next(iter(read_story(folder.root / call.run).of("action.intent")))["digest"]
+        word = {"id": settlement_id(at), "digest": digest}
+        await journal.post(call.run, Answer(**word, granted=happened, by="ann"))
+        return "said"
+
+    def planner(_: Task) -> Planning[str]:
+        lost = yield from doing("pay", invoice="i1")(_)
+        folder.how = ""
+        yield from act("settle", {"at": "0"})
+        return f"{lost}; {(yield from doing('pay', invoice='i1')(_))}"
+
+    said = folder.solve(planner, how="break", journal=journal, actions=[*folder.actions, settle])
+    assert "the line broke" in said.answer
+    assert ("it was done already" in said.answer, folder.paid) == (happened, [] if happened else ["i1"])
+
+
 def test_reads_take_nothing_from_other_runs(folder: Folder) -> None:
     """An action that changes nothing may have an identity, and is refused only in its own run."""
     assert [folder.solve(doing("look", invoice="i1")).answer for _ in range(2)] == ["i1", "i1"]
