@@ -25,11 +25,11 @@ WITHHELD = "(its content is withheld)"
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """One open question, and what was said to it already and not taken in yet.
+    """One open question, with the answers that its run has not taken in yet.
 
     Attributes:
-        question: what is asked.
-        answers: what counts of what was said, one for each person.
+        question: the question.
+        answers: the valid answers so far, one per person.
         at: when it was asked, in seconds since the epoch.
     """
 
@@ -39,7 +39,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
     @property
     def settled(self) -> bool:
-        """Whether enough was said, and the run has only to take it in."""
+        """Whether there are enough answers, so that the run only has to take them in."""
         return bool(decided_by(self.question, self.answers))
 
     @property
@@ -49,7 +49,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """In one word, or a few."""
+        """The state in a few words."""
         if self.settled:
             return "answered, not taken in yet"
         if self.expired:
@@ -60,14 +60,14 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct):
-    """How a run stands, and what it waits for.
+    """A run's status, and the questions it waits for.
 
     Attributes:
-        status: how it ended, or why it is paused; empty while it is under way, or cut off.
+        status: how it ended, or why it is paused; empty if it is under way or was cut off.
         ended: whether it is over.
-        questions: what is open, by id.
+        questions: the open questions, by id.
         asked_at: when each was asked.
-        settled: ids of what was answered and taken in.
+        settled: ids of the questions whose answers were taken in.
     """
 
     status: str = ""
@@ -78,10 +78,10 @@ class Standing(msgspec.Struct):
 
 
 def standing(journal: KeptRuns, run: str) -> Standing:
-    """Read a run's trace.
+    """Read a run's status from its trace.
 
     Raises:
-        TraceDamaged: it was altered: nothing it asks can be believed.
+        TraceDamaged: the trace was altered, so its questions cannot be trusted.
     """
     found, chain = Standing(), Chain()
     for record in read_files(journal.folder(run)):
@@ -106,7 +106,7 @@ def standing(journal: KeptRuns, run: str) -> Standing:
 
 
 def asked_by(run: str, event: ev.ApprovalAsked, content: Content | None) -> Question:
-    """The question of an event that asks for an approval."""
+    """Make the question of an event that asks for an approval."""
     detail = body_of(content)
     keys = detail.pop("keys", {})
     return Question(
@@ -137,7 +137,7 @@ def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -
 
 
 def waiting(journal: KeptRuns, run: str) -> list[Waiting]:
-    """The questions of one run that nobody has answered in its trace."""
+    """Return the questions of one run that are open in its trace."""
     return _waiting(journal, run, standing(journal, run))
 
 
@@ -158,7 +158,7 @@ def _counting(question: Question, said: Sequence[Answer]) -> list[Answer]:
 
 
 class _Known(msgspec.Struct):
-    """A run as it was last read: with its size and time then."""
+    """A run as last read, with its size and modification time then."""
 
     mark: tuple[int, int]
     stands: Standing | None
@@ -166,10 +166,10 @@ class _Known(msgspec.Struct):
 
 
 class Queue:
-    """What waits in all runs of a journal. A trace is read again only when it has grown, an ended one not at all.
+    """The open questions of all runs of a journal. A trace is read again only if it has grown; an ended one never.
 
     Attributes:
-        faults: runs whose traces cannot be believed, each with what is wrong.
+        faults: runs with damaged traces, each with what is wrong.
     """
 
     def __init__(self, journal: KeptRuns) -> None:
@@ -178,7 +178,7 @@ class Queue:
         self.faults: dict[str, str] = {}
 
     def waiting(self) -> list[Waiting]:
-        """Everything that waits, what expires first at the top; what waits for ever comes last, oldest first."""
+        """Return all open questions, the first to expire first; those without a deadline come last, oldest first."""
         found: list[Waiting] = []
         faults: dict[str, str] = {}
         for run in self._journal.runs():
@@ -205,7 +205,7 @@ class Queue:
             mark = (stat.st_size, stat.st_mtime_ns)
             if known is None or known.mark != mark:
                 known = self._known[run] = self._read(run, mark)
-        except FileNotFoundError:  # removed while we looked
+        except FileNotFoundError:  # removed meanwhile
             self._known.pop(run, None)
             return None
         except PermissionError as error:

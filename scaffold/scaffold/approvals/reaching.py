@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class Waits:
-    """Reaches nobody itself and keeps the run waiting: what is said elsewhere, the run finds in its inbox.
+    """Asks nobody itself, but keeps the run waiting, so that it finds answers given elsewhere in its inbox.
 
-    Without it a run that nobody at hand answers is paused, and resumed once it is answered.
+    Without it, a run whose question nobody answers pauses, and must be resumed after the answer.
     """
 
     async def ask(self, question: Question) -> Answer | None:

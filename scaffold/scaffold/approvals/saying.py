@@ -22,15 +22,15 @@ _KINDS = {"<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool
 
 
 def find(journal: KeptRuns, run: str, name: str) -> Waiting:
-    """The open question of a name.
+    """Find an open question.
 
     Args:
-        journal: where the run is.
-        run: its id, whole.
+        journal: the run's journal.
+        run: the run's full id.
         name: the question's id.
 
     Raises:
-        AnswerRefused: nothing of that name waits there.
+        AnswerRefused: no open question has that id.
     """
     each = next((each for each in waiting(journal, run) if each.question.id == name), None)
     if each is not None:
@@ -47,10 +47,10 @@ def find(journal: KeptRuns, run: str, name: str) -> Waiting:
 
 
 async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | None = None) -> Waiting:
-    """Put an answer into a run's inbox, if it can count; gives the question it answers, as it stood before.
+    """Put an answer into a run's inbox if it can count; return the question as it was before.
 
     Raises:
-        AnswerRefused: it is too late, given twice, of somebody else, or of something else.
+        AnswerRefused: it is too late, repeated, from the wrong person, or about something else.
     """
     each = find(journal, run, answer.id)
     check(each, answer)
@@ -64,10 +64,10 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
 
 
 def check(each: Waiting, answer: Answer) -> None:
-    """Refuse an answer that cannot count, before anybody puts their key to it.
+    """Refuse an answer that cannot count, before it is signed.
 
     Raises:
-        AnswerRefused: it cannot.
+        AnswerRefused: it cannot count.
     """
     asked = each.question
     if each.settled:
@@ -89,7 +89,7 @@ def check(each: Waiting, answer: Answer) -> None:
 
 
 def _check_fits(returns: str, value: str) -> None:
-    """Refuse an answer that the run would pass over, where we know by its name what kind is wanted."""
+    """Refuse an answer that the run would ignore, if the wanted type is known by its name."""
     kind = _KINDS.get(returns)
     if kind is not None:
         try:
@@ -99,5 +99,5 @@ def _check_fits(returns: str, value: str) -> None:
 
 
 def answer_to(each: Waiting, **said: object) -> Answer:
-    """An answer to exactly this question; `said` has the rest of its fields."""
+    """Make an answer to exactly this question; `said` has its other fields."""
     return msgspec.convert({"id": each.question.id, "digest": each.question.digest, **said}, Answer)

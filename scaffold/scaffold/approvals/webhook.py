@@ -36,12 +36,12 @@ _OK, _TOO_MANY, _BROKEN = 200, 429, 500
 
 
 class Untrusted(Exception):
-    """A message is not signed, not by our secret, or too old."""
+    """A message is unsigned, signed with another secret, or too old."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What both sides know."""
+    """The secret that both sides share."""
 
     value: bytes = field(repr=False)
 
@@ -50,27 +50,27 @@ class Secret:
         """Read a secret: `whsec_` and base64, or any text of 16 characters or more.
 
         Raises:
-            BadInput: it is too short, or no base64.
+            BadInput: it is too short, or not valid base64.
         """
         try:
             value = base64.b64decode(text.removeprefix(_PREFIX), validate=True) if text.startswith(_PREFIX) else b""
         except ValueError:
             raise BadInput("SCAFFOLD_WEBHOOK_SECRET is no base64 after `whsec_`") from None
         value = value or text.encode()
-        if len(value) < 16:  # noqa: PLR2004 - the bytes that it takes to be hard to guess
+        if len(value) < 16:  # noqa: PLR2004 - bytes needed to be hard to guess
             raise BadInput("SCAFFOLD_WEBHOOK_SECRET is too short: give it 16 bytes or more")
         return cls(value)
 
     def headers(self, name: str, body: bytes, now: float | None = None) -> dict[str, str]:
-        """Headers that sign a message."""
+        """Return the headers that sign a message."""
         at = str(int(time.time() if now is None else now))
         return {"webhook-id": name, "webhook-timestamp": at, "webhook-signature": self._signature(name, at, body)}
 
     def check(self, headers: Mapping[str, str], body: bytes, now: float | None = None) -> str:
-        """Check a message's signature and age; gives its id.
+        """Check a message's signature and age; return its id.
 
         Raises:
-            Untrusted: it is not to be believed.
+            Untrusted: the signature or the age is not valid.
         """
         name, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
         wanted = self._signature(name, at, body).encode()
@@ -87,16 +87,16 @@ class Secret:
 
 
 class Webhook:
-    """An approver behind a URL. Whatever becomes of the message, the question stays in the run's trace.
+    """An approver behind a URL. Whatever happens to the message, the question stays open in the run's trace.
 
-    Whoever comes after it among the approvers is asked while it is being sent.
+    The approvers after it are asked while the message is being sent.
 
     Args:
         url: where questions are sent.
-        secret: signs them, and the answers.
-        answer_at: the address of the page, for whoever reads the message.
-        seconds: the longest that all tries may take for one question.
-        tries: how often it is tried.
+        secret: signs questions and answers.
+        answer_at: address of the approvals page, for the message's reader.
+        seconds: most seconds that all tries for one question may take together.
+        tries: most tries for one question.
     """
 
     def __init__(self, url: str, secret: Secret, *, answer_at: str = "", seconds: float = 10.0, tries: int = 4) -> None:
@@ -111,7 +111,7 @@ class Webhook:
         self.beside = True
 
     async def ask(self, question: Question) -> Answer | None:
-        """Send the question, once; gives the answer if the reply holds one that is signed."""
+        """Send the question once; return the answer if the reply contains a signed one."""
         import httpx
 
         if question.id in self._delivered:
@@ -124,7 +124,7 @@ class Webhook:
         except (httpx.HTTPError, TimeoutError) as error:
             _log.warning("the webhook was not reached (%s): %s waits on", type(error).__name__, question.id)
             return None
-        if status >= 300:  # noqa: PLR2004 - whatever is not a success
+        if status >= 300:  # noqa: PLR2004 - anything but success
             _log.warning("the webhook answered with status %d: %s waits on", status, question.id)
             return None
         self._delivered.add(question.id)
@@ -150,7 +150,7 @@ class Webhook:
         }
 
     async def _send(self, client: httpx.AsyncClient, name: str, body: bytes) -> tuple[int, httpx.Headers, bytes]:
-        """Try a few times, within a bounded time; gives status, headers and body of the reply."""
+        """Try a few times within a bounded time; return status, headers and body of the reply."""
         import asyncio
 
         import httpx
@@ -181,7 +181,7 @@ class Webhook:
             return reply.status_code, reply.headers, read
 
     def _read(self, question: Question, headers: Mapping[str, str], body: bytes) -> Answer | None:
-        """The answer in a reply, if it is signed and an answer to this."""
+        """Return the answer in a reply, if it is signed and answers this question."""
         try:
             name = self._secret.check(headers, body)
             answer = msgspec.json.decode(body, type=Answer)
@@ -192,10 +192,10 @@ class Webhook:
 
 
 def from_environment() -> Webhook:
-    """The webhook of `$SCAFFOLD_WEBHOOK_URL`.
+    """Make the webhook of `$SCAFFOLD_WEBHOOK_URL`.
 
     Raises:
-        BadInput: the URL is none, or `$SCAFFOLD_WEBHOOK_SECRET` is missing or too short.
+        BadInput: the URL is not valid, or `$SCAFFOLD_WEBHOOK_SECRET` is missing or too short.
     """
     secret = os.environ.get("SCAFFOLD_WEBHOOK_SECRET", "")
     if not secret:

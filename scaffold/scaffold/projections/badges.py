@@ -41,11 +41,11 @@ class Badge:
         trace: the trace's id, in hex.
         span: id of the span that was evaluated, in hex.
         guard: id of the verdict's own span, in hex.
-        monitor: who said it.
-        name: the monitor, numbered from its second verdict on the span on.
-        label: the decision; the status of a check that was not made.
-        score: the monitor's, where it gives one.
-        why: its rationale, when content is captured.
+        monitor: name of the monitor.
+        name: the monitor's name, numbered from its second verdict on the span on.
+        label: the decision, or the status of a failed check.
+        score: the verdict's score, if it has one.
+        why: its rationale, if content is captured.
     """
 
     trace: str
@@ -59,19 +59,19 @@ class Badge:
 
 
 class Api(Protocol):
-    """How one backend takes badges.
+    """One backend's API for badges.
 
     Attributes:
-        at_once: how many it takes in one request.
+        at_once: most badges in one request.
     """
 
     at_once: int
 
     def post(self, client: httpx.Client, badges: Sequence[Badge]) -> None:
-        """Send some.
+        """Send some badges.
 
         Raises:
-            httpx.HTTPError: they were not taken.
+            httpx.HTTPError: they were not accepted.
         """
         ...
 
@@ -84,11 +84,11 @@ class _Phoenix:
     at_once = 100
 
     def post(self, client: httpx.Client, badges: Sequence[Badge]) -> None:
-        # Phoenix writes spans a moment after it has taken them; annotations wait there for theirs.
+        # Phoenix stores spans a moment after it has accepted them; annotations wait there for theirs.
         data = [
             {
                 "span_id": badge.span,
-                "name": badge.name if badge.name != "note" else "note (1)",  # the one name that is its own
+                "name": badge.name if badge.name != "note" else "note (1)",  # a name that Phoenix reserves
                 "annotator_kind": "CODE",
                 "identifier": badge.guard,
                 "result": _body(label=badge.label, score=badge.score, explanation=badge.why),
@@ -100,7 +100,7 @@ class _Phoenix:
 
 
 class _Mlflow:
-    """MLflow makes a new assessment at each request, so those that a trace has are looked up first."""
+    """MLflow's API. Each request makes a new assessment, so those that a trace already has are looked up first."""
 
     at_once = 1
 
@@ -153,21 +153,21 @@ class _Langfuse:
 
 
 _APIS: Mapping[Backend, type[Api]] = {"phoenix": _Phoenix, "mlflow": _Mlflow, "langfuse": _Langfuse}
-# What comes after the address of the backend itself in the one that takes spans.
+# Path of the span endpoint, after the backend's own address.
 _OTLP_PATHS = ("/v1/traces", "/api/public/otel")
 
 
 class Badges:
-    """Sends verdicts of spans that have gone out, by a thread of its own.
+    """Sends the verdicts on delivered spans in a thread of its own.
 
     Args:
-        backend: who is to have them.
-        patient: whether `delivered` may wait while the thread catches up; else what is too much is lost.
+        backend: the backend that gets them.
+        patient: whether `delivered` may wait until the thread catches up; if not, excess verdicts are dropped.
 
     Attributes:
-        sent: verdicts that the backend took.
-        failed: those that it did not.
-        reason: why not, in a few words.
+        sent: number of verdicts that the backend accepted.
+        failed: number of the others.
+        reason: why these failed, in a few words.
     """
 
     def __init__(self, backend: Backend, *, patient: bool) -> None:
@@ -183,7 +183,7 @@ class Badges:
         self._thread.start()
 
     def delivered(self, spans: Sequence[ReadableSpan]) -> None:
-        """Take in spans that the backend has; a verdict goes out once that of its subject is among them."""
+        """Note spans that the backend has accepted; a verdict is sent once its subject's span is among them."""
         ready: list[Badge] = []
         for span in spans:
             if span.context is None:
@@ -203,11 +203,11 @@ class Badges:
                 self._lose(len(part), "too many at once")
 
     def close(self, timeout: float) -> None:
-        """Send what is left, in so many seconds at most; may be called twice."""
+        """Send what is left, within `timeout` seconds; may be called twice."""
         if self._stopped:
             return
         self._stopped = True
-        # Of these the subject never came: it went out with an earlier process.
+        # The subjects of these were sent by an earlier process.
         self._hand_over([badge for badges in self._pending.values() for badge in badges])
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout)
@@ -220,7 +220,7 @@ class Badges:
         try:
             with self._client() as client:
                 self._send(client)
-        except Exception as error:  # noqa: BLE001 - in a thread nobody would hear of it, and the queue has to be emptied
+        except Exception as error:  # noqa: BLE001 - nobody would see it in a thread, and the queue must be emptied
             self.reason = _gist(error)
         while (part := self._queue.get()) is not None:
             self._lose(len(part), self.reason)
@@ -238,18 +238,18 @@ class Badges:
         return httpx.Client(base_url=base, headers=headers(), timeout=_SECONDS, transport=way)
 
     def _send(self, client: httpx.Client) -> None:
-        """Send what comes, until there is no more, or it was refused several times in a row."""
+        """Send badges until there are no more, or several requests in a row failed."""
         in_a_row = 0
         while in_a_row < _GIVES_UP_AFTER:
             part = self._queue.get()
             if part is None:
-                self._queue.put(None)  # for whoever empties the queue after this
+                self._queue.put(None)  # marks the end for the code that empties the queue
                 return
             try:
                 self._api.post(client, part)
                 self.sent += len(part)
                 in_a_row = 0
-            except Exception as error:  # noqa: BLE001 - answers of any shape, and none of them a fault of the run
+            except Exception as error:  # noqa: BLE001 - a reply may have any shape, and must not fail the run
                 in_a_row += 1
                 self._lose(len(part), _gist(error))
 

@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 
     from scaffold.projections.overlays import Backend
 
-# Collectors refuse larger requests; the OpenTelemetry Collector does from 20 MiB on, others from 4.
+# Collectors refuse larger requests: the OpenTelemetry Collector from 20 MiB on, others from 4 MiB.
 REQUEST_CHARACTERS = 4 * 1024 * 1024
 
 _COUNTS_ITSELF = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _TOO_LARGE = "HTTP 413"
 _NUMBERS = frozenset({int, float, bool})
-_SHORT = 1024  # characters of an attribute that is sent on when its span was too large
+_SHORT = 1024  # if a span is too large, only attributes with at most this many characters are sent
 
 _exporter_log = logging.getLogger(OTLPSpanExporter.__module__)
 
 
 def exporter(backend: Backend = "generic") -> SpanExporter:
-    """OpenTelemetry's OTLP/HTTP exporter, configured by the environment as its users expect."""
+    """Make OpenTelemetry's OTLP/HTTP exporter, configured by the environment as usual."""
     return _Exporter(headers=headers(backend) if backend == "mlflow" else None)
 
 
 class _Exporter(OTLPSpanExporter):
-    """The same, with its messages made by `messages.py` in two fifths of the time.
+    """The same, with messages encoded by `messages.py`, which takes two fifths of the time.
 
-    It makes them itself when it is asked to count what it sends, when it has no client of the kind that is known since
-    its version 1.45, and when a span holds what cannot be written here.
+    It falls back to OpenTelemetry's encoder if the exporter is to count what it sends, if its client is not of the kind
+    known since version 1.45, or if a span has a value that `messages.py` cannot encode.
     """
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -64,7 +64,7 @@ class _Exporter(OTLPSpanExporter):
 
 
 def headers(backend: Backend = "generic") -> dict[str, str]:
-    """What goes with each request: what the environment says; MLflow must be told of an experiment, else 0."""
+    """Return the headers of each request: those from the environment, and for MLflow the experiment, by default 0."""
     said = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_HEADERS) or os.environ.get(OTEL_EXPORTER_OTLP_HEADERS, "")
     told = dict(parse_env_headers(said, liberal=True))
     if backend == "mlflow":
@@ -73,7 +73,7 @@ def headers(backend: Backend = "generic") -> dict[str, str]:
 
 
 def resource(backend: Backend = "generic") -> Resource:
-    """What spans come from, as `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say; else `scaffold`."""
+    """Return the spans' resource, from `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`; by default `scaffold`."""
     described = Resource.create()
     if str(described.attributes[SERVICE_NAME]).startswith("unknown_service"):
         described = described.merge(Resource({SERVICE_NAME: "scaffold"}))
@@ -84,7 +84,7 @@ def resource(backend: Backend = "generic") -> Resource:
 
 
 class _Resource(Resource):
-    """A resource that knows its hash: OpenTelemetry's encoder asks for it with each span, and it is made of JSON."""
+    """A resource with a cached hash, which OpenTelemetry's encoder needs for each span and computes from JSON."""
 
     def __init__(self, attributes: Mapping[str, AttributeValue], schema_url: str | None = None) -> None:
         super().__init__(attributes, schema_url)
@@ -97,12 +97,12 @@ class _Resource(Resource):
 
 
 class Collector(SpanExporter):
-    """Counts what the wrapped exporter delivers and loses, and keeps requests small enough to be taken.
+    """Counts what the wrapped exporter delivers and loses, and keeps requests small enough to be accepted.
 
     Attributes:
-        sent: spans that the collector took.
-        failed: spans that it did not.
-        reason: why the last ones were not taken, in a few words.
+        sent: number of spans that the collector accepted.
+        failed: number of the others.
+        reason: why the last ones failed, in a few words.
     """
 
     def __init__(self, backend: Backend = "generic") -> None:
@@ -116,7 +116,7 @@ class Collector(SpanExporter):
         _exporter_log.addFilter(self._overhear)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans, in as many requests as their size asks for."""
+        """Send spans, in as many requests as their size requires."""
         result = SpanExportResult.SUCCESS
         waiting = list(_requests(spans))[::-1]
         while waiting:
@@ -131,14 +131,14 @@ class Collector(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Stop; a retry that waits is given up, and what comes later fails. May be called twice."""
+        """Stop: a waiting retry is given up, and later exports fail. May be called twice."""
         if not self._stopped:
             self._stopped = True
             self._exporter.shutdown()
             self._stop_listening()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
+        """Do nothing, since nothing is queued here."""
         return self._exporter.force_flush(timeout_millis)
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> bool:
@@ -154,12 +154,12 @@ class Collector(SpanExporter):
         return delivered
 
     def _stop_listening(self) -> None:
-        # An export still under way when all is stopped has more to say, and nobody wants to read that.
+        # An export still under way at shutdown logs more, which nobody needs.
         if self._stopped and self._exporting is None:
             _exporter_log.removeFilter(self._overhear)
 
     def _overhear(self, record: logging.LogRecord) -> bool:
-        """Keep what the exporter says during our own export, rather than log it for each batch and retry."""
+        """Keep the exporter's messages during our own export, rather than log them for each batch and retry."""
         if record.thread != self._exporting:
             return True
         self._heard.append(record.getMessage())
@@ -181,10 +181,10 @@ def _requests(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]
 
 
 def _length(attributes: Mapping[str, Any] | None) -> int:
-    """Characters of the texts among values, those in structures included; what else there is weighs little."""
+    """Count the characters of all texts among values, nested ones included; other values are small."""
     size = 0
     for value in (attributes or {}).values():
-        kind = type(value)  # quicker than isinstance, and asked of each attribute of each span
+        kind = type(value)  # faster than isinstance, and done for each attribute of each span
         if kind is str:
             size += len(value)
         elif kind in _NUMBERS:
@@ -197,7 +197,7 @@ def _length(attributes: Mapping[str, Any] | None) -> int:
 
 
 def _smaller(spans: Sequence[ReadableSpan]) -> list[Sequence[ReadableSpan]]:
-    """What to try instead of a request that was too large: its halves; of a single span, what is short in it."""
+    """Split a request that was too large into halves; of a single span, keep only short attributes."""
     if len(spans) > 1:
         middle = len(spans) // 2
         return [spans[:middle], spans[middle:]]
@@ -210,7 +210,7 @@ def _smaller(spans: Sequence[ReadableSpan]) -> list[Sequence[ReadableSpan]]:
 
 
 def _gist(heard: Sequence[str]) -> str:
-    """Find the cause in what was said; of a failed connection the retries name it, not the last message."""
+    """Find the cause in the messages; for a failed connection the retries name it, not the last message."""
     for message in heard:
         if cause := re.search(r"\[Errno -?\d+\] ([A-Z][\w ]+)", message):
             return cause[1]

@@ -21,19 +21,19 @@ Attribute: TypeAlias = str | bool | int | float | Sequence[str]
 Attributes: TypeAlias = dict[str, Attribute]
 Content: TypeAlias = Mapping[str, Any]
 
-# The conventions have no word for a generation cut off by its caller, and ask for `error` then.
+# The conventions have no value for a generation cut off by its caller, and require `error` then.
 _FINISH = {"stop": "stop", "length": "length", "cut": "error", "error": "error"}
 
 _encode = msgspec.json.encode
 
 
 def as_json(value: Any) -> str:
-    """A value as the JSON text that a span can hold."""
+    """Render a value as JSON text, which a span can hold."""
     return _encode(value).decode()
 
 
 def as_text(value: Any) -> str:
-    """A text as it is; anything else as JSON."""
+    """Return a text as it is, and anything else as JSON."""
     return value if isinstance(value, str) else as_json(value)
 
 
@@ -48,7 +48,7 @@ def _parts(sample: Content) -> list[Content]:
 
 
 def input_messages(messages: Sequence[Content]) -> str:
-    """A prompt in the shape of the input messages schema."""
+    """Render a prompt in the schema of input messages."""
     return as_json([{"role": turn.get("role", "user"), "parts": [_text(turn, "content")]} for turn in messages])
 
 
@@ -57,25 +57,25 @@ def _finish(sample: Content) -> str:
 
 
 def output_messages(samples: Sequence[Content]) -> str:
-    """Samples in the shape of the output messages schema: one message each, its reasoning before its text."""
+    """Render samples in the schema of output messages: one message each, reasoning before text."""
     return as_json(
         [{"role": "assistant", "parts": _parts(sample), "finish_reason": _finish(sample)} for sample in samples]
     )
 
 
 def finish_reasons(samples: Sequence[Content]) -> tuple[str, ...]:
-    """Why each sample ended, in the conventions' words."""
+    """Return why each sample ended, in the conventions' terms."""
     return tuple(map(_finish, samples))
 
 
 def response_model(samples: Sequence[Content]) -> str:
-    """The model that answered, where a backend around others chose it and all samples are its; else empty."""
+    """Return the model that answered if a wrapper chose it and all samples are from it; else an empty text."""
     models = {(sample.get("origin") or {}).get("model", "") for sample in samples}
     return str(models.pop()) if len(models) == 1 else ""
 
 
 def usage_attributes(usage: Usage) -> Attributes:
-    """Tokens of one model call; the money, where it is known, has no convention."""
+    """Return attributes for the tokens of one model call, and its cost if known, which has no convention."""
     attributes: Attributes = {
         "gen_ai.usage.input_tokens": usage.input,
         "gen_ai.usage.output_tokens": usage.output,
@@ -90,7 +90,7 @@ def usage_attributes(usage: Usage) -> Attributes:
 
 
 def ledger_attributes(ledger: str, usage: Usage) -> Attributes:
-    """What one ledger of a session came to; named apart, so that no tokens are counted twice."""
+    """Return attributes for one ledger of a session, with names of their own so that no tokens count twice."""
     prefix = f"scaffold.usage.{ledger}"
     attributes: Attributes = {f"{prefix}.input_tokens": usage.input, f"{prefix}.output_tokens": usage.output}
     if usage.usd is not None:
@@ -99,10 +99,9 @@ def ledger_attributes(ledger: str, usage: Usage) -> Attributes:
 
 
 def evaluation_attributes(fact: VerdictFact, rationale: str) -> Attributes:
-    """A verdict as an evaluation result.
+    """Render a verdict as an evaluation result.
 
-    The label is the decision; of a check that was not made it is the status, so that it never reads as
-    a pass.
+    The label is the decision; for a failed check it is the status, so that it never looks like a pass.
     """
     attributes: Attributes = {
         "gen_ai.evaluation.name": fact.property or fact.monitor,

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Disclosure:
-    """Puts content into attributes if it is captured, cut to the length that `OTEL_*_LENGTH_LIMIT` allows.
+    """Adds content to attributes if it is captured, cut to the length that `OTEL_*_LENGTH_LIMIT` allows.
 
     Attributes:
-        on: whether content is captured; None in the constructor leaves it to the environment.
+        on: whether content is captured; None in the constructor defers to the environment.
     """
 
     def __init__(self, *, capture: bool | None = None) -> None:
@@ -30,14 +30,14 @@ class Disclosure:
         self._longest = SpanLimits().max_span_attribute_length
 
     def ask(self, *, allowed: bool) -> None:
-        """Hear what the task says: its no always holds, its yes unless the environment says no."""
+        """Apply the task's setting: a no always holds, a yes unless the environment says no."""
         self.on = allowed and (self.on if self._settled else not self._refused)
 
     def show(self, attributes: Attributes, name: str, value: Any, render: Callable[[Any], str] = as_text) -> None:
-        """Add one piece of content; None and the empty text are no content."""
+        """Add one piece of content; None and the empty text are skipped."""
         if self.on and value is not None and value != "":
             attributes[name] = render(value)[: self._longest]
 
     def text(self, value: Any) -> str:
-        """The content as text; empty when it may not be shown."""
+        """Render content as text; empty if it must not be shown."""
         return as_text(value)[: self._longest] if self.on and value is not None else ""

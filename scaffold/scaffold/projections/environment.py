@@ -25,12 +25,12 @@ def _setting(name: str) -> str:
 
 
 def is_switched_off() -> bool:
-    """Say whether nothing of OpenTelemetry is to be used."""
+    """Whether OpenTelemetry is switched off."""
     return _setting("OTEL_SDK_DISABLED").lower() == "true"
 
 
 def host_has_tracing() -> bool:
-    """Say whether the host application has set up tracing of its own; imports nothing when it has not."""
+    """Whether the host application has set up its own tracing; imports nothing if it has not."""
     if "opentelemetry.sdk.trace" not in sys.modules or is_switched_off():
         return False
     from opentelemetry.sdk.trace import TracerProvider
@@ -40,41 +40,41 @@ def host_has_tracing() -> bool:
 
 
 def wants_live_export() -> bool:
-    """Say whether runs are to be shown to a collector while they go."""
+    """Whether runs are to be sent to a collector live."""
     if is_switched_off() or _setting("OTEL_TRACES_EXPORTER").lower() == "none":
         return False
     return bool(_setting(TRACES_ENDPOINT) or _setting(ENDPOINT))
 
 
 def wants_metrics() -> bool:
-    """Say whether figures about runs are to be sent to a collector while they go."""
+    """Whether metrics of runs are to be sent to a collector live."""
     if is_switched_off() or _setting("OTEL_METRICS_EXPORTER").lower() == "none":
         return False
     return bool(_setting(METRICS_ENDPOINT) or _setting(ENDPOINT))
 
 
 def backend_named() -> str:
-    """The backend that spans are dressed for; empty when none is named."""
+    """Return the backend whose overlay spans get; empty if none is named."""
     return _setting(FOR)
 
 
 def captures_content() -> bool | None:
-    """Say whether spans may hold prompts, answers, arguments and results; None, when nothing is said, means no."""
+    """Whether spans may contain prompts, answers, arguments and results; None if not set, which means no."""
     said = _setting(CAPTURE).lower()
     return said in _CAPTURING if said else None
 
 
 def queue_size() -> int:
-    """How many spans may wait to be sent: 2048, as the specification has it, unless set."""
+    """Return how many spans may wait to be sent; by default 2048, as specified."""
     stated = _setting(QUEUE_SIZE)
     return int(stated) if stated.isdecimal() and int(stated) > 0 else 2048
 
 
 def traces_endpoint() -> str:
-    """Where spans go."""
+    """Return the URL that spans are sent to."""
     return _setting(TRACES_ENDPOINT) or (_setting(ENDPOINT) or "http://localhost:4318").removesuffix("/") + "/v1/traces"
 
 
 def collector_address() -> str:
-    """Where spans go, for people to read: user names and passwords are left out."""
+    """Return the URL for display, without user name and password."""
     return re.sub(r"//[^/@]*@", "//", traces_endpoint())

@@ -25,7 +25,7 @@ class GateSpans:
     """Folds the events of plans, reviews, approvals and actions.
 
     Attributes:
-        planner: the planner's name, which plans bear.
+        planner: the planner's name, for the spans of plans.
     """
 
     def __init__(self, open_spans: OpenSpans, disclosure: Disclosure) -> None:
@@ -34,7 +34,7 @@ class GateSpans:
         self._disclosure = disclosure
 
     def reactions(self) -> Mapping[type[Event], Callable[[Any, Content], None]]:
-        """What to do with each kind of event."""
+        """Return the handler of each kind of event."""
         return {
             happened.PlanProposed: self._plan_proposed,
             happened.PlanDecided: self._plan_decided,
@@ -68,7 +68,7 @@ class GateSpans:
         self._replace(event, plan)
 
     def _replace(self, event: Event, move: Unfinished) -> None:
-        """Open a move; one still open at its key was begun by an earlier process and is begun anew."""
+        """Open a move; one still open at its key was begun by an earlier process and is replaced."""
         earlier = self._open.moves.pop(event.key, None)
         if earlier is not None:
             earlier.cut_off()
@@ -99,7 +99,7 @@ class GateSpans:
             self._open.end(guard, event.at)
 
     def _evaluate(self, guard: Unfinished, event: happened.Reviewed, fact: VerdictFact, verdict: Content) -> None:
-        """Write a verdict on its guard as attributes, and on what was evaluated as the conventions' event."""
+        """Add a verdict to its guard as attributes, and to the evaluated span as the conventions' event."""
         rationale = self._disclosure.text(verdict.get("rationale"))
         evaluation = conventions.evaluation_attributes(fact, rationale)
         guard.attributes |= evaluation

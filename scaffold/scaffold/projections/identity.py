@@ -15,9 +15,9 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def current_traceparent() -> str:
-    """The host application's span that a run belongs under: the current one, else `$TRACEPARENT`, else empty.
+    """Return the host application's span above a run: the current one, else `$TRACEPARENT`, else empty.
 
-    A run has to keep this with its task: later exports need it to give the same ids.
+    A run must keep this with its task, since later exports need it to give the same ids.
     """
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
@@ -30,14 +30,14 @@ def _span_context(traceparent: str) -> SpanContext | None:
 
 
 class Identity:
-    """Gives the spans of one run their ids.
+    """Derives the ids of one run's spans.
 
-    The trace id is the first 16 bytes of SHA-256 of the run's id, or the host's when it has one; a span id is
-    the first 8 bytes of SHA-256 of the run, the opening event's number, and which of its spans it is.
+    The trace id is the host's if there is one, else the first 16 bytes of SHA-256 of the run's id. A span id is the
+    first 8 bytes of SHA-256 of the run, the opening event's number, and which of that event's spans it is.
 
     Attributes:
         run: the run's id.
-        parent: the host application's span; None when it has none, or names none that is valid.
+        parent: the host application's span; None if there is none, or it is not valid.
     """
 
     __slots__ = ("_flags", "_prefix", "_trace", "parent", "run")
@@ -54,7 +54,7 @@ class Identity:
         self._prefix = hashlib.sha256(f"{run}/".encode())
 
     def context(self, seq: int, part: str = "") -> SpanContext:
-        """Name the span that the event `seq` opens; `part` tells apart several that one event opens."""
+        """Return the context of a span that the event `seq` opens; `part` distinguishes several of one event."""
         hashed = self._prefix.copy()
         hashed.update(f"{seq}/{part}".encode())
         return SpanContext(self._trace, int.from_bytes(hashed.digest()[:8]), is_remote=False, trace_flags=self._flags)

@@ -39,18 +39,17 @@ _log = logging.getLogger(__name__)
 
 
 class LiveExport:
-    """Shows a run while it goes; a listener that never raises and never waits for the network.
+    """A listener that traces a run live; it never raises and never waits for the network.
 
-    Events are read some at a time, at the latest a second after they happened: between a run's own steps each would
-    find nothing of what reading it takes in the processor's caches. What is lost on the way, `close` counts and reports
-    in one line of log; the trace has it all.
+    Events are read in batches, at most a second late: read one by one between the run's own steps, each would find cold
+    processor caches. `close` counts spans lost on the way and logs them in one line; the trace has everything.
 
     Args:
-        capture: whether spans hold content; None leaves it to the environment and the task.
-        traceparent: the host application's span, when the run's `config` does not hold it.
-        resumed: the run was begun by another process, which sent its own spans: `follow` then reads every
-            event from the first, and only what `send` is called for is sent.
-        backend: what spans are dressed for on their way to a collector.
+        capture: whether spans hold content; None defers to the environment and the task.
+        traceparent: the host application's span, if the run's `config` does not hold it.
+        resumed: whether another process began the run and sent its own spans. `follow` then reads every event from
+            the first on, and only those for which `send` is called are sent.
+        backend: the backend whose overlay spans get.
     """
 
     def __init__(
@@ -75,29 +74,29 @@ class LiveExport:
         self._due: asyncio.TimerHandle | None = None
 
     def follow(self, event: Event, body: bytes) -> None:
-        """Take an event with the bytes of its content, whether it happens now or was read from the trace."""
+        """Take an event with the bytes of its content, live or read from the trace."""
         self._put_aside()
         if len(self._waiting) >= AT_ONCE:
             self._read()
         self._followed = event, body
 
     def send(self, event: Event, body: bytes) -> None:
-        """Say that the event followed last happens now, so that its spans are to be sent."""
+        """Mark the event followed last as live, so that its spans are sent."""
         self._followed = None
         self._waiting.append((event, body, True))
         if self._due is None:
             try:
                 self._due = asyncio.get_running_loop().call_later(LATEST_SECONDS, self._read_in_time)
-            except RuntimeError:  # no event loop: nobody would do it later
+            except RuntimeError:  # there is no event loop that would do it later
                 self._read()
 
     def feed(self, event: Event, content: Content) -> None:
-        """Read the next event, which happens now, and pass on the spans that it completes."""
+        """Read the next live event, and pass on the spans that it completes."""
         self._waiting.append((event, content, True))
         self._read()
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
-        """Show a head that was signed now: spans are one of the places where a copy of it can be kept."""
+        """Add a newly signed head to the spans, which are one place to keep a copy of it."""
         self._put_aside()
         self._read()
         if not self._fault:
@@ -105,7 +104,7 @@ class LiveExport:
                 self._pass_on(self._spans.sign(head, whole))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> int:
-        """Send what is left, and say how many spans were lost; may be called twice.
+        """Send what is left, and return how many spans were lost; may be called twice.
 
         Args:
             timeout: most seconds to wait for the collector.
@@ -134,7 +133,7 @@ class LiveExport:
         return loss.spans
 
     def _put_aside(self) -> None:
-        """The event followed last did not happen now."""
+        """Queue the event followed last as not live."""
         if self._followed is not None:
             self._waiting.append((*self._followed, False))
             self._followed = None
@@ -144,13 +143,13 @@ class LiveExport:
         self._read()
 
     def _read(self) -> None:
-        """Read the events that wait; the figures after all spans, so that each finds its own in the caches."""
+        """Read the queued events: first for spans, then for metrics, so that each stays in the caches."""
         with self._reading:
             read: list[_Taken] = []
             while self._waiting:
                 event, content, happens = taken = self._waiting.popleft()
                 if self._resumed:
-                    self._spans.settle()  # a session that ended in the earlier process was sent by it
+                    self._spans.settle()  # the earlier process has sent the session that ended in it
                 spans = self._fold(event, content)
                 self._resumed = self._resumed and not happens
                 if not self._resumed:
@@ -166,7 +165,7 @@ class LiveExport:
             if isinstance(content, bytes):
                 content = _decode(content) if content and self._spans.reads(event) else {}
             return self._spans.feed(event, content)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with showing a run must not end it
+        except Exception as error:  # noqa: BLE001 - a fault in tracing must not end the run
             self._fault = str(error) or type(error).__name__
             return []
 
@@ -179,7 +178,7 @@ class LiveExport:
                 if happens:
                     self._figures.count(event)
             self._figures.hand_over()
-        except Exception:  # noqa: BLE001 - a host's views and exporters run in here, and must not end a run
+        except Exception:  # noqa: BLE001 - the host's views and exporters run here, and must not end the run
             _log.warning("figures of this run are no longer counted", exc_info=True)
             self._figures = None
 
@@ -190,7 +189,7 @@ class LiveExport:
                 self._sink.put(span)
 
     def _is_wanted(self, span: ReadableSpan) -> bool:
-        """Ask the sampler, once; a host that does not sample its trace does not want our part of it either."""
+        """Ask the sampler once; if the host does not sample its trace, our part is not sent either."""
         if self._sampled is None:
             context, parent = span.context, self._spans.parent
             if context is None:
@@ -203,7 +202,7 @@ class LiveExport:
     def _warn(self, what: str) -> None:
         try:
             run = self._spans.run
-        except Exception:  # noqa: BLE001 - a run that was never caught up with has no name here
+        except Exception:  # noqa: BLE001 - without its first event the run has no id here
             run = "RUN"
         _log.warning("%s; the trace has it all: scaffold audit export %s", what, run)
 
@@ -211,12 +210,12 @@ class LiveExport:
 def live_from_environment(
     *, capture: bool | None = None, traceparent: str = "", resumed: bool = False
 ) -> LiveExport | None:
-    """Begin a live export when the host traces or the environment names a collector; None when that goes wrong."""
+    """Begin a live export if the host traces or the environment names a collector; None if not, or if it fails."""
     if not (environment.wants_live_export() or environment.host_has_tracing()):
         return None
     try:
         return LiveExport(capture=capture, traceparent=traceparent, resumed=resumed, backend=_backend())
-    except Exception as error:  # noqa: BLE001 - settings of tracing that do not work must not keep a run from starting
+    except Exception as error:  # noqa: BLE001 - faulty tracing settings must not keep a run from starting
         _log.warning("no spans are sent to %s: %s", environment.collector_address(), error)
         return None
 

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _HAS_REMOTE, _REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK, SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _SCALARS = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value"}
 _KINDS = {kind: Span.SpanKind.Value(f"SPAN_KIND_{kind.name}") for kind in SpanKind}
-_ALIKE_IF_EQUAL = frozenset({str, int, bool})  # unlike 0.0 and -0.0, and what holds other values
+_ALIKE_IF_EQUAL = frozenset({str, int, bool})  # not so floats (0.0 equals -0.0) and containers
 
 _Known: TypeAlias = dict[tuple[str, type, Any] | None, KeyValue]
 
 
 def encode(spans: Sequence[ReadableSpan]) -> bytes:
-    """An `ExportTraceServiceRequest` of spans as `Unfinished` makes them: of one resource and scope, without links.
+    """Encode spans made by `Unfinished` (one resource and scope, no links) as an `ExportTraceServiceRequest`.
 
     Raises:
-        TypeError: an attribute's value is of no kind that OTLP has.
-        ValueError: a number is out of bounds, or a text is no Unicode.
+        TypeError: an attribute's value has a type that OTLP lacks.
+        ValueError: a number is out of bounds, or a text is not valid Unicode.
     """
     request = encode_spans(spans[:1])  # which has the resource and the scope
     messages = request.resource_spans[0].scope_spans[0].spans

@@ -34,8 +34,8 @@ class Figures:
     """Counts the events of one run.
 
     Args:
-        provider: where figures go.
-        own: the same, when it is to be shut down with the run; None for the host's.
+        provider: the meter provider.
+        own: the same, if it is to be shut down with the run; None for the host's.
     """
 
     def __init__(self, provider: AnyMeterProvider, own: MeterProvider | None = None) -> None:
@@ -63,10 +63,10 @@ class Figures:
         )
 
     def follow(self, event: Event) -> None:
-        """Remember who was asked; for every event, whether it happens now or was read from the trace."""
+        """Note which model is asked; called for every event, live or read from the trace."""
         if isinstance(event, happened.StepAsked):
             asked = {"gen_ai.operation.name": "chat"}
-            if event.ledger != "model":  # each attribute is cleaned and hashed with each figure
+            if event.ledger != "model":  # omitted otherwise, since each attribute is cleaned and hashed with each value
                 asked["scaffold.ledger"] = event.ledger
             if event.backend:
                 asked["gen_ai.provider.name"] = event.backend
@@ -75,7 +75,7 @@ class Figures:
             self._asked[event.key] = asked
 
     def count(self, event: Event) -> None:
-        """Count an event that happens now."""
+        """Count a live event."""
         match event:
             case happened.StepAnswered() | happened.StepCut():
                 self._answered(event)
@@ -90,7 +90,7 @@ class Figures:
                 pass
 
     def hand_over(self) -> None:
-        """Give the counters what was counted since the last time: one by one it would cost as much as the spans do."""
+        """Add the counts since the last time to the counters; one by one would cost as much as the spans."""
         for counted, number in self._counted.items():
             match counted:
                 case ("verdicts", monitor, decision, status, subject):
@@ -117,7 +117,7 @@ class Figures:
             self._seconds.record(event.seconds, attributes | failed)
 
     def close(self, timeout: float) -> None:
-        """Send what is left, when nobody else will, in so many seconds at most."""
+        """Send what is left within `timeout` seconds, if the provider is our own."""
         self.hand_over()
         if self._own is None:
             return
@@ -128,12 +128,12 @@ class Figures:
 
 
 def _shut_down(provider: MeterProvider, timeout: float) -> None:
-    with contextlib.suppress(Exception):  # a collector that takes no metrics is no fault of the run
+    with contextlib.suppress(Exception):  # a collector that refuses metrics must not fail the run
         provider.shutdown(timeout_millis=timeout * 1000)
 
 
 def figures(resource: Resource) -> Figures | None:
-    """Figures for the host's own MeterProvider, if it has one, else for the collector that the environment names."""
+    """Make metrics for the host's own MeterProvider if there is one, else for the collector in the environment."""
     provider = metrics.get_meter_provider()
     if isinstance(provider, MeterProvider):
         return Figures(provider)
@@ -142,7 +142,7 @@ def figures(resource: Resource) -> Figures | None:
     from opentelemetry.exporter.otlp.proto.http import metric_exporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-    # Many collectors take traces alone, and the exporter would say so every minute.
+    # Many collectors accept only traces, and the exporter would log that every minute.
     logging.getLogger(metric_exporter.__name__).setLevel(logging.CRITICAL)
     reader = PeriodicExportingMetricReader(metric_exporter.OTLPMetricExporter())
     own = MeterProvider([reader], resource=resource, shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter())

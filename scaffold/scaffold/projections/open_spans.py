@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class OpenSpans:
-    """What is open, and nothing of what has ended.
+    """The open spans; nothing is kept of ended ones.
 
     Attributes:
         root: the run's first `invoke_agent` span.
-        session: the present one; None when the run stands still or is over.
+        session: the current session's span; None if the run is paused or over.
         moves: steps, plans and actions, by key.
         calls: model calls and tool calls, by key.
-        guards: reviews that have asked a model, by the key of their subject and the monitor.
+        guards: reviews that have asked a model, by their subject's key and the monitor.
         asked: approvals and questions, by id.
     """
 
@@ -47,17 +47,17 @@ class OpenSpans:
 
     @property
     def identity(self) -> Identity:
-        """Whose spans these are.
+        """The identity of the run.
 
         Raises:
-            TraceDamaged: no event has said so yet.
+            TraceDamaged: no event has given it yet.
         """
         if self._identity is None:
             raise TraceDamaged("the trace does not begin with 'run.started': read it from its first event", line=1)
         return self._identity
 
     def belong_to(self, identity: Identity, version: str) -> None:
-        """Say whose spans these are, and which version of the project wrote the trace."""
+        """Set the run's identity, and the version of the project that wrote the trace."""
         self._identity = identity
         self._scope = InstrumentationScope("scaffold", version)
 
@@ -73,17 +73,17 @@ class OpenSpans:
         seconds: float = 0.0,
         waits: bool = False,
     ) -> Unfinished:
-        """Open a span, under the move of the event's key or else the session unless a parent is named.
+        """Open a span, below `parent`, or else below the move at the event's key, or else below the session.
 
         Args:
-            event: what opens it.
+            event: the event that opens it.
             name: the span's name.
-            attributes: those beyond what every span has.
-            part: which of the event's spans it is, when it opens several.
+            attributes: attributes beyond those of every span.
+            part: which of the event's spans it is, if it opens several.
             parent: the span above it.
             kind: the span's kind.
-            seconds: how long before the event it began.
-            waits: it may outlast a pause.
+            seconds: how many seconds before the event it began.
+            waits: whether it may stay open over a pause.
         """
         identity = self.identity
         common: Attributes = {"gen_ai.conversation.id": identity.run, "scaffold.seq": event.seq}
@@ -103,7 +103,7 @@ class OpenSpans:
         )
 
     def above(self, key: str) -> SpanContext | None:
-        """The span that what happens at a key belongs under."""
+        """Return the span above whatever happens at a key."""
         move = self.moves.get(key)
         if move is not None:
             return move.context
@@ -114,7 +114,7 @@ class OpenSpans:
         self._done.append(span.finished(at, self._resource, self._scope))
 
     def cut_off(self, at: float, *, waiting_too: bool) -> None:
-        """Close what is open below the session as never ended; what waits may be spared."""
+        """Close the open spans below the session as never ended; waiting ones only if `waiting_too`."""
         tables: tuple[dict[Any, Unfinished], ...] = (self.calls, self.guards, self.asked, self.moves)
         for table in tables:
             for name, span in list(table.items()):
@@ -124,22 +124,22 @@ class OpenSpans:
                     self.end(span, at)
 
     def end_session(self, at: float) -> None:
-        """Close the session, if there is one; it is handed over by `settle`, since its head is signed after it."""
+        """Close the session, if any; `settle` hands it over later, since its head is signed after its end."""
         if self.session is not None:
             self.settle()
             self._closed = (self.session, at)
             self.session = None
 
     def settle(self) -> None:
-        """Hand over the session that was closed last: nothing more will be said of it."""
+        """Hand over the session closed last, since nothing more will be added to it."""
         if self._closed is not None:
             self.end(*self._closed)
             self._closed = None
 
     def sign(self, seq: int, attributes: Attributes) -> None:
-        """Write a signed head on what it was signed for: calls whose intent it covers, and the session it closes."""
+        """Add a signed head to what it was signed for: calls whose intent it covers, and the session it closes."""
         for call in self.calls.values():
-            # An irreversible call waits for its head, so the first one from its intent on is its own.
+            # An irreversible call waits for its head, so the first head from its intent on belongs to it.
             irreversible = call.attributes.get("scaffold.action.effect") == "irreversible"
             if irreversible and call.seq <= seq and "scaffold.head.seq" not in call.attributes:
                 call.attributes |= attributes
@@ -148,6 +148,6 @@ class OpenSpans:
             self.settle()
 
     def take(self) -> list[ReadableSpan]:
-        """Hand over what has ended since the last time."""
+        """Hand over the spans that have ended since the last time."""
         done, self._done = self._done, []
         return done

@@ -37,14 +37,14 @@ BADGE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What came of an export.
+    """The result of an export.
 
     Attributes:
-        spans: how many the collector took.
+        spans: how many spans the collector accepted.
         failed: how many it refused.
-        badges: how many verdicts the backend took beside the spans.
+        badges: how many verdicts the backend accepted beside the spans.
         badges_failed: how many it refused.
-        reason: why, in a few words; empty when nothing was refused.
+        reason: why, in a few words; empty if nothing was refused.
     """
 
     spans: int
@@ -75,17 +75,17 @@ def export(
 ) -> ExportResult:
     """Send a stored trace, in constant memory; sending it again gives the same spans with the same ids.
 
-    A batch refused on its own is counted. When the first is refused, or two in a row, no more are tried.
+    A single refused batch is counted. If the first is refused, or two in a row, no more are tried.
 
     Args:
         events: all events of one run with their contents, in order.
         heads: the run's signed heads with their notes, in order.
-        capture: whether spans hold content; None leaves it to the environment and the task.
-        traceparent: the host application's span, when the trace does not hold it.
-        backend: what spans are dressed for; its own API is given the verdicts, where it has one.
+        capture: whether spans hold content; None defers to the environment and the task.
+        traceparent: the host application's span, if the trace does not hold it.
+        backend: the backend whose overlay spans get; verdicts go to its own API, if it has one.
 
     Raises:
-        Unavailable: the collector cannot be reached or refuses; says where it was looked for and what to do.
+        Unavailable: the collector cannot be reached or refuses; gives its address and what to do.
         TraceDamaged: the events do not begin with the run's first.
     """
     spans = Spans(capture=capture, traceparent=traceparent, resource=resource(backend))

@@ -38,7 +38,7 @@ _LANGFUSE: Mapping[Kind, str] = {
 
 
 def kind_of(attributes: Mapping[str, Any]) -> Kind:
-    """Say what kind of span this is, in OpenInference's words; a step of oversight's own is an evaluator."""
+    """Return a span's kind in OpenInference's terms; a step of oversight's own is an evaluator."""
     kind = _KINDS.get(attributes.get("gen_ai.operation.name", ""))
     if kind is not None:
         return kind
@@ -48,7 +48,7 @@ def kind_of(attributes: Mapping[str, Any]) -> Kind:
 
 
 def _openinference(span: ReadableSpan) -> dict[str, Any]:
-    """For Phoenix, which makes messages, reasoning included, out of `gen_ai.*` itself."""
+    """Return attributes for Phoenix, which itself derives messages, reasoning included, from `gen_ai.*`."""
     have = span.attributes or {}
     kind, values = kind_of(have), shown(have)
     added: dict[str, Any] = {"openinference.span.kind": kind, "session.id": have.get("gen_ai.conversation.id", "")}
@@ -67,12 +67,12 @@ def _openinference(span: ReadableSpan) -> dict[str, Any]:
 
 
 def _mlflow(span: ReadableSpan) -> dict[str, Any]:
-    """For MLflow, which prefers `input.value`, and shows reasoning only where it stands in the outputs."""
+    """Return attributes for MLflow, which prefers `input.value`, and shows reasoning only inside the outputs."""
     have = span.attributes or {}
     kind, values = kind_of(have), shown(have)
     added = {
         "mlflow.spanType": "CHAT_MODEL" if kind == "LLM" else kind,
-        # MLflow takes structures, and would show JSON as the text that it is.
+        # MLflow takes structures, and would show JSON as plain text.
         "mlflow.spanInputs": values.input,
         "mlflow.spanOutputs": values.output,
     }
@@ -104,7 +104,7 @@ _OVERLAYS: Mapping[Backend, Callable[[ReadableSpan], dict[str, Any]]] = {
 
 
 def dressed(span: ReadableSpan, backend: Backend) -> ReadableSpan:
-    """Give the span as a backend wants it: the same, with that backend's own attributes beside the conventions'."""
+    """Add a backend's own attributes to a span, beside the conventions'."""
     overlay = _OVERLAYS.get(backend)
     if overlay is None:
         return span
@@ -112,7 +112,7 @@ def dressed(span: ReadableSpan, backend: Backend) -> ReadableSpan:
 
 
 def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> ReadableSpan:
-    """The same span with other attributes."""
+    """Copy a span with other attributes."""
     return ReadableSpan(
         name=span.name,
         context=span.context,
@@ -130,12 +130,12 @@ def with_attributes(span: ReadableSpan, attributes: Mapping[str, Any]) -> Readab
 
 
 class Overlay(SpanExporter):
-    """Dresses spans for a backend on their way to the wrapped exporter.
+    """Adds a backend's attributes to spans on their way to the wrapped exporter.
 
     Args:
-        exporter: where they go.
-        backend: what they are dressed for.
-        delivered: told of spans, as they were before, that have gone out.
+        exporter: the wrapped exporter.
+        backend: the backend.
+        delivered: called with the original spans after they were sent.
     """
 
     def __init__(
@@ -160,5 +160,5 @@ class Overlay(SpanExporter):
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the wrapped exporter; nothing waits here."""
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The two values; None where the span holds none: content is not captured, or there was none."""
+    """Input and output; None if the span has none, or content is not captured."""
 
     input: Any = None
     output: Any = None
 
 
 def _decoded(attributes: Mapping[str, Any], name: str) -> Any:
-    """A value that the span holds as JSON; as text where a limit on lengths has cut it."""
+    """Decode a JSON attribute; return it as text if a length limit has cut it."""
     text = attributes.get(name)
     if not isinstance(text, str):
         return None
@@ -41,7 +41,7 @@ def _parts_of(message: Any, kind: str) -> str:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    """A message of the conventions as chat clients draw it."""
+    """Convert a message of the conventions to the form that chat clients show."""
     plain = {"role": message.get("role", "assistant"), "content": _parts_of(message, "text")}
     if reasoning := _parts_of(message, "reasoning"):
         plain["reasoning_content"] = reasoning
@@ -132,7 +132,7 @@ _BY_OPERATION: Mapping[str, Callable[[Mapping[str, Any]], Shown]] = {
     "execute_tool": _call,
     "plan": _plan,
 }
-# By an attribute that only this kind of span has, in this order.
+# By an attribute that only this kind of span has; tried in this order.
 _BY_MARK: tuple[tuple[str, Callable[[Mapping[str, Any]], Shown]], ...] = (
     ("scaffold.monitor", _guard),
     ("scaffold.step.kind", _step),

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What did not arrive.
+    """What was lost.
 
     Attributes:
-        spans: how many; 0 with a `reason` where that is not known.
-        reason: why, in a few words; empty when nothing is known to be lost.
+        spans: how many spans; 0 with a `reason` if the number is not known.
+        reason: why, in a few words; empty if nothing is known to be lost.
     """
 
     spans: int = 0
@@ -43,9 +43,9 @@ class Sink(Protocol):
     """Takes finished spans, without waiting for the network and without raising.
 
     Attributes:
-        resource: what the spans are said to come from.
-        sampler: which traces are wanted.
-        where: in words, for people.
+        resource: the spans' resource.
+        sampler: decides which traces are wanted.
+        where: description of the destination for people.
     """
 
     @property
@@ -60,14 +60,14 @@ class Sink(Protocol):
         ...
 
     def close(self, timeout: float) -> Loss:
-        """Send what is left, in so many seconds at most, and say what was lost."""
+        """Send what is left within `timeout` seconds, and return what was lost."""
         ...
 
 
 class CollectorSink:
-    """A batch processor of our own, whose exporter counts.
+    """A batch processor of our own with a counting exporter.
 
-    Spans are sent by a thread. When it cannot keep up they are dropped, which `close` counts.
+    A thread sends the spans. If it cannot keep up, spans are dropped, and `close` reports how many.
     """
 
     def __init__(self, backend: Backend = "generic") -> None:
@@ -87,7 +87,7 @@ class CollectorSink:
         return environment.collector_address()
 
     def put(self, span: ReadableSpan) -> None:
-        """Take a span, unless too many wait to be sent."""
+        """Queue a span, or drop it if the queue is full."""
         self._taken += 1
         if self._queued - self._collector.sent - self._collector.failed < self._room:
             self._queued += 1
@@ -95,7 +95,7 @@ class CollectorSink:
 
     def close(self, timeout: float) -> Loss:
         """Send what is left."""
-        # The processor's own flush knows no time limit, and its shutdown waits for 30 seconds.
+        # The processor's own flush has no time limit, and its shutdown waits for 30 seconds.
         flushing = threading.Thread(target=self._processor.shutdown, name="scaffold-tracing-close", daemon=True)
         until = time.monotonic() + timeout
         flushing.start()
@@ -114,9 +114,9 @@ class CollectorSink:
 
 
 class HostSink:
-    """The span processors of the host's own TracerProvider; flushing and closing them is the host's business.
+    """The span processors of the host's own TracerProvider, which the host itself flushes and closes.
 
-    They tell nobody what they lose but the log, so that is overheard.
+    They report losses only in the log, so that is listened to.
     """
 
     where = "the host's tracing"
@@ -129,20 +129,20 @@ class HostSink:
         self._fault = ""
 
     def put(self, span: ReadableSpan) -> None:
-        """Hand a span to the host's processors."""
+        """Pass a span to the host's processors."""
         try:
             self._processor.on_end(span)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the host's tracing must not end a run
+        except Exception as error:  # noqa: BLE001 - a fault in the host's tracing must not end the run
             self._fault = str(error) or type(error).__name__
 
     def close(self, timeout: float) -> Loss:
-        """Say what was heard of losses; nothing is waited for."""
+        """Return the losses known from the log, without waiting."""
         self._trouble.stop()
         return Loss(0, self._fault or self._trouble.heard)
 
 
 class _Trouble(logging.Handler):
-    """Hears the first complaint of OpenTelemetry's processors and exporters; what is said goes its usual way."""
+    """Notes the first error logged by OpenTelemetry's processors and exporters, without suppressing it."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -153,7 +153,7 @@ class _Trouble(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         about_spans = record.name.startswith(("opentelemetry.sdk._shared_internal", "opentelemetry.exporter"))
         said = record.getMessage()
-        if about_spans and not self.heard and "transient" not in said.lower():  # what is tried again is not lost
+        if about_spans and not self.heard and "transient" not in said.lower():  # retried, so not lost
             self.heard = said[:200]
 
     def stop(self) -> None:
@@ -161,7 +161,7 @@ class _Trouble(logging.Handler):
 
 
 def sink(backend: Backend = "generic") -> Sink:
-    """The host's own tracing, when there is any; else the collector that the environment names."""
+    """Return the host's own tracing if there is any, else the collector in the environment."""
     if environment.host_has_tracing():
         tracer = trace.get_tracer("scaffold", VERSION)
         if isinstance(tracer, Tracer):

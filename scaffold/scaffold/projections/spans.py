@@ -56,13 +56,13 @@ _NO_FAILURE = frozenset({"solved", "waiting", "interrupted"})
 
 
 class Spans:
-    """Folds a run's events into spans; keeps only those that are open.
+    """Folds a run's events into spans, keeping only open ones.
 
     Args:
-        capture: whether spans hold content; None leaves it to the environment.
-        traceparent: the host application's span. When empty, the one that the run's `config` holds is taken;
-            only what is kept there gives a later export the same ids.
-        resource: what the spans are said to come from.
+        capture: whether spans hold content; None defers to the environment.
+        traceparent: the host application's span; by default the one in the run's `config`, which alone gives later
+            exports the same ids.
+        resource: the spans' resource.
     """
 
     def __init__(self, *, capture: bool | None = None, traceparent: str = "", resource: Resource | None = None) -> None:
@@ -92,17 +92,17 @@ class Spans:
         """The run's id.
 
         Raises:
-            TraceDamaged: no event has said it yet.
+            TraceDamaged: no event has given it yet.
         """
         return self._open.identity.run
 
     @property
     def parent(self) -> SpanContext | None:
-        """The host application's span; None when it has none."""
+        """The host application's span, if there is one."""
         return self._open.identity.parent
 
     def feed(self, event: Event, content: Content) -> list[ReadableSpan]:
-        """Give the spans that this event completes.
+        """Process an event; return the spans that it completes.
 
         Raises:
             TraceDamaged: the first event of a run was not fed before this one.
@@ -115,7 +115,7 @@ class Spans:
         return self._open.take()
 
     def sign(self, head: Head, note: str) -> list[ReadableSpan]:
-        """Read a signed head, after the event whose number it bears; gives the spans that it completes."""
+        """Process a signed head, after the event with its number; return the spans that it completes."""
         attributes: Attributes = {
             "scaffold.head.seq": head.seq,
             "scaffold.head.hash": head.hash.hex(),
@@ -125,16 +125,16 @@ class Spans:
         return self._open.take()
 
     def settle(self) -> list[ReadableSpan]:
-        """Give the span of a session that has ended and waits for its head, which will not come."""
+        """Return the span of an ended session that still waits for a head, which will not come."""
         self._open.settle()
         return self._open.take()
 
     def reads(self, event: Event) -> bool:
-        """Say whether the content of an event matters here; decoding the others can be spared."""
+        """Whether the content of an event is needed, so that others need not be decoded."""
         return self._disclosure.on or type(event) in _ALWAYS_READ
 
     def finish(self) -> list[ReadableSpan]:
-        """Give what is open when the trace ends without an end: nothing for a run that ended or is paused."""
+        """Return the spans left open at the end of the trace; none for a run that ended or is paused."""
         self._cut_session_off()
         return self.settle()
 

@@ -26,10 +26,10 @@ _WITHHELD = {"observation": "observation_withheld"}
 
 
 class StepSpans:
-    """Folds the events of steps, and the release of what a review held back.
+    """Folds the events of steps, and the release of thoughts that a review held back.
 
     Attributes:
-        used: what each ledger was charged in this session.
+        used: the usage charged to each ledger in this session.
     """
 
     def __init__(self, open_spans: OpenSpans, disclosure: Disclosure) -> None:
@@ -54,7 +54,7 @@ class StepSpans:
             {"scaffold.step.kind": event.step},
             parent=self._reviewer(event),
         )
-        # Each attribute costs a run microseconds: what is as usual goes unsaid.
+        # Each attribute costs microseconds, so the usual value is left out.
         if event.ledger != "model":
             step.attributes["scaffold.ledger"] = event.ledger
         if event.to != "default":
@@ -77,7 +77,7 @@ class StepSpans:
         self._open.calls[event.key] = call
 
     def _withdraw(self, event: happened.StepAsked) -> None:
-        """End what an earlier try left open: it was answered and is drawn again, or it was given up."""
+        """End what an earlier try left open: it was answered and is redrawn, or it was given up."""
         for table in (self._open.calls, self._open.moves):
             earlier = table.pop(event.key, None)
             if earlier is not None:
@@ -88,7 +88,7 @@ class StepSpans:
                 self._open.end(earlier, event.at)
 
     def _reviewer(self, event: happened.StepAsked) -> SpanContext | None:
-        """The review that a step of oversight belongs to: `goals` asks `2/0/1!goals/0` about `2/0/1`."""
+        """Return the review that a step of oversight belongs to: `2/0/1!goals/0` is asked by `goals` about `2/0/1`."""
         subject, mark, rest = event.key.rpartition("!")
         if not mark:
             return None
@@ -109,7 +109,7 @@ class StepSpans:
         self.used[ledger] = self.used.get(ledger, NO_USAGE) + usage
 
     def _call_of(self, event: happened.StepAnswered | happened.StepCut, seconds: float) -> Unfinished:
-        """The model call that this event ends; a new one when that was cut off with an earlier process."""
+        """Return the model call that this event ends; a new one if it was cut off with an earlier process."""
         call = self._open.calls.pop(event.key, None)
         if call is None:
             attributes: conventions.Attributes = {"gen_ai.operation.name": "chat"}

@@ -23,17 +23,17 @@ CUT_OFF = "scaffold.cut_off"
 
 
 def nanoseconds(at: float) -> int:
-    """Seconds since the epoch as nanoseconds; a float holds no more than microseconds of it."""
+    """Convert seconds since the epoch to nanoseconds; a float is precise only to microseconds."""
     return round(at * 1e6) * 1000
 
 
 @dataclass(slots=True)
 class Unfinished:
-    """A span that has begun.
+    """An open span.
 
     Attributes:
         start: seconds since the epoch.
-        waits: it may stay open while the run stands still, and nothing is wrong if it never ends.
+        waits: whether it may stay open during a pause, and even never end.
         seq: number of the event that opened it.
     """
 
@@ -49,7 +49,7 @@ class Unfinished:
     events: list[SpanEvent] = field(default_factory=list)
 
     def fail(self, error_type: str, description: str = "") -> None:
-        """Mark it as failed, with a class of error of low cardinality."""
+        """Mark it as failed, with an error class of low cardinality."""
         self.attributes["error.type"] = error_type
         self.status = Status(StatusCode.ERROR, description) if description else _ERROR
 
@@ -64,7 +64,7 @@ class Unfinished:
         self.events.append(SpanEvent(name, attributes, timestamp=nanoseconds(at)))
 
     def finished(self, at: float, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
-        """End it; a clock that was set back ends it where it began."""
+        """End it; if the clock was set back, it ends where it began."""
         start = nanoseconds(self.start)
         return ReadableSpan(
             name=self.name,

@@ -25,7 +25,7 @@ Read = Callable[[], "Iterable[Link]"]
 
 
 class Argument(msgspec.Struct):
-    """One argument: its value, what it came from, and whether any of that is outside our trust."""
+    """One argument: its value, its sources, and whether any of these is tainted."""
 
     name: str
     value: Any
@@ -34,12 +34,12 @@ class Argument(msgspec.Struct):
 
 
 class Because(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Something that the action rests on: a step, what an earlier action gave back, or a person's answer.
+    """Something that the action rests on: a step, an earlier action's result, or a person's answer.
 
     Attributes:
         what: `step`, `action` or `answer`.
-        said: what it gave, cut to a readable length.
-        votes: how many of its samples agreed with the one that won, of how many.
+        said: its result, shortened.
+        votes: how many samples agreed with the winner, and of how many.
         sources: what it rests on in turn.
     """
 
@@ -56,7 +56,7 @@ class Because(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Said(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What one monitor said, and of what."""
+    """One monitor's verdict, and its subject."""
 
     monitor: str
     subject: str
@@ -71,14 +71,14 @@ class Why(msgspec.Struct, kw_only=True):
 
     Attributes:
         became: `performed`, `failed`, `unknown`, `refused`, or how far it got.
-        prompt: what the run was asked; `goals`, what it had to achieve and to keep to, as `kind: statement`.
-        plan: the proposal that it was part of: its key, its reason, what was decided.
-        control: what the decision to make this call came from.
-        rests_on: what its arguments and that decision came from, the nearest first.
+        prompt: the run's request; `goals`, its goals as `kind: statement`.
+        plan: the plan that it was part of: key, reason, decision.
+        control: the sources of the decision to make this call.
+        rests_on: what its arguments and that decision rest on, the nearest first.
         left_out: how many more there are.
-        approval: who was asked, until when, who answered what.
-        clearance: on what the gate let it pass; empty when it did not.
-        outcome: what came of it, with the attempts it took.
+        approval: who was asked, until when, and who answered what.
+        clearance: the grounds on which the gate cleared it; empty if it did not.
+        outcome: its outcome, with the number of attempts.
     """
 
     run: str
@@ -103,12 +103,12 @@ class Why(msgspec.Struct, kw_only=True):
 
 
 def why(read: Read, which: str, *, most: int = 30) -> Why:
-    """Say why.
+    """Explain one action.
 
     Args:
-        read: gives the run's checked lines, each time from the first on.
+        read: returns the run's checked lines, each time from the first on.
         which: the action's key; or its name or its node in a plan, with `#N` for the Nth of that name, from 1.
-        most: of what it rests on, so much is told.
+        most: most things that it rests on to include.
 
     Raises:
         BadInput: the run has no such action, or more than one.
@@ -127,7 +127,7 @@ def why(read: Read, which: str, *, most: int = 30) -> Why:
 
 
 class _Origins:
-    """What everything came from, as keys: the first reading."""
+    """The first reading: collects the sources of everything, as keys."""
 
     def __init__(self) -> None:
         self._sources: dict[str, list[str]] = {}
@@ -162,7 +162,7 @@ class _Origins:
             self._names.setdefault(name, []).append(key)
 
     def key_of(self, which: str) -> str:
-        """The key of the action that is meant."""
+        """Return the key of the action meant."""
         if which in self.plan_of:
             return which
         name, _, nth = which.rpartition("#")
@@ -181,7 +181,7 @@ class _Origins:
         raise BadInput(f"the run has no action {which!r}{nearest(which, known) or f'; it has {there}'}")
 
     def behind(self, key: str) -> list[str]:
-        """All that a key rests on, the nearest first."""
+        """Return all that a key rests on, the nearest first."""
         seen: dict[str, None] = {}
         front = self._sources.get(key, [])
         while front:
@@ -192,7 +192,7 @@ class _Origins:
         return list(seen)
 
     def _expanded(self, source: str) -> Iterator[str]:
-        """The keys that a source stands for."""
+        """Yield the keys that a source stands for."""
         kind, _, rest = source.partition(":")
         if kind in {"step", "action", "answer"}:
             yield rest
@@ -217,7 +217,7 @@ def _before(parts: tuple[str, ...], above: tuple[str, ...], until: int) -> bool:
 
 
 class _Telling:
-    """What stands at the keys that matter: the second reading."""
+    """The second reading: collects the events at the keys that matter."""
 
     def __init__(self, key: str, plan: str, behind: Iterable[str]) -> None:
         self.found = Why(run="", key=key, action="", effect="")
@@ -238,7 +238,7 @@ class _Telling:
             self._rested_on(event, link)
 
     def told(self) -> Why:
-        """What was found."""
+        """Return the result."""
         self.found.rests_on = [self._because[key] for key in self._order if key in self._because]
         return self.found
 
@@ -386,7 +386,7 @@ def _cut(text: str) -> str:
 
 
 def _short(value: Any) -> Any:
-    """A value, or the beginning of its text where it is long."""
+    """Return a value, or the beginning of its text if it is long."""
     if isinstance(value, str):
         return _cut(value)
     text = msgspec.json.encode(value).decode()
@@ -394,6 +394,6 @@ def _short(value: Any) -> Any:
 
 
 def as_json(found: Why) -> dict[str, Any]:
-    """The same as JSON values."""
+    """Convert the result to JSON values."""
     plain: dict[str, Any] = msgspec.to_builtins(found)
     return plain

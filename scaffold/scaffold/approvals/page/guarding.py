@@ -39,7 +39,7 @@ SIGNED = "/hook/answer"
 
 
 class Guard:
-    """Lets requests of one person each through to an app; `request.state.person` says whose."""
+    """Middleware that admits requests of known people to an app; `request.state.person` says whose."""
 
     def __init__(self, app: ASGIApp, *, port: int, people: Iterable[str]) -> None:
         self._app = app
@@ -50,11 +50,11 @@ class Guard:
         self._sessions = {person: secrets.token_urlsafe(32) for person in self._tokens}
 
     def addresses(self) -> dict[str, str]:
-        """For each person the address that lets them in."""
+        """The address with the token, for each person."""
         return {person: f"http://127.0.0.1:{self._port}/?token={token}" for person, token in self._tokens.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, and hand it on."""
+        """Check a request, and pass it on."""
         if scope["type"] != "http":
             return
 
@@ -77,7 +77,7 @@ class Guard:
         if host not in self._hosts:
             return PlainTextResponse("This page answers to its own address on this machine only.", 421)
         if scope["path"] == SIGNED and scope["method"] == "POST":
-            # No browser speaks here: a site could not sign, and need not be let try.
+            # Only programs call this; a web site could not sign, and need not be allowed to try.
             return None if "origin" not in headers else PlainTextResponse("Not from a browser.", 403)
         if not _is_from_here(scope["method"], headers, host):
             return PlainTextResponse("Not from another origin or site.", 403)
@@ -90,7 +90,7 @@ class Guard:
         return None
 
     def _let_in(self, query: bytes) -> ASGIApp:
-        """Swap a token for a cookie, so that the address bar and the history of the page hold none."""
+        """Exchange a token for a cookie, so that the browser's address bar and history do not keep the token."""
         person = _whose(self._tokens, parse_qs(query.decode("latin-1")).get("token", [""])[0])
         if not person:
             return PlainTextResponse(
@@ -102,7 +102,7 @@ class Guard:
 
 
 def _is_from_here(method: str, headers: Headers, host: str) -> bool:
-    """Whether no other site is behind a request; what changes anything has to say where it comes from."""
+    """Whether a request comes from this origin; one that changes anything must state its origin."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     if method in {"GET", "HEAD"} and origin is None:
         return True
@@ -110,7 +110,7 @@ def _is_from_here(method: str, headers: Headers, host: str) -> bool:
 
 
 def _whose(known: dict[str, str], given: str) -> str:
-    """Whose secret it is; nobody's when empty. All are compared, so that the time taken tells nothing."""
+    """Return the person whose secret it is, or an empty text; compares all, so that timing reveals nothing."""
     found = ""
     for person, secret in known.items():
         if hmac.compare_digest(secret.encode(), given.encode("utf-8", "replace")):

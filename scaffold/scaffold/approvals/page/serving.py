@@ -20,12 +20,12 @@ class Serving:
     """The page for some people, on a port of this machine.
 
     Args:
-        journal: whose runs are shown.
-        signers: who gets an address, each perhaps with a key that signs what they answer.
-        port: where to listen on this machine; 0 for any.
+        journal: the journal whose runs are shown.
+        signers: the people who get an address, each optionally with a key that signs their answers.
+        port: port to listen on, on this machine only; 0 for any.
 
     Attributes:
-        addresses: for each person the address that lets them in.
+        addresses: the address with the token, for each person.
 
     Raises:
         MissingExtra: the server is not installed.
@@ -61,18 +61,18 @@ class Serving:
         """Serve, until interrupted or stopped."""
         with self._listener:
             serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
-            while not (self._server.should_exit or serving.done()):  # noqa: ASYNC110 - uvicorn tells of a signal by this alone
+            while not (self._server.should_exit or serving.done()):  # noqa: ASYNC110 - uvicorn reports signals only by this
                 await asyncio.sleep(0.1)
             await self._page.close()
             await serving
 
     def stop(self) -> None:
-        """Have it end; from any thread."""
+        """Ask it to end; may be called from any thread."""
         self._server.should_exit = True
 
 
 def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, say: Callable[[str], None]) -> None:
-    """Serve the page, and say where, until interrupted; see `Serving`."""
+    """Serve the page until interrupted, and print its addresses; see `Serving`."""
     serving = Serving(journal, signers, port)
     for person, address in serving.addresses.items():
         say(f"{person}: {address}")
@@ -86,7 +86,7 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
-        listener.listen()  # whoever follows an address as soon as it is printed is not turned away
+        listener.listen()  # before the addresses are printed, so that they work at once
     except OSError as error:
         listener.close()
         raise BadInput(f"cannot listen on port {port}: {error.strerror}") from None

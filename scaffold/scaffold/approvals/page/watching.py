@@ -16,11 +16,11 @@ _STILL_THERE_S = 15.0
 
 
 class Watch:
-    """The queue as it was last read, and news of its changes.
+    """The queue as last read, and notifications of its changes.
 
     Attributes:
         version: counts the changes.
-        faults: runs whose traces cannot be believed.
+        faults: runs with damaged traces.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -35,13 +35,13 @@ class Watch:
         self.faults: dict[str, str] = {}
 
     async def waiting(self) -> list[Waiting]:
-        """What waits now."""
+        """Return the current queue."""
         if self._looking is None or self.version == 0:
             await self.refresh()
         return self._waiting
 
     async def refresh(self) -> None:
-        """Read the queue; whoever waits for news is told when it has changed."""
+        """Read the queue, and notify listeners if it has changed."""
         async with self._reading:
             waiting = await asyncio.to_thread(self._queue.waiting)
             self.faults = dict(self._queue.faults)
@@ -52,7 +52,7 @@ class Watch:
                     self._changed.notify_all()
 
     async def news(self) -> AsyncIterator[bytes]:
-        """Server-sent events, one for each change, for as long as somebody listens."""
+        """Yield a server-sent event for each change, as long as the client listens."""
         self._lookers += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
@@ -73,7 +73,7 @@ class Watch:
                 self._looking = None
 
     async def close(self) -> None:
-        """End the news: whoever listens hangs up only when we do."""
+        """End all streams of events; clients do not hang up by themselves."""
         self._over = True
         async with self._changed:
             self._changed.notify_all()

@@ -24,14 +24,14 @@ _BINS = 10
 
 
 class Confidences(Protocol):
-    """Follows the confidence that steps state, and says how well it fitted."""
+    """Measures the calibration of the confidence that steps state."""
 
     def take(self, opening: ev.StepAsked, asked: Any, content: dict[str, Any]) -> None:
-        """Take in one answered step of the work."""
+        """Add one answered step of the work."""
         ...
 
     def told(self) -> list[dict[str, Any]]:
-        """The score of each kind of step that stated any, as JSON values."""
+        """Return the score of each kind of step that stated any, as JSON values."""
         ...
 
 
@@ -51,13 +51,13 @@ class Group:
     seconds: float = 0.0
 
     def hold(self, held: Usage) -> None:
-        """Take in a step that has no end, with what is held for it: so much the run was charged, or will be."""
+        """Add a step without an end, at its reserved cost, which the run was or will be charged."""
         self.steps += 1
         self.open += 1
         self.usage = self.usage + held
 
     def take(self, event: ev.StepAnswered | ev.StepCut) -> None:
-        """Take in how a step ended."""
+        """Add the end of a step."""
         self.steps += 1
         self.samples += event.samples
         self.usage = self.usage + event.usage
@@ -74,7 +74,7 @@ class Group:
 
 @dataclass
 class Watcher:
-    """What one monitor said over the run."""
+    """One monitor's verdicts over the run."""
 
     decisions: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class Watcher:
     usage: Usage = NO_USAGE
 
     def take(self, subject: str, fact: ev.VerdictFact) -> None:
-        """Take in one verdict."""
+        """Add one verdict."""
         self.decisions[fact.decision] += 1
         self.statuses[fact.status] += 1
         self.subjects[subject] += 1
@@ -91,15 +91,15 @@ class Watcher:
 
 
 class Figures:
-    """Adds up a run.
+    """Sums up a run.
 
-    It grows with the kinds of steps, the models and the monitors; of each action it keeps sixteen bytes, since what a
+    Memory grows with the kinds of steps, the models and the monitors, and by sixteen bytes per action, since what a
     refusal saved depends on whether the same call was performed after all.
 
     Attributes:
-        rows: how many rows of each kind.
-        worst: of rows, by the strictest decision on them; `unread` where no monitor read them.
-        reasoning: how much of it can be read, and was.
+        rows: number of rows of each kind.
+        worst: number of rows by the strictest decision on them; `unread` if no monitor read them.
+        reasoning: how much of the reasoning was readable, and was read.
     """
 
     def __init__(self, confidences: Confidences | None = None) -> None:
@@ -117,7 +117,7 @@ class Figures:
         self._spent = 0.0
 
     def take(self, row: Row, worst: str) -> None:
-        """Take in one row, and the strictest decision on it."""
+        """Add one row, with the strictest decision on it."""
         self.rows[row.kind] += 1
         if row.kind in {"step", "plan", "action", "review"}:
             self.worst[worst or "unread"] += 1
@@ -189,7 +189,7 @@ class Figures:
         if cleared is not None and isinstance(cleared.event, ev.ActionCleared) and cleared.event.observed:
             self.actions["cleared while monitors only observed"] += 1
         arguments = dig(opening.content, dict, "call", "arguments")
-        # Where the arguments are withheld no call is like any other: digests are salted.
+        # If the arguments are withheld, equal calls cannot be recognised, since digests are salted.
         call = _call(event.action, arguments) if opening.kept == "here" else event.digest.encode()
         if end is None:
             self.actions["begun, no outcome" if begun else "not begun"] += 1
@@ -204,7 +204,7 @@ class Figures:
                 self._spent += event.cost
 
     def _saved(self) -> dict[str, Any]:
-        """Calls that were refused and not performed after all, and their cost as far as actions declare one."""
+        """Return the calls that were refused and never performed, and their declared cost."""
         spared = [said for call, said in self._refused.items() if call not in self._performed]
         costs = [self._costs.get(name) if cost is None else cost for name, cost in spared]
         return {
@@ -216,7 +216,7 @@ class Figures:
     # --- all of it
 
     def told(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the sums as JSON values."""
         ledgers = {name: Group() for name in ("model", "oversight")}
         for (ledger, *_), group in self._groups.items():
             _add(ledgers.setdefault(ledger, Group()), group)
@@ -236,7 +236,7 @@ class Figures:
 
 
 def _held(row: Row, opening: ev.StepAsked) -> Usage:
-    """What a step without an end may have cost at worst, as the ledger holds it."""
+    """Return the worst-case cost of a step without an end, as the ledger has it."""
     last = row.last(ev.StepReserved)
     if last is None or not isinstance(last.event, ev.StepReserved):
         return Usage(input=opening.tokens, usd=opening.usd)

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
     from scaffold.projections.report.reading import Told
 
-DIGEST = 16  # hex digits, enough to see that two are alike; the trace has them whole
+DIGEST = 16  # hex digits, enough to compare two; the trace has them in full
 _OBJECTS = SEVERITY["flag"]
 
 
 class Review(msgspec.Struct, kw_only=True):
-    """One reading of the run.
+    """One later review of the run.
 
     Attributes:
-        id: of the review, which is a run itself.
+        id: the id of the review, which is itself a run.
         at: when it began, in seconds since the epoch.
-        monitors: who read.
-        until: number of the last event that was read; 0 when the review does not say.
+        monitors: the monitors that read.
+        until: number of the last event that was read; 0 if the review does not say.
         head: hash of that event, in hex.
-        same: whether the run's event of that number is the one that was read.
-        ended: it came to its end.
-        verdicts: so many were said.
-        objections: so many of them object.
-        stopped: why nothing was read of it after some event.
+        same: whether the run's event of that number is still the same.
+        ended: whether the review was completed.
+        verdicts: number of verdicts.
+        objections: how many of them object.
+        stopped: why the review's trace could not be read further.
     """
 
     id: str
@@ -69,7 +69,7 @@ def _is_review_of(folder: Path, run: str) -> bool:
 
 
 def opening(folder: Path) -> Review:
-    """What the first event of a review says."""
+    """Read the first event of a review."""
     review = Review(id=folder.name)
     for told in Reading(folder):
         if isinstance(told.event, ev.RunStarted):
@@ -84,13 +84,13 @@ def opening(folder: Path) -> Review:
 def told_later(
     folder: Path, review: Review, *, content: bool, write: Callable[[Told], tuple[int, int]]
 ) -> Iterator[list[Any]]:
-    """A line of the index for each thing that a review read; what it came to is added up in the review.
+    """Yield a line of the index for each thing that a review read; its results are summed up in `review`.
 
     Args:
-        folder: the review's.
-        review: its opening.
+        folder: the review's folder.
+        review: the review, as `opening` returned it.
         content: whether its contents are shown.
-        write: puts an event into a block; gives the block, and the place there.
+        write: puts an event into a block; returns the block, and the place in it.
     """
     reading = Reading(folder, content=content)
     for told in reading:

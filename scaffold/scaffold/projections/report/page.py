@@ -68,8 +68,8 @@ class Written(msgspec.Struct, frozen=True):
 
     Attributes:
         events: how many of the trace's events are in it.
-        rows: moves, and what else has a row of its own.
-        bytes: of the file.
+        rows: number of moves and other things with a row of their own.
+        bytes: size of the file.
     """
 
     events: int
@@ -86,17 +86,17 @@ def write_report(
     content: bool = True,
     reviews: Sequence[Path] = (),
 ) -> Written:
-    """Write the report of one run, in memory that does not grow with it.
+    """Write the report of one run in constant memory.
 
     Args:
-        folder: the run's.
-        output: where to, `-` for stdout; only its owner may read it, since it holds what the trace holds. A device is
-            written to.
-        verification: what was found of the trace.
-        confidences: follows how well stated confidence fitted.
-        content: without it, prompts, reasoning, arguments and outputs stay out, and whoever may see the spine may
+        folder: the run's folder.
+        output: the file, or `-` for stdout; only its owner may read it, since it holds what the trace holds. A device
+            is written to.
+        verification: the result of verifying the trace.
+        confidences: measures the calibration of stated confidence.
+        content: if false, prompts, reasoning, arguments and outputs are left out, so that whoever may see the spine may
             see the report.
-        reviews: folders of runs among which later reviews of the run are looked for, beside its own.
+        reviews: folders of runs to search for later reviews, besides the run's own.
 
     Raises:
         BadInput: the output cannot be written.
@@ -145,7 +145,7 @@ def write_report(
 def _later(
     folders: Sequence[Path], reviews: Sequence[Review], reading: Reading, blocks: _Blocks, index: _Blocks
 ) -> int:
-    """Write what later reviews said, and where it is; give the number of blocks that say where."""
+    """Write later reviews and their index; return the number of the index's blocks."""
     for number, (folder, review) in enumerate(zip(folders, reviews, strict=True)):
         review.same = reading.heads.get(review.until, "") == review.head != ""
         for line in told_later(folder, review, content=reading.content, write=lambda told: blocks.add(_line([told]))):
@@ -155,7 +155,7 @@ def _later(
 
 
 def _assemble(file: BinaryIO, page: str, index: IO[bytes], blocks: IO[bytes]) -> int:
-    """Write the page with its data in their places; give how many bytes that are."""
+    """Write the page with its data in place; return the number of bytes."""
     before, _, rest = page.partition("<!--index-->")
     scripts, _, after = rest.partition("<!--blocks-->")
     size = 0
@@ -178,7 +178,7 @@ def _rows(reading: Reading, frame: _Frame) -> Iterator[Row]:
 
 
 class _Frame:
-    """How the run began and how it stands: what the top of the page says."""
+    """How the run began and its status, for the top of the page."""
 
     def __init__(self) -> None:
         self._started: ev.RunStarted | None = None
@@ -189,7 +189,7 @@ class _Frame:
         self._resumed = 0
 
     def take(self, event: ev.Event, content: dict[str, Any]) -> None:
-        """Take in one event."""
+        """Process one event."""
         self._last = event
         match event:
             case ev.RunStarted():
@@ -219,7 +219,7 @@ class _Frame:
 
 
 def _line(told: Sequence[Told]) -> bytes:
-    """Events that belong together with their contents, as one line of JSON."""
+    """Encode events that belong together, with their contents, as one line of JSON."""
     return b"[%b]" % b",".join(_event(each.event, each.kept, each.body) for each in told)
 
 
@@ -231,7 +231,7 @@ def _event(event: Any, kept: str, body: bytes) -> bytes:
 
 
 class _Blocks:
-    """Lines gathered into blocks, each an element of a template, which no browser shows or runs."""
+    """Gathers lines into blocks, each a template element, which browsers neither show nor run."""
 
     def __init__(self, file: IO[bytes], name: str, size: int = _BLOCK) -> None:
         self._file = file
@@ -242,7 +242,7 @@ class _Blocks:
         self.number = 0
 
     def add(self, line: bytes) -> tuple[int, int]:
-        """Take in a line; give its block and its place there."""
+        """Add a line; return its block and its place in it."""
         if self._size >= self._full:
             self.close()
         self._lines.append(line)
@@ -259,7 +259,7 @@ class _Blocks:
 
 
 class _Columns:
-    """Rows of the index in blocks, column by column: what is alike then stands together, and is sooner read."""
+    """Gathers rows of the index into blocks by column, so that similar values are adjacent and faster to read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._blocks = _Blocks(file, "index")
@@ -267,11 +267,11 @@ class _Columns:
 
     @property
     def number(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return self._blocks.number
 
     def add(self, row: list[Any]) -> None:
-        """Take in a row."""
+        """Add a row."""
         self._rows.append(row)
         if len(self._rows) == _ROWS:
             self.close()
@@ -285,7 +285,7 @@ class _Columns:
 
 
 def _page(run: str) -> str:
-    """The page without the data."""
+    """Return the page without the data."""
     style = "".join(path.read_text(encoding="utf-8") for path in (PALETTE, _FILES / "page.css"))
     scripts = [(_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), styles=_hash(style))
@@ -305,7 +305,7 @@ def _hash(text: str) -> str:
 
 
 def _aside(output: Path) -> IO[bytes]:
-    """A file without a name, on the disk that the output goes to where that is one."""
+    """Open an unnamed file, on the output's disk if it is a regular file."""
     try:
         return tempfile.TemporaryFile(dir=output.resolve().parent if output.is_file() or not output.exists() else None)
     except OSError as error:
@@ -314,7 +314,7 @@ def _aside(output: Path) -> IO[bytes]:
 
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name once it is whole; where the name is a link, it stays one."""
+    """Open a file that appears under its name only when complete; a symbolic link stays one."""
     target = output.resolve()
     try:
         if str(output) == "-":

@@ -28,8 +28,8 @@ class Told(msgspec.Struct, gc=False):
     Attributes:
         event: what happened.
         content: what the spine must not hold; empty when there is none or it cannot be read.
-        kept: whether there is content, and what has become of it.
-        body: the content's bytes, as they are kept.
+        kept: whether the content is there, or what happened to it.
+        body: the content's bytes as stored.
     """
 
     event: Event
@@ -42,15 +42,15 @@ class Reading:
     """Reads one run's folder, once.
 
     Args:
-        folder: the run's.
-        content: without it, all content is treated as if it were withheld.
-        heads_of: numbers of events whose hashes are wanted.
+        folder: the run's folder.
+        content: if false, all content is treated as withheld.
+        heads_of: numbers of the events whose hashes are wanted.
 
     Attributes:
-        content: whether content is given.
-        heads: those hashes, in hex, as far as was read.
-        stopped: why nothing was read after the last event; empty when all was.
-        events: how many were read.
+        content: whether content is read.
+        heads: these hashes, in hex, as far as read.
+        stopped: why reading stopped; empty if everything was read.
+        events: number of events read.
     """
 
     def __init__(self, folder: Path, *, content: bool = True, heads_of: frozenset[int] = frozenset()) -> None:
@@ -62,7 +62,7 @@ class Reading:
         self.events = 0
 
     def __iter__(self) -> Iterator[Told]:
-        """Give events in order, up to the first whose place in the chain does not hold."""
+        """Yield events in order, up to the first that breaks the chain."""
         chain = Chain()
         for record in read_files(self._folder):
             try:
@@ -92,7 +92,7 @@ class Reading:
 
 
 def _follow(chain: Chain, record: Record) -> tuple[Link, bool]:
-    """Check one record; where only its content does not fit, go on without that, and say so."""
+    """Check one record; if only its content does not fit, drop the content and say so."""
     try:
         return chain.follow(record), False
     except TraceDamaged:
@@ -102,7 +102,7 @@ def _follow(chain: Chain, record: Record) -> tuple[Link, bool]:
 
 
 def dig(value: Any, kind: type[Kind], *path: str) -> Kind:
-    """What stands at a path in a content, or the empty value of its kind: whoever wrote the trace may not be us."""
+    """Return the value at a path in a content, or an empty one of the type, since others may write traces, too."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, kind) else kind()

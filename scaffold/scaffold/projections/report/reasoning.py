@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_step(readable: Readable, row: Row) -> None:
-    """Take in one step of the work, as the run itself counts it while it lives."""
+    """Count one step of the work, as the live run does."""
     for told in row.told:
         event = told.event
         if isinstance(event, ev.ProfileCorrected) and _fell(event):
@@ -37,7 +37,7 @@ def _fell(event: ev.ProfileCorrected) -> bool:
 
 
 def _shown(content: dict[str, Any], event: ev.StepAnswered) -> str:
-    """The same from the samples, for traces whose writer did not say it."""
+    """Derive the same from the samples, for traces that do not record it."""
     try:
         samples = msgspec.convert(dig(content, list, "samples"), list[Sample])
     except msgspec.ValidationError:

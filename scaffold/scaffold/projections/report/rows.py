@@ -18,18 +18,18 @@ _OPENS: dict[type[Event], str] = {
     ev.ActionProposed: "action",
     ev.QuestionAsked: "question",
 }
-# After the event that settles a move others may still speak of it, such as a monitor that only observes.
+# Events about a move can follow after it is settled, for example from a monitor that only observes.
 _LINGER = 256
 
 
 class Row:
-    """One move with all that was said of it.
+    """One move with all its events.
 
     Attributes:
         kind: `step`, `plan`, `action`, `question`, `note`, `review` or `run`.
-        key: where in the planner's structure.
+        key: its key in the planner's structure.
         told: its events, in order.
-        settled: nothing is outstanding.
+        settled: whether nothing is outstanding.
     """
 
     __slots__ = ("key", "kind", "settled", "told")
@@ -42,27 +42,27 @@ class Row:
 
     @property
     def seq(self) -> int:
-        """Number of its first event."""
+        """The number of its first event."""
         return self.told[0].event.seq
 
     def of(self, *kinds: type[Event]) -> Iterator[Told]:
-        """Its events of some kinds, the last first."""
+        """Yield its events of some kinds, the last first."""
         return (told for told in reversed(self.told) if isinstance(told.event, kinds))
 
     def last(self, *kinds: type[Event]) -> Told | None:
-        """The last of its events of some kinds."""
+        """Return the last of its events of some kinds."""
         return next(self.of(*kinds), None)
 
 
 class Rows:
-    """Follows events in order, and gives each row once it is settled and nothing more is likely to be said of it."""
+    """Groups events into rows; returns each row once it is settled and no more events are likely."""
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}  # by key, under way or lingering
         self._lingering: dict[str, None] = {}
 
     def take(self, told: Told) -> Iterator[Row]:
-        """Take in one event; give the rows that are over by it."""
+        """Add one event; yield the rows that are now complete."""
         event = told.event
         kind = _OPENS.get(type(event))
         known = self._rows.get(event.key) if event.key else None
@@ -82,7 +82,7 @@ class Rows:
                 yield self._leave(next(iter(self._lingering)))
 
     def rest(self) -> Iterator[Row]:
-        """Give what is left when the trace is over."""
+        """Yield the remaining rows at the end of the trace."""
         for key in list(self._rows):
             yield self._leave(key)
 

@@ -23,13 +23,13 @@ _SNIPPET = 72
 
 
 def summary(row: Row, worst: str) -> list[Any]:
-    """A row as the index has it, in the order of `Row` in `files/data.js`; in its label two spaces follow the name.
+    """Return a row of the index, in the order of `Row` in `files/data.js`; in its label two spaces follow the name.
 
-    Its events are the number of the first, and how many there are; of those that are not one after another, the others.
+    Its events are given as the first number and the count; if they are not consecutive, the other numbers follow.
 
     Args:
         row: the row.
-        worst: the strictest that was said of it.
+        worst: the strictest decision on it.
     """
     opening, last = row.told[0].event, row.told[-1].event
     ended = row.last(ev.StepAnswered, ev.StepCut)
@@ -57,9 +57,9 @@ def summary(row: Row, worst: str) -> list[Any]:
 
 
 def worst_of(row: Row) -> str:
-    """The strictest that was said of a row, also where nobody had to heed it; empty when no monitor has read it.
+    """Return the strictest decision on a row, also of monitors that only observe; empty if no monitor read it.
 
-    A check that was not made says nothing by itself: what counts is what the review came to in spite of it.
+    A failed check does not count by itself; what counts is the decision that the review reached.
     """
     reviews = [told.event for told in row.told if isinstance(told.event, ev.Reviewed) and told.event.verdicts]
     said: list[Decision] = [review.decision for review in reviews]
@@ -68,7 +68,7 @@ def worst_of(row: Row) -> str:
 
 
 def _marks(row: Row) -> str:
-    """`f`: a check was not made; `w`: some content is not there, or not as it was."""
+    """Return marks: `f` if a check failed; `w` if some content is missing or changed."""
     reviews = (told.event for told in row.told if isinstance(told.event, ev.Reviewed))
     failed = any(fact.status in _NOT_MADE for review in reviews for fact in review.verdicts)
     return ("f" if failed else "") + ("w" if any(told.kept in _GONE for told in row.told) else "")
@@ -90,7 +90,7 @@ _STATUS: dict[type[ev.Event], Callable[[Any], str]] = {
 
 
 def _status(row: Row) -> str:
-    """How it stands, in a word, by the last of its events that says so."""
+    """Return its status in a word, by the last event that tells."""
     for told in reversed(row.told):
         said = _STATUS[type(told.event)](told.event) if type(told.event) in _STATUS else ""
         if said:
@@ -133,7 +133,7 @@ _LABELS: dict[type[ev.Event], Callable[[Row], str]] = {
 
 
 def _label(row: Row) -> str:
-    """What it is, in a few words; how it begins, where its content is there."""
+    """Return what it is in a few words, with the beginning of its content if that is there."""
     opening = row.told[0].event
     known = _LABELS.get(type(opening))
     return known(row).rstrip() if known is not None else str(opening.__struct_config__.tag).replace(".", " ")
@@ -156,7 +156,7 @@ def _snippet(value: Any) -> str:
 
 
 def _cited(row: Row) -> set[int]:
-    """Events of other rows that verdicts on this one quote from."""
+    """Return the events of other rows that verdicts on this one quote."""
     own = {told.event.seq for told in row.told}
     cited: set[int] = set()
     for told in row.told:
@@ -167,7 +167,7 @@ def _cited(row: Row) -> set[int]:
 
 
 def _more(row: Row) -> Any:
-    """What the table of actions shows: how an action was executed, and the calls that were refused with a plan."""
+    """Return what the table of actions shows: how an action was executed, or the calls refused with a plan."""
     opening = row.told[0].event
     if isinstance(opening, ev.ActionProposed):
         return _execution(row, opening)
@@ -195,7 +195,7 @@ def _execution(row: Row, opening: ev.ActionProposed) -> dict[str, Any]:
 
 
 def _is_exact(intent: Told | None, opening: ev.ActionProposed) -> bool | None:
-    """Whether what was begun is what was proposed; None when nothing was begun."""
+    """Whether the call begun is the call proposed; None if none was begun."""
     if intent is None or not isinstance(intent.event, ev.ActionIntent):
         return None
     return intent.event.digest == opening.digest
