@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold import Planning, Task, Thought, act, apply, think, together
+from scaffold.errors import ActionRefused, PlanError
 from scaffold.testing import Driver
+from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.moves import Act, Think
 from scaffold.vocabulary.plan import Plan, Planned, as_call
 from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, provenance_of, unwrap
@@ -38,6 +40,33 @@ def test_a_part_comes_from_where_the_whole_does() -> None:
     """A field or an item of a reference keeps its provenance, however deep."""
     part = MAIL["lines"][0]
     assert (part.value, part.provenance) == ("pay me", MAIL.provenance)
+
+
+def test_a_reference_is_to_a_planners_code_what_its_value_is() -> None:
+    """In a text, in a condition, compared, looked for and looked in: what is meant is the value."""
+    assert f"{ORDER}, {Reference(7, NOWHERE):03}, {MAIL['from']!s}" == "pay bob, 007, eve"
+    assert not Reference(False, NOWHERE)  # noqa: FBT003 - what a model said, say
+    assert Reference(True, NOWHERE)  # noqa: FBT003
+    assert MAIL["from"] == "eve"
+    assert MAIL["from"] != "bob"
+    assert MAIL["from"] == Reference("eve", NOWHERE)
+    assert MAIL["from"] in {"eve", "bob"}
+    assert "bob" in ORDER
+    assert "pay me" in MAIL["lines"]
+
+
+def test_what_was_not_performed_has_no_value_in_a_text_either() -> None:
+    """The error says why there is none, as that of `value` does."""
+    refused = Observation(None, NOWHERE, key="0", action="pay", status="refused", reason="not today")
+    for use in (str, bool, hash, lambda seen: seen == "paid"):
+        with pytest.raises(ActionRefused, match="not today"):
+            use(refused)
+
+
+def test_a_result_to_come_does_not_go_into_a_text() -> None:
+    """Nobody knows it yet: as an argument of its own it is filled in."""
+    with pytest.raises(PlanError, match=r"what 'look' will give back is not known yet: .* an argument of its own"):
+        f"It said {Planned('look', id='look').result}"
 
 
 def test_apply_unites_where_its_inputs_came_from() -> None:

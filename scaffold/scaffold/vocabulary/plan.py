@@ -38,6 +38,11 @@ class Later:
         """Refer to one field of the future result."""
         return Later(self._of, (*self.path, part))
 
+    def __str__(self) -> str:
+        raise PlanError(
+            f"what {self.node!r} will give back is not known yet: give it as an argument of its own, in no text"
+        )
+
     def __repr__(self) -> str:
         return f"Later({self.node!r}, {self.path!r})"
 

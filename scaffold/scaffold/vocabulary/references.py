@@ -62,6 +62,27 @@ class Reference(Generic[T_co]):
         """Refer to one field, key or item, which keeps this reference's provenance."""
         return Reference(_part(self.value, part), self.provenance)
 
+    # What a planner's code asks of a reference as if it were the value is asked of the value: without these a Thought
+    # would be true though it holds False, equal to nothing, and in a text the words of `__repr__`.
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, form: str) -> str:
+        return format(self.value, form)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == unwrap(other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __contains__(self, item: object) -> bool:
+        return unwrap(item) in self.value  # type: ignore[operator] - what cannot hold anything says so
+
     def __repr__(self) -> str:
         taint = ", tainted" if self.provenance.tainted else ""
         return f"{type(self).__name__}({self._value!r} from {', '.join(self.provenance.sources)}{taint})"
