@@ -214,11 +214,14 @@ def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Ob
 
     Each action is cleared again, with its real arguments. One that is not performed stops only those that depend on it.
     Every node has an observation: its `status` says what became of it, and its value raises unless it was performed.
+    Of a plan whose review has refused it nothing is performed; without a review its actions are reviewed one by one.
 
     If the task says so, what was done before a failure is undone, the last first; `undone` says what became of that.
     If an action may have happened, or its undo failed or was refused, the actions it rests on are left as they are,
     unless a person is asked about each.
     """
+    if review is not None and not review.allowed:
+        return {planned.id: _not_allowed(planned, review) for planned in plan}
     parts = yield from together(
         *(_carry_out_part(plan, part, review.key if review else "") for part in plan.components())
     )
@@ -227,6 +230,12 @@ def carry_out(plan: Plan, review: Review | None = None) -> Planning[dict[str, Ob
     if due != {""}:
         yield from _undo_backwards(plan, merged, each_asked="ask" in due)
     return {planned.id: merged[planned.id] for planned in plan}
+
+
+def _not_allowed(planned: Planned, review: Review) -> Observation[Any]:
+    said = [objection.feedback for objection in review.objections if objection.node in {"", planned.id}]
+    reason = "; ".join(["its plan was refused", *said])
+    return Observation(None, NOWHERE, key="", action=planned.action, status="refused", reason=reason)
 
 
 def _undo_backwards(plan: Plan, done: dict[str, Observation[Any]], *, each_asked: bool) -> Planning[None]:

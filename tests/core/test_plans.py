@@ -113,12 +113,30 @@ def test_a_mark_for_a_later_result_is_no_argument(world: World, watcher: type[Wa
     assert outcome.actions[0].status == "refused"
 
 
-def test_what_was_not_allowed_as_a_plan_is_read_when_it_is_done(world: World, watcher: type[Watcher]) -> None:
-    """A refused plan clears nothing: its actions are reviewed one by one."""
+def test_a_refused_plan_is_not_carried_out(world: World, watcher: type[Watcher]) -> None:
+    """Each of its actions alone might pass: a planner that forgets to ask `review.allowed` does none of them."""
     monitor = watcher(lambda subject: BLOCK if len(subject.plan) == 2 else ALLOW)
-    outcome = world.solve(
-        planning(Planned("pay", {"invoice": "a"}), Planned("pay", {"invoice": "b"})), monitors=[monitor]
-    )
+
+    def heedless(plan: Plan, review: Review) -> Planning[Any]:
+        results = yield from carry_out(plan, review)
+        return [[each.action, each.status, each.reason] for each in results.values()]
+
+    pays = planning(Planned("pay", {"invoice": "a"}), Planned("pay", {"invoice": "b"}), then=heedless)
+    outcome = world.solve(pays, monitors=[monitor])
+    assert outcome.answer == [["pay", "refused", "its plan was refused; not this one"]] * 2
+    assert world.done == []
+
+
+def test_what_was_not_allowed_as_a_plan_is_read_when_it_is_done(world: World, watcher: type[Watcher]) -> None:
+    """A refused plan clears nothing: done without its review, its actions are reviewed one by one."""
+    monitor = watcher(lambda subject: BLOCK if len(subject.plan) == 2 else ALLOW)
+
+    def insists(plan: Plan, _: Review) -> Planning[Any]:
+        results = yield from carry_out(plan)
+        return {node: observation.status for node, observation in results.items()}
+
+    pays = planning(Planned("pay", {"invoice": "a"}), Planned("pay", {"invoice": "b"}), then=insists)
+    outcome = world.solve(pays, monitors=[monitor])
     assert outcome.answer == {"a0": "performed", "a1": "performed"}
     assert [(subject.kind, len(subject.plan)) for subject in monitor.seen].count(("plan", 1)) == 2
 
