@@ -157,6 +157,8 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
         wanted = [each.strip("' ") for each in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
         said = f"is {fault['input']!r}, and should be one of {', '.join(wanted)}{nearest(str(fault['input']), wanted)}"
         return document.fault(said, place)
+    if fault["type"] == "model_type":
+        return document.fault(f"is a mapping with any of {', '.join(_known_at(place))}", place)
     return document.fault(str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input "), place)
 
 

@@ -331,6 +331,11 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
             continue
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY}:
             raise TypeError(f"{function.__name__}: an action's parameters have names; {parameter} has none")
+        if parameter.name not in hints and parameter.name == "self":
+            raise TypeError(
+                f"{function.__name__}: an action is no method of a class; decorate that of an object: "
+                f"action(effect=...)(thing.{function.__name__})"
+            )
         if parameter.name not in hints:
             raise TypeError(f"{function.__name__}: the parameter {parameter.name!r} needs an annotation")
         credential = _credential_in(hints[parameter.name])

@@ -145,7 +145,8 @@ def read(path: Path) -> Document:
     except OSError as error:
         raise TaskError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError as error:
-        raise TaskError(f"is not UTF-8 text (byte {error.start})", where=str(path)) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise TaskError("is not UTF-8 text: save it in that encoding", where=f"{path}:{line}") from None
     return parse(text, path)
 
 
@@ -174,14 +175,21 @@ def parse(text: str, path: Path) -> Document:
         raise TaskError(f"is not YAML: {str(problem).splitlines()[0]}", where=str(path)) from None
 
 
+_PLAINER = {  # by words of the parser's, the first that fit
+    "'\\t'": "a tab: YAML is indented with spaces only",
+    "mapping values are not allowed": "a second `: ` within one value; put text that has one in quotes, and indent a"
+    " key like the one above it",
+    "a single document": "a second document (`---`); a file holds one",
+    "found another document": "a second document (`---`); a file holds one",
+    "<block end>, but found '<scalar>'": "text after a quotation mark that ends a value; the one that begins it may"
+    " stand lines above",
+    "<block end>": "is indented like nothing above it: what belongs together begins in the same column",
+}
+
+
 def _plainly(said: str) -> str:
-    if "'\\t'" in said:
-        return "a tab: YAML is indented with spaces only"
-    if "mapping values are not allowed" in said:
-        return "a second `: ` within one value; put text that has one in quotes, and indent a key like the one above it"
-    if "expected a single document" in said or "found another document" in said:
-        return "a second document (`---`); a file holds one"
-    return f"is not YAML: {said}"
+    more = "; put text that begins with it in quotes" if "cannot start any token" in said else ""
+    return next((words for sign, words in _PLAINER.items() if sign in said), f"is not YAML: {said}{more}")
 
 
 class _Reader:

@@ -126,7 +126,8 @@ class UnknownPlugin(BadInput):
     def __init__(self, family: str, name: str, installed: Iterable[str]) -> None:
         names = sorted(installed)
         listed = ", ".join(names) or "none"
-        super().__init__(f"no {family} named {name!r}{nearest(name, names)}; installed: {listed}")
+        own = "; one of your own is named MODULE:NAME" if "." in name and family in {"planner", "monitor"} else ""
+        super().__init__(f"no {family} named {name!r}{nearest(name, names)}; installed: {listed}{own}")
         self.family = family
         self.name = name
 

@@ -74,6 +74,7 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
         TaskError: there is no such module or name, or it does not import.
     """
     module_name, _, attribute = reference.partition(":")
+    module_name = module_name.removesuffix(".py")
     try:
         module = _module(module_name, base)
     except ModuleNotFoundError as error:

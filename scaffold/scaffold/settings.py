@@ -44,7 +44,7 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
 def _no_key_of_a_planner(key: str, said: Mapping[str, Any]) -> str:
     if "use" not in said and (said[key] is None or isinstance(said[key], dict)):
         return f"is not known; write `planner: {{use: {key}, options: {{...}}}}`"
-    return f"{unknown(key, ['use', 'options'])} A planner's own settings stand under `options`."
+    return f"{unknown(key, ['use', 'options'])}; a planner's own settings stand under `options`"
 
 
 def read_backends(document: Document) -> dict[str, Any]:
@@ -91,6 +91,8 @@ def read_policy(document: Document) -> str | None:
     for number, each in enumerate(document.value.get("monitors") or ()):
         if each == "policy" or (isinstance(each, dict) and "policy" in each):
             raise document.fault("the task has a `policy` already: leave it out here", ("monitors", number))
+    if not (document.path.parent / said).is_file():
+        raise document.fault(f"there is no file {said!r}", ("policy",))
     return said
 
 

@@ -443,16 +443,17 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
         path = ("actions", number)
         for kind, said in reference.items() if isinstance(reference, dict) else ():
             with locate(within=(*path, kind)):
+                if isinstance(said, str):
+                    raise TaskError(f'write "{kind}:{said}" in quotes, without a space after the colon')
                 sources = shared.sources(kind, said, base, config.get("credentials"))
                 registry.each_action(sources)  # their actions must be known: check here, where a fault can be located
                 actions += sources
         if isinstance(reference, dict):
             continue
         with locate(within=path):
-            module, _, name = reference.partition(":")
-            if not name:
+            if not reference.partition(":")[2]:
                 raise TaskError(f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path)
-            found = registry.from_file(f"{module.removesuffix('.py')}:{name}", base, path=path)
+            found = registry.from_file(reference, base, path=path)
             actions.append(registry.make_action(found, reference, path))
     return actions
 

@@ -61,8 +61,18 @@ def whatever(*names: str) -> None:
     """Take what has no name."""
 
 
+def of_a_class(self, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as methods are written
+    """Do something with an object."""
+
+
 @pytest.mark.parametrize(
-    ("function", "told"), [(along, "Wire"), (by, "CallableSchema"), (whatever, "an action's parameters have names")]
+    ("function", "told"),
+    [
+        (along, "Wire"),
+        (by, "CallableSchema"),
+        (whatever, "an action's parameters have names"),
+        (of_a_class, "action(effect=...)(thing.of_a_class)"),
+    ],
 )
 def test_a_signature_that_no_model_could_fill_is_refused(function: Callable[..., None], told: str) -> None:
     """In a line that names the function and what was wrong, with none of pydantic's advice."""

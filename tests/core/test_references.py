@@ -57,7 +57,7 @@ def test_a_reference_is_to_a_planners_code_what_its_value_is() -> None:
 
 def test_what_was_not_performed_has_no_value_in_a_text_either() -> None:
     """The error says why there is none, as that of `value` does."""
-    refused = Observation(None, NOWHERE, key="0", action="pay", status="refused", reason="not today")
+    refused: Observation[Any] = Observation(None, NOWHERE, key="0", action="pay", status="refused", reason="not today")
     for use in (str, bool, hash, lambda seen: seen == "paid"):
         with pytest.raises(ActionRefused, match="not today"):
             use(refused)

@@ -185,6 +185,11 @@ def test_roles_of_the_file_are_what_other_monitors_read(kit: Any, tmp_path: Path
         ("actions:\n  pay:\n    role: {}", 3, "did you mean 'roles'"),
         ("actions:\n  pay:\n    roles: {account: princpal}", 3, "did you mean 'principal'"),
         ("actions: {pay: {effect: reverisble}}", 1, "did you mean 'reversible'"),
+        (
+            "actions:\n  pay: escalate",
+            2,
+            "actions.pay: is a mapping with any of decision, because, kinds, effect, roles",
+        ),
         ("rules:\n  - statement: x", 2, "lacks `rule`"),
         ("rules:\n  - rule: args.x ==", 2, "is no CEL expression"),
         ("rules:\n  - rule: 'true'\n  - rule: onyl('pay', 'x', [])", 3, "did you mean 'only'"),

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from functools import partial
 from types import CellType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -81,7 +81,7 @@ class Reference(Generic[T_co]):
         return hash(self.value)
 
     def __contains__(self, item: object) -> bool:
-        return unwrap(item) in self.value  # type: ignore[operator] - what cannot hold anything says so
+        return unwrap(item) in cast("Container[object]", self.value)
 
     def __repr__(self) -> str:
         taint = ", tainted" if self.provenance.tainted else ""
