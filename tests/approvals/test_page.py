@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -225,6 +227,23 @@ def test_what_expires_while_it_is_looked_at_is_a_no(office: Office, serve: Serve
     assert office.world.done == []
 
 
+def test_who_answers_is_told_how_the_run_goes_on(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program goes on with its own runs, which no command can; one that stands by takes the answer in at once."""
+    outcome, other = office.wait(), office.wait()
+    approve = ["approvals", "approve", outcome.run, office.asked(outcome)["id"], "--runs", str(office.runs)]
+    assert main(approve) == 0
+    assert capsys.readouterr().out == f"approved; the program that began run {outcome.run} goes on with it\n"
+    deny = ["approvals", "deny", other.run, office.asked(other)["id"], "--runs", str(office.runs)]
+
+    async def deny_while_it_is_held() -> None:
+        claim = await office.journal.claim(other.run, "test")
+        assert await asyncio.to_thread(main, deny) == 0
+        await office.journal.release(claim)
+
+    asyncio.run(deny_while_it_is_held())
+    assert capsys.readouterr().out == "denied; the process that runs it takes it in\n"
+
+
 def test_of_two_people_at_once_one_is_told_of_the_other(office: Office, serve: Serve) -> None:
     """Ten times: one answer is taken, the other is refused and says who was first."""
     runs = [office.wait() for _ in range(10)]
@@ -329,6 +348,13 @@ def test_a_damaged_trace_is_told_and_asks_nothing(office: Office, serve: Serve) 
         told = client.get("/api/queue").json()
     assert [each["run"] for each in told["items"]] == [good.run]
     assert "was altered" in told["faults"][bad.run]
+
+
+def test_no_other_address_leads_to_the_page(serve: Serve) -> None:
+    """It listens on one address of the loopback: another machine, and another of this one's addresses, meet nobody."""
+    port = int(serve("ann").base.rpartition(":")[2])
+    with pytest.raises(OSError):  # noqa: PT011 - which one is the machine's to say
+        socket.create_connection(("127.0.0.2", port), 2)
 
 
 def test_a_taken_port_is_a_clear_error(serve: Serve, office: Office, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,6 +168,13 @@ def test_what_fails_is_tried_again_within_bounds(office: Office, receiver: Recei
     assert len(receiver.got) == 3
 
 
+def test_a_question_is_sent_to_nobody_else(office: Office, receiver: Receiver) -> None:
+    """Where the webhook says to ask elsewhere, nobody is: the question stays in the trace."""
+    receiver.replies = lambda _: (307, {"location": receiver.url + "/elsewhere"}, b"")
+    assert solve(office, Webhook(receiver.url, SECRET)).status == "waiting"
+    assert len(receiver.got) == 1
+
+
 def test_a_webhook_that_is_down_loses_nothing(office: Office) -> None:
     """The question stays in the trace, and is answered from elsewhere."""
     outcome = solve(office, Webhook("http://127.0.0.1:9/", SECRET, seconds=1.0, tries=2))

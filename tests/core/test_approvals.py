@@ -63,6 +63,13 @@ def test_two_of_three_have_to_approve(world: World, watcher: type[Watcher]) -> N
     agent, outcome = waiting(world, watcher, approvers=["ann", "ben", "cy"], needs=2)
     say(world, outcome, answer_to(world, outcome, "ben"))
     assert agent.resume_sync(outcome.run).status == "waiting"
+    (said,) = (world.folder / "runs" / outcome.run / "inbox").iterdir()
+    copy = said.with_name(f"copy of {said.name}")
+    copy.write_bytes(said.read_bytes())  # a signature would be as good there
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    (shown,) = queue.waiting(world.journal, outcome.run)
+    assert [each.by for each in shown.answers] == ["ben"]
+    copy.unlink()
     say(world, outcome, answer_to(world, outcome, "ben", comment="again"))
     assert agent.resume_sync(outcome.run).status == "waiting"
     say(world, outcome, answer_to(world, outcome, "cy", comment="fine"))

@@ -154,7 +154,7 @@ def _waiting(journal: KeptRuns, run: str, stands: Standing) -> list[Waiting]:
 
 
 def _counting(question: Question, said: Sequence[Answer]) -> list[Answer]:
-    return [answer for answer in said if not why_not(question, answer)]
+    return list({answer.by: answer for answer in said if not why_not(question, answer)}.values())
 
 
 class _Known(msgspec.Struct):

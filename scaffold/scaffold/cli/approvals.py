@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.grouping import WholeSentences
-from scaffold.cli.options import Command, journal_at, json_option, run_argument, runs_option, runs_said
+from scaffold.cli.options import Command, journal_at, json_option, run_argument, runs_option
 from scaffold.cli.speech import json_text
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def approve(
 ) -> None:
     """Approve exactly what was asked, or answer a question with --answer."""
     from scaffold.approvals.saying import answer_to, check
+    from scaffold.cli.waiting import going_on
     from scaffold.errors import BadInput
 
     journal = journal_at(runs)
@@ -124,10 +125,7 @@ def approve(
     if asked.kind != "question" and lacking:
         click.echo(f"approved; {lacking} more {'has' if lacking == 1 else 'have'} to approve it")
         return
-    click.echo(
-        f"{'answered' if asked.kind == 'question' else 'approved'};"
-        f" go on with: scaffold resume {asked.run}{runs_said(journal)}"
-    )
+    click.echo(f"{'answered' if asked.kind == 'question' else 'approved'}; {going_on(journal, asked.run)}")
 
 
 @approvals.command()
@@ -137,6 +135,7 @@ def approve(
 def deny(run: str, name: str, comment: str, person: str | None, key: Path | None, runs: Path | None) -> None:
     """Deny what was asked."""
     from scaffold.approvals.saying import answer_to, check
+    from scaffold.cli.waiting import going_on
     from scaffold.errors import BadInput
 
     journal = journal_at(runs)
@@ -149,7 +148,7 @@ def deny(run: str, name: str, comment: str, person: str | None, key: Path | None
     said = answer_to(each, granted=False, comment=comment, by=_who(person))
     check(each, said)
     _post(journal, each, said, key)
-    click.echo(f"denied; go on with: scaffold resume {each.question.run}{runs_said(journal)}")
+    click.echo(f"denied; {going_on(journal, each.question.run)}")
 
 
 @approvals.command()

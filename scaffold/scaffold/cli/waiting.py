@@ -6,9 +6,23 @@ from typing import TYPE_CHECKING
 
 from scaffold.approvals.queue import waiting
 from scaffold.cli.options import runs_said
+from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.folders import is_written
+from scaffold.trace.records import read_files
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
+
+
+def going_on(journal: KeptRuns, run: str) -> str:
+    """How a run that was answered goes on: by itself, by the program that began it, or by a command."""
+    folder = journal.folder(run)
+    if is_written(folder):
+        return "the process that runs it takes it in"
+    config = body_of(Chain().follow(next(iter(read_files(folder)))).content).get("config")
+    if config is not None and "base" not in config:
+        return f"the program that began run {run} goes on with it"
+    return f"go on with: scaffold resume {run}{runs_said(journal)}"
 
 
 def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
