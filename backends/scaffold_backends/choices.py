@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def normalised(scores: Sequence[float]) -> list[float]:
-    """Log-probabilities among a few, from their log-probabilities among all there is (log-softmax)."""
+    """Renormalise log-probabilities among the given answers (log-softmax)."""
     top = max(scores)
     total = top + math.log(math.fsum(math.exp(score - top) for score in scores))
     return [score - total for score in scores]
 
 
 def share_a_beginning(choices: Iterable[Sequence[int]]) -> bool:
-    """Whether one choice's tokens are the beginning of another's, so that only its end tells them apart."""
+    """Whether one choice's tokens are a prefix of another's, so that only its end distinguishes them."""
     return any(list(after[: len(before)]) == list(before) for before, after in pairwise(sorted(map(list, choices))))

@@ -31,7 +31,7 @@ _FINISHES: dict[str, Finish] = {
     "length": "length",
     "max_tokens": "length",
     "model_length": "length",  # Mistral
-    # The provider's filter took the rest of the sample away.
+    # The provider's filter cut off the sample.
     "content_filter": "cut",
 }
 
@@ -59,7 +59,7 @@ class _Choice(msgspec.Struct):
     logprobs: _Logprobs | None = None
 
     def is_empty(self) -> bool:
-        """Whether it says no more than whose turn it is."""
+        """Whether it has nothing but a role."""
         piece = self.delta or _Piece()
         said = piece.content or piece.refusal or piece.reasoning_content or piece.reasoning or piece.reasoning_details
         return not said and not self.finish_reason
@@ -81,7 +81,7 @@ class _Usage(msgspec.Struct):
     def counted(self) -> Usage:
         prompt = self.prompt_tokens_details or _Details()
         completion = self.completion_tokens_details or _Details()
-        # Never negative: that would give a budget back what it never had.
+        # Never negative, which would add to a budget.
         return Usage(
             input=max(0, self.prompt_tokens or self.input_tokens or 0),
             output=max(0, self.completion_tokens or self.output_tokens or 0),
@@ -91,7 +91,7 @@ class _Usage(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
-    """One chunk, of which only what is read here is decoded."""
+    """One chunk; only the fields used here are decoded."""
 
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
@@ -122,7 +122,7 @@ class ChunkReader:
         """Take the next chunk, decoded to a Chunk or to plain JSON values.
 
         Raises:
-            BadResponse: it is no chunk, or belongs to a sample that was not asked for.
+            BadResponse: it is not a chunk, or belongs to a sample that was not requested.
         """
         if not isinstance(chunk, Chunk):
             try:
@@ -136,7 +136,7 @@ class ChunkReader:
 
     def _choice(self, choice: _Choice) -> Delta | None:
         piece, index = choice.delta or _Piece(), choice.index or 0
-        # Some servers say "" of a sample that goes on, and some "STOP" of one that does not.
+        # Some servers send "" for a sample that goes on, and some "STOP" for one that has ended.
         finish = _FINISHES.get(choice.finish_reason.lower(), "error") if choice.finish_reason else None
         scored = choice.logprobs and choice.logprobs.content
         if piece.reasoning_details:
@@ -155,9 +155,8 @@ class ChunkReader:
         )
 
     def _count(self, usage: Usage, *, per_sample: bool) -> None:
-        # llama.cpp, known by its `timings`, sends one count per sample, each with the whole prompt. Everyone
-        # else counts all samples together, and some do so again and again as they go on: the last count
-        # of anything stands.
+        # llama.cpp, recognised by its `timings`, sends one count per sample, each with the whole prompt. All
+        # others count all samples together, some repeatedly as they go on: the last count of each kind holds.
         if per_sample and self._usage is not None:
             self._usage = Usage(
                 input=max(self._usage.input, usage.input),
@@ -169,7 +168,7 @@ class ChunkReader:
             self._usage = usage
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs.
+        """Return the last Delta, with the usage and its price.
 
         Raises:
             BadResponse: a sample has not ended, so the stream was cut.
@@ -178,7 +177,7 @@ class ChunkReader:
 
 
 def _told(parts: Any, kind: str) -> str:
-    """What content in parts says of one kind; thinking has parts of its own."""
+    """Join the text of one kind in content with parts; thinking has parts of its own."""
     if isinstance(parts, str):
         return parts
     told = [part.get(kind) for part in parts if part.get("type") == kind] if isinstance(parts, list) else []
@@ -186,14 +185,14 @@ def _told(parts: Any, kind: str) -> str:
 
 
 def priced(last: Delta, prices: Prices | None, written: int = 0) -> Delta:
-    """Give a last Delta with its usage's price; `written` is how many tokens of prompt went into a cache."""
+    """Add the price to a last Delta's usage; `written` is the number of prompt tokens written to a cache."""
     usage = last.usage or Usage()
     usd = None if prices is None else prices.cost(usage.input, usage.output, usage.cached, written)
     return msgspec.structs.replace(last, usage=msgspec.structs.replace(usage, usd=usd))
 
 
 def _join(details: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
-    """Put the pieces of streamed reasoning details together: those of one index and kind are one detail."""
+    """Join pieces of streamed reasoning details; those of one index and kind are one detail."""
     for each in more:
         last = details[-1] if details else None
         same = last is not None and all(last.get(name) == each.get(name) for name in ("type", "index"))
@@ -207,7 +206,7 @@ def _join(details: list[dict[str, Any]], more: list[dict[str, Any]]) -> None:
 
 
 def _block(details: list[dict[str, Any]]) -> ReasoningBlock:
-    """One block for all details; what cannot be read counts unless a summary stands for it."""
+    """Make one block of all details; it counts as unreadable if a detail is, unless there is a summary of it."""
     kinds = {str(detail.get("type")) for detail in details}
     readable = "\n\n".join(str(detail.get("text") or detail.get("summary") or "") for detail in details).strip()
     data = msgspec.json.encode(cleaned(details)).decode()

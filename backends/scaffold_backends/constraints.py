@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-# Keywords of one schema that hold schemas: a map of them, a list of them, one of them.
+# Keywords of a schema that contain schemas: a map of them, a list of them, one of them.
 _MAPS = ("properties", "$defs", "definitions")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE = ("items",)
 
 _NUMBER_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
-LONGEST_LIST = 64  # items, where the schema sets no bound
-# For llguidance, which would else allow any white space between the parts of an answer: half its tokens.
+LONGEST_LIST = 64  # items, if the schema sets no bound
+# For llguidance, which would otherwise allow any white space in an answer, half of its tokens.
 COMPACT = {"whitespace_flexible": False}
-LARGEST = 10**15  # of a number, where the schema sets no bound: what every reader of JSON holds exactly
-LONGEST_PER_TOKEN = 3  # characters of a string: what `max_tokens` could hold at best, in English JSON
+LARGEST = 10**15  # bound of numbers, if the schema sets none: exact in every JSON parser
+LONGEST_PER_TOKEN = 3  # characters of a string per token: about the most that English JSON gets out of `max_tokens`
 
 
 def _each(schema: dict[str, Any], change: Any) -> dict[str, Any]:
@@ -34,9 +34,9 @@ def _each(schema: dict[str, Any], change: Any) -> dict[str, Any]:
 
 
 def closed(schema: Any) -> Any:
-    """Close every object and require all its properties, as OpenAI's strict mode wants.
+    """Close every object and require all its properties, as OpenAI's strict mode requires.
 
-    That only narrows: whatever satisfies the closed schema satisfies the one given. Defaults and titles,
+    This only narrows the schema: whatever satisfies the closed one satisfies the original. Defaults and titles,
     which strict mode refuses or ignores, are left out. See
     https://platform.openai.com/docs/guides/structured-outputs.
     """
@@ -53,7 +53,7 @@ def closed(schema: Any) -> Any:
 
 
 def can_be_strict(schema: Any) -> bool:
-    """Say whether a strict mode takes a closed schema: none knows maps with free keys, `oneOf` or `allOf`."""
+    """Whether strict modes accept a closed schema; none supports maps with free keys, `oneOf` or `allOf`."""
     if isinstance(schema, dict):
         is_object = schema.get("type") == "object"
         if is_object and schema.get("additionalProperties") is not False:
@@ -67,7 +67,7 @@ def can_be_strict(schema: Any) -> bool:
 
 
 def only_keywords(schema: Any, known: frozenset[str]) -> Any:
-    """Leave out the keywords that an API refuses: what then comes is held against the whole schema afterwards."""
+    """Leave out keywords that an API refuses; the answer is later validated against the whole schema."""
     if not isinstance(schema, dict):
         return schema
     return {
@@ -76,14 +76,14 @@ def only_keywords(schema: Any, known: frozenset[str]) -> Any:
 
 
 def bounded(schema: Any, longest: int, *, every: bool = False) -> Any:
-    """Bound every string and list that the schema leaves open.
+    """Bound every string and list that the schema leaves unbounded.
 
-    A small model in an open string, or among digits, writes until its tokens are spent and never comes to an end.
+    In an unbounded string or number, a small model may write until its tokens are spent.
 
     Args:
         schema: a JSON Schema.
-        longest: most characters of a string, where the schema sets no bound.
-        every: bound numbers too, and strings that have a pattern: not every decoder can hold an answer to both.
+        longest: most characters of a string, if the schema sets no bound.
+        every: also bound numbers and strings with a pattern; not every decoder can enforce both.
     """
     if not isinstance(schema, dict):
         return schema
@@ -102,7 +102,7 @@ def bounded(schema: Any, longest: int, *, every: bool = False) -> Any:
 
 
 def _bound_number(schema: dict[str, Any]) -> None:
-    """Set the bounds that a number lacks; one that the schema sets is left as it is."""
+    """Set the bounds that a number lacks, keeping those of the schema."""
     said = [value for key in _NUMBER_BOUNDS if isinstance(value := schema.get(key), int | float)]
     if not schema.keys() & {"minimum", "exclusiveMinimum"}:
         schema["minimum"] = min(-LARGEST, *said) if said else -LARGEST

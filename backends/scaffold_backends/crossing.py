@@ -13,21 +13,21 @@ Say = Callable[[str, float], None]
 
 
 async def in_a_thread(work: Callable[[Say], object], say: Say) -> None:
-    """Wait for work in a thread that tells how far it is; what it tells is said on this event loop."""
+    """Run work in a thread, and pass its progress reports to `say` on this event loop."""
     loop = asyncio.get_running_loop()
 
     def say_there(message: str, fraction: float) -> None:
-        with contextlib.suppress(RuntimeError):  # nobody listens any more: the loop is closed
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(say, message, fraction)
 
     await asyncio.to_thread(work, say_there)
 
 
 class Crossing(Generic[Item]):
-    """What one thread makes, read on the event loop on which this was made.
+    """A queue from one thread to the event loop on which it was created.
 
     Attributes:
-        stopped: nobody wants more; the thread looks at it wherever it can stop.
+        stopped: whether the reader has stopped; the thread checks it wherever it can stop.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Crossing(Generic[Item]):
         self._arriving: asyncio.Queue[Item | Exception | None] = asyncio.Queue()
 
     async def next(self) -> Item | None:
-        """Give what comes next; None after the last. An error that was put is raised."""
+        """Return the next item; None after the last. Raise an error that was put."""
         arrived = await self._arriving.get()
         if isinstance(arrived, Exception):
             raise arrived
         return arrived
 
     def put(self, item: Item | Exception | None) -> bool:
-        """Hand over, from the thread; None is the end. False when nobody listens any more."""
+        """Add an item from the thread, or None for the end; return False if nobody reads any more."""
         try:
             self._loop.call_soon_threadsafe(self._arriving.put_nowait, item)
         except RuntimeError:  # the loop is closed

@@ -13,13 +13,13 @@ _MAGIC = b"GGUF"
 
 
 def check_gguf(path: Path) -> None:
-    """Look at a file's first bytes; the libraries would only say that they failed.
+    """Check a file's first bytes, since the libraries would only report a failure.
 
     Raises:
-        ModelFileError: there is no such file, or it is no GGUF.
+        ModelFileError: there is no such file, or it is not GGUF.
     """
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would block
             raise ModelFileError(f"{str(path)!r} is no file: a model is not read from a pipe or a device")
         with path.open("rb") as file:
             start = file.read(64)

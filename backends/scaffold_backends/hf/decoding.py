@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from scaffold_backends.hf.prompts import Prompt
     from scaffold_backends.hf.text import SampleText
 
-_PIECE = 512  # tokens of a prompt read at once: between pieces it can be stopped
+_PIECE = 512  # tokens of a prompt read at once; it can be stopped between pieces
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be told of samples, beside their text."""
+    """What is to be reported about samples besides their text."""
 
     logprobs: bool = False
     signals: bool = False
@@ -43,14 +43,14 @@ class Sample:
 
     Attributes:
         index: its place in the request.
-        source: draws its tokens; seeded by its place alone.
-        text: makes text of its tokens.
+        source: random source of its tokens, seeded by its index alone.
+        text: converts its tokens to text.
         limit: most tokens it may have.
-        constraint: what its answer is held to.
-        used: its tokens so far.
+        constraint: the constraint on its answer.
+        used: number of its tokens so far.
         reasoned: how many of them were reasoning.
         sureness: how sure the model was.
-        logprob: of the tokens whose text has not been passed on yet.
+        logprob: log-probability of the tokens whose text has not been passed on yet.
     """
 
     index: int
@@ -64,7 +64,7 @@ class Sample:
     logprob: float = 0.0
 
     def take(self, token: int, model: Model) -> tuple[str, str, Finish | None]:
-        """Take a token; give the reasoning and the answer that it completes, and whether it was the last."""
+        """Take a token; return the reasoning and the answer that it completes, and the finish if it was the last."""
         self.used += 1
         thinking = self.text.thinking
         if token in model.ends:
@@ -80,7 +80,7 @@ class Sample:
 
 
 class Decoding:
-    """One request of one model. Runs in a thread; `stopped` is looked at before each token."""
+    """One request of one model. Runs in a thread, and checks `stopped` before each token."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Decoding:
         """Generate all samples.
 
         Raises:
-            BadResponse: the model's scores make no sense.
+            BadResponse: the model's scores are not valid.
             ModelFileError: its state is of a kind that cannot be copied.
         """
         import torch
@@ -121,7 +121,7 @@ class Decoding:
                 self._go_on(logits, state, samples[first : first + together], last=first + together >= len(samples))
 
     def _read(self, tokens: Sequence[int]) -> tuple[Any, Any] | None:
-        """Read a prompt: logits after it, of shape (1, tokens), and the state; None when stopped meanwhile."""
+        """Read a prompt; return the logits after it, of shape (1, tokens), and the state; None if stopped."""
         import torch
 
         model, state, logits = self._model, None, None
@@ -137,7 +137,7 @@ class Decoding:
         return logits, state
 
     def _step(self, tokens: Sequence[int], state: Any) -> tuple[Any, Any]:
-        """Go on by one token in each row: logits of shape (rows, tokens), and the state."""
+        """Advance each row by one token; return logits of shape (rows, tokens), and the state."""
         import torch
 
         ids = torch.tensor(tokens, device=self._model.network.device).unsqueeze(1)
@@ -146,7 +146,7 @@ class Decoding:
         return out.logits[:, -1].float(), getattr(out, carries)
 
     def _go_on(self, logits: Any, state: Any, samples: Sequence[Sample], *, last: bool) -> None:
-        """Generate some samples side by side, from the state after the prompt; unless `last`, others need it too."""
+        """Generate some samples in parallel from the state after the prompt; unless `last`, later ones need it, too."""
         going, rows, height = list(samples), [0] * len(samples), 1
         while going and not self._stopped():
             checked(logits, self._model.name)
@@ -162,7 +162,7 @@ class Decoding:
             rows = list(range(height))
 
     def _next(self, going: Sequence[Sample], rows: Sequence[int], logits: Any, state: Any) -> list[int | None]:
-        """Draw a token for each sample, and tell what it completes; None for a sample that is over."""
+        """Draw a token for each sample, and emit what it completes; None for a sample that has ended."""
         entropy, margin = sureness_of(logits) if self._wanted.signals else ([], [])
         totals = logits.logsumexp(-1).tolist() if self._wanted.logprobs else []
         norms: list[float] = []
@@ -191,7 +191,7 @@ class Decoding:
         return drawn(scores, self._request.temperature, sample.source)
 
     def _choose(self, choices: Choices, sample: Sample, row: int, logits: Any, state: Any) -> tuple[str, Finish | None]:
-        """End a sample with one of the choices, by the log-probability of each among them."""
+        """End a sample with one of the choices, drawn by their log-probabilities."""
         scores = choices.scores(row, logits, state, sample.limit - sample.used)
         place = drawn_from(scores, self._request.temperature, sample.source)
         sample.logprob = normalised(scores)[place]

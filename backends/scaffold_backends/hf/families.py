@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """How a kind of model is driven.
+    """Properties of a kind of model that decoding depends on.
 
     Attributes:
-        carries: the keyword and the output under which it takes and gives its state.
-        recurrent: whether some of the state has a fixed size, whatever the length of the text.
-        positions: `learned` where there is one vector for each position and none beyond the last; `open` where the
-            model runs on beyond the length it was trained for, though badly.
-        resumes: whether several tokens at once may follow on a state; else one by one.
+        carries: name of the keyword and the output for its state.
+        recurrent: whether some of the state has a fixed size regardless of the text's length.
+        positions: `learned` if there is one vector per position and none beyond the last; `open` if the model can run
+            beyond the length it was trained for, though badly.
+        resumes: whether several tokens at once can follow a state; else one by one.
     """
 
     carries: Literal["past_key_values", "cache_params"] = "past_key_values"
@@ -35,7 +35,7 @@ class Family:
 
     @property
     def endless(self) -> bool:
-        """Whether all of the state has a fixed size, so that nothing but its training bounds the text."""
+        """Whether all of the state has a fixed size, so that only the training limits the text's length."""
         return self.carries == "cache_params"
 
 
@@ -74,17 +74,17 @@ _REFUSED = {
     "rwkv": "its steps in batches give other answers than the same text alone",
 }
 
-_XLSTM_MULTIPLE = 64  # to which transformers rounds the width of queries, while the layers do not
+_XLSTM_MULTIPLE = 64  # transformers rounds the width of queries to it, but the layers do not
 
 
 def family_of(config: Any) -> Family:
-    """Say how a model is driven.
+    """Return a model's family.
 
     Args:
-        config: the model's configuration, as transformers reads it.
+        config: the model's configuration as read by transformers.
 
     Raises:
-        ModelFileError: its kind is not known to be copied rightly, or its sizes do not fit together.
+        ModelFileError: its kind is not known to be copied correctly, or its sizes do not fit together.
     """
     kind = str(config.model_type)
     if kind not in FAMILIES:

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 _NEEDED = ("torch", "transformers", "gguf", "accelerate")  # the last two read GGUF files
-_NO_LIMIT = 10**9  # tokenizers that know no longest text say a number far beyond it
+_NO_LIMIT = 10**9  # tokenizers without a maximum length give a number far beyond this
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model lies.
+    """The location of a model.
 
     Attributes:
-        folder: with `config.json`, weights and tokenizer; or with the GGUF file.
-        gguf: the GGUF file's name; empty when there is none.
-        source: whence the file comes, when it is one that we know where to get.
+        folder: the folder with `config.json`, weights and tokenizer, or with the GGUF file.
+        gguf: the GGUF file's name; empty if there is none.
+        source: the known source from which the file can be downloaded, if any.
     """
 
     folder: Path
@@ -43,23 +43,23 @@ class Place:
 
     @property
     def name(self) -> str:
-        """What to call the model."""
+        """The model's name."""
         return Path(self.gguf).stem if self.gguf else self.folder.resolve().name
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model, and what has to be known to drive it.
+    """A loaded model, with what decoding needs to know about it.
 
     Attributes:
-        name: what to call it.
+        name: its name.
         network: transformers' model.
         tokenizer: transformers' tokenizer.
-        family: how it is driven.
+        family: its family.
         ends: the tokens that end an answer.
-        silent: tokens that are no text.
-        trained: most tokens of a text in its training; None when its files do not say.
-        keeps_last: it can leave out the scores of all tokens of a prompt but the last.
+        silent: tokens without text.
+        trained: most tokens of a text in its training; None if its files do not say.
+        keeps_last: whether it can compute scores for the last token of a prompt only.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Model:
     keeps_last: bool
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text that is not the start of a prompt."""
+        """Tokenise a text that is not the start of a prompt."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of tokens, as it is."""
+        """Return the text of tokens unchanged."""
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
 
 
 def installed() -> None:
-    """Look for the libraries without importing them, which takes seconds.
+    """Check that the libraries are installed without importing them, which takes seconds.
 
     Raises:
         MissingExtra: one is not installed.
@@ -135,16 +135,16 @@ def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
     """Load a model; blocks, from a second to minutes: transformers is slow with GGUF files.
 
     Args:
-        place: where it lies.
-        dtype: of its weights; `auto` is that of its files.
+        place: its location.
+        dtype: data type of its weights; `auto` is that of its files.
         device: where it computes: `cpu`, `cuda`, `mps`.
-        say: told what goes on, and how much of it is done, from 0 to 1.
+        say: called with a progress message and the part done, from 0 to 1.
 
     Raises:
         ModelFileError: it cannot be loaded, or is of a kind that cannot be used; says why.
     """
-    # Before torch, which reads it: OpenMP's threads would spin while they wait for each other, which on a busy machine
-    # makes everything many times slower.
+    # Set before torch reads it: OpenMP's threads would spin while they wait for each other, which makes everything many
+    # times slower on a busy machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if place.source is not None:
         place.source.pull(say)
@@ -198,7 +198,7 @@ def _why(place: Place, error: Exception) -> str:
 
 
 def _check_whole(place: Place, told: Mapping[str, Any]) -> None:
-    """Refuse a model of which parts were not in the files, or not of their size: they would hold random numbers."""
+    """Refuse a model with missing or wrongly sized parts, which would contain random numbers."""
     lacking = sorted(str(name) for key in ("missing_keys", "mismatched_keys") for name in told[key])
     if lacking:
         raise ModelFileError(
@@ -230,7 +230,7 @@ def _described(name: str, network: Any, tokenizer: Any, family: Family) -> Model
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep the libraries' progress bars and advice out of what the user sees; errors still come."""
+    """Hide the libraries' progress bars and advice from the user, but not their errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import modeling_gguf_pytorch_utils as gguf_reader

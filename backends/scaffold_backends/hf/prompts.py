@@ -18,11 +18,11 @@ _APART = "\n\n"  # between the turns of a model without a chat template
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is given.
+    """A prompt as the model gets it.
 
     Attributes:
-        tokens: the prompt's.
-        thinking: the template has opened the model's reasoning, so that what comes first is reasoning.
+        tokens: its tokens.
+        thinking: whether the template has opened the model's reasoning, so that the answer begins with reasoning.
     """
 
     tokens: list[int]
@@ -30,10 +30,10 @@ class Prompt:
 
 
 def render(tokenizer: Any, messages: Sequence[Message]) -> Prompt:
-    """Write turns as the model was taught to read them.
+    """Render turns in the form that the model was trained on.
 
-    A last turn of the assistant is gone on from. Without a chat template (a base model) the texts follow one another,
-    a blank line between them.
+    A last turn of the assistant is continued. Without a chat template (a base model), the texts follow one another,
+    separated by blank lines.
 
     Raises:
         BadRequest: the template refuses these turns, or there is no text at all.
@@ -71,7 +71,7 @@ def _templated(tokenizer: Any, turns: list[dict[str, str]]) -> str:
 
 
 def _without_system(turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Put what the system says before what the user says, for templates that know no system."""
+    """Put the system turn's text before the user's, for templates without a system role."""
     if len(turns) < 2 or turns[0]["role"] != "system" or turns[1]["role"] != "user":  # noqa: PLR2004 - system and user
         return turns
     first = {"role": "user", "content": f"{turns[0]['content']}{_APART}{turns[1]['content']}"}

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-MIN_P = 0.05  # llama.cpp's: what is less than this share as likely as the likeliest token is never drawn
+MIN_P = 0.05  # as in llama.cpp: a token less likely than this fraction of the likeliest one is never drawn
 
 
 def drawn(scores: Any, temperature: float, source: random.Random) -> int:
     """Draw one token.
 
     Args:
-        scores: logits, of shape (tokens,); what must not be drawn is minus infinity.
+        scores: logits, of shape (tokens,); minus infinity for tokens that must not be drawn.
         temperature: 0 takes the likeliest.
-        source: gives one number for each draw.
+        source: random source; one number is used for each draw.
     """
     best = int(scores.argmax())
     if temperature <= 0:
@@ -42,7 +42,7 @@ def drawn_from(scores: Sequence[float], temperature: float, source: random.Rando
 
 
 def _place(scores: Sequence[float], temperature: float, source: random.Random) -> int:
-    """Where a number drawn evenly falls, each place being as wide as its share."""
+    """Draw an index with probabilities proportional to the weights."""
     top = max(scores)
     weights = [math.exp((score - top) / temperature) for score in scores]
     left = source.random() * math.fsum(weights)
@@ -50,17 +50,17 @@ def _place(scores: Sequence[float], temperature: float, source: random.Random) -
         left -= weight
         if left < 0:
             return place
-    return weights.index(max(weights))  # rounding left a crumb
+    return weights.index(max(weights))  # a remainder from rounding
 
 
 def checked(logits: Any, model: str) -> Any:
-    """Give logits back, once it is certain that one can choose by them.
+    """Return logits after checking that they are valid.
 
     Raises:
-        BadResponse: some of them are not numbers, or infinite.
+        BadResponse: some of them are NaN, or infinite in a way that is not allowed.
     """
     if not logits.isfinite().all():
-        # A model may forbid tokens by minus infinity; not by anything else, and not all of them.
+        # A model may forbid tokens by minus infinity, but not all of them.
         if not logits.isnan().any() and logits.amax(-1).isfinite().all():
             return logits
         raise BadResponse(
@@ -75,9 +75,9 @@ class Sureness:
     """How sure the model was over one sample.
 
     Attributes:
-        tokens: how many were counted.
-        entropy: of the model's next-token distribution, in nats, summed over tokens.
-        margin: between the probabilities of the two likeliest tokens, summed over tokens.
+        tokens: number of tokens counted.
+        entropy: entropy of the next-token distribution, in nats, summed over tokens.
+        margin: difference between the probabilities of the two likeliest tokens, summed over tokens.
     """
 
     tokens: int = 0
@@ -91,13 +91,13 @@ class Sureness:
         self.margin += margin
 
     def signals(self) -> dict[str, float]:
-        """The means, as a sample's signals."""
+        """Return the means, as a sample's signals."""
         count = max(1, self.tokens)
         return {"entropy": self.entropy / count, "margin": self.margin / count}
 
 
 def sureness_of(logits: Any) -> tuple[list[float], list[float]]:
-    """Entropy in nats and margin of each row of logits, of shape (rows, tokens)."""
+    """Return entropy in nats and margin of each row of logits, of shape (rows, tokens)."""
     logs = logits.float().log_softmax(-1)
     chances = logs.exp()
     entropy: list[float] = (-(chances * logs.clamp(min=-1e4)).sum(-1)).tolist()

@@ -10,15 +10,15 @@ from scaffold_backends.thinking import ThinkSplitter, ThinkTags
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_UNFINISHED = "\ufffd"  # what a decoder makes of bytes that are no character, or none yet
+_UNFINISHED = "\ufffd"  # decoders emit it for bytes that are not a character, or not yet
 _LONGEST_CHARACTER = 4  # bytes in UTF-8, each of which may be a token
 
 
 class Characters:
-    """Decodes one sample's tokens as they come; a character whose bytes are spread over tokens comes once it is whole.
+    """Decodes one sample's tokens as they come; a character spread over several tokens comes once it is complete.
 
-    Decoders join and strip at the borders of words, so that a token's text depends on the one before it: each piece is
-    what a decoded text gained by its last tokens.
+    Decoders join and strip at word boundaries, so a token's text depends on the token before: each piece is what the
+    decoded text gains by its last tokens.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -27,12 +27,12 @@ class Characters:
         self._waiting: list[int] = []
 
     def feed(self, token: int) -> str:
-        """Take a token; give the text that it completes."""
+        """Take a token; return the text that it completes."""
         self._waiting.append(token)
         return self._passed(hold=len(self._waiting) < _LONGEST_CHARACTER)
 
     def end(self) -> str:
-        """Give what is left; bytes that are no character become U+FFFD."""
+        """Return the rest; bytes that are not a character become U+FFFD."""
         return self._passed(hold=False) if self._waiting else ""
 
     def _passed(self, *, hold: bool) -> str:
@@ -55,7 +55,7 @@ class SampleText:
 
     @property
     def thinking(self) -> bool:
-        """Whether what comes now is reasoning, and the answer has not begun."""
+        """Whether the next text is reasoning, and the answer has not begun."""
         return self._thoughts is not None and self._thoughts.inside
 
     @property
@@ -64,11 +64,11 @@ class SampleText:
         return self._stops is not None and self._stops.found
 
     def feed(self, token: int) -> tuple[str, str]:
-        """Take a token; give the reasoning and the answer that it completes."""
+        """Take a token; return the reasoning and the answer that it completes."""
         return self._split(self._characters.feed(token))
 
     def end(self) -> tuple[str, str]:
-        """Give what was held back."""
+        """Return what was held back."""
         return self._split(self._characters.end(), last=True)
 
     def _split(self, text: str, *, last: bool = False) -> tuple[str, str]:

@@ -31,10 +31,10 @@ class CircuitOptions(WrapperOptions):
     """What a task may set.
 
     Attributes:
-        failures: how many in a row open the circuit.
+        failures: number of failures in a row that opens the circuit.
         pause_s: how long it then stays open, in seconds.
-        of: what is watched, such as a server: all with the same name share the circuit. The backend and model
-            when not set.
+        of: name of what is watched, such as a server; all wrappers with this name share a circuit. By default the
+            backend and model.
     """
 
     failures: PositiveInt = 5
@@ -55,10 +55,10 @@ def circuit_breaker(model: str = "", **options: Any) -> CircuitBreaker:
 
 
 class Circuit:
-    """How a backend has done of late, for all threads of a process.
+    """The state of a circuit, shared by all threads of a process.
 
-    A result counts only for the state that its request was let in by: what was begun before the circuit opened
-    says nothing about now.
+    A result counts only if the circuit's state has not changed since its request was admitted: a request from before
+    the circuit opened says nothing about the present.
 
     Args:
         clock: tells seconds that never go back.
@@ -84,10 +84,10 @@ class Circuit:
         return (self._opened or 0.0) + pause_s - self._clock.monotonic()
 
     def enter(self, pause_s: float) -> int:
-        """Let a request in; gives a ticket to say its result with.
+        """Admit a request; return a ticket with which to report its result.
 
         Raises:
-            BackendUnavailable: the circuit is open, or its one trial is under way; says until when.
+            BackendUnavailable: the circuit is open, or its trial request is under way; says until when.
         """
         with self._lock:
             if self._opened is None:
@@ -104,14 +104,14 @@ class Circuit:
             return self._era
 
     def succeed(self, ticket: int) -> None:
-        """The request was answered."""
+        """Report that the request was answered."""
         with self._lock:
             if ticket == self._era:
                 self._opened = self._trial = None
                 self._failed = 0
 
     def fail(self, ticket: int, why: str, failures: int) -> None:
-        """The request failed in a way that says something about the backend."""
+        """Report that the request failed because of the backend."""
         with self._lock:
             if ticket != self._era:
                 return
@@ -123,7 +123,7 @@ class Circuit:
                 self._why = why
 
     def leave(self, ticket: int) -> None:
-        """The request ended without telling anything."""
+        """Report that the request ended without saying anything about the backend."""
         with self._lock:
             if self._trial == ticket:
                 self._trial = None
@@ -133,10 +133,10 @@ class CircuitBreaker(Around):
     """Fails at once while its circuit is open, and tries one request when the pause is over.
 
     Args:
-        inner: who answers.
-        failures: how many in a row open the circuit.
+        inner: the backend that answers.
+        failures: number of failures in a row that opens the circuit.
         pause_s: how long it stays open, in seconds.
-        circuit: shared by all who watch the same.
+        circuit: the circuit, which may be shared.
     """
 
     def __init__(self, inner: Backend, *, failures: int, pause_s: float, circuit: Circuit) -> None:
@@ -150,8 +150,8 @@ class CircuitBreaker(Around):
         """Answer, unless the circuit is open.
 
         Raises:
-            BackendUnavailable: it is; says when it is tried again.
-            BackendError: another leaf, of the backend inside.
+            BackendUnavailable: the circuit is open; says when the backend is tried again.
+            BackendError: another error of the inner backend.
         """
         circuit = self._circuit
         name = f"{self.profile.backend}:{self.profile.model}"
@@ -169,7 +169,7 @@ class CircuitBreaker(Around):
             circuit.fail(ticket, str(error), self._failures)
             raise
         except BaseException:
-            # Refused as too long or wrong, or nobody listens any more: whoever began to answer is there.
+            # The request was refused, or the reader has gone; if an answer had begun, the backend is up.
             circuit.succeed(ticket) if began else circuit.leave(ticket)
             raise
         else:
@@ -181,6 +181,6 @@ _making = threading.Lock()
 
 
 def circuit_of(name: str) -> Circuit:
-    """Give the circuit that all who watch one name share in this process."""
+    """Return the circuit with this name, which is shared in this process."""
     with _making:
         return _circuits.setdefault(name, Circuit())

@@ -36,7 +36,7 @@ class FallbackOptions(Options):
     """What a task may set.
 
     Attributes:
-        backends: who is asked, in order: specs such as `smollm2`, or tables with `use` and options.
+        backends: the backends in order: specs such as `smollm2`, or tables with `use` and options.
     """
 
     backends: list[Any] = Field(min_length=1)
@@ -45,7 +45,7 @@ class FallbackOptions(Options):
 def fallback(model: str = "", **options: Any) -> Fallback:
     """Ask the first of several that can answer: `{use: fallback, backends: [openai:gpt-5-mini, smollm2]}`.
 
-    One that lacks its key or an optional part is left out, with a warning, as long as another is there.
+    One that lacks its key or an optional part is left out with a warning, as long as another remains.
 
     Raises:
         TaskError: an option is wrong.
@@ -69,19 +69,19 @@ def fallback(model: str = "", **options: Any) -> Fallback:
 
 
 def _is_lacking(error: Exception) -> bool:
-    """Whether a backend was rightly named, and only something that it needs is not there."""
+    """Whether a backend is named correctly, but something that it needs is missing."""
     return isinstance(error, NotAuthorised | MissingExtra)
 
 
 class Fallback(Around):
     """Asks its members in turn until one answers; each sample says which it was.
 
-    The next is asked when one is down, refuses our credentials, or answers nothing that makes sense, and only
-    before a first piece has been passed on: a sample is never made of two models, and neither is a request.
+    The next one is asked if one is down, refuses our credentials, or gives no valid answer, and only before a first
+    piece was passed on: neither a sample nor a request is ever answered by two models.
 
     Args:
-        members: who is asked, in order.
-        without: names of those that could not even be made, and why, for messages.
+        members: the backends in order.
+        without: names of those that could not be made, and why, for messages.
     """
 
     def __init__(self, *members: Backend, without: Mapping[str, str] | None = None) -> None:
@@ -90,14 +90,14 @@ class Fallback(Around):
         self._unready: dict[int, BadInput] = {}
 
     def describe(self) -> Profile:
-        """What can be relied on whichever of the members answers."""
+        """Return a profile that holds whichever member answers."""
         return weakest([member.profile for member in self.members])
 
     async def prepare(self, say: Callable[[str, float], None]) -> None:
-        """Get all ready; one that cannot be is passed over.
+        """Prepare all members; one that fails is skipped.
 
         Raises:
-            BadInput: none of them can be made ready.
+            BadInput: none of them can be prepared.
         """
         self._unready = {}
         for place, member in enumerate(self.members):
@@ -116,9 +116,9 @@ class Fallback(Around):
 
         Raises:
             NotAuthorised: all refuse our credentials.
-            BadResponse: none answers anything that makes sense.
-            BackendUnavailable: none answers; says what each of them said.
-            BackendError: another leaf, of the one whose answer had begun or who calls the request wrong.
+            BadResponse: none gives a valid answer.
+            BackendUnavailable: none answers; gives each one's error.
+            BackendError: another error, of a member whose answer had begun or that refuses the request.
         """
         failed: list[tuple[str, Exception]] = []
         for place, member in enumerate(self.members):
@@ -164,12 +164,12 @@ def _of_all(failed: Sequence[tuple[str, Exception]], without: Sequence[str]) -> 
 
 
 def weakest(profiles: Sequence[Profile]) -> Profile:
-    """What can be relied on whichever of some backends answers."""
+    """Return a profile that holds whichever of some backends answers."""
     contexts = [each.context for each in profiles if each.context is not None]
     guessed = {field for each in profiles for field in each.guessed if field != "reasoning"}
     if len(contexts) < len(profiles):
         guessed.add("context")
-    # A guess may turn out better than it said. One member's declaration may not, whatever another's replies show.
+    # A guess may prove better than stated. A declaration may not, whatever another member's replies show.
     if all("reasoning" in each.guessed for each in profiles):
         guessed.add("reasoning")
     return Profile(

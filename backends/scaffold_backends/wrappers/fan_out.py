@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 
 class FanOut(Around):
-    """A backend around a backend: asks for each sample by itself, all at once.
+    """A wrapper that asks for each sample separately, all in parallel.
 
-    It cannot share the prompt's work among the samples, and its profile does not say that it can: the prompt
-    is paid for n times.
+    Samples cannot share the prompt's work, and the profile does not claim it: the prompt is paid for n times.
     """
 
     def __init__(self, inner: Backend) -> None:
@@ -31,7 +30,7 @@ class FanOut(Around):
         super().__init__(inner)
 
     def describe(self) -> Profile:
-        """What is inside, but for sharing the prompt."""
+        """Return the inner profile without the sharing of prompts."""
         known = super().describe()
         return msgspec.structs.replace(known, can=known.can - {"n", "fork"})
 
@@ -54,7 +53,7 @@ class FanOut(Around):
         finally:
             for task in tasks:
                 task.cancel()
-            # The streams are closed once this returns, not merely asked to close.
+            # So that the streams are closed when this returns, not just asked to close.
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _one(self, request: Request, index: int, arriving: asyncio.Queue[Delta | BaseException]) -> None:
@@ -71,5 +70,5 @@ class FanOut(Around):
         except asyncio.CancelledError:
             arriving.put_nowait(BackendError(f"sample {index} was cancelled from within"))
             raise
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised in the reader
             arriving.put_nowait(error)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class WrapperOptions(Options):
-    """What every backend around one other takes.
+    """Options of every wrapper around one backend.
 
     Attributes:
-        backend: who answers: a spec such as `smollm2`, or a table with `use` and options.
+        backend: the inner backend: a spec such as `smollm2`, or a table with `use` and options.
     """
 
     backend: Any = None
 
 
 def inner_of(spec: str, options: WrapperOptions, name: str) -> Backend:
-    """Make the backend inside: `NAME:SPEC` in short, or the option `backend`.
+    """Make the inner backend from `NAME:SPEC` or from the option `backend`.
 
     Raises:
         TaskError: none is named, or two are.
@@ -36,11 +36,11 @@ def inner_of(spec: str, options: WrapperOptions, name: str) -> Backend:
 
 
 def member_of(said: Any, path: tuple[str | int, ...]) -> Backend:
-    """Make one backend of those inside; what is wrong with it is said to be there."""
+    """Make one of several inner backends; errors give its place."""
     try:
         return backend_of(said)
     except TaskError as error:
-        # Of a backend as a whole, the registry says its family and name: here its place says more.
+        # The registry names the family and name of a faulty backend; here its place says more.
         match error.path:
             case ("backends", str()):
                 beneath: tuple[str | int, ...] = ()

@@ -19,13 +19,13 @@ Limits = tuple[float, float]
 
 @dataclass(eq=False)
 class Entry:
-    """What one request has taken.
+    """One request's usage.
 
     Attributes:
-        at: when it was let in, in seconds.
+        at: when it was admitted, in seconds.
         calls: requests to the API.
-        tokens: reserved, then used.
-        running: it is under way; it counts however long that takes.
+        tokens: tokens reserved, later those used.
+        running: whether it is under way; then it counts however long it takes.
     """
 
     at: float
@@ -42,19 +42,19 @@ class _Ticket:
     turn: asyncio.Event = field(default_factory=asyncio.Event)
 
     def call(self) -> None:
-        """Have it look whether its turn has come; from any thread."""
+        """Wake it to check whether its turn has come; from any thread."""
         with contextlib.suppress(RuntimeError):  # its loop is closed
             self.loop.call_soon_threadsafe(self.turn.set)
 
 
 class Minute:
-    """A log of the last minute, from which the next in line is let in as soon as its own limits allow.
+    """A log of the last minute's usage, and a queue whose first request is admitted as soon as its limits allow.
 
-    A log rather than a bucket that refills: in no minute, wherever it begins, is more let in than the limit.
+    Unlike a token bucket, a log ensures that no minute, wherever it begins, exceeds the limit.
 
     Args:
         seconds: how long a minute is.
-        clock: tells seconds that never go back.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,11 +65,11 @@ class Minute:
         self._line: deque[_Ticket] = deque()
 
     async def take(self, amount: Amount, *, limits: Limits) -> Entry:
-        """Wait until so much more may be used within the limits, in the order of asking.
+        """Wait in line until this amount fits within the limits.
 
         Args:
-            amount: requests and tokens that are wanted.
-            limits: most requests and tokens in any minute; each who asks may have their own.
+            amount: requests and tokens wanted.
+            limits: most requests and tokens in any minute; callers may have different limits.
         """
         ticket = _Ticket(amount, limits, asyncio.get_running_loop())
         with self._lock:
@@ -88,12 +88,12 @@ class Minute:
                         await ticket.turn.wait()
         finally:
             with self._lock:
-                with contextlib.suppress(ValueError):  # taken out already: this loop was closed meanwhile
+                with contextlib.suppress(ValueError):  # removed already, since this loop was closed meanwhile
                     self._line.remove(ticket)
                 self._call_next()
 
     def settle(self, entry: Entry, tokens: int) -> None:
-        """Say what a request has used in the end; from any thread."""
+        """Record a request's final usage; from any thread."""
         with self._lock:
             entry.tokens = tokens
             entry.running = False
@@ -101,7 +101,7 @@ class Minute:
 
     def _head(self) -> _Ticket | None:
         while self._line and self._line[0].loop.is_closed():
-            self._line.popleft()  # its loop ended without it; nobody waits there any more
+            self._line.popleft()  # its loop has ended, so nobody waits there
         return self._line[0] if self._line else None
 
     def _call_next(self) -> None:
@@ -110,14 +110,14 @@ class Minute:
             head.call()
 
     def _wait(self, ticket: _Ticket) -> float | None:
-        """Seconds until a ticket's turn may come, 0 when it has come; None when only somebody else's end can tell."""
+        """Return seconds until a ticket's turn, 0 for now; None if it depends on the end of another request."""
         if self._head() is not ticket:
             return None
         now = self._clock()
         self._log = deque(entry for entry in self._log if entry.running or entry.at > now - self._seconds)
         calls, tokens = (sum(each) for each in zip(*((e.calls, e.tokens) for e in self._log), (0, 0), strict=True))
         wanted, limits = ticket.amount, ticket.limits
-        # What is larger than the limit by itself is let in once there is nothing else.
+        # A request larger than the limit is admitted when nothing else is under way.
         over = [calls + wanted[0] - max(limits[0], wanted[0]), tokens + wanted[1] - max(limits[1], wanted[1])]
         if max(over) <= 0:
             return 0
@@ -136,6 +136,6 @@ _making = threading.Lock()
 
 
 def minute_of(name: str) -> Minute:
-    """Give the minute that all who are limited by one name share in this process."""
+    """Return the log with this name, which is shared in this process."""
     with _making:
         return _minutes.setdefault(name, Minute())

@@ -15,8 +15,8 @@ class NoisyOptions(WrapperOptions):
     """What a task may set.
 
     Attributes:
-        rate: probability that a sample is spoiled: one of its digits is another, or else `not` stands before it.
-        seed: which samples that happens to.
+        rate: probability that a sample is corrupted: one of its digits is changed, or else `not` is put before it.
+        seed: decides which samples are corrupted.
     """
 
     rate: float = Field(ge=0, le=1)

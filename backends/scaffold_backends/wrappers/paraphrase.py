@@ -39,9 +39,9 @@ class ParaphraseOptions(WrapperOptions):
     """What a task may set.
 
     Attributes:
-        by: who rewrites: a spec, or a table with `use` and options. Another model than the one that reasons.
-        instruction: what it is told.
-        tries: how often it may rewrite one piece of reasoning, when it fails.
+        by: the backend that rewrites: a spec, or a table with `use` and options. It should be another model.
+        instruction: the instruction to it.
+        tries: most tries to rewrite one piece of reasoning.
     """
 
     by: Any = None
@@ -63,16 +63,16 @@ def paraphrase(model: str = "", **options: Any) -> Paraphrase:
 
 
 class Paraphrase(Around):
-    """Holds reasoning back until it has been said again by another model; the answers pass as they are.
+    """Withholds reasoning until another model has rewritten it; answers pass unchanged.
 
-    Without a rewriting the sample fails: the original is never passed on, in whole or in part, nor are the blocks that
-    an API seals it in. A rewriting that is cut short, empty or the original itself is none.
+    Without a valid rewriting the sample fails: neither the original nor any part of it is passed on, nor the sealed
+    blocks of an API. A rewriting that is cut short, empty or equal to the original is not valid.
 
     Args:
-        inner: who reasons.
-        by: who rewrites.
-        instruction: what the rewriter is told.
-        tries: how often it may rewrite one piece of reasoning, when it fails.
+        inner: the backend that reasons.
+        by: the backend that rewrites.
+        instruction: the instruction to the rewriter.
+        tries: most tries to rewrite one piece of reasoning.
     """
 
     def __init__(self, inner: Backend, by: Backend, *, instruction: str = INSTRUCTION, tries: int = 2) -> None:
@@ -83,19 +83,19 @@ class Paraphrase(Around):
         super().__init__(inner, by)
 
     def describe(self) -> Profile:
-        """What is inside, its reasoning at best another model's account of it."""
+        """Return the inner profile, with reasoning that is at best another model's account."""
         return _profile(self._inner.profile, self._by.profile, self._tries)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Answer with the samples as they come, each piece of reasoning once it is over and rewritten.
+        """Answer with the samples as they come, and each piece of reasoning after it was completed and rewritten.
 
         Raises:
-            BadResponse: the rewriter gave no rewriting.
+            BadResponse: the rewriter gave no valid rewriting.
             BackendUnavailable: one of the two is down.
-            BackendError: another leaf, of who reasons, or of a rewriter that cannot answer.
+            BackendError: another error of either backend.
         """
         arriving: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
-        # What is generated is taken in while the rewriter is busy: servers do not wait for who does not listen.
+        # The stream is read while the rewriter is busy, since servers drop slow readers.
         reading = asyncio.create_task(self._read(request, arriving))
         held: dict[int, list[str]] = {}
         spent = NO_USAGE
@@ -126,11 +126,11 @@ class Paraphrase(Around):
         except asyncio.CancelledError:
             arriving.put_nowait(BackendError("it was cancelled from within"))
             raise
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised in the reader
             arriving.put_nowait(error)
 
     async def _rewrite(self, original: str, request: Request, index: int) -> tuple[str, Usage]:
-        """Have a piece of reasoning rewritten; gives it, and what that cost."""
+        """Have a piece of reasoning rewritten; return it with the usage."""
         if not original.strip():
             return "", NO_USAGE
         spent, why = NO_USAGE, ""
@@ -158,10 +158,10 @@ class Paraphrase(Around):
 
 
 def _profile(inner: Profile, by: Profile, tries: int) -> Profile:
-    """What the whole can do: its reasoning is another model's account of it, at best."""
+    """Return the profile of the whole; its reasoning is at best another model's account."""
     prices = None
     if inner.prices is not None and by.prices is not None:
-        # Each token of reasoning may be read and written again in every try.
+        # Every try may read and write each token of reasoning again.
         prices = Prices(inner.prices.input, inner.prices.output + tries * (by.prices.input + by.prices.output))
     seeded = {"seed"} if "seed" in by.can else set()
     return msgspec.structs.replace(
@@ -171,13 +171,13 @@ def _profile(inner: Profile, by: Profile, tries: int) -> Profile:
         trust="trusted" if inner.trust == by.trust == "trusted" else "untrusted",
         reasoning=least((inner.reasoning, "summary")),
         can=(inner.can - {"logprobs", "seed"}) | (inner.can & seeded),
-        # It is settled: no reply can show that the reasoning is more than an account.
+        # This is certain, since no reply can show that the reasoning is more than an account.
         guessed=tuple(field for field in inner.guessed if field != "reasoning"),
     )
 
 
 def _without_reasoning(delta: Delta, spent: Usage) -> Delta | None:
-    """What of a piece may be passed on as it is; nothing when that is all reasoning."""
+    """Return the part of a piece that can be passed on unchanged; None if it is all reasoning."""
     usage = delta.usage
     if usage is not None:
         # The rewriter's own reasoning is not the sample's.
@@ -198,7 +198,7 @@ async def _whole(backend: Backend, request: Request) -> tuple[str, str, Usage]:
 
 
 def _seen(text: str) -> str:
-    """Drop characters that no reader sees: they could carry anything through a rewriter that copies them."""
+    """Drop invisible characters, which could carry hidden information through a rewriter that copies them."""
     return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) not in _UNSEEN)
 
 

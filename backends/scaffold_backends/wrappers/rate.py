@@ -33,10 +33,10 @@ class RateOptions(WrapperOptions):
     Attributes:
         requests_per_minute: most requests that may begin within any minute.
         tokens_per_minute: most tokens, of prompts and answers, that requests begun within any minute may have.
-        of: what is limited, such as an account: all with the same name share the limit. The backend and
-            model when not set.
-        shared: a database (`postgresql://...`, or `$NAME` for the address in that environment variable) in which the
-            limit is kept, so that all workers that name it share it; else it is this process's own.
+        of: name of what is limited, such as an account; all wrappers with this name share the limit. By default the
+            backend and model.
+        shared: a database (`postgresql://...`, or `$NAME` for the URL in that environment variable) that keeps the
+            limit for all workers that name it; by default the limit is per process.
     """
 
     requests_per_minute: PositiveInt | None = None
@@ -74,30 +74,29 @@ def _shared_minute(said: str, of: str) -> SharedMinute:
 
 
 class Shares(Protocol):
-    """What knows how much was used within the last minute, by whomever the limit is for."""
+    """Keeps the usage of the last minute for everything under one limit."""
 
     async def take(self, amount: tuple[int, int], *, limits: tuple[float, float]) -> Any:
-        """Wait until so much more may be used; gives what is to be settled."""
+        """Wait until this amount fits within the limits; return an entry to settle."""
         ...
 
     def settle(self, entry: Any, tokens: int) -> None:
-        """Say what was used in the end."""
+        """Record the final usage."""
         ...
 
 
 class RateLimited(Around):
-    """Has each request wait until it fits into the minute, first come, first served.
+    """Delays each request until it fits within the limit, first come, first served.
 
-    The most that a request can cost is reserved, and what it turns out not to need is given back when its
-    usage is known. One that is larger than the limit by itself waits until nothing else is under way. What the
-    backend sends again by itself, when at first it does not get through, is not seen from here and not counted.
-    A cache belongs around the limit: inside it, what it answers would count as a request.
+    A request's worst case is reserved, and the unused part is released when its usage is known. A request larger than
+    the limit waits until nothing else is under way. The backend's own retries are invisible here and not counted.
+    Put a cache around the limit; inside it, cached answers would count as requests.
 
     Args:
-        inner: who answers.
+        inner: the backend that answers.
         requests: most requests in any minute.
         tokens: most tokens in any minute.
-        minute: what was used of late by all who are limited together.
+        minute: the shared log of usage.
     """
 
     def __init__(self, inner: Backend, *, requests: float, tokens: float, minute: Shares) -> None:
@@ -108,7 +107,7 @@ class RateLimited(Around):
         self._minute = minute
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """Wait for one's turn, and answer; cancelling the wait takes nothing."""
+        """Wait for the request's turn, and answer; a cancelled wait uses nothing."""
         shares = "n" in self.profile.can
         calls = 1 if shares else request.n
         worst = sum(request.most_tokens(shares_prompt=shares))
@@ -121,11 +120,11 @@ class RateLimited(Around):
                         used = delta.usage.tokens
                     yield delta
         finally:
-            # What a stream that broke off has cost, nobody knows: the worst stays taken.
+            # The cost of a broken stream is unknown, so the worst case stays reserved.
             self._minute.settle(entry, worst if used is None else used)
 
     async def close(self) -> None:
-        """Free what the backend holds, once what was used is known to all who share the limit."""
+        """Close the backend after the usage was shared with everything under the limit."""
         settled = getattr(self._minute, "settled", None)
         if settled is not None:
             await settled()

@@ -45,8 +45,8 @@ class CachedOptions(WrapperOptions):
     """What a task may set.
 
     Attributes:
-        file: where the answers are kept; a file for each model in the user's cache folder when not set.
-        most_mb: the file grows no larger, in megabytes; None for no bound.
+        file: the file of answers; by default one per model in the user's cache folder.
+        most_mb: maximum size of the file in megabytes; None for no bound.
     """
 
     file: str | None = Field(default=None, min_length=1)
@@ -91,7 +91,7 @@ def cached(model: str = "", **options: Any) -> Cached:
 
 
 def _settings(said: Any) -> str:
-    """Tell apart the answers of one model with other settings."""
+    """Return a key that distinguishes one model's answers under different settings."""
     settings = {name: value for name, value in said.items() if name != "use"} if isinstance(said, dict) else {}
     return digest(canonical(settings))[:16] if settings else ""
 
