@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from scaffold import Planning, Task, taskfile, think
+from scaffold import Planning, Task, planning, taskfile, think
 from scaffold.testing import Driver
 from scaffold.trace.files import FileJournal
 
+MOVES = {"think", "act", "propose", "carry_out", "together", "ask", "note", "best_of", "undo"}
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
@@ -37,6 +39,37 @@ def test_the_python_runs_as_it_stands(folder: Path) -> None:
     done = subprocess.run([sys.executable, "own.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("solved "), done.stdout
+
+
+KITS = """
+from own import Brief, Words
+from scaffold.testing.backend_conformance import BackendConformance
+from scaffold.testing.monitor_conformance import MonitorConformance
+
+class TestBrief(MonitorConformance):
+    def make(self):
+        return Brief()
+
+class TestWords(BackendConformance):
+    def make(self):
+        return Words()
+"""
+
+
+def test_the_monitor_and_the_backend_pass_the_kits_that_the_page_names(folder: Path) -> None:
+    """Who begins from them begins from what holds."""
+    (folder / "test_own.py").write_text(KITS, encoding="utf-8")
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_own.py"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_page_names_every_move() -> None:
+    """With the parameters that they have."""
+    told = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", PAGE, re.MULTILINE))
+    assert set(told) == MOVES
+    for name, said in told.items():
+        assert set(re.findall(r"(\w+)=", said)) <= set(inspect.signature(getattr(planning, name)).parameters)
 
 
 @pytest.mark.parametrize(("letters", "status"), [("100", "solved"), ("3", "failed")])
