@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from agents import Agent, FunctionTool, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
+from agents.mcp import MCPServerStdio
 from agents.testing import ScriptedModel, assistant_message, function_call
 from agents.tracing import set_tracing_disabled
 from openai.types.responses import ResponseReasoningItem
@@ -110,6 +111,9 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             check(beside)
         with pytest.raises(BadInput, match="in front of: web_search, pay;"):
             check(over)
+        files = MCPServerStdio({"command": "never-started"}, name="files")
+        with pytest.raises(BadInput, match="in front of: those of the MCP server files;"):
+            check(Agent(name="served", mcp_servers=[files]))
         asks = beside.as_tool("ask", "Ask.")
         async with front.gate(actions_of([asks])).run("ask") as other:
             with pytest.raises(BadInput, match="in front of: pay;"):

@@ -85,6 +85,23 @@ def test_a_failure_offers_to_undo_what_its_plan_has_done(world: World, watcher: 
     assert travel.fly.spec.undo == "give_back"
 
 
+@pytest.mark.parametrize("undoes", ["offer", "always"])
+def test_what_an_earlier_plan_has_done_stands(
+    world: World, watcher: type[Watcher], travel: Travel, undoes: str
+) -> None:
+    """A failure says nothing of what was planned apart from it: it is neither offered nor undone by itself."""
+
+    def planner(_: Task) -> Planning[Any]:
+        for planned in ([Planned("fly", {"flight": "A"})], [Planned("sleep", {"hotel": "Ritz"})]):
+            plan = Plan(planned)
+            done = yield from carry_out(plan, (yield from propose(plan)))
+        return [each.reason for each in done.values()]
+
+    outcome = world.solve(planner, actions=travel.actions, monitors=[watcher()], task={"oversight": {"undo": undoes}})
+    assert outcome.answer == ["Ritz is full"]
+    assert travel.done == ["fly A 1"]
+
+
 def test_always_undoes_in_the_reverse_order(world: World, watcher: type[Watcher], travel: Travel) -> None:
     """Where the task says so; each is reviewed, with the arguments of what it undoes, and recorded as undoing it."""
     reader = watcher(watches=frozenset({"action"}))
