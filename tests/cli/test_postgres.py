@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from scaffold.testing.cluster import Cluster
+from scaffold.trace.postgres.database import said_of
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 _TOOLS = """
@@ -94,11 +97,52 @@ def test_a_run_in_a_database_is_approved_resumed_shown_and_verified(command: Com
     assert f"it was done already, by run {run}" in second.stderr
 
 
+def test_the_command_that_is_named_goes_on_with_the_run(command: Command, cluster: Cluster) -> None:
+    """Where the database is, and as whom it is asked, stand in it, as it can be typed."""
+    waiting = command("solve", "task.yaml", "--runs", cluster.fresh(f"named_{os.getpid()}"), runs=False)
+    assert waiting.returncode == 6, waiting.stderr
+    lines = (line.partition("scaffold ")[2].partition(" (")[0] for line in waiting.stderr.splitlines())
+    named = [shlex.split(line) for line in lines if line]
+    (approve,) = [words for words in named if words[:2] == ["approvals", "approve"]]
+    (resume,) = [words for words in named if words[0] == "resume"]
+    assert command(*approve, runs=False).returncode == 0
+    assert command(*resume, runs=False).stdout == "paid i1\n"
+
+
+def test_where_runs_usually_are_is_not_named_and_elsewhere_is(
+    command: Command, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has told the environment of a database is named a folder, and not that database."""
+    usual = cluster.fresh(f"usual_{os.getpid()}")
+    monkeypatch.setenv("SCAFFOLD_RUNS", f"{usual}&password=secret")
+    assert " --runs elsewhere" in command("solve", "task.yaml", "--runs", "elsewhere", runs=False).stderr
+    assert "--runs" not in command("solve", "task.yaml", "--runs", usual, runs=False).stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("postgresql://app:secret@db.example:5433/runs", "postgresql://app@db.example:5433/runs"),
+        ("postgresql:///runs?host=/run/pg&password=secret", "postgresql:///runs?host=/run/pg"),
+        ("postgresql://[::1]:5433/runs?sslmode=require", "postgresql:///runs?host=::1&port=5433&sslmode=require"),
+        ("postgresql://a:1,b:2/a%20b?sslpassword=secret", "postgresql:///a%20b?host=a,b&port=1,2"),
+        ("postgresql://a%40b@db/runs", "postgresql://a%40b@db/runs"),
+        ("postgresql:///runs", "postgresql:///runs"),
+    ],
+)
+def test_an_address_is_said_without_its_secrets_and_can_be_typed(given: str, said: str) -> None:
+    """It is one address still, and says the same but for what is left out."""
+    assert said_of(given) == said
+    assert said_of(said) == said
+    kept = conninfo_to_dict(said)
+    assert kept == {name: value for name, value in conninfo_to_dict(given).items() if "password" not in name}
+
+
 def test_what_is_wrong_with_a_database_is_one_line(command: Command, database: str, cluster: Cluster) -> None:
     """Nobody there (which may pass, and has a status of its own), no such run, tables not made; never a traceback."""
     nobody = command("audit", "list", "--runs", "postgresql:///none?host=/nowhere", runs=False)
     assert nobody.returncode == 5
-    assert nobody.stderr.startswith("error: PostgreSQL at postgresql:///nowhere/none cannot be used")
+    assert nobody.stderr.startswith("error: PostgreSQL at postgresql:///none?host=/nowhere cannot be used")
     assert command("database", "migrate", database, runs=False).returncode == 0
     missing = command("resume", "nothing-like-it")
     assert missing.returncode == 2

@@ -176,8 +176,12 @@ def runs_said(journal: KeptRuns) -> str:
     """Return ` --runs PLACE` to add to a command, or nothing if the journal is at the usual place."""
     from scaffold.trace.places import is_database, runs_folder
 
-    usual = runs_folder()
-    if is_database(usual) or journal.name == str(usual):
+    usual = str(runs_folder())
+    if is_database(usual) and is_database(journal.name):
+        from scaffold.trace.postgres.database import said_of
+
+        usual = said_of(usual)
+    if journal.name == usual:
         return ""
     return f" --runs {shlex.quote(journal.name)}"
 

@@ -7,9 +7,11 @@ took effect is unknown. Leases run on the database's clock; the clients' clocks 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import quote, urlencode
 
 from scaffold.errors import BadInput, JournalFailed, MissingExtra
 from scaffold.interfaces import Record
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
 _CONNECT_S = 10
+# What of an address is said: where it is, and as whom and how it is reached, none of which is a secret.
+_TOLD = ("user", "host", "hostaddr", "port", "dbname", "service", "sslmode", "sslrootcert", "sslcert", "sslkey")
+_PLAIN_HOST = re.compile(r"[\w.-]+")
 _ENOUGH_TO_KEEP, _NOT_KEPT = 3, 2  # from 3 connections on, all but 2 may be kept for appends
 _GREETING = "SELECT pg_postmaster_start_time(), set_config('plan_cache_mode', 'force_generic_plan', false)"
 EVENTS, INBOX = "scaffold_events", "scaffold_inbox"
@@ -135,7 +140,7 @@ class Database(Protocol):
 
 
 def said_of(conninfo: str) -> str:
-    """Return a database's address without its secrets.
+    """Return a database's address without its secrets, so that it can be typed.
 
     Raises:
         BadInput: it is not an address.
@@ -144,12 +149,16 @@ def said_of(conninfo: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        told = conninfo_to_dict(conninfo)
+        given = conninfo_to_dict(conninfo)
     except ProgrammingError as error:
         raise BadInput(f"it is no address of a database: {_line(error)}") from None
-    host = told.get("host") or "localhost"
-    port = f":{told['port']}" if told.get("port") else ""
-    return f"postgresql://{host}{port}/{told.get('dbname') or ''}"
+    told = {name: str(given[name]) for name in _TOLD if given.get(name)}
+    who = f"{quote(told.pop('user'), safe='')}@" if "user" in told else ""
+    where, name = "", quote(told.pop("dbname", ""), safe="")
+    if _PLAIN_HOST.fullmatch(told.get("host", "")):  # else a folder of a socket, an address of IPv6, or several
+        where = told.pop("host") + (f":{told.pop('port')}" if "port" in told else "")
+    rest = urlencode(told, safe="/:,")
+    return f"postgresql://{who}{where}/{name}{'?' if rest else ''}{rest}"
 
 
 def extra() -> None:
