@@ -91,10 +91,13 @@ def test_what_an_earlier_plan_has_done_stands(
 ) -> None:
     """A failure says nothing of what was planned apart from it: it is neither offered nor undone by itself."""
 
+    def planned(*calls: Planned) -> Planning[Any]:
+        plan = Plan(calls)
+        return (yield from carry_out(plan, (yield from propose(plan))))
+
     def planner(_: Task) -> Planning[Any]:
-        for planned in ([Planned("fly", {"flight": "A"})], [Planned("sleep", {"hotel": "Ritz"})]):
-            plan = Plan(planned)
-            done = yield from carry_out(plan, (yield from propose(plan)))
+        yield from planned(Planned("fly", {"flight": "A"}))
+        done = yield from planned(Planned("sleep", {"hotel": "Ritz"}))
         return [each.reason for each in done.values()]
 
     outcome = world.solve(planner, actions=travel.actions, monitors=[watcher()], task={"oversight": {"undo": undoes}})
