@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scaffold.errors import BadInput
 from scaffold.interfaces import Surroundings
 from scaffold.machinery.recording.recorder import Recorder
 from scaffold.testing.tampering import (
@@ -28,7 +29,7 @@ from scaffold.testing.tampering import (
     signed_anew,
 )
 from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
-from scaffold.trace.heads import read_heads
+from scaffold.trace.heads import Head, read_heads
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary import events as ev
 
@@ -190,6 +191,44 @@ def test_a_rollback_to_any_line_shows_against_a_head_kept_elsewhere(evidence: Ev
     assert not found.ok
     assert found.state in {"rolled back", "torn tail"}
     assert f"the trace has {lines}" in " ".join(each.said for each in found.findings)
+
+
+def test_a_rollback_that_looks_like_a_torn_line_shows_all_the_same(evidence: Evidence) -> None:
+    """Whoever cuts a run back in the middle of a line does not have it taken for a crash by who kept a head."""
+    spine = evidence.spine
+    evidence.write(SPINE, [*spine[:12], spine[12][:30]])
+    (evidence.folder / CONTENT).unlink()
+    (evidence.folder / HEADS).unlink()
+    found = checked(evidence, BOTH)
+    assert found.state == "rolled back"
+    assert {"torn tail", "rolled back"} <= {each.state for each in found.findings}
+
+
+def test_a_head_that_was_cut_while_it_was_written_is_told(evidence: Evidence) -> None:
+    """A crash leaves it so; without it nobody has signed the run to its end."""
+    heads = (evidence.folder / HEADS).read_bytes()
+    evidence.write(HEADS, [heads[:-30]])
+    found = checked(evidence, KEY)
+    assert {each.state: each.file for each in found.findings} == {"torn tail": HEADS, "unsigned": SPINE}
+    assert "its last signed head was cut off" in found.sentence()
+
+
+def test_heads_of_many_runs_may_be_kept_in_one_place(evidence: Evidence) -> None:
+    """A run is held against its own; where there are none of it, that is told rather than passed over."""
+    others = [made_up_key(1).sign(Head(f"run-{number}", 3, bytes(32))) + "\n" for number in range(5)]
+    assert verify_run(evidence.folder, key=evidence.key, against=[*others, evidence.kept]).ok
+    with pytest.raises(BadInput, match=r"none of run \S+: run-0, run-1, run-2 and 2 more$"):
+        verify_run(evidence.folder, key=evidence.key, against="".join(others))
+    with pytest.raises(BadInput, match=r"none of run \S+: run-0$"):
+        verify_run(evidence.folder, key=evidence.key, against=others[0])
+
+
+def test_of_what_follows_an_altered_line_nothing_is_said(evidence: Evidence) -> None:
+    """It was not read: neither that the run was cut off there, nor that heads do not reach it."""
+    spine = evidence.spine
+    evidence.write(SPINE, [*spine[:6], spine[6].replace(b'"at":', b'"at":1', 1), *spine[7:]])
+    found = checked(evidence, BOTH)
+    assert [(each.state, each.line) for each in found.findings] == [("altered", 7)]
 
 
 # --- the table
