@@ -223,6 +223,33 @@ def test_heads_of_many_runs_may_be_kept_in_one_place(evidence: Evidence) -> None
         verify_run(evidence.folder, key=evidence.key, against=others[0])
 
 
+@pytest.mark.parametrize("added", ["not a head\n", "scaffold.trace/x\nmany\nx\n\n\N{EM DASH} scaffold x\n"])
+def test_what_is_no_head_among_the_heads_is_altered(evidence: Evidence, added: str) -> None:
+    """Nobody's crash leaves it there."""
+    heads = (evidence.folder / HEADS).read_bytes()
+    evidence.write(HEADS, [added.encode(), heads])
+    found = checked(evidence, frozenset())
+    assert (found.state, found.findings[0].file) == ("altered", HEADS)
+    assert "its file of signed heads was altered" in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda events: events[1:], "line 1: the trace does not begin with the run's start"),
+        (lambda events: [*events[:3], events[0], *events[3:]], "line 4: a second run begins there"),
+    ],
+    ids=["without its start", "with another"],
+)
+def test_a_trace_begins_once(evidence: Evidence, change: Callable[[list[Any]], list[Any]], said: str) -> None:
+    """Its chain computed anew, one without its beginning, or with two, is altered all the same."""
+    evidence.write(SPINE, sealed_anew(evidence.spine, change))
+    for name in (CONTENT, HEADS):
+        (evidence.folder / name).unlink()
+    found = checked(evidence, frozenset())
+    assert (found.state, said in found.sentence()) == ("altered", True)
+
+
 def test_of_what_follows_an_altered_line_nothing_is_said(evidence: Evidence) -> None:
     """It was not read: neither that the run was cut off there, nor that heads do not reach it."""
     spine = evidence.spine
@@ -386,6 +413,7 @@ def test_content_that_a_killed_resume_left_is_torn_and_not_altered(evidence: Evi
     found = checked(evidence, KEY)
     assert (found.ok, found.state, found.content_altered) == (False, "torn tail", 0)
     assert "never written, or cut off" in found.sentence()
+    assert verify_run(evidence.folder, key=evidence.key, running=True).ok  # whoever goes on is about to write its line
     journal = FileJournal(evidence.folder.parent)
 
     async def mend() -> str:
