@@ -250,6 +250,14 @@ def test_a_trace_begins_once(evidence: Evidence, change: Callable[[list[Any]], l
     assert (found.state, said in found.sentence()) == ("altered", True)
 
 
+def test_a_head_of_another_key_covers_nothing(evidence: Evidence) -> None:
+    """It is told, does not count among those that fit, and leaves what it stands for unsigned."""
+    signed_anew(evidence, made_up_key(2))
+    found = checked(evidence, KEY)
+    assert {each.state for each in found.findings} == {"wrong key", "unsigned"}
+    assert (found.state, found.heads, found.signed_until, found.signed_by_key) == ("wrong key", 0, 0, False)
+
+
 def test_of_what_follows_an_altered_line_nothing_is_said(evidence: Evidence) -> None:
     """It was not read: neither that the run was cut off there, nor that heads do not reach it."""
     spine = evidence.spine
