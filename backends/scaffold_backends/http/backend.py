@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from scaffold_backends.http.options import HttpOptions
     from scaffold_backends.http.refusals import Origin
 
-# What one token may cost on the wire: its JSON frame is 200 to 400 bytes, and twice that with
-# log-probabilities.
+# Bytes of one token on the wire: its JSON frame is 200 to 400 bytes, and twice that with log-probabilities.
 _BYTES_PER_TOKEN = 2048
 _BYTES_BESIDES = 1024 * 1024
 
@@ -47,7 +46,7 @@ class HttpBackend:
         *,
         is_known: bool,
     ) -> None:
-        """`is_known` says that the server is the one that its name means, so that what it can do is no guess."""
+        """`is_known` says that the server is the one that its name means, so that its abilities are not guessed."""
         self._dialect = dialect
         self._options = options
         self._origin = origin
@@ -82,7 +81,7 @@ class HttpBackend:
         )
 
     def _dearest(self) -> Prices | None:
-        """The prices that budgets are kept at: where prompts are written to a cache, that is what they cost."""
+        """Return the prices for budgets; if prompts are written to a cache, the price of writing."""
         prices = self._prices
         if prices is None or self._prefixes is None or prices.written is None:
             return prices
@@ -95,7 +94,7 @@ class HttpBackend:
             BackendUnavailable: down, or out of retries.
             NotAuthorised: the key is refused.
             ContextOverflow: the prompt is too long for the model.
-            BadRequest: the server calls the request wrong.
+            BadRequest: the server refuses the request as invalid.
             BadResponse: the answer was cut, malformed or over-long.
         """
         return self._ask(request) if self._prefixes is None else self._ask_in_turn(request, self._prefixes)
@@ -141,7 +140,7 @@ class HttpBackend:
 
 
 def _joined(url: str, path: str) -> str:
-    """Put a path, with its query, behind a base URL that may have a query too."""
+    """Join a path with a query to a base URL, which may have a query, too."""
     parts = urlsplit(url)
     path, _, query = path.partition("?")
     both = "&".join(each for each in (parts.query, query) if each)
@@ -156,7 +155,7 @@ def _tls(url: str, options: HttpOptions) -> ssl.SSLContext:
         BadInput: SSL_CERT_FILE holds none.
     """
     if urlsplit(url).scheme != "https":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and takes no time to load
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and is quick to create
     try:
         context = httpx.create_ssl_context()
     except (ssl.SSLError, OSError) as error:

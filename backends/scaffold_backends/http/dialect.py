@@ -25,12 +25,12 @@ class Reader(Protocol):
         """Take the next event.
 
         Raises:
-            BadResponse: it makes no sense.
+            BadResponse: it is not valid.
         """
         ...
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs.
+        """Return the last Delta, with the usage and its price.
 
         Raises:
             BadResponse: a sample has not ended, so the stream was cut.
@@ -39,16 +39,16 @@ class Reader(Protocol):
 
 
 class Dialect(Protocol):
-    """One API, as one model is spoken to in it.
+    """One API, for one model.
 
     Attributes:
-        name: what option `dialect` calls it.
-        path: what follows the base URL, query included.
-        auth: the header that the key goes into.
-        headers: others that it wants.
-        mark: bytes that its first event contains, and no other API's.
+        name: its name in the option `dialect`.
+        path: path after the base URL, query included.
+        auth: the header for the key.
+        headers: further headers.
+        mark: bytes that only this API's first event contains.
         reasoning: how much of the model's reasoning will be shown, and whether that is a guess.
-        can: what it can do for this model.
+        can: its abilities for this model.
     """
 
     name: str
@@ -67,20 +67,20 @@ class Dialect(Protocol):
         """Read one event's data.
 
         Raises:
-            BadResponse: it is no event.
+            BadResponse: it is not an event.
         """
         ...
 
     def error_in(self, event: Any) -> Any:
-        """The error that an event says, as decoded JSON; None when it says none."""
+        """Return the error in an event, as decoded JSON; None if there is none."""
         ...
 
     def is_preamble(self, event: Any) -> bool:
-        """Whether an event says only that the work has begun, so that asking again is still safe."""
+        """Whether an event only says that the work has begun, so that a retry is still safe."""
         ...
 
     def is_last(self, event: Any) -> bool:
-        """Whether nothing follows an event."""
+        """Whether an event is the last one."""
         ...
 
     def reader(self, request: Request, prices: Prices | None) -> Reader:
@@ -89,13 +89,13 @@ class Dialect(Protocol):
 
 
 def decoded(data: bytes, decoder: msgspec.json.Decoder[Event], what: str) -> Event:
-    """Decode an event; bytes that are no UTF-8 and lone surrogates become U+FFFD.
+    """Decode an event; invalid UTF-8 and lone surrogates become U+FFFD.
 
-    Half a character at an end of a text stays: its other half may be in another event.
+    Half of a surrogate pair at the end of a text stays, since its other half may be in another event.
 
     Raises:
-        BadResponse: it is no JSON, or not of the decoder's shape; tells all of it, since a key that is cut could not be
-            found any more by who hides it.
+        BadResponse: it is not JSON, or not of the decoder's type. The message has the whole event, since a key that is
+            cut in two could not be found and hidden later.
     """
     try:
         return decoder.decode(data)

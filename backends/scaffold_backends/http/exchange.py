@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from scaffold_backends.http.refusals import Origin
 
 _LONGEST_REFUSAL = 64 * 1024  # bytes of an error's body that are read
-_DRAIN_S = 0.2  # a server that keeps its stream open after the end loses the connection, not our time
-_DONE = b"[DONE]"  # what begins so is no JSON
+_DRAIN_S = 0.2  # if a server keeps its stream open after the end, its connection is closed after this long
+_DONE = b"[DONE]"  # not JSON
 _EVENTS = re.compile(rb"\s*(\xef\xbb\xbf)?(:|data:|event:|id:|retry:)")
-_LONGEST_FIELD = 16  # bytes, that show whether a text begins as events do
+_LONGEST_FIELD = 16  # bytes needed to see whether a text begins like events
 _ZIPPED = frozenset({"gzip", "x-gzip", "deflate"})
 _SILENCES: dict[type[BaseException], str] = {
     httpx.ReadTimeout: "it sent nothing for as long as option 'read_s' lets it",
@@ -46,13 +46,13 @@ _SILENCES: dict[type[BaseException], str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long we wait and how often we ask.
+    """Timeouts and retries.
 
     Attributes:
-        attempts: most times that one request is sent.
+        attempts: how often one request is sent at most.
         backoff_s: longest first pause; it doubles with each attempt. The pause is drawn from all of it ("full
             jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-        patience_s: no attempt begins later than this after the first, even where the server asks us to.
+        patience_s: no attempt begins later than this after the first, even if the server asks us to wait.
         total_s: longest that the whole answer may take, attempts and pauses included.
     """
 
@@ -64,15 +64,15 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """What is sent.
+    """A request to send.
 
     Attributes:
-        url: where to.
-        headers: with the key.
-        body: JSON.
-        limit: most bytes of answer that are read.
-        origin: who answers, for messages.
-        dialect: what reads the events.
+        url: the URL.
+        headers: the headers, with the key.
+        body: the JSON body.
+        limit: most bytes of the answer to read.
+        origin: the server, for messages.
+        dialect: reads the events.
     """
 
     url: httpx.URL = field(repr=False)
@@ -85,15 +85,14 @@ class Post:
 
 @asynccontextmanager
 async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) -> AsyncGenerator[AsyncIterator[Any]]:
-    """Send, and give the answer's events, decoded; leaving the context closes the connection.
+    """Send a request and yield the answer's decoded events; leaving the context closes the connection.
 
-    What can be asked again is, until the first event has come that says more than that the work has begun; after it,
-    never.
+    Errors that may pass are retried until the first event after the preamble has come, and never after it.
 
     Raises:
-        BackendUnavailable: nobody answered, or only with errors that were expected to pass.
-        BadResponse: the answer was cut, is too long, or is no such stream.
-        BackendError: another leaf, for what the server refused.
+        BackendUnavailable: there was no answer, or only errors that were expected to pass.
+        BadResponse: the answer was cut, is too long, or is not such a stream.
+        BackendError: another error, for what the server refused.
     """
     deadline = asyncio.get_running_loop().time() + patience.total_s
     answer = await _answer(client, post, patience, deadline)
@@ -124,12 +123,12 @@ async def _answer(client: httpx.AsyncClient, post: Post, patience: Patience, dea
         failed = _unreachable(error, post, _tries(retrying))
     if isinstance(failed, BackendUnavailable):
         failed.reached = not met or not all(map(_costs_nothing, met))
-    # Raised out here, since httpx's errors hold the request, and with it the key.
+    # Raised outside the handler, since httpx's errors contain the request, and so the key.
     raise failed
 
 
 def _retrying(patience: Patience, spent_s: float) -> tenacity.AsyncRetrying:
-    """What decides whether and when to ask again, once the first attempt has taken so long."""
+    """Make the retry policy after a first attempt that took `spent_s` seconds."""
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_can_pass),
         wait=_Pause(patience.backoff_s),
@@ -139,12 +138,12 @@ def _retrying(patience: Patience, spent_s: float) -> tenacity.AsyncRetrying:
 
 
 def _attempts(client: httpx.AsyncClient, post: Post, met: list[BaseException]) -> Callable[[], Awaitable[_Answer]]:
-    """Attempts of which the first was made, and failed: most need no other, and tenacity is dear for a short answer.
+    """Make the function for further attempts. The first is made before, since tenacity is costly for short answers.
 
     Args:
-        client: sends them.
-        post: what is sent.
-        met: what each attempt came to grief on, the first's at first; an attempt that is cut off is among them.
+        client: the HTTP client.
+        post: the request.
+        met: each attempt's error, the first attempt's first; interrupted attempts included.
     """
     made = list(met)
 
@@ -161,7 +160,7 @@ def _attempts(client: httpx.AsyncClient, post: Post, met: list[BaseException]) -
 
 
 def _costs_nothing(error: BaseException) -> bool:
-    """Whether an attempt certainly had no work begun."""
+    """Whether the server certainly began no work for an attempt."""
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) or (
         isinstance(error, Refused) and error.at_the_door
     )
@@ -174,19 +173,19 @@ def _can_pass(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came of; of several at one time, the first."""
+    """Yield an error and its causes; of a group, the first one."""
     while error is not None:
         yield error
         error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
 
 
 def _distrust(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    """Find the refusal of a certificate among an error's causes."""
+    """Find a certificate error among an error's causes."""
     return next((each for each in _causes(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
 
 
 def _no_more_files(error: BaseException) -> OSError | None:
-    """Find that there may be no more connections, since no more files may be open, among an error's causes."""
+    """Find an error about too many open files among an error's causes."""
     crowded = (errno.EMFILE, errno.ENFILE)
     return next((each for each in _causes(error) if isinstance(each, OSError) and each.errno in crowded), None)
 
@@ -218,7 +217,7 @@ def _unreachable(error: Exception, post: Post, tries: str) -> BackendUnavailable
 
 
 class _Pause(tenacity.wait.wait_base):
-    """As long as the server asks for; else exponential, with jitter."""
+    """Waits as long as the server asks for, plus an exponential backoff with jitter."""
 
     def __init__(self, backoff_s: float) -> None:
         self._backoff = tenacity.wait_random_exponential(multiplier=backoff_s, max=60)
@@ -226,7 +225,7 @@ class _Pause(tenacity.wait.wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = error.retry_after if isinstance(error, Refused) else None
-        # Never less than asked: the jitter, which keeps a crowd from coming back as one, is on top.
+        # Never less than asked; the jitter, which spreads the retries of many clients, comes on top.
         return self._backoff(retry_state) + (asked or 0.0)
 
 
@@ -263,7 +262,7 @@ async def _begin(client: httpx.AsyncClient, post: Post) -> _Answer:
 
 
 async def _head(pieces: AsyncIterator[bytes], packing: str, body: bytes = b"") -> bytes:
-    """Give the beginning of a body, unpacked where that is known how; what goes on may be large and is left."""
+    """Return the beginning of a body, decompressed if possible; the rest may be large and is not read."""
     async for piece in pieces:
         body += piece
         if len(body) > _LONGEST_REFUSAL:
@@ -275,7 +274,7 @@ async def _head(pieces: AsyncIterator[bytes], packing: str, body: bytes = b"") -
 
 
 def _packing(response: httpx.Response) -> str:
-    """How a body is packed; nothing where it is not: some servers say `none` lest a proxy packs it."""
+    """Return a body's compression; empty if there is none (some servers send `none` to keep proxies from it)."""
     packing = response.headers.get("content-encoding", "").strip().lower()
     return "" if packing in {"identity", "none"} else packing
 
@@ -291,14 +290,14 @@ async def _check_status(response: httpx.Response, origin: Origin) -> None:
 
 
 async def _check_kind(response: httpx.Response, pieces: AsyncIterator[bytes], post: Post) -> bytes:
-    """See that the answer is a stream of events, by its type or, where a server says another, by its look.
+    """Check that the answer is a stream of events, by its content type, or by its beginning if that is another.
 
     Returns:
-        What was read of it for that.
+        What was read of it for the check.
 
     Raises:
-        Refused: it is an error, with a status that says otherwise.
-        BadResponse: it is no stream, or packed.
+        Refused: it is an error despite its status.
+        BadResponse: it is not such a stream, or it is compressed.
     """
     kind, packing, begun = response.headers.get("content-type", "").partition(";")[0].strip(), _packing(response), b""
     if kind.lower() != "text/event-stream":
@@ -314,7 +313,7 @@ async def _check_kind(response: httpx.Response, pieces: AsyncIterator[bytes], po
                 f"{post.origin.name} answered with {kind!r}, not with a stream of events"
                 f"{hint or ': is it the URL of such an API? They usually end in /v1'}."
             )
-    # We asked for none. Unpacking what a server packed all the same could take any amount of memory.
+    # We asked for no compression. Decompressing it nevertheless could take any amount of memory.
     if packing:
         packing = post.origin.hide(packing)
         raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), which it was asked not to")
@@ -322,7 +321,7 @@ async def _check_kind(response: httpx.Response, pieces: AsyncIterator[bytes], po
 
 
 def _error_of(body: bytes) -> Any:
-    """The error that a whole body says; None where it says none."""
+    """Return the error in a whole body; None if there is none."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -331,7 +330,7 @@ def _error_of(body: bytes) -> Any:
 
 
 class _Answer:
-    """An open answer, of which the first events have been read."""
+    """An open answer whose first events have been read."""
 
     def __init__(self, response: httpx.Response, pieces: AsyncIterator[bytes], begun: bytes, post: Post) -> None:
         """`begun` is what was read of its pieces before."""
@@ -349,8 +348,8 @@ class _Answer:
 
         Raises:
             Refused: it is an error.
-            BadResponse: it is from another API.
-            httpx.TransportError: there is none.
+            BadResponse: it comes from another API.
+            httpx.TransportError: there is no answer.
         """
         is_first = True
         while await self._fill():
@@ -375,7 +374,7 @@ class _Answer:
                 raise BadResponse(f"{self._post.origin.name} does not speak what it was spoken to in{hint}.")
 
     async def events(self, deadline: float) -> AsyncGenerator[Any]:
-        """Give all events, the first ones included, until the server says that it is done."""
+        """Yield all events, the first ones included, until the server says that it is done."""
         dialect = self._post.dialect
         for event in self._begun:
             yield event
@@ -390,7 +389,7 @@ class _Answer:
             try:
                 event = self._decoded(data)
             except Refused as error:
-                # It had begun to answer: this sample is spoilt, whatever may help the next one.
+                # The answer had begun, so this request has failed, even if a retry might succeed.
                 failed = BadResponse(str(error)) if error.passing else error.error
             if failed is not None:
                 raise failed
@@ -405,7 +404,7 @@ class _Answer:
             event = self._post.dialect.decode(data)
         except BadResponse as refused:
             wrong = self._post.origin.hide(str(refused))
-        if wrong:  # raised out here, since the error above may hold a key that was echoed
+        if wrong:  # raised outside the handler, since the error above may contain an echoed key
             raise BadResponse(f"{self._post.origin.name} sent {wrong}")
         error = self._post.dialect.error_in(event)
         if error is not None:
@@ -439,7 +438,7 @@ class _Answer:
         return True
 
     async def _drain(self) -> None:
-        """Read what follows the end, which is nothing; else the connection could not be used again."""
+        """Read up to the end of the stream, so that the connection can be reused."""
         if self._is_over:
             return
         with contextlib.suppress(httpx.TransportError, TimeoutError, BadResponse):
@@ -448,5 +447,5 @@ class _Answer:
                     pass
 
     async def close(self) -> None:
-        """Give the connection back, or close it when the answer has not ended."""
+        """Return the connection to the pool, or close it if the answer has not ended."""
         await self._response.aclose()

@@ -17,31 +17,30 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
-# httpx's pool looks at every connection, and polls the idle ones, for every request: with 512 streams on one client,
-# nine tenths of the time go there. Opening a client takes about a millisecond.
+# For every request, httpx's pool checks every connection and polls the idle ones: with 512 streams on one client, this
+# takes nine tenths of the time. Opening a client takes about a millisecond.
 _REQUESTS_EACH = 4
-_KEPT_S = 30  # how long a connection is kept that nobody uses; a server may close it sooner, and then it is opened anew
+_KEPT_S = 30  # how long an idle connection is kept; if the server closes it sooner, a new one is opened
 
 
 @dataclass
 class _Lent:
-    """One client, and how many requests it carries."""
+    """One client, and the number of its requests."""
 
     client: httpx.AsyncClient
     requests: int = 0
 
 
 class ClientPool:
-    """Gives each event loop its own clients, so that connections are kept between requests.
+    """Keeps clients per event loop, so that connections are reused between requests.
 
     A connection belongs to the loop that opened it, and one backend may serve several loops in turn, since
-    `solve_sync` runs its own. The clients live inside an async generator: a loop that ends, as in
-    `asyncio.run`, closes the generators begun on it, and with them the connections that nobody else could
-    close any more.
+    `solve_sync` runs its own. The clients live inside an async generator: at its end (as in `asyncio.run`) a loop
+    closes the generators begun on it, and with them the connections, which nobody else could close.
     """
 
     def __init__(self, url: str, timeout: httpx.Timeout, tls: ssl.SSLContext) -> None:
-        """`url` is the one that all its clients are used for."""
+        """`url` is the URL of all its clients."""
         self._url = url
         self._timeout = timeout
         self._tls = tls
@@ -51,10 +50,10 @@ class ClientPool:
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[httpx.AsyncClient]:
-        """Lend the running loop's first client that has room; open one when there is none.
+        """Lend the running loop's first client that has room, or open a new one.
 
         Raises:
-            BackendUnavailable: the environment names a proxy that makes no sense.
+            BackendUnavailable: the environment names an invalid proxy.
         """
         loop = asyncio.get_running_loop()
         clients = self._clients.get(loop)

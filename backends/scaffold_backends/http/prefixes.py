@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Prefixes:
-    """Which prompts are on their way."""
+    """Tracks the prompts under way."""
 
     def __init__(self) -> None:
         self._begun: dict[tuple[asyncio.AbstractEventLoop, bytes], asyncio.Event] = {}
 
     @asynccontextmanager
     async def turn(self, request: Request) -> AsyncGenerator[Callable[[], None]]:
-        """Wait until the first request with this prompt is answered or failed; gives what says that this one is."""
+        """Wait until the first request with this prompt was answered or failed; yield a function to report this one."""
         prompt = sha256(msgspec.json.encode([(turn.role, turn.content) for turn in request.messages])).digest()
         place = (asyncio.get_running_loop(), prompt)
         first = self._begun.get(place)

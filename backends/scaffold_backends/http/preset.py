@@ -41,26 +41,26 @@ _ENDPOINTS: dict[str, DialectName] = {
 }
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # one that is not http is refused, not taken for a name
 _BARE = re.compile(r"(?P<host>\[[^]]*\]|[^:/?@]*)(?P<port>:\d+)?(?P<rest>(?:[/?].*)?)")  # an address without a scheme
-_SHORTEST_SECRET = 8  # characters: what is shorter is a word, such as a version's
+_SHORTEST_SECRET = 8  # characters; anything shorter is an ordinary word, such as a version
 _VENDORS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """One server that is known by name; called with a model and options, it gives a backend.
+    """One server known by name; called with a model and options, it makes a backend.
 
     Attributes:
-        name: as in specs.
-        url: where it is when nobody says otherwise; empty when it has to be said.
-        url_env: environment variable that says where it is.
-        url_ends: what its URL ends in, put behind what the variable says if that does not.
-        key_env: environment variables that may hold its key; the first that does counts.
-        needs_key: nothing works without one.
-        dialect: what it speaks unless option `dialect` says otherwise.
-        auth: the header its key goes into, where that is not the dialect's; most take a bearer's in every dialect.
-        options: what option it differs in from a server of which nothing is known.
-        is_openais: it takes what OpenAI's own server takes, wherever it is.
-        model: what an empty name of a model means; nothing when one has to be named.
+        name: its name in specs.
+        url: its default URL; empty if one must be given.
+        url_env: environment variable that may hold its URL.
+        url_ends: the ending of its URL, appended to the variable's value if missing.
+        key_env: environment variables that may hold its key; the first that is set counts.
+        needs_key: whether a key is required.
+        dialect: its default dialect.
+        auth: the header for its key, if not the dialect's; most servers take a bearer token in every dialect.
+        options: defaults that differ from those of an unknown server.
+        is_openais: whether it accepts what OpenAI's own server accepts, wherever it is.
+        model: the default model; empty if one must be named.
     """
 
     name: str
@@ -123,21 +123,21 @@ class Preset:
         return f"{head}{self.url_ends}{mark}{query}"
 
     def _with_scheme(self, told: str) -> str:
-        """Give an address as a URL; what it leaves out is as where the server usually is: OLLAMA_HOST may be a host."""
+        """Complete an address to a URL from the server's usual one; OLLAMA_HOST, for example, may be just a host."""
         usual = urlsplit(self.url or "https://")
         found = _BARE.fullmatch(told)
         if found is None:
             return f"{usual.scheme}://{told}"
         host = found["host"] or usual.hostname or ""
         port = found["port"] or (f":{usual.port}" if usual.port else "")
-        scheme = "http" if is_private(f"//{host}") else usual.scheme  # no key leaves in the clear for want of a word
+        scheme = "http" if is_private(f"//{host}") else usual.scheme  # so that no key is sent unencrypted by omission
         return f"{scheme}://{host}{port}{found['rest']}"
 
     def _key(self, options: HttpOptions, shown: str, *, is_ours: bool) -> tuple[str, str]:
-        """The variable, and the key in it. A URL out of a spec is sent no key unless `key_env` names one.
+        """Return the variable and its key. A URL from a spec gets no key unless `key_env` names one.
 
         Raises:
-            MissingKey: it is wanted and empty, or cannot be a key.
+            MissingKey: it is required and empty, or cannot be a key.
         """
         usual = self.key_env if is_ours else ()
         names = (options.key_env,) if options.key_env else usual
@@ -156,7 +156,7 @@ def _has(kind: type[HttpOptions], name: str) -> bool:
 
 
 def _url_and_model(spec: str, *, always: bool) -> tuple[str, str]:
-    """Take `URL#MODEL` apart; what has neither a scheme nor a # is a model, unless it is always a URL."""
+    """Split `URL#MODEL`; a text with neither a scheme nor a # is a model, unless `always` makes it a URL."""
     if not always and "#" not in spec and not _SCHEME.match(spec):
         return "", spec
     url, _, model = spec.partition("#")
@@ -164,7 +164,7 @@ def _url_and_model(spec: str, *, always: bool) -> tuple[str, str]:
 
 
 def _endpoint(url: str) -> tuple[str, DialectName | None]:
-    """Give the base of a URL that may be that of an endpoint, and the dialect that this tells."""
+    """Return the base of a URL that may be an endpoint's, and the dialect that the endpoint implies."""
     head, _, query = url.partition("?")
     for path, dialect in _ENDPOINTS.items():
         if head.rstrip("/").endswith(path):
@@ -174,19 +174,19 @@ def _endpoint(url: str) -> tuple[str, DialectName | None]:
 
 
 def _secrets_in(url: str) -> tuple[str, ...]:
-    """What of a URL may be secret, and come back in its server's words: a password, and values in its query."""
+    """Return the parts of a URL that may be secret and echoed by the server: a password, and values in the query."""
     parts = urlsplit(url)
     values = [value for _, value in parse_qsl(parts.query) if len(value) >= _SHORTEST_SECRET]
     if parts.password:
-        values += [unquote(parts.password), unquote(parts.netloc.rpartition("@")[0])]  # a server is sent both as one
+        values += [unquote(parts.password), unquote(parts.netloc.rpartition("@")[0])]  # sent together to the server
     return tuple(values)
 
 
 def shown_url(url: str) -> str:
-    """Give a URL as it may be shown: without what stands before an @, which may be a password, and without a query.
+    """Return a URL for display: without the part before an @, which may hold a password, and without the query.
 
     Raises:
-        TaskError: it is no URL of a server.
+        TaskError: it is not a server's URL.
     """
     told = re.sub(r"//[^/]*@", "//", url)
     wrong = f"{told!r} is no URL of a server: it begins with http:// or https:// and names a host"

@@ -15,7 +15,7 @@ _OPENAI: dict[str, Any] = {
     "key_env": ("OPENAI_API_KEY",),
     "needs_key": True,
 }
-_LOCAL = {"think_tags": "tags"}  # such servers pass on what a model writes, unless they were started otherwise
+_LOCAL = {"think_tags": "tags"}  # such servers by default pass on the tags that a model writes
 
 openai = Preset(name="openai", **_OPENAI)
 responses = Preset(name="responses", dialect="responses", **_OPENAI)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_private(url: str) -> bool:
-    """Say whether a URL's host is this machine or one of a private network, by its name alone."""
+    """Whether a URL's host is this machine or in a private network, by its name alone."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)
@@ -26,15 +26,15 @@ def is_private(url: str) -> bool:
 def look_up(model: str, url: str) -> tuple[Prices | None, int | None, bool]:
     """Find a model's list price and context.
 
-    Where a price has tiers, the dearest counts: a budget that is kept at that price is kept.
+    If a price has tiers, the highest counts, so that a budget holds in any case.
 
     Returns:
-        US dollars per million tokens, None when not known; most tokens of prompt, None when not known;
-        whether the price is a guess, which it is for a server of our own: its tokens are taken to be free.
+        US dollars per million tokens, or None; most tokens of the prompt, or None; whether the price is a guess, as for
+        a private server, whose tokens are assumed to be free.
     """
     if is_private(url):
         return FREE, None, True
-    # A megabyte of tables, which takes a second to load: only who talks to a priced API pays for it.
+    # A megabyte of tables, which takes a second to load, so only for APIs with prices.
     from genai_prices import Usage, calc_price
 
     try:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 Known = Literal["chat", "responses", "messages", "gemini", "ollama"]
 
-# What each is called, and how to get a backend that speaks it.
+# The APIs' names, and how to get a backend for each.
 _NAMES: dict[Known, str] = {
     "chat": "OpenAI chat completions: use `openai:MODEL`, or option `dialect: chat`",
     "responses": "OpenAI Responses: use `responses:MODEL`, or option `dialect: responses`",
@@ -21,7 +21,7 @@ _NAMES: dict[Known, str] = {
 
 
 def recognise(value: Any) -> Known | None:
-    """Say which API a decoded answer, event or error is from; None when it might be any."""
+    """Return the API that a decoded answer, event or error comes from; None if unclear."""
     if isinstance(value, list):  # Gemini, where it was not asked for events
         value = value[0] if value else None
     if not isinstance(value, dict):
@@ -30,7 +30,7 @@ def recognise(value: Any) -> Known | None:
 
 
 def _is_google(error: Any) -> bool:
-    """Google's errors have a `status` in capitals, such as NOT_FOUND."""
+    """Whether an error is Google's, with a `status` in capitals such as NOT_FOUND."""
     status = error.get("status") if isinstance(error, dict) else None
     return isinstance(status, str) and status.isupper()
 
@@ -54,7 +54,7 @@ _SHAPES: dict[Known, Callable[[dict[str, Any]], bool]] = {
 
 
 def recognised(body: bytes, wanted: str) -> str:
-    """Say what to use instead, as a clause to end a message with; empty when nothing better is known."""
+    """Return what to use instead, as the last clause of a message; empty if unknown."""
     try:
         value = json.loads(body.decode("utf-8", "replace").partition("\n")[0] if b"\n{" in body else body)
     except (ValueError, RecursionError):

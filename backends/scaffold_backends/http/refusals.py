@@ -19,13 +19,13 @@ from scaffold_backends.http.recognise import recognised
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# 409 is a lock that timed out; generating has no effect that asking again could double.
+# 409 is a lock that timed out; a retry is harmless, since generating has no side effects.
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 
 _STATUSES = range(400, 600)  # of errors
-_AT_THE_DOOR = frozenset({401, 402, 403, 404, 407, 429})  # said before any work is begun
+_AT_THE_DOOR = frozenset({401, 402, 403, 404, 407, 429})  # sent before any work is begun
 
-# An error inside a stream often says by a word what would have been a status before it:
+# An error inside a stream often has a word in place of a status:
 # https://docs.claude.com/en/api/errors and https://platform.openai.com/docs/guides/error-codes.
 _WORDS = {
     "invalid_request_error": 400,
@@ -52,24 +52,24 @@ _UNPAID = re.compile(r"insufficient_quota|billing_not_active|billing_hard_limit|
 _NOT_TAKEN = re.compile(
     r"unsupported|not support|not permitted|not allowed|un(known|recognized)|extra_forbidden", re.IGNORECASE
 )
-# Fields that a request can do without, and how it does.
+# Fields that a request can omit, and the option for that.
 _SPARED = {"n": "n: false", "response_format": "schema: false", "text": "schema: false"}
 _NEEDED = frozenset({"model", "messages", "input", "stream"})
 _BAD_KEY = re.compile(r"API key not valid|API_KEY_INVALID")  # Gemini says 400
 
-_LONGEST = 500  # characters of a server's own words that go into a message
+_LONGEST = 500  # characters of a server's message that go into ours
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who answers, for messages.
+    """The server, for messages.
 
     Attributes:
         name: such as `https://api.openai.com/v1`.
-        key_env: the environment variable that holds the key; empty when none is sent.
+        key_env: the environment variable that holds the key; empty if none is sent.
         key: the key, only to keep it out of messages.
-        dialect: what was spoken to it.
-        secrets: what else to keep out of them.
+        dialect: the dialect used.
+        secrets: what else to keep out of messages.
     """
 
     name: str
@@ -79,19 +79,19 @@ class Origin:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def hide(self, text: str) -> str:
-        """Take the key out of a server's words, and put them on one line, not too many of them."""
+        """Remove secrets from a server's message, and shorten it to one line."""
         text = hiding(dict.fromkeys((self.key, *self.secrets), "***"))(_on_one_line(text))
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
 class Refused(Exception):
-    """A server said no.
+    """A server's refusal.
 
     Attributes:
-        error: what to raise when we give up.
-        passing: asking again can help.
-        retry_after: seconds that the server asks us to wait; None when it does not say.
-        at_the_door: no work was begun, so that nothing is to be paid.
+        error: the error to raise after the last attempt.
+        passing: whether a retry can help.
+        retry_after: seconds that the server asks us to wait; None if it does not say.
+        at_the_door: whether no work was begun, so that nothing must be paid.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ def retry_after(value: str | None, now: dt.datetime) -> float | None:
     """Read a Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date.
 
     Returns:
-        Seconds from now, never negative; None when the header is absent or makes no sense.
+        Seconds from now, never negative; None if the header is absent or not valid.
     """
     if value is None:
         return None
@@ -128,9 +128,9 @@ def retry_after(value: str | None, now: dt.datetime) -> float | None:
 
 
 def asked_to_wait(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> float | None:
-    """Read how many seconds a server asks us to wait; None when it does not say.
+    """Return how many seconds a server asks us to wait; None if it does not say.
 
-    OpenAI and Azure say it in milliseconds too; Google says it in the body
+    OpenAI and Azure also use milliseconds; Google gives it in the body
     (https://cloud.google.com/apis/design/errors, `google.rpc.RetryInfo`).
     """
     exact = headers.get("retry-after-ms", "")
@@ -143,12 +143,12 @@ def asked_to_wait(headers: Mapping[str, str], body: bytes, now: dt.datetime) -> 
 
 
 def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None) -> Refused:
-    """Say what an error status, or an error sent inside a stream, means.
+    """Convert an error status, or an error inside a stream, to a refusal.
 
     Args:
-        status: the HTTP status; 0 when the error came inside a stream and has no number.
+        status: the HTTP status; 0 if the error came inside a stream without a number.
         body: the answer's body as bytes, or the decoded value of an `error` key.
-        origin: who answered.
+        origin: the server.
         wait: seconds from a Retry-After header.
     """
     said, code, param = _read(body)
@@ -166,7 +166,7 @@ def refusal(status: int, body: Any, origin: Origin, *, wait: float | None = None
 
 
 def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[BackendError], str]:
-    """Which error it is, and what to do about it; nothing can be done about what passes, or is the server's fault."""
+    """Return the error class and the advice; no advice for passing errors and faults of the server."""
     if status in {401, 403} or (status == HTTPStatus.BAD_REQUEST and _BAD_KEY.search(said)):
         return NotAuthorised, _cure(origin)
     if status in {0, 400, 413, 422} and _OVERFLOW.search(f"{code} {said}"):
@@ -182,13 +182,13 @@ def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[Ba
 
 
 def _without(field: str) -> str:
-    """How a request is sent without a field that its server does not take."""
+    """Say how to send a request without a field that the server refuses."""
     option = _SPARED.get(field, f"omit: [{field}]")
     return f"Set option '{option}' to ask without it."
 
 
 def stream_refusal(error: Any, origin: Origin) -> Refused:
-    """Say what an error inside a stream means; its `code` is often an HTTP status, its `type` a word for one."""
+    """Convert an error inside a stream; its `code` is often an HTTP status, its `type` a word for one."""
     code = error.get("code") if isinstance(error, dict) else None
     if not isinstance(code, int) or code not in _STATUSES:
         words = [str(error.get(name)) for name in ("type", "code")] if isinstance(error, dict) else []
@@ -203,7 +203,7 @@ def _cure(origin: Origin) -> str:
 
 
 def _read(body: Any) -> tuple[str, str, str]:
-    """Give a server's own words, its code for the error, and the field of the request that it is about."""
+    """Return a server's message, its error code, and the field of the request that it is about."""
     if isinstance(body, bytes):
         text = body.decode("utf-8", "replace")
         try:
@@ -223,7 +223,7 @@ def _read(body: Any) -> tuple[str, str, str]:
 
 
 def _field(told: Any) -> str:
-    """The field of a request that an error names: by itself, or as FastAPI and pydantic do, by its place."""
+    """Return the field that an error names, directly or, as FastAPI and pydantic do, by its location."""
     if isinstance(told, dict):
         told = told.get("detail")
     if isinstance(told, list) and told and isinstance(told[0], dict):
@@ -234,5 +234,5 @@ def _field(told: Any) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """Put words on one line, without what a terminal would obey."""
+    """Put a text on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in clean(text)).split())

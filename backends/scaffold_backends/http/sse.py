@@ -19,7 +19,7 @@ class EventDecoder:
         self._is_first = True
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next bytes; gives the data of each event that they end."""
+        """Take the next bytes; return the data of each event that they complete."""
         if b"\n" not in piece and b"\r" not in piece:
             self._rest.append(piece)
             return []
@@ -27,7 +27,7 @@ class EventDecoder:
             piece = b"".join((*self._rest, piece))
             self._rest.clear()
         if b"\r" in piece:
-            # The line end may be cut in two: the `\r` waits for what follows.
+            # The line ending may be cut in two, so a `\r` waits for what follows.
             cut = piece.endswith(b"\r")
             piece = piece[: len(piece) - cut].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             lines = piece.split(b"\n")
@@ -49,5 +49,5 @@ class EventDecoder:
         return events
 
     def end(self) -> list[bytes]:
-        """No more bytes will come; gives what a server left without its blank line."""
+        """Return an event at the end of the stream that lacks its blank line."""
         return self.feed(b"\n\n")

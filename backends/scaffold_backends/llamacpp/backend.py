@@ -201,14 +201,14 @@ class LlamaCpp:
                     yield told
 
     async def _keep(self, engine: Engine, request: Request) -> None:
-        """Have the state after a request's system turn, where it is to be kept."""
+        """Restore or save the state after a request's system turn, if states are kept."""
         kept, first = self._kept, next(iter(request.messages), None)
         if kept is None or first is None or first.role != "system" or kept.knows(clean(first.content)):
             return
         await self._aside(engine, self._options.n_parallel, lambda: kept.see_to(clean(first.content)))
 
     async def _scores(self, engine: Engine, messages: list[dict[str, str]], choices: tuple[str, ...]) -> Scores | None:
-        """How likely each choice is among the choices, where that is to be told."""
+        """Return the choices' probabilities, if they are to be reported."""
         if not choices or not self._options.logprobs:
             return None
         stopped = threading.Event()
@@ -222,7 +222,7 @@ class LlamaCpp:
             stopped.set()
 
     async def _aside(self, engine: Engine, slots: int, work: Callable[[], Result]) -> Result:
-        """Do something that blocks, once it has so many slots to itself."""
+        """Do blocking work in a thread while holding this many slots."""
         await self._slots.take(slots)
         try:
             running = engine.aside(work, done=lambda: self._slots.give(slots))
@@ -256,7 +256,7 @@ class LlamaCpp:
         yield reader.end()
 
     def _body(self, engine: Engine, request: Request) -> dict[str, Any]:
-        """What is asked of llama.cpp, but for how many samples and their seed; blocks while a grammar is written."""
+        """Return llama.cpp's request without the number of samples and seed; blocks while a grammar is made."""
         body: dict[str, Any] = {
             "messages": [{"role": turn.role, "content": clean(turn.content)} for turn in request.messages],
             "max_tokens": request.max_tokens,
@@ -266,7 +266,7 @@ class LlamaCpp:
             "stream_options": {"include_usage": True},
         }
         if self._options.logprobs and not request.choices:
-            body |= {"logprobs": True, "top_logprobs": 1}  # with none, it tells not even that of the token itself
+            body |= {"logprobs": True, "top_logprobs": 1}  # with 0, even the token's own is not reported
         if request.json_schema is not None:
             schema = bounded(request.json_schema, LONGEST_PER_TOKEN * request.max_tokens, every=True)
             if self._options.reasoning == "full":  # it lets the model reason first; a grammar would not
@@ -278,7 +278,7 @@ class LlamaCpp:
         return body
 
     async def close(self) -> None:
-        """Stop what runs and free the model; a later use loads it again."""
+        """Stop running requests and free the model; a later use loads it again."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -297,10 +297,10 @@ def _make(folder: Path) -> None:
 
 
 def _together(before: Usage, usage: Usage, scores: Scores | None) -> Usage:
-    """Add up rounds of one prompt, which counts once: what is computed again is a matter of llama.cpp's memory."""
+    """Add up rounds of one prompt, which counts only once, even if llama.cpp had to compute it again."""
     cached = usage.cached if before == NO_USAGE else before.cached
     if scores is not None and before == NO_USAGE:
-        cached = scores.cached  # scoring has read the prompt, so that the samples found it read
+        cached = scores.cached  # scoring had read the prompt before the samples
     return Usage(
         input=max(before.input, usage.input),
         output=before.output + usage.output,

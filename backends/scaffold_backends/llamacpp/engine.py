@@ -22,16 +22,16 @@ Result = TypeVar("Result")
 
 ORIGIN = Origin("llama.cpp")
 
-_ANSWERS_WITHIN_S = 60.0  # what is asked over HTTP computes nothing, but waits for a slot that does
+_ANSWERS_WITHIN_S = 60.0  # requests over HTTP compute nothing, but may wait for a busy slot
 
 
 class Engine:
     """A loaded model and the threads that wait for it.
 
     Attributes:
-        version: of xllamacpp, whose files of saved state are read by the same version only.
+        version: version of xllamacpp; saved states can only be read by the same version.
         context: most tokens of one sample; llama.cpp lowers what was asked for to what the model was trained for.
-        closed: nothing new is begun; what runs aside looks at it.
+        closed: whether it is closed, so that nothing new begins; work in its threads checks it.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Engine:
         self.context = int(self.ask("/props").get("default_generation_settings", {}).get("n_ctx") or n_ctx)
 
     def start(self, body: dict[str, Any], *, done: Callable[[], None]) -> Call:
-        """Begin with a request; `done` is called, from some thread, once llama.cpp has let go of it."""
+        """Begin a request; `done` is called, from some thread, when llama.cpp has finished with it."""
         call = Call(self._server, body)
 
         def finished() -> None:
@@ -101,7 +101,7 @@ class Engine:
         return call
 
     def aside(self, work: Callable[[], Result], *, done: Callable[[], None]) -> Future[Result]:
-        """Do something that blocks in one of the model's threads; `done` is called once it is over, or will not be.
+        """Do blocking work in one of the model's threads; `done` is called when it is over or was cancelled.
 
         Raises:
             BackendUnavailable: the model was closed.
@@ -118,7 +118,7 @@ class Engine:
 
         Raises:
             ContextOverflow: they are too many.
-            BadRequest: llama.cpp calls it wrong.
+            BadRequest: llama.cpp refuses it as invalid.
             BackendUnavailable: the model was closed.
         """
         with self._closing:
@@ -134,10 +134,10 @@ class Engine:
         return answer
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask what llama.cpp tells over HTTP alone; blocks. Without a body, it is a GET.
+        """Ask llama.cpp something that only its HTTP server tells; blocks. Without a body, it is a GET.
 
         Raises:
-            BadRequest: it calls the request wrong.
+            BadRequest: it refuses the request as invalid.
             BackendUnavailable: it does not answer, or the model was closed.
         """
         import httpx
@@ -150,7 +150,7 @@ class Engine:
             base_url=address,
             headers={"Authorization": f"Bearer {self._key}"},
             timeout=_ANSWERS_WITHIN_S,
-            trust_env=False,  # no proxy of the environment may see what is said within this machine
+            trust_env=False,  # no proxy may see traffic within this machine
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # not needed; the usual one takes a twentieth of a second
         )
         try:
@@ -180,7 +180,7 @@ class Engine:
         """Write a JSON Schema as a grammar in the language that this build of llama.cpp reads.
 
         Raises:
-            BadRequest: it is no schema; llama.cpp would leave it out without a word.
+            BadRequest: it is not a valid schema; llama.cpp would ignore it silently.
         """
         asked = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         self.ask("/apply-template", {"messages": [{"role": "user", "content": ""}], "response_format": asked})
@@ -207,7 +207,7 @@ class Call:
         self._crossing: Crossing[dict[str, Any]] = Crossing()
 
     async def next(self) -> dict[str, Any] | None:
-        """Give the next chunk; None after the last."""
+        """Return the next chunk; None after the last."""
         arrived = await self._crossing.next()
         if arrived is None and self._crossing.stopped.is_set():
             message = "the model was closed while it answered"
@@ -224,14 +224,14 @@ class Call:
         try:
             if not self._crossing.stopped.is_set():
                 self._server.handle_chat_completions(self._body, self._take)
-        except ValueError as error:  # what llama.cpp says of a request before it begins
+        except ValueError as error:  # llama.cpp refuses the request before it begins
             end = BadRequest(f"llama.cpp: {error}")
-        except Exception as error:  # noqa: BLE001 - handed to the one who waits
+        except Exception as error:  # noqa: BLE001 - raised in the reader
             end = BadResponse(f"llama.cpp failed: {error}")
         finally:
-            del self._server  # a call that is still referred to must not keep a closed model in memory
+            del self._server  # so that a reference to this call does not keep a closed model in memory
         self._crossing.put(end)
 
     def _take(self, chunk: dict[str, Any]) -> bool:
-        """Take a chunk from llama.cpp; True makes it stop. What is raised in here would be lost."""
+        """Take a chunk from llama.cpp; return True to stop it. Errors raised here would be lost."""
         return self._crossing.stopped.is_set() or not self._crossing.put(chunk)

@@ -19,7 +19,7 @@ _MOST = 256  # schemas remembered; a planner has a handful
 class Grammars:
     """The grammars of one loaded model, each written once.
 
-    llama.cpp's own `response_format` lets an answer have any white space, which is half of its tokens.
+    llama.cpp's own `response_format` allows any white space in an answer, which is half of its tokens.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -43,7 +43,7 @@ class Grammars:
 
 
 class Held:
-    """Notices a grammar that llama.cpp has left out: it says nothing of one that it could not use."""
+    """Detects a grammar that llama.cpp has silently ignored because it could not use it."""
 
     def __init__(self, request: Request) -> None:
         schema = request.json_schema or {}
@@ -51,10 +51,10 @@ class Held:
         self._begun: set[int] = set()
 
     def check(self, delta: Delta) -> None:
-        """Look at how a sample begins.
+        """Check the beginning of a sample.
 
         Raises:
-            BadRequest: not as its schema wants, so the grammar is not in use.
+            BadRequest: it does not fit its schema, so the grammar is not in use.
         """
         if not delta.text or delta.index in self._begun:
             return

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from scaffold_backends.llamacpp.engine import Engine
 
-_LEAST = 64  # tokens; what is shorter is computed faster than it is worth a file
-_ENDS = 1024 * 1024  # bytes at either end of a model's file, by which it is known
+_LEAST = 64  # tokens; a shorter prefix is not worth a file
+_ENDS = 1024 * 1024  # bytes at either end of a model's file that identify it
 
 
 class Kept:
-    """The beginnings that are kept in one folder for one loaded model."""
+    """The prefixes whose states are kept in one folder for one loaded model."""
 
     def __init__(self, folder: Path, model: Path, engine: Engine, slots: int) -> None:
         self._folder = folder
@@ -42,11 +42,11 @@ class Kept:
         self._lock = threading.Lock()
 
     def knows(self, system: str) -> bool:
-        """Whether a system turn was seen to already."""
+        """Whether a system turn's state is in place already."""
         return system in self._known
 
     def see_to(self, system: str) -> None:
-        """Have the state after a system turn in a slot: from its file, else computed, and then saved.
+        """Put the state after a system turn into a slot: from its file, or computed and then saved.
 
         It blocks, and no other request may run meanwhile: it might be given the same slot.
         """
@@ -65,7 +65,7 @@ class Kept:
                 self._save(slot, name)
 
     def _beginning(self, system: str) -> list[int]:
-        """The tokens that prompts with one system turn begin with, whatever the user says."""
+        """Return the tokens that all prompts with one system turn begin with."""
         one, other = (
             self._engine.prompt([{"role": "system", "content": system}, {"role": "user", "content": said}])
             for said in ("a", "1")
@@ -74,10 +74,10 @@ class Kept:
         return one[:alike]
 
     def _restored(self, slot: int, name: str) -> bool:
-        """Read a state into a slot, if there is a whole file of it.
+        """Read a state into a slot, if there is a complete file of it.
 
-        One that is damaged is removed. One that llama.cpp refuses, or that another process has just removed, is
-        passed over: it is written anew.
+        A damaged file is removed. One that llama.cpp refuses, or that another process has just removed, is ignored and
+        written again.
         """
         for file in self._folder.glob(f"{name}-*.state"):
             try:
@@ -100,13 +100,13 @@ class Kept:
 
 
 def _named(name: str, file: Path) -> str:
-    """The name that a state's file has to have."""
+    """Return the name that a state's file must have."""
     with file.open("rb") as content:
         return f"{name}-{hashlib.file_digest(content, 'sha256').hexdigest()[:32]}.state"
 
 
 def _identity(model: Path, version: str) -> Sequence[str]:
-    """What a state belongs to: one model, in one version of llama.cpp."""
+    """Return what identifies a state's owner: one model in one version of llama.cpp."""
     with model.open("rb") as file:
         digest = hashlib.sha256(file.read(_ENDS))
         size = file.seek(0, os.SEEK_END)

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.models import Delta
     from scaffold_backends.llamacpp.engine import Engine
 
-_TOLD = 100  # likeliest tokens that are told at once
+_TOLD = 100  # number of likeliest tokens that are reported at once
 _ALL = 2**20  # more than any vocabulary has
-_NEVER = -1e3  # log-probability of a token that is never told
-_FORCED = 1e4  # added to a token's logit: no other comes
+_NEVER = -1e3  # log-probability of a token that is never reported
+_FORCED = 1e4  # added to a token's logit to force it
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What scoring has found.
+    """The result of scoring.
 
     Attributes:
-        logprobs: of each choice among the choices.
-        cached: how many of the prompt's tokens had not to be computed.
+        logprobs: log-probability of each choice among the choices.
+        cached: how many of the prompt's tokens did not have to be computed.
     """
 
     logprobs: Mapping[str, float]
@@ -42,7 +42,7 @@ class Scores:
     _texts: dict[int, str] = field(default_factory=dict)
 
     def tell(self, delta: Delta) -> Delta:
-        """Say with a sample's last piece how likely its text is; one that was cut is none of the choices."""
+        """Add the text's log-probability to a sample's last piece, unless the sample was cut and is no choice."""
         text = self._texts.get(delta.index, "") + delta.text
         self._texts[delta.index] = text
         logprob = None if delta.finish is None else self.logprobs.get(text)
@@ -52,7 +52,7 @@ class Scores:
 def scores_of(
     engine: Engine, messages: Sequence[dict[str, str]], choices: Sequence[str], stopped: Callable[[], bool]
 ) -> Scores:
-    """Log-probability of each choice after a prompt, among the choices; blocks, some milliseconds for each token.
+    """Return the log-probability of each choice among the choices, after a prompt; blocks, some milliseconds per token.
 
     Args:
         engine: a loaded model.
@@ -62,7 +62,7 @@ def scores_of(
 
     Raises:
         BackendUnavailable: it was stopped.
-        BadRequest: llama.cpp calls the request wrong.
+        BadRequest: llama.cpp refuses the request as invalid.
     """
     prompt = engine.prompt(messages)
     tokens = {choice: tuple(engine.tokens(choice, special=False)) for choice in choices}
@@ -75,8 +75,8 @@ def scores_of(
             branches.setdefault(path[:place], set()).add(token)
     known: dict[tuple[int, ...], float] = {(): 0.0}
     cached: int | None = None
-    # What is generated is made to be this, of which only the likelier ones matter: of a token that is part of a
-    # character llama.cpp would tell nothing.
+    # The generated token is forced to be this one, since only the reported likeliest ones matter; for a token that is
+    # part of a character llama.cpp would report nothing.
     plain = engine.tokens("a", special=False)[-1]
     for branch in sorted(branches, key=len):
         if stopped():
@@ -95,7 +95,7 @@ def scores_of(
 
 
 def _told(engine: Engine, prompt: list[int], forced: int, most: int) -> tuple[dict[int, float], int]:
-    """Log-probabilities after a prompt: of a token that is made to come, and of the likeliest; and what was cached."""
+    """Return log-probabilities after a prompt, of a forced token and of the likeliest ones; and the cached tokens."""
     bias = [[forced, _FORCED]]
     answer = engine.complete(
         {"prompt": prompt, "max_tokens": 1, "temperature": 0.0, "logprobs": most, "logit_bias": bias}

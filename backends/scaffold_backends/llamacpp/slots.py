@@ -11,10 +11,10 @@ from concurrent.futures import Future
 class Slots:
     """A counting semaphore for tasks of any event loop, first come, first served.
 
-    A request that needs several slots holds up those behind it: it would otherwise never get them.
+    A request that needs several slots holds up those behind it, since it would otherwise never get them.
 
     Attributes:
-        free: how many are, at this instant.
+        free: number of free slots at the moment.
     """
 
     def __init__(self, count: int) -> None:
@@ -23,7 +23,7 @@ class Slots:
         self._waiting: deque[tuple[int, Future[None]]] = deque()
 
     async def take(self, count: int) -> None:
-        """Wait until so many are free, and take them; cancelling the wait takes none."""
+        """Wait until this many are free, and take them; a cancelled wait takes none."""
         turn: Future[None] = Future()
         with self._lock:
             self._waiting.append((count, turn))
@@ -31,7 +31,7 @@ class Slots:
         try:
             await asyncio.wrap_future(turn)
         except BaseException:
-            # Cancelled in the instant after our turn came: they are ours, so give them back.
+            # Cancelled just after our turn came: the slots are ours, so return them.
             if turn.cancel():
                 self._serve()
             else:
@@ -39,7 +39,7 @@ class Slots:
             raise
 
     def give(self, count: int) -> None:
-        """Give slots back; from any thread."""
+        """Return slots; from any thread."""
         with self._lock:
             self.free += count
         self._serve()

@@ -47,8 +47,8 @@ class XLSTMOptions(Options):
     """What a task may set.
 
     Attributes:
-        signals: figures about the inner state with each sample: its entropy, margin, memory norms, gate saturation.
-        cache: so many prompts' states are kept, so that votes drawn later do not read the prompt again.
+        signals: report the inner state with each sample: entropy, margin, memory norms, gate saturation.
+        cache: number of prompts whose states are kept, so that votes drawn later do not read the prompt again.
         trust: whether its answers may steer irreversible actions unseen.
     """
 
@@ -111,7 +111,7 @@ class XLSTMBackend:
         say(f"{self._checkpoint.name} is ready", 1.0)
 
     def _load(self) -> tuple[XLSTM, States]:
-        """Read the weights, unless they are there; in the one thread, so never twice at once."""
+        """Load the weights unless they are loaded; in the model's one thread, so never twice at a time."""
         if self._loaded is None:
             from scaffold_backends.xlstm.states import States
 
@@ -160,7 +160,7 @@ class XLSTMBackend:
         return Asked(request, tokens, begun, vocabulary=self._vocabulary, config=config)
 
     def _bursts(self, asked: Asked) -> AsyncGenerator[list[Delta]]:
-        """A short prompt is read with others that are asked at the same time; nobody waits for a long one."""
+        """Batch a short prompt with others that are asked at the same time; run a long one alone."""
         if len(asked.prompt) > _LONG:
             return self._gathering.alone(asked)
         return self._gathering.deltas(asked)
@@ -195,7 +195,7 @@ class XLSTMBackend:
         return await asyncio.wrap_future(running)
 
     async def close(self) -> None:
-        """Stop what runs, and free the model; a later use loads it again."""
+        """Stop running requests and free the model; a later use loads it again."""
         with self._lock:
             thread, self._thread = self._thread, None
             for asked in list(self._running):
@@ -206,7 +206,7 @@ class XLSTMBackend:
 
 
 def _at_once(config: Config) -> int:
-    """Give how many tokens are read in next to no time; none where they are read one by one, or have many weights."""
+    """Return how many tokens can be read at once quickly; 0 for models that are large or read one by one."""
     one_by_one = any(isinstance(block, SLSTMSpec) for block in config.blocks)
     weights = sum(prod(shape) for shape in config.shapes().values())
     return 0 if one_by_one or weights > _FEW else _SHORT
