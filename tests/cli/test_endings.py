@@ -49,7 +49,7 @@ def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path)
     """What a monitor objects to stands in `verdicts`."""
     (folder / "pay.yaml").write_text(PAYING.replace("1000", "100"))
     said = here("solve", "pay.yaml", "--json").json
-    assert {each["status"] for each in said["actions"]} == {"refused", "performed"}
+    assert [each["status"] for each in said["actions"]] == ["refused"]
     assert {"monitor", "decision", "subject", "reason"} == set(said["verdicts"][0])
     assert said["verdicts"][0]["decision"] == "block"
 
