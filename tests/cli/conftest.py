@@ -16,6 +16,7 @@ from scaffold.cli import main
 TOOLS = '''
 import os
 from pathlib import Path
+from typing import Literal
 
 from scaffold import Plan, Planned, Planning, Task, action, ask, carry_out, propose, think
 
@@ -50,6 +51,11 @@ def insisting(task: Task) -> Planning[str]:
 def asking(task: Task) -> Planning[str]:
     number = yield from ask("How many?", returns=int)
     return f"{number.value} it is"
+
+
+def choosing(task: Task) -> Planning[str]:
+    colour = yield from ask("Red or blue?", returns=Literal["red", "blue"])
+    return f"{colour.value} it is"
 
 
 def thinking(task: Task) -> Planning[str]:

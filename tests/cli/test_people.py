@@ -171,6 +171,30 @@ def test_an_answer_counts_once_and_only_while_it_is_asked(here: Scaffold, folder
     assert "is settled already" in late.err
 
 
+def test_an_answer_that_cannot_be_read_is_told_and_may_be_given_anew(
+    here: Scaffold, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where only the run knows what it wants, it says what does not count, and the question stays open."""
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "choosing"))
+    here("solve", "ask.yaml")
+    name = waiting_id(here)
+    assert here("approvals", "approve", "last", name, "--answer", "green").status == 0
+    assert here("resume", "last").status == 6
+    assert caplog.messages == [f"the answer 'green' to question {name} does not count: not one of red, blue"]
+    assert here("approvals", "approve", "last", name, "--answer", "red").status == 0
+    assert here("resume", "last").out == "red it is\n"
+
+
+def test_a_typed_answer_that_cannot_be_read_is_told(folder: Path) -> None:
+    """The run pauses with status 6, and says why it does not go on."""
+    (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
+    terminal = at_terminal(folder, "solve", "ask.yaml")
+    terminal.expect_exact("your answer (empty to answer later): ")
+    terminal.sendline("seven")
+    terminal.expect(r"the answer 'seven' to question \w+ does not count: not a whole number")
+    assert ends(terminal) == 6
+
+
 def test_an_expired_question_cannot_be_approved(here: Scaffold, folder: Path) -> None:
     """Expiry means no."""
     text = (folder / "people.yaml").read_text()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
     from scaffold.trace.heads import Signer
 
-_KINDS = {"<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
+_KINDS = {"<class 'str'>": str, "<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
 
 
 def find(journal: KeptRuns, run: str, name: str) -> Waiting:
@@ -70,10 +70,12 @@ def check(each: Waiting, answer: Answer) -> None:
         AnswerRefused: it cannot count.
     """
     asked = each.question
-    if each.settled:
+    # Whether it can be read is known here by the kind's name alone; what the run has passed over is said again.
+    open_still = asked.kind == "question" and str(asked.detail.get("returns")) not in _KINDS
+    if each.settled and not open_still:
         by = " and ".join(said.by or "someone" for said in each.answers)
         raise AnswerRefused(f"{asked.id} was answered already by {by}: resume the run to have it taken in", "answered")
-    if any(said.by == answer.by for said in each.answers):
+    if any(said.by == answer.by for said in each.answers) and not open_still:
         raise AnswerRefused(
             f"{asked.id} was answered already by {answer.by or 'you'}; {asked.needs} people have to approve", "answered"
         )

@@ -67,6 +67,7 @@ class People:
         self._look_s = surroundings.look_s
         self._oversight = oversight
         self._posted: set[tuple[str, int]] = set()  # question and approver whose answer did not settle it
+        self._passed_over: list[Answer] = []
         self._aside = aside
 
     def stop_asked(self) -> str:
@@ -186,7 +187,7 @@ class People:
                 detail={"about": [unwrap(value) for value in move.about]},
                 approvers=dict(approvers),
             ),
-            lambda said: _fits(move.returns, said.value),
+            lambda said: self._can_be_read(move.returns, said),
         )
         if not answers:
             raise Parked
@@ -216,6 +217,17 @@ class People:
             return []
         async with self._aside():
             return await self._ask_and_listen(turn, question, fits)
+
+    def _can_be_read(self, returns: Any, said: Answer) -> bool:
+        """Whether an answer states what was asked for; of one that does not, whoever runs us is told."""
+        try:
+            read_answer(returns, said.value)
+        except ValueError as error:
+            if said not in self._passed_over:
+                self._passed_over.append(said)
+                _log.warning("the answer %r to question %s does not count: %s", said.value, said.id, error)
+            return False
+        return True
 
     def _lying(self, question: Question, fits: Callable[[Answer], bool], *said: Answer) -> list[Answer]:
         """Return the answers that settle a question, from the inbox and those just given."""
@@ -338,14 +350,6 @@ def answer_from(event: ev.QuestionAnswered, body: bytes, move: Ask) -> Reference
     if move.returns is not str:
         value = adapter(move.returns).validate_json(canonical(value))
     return Reference(value, Provenance((f"answer:{event.key}",)))
-
-
-def _fits(returns: Any, text: str) -> bool:
-    try:
-        read_answer(returns, text)
-    except ValueError:
-        return False
-    return True
 
 
 def _name(run: str, key: str, digest: str) -> str:
