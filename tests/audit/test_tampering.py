@@ -254,8 +254,35 @@ def test_a_head_of_another_key_covers_nothing(evidence: Evidence) -> None:
     """It is told, does not count among those that fit, and leaves what it stands for unsigned."""
     signed_anew(evidence, made_up_key(2))
     found = checked(evidence, KEY)
-    assert {each.state for each in found.findings} == {"wrong key", "unsigned"}
+    assert [(each.state, each.line) for each in found.findings] == [("wrong key", len(evidence.spine)), ("unsigned", 1)]
     assert (found.state, found.heads, found.signed_until, found.signed_by_key) == ("wrong key", 0, 0, False)
+
+
+def test_content_of_no_event_is_altered(evidence: Evidence) -> None:
+    """A second one for an event, one for an event that has none, and one for an event that never was."""
+    contents = (evidence.folder / CONTENT).read_bytes().splitlines(keepends=True)
+    numbers = {json.loads(line)["seq"] for line in contents}
+    bare = next(number for number in range(1, len(evidence.spine)) if number not in numbers)
+    for number in (json.loads(contents[1])["seq"], bare, 999):
+        more = json.dumps({**json.loads(contents[1]), "seq": number}, separators=(",", ":")).encode() + b"\n"
+        at = sum(json.loads(line)["seq"] <= number for line in contents)
+        evidence.write(CONTENT, [*contents[:at], more, *contents[at:]])
+        found = checked(evidence, BOTH)
+        assert (found.state, found.content_altered, found.line) == ("content altered", 1, at + 1)
+        assert f"line {at + 1} of {CONTENT} belongs to no event" in found.sentence()
+
+
+def test_a_trace_of_nothing_was_cut_off(evidence: Evidence) -> None:
+    """Half a line of it is a torn one."""
+    for name in (CONTENT, HEADS):
+        (evidence.folder / name).unlink()
+    first = evidence.spine[0]
+    evidence.write(SPINE, [])
+    assert (checked(evidence, frozenset()).state, checked(evidence, KEY).ok) == ("cut off", False)
+    assert "the trace is empty" in checked(evidence, frozenset()).sentence()
+    evidence.write(SPINE, [first[:30]])
+    found = checked(evidence, frozenset())
+    assert [each.state for each in found.findings] == ["torn tail"]
 
 
 def test_of_what_follows_an_altered_line_nothing_is_said(evidence: Evidence) -> None:

@@ -315,7 +315,7 @@ class Check:
                 return
             waiting.match(event.seq, event.content)
         paused = isinstance(self._last, ev.Paused) and not running
-        waiting.rest(self.result.events, ended=isinstance(self._last, ev.Ended), paused=paused)
+        waiting.rest(ended=isinstance(self._last, ev.Ended), paused=paused)
 
     def _line(self, line: bytes) -> ev.Event | None:
         """Check one line of the spine; nothing after a faulty line can be trusted."""
@@ -525,11 +525,11 @@ class _Contents:
         if digest and not found:
             self._result.withheld += 1
 
-    def rest(self, last: int, *, ended: bool, paused: bool = False) -> None:
+    def rest(self, *, ended: bool, paused: bool = False) -> None:
         """Check what is left over; if the run may go on, content may have been written before its line."""
         while self._next is not None:
             line, number, _ = self._next
-            if ended or number <= last:
+            if ended:
                 self._altered(line, f"line {line} of {CONTENT} belongs to no event")
             elif paused:
                 said = f"line {line} of {CONTENT} is of event {number}, which is not there: never written, or cut off"
