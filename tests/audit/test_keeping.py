@@ -30,10 +30,11 @@ from scaffold.trace.reading import links
 from scaffold.trace.records import read_files
 from scaffold.trace.sealing import VARIABLE
 from scaffold.trace.verify import verify_run
+from scaffold.vocabulary.models import FREE, Delta, Profile, ReasoningBlock, Usage
 from scaffold.vocabulary.review import MonitorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 KEY, OTHER = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -315,6 +316,32 @@ def test_what_is_said_of_samples_that_do_not_count_is_redacted_too(journal: File
     assert b'"98' not in stored
 
 
+def test_reasoning_is_redacted_in_every_form_it_comes_in(journal: FileJournal) -> None:
+    """As text, and in the blocks that an API wants back, of which the encrypted ones stay what they are."""
+
+    class Thinks:
+        profile = Profile(backend="thinks", model="it", context=10_000, prices=FREE, reasoning="full")
+
+        async def generate(self, _request: Any) -> AsyncGenerator[Delta]:
+            """Think, and answer."""
+            yield Delta(reasoning="ask ann@example.org", block=ReasoningBlock(kind="text", text="ask ann@example.org"))
+            yield Delta(block=ReasoningBlock(kind="redacted", data="c2VhbGVk"))
+            yield Delta(text="ok", finish="stop", usage=Usage(5, 1))
+
+        async def close(self) -> None:
+            """Nothing to free."""
+
+    def planner(_: Task) -> Planning[str]:
+        return (yield from think("decide", "who?")).value
+
+    task = Task.model_validate({"prompt": "Find her", "redact": {"patterns": [r"[\w.]+@[\w.]+"]}})
+    outcome = Scaffold(planner, backends={"default": Thinks()}, monitors=[], journal=journal).solve_sync(task)
+    stored = (journal.folder(outcome.run) / CONTENT).read_text()
+    assert "ann@" not in stored
+    assert stored.count("ask [redacted]") == 2
+    assert "c2VhbGVk" in stored
+
+
 @pytest.mark.parametrize(
     ("gave", "left"),
     [
@@ -364,7 +391,8 @@ def test_a_field_named_like_the_traces_own_leaves_the_trace_whole(
 ) -> None:
     """Only what they hold of the world is left out; verdicts, samples and errors stay what they are."""
     fields = ["value", "text", "samples", "decision", "status", "monitor", "message", "to", "verdicts", "finish"]
-    task = Task.model_validate({"prompt": "Pay", "redact": {"fields": fields}})
+    patterns = ["careful", "escalate", "allow", "ok"]
+    task = Task.model_validate({"prompt": "Pay", "redact": {"fields": fields, "patterns": patterns}})
     waiting = agent("Zoe").solve_sync(task)
     answered(journal, waiting.run)
     outcome = agent("Zoe").resume_sync(waiting.run)
