@@ -21,6 +21,36 @@ def test_a_solved_task_prints_its_answer_alone(scaffold: Scaffold) -> None:
     assert "trace: .scaffold/runs/" in ran.err
 
 
+CHATTY = """
+from scaffold import act, action
+
+
+@action(effect="reversible")
+def file(mail: str) -> str:
+    print("filing", mail)
+    return "filed"
+
+
+def filing(task):
+    print("on my way")
+    done = yield from act("file", {"mail": "1"})
+    return done.value
+"""
+
+
+def test_what_ones_own_code_prints_is_no_part_of_the_answer(scaffold: Scaffold, folder: Path) -> None:
+    """It goes to stderr, so that the JSON on stdout can be read; signed heads that are sent to stdout still go there."""
+    (folder / "own.py").write_text(CHATTY)
+    (folder / "own.yaml").write_text("prompt: x\nplanner: own:filing\nactions: [own:file]\n")
+    ran = scaffold("solve", "own.yaml", "--json")
+    assert ran.json["answer"] == "filed"
+    assert "on my way\nfiling 1\n" in re.sub(r"^\[.*\n", "", ran.err, flags=re.MULTILINE)
+    assert scaffold("audit", "key", "signing.key").status == 0
+    ran = scaffold("solve", "own.yaml", "--key", "signing.key", "--heads-to", "stdout")
+    assert ran.out.endswith("\nfiled\n")
+    assert "\n— " in ran.out
+
+
 def test_json_has_exactly_the_fields_promised(here: Scaffold) -> None:
     """`--json` prints one object with the fields that programs rely on."""
     said = here("solve", "pay.yaml", "--json").json

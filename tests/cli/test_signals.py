@@ -52,13 +52,14 @@ def test_an_interrupted_run_pauses_and_goes_on(scaffold: Scaffold, folder: Path,
 
 
 PAYING_SLOWLY = """
+import sys
 import time
 from scaffold import act, action
 
 
 @action(effect="irreversible")
 def pay() -> str:
-    print("paying", flush=True)
+    print("paying", file=sys.__stdout__, flush=True)
     time.sleep(1)
     return "paid"
 
@@ -136,13 +137,14 @@ def test_a_second_process_is_refused(scaffold: Scaffold, folder: Path) -> None:
 
 
 HELD = """
+import sys
 import time
 from scaffold import Planning, Task, think
 
 
 def held(task: Task) -> Planning[str]:
     yield from think("solve", task.request)
-    print("held", flush=True)
+    print("held", file=sys.__stdout__, flush=True)
     while True:
         time.sleep(1)
 """

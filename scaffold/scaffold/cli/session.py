@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ class Session(Foreground[Any]):
     ) -> None:
         # Checked before the display begins, since rich 14 replaces stderr by something that is no terminal.
         self._somebody_is_there = somebody_is_there()
+        self._stdout = sys.stdout  # which rich replaces too
         super().__init__(display(verbose=verbose))
         self._journal = journal
         self._key = key
@@ -83,13 +85,15 @@ class Session(Foreground[Any]):
         """
         began = time.monotonic()
         try:
-            outcome = asyncio.run(self._drive(agent, start, has_ended=has_ended))
+            with contextlib.redirect_stdout(sys.stderr):  # what an action prints is no part of the answer
+                outcome = asyncio.run(self._drive(agent, start, has_ended=has_ended))
         except asyncio.CancelledError:
             self.shown.close()
             sys.stderr.write("interrupted before the run began\n")
             return ending.INTERRUPTED
         finally:
             self.shown.close()
+            sys.stdout = self._stdout
         if has_ended:
             sys.stderr.write(f"run {outcome.run} had ended already; this is how:\n")
         self._tell(outcome, outcome.seconds if has_ended else time.monotonic() - began, again)

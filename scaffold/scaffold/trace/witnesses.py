@@ -28,13 +28,12 @@ class StreamWitness:
     """Writes heads to stdout or stderr, for whatever collects a program's output."""
 
     def __init__(self, name: Literal["stdout", "stderr"]) -> None:
-        self._name = name
+        self._stream = getattr(sys, name)  # as it is now: while a run is on, the command's stdout goes to stderr
 
     async def keep(self, _run: str, _seq: int, note: str) -> None:
         """Write one, with the blank line that separates it from the next."""
-        stream = getattr(sys, self._name)
-        stream.write(note + "\n")
-        stream.flush()
+        self._stream.write(note + "\n")
+        self._stream.flush()
 
 
 class FileWitness:
