@@ -39,7 +39,7 @@ def filing(task):
 
 
 def test_what_ones_own_code_prints_is_no_part_of_the_answer(scaffold: Scaffold, folder: Path) -> None:
-    """It goes to stderr, so that the JSON on stdout can be read; signed heads that are sent to stdout still go there."""
+    """It goes to stderr: the JSON on stdout can be read. Signed heads that are sent to stdout still go there."""
     (folder / "own.py").write_text(CHATTY)
     (folder / "own.yaml").write_text("prompt: x\nplanner: own:filing\nactions: [own:file]\n")
     ran = scaffold("solve", "own.yaml", "--json")
