@@ -32,7 +32,7 @@ _SHOWN = 40
 
 
 class Fault(NamedTuple):
-    """Something that is no task: where, and what is wrong. The others go on."""
+    """An invalid task: its place, and what is wrong. The others go on."""
 
     message: str
 
@@ -44,8 +44,8 @@ class Line(NamedTuple):
         where: the file and the line's number.
         id: the task's name.
         inputs: its inputs.
-        prompt: what is asked, in place of the template's.
-        rest: what else stands in the line of what the reader has said may.
+        prompt: replaces the template's prompt.
+        rest: values of the further keys that the reader allows.
     """
 
     where: str
@@ -55,15 +55,15 @@ class Line(NamedTuple):
     rest: dict[str, Any]
 
     def shown(self) -> dict[str, Any]:
-        """What a row says of the line."""
+        """Return what the results' row says of the line."""
         return self.inputs if self.prompt is None else {"prompt": self.prompt, **self.inputs}
 
 
 class Solver(Protocol):
-    """What solves the tasks of a batch: an agent, or what stands in for one."""
+    """Solves the tasks of a batch: an agent, or a replacement for one."""
 
     async def prepare(self, say: Callable[[str, float], None] | None = None) -> None:
-        """Get ready."""
+        """Load what is needed."""
         ...
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
@@ -71,16 +71,16 @@ class Solver(Protocol):
         ...
 
     async def resume(self, run: str) -> Outcome:
-        """Go on with a run."""
+        """Resume a run."""
         ...
 
     def interrupt(self) -> bool:
-        """Pause what is under way; say whether there was any."""
+        """Pause the runs under way; return whether there were any."""
         ...
 
 
 class Ready(NamedTuple):
-    """A task that can be solved, who does it, and what is needed to build that agent again."""
+    """A task, its solver, and what is needed to build that agent again."""
 
     agent: Solver
     task: Task
@@ -91,11 +91,11 @@ class Item(NamedTuple):
     """One task of a batch.
 
     Attributes:
-        where: where it comes from, for messages.
-        id: names it among the results.
+        where: its source, for messages.
+        id: its name in the results.
         asked: digest of what is asked.
         shown: what its row says of it.
-        make: makes it ready when its turn comes; what is done already is never made.
+        make: prepares it when its turn comes; never called if it is done already.
     """
 
     where: str
@@ -106,11 +106,11 @@ class Item(NamedTuple):
 
 
 def read_lines(path: Path, also: Sequence[str] = ()) -> Iterator[Line | Fault]:
-    """Read a file of inputs, one line at a time; a bad line is a fault, and the next one is read.
+    """Read a file of inputs line by line; a bad line yields a fault, and reading goes on.
 
     Args:
         path: JSON Lines.
-        also: names of further keys that are no inputs.
+        also: names of further keys that are not inputs.
 
     Raises:
         BadInput: the file cannot be read.
@@ -126,7 +126,7 @@ def read_lines(path: Path, also: Sequence[str] = ()) -> Iterator[Line | Fault]:
 
 
 def count_lines(path: Path) -> int:
-    """How many lines of inputs a file has."""
+    """Count the lines of inputs in a file."""
     try:
         with path.open("rb") as file:
             return sum(1 for raw in file if raw.strip())
@@ -146,10 +146,10 @@ def _line(raw: bytes, where: str, number: int, also: Sequence[str], seen: dict[s
 
 
 def line_of(value: Any, where: str, name: str, also: Sequence[str] = ()) -> Line:
-    """Take one object of inputs apart.
+    """Parse one object of inputs.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it is not valid; says why.
     """
     if not isinstance(value, dict):
         raise ValueError('is no object of inputs, such as {"question": "How many?"}')  # noqa: TRY004 - data, no types
@@ -221,7 +221,7 @@ def items_of_files(
     """Make an item of each task file, when its turn comes.
 
     Args:
-        paths: the files; each names its task by where it stands from `beside`.
+        paths: the files; each task's name is its path relative to `beside`.
         beside: a folder.
         build: builds the agent and the task of a file.
     """
@@ -249,18 +249,18 @@ def _itself(ready: Ready) -> Ready:
 
 
 def batch_of_template(template: Template) -> str:
-    """Digest of what all tasks of one template have in common."""
+    """Return the digest of what all tasks of one template share."""
     return digest_of("template", _portable(template.config), template.document.value, template.inputs)
 
 
 def batch_of_files(changes: Changes) -> str:
-    """Digest of what all tasks have in common that come from files of their own."""
+    """Return the digest of what tasks from separate files share."""
     return digest_of("files", {**msgspec.structs.asdict(changes), "backends": {}})
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """What an agent is made of, wherever its folder stands, and whichever backends the command has put in its place.
+    """Return an agent's config without the location of its folder and the backends set by the command.
 
-    A batch goes on with another backend as a run does; the file's own backends stand in its document.
+    So a batch can be continued with another backend, like a run; the file's own backends are in its document.
     """
     return {name: value for name, value in config.items() if name not in {"file", "base", "backends"}}

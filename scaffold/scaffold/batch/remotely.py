@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def by_workers(items: Iterable[Item | Fault], delivery: Delivery) -> Iterator[Item | Fault]:
-    """The same items, each begun here and carried out by whoever the engine hands it to."""
-    remotes: dict[int, tuple[Solver, Remote]] = {}  # with the agent, whose id would else be given out again
+    """Yield the same items, each begun here and solved by a worker."""
+    remotes: dict[int, tuple[Solver, Remote]] = {}  # holds the agent, so that its id is not reused
 
     def made(item: Item) -> Ready:
         ready = item.make()

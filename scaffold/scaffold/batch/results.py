@@ -30,9 +30,9 @@ _NEEDED = (*_NOTED, "status")
 
 
 class Known(NamedTuple):
-    """What is known of one task: how its last run stands, and a digest of what was asked.
+    """What is known of one task: its last run with its status, and a digest of what was asked.
 
-    `status` is empty for a run that has begun and of which no end is written down.
+    `status` is empty for a run without a recorded end.
     """
 
     run: str
@@ -44,14 +44,14 @@ class Results:
     """The results file of one batch, under its lock.
 
     Args:
-        path: the file; made when there is none.
-        batch: digest of what all tasks of the batch have in common.
+        path: the file, created if missing.
+        batch: digest of what all tasks of the batch share.
 
     Attributes:
         repaired: how many bytes of a torn last line were cut off on opening.
 
     Raises:
-        BadInput: another batch writes it, it belongs to another batch, or it holds something else.
+        BadInput: another batch is writing it, it belongs to another batch, or it is not a file of results.
         JournalFailed: files cannot be locked there.
     """
 
@@ -84,23 +84,23 @@ class Results:
         self.close()
 
     def close(self) -> None:
-        """Give the file back; runs that are still open stay noted for the next time."""
+        """Release the file; open runs stay noted for the next time."""
         if self._open >= 0 and not any(each.status == "" for each in self._known.values()):
-            with contextlib.suppress(OSError):  # what is not on disk is noted there alone
+            with contextlib.suppress(OSError):  # an open run that is not on disk is lost only here
                 os.fsync(self._file)
                 self._open_path.unlink(missing_ok=True)
         self._shut()
 
     def known(self, name: str) -> Known | None:
-        """What is known of a task by its id."""
+        """Return what is known of a task by its id."""
         return self._known.get(name)
 
     def statuses(self) -> Iterator[str]:
-        """How the last run of each task stands."""
+        """Yield the status of each task's last run."""
         return (each.status for each in self._known.values())
 
     def begin(self, name: str, run: str, asked: str) -> None:
-        """Note that a run has begun; it is on disk before the run does anything.
+        """Note on disk that a run begins, before it does anything.
 
         Raises:
             JournalFailed: there is no room for it.
@@ -110,7 +110,7 @@ class Results:
         _write(self._open, row, self._open_path, durable=True)
 
     def end(self, row: dict[str, Any]) -> None:
-        """Write down how a run ended, or why it stands still; what would only say the same again is left out.
+        """Record how a run ended, or why it is paused; an unchanged repetition is skipped.
 
         Args:
             row: the line, with `id`, `run`, `status` and `asked`.
@@ -121,7 +121,7 @@ class Results:
         now = Known(row["run"], row["status"], row["asked"])
         if self._known.get(row["id"]) != now:
             _write(self._file, row, self.path)
-        self._known[row["id"]] = now  # no earlier: a run whose end is not written down stays open
+        self._known[row["id"]] = now  # not earlier, since a run without a recorded end stays open
 
     def _lock(self) -> None:
         try:
@@ -153,11 +153,11 @@ class Results:
                 self._known[row["id"]] = Known(row["run"], row["status"], row["asked"])
 
     def _mend(self) -> int:
-        """See to the last line: what a crash left half written goes. What may not be ours is left alone."""
+        """Remove a last line that a crash left incomplete, if it is certainly ours."""
         tail = _torn_line(self._file)
         if not tail:
             return 0
-        if _row(tail) is not None:  # whole but for its newline, as editors leave it
+        if _row(tail) is not None:  # complete except for the newline, as some editors leave it
             os.write(self._file, b"\n")
             return 0
         if not self._known and not self._open_path.exists():
@@ -168,7 +168,7 @@ class Results:
         return BadInput(f"{self.path}:{number} is no result of a batch: name another file for the results")
 
     def _load_open(self) -> None:
-        """Take in the runs that began and of which no end is written down."""
+        """Load the runs without a recorded end."""
         ended = {each.run for each in self._known.values()}
         with self._open_path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -180,10 +180,10 @@ class Results:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the last line of each id, in the order of their first lines, without a lock.
+    """Yield the last line of each id, in the order of their first lines, without a lock.
 
     Raises:
-        BadInput: the file cannot be read, or is no file of results.
+        BadInput: the file cannot be read, or is not a file of results.
     """
     places: dict[str, int] = {}
     try:
@@ -204,7 +204,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row(line: bytes, needed: tuple[str, ...] = _NEEDED) -> dict[str, Any] | None:
-    """A line as a row; None when it is none."""
+    """Parse a line as a row; None if it is none."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -221,13 +221,13 @@ def _write(descriptor: int, row: dict[str, Any], path: Path, *, durable: bool = 
         if durable:
             os.fsync(descriptor)
     except OSError as error:
-        with contextlib.suppress(OSError):  # what another run writes next is no part of half a line
+        with contextlib.suppress(OSError):  # so that the next run's line does not continue an incomplete one
             _cut_torn_line(descriptor)
         raise JournalFailed(f"cannot write to {path}: {error.strerror}; run again to go on") from error
 
 
 def _torn_line(descriptor: int) -> bytes:
-    """What stands after the last newline."""
+    """Return what follows the last newline."""
     size = os.fstat(descriptor).st_size
     tail = b""
     while len(tail) < size and b"\n" not in tail:
@@ -237,12 +237,12 @@ def _torn_line(descriptor: int) -> bytes:
 
 
 def _cut_torn_line(descriptor: int) -> int:
-    """Cut off what a crash left half written at the end; give its bytes."""
+    """Cut off an incomplete last line; return its number of bytes."""
     torn = len(_torn_line(descriptor))
     os.ftruncate(descriptor, os.fstat(descriptor).st_size - torn)
     return torn
 
 
 def digest_of(*parts: Any) -> str:
-    """A short digest of JSON values, to tell whether something is the same as before."""
+    """Return a short digest of JSON values, to see whether something has changed."""
     return digest(canonical(list(parts)))[:16]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:
-    """The fields of an outcome that others read, as JSON values."""
+    """Return the public fields of an outcome as JSON values."""
     usage = {name: msgspec.structs.asdict(usage) for name, usage in outcome.usage.items()}
     usage["oversight"]["read"] = outcome.reasoning.as_json()
     usage["oversight"]["monitors"] = msgspec.to_builtins(outcome.overseers)

@@ -31,18 +31,18 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Watcher(Protocol):
-    """What is told how a batch goes."""
+    """Is notified of a batch's progress."""
 
     def preparing(self, what: str, fraction: float) -> None:
-        """A backend gets ready."""
+        """A backend is being prepared."""
         ...
 
     def began(self, item: Item) -> None:
-        """A run begins, or goes on."""
+        """A run begins, or is resumed."""
         ...
 
     def ended(self, item: Item, row: dict[str, Any], tally: Tally) -> None:
-        """A run has ended, or stands still."""
+        """A run has ended, or is paused."""
         ...
 
     def passed(self, tally: Tally) -> None:
@@ -50,26 +50,26 @@ class Watcher(Protocol):
         ...
 
     def fault(self, message: str, tally: Tally) -> None:
-        """Something is no task."""
+        """An item is not a valid task."""
         ...
 
     def say(self, text: str) -> None:
-        """Say one line."""
+        """Show one line."""
         ...
 
 
 @dataclass
 class Tally:
-    """What came of a batch so far, this time.
+    """The results of a batch in this session so far.
 
     Attributes:
-        passed: tasks that were done already.
-        faults: how many were no tasks.
-        statuses: how runs ended, by status.
-        decisions: verdicts that said more than `allow`, by decision.
-        model: what the work used.
-        oversight: what oversight used.
-        stopped_early: why the batch did not come to its end; empty when it did.
+        passed: number of tasks that were done already.
+        faults: number of invalid items.
+        statuses: number of runs by status.
+        decisions: number of verdicts other than `allow`, by decision.
+        model: usage of the work.
+        oversight: usage of oversight.
+        stopped_early: why the batch did not finish; empty if it did.
     """
 
     passed: int = 0
@@ -82,7 +82,7 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Tasks of which the end is known."""
+        """The number of tasks whose end is known."""
         return self.passed + self.faults + self.statuses.total()
 
     def add(self, outcome: Outcome) -> None:
@@ -94,17 +94,17 @@ class Tally:
 
 
 class Runner:
-    """Solves items, a bounded number at once; what is done is passed over, what stands still goes on.
+    """Solves items, a bounded number at a time; skips those that are done, and resumes paused ones.
 
-    Its agents have to be made with `on_event=runner.hear`, and are closed by whoever made them.
+    Its agents must be made with `on_event=runner.hear`, and closed by the caller.
 
     Args:
-        journal: where the agents keep their runs.
-        watcher: told how it goes.
-        at_once: most runs at once.
-        retry: begin anew what has failed, or whose run is gone.
-        fail_fast: stop at the first task that is not solved, or is none.
-        finish: what a row says beside the outcome and the item's own.
+        journal: the journal of the agents' runs.
+        watcher: notified of progress.
+        at_once: most runs at a time.
+        retry: whether to begin anew tasks that failed, or whose run is gone.
+        fail_fast: whether to stop at the first task that is not solved, or not valid.
+        finish: returns what a row says besides the outcome and the item.
     """
 
     def __init__(
@@ -137,16 +137,16 @@ class Runner:
         return self._working is not None
 
     async def run(self, items: Iterator[Item | Fault], results: Results) -> Tally:
-        """Run until there is no item left, or the batch is stopped.
+        """Run until no item is left, or the batch is stopped.
 
         Args:
-            items: what is to be done.
-            results: where the ends are written down, and what is done already.
+            items: the items.
+            results: the results, which also say what is done already.
 
         Raises:
             BadInput: the inputs cannot be read.
             JournalFailed: the results cannot be written.
-            ScaffoldError: what concerns all runs alike, such as a model that cannot be loaded.
+            ScaffoldError: a fault that concerns all runs, such as a model that cannot be loaded.
         """
         self._results = results
         self._working = asyncio.create_task(self._spread(items))
@@ -160,15 +160,15 @@ class Runner:
         return self.tally
 
     def stop(self, why: str) -> None:
-        """Take no more tasks, and pause those under way, which go on the next time."""
+        """Take no more tasks, and pause those under way, which are resumed the next time."""
         self.tally.stopped_early = self.tally.stopped_early or why
         for agent in list(self._agents):
             agent.interrupt()
         if not self._under_way and self._working is not None:
-            self._working.cancel()  # nothing has begun that would have to end in order
+            self._working.cancel()  # nothing has begun that must end in order
 
     def hear(self, event: Event, body: bytes) -> None:
-        """Listen to the agents: note each run as it begins, and pause what begins too late."""
+        """Listen to the agents: note each run as it begins, and pause runs that begin after a stop."""
         match event:
             case ev.RunStarted():
                 mark = _decode(body)["config"][_KEY]
@@ -194,7 +194,7 @@ class Runner:
                 self._fault(item.message)
             else:
                 await self._one(item)
-            await asyncio.sleep(0)  # what is passed over waits for nothing else
+            await asyncio.sleep(0)  # skipping items never waits otherwise
 
     async def _one(self, item: Item) -> None:
         known = self._results.known(item.id)
@@ -237,7 +237,7 @@ class Runner:
             self._agents = +self._agents
 
     async def _is_empty(self, run: str) -> bool:
-        """Whether a run that was noted never came to write anything, so that nothing of it has happened."""
+        """Whether a noted run never wrote anything, so that nothing of it has happened."""
         records: Any = self._journal.read(run)
         try:
             async for _ in records:
@@ -251,7 +251,7 @@ class Runner:
 
     def _end(self, item: Item, outcome: Outcome) -> None:
         if outcome.status == "interrupted" and self.tally.stopped_early:
-            return  # its task has not ended: it stays noted as open
+            return  # the task has not ended, so it stays noted as open
         self.tally.add(outcome)
         said = {} if self._finish is None else self._finish(item, outcome)
         row = {"id": item.id, **item.shown, **said, **fields_of(outcome)}

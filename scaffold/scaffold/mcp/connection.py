@@ -34,18 +34,18 @@ for _name in ("mcp", "client"):
 
 
 class Connection:
-    """A server that is spoken to, until it or we end it.
+    """An open connection to a server, until either side ends it.
 
     Args:
         server: its name, for messages.
-        streams: opens the streams of messages.
-        ending: what the transport says of its end.
+        streams: opens the message streams.
+        ending: the transport's account of the connection's end.
 
     Attributes:
-        stale: it says that its tools have changed since they were listed.
-        listed: when they were, by the monotonic clock.
+        stale: whether the server says that its tools have changed since they were listed.
+        listed: when they were listed, by the monotonic clock.
         odd: names of tools that were left out then.
-        doubled: names that several tools have, which were left out then too.
+        doubled: names shared by several tools, which were left out then, too.
     """
 
     def __init__(self, server: str, streams: Callable[[], AbstractAsyncContextManager[Any]], ending: Ending) -> None:
@@ -64,11 +64,11 @@ class Connection:
 
     @property
     def gone(self) -> bool:
-        """Whether it can no longer be spoken to, or only from an event loop that is over."""
+        """Whether it has ended, or belongs to an event loop that is over."""
         return self._leave.is_set() or self._task.done() or asyncio.get_running_loop() is not self._loop
 
     async def open(self, seconds: float) -> None:
-        """Connect, and agree on the protocol.
+        """Connect, and negotiate the protocol.
 
         Raises:
             TimeoutError: it took too long.
@@ -105,7 +105,7 @@ class Connection:
                 finally:
                     hearing.cancel()
                     await asyncio.gather(hearing, return_exceptions=True)
-        except Exception as error:  # noqa: BLE001 - handed to who waits, or kept as the reason
+        except Exception as error:  # noqa: BLE001 - raised in the caller, or kept as the reason
             found = _innermost(error)
             if not ready.done():
                 ready.set_exception(found)
@@ -116,31 +116,31 @@ class Connection:
                 ready.cancel()
 
     async def _hear(self, message: IncomingMessage) -> None:
-        """Servers up to the protocol's version of 2025 say unasked that their tools have changed."""
+        """Note a change of tools, which servers up to the protocol's version of 2025 announce unasked."""
         from mcp_types import ToolListChangedNotification
 
         if isinstance(message, ToolListChangedNotification):
             self.stale = True
 
     async def _subscribe(self) -> None:
-        """Later ones say so to who has asked to be told."""
+        """Subscribe to changes of tools, as later versions require."""
         from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
         tools = self._client.server_capabilities.tools
         if self._client.protocol_version not in MODERN_PROTOCOL_VERSIONS or not (tools and tools.list_changed):
             return
-        with suppress(Exception):  # whatever ends it, its tools are listed again before the next call
+        with suppress(Exception):  # if it fails, tools are listed again before the next call anyway
             async with self._client.listen(tools_list_changed=True) as changes:
                 async for _ in changes:
                     self.stale = True
         self.stale = True
 
     async def tools(self, seconds: float) -> list[Tool]:
-        """What the server says of its tools now, of those whose names can be used.
+        """List the server's tools whose names can be used.
 
         Raises:
-            BadInput: it says nothing that can be used: too many of them.
-            Exception: it could not be asked.
+            BadInput: the list is too long to be used.
+            Exception: the server could not be asked.
         """
         from mcp_types import PaginatedRequestParams
 
@@ -173,14 +173,14 @@ class Connection:
         """Call a tool, once.
 
         Raises:
-            ToolFailed: no result came back, or none that fits what the tool promises; it may have been performed.
+            ToolFailed: no valid result came back; the call may have been performed.
         """
         from mcp import MCPError
         from mcp_types import REQUEST_TIMEOUT
 
         until = time.monotonic() + seconds
         try:
-            # The session itself: the SDK's client around it sends a call again when a server objects to its headers.
+            # The session itself, since the SDK's client repeats a call if a server objects to its headers.
             return await self._client.session.call_tool(tool, arguments, seconds)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT and time.monotonic() >= until:  # servers have that number for other things
@@ -200,11 +200,11 @@ class Connection:
             raise ToolFailed(f"what its server answered cannot be used: {said}") from None
 
     def why(self) -> str:
-        """Why it ended, in words."""
+        """Say why it ended."""
         return self.ending.reason or "the connection was closed"
 
     async def close(self) -> None:
-        """End it, and the program behind it."""
+        """End the connection, and the program behind it."""
         self._leave.set()
         if self._task.get_loop() is asyncio.get_running_loop():
             if not hasattr(self, "_client"):
@@ -231,7 +231,7 @@ def _described(tool: Any) -> Tool:
 
 
 def said_of(error: Exception) -> str:
-    """What an error says; of a message that does not fit the protocol, where it does not."""
+    """Return an error's text; for a message that violates the protocol, where it does."""
     if not isinstance(error, ValidationError):
         return str(error)
     fault = error.errors(include_url=False, include_input=False)[0]

@@ -20,15 +20,15 @@ FORMAT = "scaffold mcp pins 1"
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """All that a server says of one tool and that a model, a person or a check may rest on.
+    """A server's description of one tool, as far as a model, a person or a check may rely on it.
 
     Attributes:
-        name: the server's own name for it.
+        name: its name on the server.
         title: its name for people.
-        description: what it says it does.
+        description: what it claims to do.
         input_schema: JSON Schema of its arguments.
-        output_schema: JSON Schema of its structured result; None when it promises none.
-        annotations: the server's claims, such as `readOnlyHint`; shown, and never believed.
+        output_schema: JSON Schema of its structured result; None if it promises none.
+        annotations: the server's claims, such as `readOnlyHint`; shown but never believed.
     """
 
     name: str
@@ -40,22 +40,22 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
     @property
     def sha256(self) -> str:
-        """The hash of all of it."""
+        """Return the hash of the whole description."""
         return digest(canonical(self))
 
     def lines(self) -> list[str]:
-        """All of it as lines of JSON, for people to compare."""
+        """Return the whole description as lines of JSON, for people to compare."""
         return json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True, ensure_ascii=False).splitlines()
 
 
 @dataclass(frozen=True)
 class Change:
-    """How one tool differs from what was accepted.
+    """The difference between one tool and its accepted description.
 
     Attributes:
         tool: its name.
-        kind: it was not there before, says something else, or is gone.
-        diff: the lines that differ, as `diff -u` shows them.
+        kind: whether it is new, changed or gone.
+        diff: the differing lines, as by `diff -u`.
     """
 
     tool: str
@@ -64,7 +64,7 @@ class Change:
 
 
 def compare(accepted: Mapping[str, Tool], found: Iterable[Tool]) -> list[Change]:
-    """Say how the tools that a server has now differ from those that were accepted, by name."""
+    """Compare a server's present tools with the accepted ones, by name."""
     now = {tool.name: tool for tool in found}
     changes = []
     for name in sorted({*accepted, *now}):
@@ -81,7 +81,7 @@ class Pins:
     """The accepted descriptions of some servers' tools.
 
     Args:
-        path: the file they stand in.
+        path: their file.
         servers: tools by server and name.
     """
 
@@ -91,10 +91,10 @@ class Pins:
 
     @classmethod
     def read(cls, path: Path) -> Pins:
-        """Read a file of pins; one that is not there holds none.
+        """Read a file of pins; a missing one is empty.
 
         Raises:
-            BadInput: it is no such file, or a description in it does not fit its hash.
+            BadInput: it is not such a file, or a description in it does not match its hash.
         """
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
@@ -118,15 +118,15 @@ class Pins:
         )
 
     def of(self, server: str) -> dict[str, Tool]:
-        """The accepted tools of a server, by name."""
+        """Return the accepted tools of a server, by name."""
         return dict(self._servers.get(server, {}))
 
     def accepting(self, server: str, tools: Iterable[Tool]) -> Pins:
-        """These pins, with a server's tools as they are now in place of what was accepted of it before."""
+        """Return these pins with a server's present tools in place of those accepted before."""
         return Pins(self.path, {**self._servers, server: {tool.name: tool for tool in tools}})
 
     def write(self) -> None:
-        """Put them into their file, whole or not at all.
+        """Write the file atomically.
 
         Raises:
             BadInput: the file cannot be written.

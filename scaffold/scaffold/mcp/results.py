@@ -14,18 +14,18 @@ from scaffold.wrapping.scrubbing import REMOVED, hidden_in, hiding
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
-_SHORTEST = 4  # letters; a shorter credential would be found by chance everywhere
-_MOST_SAID = 2000  # letters of a tool's own account of an error
+_SHORTEST = 4  # letters; shorter credentials would be found everywhere by chance
+_MOST_SAID = 2000  # letters of a tool's error message
 
 
 def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
-    """The value of a result: its structured content, else its text, else a list of its parts.
+    """Return the value of a result: its structured content, else its text, else a list of its parts.
 
-    Images, sounds and other bytes stand there by their digest; links are named, and not followed.
+    Images, sounds and other bytes are given by their digest; links are named but not followed.
 
     Args:
-        result: what the server sent.
-        secrets: credentials it was given, which must not come back into the trace.
+        result: the server's result.
+        secrets: credentials that the server was given, which must not get into the trace.
 
     Raises:
         ToolFailed: the tool says that it failed.
@@ -61,11 +61,11 @@ def _part(block: Any) -> Any:
 
 
 def _bytes(encoded: str) -> dict[str, Any]:
-    """Which bytes they were: their SHA-256, and how many."""
+    """Describe bytes by their SHA-256 and their number."""
     try:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        data = encoded.encode(errors="replace")  # what was sent, then
+        data = encoded.encode(errors="replace")  # not valid base64, so as sent
     return {"sha256": digest(data), "size": len(data)}
 
 
@@ -76,5 +76,5 @@ def without(secrets: Sequence[str], value: Any) -> Any:
 
 
 def shortened(text: str) -> str:
-    """A text that is no longer than a message may be."""
+    """Cut a text to the length that a message may have."""
     return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}… ({len(text):,} letters in all)"

@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from scaffold.mcp.pins import Change
     from scaffold.vocabulary.clearance import Clearance
 
-_FRESH_S = 60.0  # how long a list of tools counts when the server has not said that it changed
+_FRESH_S = 60.0  # how long a list of tools is valid, unless the server announces a change
 
 
 class McpServer:
-    """A server whose tools are actions, as they were accepted.
+    """A server whose accepted tools are actions.
 
     It is started by `prepare`, which Scaffold calls, and again when it has died between two calls. One instance serves
     many runs.
 
     Args:
-        name: what its actions' names begin with: `NAME.TOOL`.
-        settings: how it is reached, and what is made of its tools.
-        base: the folder that paths in the settings refer to.
+        name: prefix of its actions' names: `NAME.TOOL`.
+        settings: how to reach it, and how to treat its tools.
+        base: the folder for relative paths in the settings.
         credentials: where the credentials that the settings name are found, by name: `{env: VARIABLE}` or
             `{file: PATH}`; where the agent that has it finds its own, if None.
 
@@ -86,15 +86,15 @@ class McpServer:
 
     @property
     def pins_file(self) -> Path:
-        """Where the accepted descriptions of its tools stand."""
+        """The file of its accepted descriptions."""
         return self._base / self.settings.pins
 
     @cached_property
     def accepted(self) -> dict[str, Tool]:
-        """The tools that are offered, by their own names, as they were accepted.
+        """Return the offered tools by their own names, as accepted.
 
         Raises:
-            TaskError: none were, or the settings name one that was not.
+            TaskError: no tool was accepted, or the settings name one that was not.
         """
         pinned = Pins.read(self.pins_file).of(self.name)
         if not pinned:
@@ -116,7 +116,7 @@ class McpServer:
         return {name: pinned[name] for name in offered}
 
     def actions(self) -> tuple[Action, ...]:
-        """Its tools as actions; known without the server.
+        """Return its tools as actions, without starting the server.
 
         Raises:
             TaskError: nobody has accepted them.
@@ -159,7 +159,7 @@ class McpServer:
         self._credentials = credentials
 
     async def prepare(self, say: Callable[[str, float], None] | None = None) -> None:
-        """Start it, and see that its tools are what was accepted.
+        """Start it, and check that its tools are as accepted.
 
         Raises:
             BadInput: it cannot be started, or its tools have changed.

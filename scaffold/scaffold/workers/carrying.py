@@ -31,17 +31,17 @@ _LOOK_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _ELSEWHERE_S = 30.0
 _SETTLE_S = 0.2
-# What is no part of how an agent is built: which task of a batch it is.
+# Config that does not affect how an agent is built: which task of a batch it is.
 _NOT_BUILT_FROM = ("batch", "traceparent")
 
 
 class Carrier:
-    """Goes on with runs that task files have begun.
+    """Continues runs that were begun from task files.
 
     Args:
-        journal: where they are kept.
-        held: for how many seconds a run that another holds is left alone.
-        outside: arguments of Scaffold that no file can give.
+        journal: the journal of the runs.
+        held: seconds after which to try again a run that another process holds.
+        outside: arguments of Scaffold that a file cannot give.
     """
 
     def __init__(self, journal: KeptRuns, *, held: float, **outside: Any) -> None:
@@ -57,32 +57,32 @@ class Carrier:
         self._none.set()
 
     def leave(self) -> None:
-        """Pause all that is under way, so that others go on with it, and begin no more."""
+        """Pause all runs under way, so that other workers continue them, and begin no more."""
         self._leaving = True
         for agent in self._agents.values():
             agent.interrupt()
 
     async def left(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no run is under way."""
         await self._none.wait()
-        await asyncio.sleep(_SETTLE_S)  # the engine writes down what it was told
+        await asyncio.sleep(_SETTLE_S)  # the engine records what it was told
 
     async def close(self) -> None:
-        """Free what the agents hold, which they have in common."""
+        """Close what the agents share."""
         await self._shared.close()
 
     async def carry(self, run: str, attempt: int = 0) -> float | None:
-        """Go on with a run.
+        """Continue a run.
 
         Args:
             run: its id.
-            attempt: how often it was put off already.
+            attempt: how often it was postponed already.
 
         Returns:
-            In how many seconds to hand it out again; None when there is nothing more to do.
+            Seconds after which to deliver it again; None if there is nothing more to do.
 
         Raises:
-            UnknownRun: there is none.
+            UnknownRun: there is no such run.
         """
         if self._leaving:
             return _SETTLE_S
@@ -112,8 +112,8 @@ class Carrier:
         except JournalFailed as error:
             _log.warning("run %s: %s", run, error)
             return pause
-        except Exception as error:  # noqa: BLE001 - an engine that met it would never hand the run out again
-            # It may be this worker: other plug-ins, another version, a folder that is not there, a disk that is full.
+        except Exception as error:  # noqa: BLE001 - an engine that saw it would never deliver the run again
+            # The cause may be this worker: other plug-ins, another version, a missing folder, a full disk.
             ours = not isinstance(error, (ScaffoldError, OSError, MemoryError))
             _log.error("run %s cannot go on here: %s: %s", run, type(error).__name__, error, exc_info=ours)
             return max(pause, _ELSEWHERE_S)
@@ -125,7 +125,7 @@ class Carrier:
         agent = await self._agent_of(run)
         self._used[id(agent)] = self._used.get(id(agent), 0) + 1
         try:
-            # Another worker may have paused it since it was looked at.
+            # Another worker may have paused it meanwhile.
             outcome = await agent.resume(run, unless=lambda: _is_spent(self._last(run)))
         finally:
             self._used[id(agent)] -= 1
@@ -141,7 +141,7 @@ class Carrier:
                 return None
 
     async def _agent_of(self, run: str) -> Scaffold:
-        """The agent that a run was begun with; those that have the same things are one."""
+        """Return the agent that a run was begun with; runs with the same configuration share one."""
         _, config = await read_start(self._journal, run)
         told = {name: value for name, value in config.items() if name not in _NOT_BUILT_FROM}
         key = canonical(told)
@@ -158,5 +158,5 @@ class Carrier:
 
 
 def _is_spent(last: ev.Event | None) -> bool:
-    """Whether a run's budget is: it is in its trace, and no larger a second time, and whoever waits was told so."""
+    """Whether a run is paused with its budget spent; the trace says so, so another try would not help."""
     return isinstance(last, ev.Paused) and last.status == "exhausted"

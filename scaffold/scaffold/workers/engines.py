@@ -15,13 +15,13 @@ _TEMPORAL = "temporal://"
 
 
 class Engine(Protocol):
-    """Hands out runs, each at least once, until a worker says that there is nothing more to do."""
+    """Delivers runs, each at least once, until a worker says that there is nothing more to do."""
 
     async def __aenter__(self) -> Self:
         """Connect.
 
         Raises:
-            Unavailable: the engine is not there.
+            Unavailable: the engine cannot be reached.
         """
         ...
 
@@ -30,27 +30,27 @@ class Engine(Protocol):
         ...
 
     async def deliver(self, runs: Sequence[str]) -> None:
-        """Have runs handed out."""
+        """Queue runs for delivery."""
         ...
 
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
-        """Take runs and go on with them, until cancelled.
+        """Take runs and continue them, until cancelled.
 
         Args:
-            carry: goes on with one.
+            carry: continues one run.
             at_once: most runs at a time.
-            heartbeat: a worker that gives no sign for so many seconds is taken to be dead.
-            drain: end once nothing is left to hand out.
+            heartbeat: seconds without a sign of life after which a worker counts as dead.
+            drain: end once nothing is left to deliver.
         """
         ...
 
 
 def engine_of(address: str) -> Engine:
-    """The engine of an address.
+    """Make the engine of an address.
 
     Raises:
         BadInput: there is no such engine.
-        MissingExtra: what talks to it is not installed.
+        MissingExtra: its client is not installed.
     """
     if is_database(address):
         from scaffold.workers.queueing import Queueing

@@ -29,7 +29,7 @@ _POLL_S = 1.0
 _CONNECT_S = 10
 _PATIENCE_S = 30.0
 _AGAIN_S = 0.5
-# Workers that have given no sign for so long are forgotten. Until then one may come back, whose row has to be there.
+# Workers without a sign of life for this long are forgotten. Until then one may come back, and needs its row.
 _FORGOTTEN_S = 7 * 86_400.0
 _BROKEN = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class _Later(Exception):
-    """The run is to be handed out again, in so many seconds."""
+    """The run is to be delivered again after some seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"again in {seconds:g} s")
@@ -45,16 +45,16 @@ class _Later(Exception):
 
 
 def _said(error: Exception) -> str:
-    """What the database said, in one line."""
+    """Return the database's error in one line."""
     return " ".join(str(error.__cause__ or error).split())
 
 
 class _Patient(procrastinate.PsycopgConnector):
-    """Asks again where the database was away; what is asked of it may be done twice.
+    """Retries while the database is unreachable, so a statement may be executed twice.
 
     Attributes:
-        working: the worker's task, which waits until it is cancelled; whoever else asks waits half a minute.
-        worker: which worker we are to the queue, once we have asked it for a job.
+        working: the worker's task, which retries until cancelled; all others retry for half a minute.
+        worker: our worker id in the queue, once we have asked it for a job.
     """
 
     working: asyncio.Task[Any] | None = None
@@ -64,10 +64,10 @@ class _Patient(procrastinate.PsycopgConnector):
         return self.working is not None and self.working.cancelling() > 0
 
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
-        """Have a job ended, put off, or a sign of life written down.
+        """Record that a job has ended or is postponed, or a sign of life.
 
-        A job that is no longer its worker's, or was ended when it was first asked, need not be; nor those of a worker
-        that leaves, which gives no more signs of life, so that others are handed them.
+        Errors are ignored for a job that is no longer its worker's, or that a first try has ended; and in a leaving
+        worker, which stops its signs of life, so that others get its jobs.
         """
         ask = super().execute_query_async
         try:
@@ -106,15 +106,15 @@ class _Patient(procrastinate.PsycopgConnector):
 
 
 def _unchecked(**said: Any) -> AsyncConnectionPool:
-    """A pool that gives a connection as it is: one that is broken shows when it is used.
+    """Make a pool that does not check connections; a broken one shows when it is used.
 
-    Checked, as procrastinate has it, each that was broken makes the wait for the next one twice as long.
+    With procrastinate's checks, each broken connection doubles the wait for the next one.
     """
     return AsyncConnectionPool(**{**said, "check": None})
 
 
 class _PutOff(procrastinate.BaseRetryStrategy):
-    """What is put off comes again when it is time, however often; whatever else goes wrong does so once."""
+    """Retries postponed runs at their time, any number of times; other errors are not retried."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Any) -> procrastinate.RetryDecision | None:
         if isinstance(exception, _Later):
@@ -126,7 +126,7 @@ class Queueing:
     """procrastinate on one database.
 
     Args:
-        address: `postgresql://...`; the tables of its queue are made when they are missing.
+        address: `postgresql://...`; missing tables of the queue are created.
     """
 
     def __init__(self, address: str) -> None:
@@ -170,10 +170,10 @@ class Queueing:
         return bool(found["there"])
 
     async def deliver(self, runs: Sequence[str]) -> None:
-        """Put runs into the queue.
+        """Add runs to the queue.
 
         Raises:
-            Unavailable: the database has not come back within half a minute, or will not.
+            Unavailable: the database was not reachable within half a minute, or refuses.
         """
         for start in range(0, len(runs), _MOST_AT_ONCE):
             jobs: list[dict[str, Any]] = [{"run": run} for run in runs[start : start + _MOST_AT_ONCE]]
@@ -198,10 +198,10 @@ class Queueing:
             raise _Later(again)
 
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
-        """Take jobs, and hand out again those of workers that have given no sign of life.
+        """Take jobs, and requeue those of workers without a sign of life.
 
         Raises:
-            Unavailable: the database is away, and it was asked to end.
+            Unavailable: the database is unreachable, and the work was asked to end.
         """
         self._carry, self._connector.working = carry, asyncio.current_task()
         minding = asyncio.ensure_future(self._mind(heartbeat))
@@ -231,7 +231,7 @@ class Queueing:
             with contextlib.suppress(exceptions.ConnectorException):
                 for job in await manager.get_stalled_jobs(queue=_QUEUE, seconds_since_heartbeat=heartbeat):
                     await manager.retry_job(job)
-                # What we were given and never heard of, as the connection broke, nobody goes on with.
+                # A job assigned to us whose reply was lost with the connection would never be continued.
                 worker = self._connector.worker
                 ours = [] if worker is None else await self._given(worker)
                 for job in ours:
@@ -241,6 +241,6 @@ class Queueing:
             await asyncio.sleep(heartbeat / 4)
 
     async def _given(self, worker: int) -> list[Any]:
-        """Jobs that the queue believes a worker, which we are, to do, and that are not under way."""
+        """Return the jobs that the queue has assigned to this worker and that are not under way."""
         jobs = await self._app.job_manager.list_jobs_async(queue=_QUEUE, status="doing", worker_id=worker)
         return [job for job in jobs if job.id not in self._jobs]

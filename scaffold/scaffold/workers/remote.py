@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.25
 _GATHER_S = 0.02
-# A worker that leaves pauses its runs for another to go on with.
+# A leaving worker pauses its runs, and another continues them.
 _GOES_ON = frozenset({"", "interrupted"})
 
 
 class Delivery:
-    """Hands runs to an engine, several at a time, and looks whether they are over.
+    """Passes runs to an engine in groups, and polls for their end.
 
     Args:
-        engine: connected.
-        journal: where the runs are; workers have to reach it.
+        engine: a connected engine.
+        journal: the journal of the runs, which workers must be able to reach.
 
     Raises:
-        BadInput: only this machine has it.
+        BadInput: the journal is local to this machine.
     """
 
     def __init__(self, engine: Engine, journal: KeptRuns) -> None:
@@ -48,7 +48,7 @@ class Delivery:
         self._task: asyncio.Task[None] | None = None
 
     async def over(self, run: str) -> str:
-        """Have a run handed out; gives its status when it has ended or stands still."""
+        """Have a run delivered, and wait; return its status when it has ended or is paused."""
         self._going.append(run)
         waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting[run] = waiter
@@ -83,11 +83,11 @@ class Delivery:
 
 
 class Remote:
-    """An agent's runs, carried out by workers; it stands in for the agent in a batch.
+    """Has workers solve an agent's runs; replaces the agent in a batch.
 
     Args:
         agent: checks the tasks, and begins the runs.
-        delivery: hands them out.
+        delivery: passes them to the engine.
     """
 
     def __init__(self, agent: Scaffold, delivery: Delivery) -> None:
@@ -96,14 +96,14 @@ class Remote:
         self._under_way: set[asyncio.Task[str]] = set()
 
     async def prepare(self, say: Say | None = None) -> None:
-        """Nothing: models are loaded where the work is done."""
+        """Do nothing: models are loaded by the workers."""
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
-        """Begin a run, and wait until workers have come to its end."""
+        """Begin a run, and wait until workers have finished it."""
         return await self._carried(await self._agent.submit(task, config=config), looked=True)
 
     async def resume(self, run: str) -> Outcome:
-        """Have a run handed out again, unless it is over, and wait for it."""
+        """Have a run delivered again unless it is over, and wait for it."""
         return await self._carried(run, looked=False)
 
     async def _carried(self, run: str, *, looked: bool) -> Outcome:
@@ -128,7 +128,7 @@ class Remote:
         return await self._agent.outcome_of(run)
 
     def interrupt(self) -> bool:
-        """Wait no longer; what was handed out goes on without us."""
+        """Stop waiting; delivered runs go on without us."""
         for waiting in self._under_way:
             waiting.cancel()
         return bool(self._under_way)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scaffold.workers.carrying import Carry
 
 LEASE_S = 15.0
-_STEPS = 100  # callbacks of a worker until something happens to it, on average
+_STEPS = 100  # callbacks of a worker between faults, on average
 _TROUBLES = 8
 _LOOK_S = 2.0
 _AGAIN_S = 20.0
@@ -57,7 +57,7 @@ class _Job:
 
 
 class SimulatedEngine:
-    """Hands out runs: each at least once, some twice at a time; those of a worker without a sign of life to others."""
+    """Delivers runs at least once, some twice at a time, and those of a worker without a sign of life to others."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -116,7 +116,7 @@ class SimulatedEngine:
 
 
 class _Carrier(Carrier):
-    """Goes on with runs of one agent, which no file describes."""
+    """Continues runs of one agent, which no file describes."""
 
     def __init__(self, journal: Any, agent: Scaffold) -> None:
         super().__init__(journal, held=LEASE_S / 3)
@@ -127,7 +127,7 @@ class _Carrier(Carrier):
 
 
 class Fleet:
-    """What one seed has workers do, and what happens to them meanwhile."""
+    """The workers of one seed, and the faults that happen to them."""
 
     def __init__(self, setting: Setting) -> None:
         assert setting.database is not None  # noqa: S101 - it was asked for
@@ -142,7 +142,7 @@ class Fleet:
         self._troubles = _TROUBLES
 
     async def go(self) -> None:
-        """Begin with a batch's runs, have workers carry them, and wait until all have come to their end."""
+        """Begin a batch's runs, have workers carry them, and wait until all have ended."""
         around = [asyncio.ensure_future(work) for work in (self._worker("a"), self._worker("b"), self._people())]
         batch = Process("the batch", 0, self._trouble, mortal=False).start(self._batch())
         async with asyncio.timeout(_ENOUGH_S):
@@ -153,7 +153,7 @@ class Fleet:
     # --- workers
 
     async def _worker(self, name: str) -> None:
-        """One after another, as a supervisor starts them."""
+        """Run worker processes one after another, as a supervisor would."""
         while True:
             process = Process(f"worker {name}", self._steps(), self._trouble)
             self._leaving[process] = asyncio.Event()
@@ -220,10 +220,10 @@ class Fleet:
             self.outcomes[run] = outcome
             if outcome.status in _OVER:
                 return
-            await asyncio.sleep(_AGAIN_S)  # it waits for people, or was unavailable: as a batch that is begun again
+            await asyncio.sleep(_AGAIN_S)  # it waits for people or was unavailable; try again as a new batch would
 
     async def _people(self) -> None:
-        """Look into the runs now and then, and answer what they ask; in time all is kind, so that all ends."""
+        """Answer the runs' questions now and then; later without faults, so that every run ends."""
         answered: set[str] = set()
         while True:
             await asyncio.sleep(self.source.choice((5.0, 60.0)))
@@ -239,10 +239,10 @@ class Fleet:
 
 
 def simulate_workers(seed: int, folder: Path) -> Simulated:
-    """Run two workers under one seed, and judge what came of the runs.
+    """Run two workers under one seed, and judge the runs.
 
     Args:
-        seed: says all that happens.
+        seed: decides all that happens.
         folder: an empty folder for the runs.
     """
     source = random.Random(f"workers {seed}")  # noqa: S311 - repeatable
@@ -250,7 +250,7 @@ def simulate_workers(seed: int, folder: Path) -> Simulated:
     setting.world.temper = dataclasses.replace(setting.world.temper, crash=setting.world.temper.crash / 4)
     result, fleet = Simulated(seed), Fleet(setting)
     collecting = gc.isenabled()
-    gc.disable()  # when garbage is collected is not drawn from the seed
+    gc.disable()  # the time of garbage collection does not depend on the seed
     try:
         result.faults += _live(fleet)
         result.lives = [*fleet.said, *(outcome.status for outcome in fleet.outcomes.values())]

@@ -38,12 +38,12 @@ class Temporal:
     """One task queue of a Temporal service.
 
     Args:
-        address: `temporal://HOST:PORT/NAMESPACE?queue=NAME&heartbeat=SECONDS&tls=1&api_key_env=VARIABLE`; the queue is
-            `scaffold` unless it is said, the namespace `default`. `heartbeat` is what runs delivered from here are
-            watched by. The variable holds the key of a service that wants one.
+        address: `temporal://HOST:PORT/NAMESPACE?queue=NAME&heartbeat=SECONDS&tls=1&api_key_env=VARIABLE`; by default
+            the queue is `scaffold` and the namespace `default`. `heartbeat` applies to runs delivered from here. The
+            variable holds the service's API key, if it needs one.
 
     Raises:
-        BadInput: the address says something else, or the variable holds nothing.
+        BadInput: the address is not valid, or the variable is empty.
     """
 
     def __init__(self, address: str) -> None:
@@ -73,7 +73,7 @@ class Temporal:
                 namespace=self._namespace,
                 tls=self._tls,
                 api_key=self._key or None,
-                # By default a server that is busy, or restarted, is given up after ten seconds.
+                # By default the client gives up a busy or restarting server after ten seconds.
                 retry_config=RetryConfig(max_elapsed_time_millis=_PATIENCE_S * 1000, max_retries=100),
             )
         except RuntimeError as error:
@@ -110,7 +110,7 @@ class Temporal:
             raise Unavailable(f"Temporal at {self._target}: {error}") from None
 
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
-        """Carry out activities; a run that is cancelled is paused."""
+        """Perform activities; a cancelled run is paused."""
         if drain:
             raise BadInput("Temporal does not tell when nothing is left: a worker of it has no --drain")
 
@@ -134,7 +134,7 @@ class Temporal:
             max_concurrent_activities=at_once,
             # What a workflow is to do next is kept for the worker that did it last, be it dead: by default ten seconds.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=heartbeat / 3),
-            # `_beat` sees to how often; by default one sign in four fifths of a heartbeat leaves, and none may be late.
+            # `_beat` sets the rate. By default only one sign per four fifths of a heartbeat is sent, which may be late.
             max_heartbeat_throttle_interval=timedelta(milliseconds=100),
         )
         await worker.run()
@@ -151,7 +151,7 @@ def _seconds(said: str, address: str) -> float:
 
 
 async def _settled() -> None:
-    """Let threads of Temporal's library get out of Python: an interpreter that ends while one is within is aborted."""
+    """Wait until threads of Temporal's library have left Python; exiting before would abort the interpreter."""
     await asyncio.sleep(_SETTLE_S)
 
 

@@ -18,11 +18,11 @@ _ROUNDS = 200
 
 @workflow.defn(name=WORKFLOW)
 class CarryRun:
-    """One run."""
+    """The workflow of one run."""
 
     @workflow.run
     async def run(self, run: str, heartbeat: float) -> None:
-        """Go on with it until there is nothing more to do; to cancel is to pause it."""
+        """Continue the run until there is nothing more to do; cancelling pauses it."""
         for attempt in range(_ROUNDS):
             again: float | None = await workflow.execute_activity(
                 ACTIVITY,
