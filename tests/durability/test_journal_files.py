@@ -179,7 +179,7 @@ def test_what_is_not_ours_to_use_is_said_in_one_line(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "..", ""])
+@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "..", "", "a\0b"])
 def test_an_answer_stays_in_its_inbox(tmp_path: Path, name: str) -> None:
     """Whoever wrote into a trace names its questions; no name has a file written anywhere else."""
     run = tmp_path / "runs" / "r"

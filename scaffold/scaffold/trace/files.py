@@ -319,9 +319,9 @@ class FileJournal:
         """Put an answer into the run's inbox; each person's last answer to a question counts.
 
         Raises:
-            BadInput: the question's id leads out of the inbox, as in a trace that others wrote to.
+            BadInput: the question's id names no file of the inbox, as in a trace that others wrote to.
         """
-        if answer.id == ".." or Path(answer.id).name != answer.id or not answer.id:
+        if answer.id in {"", ".."} or "\0" in answer.id or Path(answer.id).name != answer.id:
             raise BadInput(f"nothing that run {run} has asked is named {answer.id!r}: its trace is not to be believed")
         with _reaching(self.root / run):
             inbox = self.root / run / INBOX
