@@ -195,6 +195,30 @@ async def test_a_monitor_that_halts_ends_the_run(world: World, watcher: type[Wat
     assert not world.done
 
 
+@pytest.mark.parametrize(("decision", "status"), [("halt", "stopped"), ("escalate", "waiting")])
+async def test_a_call_within_another_may_end_the_run(
+    world: World, watcher: type[Watcher], decision: Any, status: str
+) -> None:
+    """As where a tool is an agent with tools: the end waits for the outer effect, and that one hears of it at once."""
+    runs: list[GatedRun] = []
+
+    @action(effect="read")
+    async def delegate(invoice: str) -> str:
+        return str((await runs[0].act("pay", {"invoice": invoice})).value)
+
+    def says(subject: Any) -> Verdict:
+        return Verdict(decision=decision if subject.plan[0].action == "pay" else "allow")
+
+    gate = Gate(actions=[delegate, world.pay], monitors=[watcher(says)], journal=world.journal)
+    async with asyncio.timeout(20), gate.run("pay what is due") as run:
+        runs.append(run)
+        with pytest.raises(RunEnding):
+            await run.act("delegate", {"invoice": "i1"})
+    assert run.outcome.status == status
+    assert world.done == []
+    assert verify_run(world.folder / "runs" / run.id).ok
+
+
 async def test_what_goes_on_beside_a_halt_ends_with_it(world: World, watcher: type[Watcher]) -> None:
     """Another call that is still being read is never performed."""
 

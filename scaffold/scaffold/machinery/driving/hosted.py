@@ -229,6 +229,8 @@ class Hosted:
             late = self._time_is_up()
             await self._finish_because(late)
             raise late from None
+        if self._ends():  # by a call that it has made itself
+            raise self._over()
         if isinstance(outcome, Reference):
             self._frame.tainted = self._frame.tainted or outcome.provenance.tainted
         if isinstance(outcome, errors.MoveError):
@@ -379,7 +381,11 @@ class Hosted:
 
     async def _finish_because(self, error: Exception) -> None:
         self._ending = self._ending or error
-        await self._finish(partial(self._because_of, error))
+        finishing = self._begin_to_finish(partial(self._because_of, error))
+        if (
+            not self._making
+        ):  # the end waits for those, of which one may have asked for this in the middle of its effect
+            await to_its_end(finishing)
 
     async def _because_of(self, error: Exception) -> Outcome:
         if isinstance(error, Waits):
@@ -388,9 +394,12 @@ class Hosted:
 
     async def _finish(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
         """End the run once, for the first reason given; nothing goes on after that."""
+        return await to_its_end(self._begin_to_finish(how))
+
+    def _begin_to_finish(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> asyncio.Task[Outcome]:
         if self._finishing is None:
             self._finishing = asyncio.create_task(self._end(how))
-        return await to_its_end(self._finishing)
+        return self._finishing
 
     async def _end(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
         self._clear_deadline()
