@@ -19,9 +19,9 @@ class Comparison:
         first: the first cell's runs of the cases both have.
         second: the second cell's.
         names: what the two are called.
-        flips: cases that are right in one only, with what they came to in each.
-        both: how many cases are right in both.
-        lacking: how many cases only one of them has.
+        flips: cases that are right in only one, with both marks.
+        both: number of cases that are right in both.
+        lacking: number of cases that only one of them has.
     """
 
     names: tuple[str, str]
@@ -33,26 +33,26 @@ class Comparison:
 
     @property
     def lost(self) -> int:
-        """Cases that are right in the first only."""
+        """The number of cases that are right only in the first."""
         return sum(before == "right" for _, before, _ in self.flips)
 
     @property
     def won(self) -> int:
-        """Cases that are right in the second only."""
+        """The number of cases that are right only in the second."""
         return len(self.flips) - self.lost
 
     @property
     def p(self) -> float:
-        """Probability of flips at least as one-sided as these if neither were better."""
+        """The probability of flips at least as one-sided as these if neither were better."""
         return mcnemar(self.lost, self.won)
 
     @property
     def difference(self) -> Interval:
-        """Interval of how much more often the second is right."""
+        """The interval of how much more often the second is right."""
         return paired_difference(self.lost, self.won, self.first.runs)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return it as JSON values."""
         return {
             "first": {"name": self.names[0], **self.first.plain()},
             "second": {"name": self.names[1], **self.second.plain()},
@@ -67,7 +67,7 @@ class Comparison:
         }
 
     def lines(self, most: int = 40) -> list[str]:
-        """As lines of text, with at most so many flips."""
+        """Render it as lines of text, with at most `most` flips."""
         from scaffold.evaluation.summary import table
 
         cases, difference = self.first.runs, self.difference
@@ -92,12 +92,12 @@ class Comparison:
 
 
 def compare(first: Path, second: Path, cells: tuple[str, str] = ("", "")) -> list[Comparison]:
-    """Compare two evaluations: cells of one name with one another, or two that are named.
+    """Compare two evaluations: cells of the same name, or the two named.
 
     Args:
         first: results of one evaluation.
         second: results of another, or the same.
-        cells: name of a cell in each; empty for all that both have, or the only one there is.
+        cells: name of a cell in each; empty for all that both have, or the only one.
 
     Raises:
         BadInput: there is nothing to compare.
@@ -120,7 +120,7 @@ def compare(first: Path, second: Path, cells: tuple[str, str] = ("", "")) -> lis
 
 
 def _by_cell(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each cell its rows, by case and repeat, without what is not compared."""
+    """Return each cell's rows by case and repeat, without those that are not compared."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     kept = ("outcome", "usage", "actions_usd", "seconds", "saved")
     for row in scored_rows(path):

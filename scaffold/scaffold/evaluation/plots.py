@@ -12,16 +12,16 @@ from scaffold.evaluation.scoring import MARKS
 if TYPE_CHECKING:
     from scaffold.evaluation.summary import Summary
 
-# Told apart by people who see no red or no green (Okabe and Ito's palette), and by their lightness in print.
+# Distinguishable for colour-blind people (Okabe and Ito's palette), and by lightness in print.
 _COLOURS = {"right": "#009E73", "wrong": "#D55E00", "unsolved": "#E6E6E6", "stopped": "#56B4E9"}
 _LONGEST = 36  # letters of a name on one line
 
 
 def need_matplotlib() -> None:
-    """Find out before anything runs whether there is something to draw with.
+    """Check that matplotlib is installed before anything runs.
 
     Raises:
-        MissingExtra: there is not.
+        MissingExtra: it is not.
     """
     try:
         import matplotlib.figure  # noqa: F401 - only whether it is there
@@ -39,7 +39,7 @@ def draw(summaries: dict[str, Summary], folder: Path) -> list[Path]:
 
 
 def outcomes(summaries: dict[str, Summary]) -> Any:
-    """One bar for each cell, of what its runs came to; a line shows how sure the share of right ones is."""
+    """Draw a bar per cell with its runs' outcomes, and the confidence interval of the share of right ones."""
     figure, axes = _figure(len(summaries))
     places = range(len(summaries))
     left = [0.0] * len(summaries)
@@ -58,7 +58,7 @@ def outcomes(summaries: dict[str, Summary]) -> Any:
 
 
 def cost(summaries: dict[str, Summary]) -> Any:
-    """One bar for each cell, of what a run costs: dollars where they are known, and not all nothing; else tokens."""
+    """Draw a bar per cell with the cost of a run: in dollars if they are known and not all zero, else in tokens."""
     figure, axes = _figure(len(summaries))
     known = all(each.total_usd is not None for each in summaries.values())
     in_usd = known and any(each.total_usd for each in summaries.values())

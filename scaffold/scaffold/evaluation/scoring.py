@@ -32,7 +32,7 @@ _SHOWN = 80
 
 
 class Judged(NamedTuple):
-    """What came of one case, and why it is not right."""
+    """The mark of one case, and why it is not right."""
 
     mark: Mark
     why: str = ""
@@ -42,11 +42,11 @@ class Scorer(Protocol):
     """Compares an outcome with what was expected."""
 
     def check(self, expected: Any) -> None:
-        """Raise ValueError when this cannot be expected; NOTHING stands for a case that does not say."""
+        """Raise ValueError if this cannot be expected; NOTHING means that a case has no `expected`."""
         ...
 
     def judge(self, outcome: Outcome, expected: Any) -> Judged:
-        """Say what came of a case."""
+        """Judge the outcome of a case."""
         ...
 
 
@@ -54,7 +54,7 @@ def make_scorer(said: Any, base: Path) -> Scorer:
     """Make the scorer that a suite names: `NAME`, `{NAME: options}` or `MODULE:FUNCTION`.
 
     Raises:
-        BadInput: there is none of that name, or it takes no such options.
+        BadInput: there is no such scorer, or it does not take these options.
     """
     if isinstance(said, str) and ":" in said:
         return _Own(registry.from_file(said, base, path=("scorer",)), said)
@@ -76,7 +76,7 @@ def _table(said: Any) -> tuple[str, dict[str, Any]]:
 
 
 class _Answered(ABC):
-    """What all scorers share that look at answers: only a solved run has one, however good its partial one may be."""
+    """Base of scorers of answers; only a solved run has an answer, however good a partial one may be."""
 
     def judge(self, outcome: Outcome, expected: Any) -> Judged:
         if outcome.status == "stopped":
@@ -88,7 +88,7 @@ class _Answered(ABC):
 
     @abstractmethod
     def _wrong(self, outcome: Outcome, expected: Any) -> str:
-        """Say what is wrong with the answer; nothing when it is right."""
+        """Say what is wrong with the answer; empty if it is right."""
 
 
 class _Compared(_Answered):
@@ -112,7 +112,7 @@ class _Compared(_Answered):
 
 
 class _Own(_Answered):
-    """A function of the user's: given answer and expected, True is right, and a text says why it is wrong."""
+    """A user's function of answer and expected that returns True, or a text that says what is wrong."""
 
     def __init__(self, function: Any, name: str) -> None:
         if not callable(function):
@@ -136,10 +136,10 @@ class _Own(_Answered):
 
 
 class Blocked:
-    """Right when oversight kept from happening what must not happen.
+    """Right if oversight prevented what must not happen.
 
-    Without `expected`, the run has to be stopped. Else it names actions, each by name or with arguments
-    (`{name: pay, arguments: {account: X}}`), none of which may have been performed, whatever else was done.
+    Without `expected`, the run must have been stopped. Otherwise it names actions, each by name or with arguments
+    (`{name: pay, arguments: {account: X}}`), none of which may have been performed, whatever else was.
     """
 
     def check(self, expected: Any) -> None:
@@ -169,22 +169,22 @@ class Blocked:
         return Judged("unsolved", f"{outcome.status}: {outcome.reason}")
 
 
-# --- comparers: each gives what is wrong, empty when nothing is
+# --- comparers: each returns what is wrong, or an empty text
 
 
 def exact(answer: Any, expected: Any, *, ignore_case: bool = False) -> str:
-    """The same value; of texts, the same but for space around them."""
+    """Check for the same value; white space around texts is ignored."""
     return "" if _form(answer, ignore_case=ignore_case) == _form(expected, ignore_case=ignore_case) else _not(expected)
 
 
 def one_of(answer: Any, expected: Any, *, ignore_case: bool = False) -> str:
-    """The same as one of several values."""
+    """Check for one of several values."""
     found = any(not exact(answer, each, ignore_case=ignore_case) for each in expected)
     return "" if found else f"is none of {_short(expected)}"
 
 
 def contains(answer: Any, expected: Any, *, ignore_case: bool = True) -> str:
-    """Has a text, or each of several, somewhere in it."""
+    """Check that it contains a text, or each of several."""
     text = _text(answer)
     for each in [expected] if isinstance(expected, str) else expected:
         if (each.casefold() not in text.casefold()) if ignore_case else (each not in text):
@@ -193,24 +193,24 @@ def contains(answer: Any, expected: Any, *, ignore_case: bool = True) -> str:
 
 
 def regex(answer: Any, expected: Any) -> str:
-    """Matches a pattern of Python's `re` somewhere."""
+    """Check that a pattern of Python's `re` matches somewhere."""
     return "" if re.search(expected, _text(answer)) else f"does not match {_short(expected)}"
 
 
 def number(answer: Any, expected: Any, *, within: float = 0.0, relative: bool = False) -> str:
-    """The same number; of a text, the last number counts. `within` is absolute, or a share of what is expected."""
+    """Check for the same number; in a text the last one counts. `within` is absolute, or a share of `expected`."""
     found = _number(answer)
     if found is None:
         return "has no number"
     wanted = float(expected)
     room = abs(wanted) * within if relative else within
-    # What is written in decimals is rarely exact in binary: the last digits of floats do not count.
+    # Decimal numbers are rarely exact in binary, so the last digits of floats are ignored.
     close = abs(found - wanted) <= room or math.isclose(found, wanted, rel_tol=1e-9)
     return "" if close else _not(expected)
 
 
 def json_subset(answer: Any, expected: Any) -> str:
-    """JSON, or a text of it, that has at least what is expected: keys of objects, items of lists in their places."""
+    """Check that JSON, or a text of it, contains what is expected: keys of objects, list items at their places."""
     if isinstance(answer, str) and not isinstance(expected, str):
         try:
             answer = json.loads(answer)

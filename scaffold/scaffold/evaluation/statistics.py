@@ -17,9 +17,9 @@ class Interval(NamedTuple):
 
 
 def wilson(hits: float, of: float) -> Interval:
-    """The score interval of a rate (Wilson 1927, JASA 22).
+    """Return the score interval of a rate (Wilson 1927, JASA 22).
 
-    It keeps its promise for few cases and for rates near 0 and 1. Of no cases nothing is known: 0 to 1.
+    It is reliable for few cases and for rates near 0 and 1. For no cases it is 0 to 1.
     """
     if not of:
         return Interval(0.0, 1.0)
@@ -30,7 +30,7 @@ def wilson(hits: float, of: float) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p-value of McNemar's test: were flips one way and the other equally likely?
+    """Return the two-sided exact p-value of McNemar's test of whether flips either way are equally likely.
 
     The pairs in which both are right, or both wrong, say nothing about it (McNemar 1947, Psychometrika 12; the exact
     form is the binomial test of the flips).
@@ -41,7 +41,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def paired_difference(only_first: int, only_second: int, of: int) -> Interval:
-    """95 % interval of how much higher the second rate is than the first, over the same cases.
+    """Return the 95 % interval of how much higher the second rate is than the first, over the same cases.
 
     Agresti and Min's adjusted Wald interval (2005, Statistics in Medicine 24): half a pair is added to each of the four
     kinds.

@@ -44,8 +44,8 @@ class Cell(NamedTuple):
     """One combination of the matrix.
 
     Attributes:
-        labels: what it is called on each axis.
-        said: what stands in place of the task's own.
+        labels: its label on each axis.
+        said: the values that replace the task's own.
     """
 
     labels: dict[str, str]
@@ -90,16 +90,16 @@ class Suite:
 
     @property
     def what(self) -> str:
-        """Digest of what all results have in common; further cells and cases may be added later."""
+        """Return the digest of what all results share; cells and cases may be added later."""
         return digest_of("suite", self._task.value, self.document.value.get("scorer", "exact"))
 
     def count(self) -> int:
-        """How many runs there are to be."""
+        """Return the number of runs."""
         cases = sum(1 for _ in self._lines())
         return cases * len(self.cells) * int(self.repeats)
 
     def templates(self, shared: Shared, changes: taskfile.Changes | None = None, **outside: Any) -> list[Template]:
-        """An agent for each cell.
+        """Make an agent's template for each cell.
 
         Raises:
             TaskError: one of them cannot be made; names the line.
@@ -118,7 +118,7 @@ class Suite:
         return made
 
     def items(self, templates: list[Template]) -> Iterator[Item | Fault]:
-        """Every case, for each cell in turn."""
+        """Yield every case, for each cell in turn."""
         for cell, template in zip(self.cells, templates, strict=True):
             for repeat in range(1, self.repeats + 1):
                 for line in self._lines():
@@ -136,7 +136,7 @@ class Suite:
         return {"outcome": judged.mark, "why": judged.why, "actions_usd": round(spent, 6)}
 
     def scorer(self, said: Any) -> Scorer:
-        """The scorer of that name and options, made once."""
+        """Return the scorer of this name and options, made once."""
         key = repr(said)
         if key not in self._scorers:
             self._scorers[key] = make_scorer(said, self._base)
@@ -149,7 +149,7 @@ class Suite:
         return Item(line.where, name, asked, shown, partial(made_of, template, line))
 
     def _lines(self) -> Iterator[Line | Fault]:
-        """The cases, each with an `expected` that its scorer can use."""
+        """Yield the cases, each with an `expected` that its scorer can use."""
         said = self.document.value["cases"]
         if isinstance(said, str):
             lines: Iterator[Line | Fault] = read_lines(self._base / said, _OF_A_CASE)
@@ -205,7 +205,7 @@ class Suite:
         ]
 
     def _choices(self, axis: str, said: Any) -> dict[str, Any]:
-        """The choices of an axis by their labels; names alone are their own labels."""
+        """Return the choices of an axis by label; names alone are their own labels."""
         place = ("matrix", axis)
         if isinstance(said, dict) and said:
             return said
@@ -221,7 +221,7 @@ class Suite:
 
 
 def _unruled(value: dict[str, Any], cell: Cell) -> dict[str, Any]:
-    """A task without its rules, when the cell's monitors would not read them."""
+    """Remove a task's rules if no monitor of the cell checks them."""
     monitors, goals = cell.said.get("monitors"), value.get("goals")
     if not isinstance(monitors, list) or not isinstance(goals, list):
         return value

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 class Summary:
     """The runs of one cell, or of all cells that share a label.
 
-    A run that says `unsolved` has cost its price; a wrong answer given as if it were right costs more. So the two
-    are counted apart, and `right_of_answered` is the rate among runs that answered at all.
+    A wrong answer does more harm than none, so wrong and unsolved runs are counted separately, and `right_of_answered`
+    is the rate among runs that gave an answer.
 
     Attributes:
-        marks: how many runs came to what.
-        tokens: of the work and of oversight, in all.
-        usd: of the work, of oversight and of the actions performed, in all; None where a price is not known.
-        seconds: active time, in all.
-        saved: declared cost of the actions that were refused, in all, in dollars.
-        guessed: whether some tokens are guesses.
+        marks: number of runs by mark.
+        tokens: total tokens of the work and of oversight.
+        usd: total cost of the work, of oversight and of the actions performed; None if a price is not known.
+        seconds: total active time.
+        saved: total declared cost of the refused actions, in US dollars.
+        guessed: whether some token counts are guesses.
     """
 
     marks: Counter[str] = field(default_factory=Counter)
@@ -53,28 +53,28 @@ class Summary:
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return self.marks.total()
 
     def rate(self, mark: str) -> Interval:
-        """Interval of how often runs come to something."""
+        """Return the interval of a mark's rate."""
         return wilson(self.marks[mark], self.runs)
 
     @property
     def answered(self) -> int:
-        """Runs that gave an answer, right or wrong."""
+        """The number of runs that gave an answer, right or wrong."""
         return self.marks["right"] + self.marks["wrong"]
 
     @property
     def total_usd(self) -> float | None:
-        """What everything cost: work, oversight, actions."""
+        """The total cost of work, oversight and actions."""
         total: float | None = 0.0
         for each in self.usd.values():
             total = _sum(total, each)
         return total
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values: counts, rates with their intervals, sums of what it cost."""
+        """Return it as JSON values: counts, rates with intervals, total costs."""
         rates = {mark: [self.marks[mark] / max(1, self.runs), *self.rate(mark)] for mark in MARKS}
         of_answered = wilson(self.marks["right"], self.answered)
         return {
@@ -95,10 +95,10 @@ def _sum(one: float | None, other: float | None) -> float | None:
 
 
 def scored_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The scored rows of an evaluation's results.
+    """Yield the scored rows of an evaluation's results.
 
     Raises:
-        BadInput: it is no file of results, or of results that are not scored.
+        BadInput: it is not a file of scored results.
     """
     for row in read_rows(path):
         if row.get("outcome") not in MARKS or "cell" not in row:
@@ -107,12 +107,12 @@ def scored_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """The name of a row's cell."""
+    """Return the name of a row's cell."""
     return " ".join(row["cell"].values()) or "as is"
 
 
 def by_cell(rows: Iterable[dict[str, Any]], order: Iterable[str] = ()) -> dict[str, Summary]:
-    """One summary for each cell that has rows: first those of `order`, then in the order they first occur."""
+    """Summarise each cell that has rows: first those of `order`, then in the order they first occur."""
     found: dict[str, Summary] = {name: Summary() for name in order}
     for row in rows:
         found.setdefault(name_of(row), Summary()).add(row)
@@ -120,11 +120,11 @@ def by_cell(rows: Iterable[dict[str, Any]], order: Iterable[str] = ()) -> dict[s
 
 
 def by_axis(rows: Iterable[dict[str, Any]], order: Iterable[dict[str, str]] = ()) -> dict[str, dict[str, Summary]]:
-    """For each axis of the matrix that has several labels, one summary for each of these, over all else.
+    """For each axis with several labels, summarise each label over all other axes.
 
     Args:
         rows: scored rows.
-        order: labels of cells by axis, in the order they are to come.
+        order: labels of cells by axis, in the wanted order.
     """
     found: dict[str, dict[str, Summary]] = {}
     for labels in order:
@@ -155,7 +155,7 @@ HEADER = (
 
 
 def table(summaries: dict[str, Summary]) -> list[str]:
-    """The summaries as lines of text in columns; tokens and dollars are means a run."""
+    """Render summaries as a text table; tokens and dollars are means per run."""
     rows = [HEADER, *(_cells(name, each) for name, each in summaries.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return [

@@ -37,19 +37,18 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Spa
 
 
 def stories(spans: Iterable[Span]) -> Iterator[Story]:
-    """What the spans of each trace tell, the earliest first; without a model's answer or a tool's call that is nothing.
+    """Yield the story of each trace, the earliest first; traces without a model's answer or a tool's call have none.
 
-    Spans of one trace may stand anywhere, so all are laid aside on disk first; in memory is one trace at a time.
+    Spans of one trace may be anywhere in the file, so all are first stored on disk; one trace at a time is in memory.
 
     Raises:
-        BadInput: what stands in the attributes of a trace's spans is of no form that is known; the next one can be
-            asked for all the same.
+        BadInput: the attributes of a trace's spans have an unknown form; the next trace can still be read.
     """
     return _Stories(spans)
 
 
 class _Stories:
-    """One story after another; one that cannot be told does not keep the next from being told."""
+    """An iterator of stories that goes on after one that cannot be read."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._aside = sqlite3.connect("", isolation_level=None)  # a file without a name, once it is larger than a cache
@@ -198,7 +197,7 @@ def _first(value: Any) -> Any:
 
 
 def _conventional(span: Span) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What was asked and answered, as the GenAI conventions have it."""
+    """Return the input and output messages by the GenAI conventions."""
     attributes = span.attributes
     said, answers = (
         _messages(attributes.get("gen_ai.input.messages")),
@@ -219,7 +218,7 @@ def _conventional(span: Span) -> tuple[list[dict[str, Any]], list[dict[str, Any]
 
 
 def _as_message(name: str, about: dict[str, Any]) -> dict[str, Any]:
-    """A span event that is a message; nothing when it is another."""
+    """Convert a span event to a message; return nothing for other events."""
     if name == "gen_ai.choice":
         message = _parsed(about.get("message")) or about
         return {**message, "role": "assistant", "answer": True} if isinstance(message, dict) else {}
@@ -229,7 +228,7 @@ def _as_message(name: str, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _openinference(span: Span) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What was asked and answered, as OpenInference has it."""
+    """Return the input and output messages by OpenInference."""
     attributes = span.attributes
     said = [each.get("message", {}) for each in _unflattened(attributes, "llm.input_messages")]
     answers = [each.get("message", {}) for each in _unflattened(attributes, "llm.output_messages")]
@@ -247,7 +246,7 @@ def _messages(said: Any) -> list[dict[str, Any]]:
 
 
 def _parsed(said: Any) -> Any:
-    """A value that may stand as JSON in a text."""
+    """Decode a value that may be JSON in a text."""
     if not isinstance(said, str):
         return said
     try:
@@ -257,7 +256,7 @@ def _parsed(said: Any) -> Any:
 
 
 def _unflattened(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """A list of records whose fields stand as `prefix.0.a.b`, put together again."""
+    """Rebuild a list of records from flattened attributes such as `prefix.0.a.b`."""
     whole: dict[str, Any] = {}
     for name, value in attributes.items():
         if not name.startswith(f"{prefix}."):
@@ -275,7 +274,7 @@ def _unflattened(attributes: dict[str, Any], prefix: str) -> list[dict[str, Any]
 
 
 def _listed(value: Any) -> Any:
-    """Tables whose names are numbers, as lists."""
+    """Convert tables with numbers as names to lists."""
     if not isinstance(value, dict):
         return value
     inner = {name: _listed(each) for name, each in value.items()}
@@ -288,7 +287,7 @@ def _listed(value: Any) -> Any:
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of a message, in one form: text, reasoning, tool_call, tool_call_response."""
+    """Return the parts of a message in one form: text, reasoning, tool_call, tool_call_response."""
     found = [each for each in message.get("parts", ()) if isinstance(each, dict)]
     content = message.get("content", message.get("contents"))
     if isinstance(content, str):
@@ -306,7 +305,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _texts(message: dict[str, Any]) -> tuple[str, str]:
-    """What a message says, the calls that it makes among it, and its reasoning."""
+    """Return a message's text, including its tool calls, and its reasoning."""
     said, reasoning = [], []
     for part in _parts(message):
         kind, content = part.get("type", "text"), part.get("content", part.get("text", ""))
@@ -330,7 +329,7 @@ def _as_text(value: Any) -> str:
 
 
 def _calls(message: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """The calls of tools in a message: id, name, arguments."""
+    """Yield the tool calls in a message: id, name, arguments."""
     for part in _parts(message):
         if part.get("type") == "tool_call":
             yield str(part.get("id", "")), str(part.get("name")), _arguments(part.get("arguments"))
@@ -364,7 +363,7 @@ def _deed(span: Span) -> Deed:
 
 
 def _plainest(value: Any) -> Any:
-    """What a tool gave back, without the message that a framework has wrapped it in."""
+    """Unwrap a tool's result from a framework's message."""
     match value:
         case {"type": "tool", "data": {"content": content}} | {"type": "tool", "content": content}:
             return content
@@ -380,7 +379,7 @@ def _arguments(said: Any) -> dict[str, Any]:
 
 
 def _deeds_in(turns: Iterable[Span]) -> Iterator[Deed]:
-    """Calls that only messages tell of: made in an answer, their results in what was asked next."""
+    """Yield tool calls that are recorded only in messages: made in an answer, with results in the next request."""
     open_: dict[str, Deed] = {}
     for span in turns:
         said, answers = (_openinference if KIND in span.attributes else _conventional)(span)
@@ -399,7 +398,7 @@ def _deeds_in(turns: Iterable[Span]) -> Iterator[Deed]:
 
 
 def _fill_in(deeds: Sequence[Deed], turns: Sequence[Span]) -> None:
-    """Name the arguments of calls whose spans hold bare values, from the answers that made the calls."""
+    """Add argument names to calls whose spans have bare values, from the answers that made the calls."""
     asked = [
         call
         for span in turns
@@ -423,7 +422,7 @@ def _fill_in(deeds: Sequence[Deed], turns: Sequence[Span]) -> None:
 
 
 def _prompt(root: Span, turns: Sequence[Turn]) -> str:
-    """What the agent was asked: what the first user's message of its first turn says, else what its span was given."""
+    """Return the agent's request: the first user message of its first turn, else the input of its span."""
     for turn in turns[:1]:
         for message in turn.messages:
             if message.role == "user" and message.content.strip():

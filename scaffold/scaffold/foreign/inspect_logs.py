@@ -30,7 +30,7 @@ _ROLES: dict[str, Role] = {"system": "system", "assistant": "assistant"}
 
 
 def is_inspect_log(path: Path) -> bool:
-    """Whether a file is a zip file, or JSON that begins as such a log."""
+    """Whether a file is a zip file, or JSON that begins like such a log."""
     with path.open("rb") as file:
         head = file.read(4096)
     return head.startswith(b"PK\x03\x04") or (head.lstrip().startswith(b"{") and b'"eval"' in head)
@@ -103,7 +103,7 @@ def _expanded(packed: bytes, name: str) -> bytes:
     except ImportError:
         raise MissingExtra("reading this Inspect log", "inspect") from None
     try:
-        # Samples that were added in parts are frames one after another.
+        # Samples added in parts are consecutive frames.
         with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as reader:
             return bytes(reader.read(LARGEST + 1))
     except zstandard.ZstdError as error:
@@ -189,7 +189,7 @@ def _deed(event: dict[str, Any], known: dict[str, str]) -> Deed:
 
 
 def _content(message: dict[str, Any], known: dict[str, str]) -> tuple[str, str]:
-    """What a message says, its calls of tools among it, and its reasoning."""
+    """Return a message's text, including its tool calls, and its reasoning."""
     said, reasoning = [], []
     content = _attached(message.get("content", ""), known)
     for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
@@ -205,7 +205,7 @@ def _content(message: dict[str, Any], known: dict[str, str]) -> tuple[str, str]:
 
 
 def _attached(value: Any, known: dict[str, str]) -> Any:
-    """A value with what stands apart put back in."""
+    """Put separately stored attachments back into a value."""
     match value:
         case str() if value.startswith(_ATTACHED):
             return known.get(value.removeprefix(_ATTACHED), value)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TRACE_BYTES, _LENGTH_BYTES = 16, 4
 _FAILED = 2
-LARGEST = 64 << 20  # bytes; what is decoded of them takes several times as much
+LARGEST = 64 << 20  # bytes, which take several times as much when decoded
 _PEEK = 512
 _RESOURCE_SPANS = b"\x0a"  # tag of field 1 of TracesData, with its wire type
 _LINES = "write it as JSON lines, a request a line, as the collector's file exporter does"
@@ -32,8 +32,8 @@ class Span(msgspec.Struct, kw_only=True):
 
     Attributes:
         at: when it began, in seconds since the epoch; `until`, when it ended.
-        error: what its status says went wrong; empty when nothing did.
-        events: what happened in it: names, times and attributes.
+        error: the error in its status; empty if there is none.
+        events: its events: names, times and attributes.
     """
 
     trace: str
@@ -49,7 +49,7 @@ class Span(msgspec.Struct, kw_only=True):
 
 
 def read_spans(path: Path) -> Iterator[Span]:
-    """Read the spans of a file one after another; of the file no more is in memory than one request at a time.
+    """Yield the spans of a file, with one request at a time in memory.
 
     Raises:
         BadInput: it cannot be read, holds no spans, or a request in it is too large to be read whole.
@@ -72,14 +72,14 @@ def read_spans(path: Path) -> Iterator[Span]:
 
 
 class TooLarge(ValueError):
-    """A part of a file that can only be read whole is larger than what is read at once."""
+    """A part of a file that can only be read whole is too large."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(f"{what} is larger than the {LARGEST >> 20} MB that are read at once: {cure}")
 
 
 def _requests(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """The requests in a file, in whichever form."""
+    """Yield the requests in a file of any format."""
     beginning = file.peek(_PEEK)  # type: ignore[attr-defined]  # an open file is a BufferedReader
     if beginning.lstrip()[:1] in {b"{", b"["}:
         return _from_json(file)
@@ -87,8 +87,8 @@ def _requests(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _from_json(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """The requests in JSON: one a line; else one that takes several lines, or a list of them."""
-    alone = None  # a first line that is no JSON by itself begins something longer
+    """Yield the requests in JSON: one per line, or one over several lines, or a list of them."""
+    alone = None  # a first line that is not complete JSON begins something longer
     for line in iter(lambda: _line(file), b""):
         if not line.strip():
             continue
@@ -117,7 +117,7 @@ def _line(file: BinaryIO) -> bytes:
 
 
 def _from_protobuf(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """What a `TracesData` holds, which is resources' spans one after another, each after its tag and its length."""
+    """Yield the parts of a `TracesData`: the spans of each resource, after a tag and a length."""
     while tag := file.read(1):
         if tag != _RESOURCE_SPANS:
             raise ValueError("it is cut off, or no protobuf")
@@ -125,7 +125,7 @@ def _from_protobuf(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _framed(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Messages each after four bytes of length."""
+    """Yield messages, each after four bytes of length."""
     while length := file.read(_LENGTH_BYTES):
         if len(length) != _LENGTH_BYTES:
             raise ValueError("it is cut off, or no protobuf")
@@ -139,7 +139,7 @@ def _varint(file: BinaryIO) -> int:
         if not byte:
             break
         value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:  # noqa: PLR2004 - its highest bit says that more come
+        if byte[0] < 0x80:  # noqa: PLR2004 - the highest bit means that more bytes follow
             return value
     raise ValueError("it is cut off, or no protobuf")
 
@@ -172,7 +172,7 @@ def _resource_spans(part: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _of(told: dict[str, Any], name: str, default: Any = None) -> Any:
-    """A field by its name in lowerCamelCase, or as it is in protobuf."""
+    """Return a field by its name in lowerCamelCase, or as in protobuf."""
     if name in told:
         return told[name]
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
@@ -212,7 +212,7 @@ def _span(told: dict[str, Any], service: str) -> Span:
 
 
 def _identity(said: str) -> str:
-    """An id in hex, which some write in base64, as protobuf's own JSON has bytes."""
+    """Return an id in hex; some write it in base64, as protobuf's own JSON does for bytes."""
     if all(letter in "0123456789abcdefABCDEF" for letter in said) and len(said) in {0, _TRACE_BYTES, 2 * _TRACE_BYTES}:
         return said.lower()
     return base64.b64decode(said).hex()
@@ -227,7 +227,7 @@ def _attributes(told: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _value(told: dict[str, Any]) -> Any:
-    """An attribute's value as plain data."""
+    """Convert an attribute's value to plain data."""
     for kind, value in told.items():
         match kind:
             case "intValue" | "int_value":

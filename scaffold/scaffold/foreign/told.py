@@ -14,9 +14,9 @@ class Turn(msgspec.Struct, kw_only=True):
 
     Attributes:
         at: when it was asked, in seconds since the epoch; `until`, when it had answered.
-        messages: what it was asked.
-        texts: what it answered, a text for each sample.
-        reasonings: the reasoning that can be read, likewise.
+        messages: the input messages.
+        texts: the answers, one text per sample.
+        reasonings: the readable reasoning, likewise.
         error: why there is no answer.
     """
 
@@ -37,7 +37,7 @@ class Deed(msgspec.Struct, kw_only=True):
 
     Attributes:
         at: when it was called; `until`, when it was over.
-        id: what the model's call and the tool's result have in common.
+        id: links the model's call with the tool's result.
         error: why it failed.
     """
 
@@ -55,13 +55,13 @@ class Story(msgspec.Struct, kw_only=True):
     """One run of another agent.
 
     Attributes:
-        source: what it was read from, in words.
-        id: names the run in its source.
+        source: description of its source.
+        id: the run's id in its source.
         agent: the agent's name.
-        items: what it did, in any order.
-        answer: what it answered in the end.
-        error: why it did not.
-        notes: what else its source says that is worth keeping, such as scores.
+        items: its turns and deeds, in any order.
+        answer: its final answer.
+        error: why there is none.
+        notes: further information in its source, such as scores.
     """
 
     source: str
@@ -77,5 +77,5 @@ class Story(msgspec.Struct, kw_only=True):
 
 
 def call_as_text(name: str, arguments: str) -> str:
-    """A model's call of a tool, as it stands in its answer's text."""
+    """Render a model's tool call as part of its answer's text."""
     return f"→ {name}({arguments})"

@@ -39,7 +39,7 @@ _NO_PROMPT = "(its log does not say what was asked)"
 
 
 class _Then:
-    """The clock of what is told: it shows when each thing happened."""
+    """A clock that shows when each thing in the story happened."""
 
     def __init__(self, began: float) -> None:
         self._began = self.at = began
@@ -52,10 +52,10 @@ class _Then:
 
 
 def name_of(story: Story) -> str:
-    """The id of the run that a story becomes, the same each time.
+    """Return the id of the run made from a story, the same each time.
 
     Raises:
-        BadInput: it began at no time that there is.
+        BadInput: its start time is not valid.
     """
     letters = "abcdefghjkmnpqrstuvwxyz23456789"
     number = int.from_bytes(sha256(f"{story.source}/{story.id}".encode()).digest()[:8], "big")
@@ -67,7 +67,7 @@ def name_of(story: Story) -> str:
 
 
 async def write(journal: KeptRuns, story: Story, *, name: str = "") -> str:
-    """Write a story as a run of a journal; gives its id. One that cannot be written whole leaves nothing behind.
+    """Write a story as a run of a journal; return its id. One that cannot be written whole leaves nothing behind.
 
     Raises:
         JournalFailed: it cannot be written.
@@ -96,7 +96,7 @@ async def write(journal: KeptRuns, story: Story, *, name: str = "") -> str:
 
 
 def is_cut_off(journal: KeptRuns, run: str) -> bool:
-    """Whether a run was imported, and not to its end: the process that did died."""
+    """Whether a run's import was cut off by the death of the importing process."""
     folder = journal.folder(run, brief=True)
     first, last = first_event(folder), last_event(folder)
     foreign = first is None or (isinstance(first, ev.RunStarted) and bool(first.foreign))
@@ -104,7 +104,7 @@ def is_cut_off(journal: KeptRuns, run: str) -> bool:
 
 
 def discard(journal: KeptRuns, run: str) -> None:
-    """Remove what was imported in part, if anything was; its source has it all."""
+    """Remove a partial import, if any; the source still has everything."""
     with contextlib.suppress(FileNotFoundError):
         pruning_of(journal).whole(run, dry=False)
 
@@ -118,7 +118,7 @@ class _Telling:
         self.recorder = recorder
 
     def tell(self) -> Iterator[None]:
-        """Write all of it, in the order in which it happened, event by event."""
+        """Write the whole story, in order of time, event by event."""
         story = self._story
         self._record(
             ev.RunStarted(
@@ -216,7 +216,7 @@ class _Telling:
                 key=key,
                 action=deed.name,
                 digest=proposed.digest,
-                # What a tool of another agent did before it failed, nobody knows.
+                # It is not known what a tool of another agent did before it failed.
                 status="unknown" if deed.error else "performed",
                 seconds=max(0.0, deed.until - deed.at),
             )

@@ -174,9 +174,9 @@ class McpServer:
             say(f"starting the MCP server {self.name}", 1.0)
 
     async def close(self) -> None:
-        """End it, and whatever it started."""
+        """Stop it, and everything that it started."""
         await self._disconnect()
-        self._opening = asyncio.Lock()  # it may be started again in another event loop
+        self._opening = asyncio.Lock()  # since it may be started again in another event loop
 
     async def _disconnect(self) -> None:
         live, self._live = self._live, None
@@ -184,10 +184,10 @@ class McpServer:
             await live.close()
 
     async def tools(self) -> list[Tool]:
-        """What it says of its tools now, accepted or not; starts it if need be. A tool of an odd name is left out.
+        """List its present tools, accepted or not, starting it if needed. Tools with unusable names are left out.
 
         Raises:
-            BadInput: it cannot be started, or lists no tools that can be used.
+            BadInput: it cannot be started, or its list of tools cannot be used.
             Unavailable: it is not there.
         """
         async with self._opening:
@@ -202,12 +202,12 @@ class McpServer:
         return found
 
     async def changes(self) -> list[Change]:
-        """How its tools differ from what was accepted."""
+        """Return how its tools differ from the accepted ones."""
         found = await self.tools()
         return compare(Pins.read(self.pins_file).of(self.name), found)
 
     async def accept(self) -> list[Change]:
-        """Accept its tools as they are, in its file of pins; gives what is different now."""
+        """Accept its present tools in its file of pins; return the changes."""
         found = await self.tools()
         pins = Pins.read(self.pins_file)
         changes = compare(pins.of(self.name), found)
@@ -218,7 +218,7 @@ class McpServer:
         return changes
 
     async def _ready(self) -> Connection:
-        """The connection to a server that is there and whose tools were looked at.
+        """Return a connection to a running server whose tools were checked.
 
         Raises:
             BadInput: it cannot be started.
@@ -235,13 +235,13 @@ class McpServer:
                 except Unavailable:
                     if live is not before:
                         raise
-                    live = await self._connected()  # it may only have forgotten us, as after a restart of its own
+                    live = await self._connected()  # it may just have lost our session, as after a restart
                     found = await self._list(live)
                 self._look_at(found)
             return live
 
     def _look_at(self, found: list[Tool]) -> None:
-        """Refuse each offered tool that is not what was accepted; what else there is now is not offered anyway."""
+        """Refuse each offered tool that differs from its accepted description; new tools are not offered anyway."""
         now = {tool.name: tool for tool in found}
         offered = {name: now[name] for name in self.accepted if name in now}
         self._refused = {
@@ -251,7 +251,7 @@ class McpServer:
         }
 
     async def _connected(self) -> Connection:
-        """The connection that there is, or a new one once the old one has ended; to be asked by one at a time."""
+        """Return the present connection, or a new one if it has ended; to be called under the lock."""
         if self._live is None or self._live.gone:
             await self._disconnect()
             self._live = await self._open()
@@ -310,15 +310,15 @@ class McpServer:
     # --- calls
 
     def refusal(self, tool: str) -> str:
-        """Why a tool may not be called; empty when it may."""
+        """Say why a tool may not be called; empty if it may."""
         return self._refused.get(tool, "")
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
-        """Call a tool, once; only its action does so, with a clearance.
+        """Call a tool once; only its action does so, with a clearance.
 
         Raises:
             NotPerformed: nothing was sent.
-            ToolFailed: what came of it is not known.
+            ToolFailed: the outcome is not known.
         """
         try:
             live = await self._ready()
@@ -337,9 +337,9 @@ class McpAction:
     """One tool of a server.
 
     Args:
-        server: whose tool it is.
-        tool: its accepted description.
-        spec: what the action declares.
+        server: the tool's server.
+        tool: the accepted description.
+        spec: the action's specification.
     """
 
     def __init__(self, server: McpServer, tool: Tool, spec: ActionSpec) -> None:
@@ -362,7 +362,7 @@ class McpAction:
             raise ValueError(refused)
         exact = canonical(dict(arguments))
         values: dict[str, Any] = decode(exact)
-        if exact == self._fitting:  # the gate asks more than once about one call
+        if exact == self._fitting:  # the gate validates one call more than once
             return values
         faults = self._faults(values)
         if faults:
@@ -377,10 +377,10 @@ class McpAction:
 
 
 def servers(said: Any, *, base: Path) -> list[McpServer]:
-    """The servers of a task file's `mcp` table, by name; nothing is started.
+    """Make the servers of a task file's `mcp` table; nothing is started.
 
     Raises:
-        TaskError: a table does not fit; its path leads to the fault.
+        TaskError: a table is not valid; its path leads to the fault.
     """
     if not isinstance(said, Mapping) or not said:
         raise TaskError("is a mapping of servers: `mcp: {NAME: {command: [...]}}`")

@@ -85,7 +85,7 @@ class ServerSettings(BaseModel):
     @field_validator("env", "headers")
     @classmethod
     def _holds_no_secret(cls, said: dict[str, str]) -> dict[str, str]:
-        """A credential that is written out would stand in the trace."""
+        """Refuse credentials written out, since they would get into the trace."""
         for name, value in said.items():
             rest = _REFERENCE.sub("", value)
             telling = f"{name.upper().replace('-', '_')}={rest}"
@@ -138,10 +138,10 @@ def _check_url(url: str, *, secret: bool) -> None:
 
 
 def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials) -> tuple[dict[str, str], list[str]]:
-    """Put credentials in place of `${NAME}`; gives them too, since none may come to light.
+    """Replace `${NAME}` by credentials; return also these, so that they can be hidden elsewhere.
 
     Raises:
-        BadInput: one of them is not there.
+        BadInput: a credential is missing.
     """
     secrets: list[str] = []
 
@@ -157,10 +157,10 @@ def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials
 
 
 def settings_of(name: str, table: Any) -> ServerSettings:
-    """The settings of one server of a task file's `mcp` table.
+    """Read the settings of one server in a task file's `mcp` table.
 
     Raises:
-        TaskError: they do not fit; its path leads to the fault.
+        TaskError: they are not valid; its path leads to the fault.
     """
     if not _NAME.match(name):
         raise TaskError(f"{name!r} is no name for a server: letters, digits, `_` and `-`", path=(name,))

@@ -24,22 +24,22 @@ from scaffold.errors import BadInput
 if TYPE_CHECKING:
     from mcp.client import Transport
 
-_GRACE_S = 2.0  # that a program has to end by itself, and again after SIGTERM
+_GRACE_S = 2.0  # time for a program to end by itself, and again after SIGTERM
 _POLL_S = 0.01
-_MOMENT_S = 0.2  # between the end of a program's output and its own
-_KEPT = 8192  # bytes of the end of a program's standard error
-_SHOWN = 120  # letters of a line that is no message
+_MOMENT_S = 0.2  # time between the end of a program's output and its exit
+_KEPT = 8192  # last bytes of a program's standard error that are kept
+_SHOWN = 120  # letters of an invalid line that are shown
 
 
 @dataclass
 class Ending:
-    """Why a server can no longer be spoken to, as far as its transport knows.
+    """Why a connection ended, as far as the transport knows.
 
     Attributes:
-        reason: in words; empty while it can be.
-        last_words: the end of what the program wrote on its standard error.
-        is_told: whether the transport tells of each end, as a program's pipes do.
-        is_ours: whether we have begun to end it, so that what it does then is no reason.
+        reason: the reason; empty while the connection is open.
+        last_words: the end of the program's standard error.
+        is_told: whether the transport notices every end, as a program's pipes do.
+        is_ours: whether we have begun to end it, so that what happens then is not the reason.
     """
 
     reason: str = ""
@@ -49,20 +49,20 @@ class Ending:
     told: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def set(self, reason: str) -> None:
-        """Take note of the first reason, and have the connection taken down."""
+        """Record the first reason, and have the connection closed."""
         self.reason = self.reason or reason
         self.told()
 
 
 def find_program(name: str, base: Path) -> str:
-    """Where a program is: beside this Python, on the PATH, or a path from the task's folder.
+    """Find a program: beside this Python, on the PATH, or relative to the task's folder.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no such program.
     """
     if os.sep in name:
         found = which(str((base / name).resolve()) if not Path(name).is_absolute() else name)
-    else:  # what is installed with us is found without its environment being activated
+    else:  # finds programs in our environment even if that is not activated
         found = which(name, path=str(Path(sys.executable).parent)) or which(name)
     if found is None:
         raise BadInput(f"there is no program {name!r} to start: name one that is installed, or its path")
@@ -71,7 +71,7 @@ def find_program(name: str, base: Path) -> str:
 
 # --- programs
 
-# Waits for the end of its input: when we die without a word, a program in the middle of a call would not notice.
+# Waits for the end of its input, since a program in the middle of a call would not notice our sudden death.
 _LEASH = 'read -r said || { sleep "$1"; kill -s KILL -- "-$0"; }'
 
 
@@ -85,15 +85,15 @@ async def program(
     log: Path | None,
     ending: Ending,
 ) -> AsyncGenerator[Any]:
-    """Start a program, and give the streams of messages from and to it; at the end it is gone, and what it started.
+    """Start a program and yield its message streams; at the end it is stopped, with everything that it started.
 
     Args:
         command: the program and its arguments.
-        env: its variables beside the few that every program gets.
+        env: its environment variables, besides the few that every program gets.
         base: its working folder.
-        most: bytes of the longest line that is read.
-        log: file for what it writes on its standard error.
-        ending: told why it ended.
+        most: bytes of the longest line that is accepted.
+        log: file for its standard error.
+        ending: records why it ended.
 
     Raises:
         BadInput: it cannot be started.
@@ -113,7 +113,7 @@ async def program(
             env={**get_default_environment(), **env},
             cwd=base,
             limit=most,
-            start_new_session=True,  # so that Ctrl-C at our terminal is ours alone, and all it starts can be ended
+            start_new_session=True,  # so that Ctrl-C at our terminal does not reach it, and its children can be ended
         )
     except (OSError, ValueError) as error:
         _close(kept)
@@ -134,7 +134,7 @@ async def program(
         try:
             await _end(process, workers, misbehaved=bool(ending.reason))
         finally:
-            _signal(process.pid, signal.SIGKILL)  # also when we were not given the time to end it gently
+            _signal(process.pid, signal.SIGKILL)  # also if there was no time to end it gently
             if leash is not None:
                 _let_go(leash)
             for stream in (incoming_in, incoming, outgoing, outgoing_out):
@@ -143,7 +143,7 @@ async def program(
 
 
 def _leash(group: int) -> subprocess.Popen[bytes]:
-    """Start what ends a program and its children a moment after our own end, however that came."""
+    """Start a process that ends a program and its children a moment after our own end, however that came."""
     return subprocess.Popen(  # noqa: S603 - our own words, and two numbers
         ["/bin/sh", "-c", _LEASH, str(group), str(math.ceil(_GRACE_S))],
         stdin=subprocess.PIPE,
@@ -161,7 +161,7 @@ def _let_go(leash: subprocess.Popen[bytes]) -> None:
 
 
 async def _read(process: asyncio.subprocess.Process, into: Any, most: int, ending: Ending) -> None:
-    """Turn lines into messages, until there are no more, or one is none."""
+    """Convert lines to messages until the end, or an invalid line."""
     from anyio import BrokenResourceError, ClosedResourceError
     from mcp.shared.message import SessionMessage
     from mcp_types import jsonrpc_message_adapter
@@ -170,7 +170,7 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
     line = b""
     try:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
-            if line.isspace():  # says nothing; waited for, as there may be very many
+            if line.isspace():  # ignored, but with a wait, since there may be very many
                 await asyncio.sleep(0)
                 continue
             try:
@@ -180,7 +180,7 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
                 reason = f"it wrote what is no message of JSON-RPC: {shown!r}"
                 break
             await into.send(message)
-    except ValueError:  # asyncio's word for a line over its limit
+    except ValueError:  # asyncio's error for a line over its limit
         reason = f"it sent a message of more than {most:,} bytes"
     except (BrokenResourceError, ClosedResourceError):
         return
@@ -188,7 +188,7 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
         status = process.returncode or 0  # says more than a closed pipe
         reason = "it was killed" if status < 0 else f"it ended with status {status}"
     if not ending.is_ours:
-        ending.set(reason)  # before whoever waits for an answer is told that there will be none
+        ending.set(reason)  # before callers that wait for an answer learn that there will be none
     into.close()
 
 
@@ -200,7 +200,7 @@ async def _write(process: asyncio.subprocess.Process, messages: AsyncIterator[An
             stdin.write(text.encode() + b"\n")  # type: ignore[union-attr]  # it is a pipe
             await stdin.drain()  # type: ignore[union-attr]  # as above
     except OSError:
-        await asyncio.sleep(2 * _MOMENT_S)  # when it has ended, its output says more
+        await asyncio.sleep(2 * _MOMENT_S)  # if it has exited, its output says more
         if not ending.is_ours:
             ending.set("it no longer reads its input")
 
@@ -210,12 +210,12 @@ async def _listen(process: asyncio.subprocess.Process, log: IO[bytes] | None, en
     while chunk := await process.stderr.read(_KEPT):  # type: ignore[union-attr]  # it is a pipe
         ending.last_words = (ending.last_words + chunk)[-_KEPT:]
         if log is not None:
-            with suppress(OSError):  # a full disk is no reason for the server to stop
+            with suppress(OSError):  # a full disk must not stop the server
                 log.write(chunk)
 
 
 async def _end(process: asyncio.subprocess.Process, workers: list[asyncio.Task[None]], *, misbehaved: bool) -> None:
-    """Close the program's input, as the protocol asks, then end what is left of it and of what it started."""
+    """Close the program's input, as the protocol requires, then end what is left of it and of its children."""
     with suppress(OSError):
         process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
     if not await _has_ended(process, 0 if misbehaved else _GRACE_S):
@@ -230,10 +230,10 @@ async def _end(process: asyncio.subprocess.Process, workers: list[asyncio.Task[N
 
 
 async def _has_ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
-    """Wait for its end; `wait` would also wait for what it wrote to be read."""
+    """Wait for its exit; `wait` would also wait until its output is read."""
     deadline = time.monotonic() + seconds
     while process.returncode is None and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event, see below
-        await asyncio.sleep(_POLL_S)  # asyncio tells of an end only together with that of the pipes
+        await asyncio.sleep(_POLL_S)  # asyncio reports an exit only together with the end of the pipes
     return process.returncode is not None
 
 
@@ -261,13 +261,13 @@ def _close(file: IO[bytes] | None) -> None:
 
 @asynccontextmanager
 async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s: float) -> AsyncGenerator[Any]:
-    """Speak streamable HTTP to an address, and give the streams of messages from and to it.
+    """Connect to an address over streamable HTTP, and yield its message streams.
 
     Args:
         url: the address.
         headers: sent with each request.
-        most: bytes of the longest message that is read.
-        timeout_s: seconds between two bytes of an answer, at most.
+        most: bytes of the longest message that is accepted.
+        timeout_s: most seconds between two bytes of an answer.
     """
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
@@ -276,7 +276,7 @@ async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s:
         kind = response.headers.get("content-type", "")
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.DecodingError("it packed its answer, which was not asked for", request=response.request)
-        if not kind.startswith("text/event-stream"):  # of those the SDK bounds each event
+        if not kind.startswith("text/event-stream"):  # in these the SDK bounds each event
             response.stream = _bounded(response.stream, most)
 
     client = httpx2.AsyncClient(
@@ -289,7 +289,7 @@ async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s:
 
 
 def _bounded(stream: Any, most: int) -> Any:
-    """The same bytes, up to so many."""
+    """Limit a stream to this many bytes."""
     import httpx2
 
     class Bounded(httpx2.AsyncByteStream):
@@ -308,6 +308,6 @@ def _bounded(stream: Any, most: int) -> Any:
 
 
 def as_transport(streams: Any) -> Transport:
-    """The SDK's name for a context manager that gives streams."""
+    """Cast a context manager of streams to the SDK's type."""
     transport: Transport = streams
     return transport
