@@ -204,13 +204,18 @@ def test_a_rollback_that_looks_like_a_torn_line_shows_all_the_same(evidence: Evi
     assert {"torn tail", "rolled back"} <= {each.state for each in found.findings}
 
 
-def test_a_head_that_was_cut_while_it_was_written_is_told(evidence: Evidence) -> None:
-    """A crash leaves it so; without it nobody has signed the run to its end."""
-    heads = (evidence.folder / HEADS).read_bytes()
-    evidence.write(HEADS, [heads[:-30]])
+@pytest.mark.parametrize("lines", range(5), ids=["whose", "how many events", "hash", "nothing", "signature"])
+@pytest.mark.parametrize("part", [0.0, 0.5], ids=["before", "within"])
+def test_a_head_that_was_cut_while_it_was_written_is_told(evidence: Evidence, lines: int, part: float) -> None:
+    """A crash leaves it so, at any byte of it; without it nobody has signed the run to its end."""
+    *whole, (_, last) = read_heads((evidence.folder / HEADS).read_text())
+    note = last.splitlines(keepends=True)
+    cut = "".join(note[:lines]) + note[lines][: int(part * len(note[lines]))]
+    evidence.write(HEADS, [f"{note}\n".encode() for _, note in whole] + [cut.encode()])
     found = checked(evidence, KEY)
-    assert {each.state: each.file for each in found.findings} == {"torn tail": HEADS, "unsigned": SPINE}
-    assert "its last signed head was cut off" in found.sentence()
+    told = {each.state: each.file for each in found.findings}
+    assert told == {**({"torn tail": HEADS} if cut else {}), "unsigned": SPINE}
+    assert not cut or "its last signed head was cut off" in found.sentence()
 
 
 def test_heads_of_many_runs_may_be_kept_in_one_place(evidence: Evidence) -> None:
@@ -223,7 +228,17 @@ def test_heads_of_many_runs_may_be_kept_in_one_place(evidence: Evidence) -> None
         verify_run(evidence.folder, key=evidence.key, against=others[0])
 
 
-@pytest.mark.parametrize("added", ["not a head\n", "scaffold.trace/x\nmany\nx\n\n\N{EM DASH} scaffold x\n"])
+@pytest.mark.parametrize(
+    "added",
+    [
+        "not a head\n",
+        "scaffold.trace/x\nmany\neA==\n\n\N{EM DASH} scaffold x\n",
+        "scaffold.trace/x\n1\ne A==\n\n\N{EM DASH} scaffold x\n",
+        "scaffold.trace/x\n1\neA==\n\nscaffold x\n",
+        "scaffold.trace/x\n1\neA==\nmore\n\N{EM DASH} scaffold x\n",
+    ],
+    ids=["a line", "no number", "no hash", "no signature", "another line"],
+)
 def test_what_is_no_head_among_the_heads_is_altered(evidence: Evidence, added: str) -> None:
     """Nobody's crash leaves it there."""
     heads = (evidence.folder / HEADS).read_bytes()
@@ -248,6 +263,23 @@ def test_a_trace_begins_once(evidence: Evidence, change: Callable[[list[Any]], l
         (evidence.folder / name).unlink()
     found = checked(evidence, frozenset())
     assert (found.state, said in found.sentence()) == ("altered", True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name, number, public: [name, number, public[:-4]],
+        lambda name, number, public: [name, number, public[:-1] + "!"],
+        lambda name, number, public: [name, number, "B" + public[1:]],
+        lambda name, number, public: [name, number[::-1], public],
+        lambda name, number, public: [name + "x", number, public],
+    ],
+    ids=["too short", "no base64", "of another kind", "another number", "another name"],
+)
+def test_a_key_that_was_copied_badly_is_said_to_be_none(evidence: Evidence, change: Any) -> None:
+    """It would fit no signature, and the run would be said to be forged."""
+    with pytest.raises(BadInput, match="is no verifier line"):
+        verify_run(evidence.folder, key="+".join(change(*evidence.key.split("+", 2))))
 
 
 def test_a_head_of_another_key_covers_nothing(evidence: Evidence) -> None:
