@@ -304,6 +304,18 @@ def test_content_of_no_event_is_altered(evidence: Evidence) -> None:
         assert f"line {at + 1} of {CONTENT} belongs to no event" in found.sentence()
 
 
+@pytest.mark.parametrize(("name", "state"), [(SPINE, "altered"), (CONTENT, "content altered")])
+@pytest.mark.parametrize("place", [-2, -3], ids=["the last", "the one before"])
+def test_the_last_bytes_of_a_line_count(evidence: Evidence, name: str, state: str, place: int) -> None:
+    """Also those that only close it, after the hash or what was digested."""
+    lines = (evidence.folder / name).read_bytes().splitlines(keepends=True)
+    changed = bytearray(lines[3])
+    changed[place] ^= 1
+    evidence.write(name, [*lines[:3], bytes(changed), *lines[4:]])
+    found = checked(evidence, KEY)
+    assert (found.state, found.line) == (state, 4)
+
+
 def test_a_trace_of_nothing_was_cut_off(evidence: Evidence) -> None:
     """Half a line of it is a torn one."""
     for name in (CONTENT, HEADS):
