@@ -126,6 +126,16 @@ async def test_a_reference_keeps_where_it_came_from(world: World) -> None:
     assert calls[3]["provenance"]["text"] == {"sources": ["history:@3"], "tainted": True}
 
 
+async def test_what_a_failure_says_taints_what_the_host_does_next(world: World) -> None:
+    """Why an action failed is told from outside, like its result."""
+    async with gate_of(world).run(TASK) as run:
+        with pytest.raises(ActionFailed):
+            await run.act("post", {"text": "!not"})
+        await run.act("post", {"text": "bare"})
+    calls = [fact["call"] for fact in world.facts(run.outcome, "action.proposed")]
+    assert calls[1]["provenance"]["text"]["tainted"] is True
+
+
 async def test_calls_at_once_each_go_through_the_gate(world: World) -> None:
     """Forty at once: each is performed once, with a key of its own."""
     async with gate_of(world).run("pay them all") as run:

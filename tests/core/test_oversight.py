@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Planning, Task, Thought, Verdict, act, once, think
+from scaffold import Planning, Task, Thought, Verdict, act, ask, once, think
 from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
+from scaffold.interfaces import Answer
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Objection, Subject, strictest
 
@@ -393,6 +394,32 @@ def test_the_spine_does_not_give_a_reviewed_answer_away(world: World, watcher: t
     outcome = world.solve(paying, monitors=[watcher(watches=frozenset({"plan", "answer"}))])
     (reviewed,) = (each for each in world.facts(outcome, "reviewed") if each["subject"] == "answer")
     assert reviewed["digest"] != hashlib.sha256(canonical(outcome.answer)).hexdigest()
+
+
+def test_a_resumed_run_passes_over_what_its_judges_asked(world: World) -> None:
+    """Their steps stand in the trace between the planner's, and are none of its moves; nor are they asked again."""
+    asked: list[str] = []
+
+    class Judge:
+        spec = MonitorSpec(name="judge", watches=frozenset({"step"}))
+
+        async def review(self, subject: Subject, _view: Any, context: Any) -> Verdict:
+            asked.append(subject.kind)
+            word = await context.think("verify", "is it so?", to="default")
+            return Verdict(decision="allow", rationale=word.value)
+
+    def planner(task: Task) -> Planning[str]:
+        thought = yield from think("solve", task.prompt)
+        told = yield from ask("And then?")
+        return f"{thought.value}, {told.value}"
+
+    waiting = world.solve(planner, "seven", monitors=[Judge()])
+    assert waiting.status == "waiting"
+    (question,) = world.facts(waiting, "question.asked")
+    said = Answer(id=question["id"], digest=question["digest"], value="eight", by="ann")
+    asyncio.run(world.journal.post(waiting.run, said))
+    outcome = world.agent(planner, "nine", monitors=[Judge()]).resume_sync(waiting.run)
+    assert (outcome.status, outcome.answer, asked) == ("solved", "seven, eight", ["step"])
 
 
 def test_a_judge_thinks_in_oversights_own_ledger(world: World) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold import Planning, Task, Thought, act, apply, think, together
-from scaffold.errors import ActionRefused, PlanError
+from scaffold.errors import ActionFailed, ActionRefused, PlanError
 from scaffold.testing import Driver
 from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.moves import Act, Think
 from scaffold.vocabulary.plan import Plan, Planned, as_call
 from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, provenance_of, unwrap
+
+if TYPE_CHECKING:
+    from tests.core.conftest import Watcher, World
 
 MAIL = Reference({"from": "eve", "lines": ["pay me"]}, Provenance(("action:0",), tainted=True))
 ORDER = Reference("pay bob", Provenance(("input:order",)))
@@ -237,3 +240,24 @@ def test_planned_actions_can_refer_to_one_another_before_the_plan_names_them() -
     plan = Plan([look, pay, last])
     assert plan.order == ("a0", "a1", "a2")
     assert plan.calls(TOLD)[1].arguments == {"to": {"$later": ["a0", "sender"]}}
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["live", "resumed"])
+def test_what_a_failure_says_taints_what_follows(world: World, watcher: type[Watcher], *, resumed: bool) -> None:
+    """Why an action failed is told from outside, like its result; what a planner does about it depends on that."""
+
+    def planner(_: Task) -> Planning[str]:
+        try:
+            yield from act("post", {"text": "!not"})
+        except ActionFailed:
+            yield from act("pay", {"invoice": "i1"})
+        return "paid"
+
+    outcome = world.solve(planner, monitors=[watcher()])
+    if resumed:
+        world.cut_after(outcome, "action.outcome")
+        outcome = world.agent(planner, monitors=[watcher()]).resume_sync(outcome.run)
+    assert outcome.answer == "paid"
+    posted, paid = (each["call"]["provenance"] for each in world.facts(outcome, "action.proposed"))
+    assert posted["text"].get("tainted", False) is False
+    assert paid["invoice"]["tainted"] is True
