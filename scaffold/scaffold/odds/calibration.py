@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from scaffold.odds.measured import Key, Measured
 
 BINS = 10
-LEAST = 30  # statements, before anything is corrected by them
+LEAST = 30  # statements needed for a correction
 FOLDS = 5
 Statement = tuple[float, bool]
 """A confidence as it was stated, and whether the answer was right."""
 
 
 class Kind(NamedTuple):
-    """Whose statements, in steps of which kind."""
+    """Backend and model of the statements, and the kind of step."""
 
     backend: str
     model: str
@@ -44,16 +44,15 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, kw_only=True, frozen=True):
-    """How well the statements of one kind fitted.
+    """The calibration of one kind's statements.
 
     Attributes:
-        brier: mean squared distance of what was stated from what was so (Brier 1950): 0 is perfect, 0.25 a coin's.
-        error: expected calibration error over ten bins (Naeini et al. 2015): how far stated and seen lie apart.
-        corrected_brier: the same after correction, each fifth corrected by what was learned from the others; None where
-            too little was seen.
+        brier: mean squared distance of stated confidence from the outcome (Brier 1950): 0 is perfect, 0.25 a coin's.
+        error: expected calibration error over ten bins (Naeini et al. 2015): distance of stated from observed rates.
+        corrected_brier: the same after correction by five-fold cross-validation; None if there are too few data.
         corrected_error: likewise.
         bins: the reliability diagram.
-        measured: `key` or `agreement`: how it was told what is right.
+        measured: `key` or `agreement`: how it was decided what is right.
     """
 
     backend: str
@@ -70,7 +69,7 @@ class Score(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def statements(measured: Measured, key: Key | None = None) -> dict[Kind, list[Statement]]:
-    """What was stated, and whether it was right; only prompts with a known answer, or with several samples, tell."""
+    """Collect statements and whether they were right, from prompts with a known answer or several samples."""
     found: dict[Kind, list[Statement]] = {}
     for name, group in measured.groups.items():
         for digest, prompt in group.prompts.items():
@@ -85,7 +84,7 @@ def statements(measured: Measured, key: Key | None = None) -> dict[Kind, list[St
 
 
 def scores(found: dict[Kind, list[Statement]], *, by_key: bool) -> list[Score]:
-    """The score of each kind; with the corrected figures where enough was seen and the extra is there."""
+    """Score each kind, with corrected figures if there are enough data and the extra is installed."""
     told = []
     for kind, said in sorted(found.items()):
         after = _corrected(said) if len(said) >= LEAST else None
@@ -108,12 +107,12 @@ def scores(found: dict[Kind, list[Statement]], *, by_key: bool) -> list[Score]:
 
 
 def brier(said: Sequence[Statement]) -> float:
-    """Mean squared distance between stated confidence and what was so (Brier 1950, Monthly Weather Review 78)."""
+    """Return the mean squared distance of stated confidence from the outcome (Brier 1950, Mon. Weather Review 78)."""
     return math.fsum((sure - right) ** 2 for sure, right in said) / len(said)
 
 
 def reliability(said: Sequence[Statement], bins: int = BINS) -> list[Bin]:
-    """For each band of stated confidence: its mean, the share that was right, and how many there were."""
+    """Return for each band of stated confidence its mean, the share that was right, and the count."""
     bands: dict[int, list[Statement]] = {}
     for sure, right in said:
         bands.setdefault(min(bins - 1, int(sure * bins)), []).append((sure, right))
@@ -124,12 +123,12 @@ def reliability(said: Sequence[Statement], bins: int = BINS) -> list[Bin]:
 
 
 def calibration_error(said: Sequence[Statement], bins: int = BINS) -> float:
-    """Mean distance of stated from seen over equal bands, weighted by count (Naeini, Cooper, Hauskrecht 2015, AAAI)."""
+    """Return the expected calibration error over equal bands (Naeini, Cooper, Hauskrecht 2015, AAAI)."""
     return math.fsum(abs(band.stated - band.right) * band.count for band in reliability(said, bins)) / len(said)
 
 
 def fit(found: dict[Kind, list[Statement]]) -> Calibration:
-    """A correction for each kind of which enough was seen, by isotonic regression (Zadrozny and Elkan 2002, KDD).
+    """Fit a correction for each kind with enough data, by isotonic regression (Zadrozny and Elkan 2002, KDD).
 
     Raises:
         MissingExtra: scipy is not installed.
@@ -145,10 +144,10 @@ def fit(found: dict[Kind, list[Statement]]) -> Calibration:
 
 
 def _isotonic(said: Sequence[Statement]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Points of the least-squares ascending curve; one wrong answer is put at its top and one right at its bottom.
+    """Return points of the isotonic regression, with one wrong answer added at the top and one right at the bottom.
 
-    Else a handful of right answers that state the most would count as certain: among n of them, all right, the
-    curve says n / (n + 1), which is not far from Laplace's rule of succession.
+    Otherwise a handful of right answers with the highest confidence would count as certain. For n of them, all right,
+    the curve gives n / (n + 1), which is close to Laplace's rule of succession.
     """
     try:
         from scipy.optimize import isotonic_regression
@@ -164,7 +163,7 @@ def _isotonic(said: Sequence[Statement]) -> tuple[tuple[float, ...], tuple[float
 
 
 def _turning_points(stated: list[float], right: list[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Without the points inside a level stretch, which say nothing that its ends do not."""
+    """Drop points inside level stretches, since their ends say the same."""
     kept = [
         place
         for place in range(len(stated))
@@ -174,7 +173,7 @@ def _turning_points(stated: list[float], right: list[float]) -> tuple[tuple[floa
 
 
 def _corrected(said: Sequence[Statement]) -> list[Statement] | None:
-    """Statements as they would have been corrected by the others: every fifth by the other four fifths."""
+    """Correct each fifth of the statements by what the other four fifths teach."""
     after: list[Statement] = []
     for fold in range(FOLDS):
         others = [each for place, each in enumerate(said) if place % FOLDS != fold]
@@ -200,7 +199,7 @@ def save(calibration: Calibration, path: Path) -> None:
 
 
 def draw(told: Sequence[Score], path: Path) -> None:
-    """Draw the reliability diagram of each kind into one picture: stated across, seen upward, perfect on the diagonal.
+    """Draw the reliability diagrams of all kinds into one picture: stated on x, observed on y, perfect on the diagonal.
 
     Raises:
         MissingExtra: matplotlib is not installed.

@@ -25,8 +25,8 @@ from scaffold.odds.measured import Group, Key, Measured, Name
 from scaffold.vocabulary.models import Prices
 
 MOST_LEAD = 30
-ENOUGH_SAMPLES = 3  # of a prompt, before their agreement tells anything
-_MOST_WORK = 30_000  # states of a vote whose odds are worked out
+ENOUGH_SAMPLES = 3  # samples of a prompt needed to measure their agreement
+_MOST_WORK = 30_000  # states of a vote for which odds are computed
 _POLICY = re.compile(r"(ahead_by|majority)\((\d+), cap=(\d+)\)|once\(cap=(\d+)\)")
 
 
@@ -47,14 +47,14 @@ class Vote(NamedTuple):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one step takes of something: `once` for its prompt, `each` for a sample, and never less than `least`."""
+    """The cost of one step: `once` for its prompt, `each` per sample, and at least `least`."""
 
     once: float = 0.0
     each: float = 0.0
     least: float = 0.0
 
     def of(self, samples: float) -> float:
-        """What it takes with so many samples."""
+        """Return the cost with this many samples."""
         return max(self.once + self.each * samples, self.least)
 
 
@@ -63,25 +63,25 @@ Sharing = Mapping[tuple[str, str], Prices | None]
 
 
 class StepOdds(msgspec.Struct, kw_only=True):
-    """What is known of steps of one kind, template and backend, and what follows.
+    """Measurements of steps of one kind, template and backend, and the odds that follow.
 
     Attributes:
-        steps: how many of them a run has, on average.
-        prompts: how many different ones were compared, with `samples` accepted samples.
-        measured: `key` or `agreement`: against what; `nothing` where too few samples tell.
+        steps: average number of them in a run.
+        prompts: number of different prompts compared, with `samples` accepted samples.
+        measured: `key` or `agreement`: how it was decided what is right; `nothing` if there were too few samples.
         right: share of samples that are right; by agreement an upper bound.
         accepted: share of samples that are not flagged.
         correlation: how much samples of one prompt are right or wrong together, 0 to 1.
-        ceiling: share of prompts on which most samples are right: what endless votes would reach.
-        policy: how they are sampled now.
-        success: probability that one of these steps comes out right as it is sampled now.
-        samples_each: samples that a step takes as it is; not a number where only tries tell, and its policy does not.
-        lead: the k that a vote ahead by k needs for the wanted success; None where none is enough.
-        lead_sure: the same if only the low end of `right` is true.
-        lead_samples: samples that a step then takes.
-        tokens: what a step takes of them; `usd` and `seconds` likewise. Samples that share a prompt are generated
-            together, so fewer of them are not taken for quicker than what was measured.
-        said: what a reader should know.
+        ceiling: share of prompts on which most samples are right, which unlimited votes would reach.
+        policy: their present sampling.
+        success: probability that such a step is right with its present sampling.
+        samples_each: samples per step at present; NaN if there are only trial runs, and the policy does not tell.
+        lead: the k that a vote ahead by k needs for the wanted success; None if no k is enough.
+        lead_sure: the same for the low end of the interval of `right`.
+        lead_samples: samples per step with that lead.
+        tokens: tokens per step; `usd` and `seconds` likewise. Samples that share a prompt are generated together, so
+            fewer of them are not assumed to be faster than measured.
+        said: remarks for the reader.
     """
 
     name: Name
@@ -106,7 +106,7 @@ class StepOdds(msgspec.Struct, kw_only=True):
 
 
 class Total(msgspec.Struct, kw_only=True):
-    """What a whole task takes: all its steps right, and their cost."""
+    """A whole task: the probability that all its steps are right, and the cost."""
 
     success: Range | None
     samples: float
@@ -116,12 +116,12 @@ class Total(msgspec.Struct, kw_only=True):
 
 
 class Estimate(msgspec.Struct, kw_only=True):
-    """What to expect of a task.
+    """The estimate of a task.
 
     Attributes:
-        as_it_is: with the sampling that it has.
-        with_votes: with the lead that each kind of step needs for `wanted`; None where one kind cannot reach it.
-        runs: from which runs this was measured.
+        as_it_is: with its present sampling.
+        with_votes: with the lead that each kind of step needs for `wanted`; None if one kind cannot reach it.
+        runs: the runs measured.
     """
 
     wanted: float
@@ -135,10 +135,10 @@ class Estimate(msgspec.Struct, kw_only=True):
 def estimate(
     measured: Measured, *, wanted: float, key: Key | None = None, sharing: Sharing = MappingProxyType({})
 ) -> Estimate:
-    """Say what to expect of one more run.
+    """Estimate one more run.
 
-    The success of a task is that of all its steps. Intervals come from how many samples were seen, each worth less
-    where samples of a prompt go together, and hold for each kind of step; taken together they are wider than 95 %.
+    A task succeeds if all its steps do. Intervals follow from the number of samples, which count less if samples of a
+    prompt are correlated. They hold for each kind of step; taken together they are wider than 95 %.
     """
     runs = len(measured.runs)
     asked = [group for group in measured.groups.values() if group.steps]
@@ -172,7 +172,7 @@ def estimate(
 
 
 def policy_in(name: str) -> Vote | None:
-    """The policy of a name in the trace; None for one whose odds are not known, or would take minutes to work out."""
+    """Parse a policy's name in the trace; None if its odds are unknown, or would take minutes to compute."""
     if not name:
         return Vote("once", 1, 3)
     found = _POLICY.fullmatch(name)
@@ -186,7 +186,7 @@ def policy_in(name: str) -> Vote | None:
 
 
 def odds_of(policy: Vote, spread: Spread, accepted: float) -> Odds:
-    """What becomes of a step that is sampled so."""
+    """Return the odds of a step under this policy."""
     match policy.kind:
         case "ahead_by":
             return spread.ahead_by(policy.number, policy.cap, accepted)
@@ -240,7 +240,7 @@ def _step(group: Group, steps: float, share: float, key: Key | None, sharing: Sh
 
 
 def _costs(group: Group, sharing: Sharing) -> tuple[Cost, Cost | None, Cost]:
-    """Tokens, dollars and seconds of a step, by how many samples it has."""
+    """Return the cost of a step in tokens, dollars and seconds, by its number of samples."""
     samples, whose = max(1, group.samples), (group.name.backend, group.name.model)
     if whose not in sharing:
         usd = None if group.usd is None else Cost(each=group.usd / samples)
@@ -255,7 +255,7 @@ def _costs(group: Group, sharing: Sharing) -> tuple[Cost, Cost | None, Cost]:
 
 
 def _counted(group: Group, key: Key | None) -> tuple[list[tuple[int, int]], str]:
-    """Right and all samples of each prompt that tells anything, and against what they were held."""
+    """Count right and all samples of each usable prompt; return also how it was decided what is right."""
     if key:
         known = [prompt.right(key[digest]) for digest, prompt in group.prompts.items() if digest in key]
         known = [(right, of) for right, of in known if of]
@@ -267,7 +267,7 @@ def _counted(group: Group, key: Key | None) -> tuple[list[tuple[int, int]], str]
 
 
 def _lead(spread: Spread, share: float, accepted: float) -> tuple[int, float] | None:
-    """The smallest lead that reaches a success, and the samples it takes."""
+    """Return the smallest lead that reaches this success, and the samples it takes."""
     if spread.ceiling < share:
         return None
     for k in range(1, MOST_LEAD + 1):

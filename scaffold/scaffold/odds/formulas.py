@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Odds(NamedTuple):
-    """How a step may end, and what it takes.
+    """The probabilities of a step's outcomes, and the samples it takes.
 
     Attributes:
         right: probability of the right answer.
-        wrong: of a wrong one.
-        unsettled: of none, which the planner is told.
+        wrong: probability of a wrong answer.
+        unsettled: probability of no answer, which the planner is told.
         samples: samples drawn on average.
     """
 
@@ -33,33 +33,33 @@ class Odds(NamedTuple):
 
 
 def step_success(p: float, k: int) -> float:
-    """Probability that the right answer is the first to lead by k, without a cap."""
+    """Return the probability that the right answer is the first to lead by k, without a cap."""
     if not 0 < p < 1:
         return float(p >= 1)
     return 1 / (1 + math.exp(min(700.0, k * math.log((1 - p) / p))))
 
 
 def task_success(p: float, k: int, steps: float) -> float:
-    """Probability that so many steps all come out right."""
+    """Return the probability that this many steps are all right."""
     if not 0 < p < 1:
         return float(p >= 1)
     return math.exp(-steps * math.log1p(math.exp(min(700.0, k * math.log((1 - p) / p)))))
 
 
 def lead_needed(p: float, steps: float, wanted: float) -> int | None:
-    """The smallest k with which so many steps all come out right with probability `wanted`; None where none does.
+    """Return the smallest k with which this many steps are all right with probability `wanted`; None if there is none.
 
     It is ceil(ln(wanted^(-1/steps) - 1) / ln((1 - p) / p)).
     """
     if p >= 1:
         return 1
-    if p <= 0.5:  # noqa: PLR2004 - half of the samples: from there on votes make it worse
+    if p <= 0.5:  # noqa: PLR2004 - half of the samples; from there down votes do not help
         return None
     return max(1, math.ceil(math.log(math.expm1(-math.log(wanted) / steps)) / math.log((1 - p) / p)))
 
 
 def expected_votes(p: float, k: int) -> float:
-    """How many votes it takes on average until one of two answers leads by k: the duration of the gambler's ruin."""
+    """Return the mean number of votes until one of two answers leads by k: the duration of the gambler's ruin."""
     drift = 2 * p - 1
     if abs(drift) < 1e-9:  # noqa: PLR2004 - its limit
         return float(k * k)
@@ -67,12 +67,12 @@ def expected_votes(p: float, k: int) -> float:
 
 
 def ahead_by_odds(p: float, k: int, cap: int, accepted: float = 1.0) -> Odds:
-    """What becomes of a vote by k with at most `cap` samples, of which a share is `accepted`."""
+    """Return the odds of a vote by k with at most `cap` samples, of which a share is `accepted`."""
     leads = {0: 1.0}
     right = wrong = unsettled = samples = 0.0
     for left in range(cap, -1, -1):
         for lead in [lead for lead in leads if k - abs(lead) > left]:
-            unsettled += leads.pop(lead)  # nobody can lead by k any more, so nothing more is drawn
+            unsettled += leads.pop(lead)  # no lead of k is possible any more, so nothing more is drawn
         samples += sum(leads.values())
         after: dict[int, float] = {}
         for lead, mass in leads.items():
@@ -86,7 +86,7 @@ def ahead_by_odds(p: float, k: int, cap: int, accepted: float = 1.0) -> Odds:
 
 
 def majority_odds(p: float, n: int, cap: int, accepted: float = 1.0) -> Odds:
-    """What becomes of a vote for more than half of n; as many are drawn as it takes to settle it, either way."""
+    """Return the odds of a majority of n; samples are drawn until it is settled either way."""
     counts = {(0, 0): 1.0}
     right = wrong = unsettled = 0.0
     samples = 0.0
@@ -115,26 +115,26 @@ def majority_odds(p: float, n: int, cap: int, accepted: float = 1.0) -> Odds:
 
 
 def ahead_by_work(k: int, cap: int) -> float:
-    """How many states of a vote by k are gone through for its odds."""
+    """Return how many states of a vote by k must be computed for its odds."""
     return 2.0 * k * cap
 
 
 def majority_work(n: int, cap: int) -> float:
-    """How many states of a majority of n are gone through for its odds."""
+    """Return how many states of a majority of n must be computed for its odds."""
     return n * n * cap / 4
 
 
 def once_odds(p: float, cap: int, accepted: float = 1.0) -> Odds:
-    """What becomes of taking the first acceptable sample."""
+    """Return the odds of taking the first acceptable sample."""
     some = 1 - (1 - accepted) ** cap
     return Odds(p * some, (1 - p) * some, 1 - some, some / accepted if accepted else float(cap))
 
 
 class Spread:
-    """How the share of right samples differs from one prompt to the next: a beta distribution.
+    """The distribution of the share of right samples over prompts: a beta distribution.
 
-    Samples of one prompt are right or wrong together more often than those of different prompts. Where the share of
-    some prompts lies below one half, their votes settle on a wrong answer, and no number of votes helps.
+    Samples of one prompt are more often right or wrong together than those of different prompts. On prompts whose share
+    is below one half, votes settle on a wrong answer, and no number of votes helps.
 
     Args:
         mean: share of right samples over all prompts.
@@ -143,8 +143,8 @@ class Spread:
 
     _LEAST = 1e-4
     _POINTS = 400  # on either side of the middle
-    _FEWEST = 40  # which tell four digits still: the sum over a smooth density on a grid converges that fast
-    _MOST_WORK = 500_000.0  # over all points: about a second's
+    _FEWEST = 40  # still give four digits, since the sum over a smooth density on a grid converges that fast
+    _MOST_WORK = 500_000.0  # over all points; takes about a second
 
     def __init__(self, mean: float, correlation: float = 0.0) -> None:
         self.mean = mean
@@ -152,7 +152,7 @@ class Spread:
         self.points = self._grid(self._POINTS)
 
     def _grid(self, most: int) -> list[tuple[float, float]]:
-        """Shares and their weights: the density over log-odds, where it is smooth and its tails are exponential."""
+        """Return shares and weights: the density over log-odds, where it is smooth with exponential tails."""
         mean, rho = self.mean, self.correlation
         if rho < self._LEAST or not 0 < mean < 1:
             return [(mean, 1.0)]
@@ -173,11 +173,11 @@ class Spread:
 
     @property
     def ceiling(self) -> float:
-        """Share of prompts of which more than half of the samples are right: what endless votes would reach."""
+        """Return the share of prompts on which most samples are right, which unlimited votes would reach."""
         return math.fsum(weight * (share > 0.5) + 0.5 * weight * (share == 0.5) for share, weight in self.points)  # noqa: PLR2004 - one half
 
     def ahead_by(self, k: int, cap: int | None = None, accepted: float = 1.0) -> Odds:
-        """The odds of a vote by k over all prompts; without a cap where it is None."""
+        """Return the odds of a vote by k over all prompts; None means no cap."""
         if cap is None:
             return self._over(
                 lambda p: Odds(step_success(p, k), 1 - step_success(p, k), 0.0, expected_votes(p, k) / accepted)
@@ -185,17 +185,17 @@ class Spread:
         return self._over(lambda p: ahead_by_odds(p, k, cap, accepted), ahead_by_work(k, cap))
 
     def majority(self, n: int, cap: int, accepted: float = 1.0) -> Odds:
-        """The odds of a majority of n over all prompts."""
+        """Return the odds of a majority of n over all prompts."""
         return self._over(lambda p: majority_odds(p, n, cap, accepted), majority_work(n, cap))
 
     def _over(self, of: Callable[[float], Odds], work: float = 1.0) -> Odds:
-        """The mean over all prompts; on fewer points where one takes so much work."""
+        """Return the mean over all prompts, on fewer points if each takes much work."""
         points = self.points
         if len(points) * work > self._MOST_WORK:
             points = self._grid(max(self._FEWEST, int(self._MOST_WORK / work / 2)))
         right = wrong = unsettled = samples = 0.0
         for share, weight in points:
-            if weight > 1e-12:  # noqa: PLR2004 - beyond what a sum of doubles can tell
+            if weight > 1e-12:  # noqa: PLR2004 - smaller ones do not affect a sum of doubles
                 odds = of(share)
                 right, wrong = right + weight * odds.right, wrong + weight * odds.wrong
                 unsettled, samples = unsettled + weight * odds.unsettled, samples + weight * odds.samples
@@ -203,7 +203,7 @@ class Spread:
 
 
 def correlation_of(groups: Sequence[tuple[float, int]]) -> float:
-    """Intra-class correlation of right samples within prompts, by analysis of variance (Fleiss 1981), 0 at least.
+    """Return the intra-class correlation of right samples within prompts, by ANOVA (Fleiss 1981), at least 0.
 
     Args:
         groups: for each prompt, how many samples were right, and how many there were.
@@ -221,5 +221,5 @@ def correlation_of(groups: Sequence[tuple[float, int]]) -> float:
 
 
 def effective_votes(n: float, correlation: float) -> float:
-    """How many independent samples n correlated ones are worth (Kish 1965: the design effect)."""
+    """Return how many independent samples n correlated ones are worth (design effect, Kish 1965)."""
     return n / (1 + (n - 1) * correlation) if n else 0.0

@@ -41,7 +41,7 @@ Key = Mapping[bytes, str]
 
 
 class Name(msgspec.Struct, frozen=True, order=True):
-    """What a group of steps has in common."""
+    """What identifies a group of steps."""
 
     step: str
     template: str
@@ -51,12 +51,12 @@ class Name(msgspec.Struct, frozen=True, order=True):
 
 @dataclass
 class Prompt:
-    """What was said to one prompt.
+    """The samples of one prompt.
 
     Attributes:
-        answers: how many samples gave each answer.
-        stated: for each sample that stated a confidence: the answer, and the confidence.
-        flagged: how many samples were discarded.
+        answers: number of samples by answer.
+        stated: answer and confidence of each sample that stated one.
+        flagged: number of discarded samples.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class Prompt:
     flagged: int = 0
 
     def right(self, known: str | None) -> tuple[int, int]:
-        """How many accepted samples were right, and how many there were; by agreement where nothing is known."""
+        """Return how many accepted samples were right, and how many there were; by agreement if `known` is None."""
         of = self.answers.total()
         return (self.answers[known] if known is not None else max(self.answers.values(), default=0)), of
 
@@ -75,10 +75,10 @@ class Group:
 
     Attributes:
         policies: how often each policy sampled them, by its name in the trace.
-        unsettled: how many had no answer.
-        samples: how many were drawn, also those that did not count.
+        unsettled: number of steps without an answer.
+        samples: number of samples drawn, also those that did not count.
         prompts_read: tokens of prompts among all its tokens.
-        oversampled: some were given more samples than their policy wanted, for measuring.
+        oversampled: whether some got more samples than their policy wanted, for measuring.
     """
 
     name: Name
@@ -96,11 +96,11 @@ class Group:
 
 @dataclass
 class Taken:
-    """What one run took.
+    """The cost of one run.
 
     Attributes:
-        seconds: while it was active; `thinking` is the sum over its steps, which may overlap.
-        oversampled: it drew more samples than its policies wanted, for measuring.
+        seconds: active time; `thinking` is the sum over its steps, which may overlap.
+        oversampled: whether it drew more samples than its policies wanted, for measuring.
     """
 
     run: str
@@ -117,16 +117,16 @@ class Taken:
 
 @dataclass
 class Measured:
-    """What a number of runs tell together."""
+    """The measurements of several runs together."""
 
     groups: dict[Name, Group] = field(default_factory=dict)
     runs: list[Taken] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     def read(self, folders: Iterable[Path]) -> Measured:
-        """Take in the traces of runs; those that are damaged, or whose content is withheld, are named and left out."""
+        """Add the traces of runs; damaged ones, and those with withheld content, are listed and left out."""
         for folder in folders:
-            if _is_whole(folder):  # found first, so that half a run is never counted, and none is held in memory
+            if _is_whole(folder):  # checked first, so that no partial run is counted, and none is held in memory
                 self._take(folder.name, links(folder))
             else:
                 self.unreadable.append(folder.name)
@@ -195,12 +195,12 @@ class Measured:
 
 
 def _never_came(sample: Sample) -> bool:
-    """Whether a backend broke off before it said anything: nothing was refused then."""
+    """Whether a backend broke off before any output, so that nothing was rejected."""
     return sample.finish == "cut" and not sample.text and not sample.reasoning
 
 
 def key_of(folder: Path) -> Key:
-    """The answers of a run, as a key.
+    """Read the answers of a run as a key.
 
     Raises:
         TraceError: it cannot be read.
@@ -218,12 +218,12 @@ def key_of(folder: Path) -> Key:
 
 
 def digest_of(asked: list[Any]) -> bytes:
-    """Names a prompt: what is asked, in which form, whoever answers."""
+    """Return a prompt's digest: what is asked, in which form, regardless of who answers."""
     return sha256(canonical(asked)).digest()
 
 
 def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
-    """What an accepted sample says, in one form for one value, without the confidence that it states; and that."""
+    """Return an accepted sample's answer in canonical form without its stated confidence, and the confidence."""
     stripped = text.strip()
     if schema == "text":
         return stripped, None
@@ -237,7 +237,7 @@ def answer_in(text: str, schema: Any) -> tuple[str, float | None]:
 
 
 def _confidence(stated: Any) -> float | None:
-    """A stated confidence as a number, which may be written as text, as far as it is one."""
+    """Parse a stated confidence, which may be written as text; None if it is none."""
     try:
         sure = float(stated)
     except (TypeError, ValueError, OverflowError):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """How much of a run's reasoning was read, followed event by event.
+    """Measures, event by event, how much of a run's reasoning was read.
 
     Attributes:
         found: the figures so far.
@@ -39,7 +39,7 @@ class Reading:
         self._open: dict[str, ev.StepAnswered] = {}
 
     def take(self, event: Event) -> None:
-        """Take in one more event; its content is not needed."""
+        """Process one more event; its content is not needed."""
         match event:
             case ev.StepAnswered(ledger="model"):
                 self.found.add(event.reasoning, event.usage.reasoning)
@@ -47,7 +47,7 @@ class Reading:
                     self._open[event.key] = event
             case ev.Reviewed(subject="step" | "stream") if event.key in self._open:
                 answered = self._open[event.key]
-                of_it = event.subject == "stream" or event.digest == answered.content  # not of one drawn before it
+                of_it = event.subject == "stream" or event.digest == answered.content  # not of an earlier draw
                 if of_it and any(fact.status == "ok" for fact in event.verdicts):
                     del self._open[event.key]
                     self.found.was_read(answered.reasoning, answered.usage.reasoning)
@@ -60,7 +60,7 @@ class Reading:
 
 
 def reading_of(events: Iterable[Event]) -> Readable:
-    """How much of a run's reasoning could be read, and how much a monitor has read; the spine alone is enough."""
+    """Return how much of a run's reasoning was readable, and how much a monitor read; the spine alone is enough."""
     reading = Reading()
     for event in events:
         reading.take(event)
@@ -69,18 +69,18 @@ def reading_of(events: Iterable[Event]) -> Readable:
 
 @dataclass
 class Probed:
-    """Probes of a number of runs, by whose steps they read and what they looked for.
+    """Probe results of several runs, by backend, model, kind of step and property.
 
     Attributes:
-        found: for each backend, model, kind of step and property, the scores that verdicts gave.
-        unreadable: names of runs that could not be read, which count for nothing.
+        found: the verdicts' scores for each backend, model, kind of step and property.
+        unreadable: names of runs that could not be read, which do not count.
     """
 
     found: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def take(self, events: Iterable[Event]) -> None:
-        """Take in one run's events."""
+        """Add one run's events."""
         asked: dict[str, tuple[str, str, str]] = {}
         for event in events:
             match event:
@@ -90,13 +90,13 @@ class Probed:
                     for fact in event.verdicts:
                         if fact.status == "ok" and fact.score is not None and fact.property in PROBED:
                             self.found.setdefault((*asked[event.key], fact.property), []).append(fact.score)
-                case ev.Released() if not event.beside:  # those beside say what they have found later
+                case ev.Released() if not event.beside:  # monitors beside the run report later
                     asked.pop(event.key, None)
                 case _:
                     pass
 
     def figures(self) -> Monitorability:
-        """What they come to."""
+        """Return the figures."""
         figures = []
         for (backend, model, step, probed), scores in sorted(self.found.items()):
             held = len(scores) - sum(scores)
@@ -117,7 +117,7 @@ class Probed:
 
 
 def gather(folders: Iterable[Path]) -> Probed:
-    """Read the probes of runs; those that are damaged are named and left out."""
+    """Read the probe results of runs; damaged ones are listed and left out."""
     probed = Probed()
     for folder in folders:
         try:

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from scaffold.odds.measured import Key
     from scaffold.vocabulary.events import StepAsked
 
-_PLACES = 3  # decimals of a stated confidence that are told apart, so that what is kept has a bound
-_SCHEMA = 4  # where in what was asked
+_PLACES = 3  # decimals of stated confidence that are distinguished, which bounds the memory
+_SCHEMA = 4  # index of the schema in what was asked
 
 
 class RunCalibration:
-    """Follows the answered steps of one run.
+    """Measures calibration over the answered steps of one run.
 
     Args:
-        key: the answers that are right, by prompt; None goes by agreement.
+        key: the right answers by prompt; None means agreement.
     """
 
     def __init__(self, key: Key | None = None) -> None:
@@ -35,7 +35,7 @@ class RunCalibration:
         self._found: dict[Kind, Counter[Statement]] = {}
 
     def take(self, opening: StepAsked, asked: Any, content: dict[str, Any]) -> None:
-        """Take in a step, if it stated any confidence."""
+        """Add a step, if it stated any confidence."""
         if not isinstance(asked, list) or len(asked) <= _SCHEMA or not stated_by(asked[_SCHEMA]):
             return
         said = _said(asked[_SCHEMA], content)
@@ -50,13 +50,13 @@ class RunCalibration:
         counted.update((round(sure, _PLACES), answer == right) for answer, sure in said if sure is not None)
 
     def told(self) -> list[dict[str, Any]]:
-        """The score of each kind, as JSON values."""
+        """Return the score of each kind as JSON values."""
         found = {kind: list(counted.elements()) for kind, counted in self._found.items() if counted}
         return [msgspec.to_builtins(score) for score in scores(found, by_key=self._key is not None)]
 
 
 def _said(schema: Any, content: dict[str, Any]) -> list[tuple[str, float | None]]:
-    """What the samples that counted say, with the confidence that each states."""
+    """Return the answers of the samples that counted, each with its stated confidence."""
     samples = content.get("samples")
     return [
         answer_in(str(sample.get("text", "")), schema)

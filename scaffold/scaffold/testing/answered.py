@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answered:
-    """A request, and all that came of it.
+    """A request and its whole answer.
 
     Attributes:
-        request: what was asked.
-        deltas: what came, in order.
+        request: the request.
+        deltas: the deltas, in order.
     """
 
     request: Request
@@ -33,17 +33,17 @@ class Answered:
 
     @property
     def samples(self) -> list[Sample]:
-        """The samples, each put together."""
+        """The samples, each assembled from its deltas."""
         return [_sample(self.deltas, index) for index in sorted({delta.index for delta in self.deltas})]
 
     @property
     def usage(self) -> Usage:
-        """What it cost."""
+        """The usage."""
         return sum((delta.usage for delta in self.deltas if delta.usage is not None), NO_USAGE)
 
     @property
     def charged(self) -> Usage:
-        """What it cost, with what recorded answers in it cost when they were first given."""
+        """The usage, including what recorded answers cost when first given."""
         saved = [sample.origin.saved for sample in self.samples if sample.origin is not None]
         return sum((usage for usage in saved if usage is not None), self.usage)
 
@@ -69,7 +69,7 @@ async def read(backend: Backend, request: Request) -> Answered:
 
 
 def faults(request: Request, deltas: Sequence[Delta]) -> list[str]:
-    """Say what is wrong with the order of a stream; nothing when it is as the Protocol has it."""
+    """Find faults in the order of a stream; none if it is as the Protocol requires."""
     wrong = []
     over: set[int] = set()
     for place, delta in enumerate(deltas):

@@ -52,18 +52,18 @@ class BackendConformance(ABC):
     """The checks for backends; pytest runs a subclass whose name begins with `Test`.
 
     Attributes:
-        prompt: what is asked; `variation` gives others.
-        longer_prompt: one of more tokens.
-        hard_prompt: one that a model which reasons would reason about.
-        choices: texts that an answer is held to.
-        tags: what a model writes around its reasoning, and no answer may hold.
+        prompt: the prompt; `variation` gives others.
+        longer_prompt: a prompt with more tokens.
+        hard_prompt: a prompt about which a reasoning model would reason.
+        choices: texts to which an answer is constrained.
+        tags: tags that a model writes around its reasoning, which no answer may contain.
         max_tokens: most tokens of an ordinary answer.
         long_tokens: most tokens of an answer that is closed before its end.
         json_tokens: most tokens of an answer in JSON, or of one that is chosen.
         most_samples: most samples that one request may ask for; some servers set a bound.
         models: how many models generate up to `max_tokens` for one sample.
-        patience_s: longest that any one thing may take, in seconds.
-        stops_within_s: how soon after closing nothing may be under way any more, in seconds.
+        patience_s: longest that any single operation may take, in seconds.
+        stops_within_s: seconds after closing within which all work must have stopped.
     """
 
     prompt = "Name an animal."
@@ -86,22 +86,22 @@ class BackendConformance(ABC):
         """Make the backend that is tested."""
 
     def variation(self, number: int) -> str:
-        """Give a prompt of its own for each number."""
+        """Return a different prompt for each number."""
         return f"{self.prompt} ({number})"
 
     def release(self, backend: Backend) -> None:
-        """Be done with a backend that `make` gave: it is closed."""
+        """Release a backend that `make` returned, by default by closing it."""
         self._run(backend.close())
 
     def failing(self) -> Mapping[type[BackendError], Backend]:
-        """Give backends to which something has happened, by the error that they have to tell it as.
+        """Return backends in error situations, by the error that they must raise.
 
         For instance `{NotAuthorised: Mine(server_that_says_401)}`.
         """
         return {}
 
     def at_work(self, backend: Backend) -> int | None:
-        """How much is under way inside it at this moment; None where that cannot be seen."""
+        """Return how much work is under way inside it now; None if that cannot be seen."""
         return None
 
     # --- streaming
@@ -299,7 +299,7 @@ class BackendConformance(ABC):
 
     @contextmanager
     def _made(self, ability: str = "") -> Iterator[Backend]:
-        """A backend that is ready; the check is skipped if it does not claim an ability."""
+        """Yield a prepared backend; skip the check if it does not claim an ability."""
         backend = self.make()
         try:
             if ability and ability not in backend.profile.can:
@@ -360,9 +360,9 @@ class BackendConformance(ABC):
         await self._at_rest(backend, before)
 
     async def _at_rest(self, backend: Backend, before: set[asyncio.Task[Any]]) -> None:
-        """Wait until nothing is under way: no task, nothing that it knows of, and no thread that computes."""
+        """Wait until nothing is under way: no task, no work that it knows of, and no computing thread."""
         until = time.monotonic() + self.stops_within_s
-        quiet = 0  # looks in a row
+        quiet = 0  # idle observations in a row
         while True:
             is_late = time.monotonic() > until
             computed = await _computed_beside()
@@ -376,7 +376,7 @@ class BackendConformance(ABC):
                 raise AssertionError(f"{self.stops_within_s:g} s after closing it is still at work: {work}")
 
     async def _at_once(self, backend: Backend, requests: list[Request]) -> list[Answered]:
-        """Ask all at once and give up the first after a moment; gives the answers to the others."""
+        """Send all requests at once, cancel the first after a moment, and return the answers to the others."""
         given_up, *others = [asyncio.create_task(read(backend, request)) for request in requests]
         await asyncio.sleep(_TICK_S / 10)
         given_up.cancel()
@@ -386,9 +386,9 @@ class BackendConformance(ABC):
 
 
 async def _computed_beside() -> float:
-    """CPU seconds of all other threads while this one has `_LOOK_S` of them.
+    """Return the CPU seconds of all other threads while this one uses `_LOOK_S`.
 
-    By the clock, a thread that computes may not come to it on a busy machine; beside one that computes too, it does.
+    Within a fixed time, a computing thread may get no CPU on a busy machine; beside another computing one, it does.
     """
     began, until = _computed_elsewhere(), time.thread_time() + _LOOK_S
     while time.thread_time() < until:  # noqa: ASYNC110 - nothing is waited for: it computes, and lets tasks go on
@@ -397,7 +397,7 @@ async def _computed_beside() -> float:
 
 
 def _computed_elsewhere() -> float:
-    """CPU seconds of all threads but this one, whose own work is tasks, and now and then a search for garbage."""
+    """Return the CPU seconds of all threads but this one, which runs tasks and garbage collection."""
     return time.process_time() - time.thread_time()
 
 

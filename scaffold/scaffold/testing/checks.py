@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a sentence
-    """Fail a check with words, unless something holds.
+    """Fail a check with a message unless a condition holds.
 
     Raises:
         AssertionError: it does not.
@@ -20,7 +20,7 @@ def hold(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as a 
 
 
 def run_within(seconds: float, work: Awaitable[T]) -> T:
-    """Run something in an event loop of its own.
+    """Run an awaitable in an event loop of its own.
 
     Raises:
         AssertionError: it took longer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ManualClock:
-    """Tells a time that only `advance` changes.
+    """A clock that only `advance` changes.
 
     Args:
         start: seconds since the epoch.

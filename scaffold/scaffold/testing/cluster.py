@@ -32,20 +32,20 @@ _SETTINGS = (
 
 
 def programs() -> Path | None:
-    """Where PostgreSQL's server programs are; None when there are none."""
+    """Find the folder of PostgreSQL's server programs; None if there is none."""
     there = shutil.which("initdb")
     if there:
-        return Path(there).resolve().parent  # other programs stand beside it there
+        return Path(there).resolve().parent  # the other programs are in the same folder
     found = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
 
 
 @contextmanager
 def temporary_cluster(*, durable: bool = False) -> Iterator[Cluster]:
-    """A server in a folder that goes with it: in memory where there is enough, unless it is to be durable."""
+    """Run a server in a temporary folder: in memory if there is enough, unless it is to be durable."""
     memory = Path("/dev/shm")  # noqa: S108 - Linux has it
     roomy = not durable and memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
-    # A socket's path has to be short.
+    # A socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=memory if roomy else "/tmp"))  # noqa: S108 - made for us alone
     folder.chmod(0o755)
     try:
@@ -60,7 +60,7 @@ class Cluster:
 
     Args:
         folder: an empty folder that other users may enter, on a path short enough for a socket.
-        durable: sync to disk as in earnest; else as quickly as tests like it.
+        durable: whether to sync to disk, which is slower.
 
     Raises:
         RuntimeError: the programs are missing, or do not start.
@@ -95,7 +95,7 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fresh(self, name: str, *, like: str = "template1") -> str:
-        """Make another database, a copy of one that nobody uses now; gives its address."""
+        """Make another database, a copy of one that is not in use; return its address."""
         self._run("createdb", "-h", str(self.folder), "-U", "owner", "-T", like, name)
         return self.url.replace("/scaffold?", f"/{name}?")
 

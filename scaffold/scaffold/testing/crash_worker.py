@@ -41,13 +41,13 @@ _LEASE_S = 0.4
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """What an agent under test is built on; it has to use the first two.
+    """What an agent under test is built on; it must use the first two.
 
     Attributes:
-        journal: where it keeps its runs.
-        surroundings: what kills it.
-        effects: where its actions leave their effects.
-        folder: an empty folder of its own for whatever else it needs.
+        journal: its journal.
+        surroundings: its surroundings, which kill it.
+        effects: the ledger of its actions' effects.
+        folder: an empty folder for anything else it needs.
     """
 
     journal: KeptRuns
@@ -57,13 +57,13 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct):
-    """One thing to do: start a task, or resume the run that lies in the folder.
+    """One order: start a task, or resume the run in the folder.
 
     Attributes:
-        agent: the function that makes it: its file, and its name there.
-        folder: of the case.
-        place: where its runs are kept: a folder, or a database of its own.
-        point: where to be killed, at its `nth` visit; or, when that is empty, after how many points of any name.
+        agent: file and name of the function that makes the agent.
+        folder: the case's folder.
+        place: the place of its runs: a folder, or a database of its own.
+        point: the point at whose `nth` visit to be killed; if empty, at the `nth` point of any name.
         says: the answer to every question.
         grants: the answer to every approval.
     """
@@ -80,13 +80,13 @@ class Order(msgspec.Struct):
 
 
 class Ran(msgspec.Struct):
-    """What became of it.
+    """The result of an order.
 
     Attributes:
-        killed: the point was reached, and the process is dead.
-        status: the outcome's status; empty when there is none.
+        killed: whether the point was reached, and the process killed.
+        status: the outcome's status; empty if there is none.
         reached: how often each point was reached.
-        error: what was raised instead of an outcome.
+        error: the error raised instead of an outcome.
     """
 
     killed: bool = False
@@ -109,7 +109,7 @@ def stage_in(folder: Path, place: str, reach: Callable[[str], None]) -> Stage:
 
 
 def journal_at(place: str) -> KeptRuns:
-    """The journal of a place; a claim on a database soon runs out, so that a case need not wait long for the next."""
+    """Open the journal of a place; claims on a database expire soon, so that the next case need not wait long."""
     if not is_database(place):
         return FileJournal(place)
     from scaffold.trace.postgres import PostgresJournal
@@ -118,7 +118,7 @@ def journal_at(place: str) -> KeptRuns:
 
 
 def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
-    """Import the function that makes the agent, by its file, whatever its module is called."""
+    """Import the function that makes the agent from its file."""
     made: Callable[[Stage], Scaffold] = getattr(_module(file), function)
     return made
 
@@ -134,7 +134,7 @@ def _module(file: str) -> ModuleType:
 
 
 async def _carry_out(agent: Scaffold, order: Order, journal: KeptRuns) -> Outcome:
-    """Solve or resume, and answer whatever the run waits for, by its inbox."""
+    """Solve or resume, and answer the run's questions through its inbox."""
     async with agent:
         begun = _begun(journal) if order.resume else []
         try:
@@ -153,12 +153,12 @@ async def _carry_out(agent: Scaffold, order: Order, journal: KeptRuns) -> Outcom
 
 
 def _begun(journal: KeptRuns) -> list[str]:
-    """The runs of which something was written."""
+    """Return the runs that have written anything."""
     return [run for run in journal.runs() if (journal.folder(run) / "trace.jsonl").stat().st_size]
 
 
 async def _resume(agent: Scaffold, run: str) -> Outcome:
-    """Go on with a run as soon as the claim of who has died runs out."""
+    """Resume a run as soon as the dead process's claim expires."""
     async with asyncio.timeout(_SECONDS_A_CASE):
         while True:
             try:
@@ -191,7 +191,7 @@ def _child(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
     stage = stage_in(Path(order.folder), order.place, reach)
     try:
         outcome = asyncio.run(_carry_out(make(stage), order, stage.journal))
-    except Exception as error:  # noqa: BLE001 - the judge wants to hear of it
+    except Exception as error:  # noqa: BLE001 - reported to the judge
         return Ran(error=f"{type(error).__name__}: {error}", reached=reached)
     return Ran(
         status=outcome.status,
@@ -224,7 +224,7 @@ def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
 
 
 def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
-    """Run once in this process, so that children find imported and cached what they need."""
+    """Run once in this process, so that children inherit imports and caches."""
     if is_database(order.place):
         importlib.import_module("psycopg_pool")
     with tempfile.TemporaryDirectory(dir=Path(order.folder).parent) as folder:

@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 __all__ = ["Case", "CrashWorkers", "Loop", "Stage", "crash_matrix", "kill_loops"]
 
 _MOST_KILLS = 500
-_SHORTEST = 8  # points within which any run gets further than it was
+_SHORTEST = 8  # points within which every run makes progress
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One crash, and what came after it.
+    """One crash, and the resumed run.
 
     Attributes:
-        point: where the process was killed.
-        nth: at which of its visits there, counted from 1.
+        point: the point where the process was killed.
+        nth: the number of its visit there, from 1.
         status: how the resumed run ended.
         answer: what it answered.
-        actions: what became of each action, by key.
-        faults: what is wrong, in words; empty when all held.
-        folder: what the case left behind.
+        actions: each action's outcome, by key.
+        faults: what is wrong, in words; empty if all is well.
+        folder: the folder with what the case left behind.
     """
 
     point: str
@@ -85,14 +85,14 @@ def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
     place: Callable[[Path], str] = _in_files,
     workers: CrashWorkers | None = None,
 ) -> list[Case]:
-    """Run a task once in peace, then once for each visit to each point, killed there and resumed.
+    """Run a task once undisturbed, then once for each visit to each point, killed there and resumed.
 
     Args:
         make_agent: makes the agent, on the stage it is given.
-        task: what it solves.
-        folder: an empty folder; what went well is removed from it.
+        task: the task.
+        folder: an empty folder; cases without faults are removed from it.
         opaque: names of actions whose target neither removes duplicates nor can be asked.
-        points: where to kill.
+        points: the points where to kill.
         visits: at how many of its visits to each, spread from the first to the last; None for all.
         says: the answer to every question of the run.
         grants: the answer to every approval it asks for.
@@ -103,7 +103,7 @@ def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
         The cases, in the order in which the points stand in `points`.
 
     Raises:
-        RuntimeError: the run cannot be completed in peace.
+        RuntimeError: the undisturbed run does not complete.
     """
     where, task_said = folder / "peace", task.model_dump(mode="json")
     order = Order(
@@ -133,11 +133,11 @@ def _spread(reached: int, visits: int | None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A run that was killed again and again until it came to its end.
+    """A run that was killed again and again until it completed.
 
     Attributes:
-        kills: how often.
-        case: what came of it.
+        kills: the number of kills.
+        case: the result.
     """
 
     kills: int
@@ -154,7 +154,7 @@ def kill_loops(
     place: Callable[[Path], str] = _in_files,
     workers: CrashWorkers | None = None,
 ) -> Iterator[Loop]:
-    """Run each task in peace, and once more killed after so many points as are drawn, over and over until it ends.
+    """Run each task undisturbed, then again, killed repeatedly after random numbers of points until it completes.
 
     Args:
         make_agent: makes the agent, on the stage it is given.
@@ -166,7 +166,7 @@ def kill_loops(
         workers: as for `crash_matrix`.
 
     Raises:
-        RuntimeError: a run cannot be completed in peace, or does not end.
+        RuntimeError: an undisturbed run does not complete, or a killed one does not end.
     """
     agent = _named(make_agent)
     with _given(workers) as pair:
@@ -219,14 +219,14 @@ class CrashWorkers:
 @contextmanager
 def _given(workers: CrashWorkers | None) -> Iterator[tuple[_Worker, _Worker]]:
     if workers is not None:
-        yield workers.__enter__()  # who has given them ends them
+        yield workers.__enter__()  # the caller who passed them stops them
     else:
         with CrashWorkers() as pair:
             yield pair
 
 
 def _peace(worker: _Worker, order: Order, opaque: Iterable[str]) -> _Judge:
-    """Run in peace; gives who holds others against it."""
+    """Run undisturbed; return a judge that compares other runs with it."""
     peace = worker.run(order)
     if peace.error or not peace.status:
         raise RuntimeError(f"the run does not get to an end in peace: {peace.error or 'it was killed'}")
@@ -296,7 +296,7 @@ class _Judge:
             yield from self._differences(story, resumed)
 
     def _differences(self, story: Story, resumed: Ran) -> Iterator[str]:
-        """What the planner could tell from the run in peace; it must not be able to tell anything."""
+        """Find what the planner could tell from the undisturbed run; there must be nothing."""
         if (resumed.status, resumed.answer) != (self.peace.status, self.peace.answer):
             yield f"it is {resumed.status} with {resumed.answer!r} ({resumed.reason})"
             yield f"in peace it was {self.peace.status} with {self.peace.answer!r}"
@@ -305,7 +305,7 @@ class _Judge:
 
 
 def _not_in_doubt(story: Story, unknown: set[str], opaque: frozenset[str]) -> Iterator[str]:
-    """Only what is opaque, and had an intent without an outcome when the process died, may be unknown."""
+    """Find wrongly unknown outcomes: only opaque actions with an intent but no outcome at the kill may be unknown."""
     open_intents: dict[str, str] = {}
     doubtful: set[str] = set()
     for event in story.events:

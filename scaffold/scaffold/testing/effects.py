@@ -30,10 +30,10 @@ class EffectLine:
 
     Attributes:
         action: the action's name.
-        run: the run it was done for.
-        key: the idempotency key it was done under.
-        arguments: what was done, as JSON values.
-        result: what the target answered.
+        run: the run's id.
+        key: the idempotency key.
+        arguments: the arguments, as JSON values.
+        result: the target's answer.
     """
 
     action: str
@@ -44,23 +44,23 @@ class EffectLine:
 
 
 class EffectLedger:
-    """Appends one line an effect, synced before it returns; several processes may share it.
+    """Appends one line per effect, synced before returning; several processes may share it.
 
     Args:
-        path: the file; made when it is missing.
+        path: the file, created if missing.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
     def happen(self, action: str, call: Call, arguments: Mapping[str, Any], result: Any = None) -> Any:
-        """Have an effect, again if it is asked for again; gives the result."""
+        """Perform an effect, again if asked again; return the result."""
         with self._locked() as file:
             self._write(file, EffectLine(action, call.run, call.key, dict(arguments), result))
         return result
 
     def happen_once(self, action: str, call: Call, arguments: Mapping[str, Any], result: Any = None) -> Any:
-        """Have an effect unless the key is known: a target that removes duplicates by idempotency key."""
+        """Perform an effect unless the key is known, like a target that removes duplicates by idempotency key."""
         with self._locked() as file:
             before = self._find(call.key)
             if before is not None:
@@ -69,7 +69,7 @@ class EffectLedger:
         return result
 
     def find(self, key: str) -> EffectLine | None:
-        """The effect that happened under a key, for targets that can be asked."""
+        """Return the effect with this key, for targets that can be asked."""
         return self._find(key)
 
     def lines(self) -> list[EffectLine]:

@@ -46,11 +46,11 @@ def _same(found: Any, wanted: Any) -> None:
 
 
 class Writing:
-    """A chain of events, sealed as a run's are, for handing to a journal.
+    """A chain of events, sealed like a run's, to append to a journal.
 
     Attributes:
         seq: number of the last event.
-        hash: its hash.
+        hash: hash of the last event.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Writing:
         self.hash = GENESIS
 
     def event(self, event: ev.Event, body: bytes = b"") -> Record:
-        """One more event, with its content's bytes."""
+        """Make one more event, with its content's bytes."""
         self.seq += 1
         salt = self.seq.to_bytes(16, "big")
         event.seq, event.at = self.seq, 1.7e9 + self.seq
@@ -68,11 +68,11 @@ class Writing:
         return Record(self.seq, line, content_line(self.seq, salt, body) if body else b"")
 
     def notes(self, number: int) -> list[Record]:
-        """Some more events; every second one has content."""
+        """Make some more events; every second one has content."""
         return [self.event(ev.Noted(key=str(n)), b'{"text":"note %d"}' % n if n % 2 else b"") for n in range(number)]
 
     def acting(self, key: str, identity: str) -> list[Record]:
-        """An action that is about to be performed, up to its intent."""
+        """Make the events of an action up to its intent."""
         body = b'{"call":{"action":"pay","arguments":{"what":"rent"}},"identity":"%b"}' % identity.encode()
         return [
             self.event(ev.ActionProposed(key=key, action="pay", effect="irreversible", digest="d"), body),
@@ -80,15 +80,15 @@ class Writing:
         ]
 
     def outcome(self, key: str, status: Any) -> Record:
-        """What came of it."""
+        """Make the event of an action's outcome."""
         return self.event(ev.ActionOutcome(key=key, action="pay", digest="d", status=status))
 
 
 class JournalConformance(ABC):
-    """What every journal has to do; a subclass whose name begins with `Test` is run by pytest.
+    """The checks for journals; pytest runs a subclass whose name begins with `Test`.
 
     Attributes:
-        patience_s: how soon what one process posts to a run has to be seen by the one that writes it, in seconds.
+        patience_s: seconds within which the writing process must see what another posts to a run.
     """
 
     patience_s = _PATIENCE_S
@@ -97,12 +97,12 @@ class JournalConformance(ABC):
 
     @abstractmethod
     def opening(self, place: Path) -> AbstractAsyncContextManager[Journal]:
-        """Open the journal that is kept at a place, as a process of its own would."""
+        """Open the journal at a place, as a separate process would."""
 
     # --- what the checks use
 
     def name(self) -> str:
-        """An id for a run, which no other test uses; pytest seeds what is drawn, so it is not drawn."""
+        """Return a run id that no other test uses; it is not random, since pytest fixes the seed."""
         return f"20300101-000000-{random.SystemRandom().randrange(1 << 48):012x}"
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -110,7 +110,7 @@ class JournalConformance(ABC):
         asyncio.run(work())
 
     async def stored(self, journal: Journal, run: str, after: int = 0) -> list[Record]:
-        """All that is stored of a run after a number."""
+        """Return all records of a run after a number."""
         return [record async for record in journal.read(run, after)]
 
     # --- records

@@ -31,9 +31,9 @@ class Story:
     Attributes:
         run: the run's id.
         events: the spine's lines as JSON objects.
-        contents: the content of the events that have one, by their number.
+        contents: the events' contents, by number.
         faults: what is wrong with the lines themselves.
-        observers: names of monitors whose verdicts close nothing; the spine does not say.
+        observers: names of monitors that only observe, which the spine does not say.
     """
 
     run: str
@@ -43,11 +43,11 @@ class Story:
     observers: frozenset[str] = frozenset()
 
     def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
-        """Events of some kinds, in order."""
+        """Yield events of some kinds, in order."""
         return (event for event in self.events if event["kind"] in kinds)
 
     def moves(self) -> dict[str, str]:
-        """What the planner asked at each key, as canonical JSON; what monitors asked is left out."""
+        """Return what the planner asked at each key, as canonical JSON, without monitors' steps."""
         said = {}
         for event in self.of(*_ASKED, "noted"):
             content = self.contents.get(event["seq"], {})
@@ -86,7 +86,7 @@ def read_story(folder: Path) -> Story:
 
 @lru_cache(maxsize=4_096)
 def _parsed(line: bytes) -> dict[str, Any]:
-    """A line's JSON object, which nobody changes: a run is judged after each of its lives."""
+    """Parse a line's JSON object; cached, since a run is judged after each of its lives."""
     parsed: dict[str, Any] = json.loads(line.decode())
     return parsed
 
@@ -103,7 +103,7 @@ def _wrong_heads(folder: Path, hashes: Sequence[bytes]) -> Iterator[str]:
 
 
 def _content_lines(folder: Path) -> list[bytes]:
-    """The lines of all parts of a content; of one that is there twice, the plain one's."""
+    """Return the lines of all parts of a content; if a part exists in two forms, those of the plain one."""
     texts = {path.name: gzip.decompress(path.read_bytes()) for path in folder.glob("content.*.jsonl.gz")}
     plain = {f"{path.name}.gz": path.read_bytes() for path in folder.glob("content.*.jsonl")}
     parts = sorted((texts | plain).items())
@@ -118,7 +118,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 
 def wrong_clearances(story: Story) -> Iterator[str]:
-    """No action without an earlier, matching clearance that no earlier intent has spent."""
+    """Find actions without an earlier, matching clearance that no earlier intent has used."""
     proposed: dict[str, dict[str, Any]] = {}
     cleared: dict[str, dict[str, Any]] = {}
     for event in story.events:
@@ -142,11 +142,11 @@ def wrong_clearances(story: Story) -> Iterator[str]:
 
 
 def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[str] = ()) -> Iterator[str]:
-    """What happened outside is what the trace says, happened once, and was undone once at most.
+    """Find effects outside that differ from the trace, happened twice, or were undone twice.
 
     Args:
         story: the trace.
-        effects: what happened outside, reads left out.
+        effects: the effects outside, without reads.
         opaque: names of the actions that must not even be attempted twice.
     """
     keys = {event["idempotency"]: event["key"] for event in story.of("action.intent")}
@@ -182,7 +182,7 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
 
 
 def wrong_end(story: Story, status: str) -> Iterator[str]:
-    """A status that is given out stands in the last line."""
+    """Check that a reported status is in the last line."""
     last = story.events[-1] if story.events else {"kind": "nothing"}
     wanted = "run.ended" if status in _ENDED else "run.paused"
     if (last["kind"], last.get("status")) != (wanted, status):
@@ -194,7 +194,7 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
 
 
 def overspent(story: Story, task: Task) -> Iterator[str]:
-    """No ledger holds more than its budget; what was reserved and never settled counts at its worst."""
+    """Find ledgers over their budgets; reservations that were never settled count at their worst."""
     budget = task.budget
     tokens = sum(event["usage"].get("input", 0) + event["usage"].get("output", 0) for event in _settled(story))
     if budget.tokens is not None and tokens > budget.tokens:
@@ -210,7 +210,7 @@ def overspent(story: Story, task: Task) -> Iterator[str]:
 
 
 def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
-    """Usage of the work's own steps: as settled, or at worst where a process died."""
+    """Yield the usage of the work's own steps: as settled, or the worst case if a process died."""
     open_steps: dict[str, dict[str, Any]] = {}
     for event in story.events:
         if event.get("ledger", "model") != "model":
@@ -234,7 +234,7 @@ def _settled(story: Story) -> Iterator[Mapping[str, Any]]:
 
 
 def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one case for each kind of event
-    """What oversight refused for good stays refused, and what it left to a person was granted in time."""
+    """Find actions that oversight had finally refused, or that no person granted in time."""
     refused: dict[tuple[str, str], int] = {}
     escalated: dict[tuple[str, str], int] = {}
     asked: dict[str, dict[str, Any]] = {}
@@ -266,7 +266,7 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one
 
 
 def _is_firm(event: Mapping[str, Any], observers: frozenset[str]) -> bool:
-    """Whether a check that was made says so, and binds: one that failed may be made again, and then allow."""
+    """Whether a refusal is final: a failed check may be repeated, and then allow."""
     return any(
         fact["decision"] == event["decision"] and fact.get("status", "ok") == "ok" and fact["monitor"] not in observers
         for fact in event["verdicts"]

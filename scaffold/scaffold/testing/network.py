@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def no_network(*, loopback: bool = False) -> Iterator[None]:
-    """Make every attempt to connect from this process raise while the block runs.
+    """Make every attempt to connect from this process raise an error inside the block.
 
     Args:
         loopback: still allow connections to this machine.
