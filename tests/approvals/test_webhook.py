@@ -111,6 +111,14 @@ def test_the_question_goes_out_signed(office: Office, receiver: Receiver) -> Non
     assert message["answer"]["command"] == f"scaffold approvals approve {outcome.run} {asked['id']}"
 
 
+def test_a_question_that_was_taken_is_not_sent_again(office: Office, receiver: Receiver) -> None:
+    """While the process goes on: whoever resumes the run before it is answered bothers nobody twice."""
+    agent = office.agent(paying, approvers=[Webhook(receiver.url, SECRET)])
+    outcome = agent.solve_sync(Task(prompt="x"))
+    assert agent.resume_sync(outcome.run).status == "waiting"
+    assert len(receiver.got) == 1
+
+
 def test_no_proxy_may_name_networks(office: Office, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """A webhook and a witness go round the proxy for the same servers as backends do."""
     for name in ("HTTP_PROXY", "http_proxy"):
@@ -142,7 +150,7 @@ def test_a_signed_reply_is_the_answer(office: Office, receiver: Receiver) -> Non
         answering(by="mallory"),
         lambda _: (200, {}, b'{"granted": true}'),
         lambda _: (200, SECRET.headers("x", b"yes"), b"yes"),
-        lambda _: (200, {}, b"x" * 100_000),
+        answering(comment="x" * 100_000),
         lambda _: (302, {"location": "http://127.0.0.1:9/"}, b""),
         lambda _: (404, {}, b"no"),
     ],

@@ -15,7 +15,7 @@ from tests.core.doing import doing, planning
 from scaffold import Plan, Planned, Planning, Task, Verdict, act, action, ask, carry_out, propose
 from scaffold.approvals import queue
 from scaffold.errors import ActionError, TaskError
-from scaffold.interfaces import Answer, Question
+from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.trace.answers import signed
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import FileJournal
@@ -265,15 +265,18 @@ async def asked_in(world: World) -> tuple[str, str]:
         await asyncio.sleep(0.01)
 
 
-def test_an_answer_from_elsewhere_is_heard_while_somebody_is_asked(world: World, watcher: type[Watcher]) -> None:
-    """A run that waits acts on an approval within 200 milliseconds of its being given."""
+@pytest.mark.parametrize("after", [0.0, 0.06, 0.12])
+def test_an_answer_from_elsewhere_is_heard_while_somebody_is_asked(
+    world: World, watcher: type[Watcher], after: float
+) -> None:
+    """A run that waits acts on an approval within 200 milliseconds of its being given, whenever that is."""
 
     async def run_and_answer(journal: FileJournal) -> tuple[Outcome, float]:
         agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Silent()], journal=journal)
         running = asyncio.create_task(agent.solve(Task(prompt="x")))
         run, name = await asked_in(world)
         (asked,) = world.story_of(run).of("approval.asked")
-        await asyncio.sleep(0.12)
+        await asyncio.sleep(after)
         began = asyncio.get_running_loop().time()
         await journal.post(run, Answer(id=name, digest=asked["digest"], granted=True, by="ann"))
         return await running, asyncio.get_running_loop().time() - began
@@ -295,6 +298,15 @@ def test_a_run_that_waits_can_be_stopped(world: World, watcher: type[Watcher]) -
 
     outcome = asyncio.run(run_and_stop())
     assert (outcome.status, outcome.reason) == ("stopped", "stopped by ann")
+    assert world.done == []
+
+
+def test_a_run_that_waits_waits_no_longer_than_its_question_is_open(world: World, watcher: type[Watcher]) -> None:
+    """Nobody says anything, which means no, and the run goes on with that."""
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Silent()], surroundings=Surroundings())
+    task = Task.model_validate({"prompt": "x", "oversight": {"approval_timeout_s": 0.3}})
+    outcome = asyncio.run(asyncio.wait_for(agent.solve(task), 20))
+    assert outcome.answer.endswith("nobody answered in time")
     assert world.done == []
 
 
