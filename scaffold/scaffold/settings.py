@@ -75,6 +75,9 @@ def read_monitors(document: Document) -> list[Any] | None:
         place = ("monitors", number)
         if isinstance(each, dict) and len(each) == 1:
             name, settings = next(iter(each.items()))
+            if isinstance(settings, str):
+                said_so = f'"{name}:{settings}" in quotes, without a space after the colon'
+                raise document.fault(f"has settings as a mapping; for one of your own write {said_so}", (*place, name))
             _mapping(document, settings, (*place, name))
         elif not isinstance(each, str):
             raise document.fault("is a monitor's name, or `name: {settings}`", place)

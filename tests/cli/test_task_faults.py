@@ -41,6 +41,7 @@ FAULTS = {
     "planner with dots": ("prompt: a\nplanner: tools.paying\n", ":2: planner: no planner named 'tools.paying'; installed: "),
     "planner with dots, the cure": ("prompt: a\nplanner: tools.paying\n", "; one of your own is named MODULE:NAME"),
     "action after a space": ("prompt: a\nactions:\n  - tools: pay\n", ':3: actions.0.tools: write "tools:pay" in quotes, without a space after the colon'),
+    "monitor after a space": ("prompt: a\nmonitors:\n  - tools: Brief\n", ':3: monitors.0.tools: has settings as a mapping; for one of your own write "tools:Brief" in quotes, without a space after the colon'),
     "indentation": ("prompt: a\ngoals:\n  - x\n - y\n", ":4: is indented like nothing above it"),
     "quotation marks": ('prompt: "a\nanswer: text\nplanner: "direct"\n', ":3: text after a quotation mark that ends a value"),
     "a sign of YAML's": ("prompt: a\nanswer: @x\n", ":2: is not YAML: found character '@' that cannot start any token; put text that begins with it in quotes"),

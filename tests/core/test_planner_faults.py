@@ -186,6 +186,7 @@ def test_the_line_is_that_of_the_planners_author(world: World) -> None:
         yield from note("never")
         return ""
 
+    assert "'a0' refers to 'nothing', which the plan does not have; it has a0 (" in ended(world, planning)[1]
     for planner in (decoding, planning):
         line = planner.__code__.co_firstlineno + 1
         assert ended(world, planner)[1].endswith(f" (test_planner_faults.py:{line}, before its first move)")

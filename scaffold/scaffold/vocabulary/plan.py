@@ -39,8 +39,9 @@ class Later:
         return Later(self._of, (*self.path, part))
 
     def __str__(self) -> str:
+        action = self._of if isinstance(self._of, str) else self._of.action
         raise PlanError(
-            f"what {self.node!r} will give back is not known yet: give it as an argument of its own, in no text"
+            f"what {action!r} will give back is not known yet: give it as an argument of its own, in no text"
         )
 
     def __repr__(self) -> str:
@@ -164,7 +165,8 @@ class Plan:
         for node, before in needs.items():
             for name in sorted(before):
                 if name not in self._by_id:
-                    raise PlanError(f"{node!r} refers to {name!r}, which the plan does not have{nearest(name, needs)}")
+                    meant = nearest(name, needs) or f"; it has {', '.join(self._by_id)}"
+                    raise PlanError(f"{node!r} refers to {name!r}, which the plan does not have{meant}")
         try:
             return tuple(TopologicalSorter(needs).static_order())
         except CycleError as error:
